@@ -1,0 +1,223 @@
+//! The command line: which command, with what.
+//!
+//! Each command's own options stand in its file. What clap says about a wrong command line is put in one line here.
+
+use crate::commands;
+use crate::exec;
+use crate::failure::Failure;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+const AFTER: &str = "\
+Examples:
+  memcg exec --top -- ./server          run a program under the engine, and watch
+  memcg top                             watch the only program that is under it
+  memcg set 4242 /worker/memory.max 1G  limit a group of process 4242
+
+Errors are one line on stderr: what, where, what to do. Exit codes:
+  0    done
+  1    the engine refused the request; the line names the errno
+  2    wrong usage
+  3    no such process, not under memcg, or it cannot be connected to
+  125  memcg exec itself failed
+  126  the program cannot be executed
+  127  the program was not found
+
+Environment:
+  MEMCG_DIR   where the control sockets are; else $XDG_RUNTIME_DIR/memcg, else /tmp/memcg-UID
+  NO_COLOR    no colour, on a terminal either";
+
+/// Memory control groups for the tenants inside one process
+#[derive(Parser, Debug)]
+#[command(name = "memcg", version, after_help = AFTER, max_term_width = 100)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Request {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a program under the engine
+    Exec(exec::Options),
+    /// Show the groups of a process, live
+    Top(commands::top::Options),
+    /// List the processes under memcg
+    Ps(commands::ps::Options),
+    /// Read a file of a group
+    Get(commands::files::Get),
+    /// Write a file of a group
+    Set(commands::files::Set),
+    /// List a group's children and files
+    Ls(commands::ls::Options),
+    /// Make a group
+    Mkdir(commands::groups::Mkdir),
+    /// Remove a group
+    Rmdir(commands::groups::Rmdir),
+    /// Move a task to another group
+    Move(commands::groups::Move),
+    /// Show who holds a group's memory
+    Owners(commands::owners::Options),
+}
+
+impl Request {
+    /// Does what was asked.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Exec(options) => return exec::run(&options),
+            Command::Top(options) => commands::top::run(&options)?,
+            Command::Ps(options) => commands::ps::run(&options)?,
+            Command::Get(options) => commands::files::get(&options)?,
+            Command::Set(options) => commands::files::set(&options)?,
+            Command::Ls(options) => commands::ls::run(&options)?,
+            Command::Mkdir(options) => commands::groups::mkdir(&options)?,
+            Command::Rmdir(options) => commands::groups::rmdir(&options)?,
+            Command::Move(options) => commands::groups::move_task(&options)?,
+            Command::Owners(options) => commands::owners::run(&options)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Reads this process's command line. Help and version are printed here and end the command.
+pub fn parse() -> Result<Request, Failure> {
+    Request::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            Failure::silent(0)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Failure::silent(crate::failure::USAGE)
+        }
+        _ => {
+            let command = command_named(std::env::args_os().nth(1));
+            Failure::usage(summary(&error.render().to_string(), command.as_deref()))
+        }
+    })
+}
+
+/// clap's message without its usage part, in one line: `what: tip: see 'memcg … --help'`.
+fn summary(message: &str, command: Option<&str>) -> String {
+    let said = message.lines().map(str::trim);
+    let said = said.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let mut line = String::new();
+    for part in said.filter(|part| !part.is_empty()) {
+        let separator = match line.as_str() {
+            "" => "",
+            before if before.ends_with(':') || part.starts_with('<') => " ",
+            _ => ": ",
+        };
+        let part = part
+            .trim_start_matches("error: ")
+            .trim_start_matches("tip: ");
+        line.extend([separator, part]);
+    }
+    match command {
+        Some(command) => format!("{line}: see 'memcg {command} --help'"),
+        None => format!("{line}: see 'memcg --help'"),
+    }
+}
+
+/// The command the first argument names, if it is one.
+fn command_named(argument: Option<OsString>) -> Option<String> {
+    let name = argument?.into_string().ok()?;
+    Request::command()
+        .find_subcommand(&name)
+        .map(|command| command.get_name().to_owned())
+}
+
+/// A time between two looks, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval(pub Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Interval, String> {
+        match text.parse::<f64>() {
+            Ok(seconds) if (0.05..=86_400.0).contains(&seconds) => {
+                Ok(Interval(Duration::from_secs_f64(seconds)))
+            }
+            _ => Err("it must be a number of seconds from 0.05 to 86400".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(arguments: &[&str]) -> String {
+        let error = Request::try_parse_from(arguments).expect_err("it is wrong");
+        summary(
+            &error.render().to_string(),
+            command_named(arguments.get(1).map(OsString::from)).as_deref(),
+        )
+    }
+
+    #[test]
+    fn the_command_line_is_described_without_contradictions() {
+        Request::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_that_says_where_help_is() {
+        assert_eq!(
+            line(&["memcg", "top", "--onc"]),
+            "unexpected argument '--onc' found: a similar argument exists: '--once': see 'memcg top --help'"
+        );
+        assert_eq!(
+            line(&["memcg", "get"]),
+            "the following required arguments were not provided: <PID> <PATH/FILE>: see 'memcg get --help'"
+        );
+        assert!(line(&["memcg", "get", "x", "/f"]).starts_with("invalid value 'x' for '<PID>': "));
+        assert!(
+            line(&["memcg", "exec", "--group", "a", "p"])
+                .contains("there is no '=': write GLOB=PATH")
+        );
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Request::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains(&format!("memcg {}", command.get_name())),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn the_programs_own_options_are_left_to_it() {
+        let request = Request::try_parse_from(["memcg", "exec", "--strict", "ls", "--top", "-l"])
+            .expect("it is right");
+        let Command::Exec(options) = request.command else {
+            panic!("it is exec")
+        };
+        assert_eq!(
+            (options.command.len(), options.top.is_some(), options.strict),
+            (3, false, true)
+        );
+        assert!(Request::try_parse_from(["memcg", "exec", "--bogus", "ls"]).is_err());
+    }
+
+    #[test]
+    fn an_interval_is_a_sensible_number_of_seconds() {
+        assert_eq!("0.5".parse(), Ok(Interval(Duration::from_millis(500))));
+        for text in ["", "0", "-1", "NaN", "inf", "1e9", "1s"] {
+            assert!(text.parse::<Interval>().is_err(), "{text}");
+        }
+    }
+}

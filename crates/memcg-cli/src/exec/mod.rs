@@ -1,0 +1,100 @@
+//! `memcg exec`: a program under the engine.
+//!
+//! The steps, each in its file: the options are checked while they are read ([`rules`]); the program is found ([`find`])
+//! and looked at, since the loader ignores a preload library silently where it cannot use it ([`inspect`], [`elf`]); the
+//! library gets a file ([`library`]); the environment says what the engine is to do ([`environment`]); the program runs
+//! as a child ([`child`]), watched over its socket if asked for ([`watch`]); at the end the report is shown ([`report`]).
+
+mod child;
+mod elf;
+mod environment;
+mod find;
+mod inspect;
+mod library;
+mod options;
+mod report;
+mod rules;
+mod watch;
+
+pub use options::Options;
+
+use crate::failure::{EXEC_FAILED, Failure};
+use crate::sys;
+use child::End;
+use report::Report;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use watch::{Picture, Watch};
+
+/// Runs the program and ends as it ended.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let (program, arguments) = options
+        .command
+        .split_first()
+        .ok_or_else(|| Failure::usage("no PROGRAM was given"))?;
+    let path = find::find(program, std::env::var_os("PATH").as_deref())?;
+    if std::env::var_os("MEMCG").is_some_and(|value| value == "off") {
+        return Err(become_program(program, &path, arguments));
+    }
+    inspect::check(program, &path)?;
+
+    let library = library::resolve()?;
+    let report = Report::prepare(options)?;
+    let mut command = Command::new(&path);
+    command.arg0(program).args(arguments);
+    environment::set(
+        &mut command,
+        options,
+        &library,
+        report.as_ref().map(Report::path),
+    );
+
+    let end = run_and_show(command, program, options, report)?;
+    if let End::Signal(signal) = end {
+        // A shell is told the truth: this process ends by the same signal.
+        sys::signals::die_by(signal);
+    }
+    Ok(ExitCode::from(end.code()))
+}
+
+/// Everything between start and end; the private folder it may have made is gone when it returns.
+fn run_and_show(
+    command: Command,
+    program: &OsStr,
+    options: &Options,
+    report: Option<Report>,
+) -> Result<End, Failure> {
+    let child = child::Child::start(command, program)?;
+    let picture = Picture::wanted(options);
+    let watch = report
+        .as_ref()
+        .map(|_| Watch::start(child.pid(), picture, options.interval()));
+    let end = child.wait(program);
+    let seen = watch.and_then(Watch::finish);
+    let end = end?;
+    if let Some(report) = report {
+        report.conclude(&end, seen, options.top.is_some());
+    }
+    Ok(end)
+}
+
+/// `MEMCG=off`: this process becomes the program; returns only if it could not.
+fn become_program(program: &OsStr, path: &Path, arguments: &[std::ffi::OsString]) -> Failure {
+    let error = Command::new(path).arg0(program).args(arguments).exec();
+    cannot_start(program, &error)
+}
+
+/// What an error of `execve` means to the caller.
+fn cannot_start(program: &OsStr, error: &std::io::Error) -> Failure {
+    let name = program.to_string_lossy();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => Failure::new(
+            EXEC_FAILED,
+            format_args!("cannot start a process: {name}: {error}"),
+        ),
+        Some(libc::ENOENT) => find::not_executable(program, "its interpreter is missing"),
+        _ => find::not_executable(program, &error.to_string()),
+    }
+}

@@ -1,0 +1,197 @@
+//! A snapshot for people: the tree of groups in aligned columns, and a footer about the whole process.
+
+use super::tree;
+use super::{Cell, Group, Snapshot};
+use crate::client::escape::printable;
+use crate::size::{human, human_rate};
+use crate::table::{Align, Table};
+use crate::terminal::{Line, Tone};
+use std::collections::HashMap;
+
+/// The picture: a header, a line for each group, a footer. Rates are those since `before`.
+pub fn lines(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Line> {
+    let rates = Rates::new(now, before);
+    let order = tree::order(&now.groups);
+    let mut table = Table::new([
+        ("GROUP", Align::Left),
+        ("CURRENT", Align::Right),
+        ("PEAK", Align::Right),
+        ("MAX", Align::Right),
+        ("HIGH", Align::Right),
+        ("TASKS", Align::Right),
+        ("INHERITED", Align::Right),
+        ("RATE", Align::Right),
+        ("EVENTS", Align::Left),
+    ]);
+    for place in &order {
+        table.push(row(&now.groups[place.index], place.depth, &rates));
+    }
+    let tones = [Tone::Head]
+        .into_iter()
+        .chain(order.iter().map(|place| tone(&now.groups[place.index])));
+    let mut lines: Vec<Line> = table
+        .lines()
+        .into_iter()
+        .zip(tones)
+        .map(|(text, tone)| Line { text, tone })
+        .collect();
+    lines.push(Line::plain(footer(now)));
+    lines
+}
+
+/// `coverage 83.1 % (charged 12.3M of 14.8M RSS)`
+pub fn coverage(snapshot: &Snapshot) -> String {
+    let (charged, rss) = (human(snapshot.charged), human(snapshot.rss));
+    format!(
+        "coverage {:.1} % (charged {charged} of {rss} RSS)",
+        snapshot.coverage
+    )
+}
+
+fn footer(snapshot: &Snapshot) -> String {
+    format!(
+        "coverage {:.1} %   charged {}   rss {}   accounting {}",
+        snapshot.coverage,
+        human(snapshot.charged),
+        human(snapshot.rss),
+        snapshot.accounting
+    )
+}
+
+fn row(group: &Group, depth: usize, rates: &Rates) -> Vec<String> {
+    // A group that stands at the left edge is the root, or one whose parent is not shown: its whole path says which.
+    let name = if depth == 0 {
+        group.path.as_slice()
+    } else {
+        tree::name(&group.path)
+    };
+    let size = |bytes: Option<u64>| bytes.map_or_else(dash, human);
+    vec![
+        format!("{}{}", "  ".repeat(depth), printable(name)),
+        human(group.current),
+        size(group.peak),
+        limit(group.max.as_ref()),
+        limit(group.high.as_ref()),
+        group.tasks.map_or_else(dash, |n| n.to_string()),
+        size(group.inherited),
+        rates.of(group),
+        events(group),
+    ]
+}
+
+fn limit(cell: Option<&Cell>) -> String {
+    match cell {
+        Some(Cell::Number(bytes)) => human(*bytes),
+        Some(Cell::Max) => "max".to_owned(),
+        Some(Cell::Text(text)) => printable(text.as_bytes()),
+        None => dash(),
+    }
+}
+
+fn events(group: &Group) -> String {
+    if group.events.is_empty() {
+        return dash();
+    }
+    let events: Vec<String> = group
+        .events
+        .iter()
+        .map(|(name, count)| format!("{name}:{count}"))
+        .collect();
+    events.join(" ")
+}
+
+/// A group that has used nine tenths of what it may is worth a look.
+fn tone(group: &Group) -> Tone {
+    match group.max.as_ref().and_then(Cell::number) {
+        Some(max) if group.current >= max - max / 10 => Tone::Warm,
+        _ => Tone::Plain,
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// What each group held before, and how long ago that was by the engine's own clock.
+struct Rates<'a> {
+    before: HashMap<&'a [u8], u64>,
+    seconds: f64,
+}
+
+impl<'a> Rates<'a> {
+    fn new(now: &Snapshot, before: Option<&'a Snapshot>) -> Rates<'a> {
+        // A younger engine is another one: the process has executed another program.
+        let before = before.filter(|b| b.uptime_ms < now.uptime_ms && b.pid == now.pid);
+        let milliseconds = before.map_or(0, |b| now.uptime_ms - b.uptime_ms);
+        let groups = before.map_or(&[][..], |b| b.groups.as_slice());
+        Rates {
+            before: groups
+                .iter()
+                .map(|g| (g.path.as_slice(), g.current))
+                .collect(),
+            seconds: milliseconds as f64 / 1000.0,
+        }
+    }
+
+    fn of(&self, group: &Group) -> String {
+        match self.before.get(group.path.as_slice()) {
+            Some(&before) => human_rate((group.current as f64 - before as f64) / self.seconds),
+            None => dash(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{parse, tests::TEXT};
+    use super::*;
+
+    fn texts(lines: &[Line]) -> Vec<&str> {
+        lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn the_first_table_is_a_tree_without_rates() {
+        let snapshot = parse(TEXT).expect("a snapshot");
+        assert_eq!(
+            texts(&lines(&snapshot, None)),
+            [
+                "GROUP  CURRENT  PEAK    MAX  HIGH  TASKS  INHERITED  RATE  EVENTS",
+                "/         1.0M  2.0M    max   max      1          0     -  -",
+                "  b c     4.0K  8.0K  16.0K   max      2        512     -  high:1 max:3",
+                "coverage 50.0 %   charged 1.0M   rss 2.0M   accounting on",
+            ]
+        );
+    }
+
+    #[test]
+    fn rates_are_changes_in_a_second_of_the_engines_clock() {
+        let before = parse(TEXT).expect("a snapshot");
+        let later = TEXT
+            .replace("uptime_ms=1500", "uptime_ms=2000")
+            .replace("\t4096\t", "\t2048\t");
+        let now = parse(&later).expect("a snapshot");
+        let lines = lines(&now, Some(&before));
+        assert!(lines[1].text.contains(" 0/s "), "{:?}", lines[1]);
+        assert!(lines[2].text.contains(" -4.0K/s "), "{:?}", lines[2]);
+    }
+
+    #[test]
+    fn a_group_near_its_limit_stands_out() {
+        let snapshot = parse(&TEXT.replace("\t4096\t", "\t15000\t")).expect("a snapshot");
+        let lines = lines(&snapshot, None);
+        assert_eq!(
+            (lines[0].tone, lines[1].tone, lines[2].tone),
+            (Tone::Head, Tone::Plain, Tone::Warm)
+        );
+    }
+
+    #[test]
+    fn coverage_is_one_line() {
+        let snapshot = parse(TEXT).expect("a snapshot");
+        assert_eq!(
+            coverage(&snapshot),
+            "coverage 50.0 % (charged 1.0M of 2.0M RSS)"
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! The groups in the order a tree is read.
+
+use super::Group;
+use std::collections::HashMap;
+
+/// A group's place in the tree.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its index in the snapshot.
+    pub index: usize,
+    /// How far it is indented.
+    pub depth: usize,
+}
+
+/// Each group right below its parent, siblings in the order they came.
+///
+/// The engine promises parents before children, which breadth first keeps too, so the order is made here. A group
+/// whose parent is not in the snapshot stands at the left edge.
+pub fn order(groups: &[Group]) -> Vec<Place> {
+    let index: HashMap<&[u8], usize> = groups
+        .iter()
+        .enumerate()
+        .map(|(i, g)| (g.path.as_slice(), i))
+        .collect();
+    let mut tops = Vec::new();
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+    for (i, group) in groups.iter().enumerate() {
+        match parent(&group.path).and_then(|p| index.get(p)) {
+            Some(&parent) if parent < i => children[parent].push(i),
+            _ => tops.push(i),
+        }
+    }
+    let mut places = Vec::with_capacity(groups.len());
+    let mut open: Vec<Place> = tops
+        .into_iter()
+        .rev()
+        .map(|index| Place { index, depth: 0 })
+        .collect();
+    while let Some(place) = open.pop() {
+        let depth = place.depth + 1;
+        open.extend(
+            children[place.index]
+                .iter()
+                .rev()
+                .map(|&index| Place { index, depth }),
+        );
+        places.push(place);
+    }
+    places
+}
+
+/// The last component of a path; the root's is `/`.
+pub fn name(path: &[u8]) -> &[u8] {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) if slash + 1 < path.len() => &path[slash + 1..],
+        _ => path,
+    }
+}
+
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    match path.iter().rposition(|b| *b == b'/')? {
+        0 if path.len() == 1 => None,
+        0 => Some(b"/"),
+        slash => Some(&path[..slash]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(paths: &[&str]) -> Vec<Group> {
+        let head =
+            "pid=1 comm=x uptime_ms=1 rss=1 charged=1 coverage=1.0 accounting=on\npath\tcurrent\n";
+        let rows: String = paths.iter().map(|p| format!("{p}\t1\n")).collect();
+        super::super::parse(&(head.to_owned() + &rows))
+            .expect("a snapshot")
+            .groups
+    }
+
+    fn drawn(paths: &[&str]) -> Vec<(usize, String)> {
+        let groups = groups(paths);
+        order(&groups)
+            .iter()
+            .map(|p| {
+                (
+                    p.depth,
+                    String::from_utf8_lossy(name(&groups[p.index].path)).into_owned(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn children_stand_below_their_parent_even_if_they_came_breadth_first() {
+        let tree = drawn(&["/", "/b", "/a", "/b/x", "/a/y"]);
+        let names: Vec<(usize, &str)> = tree.iter().map(|(d, n)| (*d, n.as_str())).collect();
+        assert_eq!(names, [(0, "/"), (1, "b"), (2, "x"), (1, "a"), (2, "y")]);
+    }
+
+    #[test]
+    fn no_group_is_lost_without_its_parent() {
+        assert_eq!(drawn(&["/a/b", "/c"]).len(), 2);
+        assert_eq!(drawn(&["/a/b", "/a"]).len(), 2);
+    }
+}

@@ -1,0 +1,16 @@
+//! The command from the outside: what it asks, prints and exits with.
+//!
+//! Commands that ask a process meet a small server in this test's own process, which speaks the control socket's
+//! protocol. Programs under `memcg exec` are real.
+
+mod cli {
+    pub mod folder;
+    pub mod run;
+    pub mod server;
+
+    mod ask;
+    mod exec;
+    mod exec_refused;
+    mod top;
+    mod usage;
+}

@@ -1,0 +1,149 @@
+//! The delay that `memory.high` costs: how long a task that charged memory to a group over its throttle line has to wait.
+//!
+//! Reclaim keeps a group at its `high` where it can. Where it cannot, the tasks that go on charging are slowed down, a
+//! little at first and then quadratically, so that a group slightly over its line is barely disturbed and a runaway one is
+//! all but stopped, and still never blocked for good. [`overage`] says how far a group is over its line, as a ratio, so
+//! that large and small groups are treated alike; [`delay_ns`] turns it into a wait. When several ancestors are over
+//! theirs, the largest overage counts.
+//!
+//! Pure functions: who pays, when and where is decided above.
+//!
+//! Source of the idea: Linux, "mm, memcg: throttle allocators when failing reclaim over memory.high" (5.4), whose constants
+//! and published table these are. The kernel works in jiffies and publishes its table for HZ = 1000, where a jiffy is one
+//! millisecond; here the unit is the nanosecond and HZ appears nowhere else. It counts pages, we count bytes, so a charge
+//! of a few bytes owes its few bytes' part.
+
+use crate::units::PAGE_SIZE;
+
+/// Fraction bits of an [`overage`]: `1 << PRECISION_SHIFT` is twice the line.
+pub const PRECISION_SHIFT: u32 = 20;
+
+/// How far the squared overage is scaled down, beyond its precision: the steepness of the curve.
+pub const SCALING_SHIFT: u32 = 14;
+
+/// The charge that owes the curve's full delay, in bytes: the kernel's batch of 64 pages.
+pub const CHARGE_BATCH: u64 = 64 * PAGE_SIZE;
+
+/// The longest delay, in ns: 2 s, so that even a hopeless task still gets to its signals and its diagnostics.
+pub const MAX_DELAY_NS: u64 = 2_000_000_000;
+
+/// Delays up to this, in ns, are not worth a sleep and are waived: 10 ms.
+pub const WAIVED_DELAY_NS: u64 = 10_000_000;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// How far `usage` is over `high` (both in bytes), as a fraction of `high` in units of 2⁻²⁰; 0 if it is not over.
+///
+/// Rounds down and saturates. A line below one page is taken as one page: the ratio to 0 would be infinite. Cost: one
+/// 128-bit division.
+#[must_use]
+pub fn overage(usage: u64, high: u64) -> u64 {
+    let Some(excess) = usage.checked_sub(high) else {
+        return 0;
+    };
+    let ratio = (u128::from(excess) << PRECISION_SHIFT) / u128::from(high.max(PAGE_SIZE));
+    u64::try_from(ratio).unwrap_or(u64::MAX)
+}
+
+/// The delay in ns that a charge of `charged_bytes` owes in a group that is over its line by `overage`.
+///
+/// [`curve_ns`], but at most [`MAX_DELAY_NS`] and nothing at all up to [`WAIVED_DELAY_NS`]. What is waived is waived for
+/// this charge; a caller that pays for many small charges at once adds up their bytes first. At 10 % over the line a batch
+/// owes 639 ms, a single page nothing (9.98 ms).
+#[must_use]
+pub fn delay_ns(overage: u64, charged_bytes: u64) -> u64 {
+    match curve_ns(overage, charged_bytes) {
+        0..=WAIVED_DELAY_NS => 0,
+        ns => ns.min(MAX_DELAY_NS),
+    }
+}
+
+/// The curve before it is clamped, in ns: `overage² · 1 s · 2⁻³⁴`, in proportion to `charged_bytes` / [`CHARGE_BATCH`].
+///
+/// Rounds down and saturates.
+#[must_use]
+pub fn curve_ns(overage: u64, charged_bytes: u64) -> u64 {
+    // An overage of 2³⁶ makes a single byte owe days; beyond it the square would leave 128 bits and say nothing new.
+    let overage = u128::from(overage.min(1 << 36));
+    let batch = (overage * overage * u128::from(NS_PER_S)) >> (PRECISION_SHIFT + SCALING_SHIFT);
+    let ns = batch.saturating_mul(u128::from(charged_bytes)) / u128::from(CHARGE_BATCH);
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const M: u64 = 1 << 20;
+    const MS: u64 = 1_000_000;
+
+    /// The kernel's table for high = 100M, HZ = 1000 and a full batch: ms at 100M, 101M, … 118M.
+    const PUBLISHED_MS: [u64; 19] = [
+        0, 6, 25, 57, 102, 159, 230, 313, 409, 518, 639, 774, 921, 1081, 1254, 1439, 1638, 1849,
+        2000,
+    ];
+
+    #[test]
+    fn the_published_table_to_the_millisecond() {
+        for (over, ms) in PUBLISHED_MS.into_iter().enumerate() {
+            let overage = overage((100 + over as u64) * M, 100 * M);
+            let clamped = curve_ns(overage, CHARGE_BATCH).min(MAX_DELAY_NS);
+            assert_eq!(clamped / MS, ms, "{}M", 100 + over);
+            let owed = if ms <= 10 { 0 } else { ms };
+            assert_eq!(
+                delay_ns(overage, CHARGE_BATCH) / MS,
+                owed,
+                "{}M",
+                100 + over
+            );
+        }
+    }
+
+    #[test]
+    fn the_delay_goes_with_the_charge() {
+        let over = overage(110 * M, 100 * M);
+        let full = curve_ns(over, CHARGE_BATCH);
+        assert_eq!(curve_ns(over, CHARGE_BATCH / 2), full / 2);
+        assert_eq!(curve_ns(over, 2 * CHARGE_BATCH), 2 * full);
+        assert_eq!(
+            delay_ns(over, PAGE_SIZE),
+            0,
+            "{} ns is waived",
+            curve_ns(over, PAGE_SIZE)
+        );
+        assert_eq!(delay_ns(over, 0), 0);
+        assert_eq!(delay_ns(over, u64::MAX), MAX_DELAY_NS);
+    }
+
+    #[test]
+    fn extreme_lines_are_answered() {
+        assert_eq!(overage(0, 0), 0);
+        assert_eq!(
+            overage(PAGE_SIZE, 0),
+            1 << PRECISION_SHIFT,
+            "no line at all is a line of one page"
+        );
+        assert_eq!(overage(u64::MAX, u64::MAX), 0);
+        assert_eq!(overage(u64::MAX, 0), u64::MAX);
+        assert_eq!(delay_ns(u64::MAX, u64::MAX), MAX_DELAY_NS);
+        assert_eq!(delay_ns(u64::MAX, 1), MAX_DELAY_NS);
+        assert_eq!(delay_ns(0, u64::MAX), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn more_costs_more(usage: u64, more: u64, high: u64, charged: u64, charged_more: u64) {
+            let (small, large) = (overage(usage, high), overage(usage.saturating_add(more), high));
+            prop_assert!(small <= large);
+            prop_assert!(delay_ns(small, charged) <= delay_ns(large, charged));
+            prop_assert!(delay_ns(small, charged) <= delay_ns(small, charged.saturating_add(charged_more)));
+            prop_assert!(delay_ns(large, charged) <= MAX_DELAY_NS);
+        }
+
+        #[test]
+        fn a_group_within_its_line_owes_nothing(usage: u64, room: u64, charged: u64) {
+            prop_assert_eq!(delay_ns(overage(usage, usage.saturating_add(room)), charged), 0);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A group's handle that survives the group: a node of a union-find forest.
+//!
+//! While its group is online a cell names it; from the group's end on it names the parent's cell. Owners name cells, so
+//! ending a group re-parents all it held, and all it had inherited, by one store.
+//!
+//! A cell lives while its group does, while an owner names it, and while a dead cell leads to it (`refs`). Chains of dead
+//! cells are halved as they are walked.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+const DEAD: u32 = 1 << 31;
+
+/// See the module.
+#[derive(Default)]
+pub struct Cell {
+    link: AtomicU32,
+    /// A group's index, or DEAD and a cell's.
+    to: AtomicU32,
+    refs: AtomicU32,
+    _pad: AtomicU32,
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Cell {}
+// SAFETY: `link` is the lists' alone.
+unsafe impl Record for Cell {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+impl Cell {
+    /// Makes it the cell of `group`, which holds one reference.
+    pub(super) fn reset(&self, group: u32) {
+        self.refs.store(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `resolve`.
+        self.to.store(group, Ordering::Release);
+    }
+
+    fn try_ref(&self) -> bool {
+        let mut refs = self.refs.load(Ordering::Relaxed);
+        while refs != 0 {
+            match self.refs.compare_exchange_weak(
+                refs,
+                refs + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => refs = now,
+            }
+        }
+        false
+    }
+
+    pub(super) fn hold(&self) {
+        self.refs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a cell leads.
+#[derive(Clone, Copy)]
+pub struct Resolved<'a> {
+    /// The nearest online group (or one that is going offline this moment; its counter is closed then).
+    pub group: &'a Memcg,
+    /// Whether the cell's own group has ended.
+    pub inherited: bool,
+}
+
+impl Hierarchy {
+    /// The group a cell stands for. The caller is pinned. O(depth) at worst, then halved.
+    pub fn resolve(&self, cell: u32) -> Resolved<'_> {
+        let mut at = cell;
+        loop {
+            let record = self.cells.get(at);
+            // Acquire pairs with the Release of `reset` and `link`.
+            let to = record.to.load(Ordering::Acquire);
+            if to & DEAD == 0 {
+                return Resolved {
+                    group: self.memcgs.get(to),
+                    inherited: at != cell,
+                };
+            }
+            let next = to & !DEAD;
+            self.halve(record, next);
+            at = next;
+        }
+    }
+
+    /// Lets a dead cell skip its dead successor.
+    fn halve(&self, record: &Cell, next: u32) {
+        let beyond = self.cells.get(next).to.load(Ordering::Acquire);
+        if beyond & DEAD == 0 {
+            return;
+        }
+        let beyond = beyond & !DEAD;
+        if !self.cells.get(beyond).try_ref() {
+            return;
+        }
+        let swapped = record.to.compare_exchange(
+            DEAD | next,
+            DEAD | beyond,
+            // Release pairs with the Acquire of `resolve`.
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        self.unref_cell(if swapped.is_ok() { next } else { beyond });
+    }
+
+    /// One more owner names the cell of an online group.
+    pub(crate) fn hold_cell(&self, cell: u32) {
+        self.cells.get(cell).hold();
+    }
+
+    /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of it.
+    pub(crate) fn link_cell(&self, cell: u32, parent: u32) {
+        self.cells.get(parent).hold();
+        // Release pairs with the Acquire of `resolve`.
+        self.cells
+            .get(cell)
+            .to
+            .store(DEAD | parent, Ordering::Release);
+        self.unref_cell(cell);
+    }
+
+    /// Lets go of a cell; the last one frees it, and what it led to.
+    pub(crate) fn unref_cell(&self, cell: u32) {
+        let mut at = cell;
+        loop {
+            let record = self.cells.get(at);
+            // AcqRel: the last one sees what the others did.
+            if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            let to = record.to.load(Ordering::Relaxed);
+            self.retire(super::limbo::What::Cell, at);
+            if to & DEAD == 0 {
+                return;
+            }
+            at = to & !DEAD;
+        }
+    }
+}

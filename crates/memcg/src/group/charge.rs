@@ -1,0 +1,179 @@
+//! Charging an owner, exactly: the walk over the groups, then the owner's word; or the other way round.
+//!
+//! A charge pays every group of the path of the cell it read, then adds to the word only if it still names that cell; on
+//! a mismatch (the task has moved) it takes the payment back and starts again. An uncharge takes from the word first and
+//! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
+
+use super::Hierarchy;
+use super::events::Event;
+use super::memcg::{Memcg, debt_over};
+use super::objcg::{Kind, Objcg};
+use super::word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
+use crate::counter::{Over, page_counter::UNLIMITED, try_charge, uncharge};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// How far a charge may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Within every max.
+    Within,
+    /// Into debt where the group's policy says so; `by_default` where it says nothing.
+    Debt {
+        /// The caller's wish for groups without a policy.
+        by_default: bool,
+    },
+    /// Whatever the limits say.
+    Force,
+}
+
+/// A refused charge; nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The group that was full; 0 when the owner itself can hold no more.
+    pub group: u32,
+    /// Its usage then.
+    pub usage: u64,
+    /// Its max then.
+    pub max: u64,
+}
+
+/// Rounds an amount up to what the books count in.
+#[must_use]
+pub const fn round_up(bytes: u64) -> u64 {
+    (bytes + (UNIT - 1)) & !(UNIT - 1)
+}
+
+impl Hierarchy {
+    /// Charges `bytes` (a multiple of 8) to the owner and all groups above it. The caller is pinned.
+    /// Cost: a CAS a level and one for the word.
+    pub fn charge_exact(&self, tag: u32, bytes: u64, mode: Mode) -> Result<(), Refusal> {
+        self.charge_word(&self.objcgs.get(tag).charged, bytes, mode)
+    }
+
+    fn charge_word(&self, word: &Word, bytes: u64, mode: Mode) -> Result<(), Refusal> {
+        if bytes > AMOUNT_LIMIT {
+            return Err(Refusal {
+                group: 0,
+                usage: word.read().bytes,
+                max: AMOUNT_LIMIT,
+            });
+        }
+        loop {
+            let cell = word.read().cell;
+            let to = self.resolve(cell);
+            try_charge(to.group, None, bytes, |level: &Memcg| match mode {
+                Mode::Within => Over::By(0),
+                Mode::Debt { by_default } => debt_over(level, by_default),
+                Mode::Force => Over::Any,
+            })
+            .map_err(|refused| Refusal {
+                group: refused.level.index(),
+                usage: refused.usage,
+                max: refused.level.counter.max(),
+            })?;
+            match word.add(cell, bytes) {
+                Ok(()) => {
+                    if to.inherited {
+                        to.group.event(Event::Late);
+                    }
+                    if mode != Mode::Within {
+                        note_debt(to.group);
+                    }
+                    return Ok(());
+                }
+                Err(why) => {
+                    self.uncharge_path(cell, bytes);
+                    if why != Unchanged::Moved {
+                        return Err(Refusal {
+                            group: 0,
+                            usage: word.read().bytes,
+                            max: AMOUNT_LIMIT,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes `bytes` off the owner and all groups above it. The caller is pinned.
+    pub fn uncharge_exact(&self, tag: u32, bytes: u64) {
+        let objcg = self.objcgs.get(tag);
+        match objcg.charged.sub(bytes) {
+            Ok(was) => {
+                self.uncharge_path(was.cell, bytes);
+                if was.bytes == 0 && !objcg.is_live() {
+                    self.retire_if_done(tag);
+                }
+            }
+            Err(_) => self.report_broken(),
+        }
+    }
+
+    fn uncharge_path(&self, cell: u32, bytes: u64) {
+        if uncharge(self.resolve(cell).group, None, bytes).is_err() {
+            self.report_broken();
+        }
+    }
+
+    /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.
+    pub fn add_side(&self, tag: u32, bytes: u64, kind: Kind) {
+        let Some(side) = kind.side() else { return };
+        let word = &self.objcgs.get(tag).side[side];
+        loop {
+            let cell = word.read().cell;
+            let group = self.resolve(cell).group;
+            each_level(group, |level| {
+                level.side_kinds[side].fetch_add(bytes, Ordering::Relaxed);
+            });
+            match word.add(cell, bytes) {
+                Ok(()) => return,
+                Err(why) => {
+                    sub_side_path(self.resolve(cell).group, side, bytes);
+                    if why != Unchanged::Moved {
+                        self.report_broken();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a charge out of its kind's count, before it is uncharged. The caller is pinned.
+    pub fn sub_side(&self, tag: u32, bytes: u64, kind: Kind) {
+        let Some(side) = kind.side() else { return };
+        match self.objcgs.get(tag).side[side].sub(bytes) {
+            Ok(was) => sub_side_path(self.resolve(was.cell).group, side, bytes),
+            Err(_) => self.report_broken(),
+        }
+    }
+}
+
+pub(crate) fn each_level(start: &Memcg, mut f: impl FnMut(&Memcg)) {
+    use crate::counter::Level;
+    let mut level = Some(start);
+    while let Some(group) = level {
+        f(group);
+        level = group.parent();
+    }
+}
+
+fn sub_side_path(start: &Memcg, side: usize, bytes: u64) {
+    each_level(start, |level| {
+        let count: &AtomicU64 = &level.side_kinds[side];
+        count.fetch_sub(bytes, Ordering::Relaxed);
+    });
+}
+
+fn note_debt(start: &Memcg) {
+    each_level(start, |level| {
+        let max = level.counter.max();
+        if max != UNLIMITED && level.counter.usage() > max {
+            level.event(Event::Debt);
+        }
+    });
+}
+
+impl Objcg {
+    /// The most an owner can hold, in bytes.
+    pub const LIMIT: u64 = AMOUNT_LIMIT;
+}

@@ -1,0 +1,109 @@
+//! Draining: taking back the stock that threads hold under one group, when its limit needs it.
+//!
+//! The owner of a slot pays nothing for being drainable: it marks itself busy and looks at a flag, both plain. The
+//! drainer raises the flag on every thread concerned, makes each pass a barrier (one system call), and then either sees
+//! a thread busy, and waits a bounded moment, or knows that it will see the flag. A thread that stays busy (preempted
+//! in the few instructions of a hit) is skipped: its stock stays.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use crate::sync::atomic::Ordering;
+use crate::thread::{SLOTS, ThreadRec};
+
+/// Two drains of one group are at least this far apart, in ns, unless a person asked for one.
+pub const DRAIN_INTERVAL_NS: u64 = 1_000_000;
+
+impl Hierarchy {
+    /// Whether a slot of `tag` holds stock under `top`. The caller is pinned.
+    fn is_stock_under(&self, tag: u32, top: &Memcg) -> bool {
+        tag != 0
+            && self
+                .objcgs
+                .try_get(tag)
+                .is_some_and(|objcg| self.resolve(objcg.granted.read().cell).group.is_within(top))
+    }
+
+    fn has_stock_under(&self, rec: &ThreadRec, top: &Memcg) -> bool {
+        (0..SLOTS).any(|slot| {
+            rec.cap[slot].load(Ordering::Relaxed) != 0
+                && self.is_stock_under(rec.tags[slot].load(Ordering::Relaxed), top)
+        })
+    }
+
+    /// Drains what threads hold under `top`; answers the bytes taken. The caller is pinned by `own`.
+    ///
+    /// Cost: O(threads) and one membarrier if another thread holds any.
+    pub fn drain(&self, own: &ThreadRec, top: &Memcg) -> u64 {
+        top.nr_drains.fetch_add(1, Ordering::Relaxed);
+        let mut taken = 0;
+        let mut others = false;
+        for (_, rec) in self.threads.each() {
+            if core::ptr::eq(rec, own) {
+                if let Some(_busy) = rec.enter() {
+                    taken += self.take_under(rec, top);
+                }
+            } else if self.has_stock_under(rec, top) && rec.begin_drain() {
+                rec.drainer
+                    .store(own.tid.load(Ordering::Relaxed), Ordering::Relaxed);
+                others = true;
+            }
+        }
+        if !others {
+            return taken;
+        }
+        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is busy, or sees its flag.
+        self.threads.heavy_fence();
+        let me = own.tid.load(Ordering::Relaxed);
+        for (_, rec) in self.threads.each() {
+            if core::ptr::eq(rec, own)
+                || !rec.is_draining()
+                || rec.drainer.load(Ordering::Relaxed) != me
+            {
+                continue;
+            }
+            if rec.await_idle() {
+                taken += self.take_under(rec, top);
+            }
+            rec.drainer.store(0, Ordering::Relaxed);
+            rec.end_drain();
+        }
+        taken
+    }
+
+    fn take_under(&self, rec: &ThreadRec, top: &Memcg) -> u64 {
+        (0..SLOTS)
+            .filter(|&slot| self.is_stock_under(rec.tags[slot].load(Ordering::Relaxed), top))
+            .map(|slot| self.take_stock(rec, slot))
+            .sum()
+    }
+
+    /// As [`Self::drain`] for a charge that was refused: one at a time, not too often, and the group gives no stock
+    /// afterwards until it has room again. `false` when nothing was or could be drained.
+    pub fn drain_for_charge(&self, own: &ThreadRec, top: &Memcg) -> bool {
+        if top.counter.granted() == 0 {
+            return false;
+        }
+        if top.draining.swap(1, Ordering::Acquire) != 0 {
+            // Another thread is at it: what it takes may be enough for us as well.
+            for _ in 0..10_000 {
+                if top.draining.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                crate::sync::relax();
+            }
+            return true;
+        }
+        let now = crate::os::clock::monotonic_ns();
+        let last = top.drained_at.load(Ordering::Relaxed);
+        let due = !top.counter.is_tight() || now.wrapping_sub(last) >= DRAIN_INTERVAL_NS;
+        if due {
+            // First, or a refill would take again what the drain brings in.
+            top.counter.set_tight();
+            self.drain(own, top);
+            top.drained_at.store(now, Ordering::Relaxed);
+        }
+        // Release pairs with the Acquire above.
+        top.draining.store(0, Ordering::Release);
+        due
+    }
+}

@@ -1,0 +1,292 @@
+//! A group: its level of the counter, its place in the tree, its settings and events.
+//!
+//! `lock` guards the list of children, `nr_tasks`, the state and the writing of limits. Charging reads `counter`,
+//! `above` and the settings, and takes no lock.
+
+use super::cell::Cell;
+use super::events::{EVENTS, Event};
+use super::objcg::NR_SIDE_KINDS;
+use crate::counter::{Level, Over, PageCounter};
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::lock::Lock;
+
+/// What a charge that meets max may do, as the group decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum OomPolicy {
+    /// As whoever charges prefers: a Rust global allocator goes into debt, all others are denied.
+    Default = 0,
+    /// Refuse.
+    Deny = 1,
+    /// Force, up to `memory.debt.max` above max.
+    Debt = 2,
+}
+
+/// A group's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Css {
+    /// Not a group (any more).
+    Free = 0,
+    /// Takes charges, children and tasks.
+    Online = 1,
+    /// Going, or gone and waiting for its last reader.
+    Dying = 2,
+}
+
+/// See the module.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub struct Memcg {
+    /// Its level.
+    pub counter: PageCounter,
+    above: AtomicPtr<Memcg>,
+    oom_policy: AtomicU32,
+    state: AtomicU32,
+    /// `u64::MAX`: the default, by max.
+    debt_max: AtomicU64,
+    link: AtomicU32,
+    generation: AtomicU32,
+    pub(super) index: AtomicU32,
+    pub(super) name: AtomicU32,
+    pub(super) cell: AtomicU32,
+    pub(super) objcg: AtomicU32,
+    pub(super) depth: AtomicU32,
+    pub(super) hash: AtomicU32,
+    pub(super) hash_next: AtomicU32,
+    pub(super) first_child: AtomicU32,
+    pub(super) last_child: AtomicU32,
+    pub(super) next: AtomicU32,
+    pub(super) prev: AtomicU32,
+    pub(super) nr_children: AtomicU32,
+    pub(super) nr_descendants: AtomicU32,
+    pub(super) nr_tasks: AtomicU32,
+    /// `memory.oom.group`.
+    pub oom_group: AtomicU32,
+    /// `cgroup.subtree_control` has memory.
+    pub subtree_control: AtomicU32,
+    /// See the module.
+    pub lock: Lock,
+    pub(super) draining: AtomicU32,
+    pub(super) drained_at: AtomicU64,
+    pub(super) nr_drains: AtomicU64,
+    pub(super) throttled_us: AtomicU64,
+    pub(super) side_kinds: [AtomicU64; NR_SIDE_KINDS],
+    pub(super) events: [AtomicU64; EVENTS],
+    pub(super) events_local: [AtomicU64; EVENTS],
+}
+
+// SAFETY: integers, a null pointer and a free lock.
+unsafe impl Zeroed for Memcg {}
+// SAFETY: `link` is the lists' alone.
+unsafe impl Record for Memcg {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+const DEBT_DEFAULT: u64 = u64::MAX;
+const DEBT_DEFAULT_LIMIT: u64 = 64 << 20;
+
+impl Memcg {
+    /// Makes a group of a new or recycled record; not yet online.
+    pub(super) fn open(&self, index: u32, above: Option<&Memcg>, name: u32, cell: u32, objcg: u32) {
+        self.counter.open();
+        let parent = above.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
+        self.above.store(parent, Ordering::Relaxed);
+        self.oom_policy
+            .store(OomPolicy::Default as u32, Ordering::Relaxed);
+        self.debt_max.store(DEBT_DEFAULT, Ordering::Relaxed);
+        let depth = above.map_or(0, |p| p.depth.load(Ordering::Relaxed) + 1);
+        for (field, value) in [
+            (&self.index, index),
+            (&self.name, name),
+            (&self.cell, cell),
+            (&self.objcg, objcg),
+            (&self.depth, depth),
+            (&self.hash, 0),
+            (&self.hash_next, 0),
+            (&self.first_child, 0),
+            (&self.last_child, 0),
+            (&self.next, 0),
+            (&self.prev, 0),
+            (&self.nr_children, 0),
+            (&self.nr_descendants, 0),
+            (&self.nr_tasks, 0),
+            (&self.oom_group, 0),
+            (&self.subtree_control, 1),
+            (&self.draining, 0),
+        ] {
+            field.store(value, Ordering::Relaxed);
+        }
+        for field in [&self.drained_at, &self.nr_drains, &self.throttled_us]
+            .into_iter()
+            .chain(&self.side_kinds)
+            .chain(&self.events)
+            .chain(&self.events_local)
+        {
+            field.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set_online(&self) {
+        // Release pairs with the Acquire of `state`: an online group is whole.
+        self.state.store(Css::Online as u32, Ordering::Release);
+    }
+
+    /// No child, task or name finds it any more. Under its lock.
+    pub(super) fn set_dying(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.state.store(Css::Dying as u32, Ordering::Release);
+    }
+
+    /// Whether it is online.
+    pub fn is_online(&self) -> bool {
+        self.state.load(Ordering::Acquire) == Css::Online as u32
+    }
+
+    /// A number that tells this group from the next in the same record.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Its index.
+    pub fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Its parent's index; 0 for the root.
+    pub fn parent_index(&self) -> u32 {
+        self.parent().map_or(0, Memcg::index)
+    }
+
+    /// Its cell's index.
+    pub fn cell(&self) -> u32 {
+        self.cell.load(Ordering::Relaxed)
+    }
+
+    /// The tag of its own owner.
+    pub fn tag(&self) -> u32 {
+        self.objcg.load(Ordering::Relaxed)
+    }
+
+    /// Its name's index.
+    pub fn name(&self) -> u32 {
+        self.name.load(Ordering::Relaxed)
+    }
+
+    /// Levels above it.
+    pub fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Online groups below it.
+    pub fn nr_descendants(&self) -> u32 {
+        self.nr_descendants.load(Ordering::Relaxed)
+    }
+
+    /// Live tasks in it, those below not counted.
+    pub fn nr_tasks(&self) -> u32 {
+        self.nr_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Whether `self` is `top` or below it. O(depth).
+    pub fn is_within(&self, top: &Memcg) -> bool {
+        let mut level = Some(self);
+        while let Some(group) = level {
+            if core::ptr::eq(group, top) {
+                return true;
+            }
+            level = group.parent();
+        }
+        false
+    }
+
+    /// What its own owners hold of kinds other than heap, and those below.
+    pub fn side_kind(&self, kind: super::objcg::Kind) -> u64 {
+        kind.side()
+            .map_or(0, |side| self.side_kinds[side].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn side_count(&self, side: usize) -> &AtomicU64 {
+        &self.side_kinds[side]
+    }
+
+    /// The policy, as set.
+    pub fn oom_policy(&self) -> OomPolicy {
+        match self.oom_policy.load(Ordering::Relaxed) {
+            1 => OomPolicy::Deny,
+            2 => OomPolicy::Debt,
+            _ => OomPolicy::Default,
+        }
+    }
+
+    /// Sets the policy.
+    pub fn set_oom_policy(&self, policy: OomPolicy) {
+        self.oom_policy.store(policy as u32, Ordering::Relaxed);
+    }
+
+    /// Bytes above max that debt may reach: as set, or a quarter of max, at most 64 MiB.
+    pub fn debt_max(&self) -> u64 {
+        match self.debt_max.load(Ordering::Relaxed) {
+            DEBT_DEFAULT => (self.counter.max() / 4).min(DEBT_DEFAULT_LIMIT),
+            set => set,
+        }
+    }
+
+    /// Sets it; `None`: the default.
+    pub fn set_debt_max(&self, bytes: Option<u64>) {
+        self.debt_max
+            .store(bytes.unwrap_or(DEBT_DEFAULT), Ordering::Relaxed);
+    }
+
+    /// Microseconds that tasks were delayed because of this group's high.
+    pub fn throttled_us(&self) -> u64 {
+        self.throttled_us.load(Ordering::Relaxed)
+    }
+
+    /// Adds to them, here and above.
+    pub fn add_throttled_us(&self, us: u64) {
+        let mut level = Some(self);
+        while let Some(group) = level {
+            group.throttled_us.fetch_add(us, Ordering::Relaxed);
+            level = group.parent();
+        }
+    }
+
+    /// Drains of stock this group has asked for.
+    pub fn nr_drains(&self) -> u64 {
+        self.nr_drains.load(Ordering::Relaxed)
+    }
+}
+
+impl Level for Memcg {
+    fn counter(&self) -> &PageCounter {
+        &self.counter
+    }
+
+    #[inline]
+    fn parent(&self) -> Option<&Memcg> {
+        let above = self.above.load(Ordering::Relaxed);
+        // SAFETY: groups are arena records, which never move or go; a parent outlives its child's time online, and a
+        // pinned reader of a dead child finds the parent it had.
+        unsafe { above.as_ref() }
+    }
+
+    fn above_high(&self, _usage: u64) {
+        self.event(Event::High);
+    }
+}
+
+/// How far above its max a charge that may go into debt takes a group.
+pub(super) fn debt_over(group: &Memcg, by_default: bool) -> Over {
+    match group.oom_policy() {
+        OomPolicy::Debt => Over::By(group.debt_max()),
+        OomPolicy::Default if by_default => Over::By(group.debt_max()),
+        _ => Over::By(0),
+    }
+}
+
+const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));

@@ -1,0 +1,139 @@
+//! Groups, their cells, and the owners that charged things name.
+//!
+//! ```text
+//! thing ── tag ──► Objcg ── cell ──► Cell ──► Memcg ── parent ──► … ──► root
+//! ```
+//!
+//! Kept: a group's usage is what its owners' words say is accounted at its cell, plus what its children pass up;
+//! an owner's charged bytes are what its things hold plus what threads stock for it. A removed group and a finished
+//! task leave nothing behind but what is still held through their owners.
+//! Relied on: `counter` for the arithmetic, `thread` for stock slots and epochs, `sync` for arenas and locks.
+//! Never done: a lock on a charge or an uncharge; waiting for memory, reclaim or policy (that is `engine`); the order of
+//! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
+
+pub mod cell;
+pub mod charge;
+pub mod drain;
+pub mod events;
+mod index;
+pub mod limbo;
+pub mod memcg;
+pub mod name;
+pub mod objcg;
+pub mod stat;
+pub mod stock;
+pub mod task;
+pub mod tree;
+pub mod word;
+
+#[cfg(loom)]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model_tests;
+
+pub use charge::{Mode, Refusal};
+pub use events::Event;
+pub use memcg::Memcg;
+pub use objcg::{Kind, Objcg};
+pub use tree::TreeError;
+
+use crate::sync::Zeroed;
+use crate::sync::arena::Arena;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::thread::Threads;
+
+/// Index of the root group.
+pub const ROOT: u32 = 1;
+/// The root group's own owner.
+pub const ROOT_TAG: u32 = 1;
+/// The tag of what is not accounted.
+pub const NO_TAG: u32 = 0;
+
+/// One tree of groups with everything that belongs to it. The process has one (`engine`); tests make their own.
+#[derive(Default)]
+pub struct Hierarchy {
+    /// Groups.
+    pub memcgs: Arena<Memcg>,
+    /// Their cells.
+    pub cells: Arena<cell::Cell>,
+    /// Owners.
+    pub objcgs: Arena<Objcg>,
+    /// Names.
+    pub names: Arena<name::NameRec>,
+    /// Threads.
+    pub threads: Threads,
+    index: index::Index,
+    limbo: limbo::Limbo,
+    next_task: AtomicU32,
+    broken: AtomicU32,
+}
+
+// SAFETY: all parts are Zeroed.
+unsafe impl Zeroed for Hierarchy {}
+
+impl Hierarchy {
+    /// Makes the root of a zeroed hierarchy. Once, before anything else. `None` without memory.
+    pub fn init(&self) -> Option<()> {
+        self.threads.init();
+        let name = self.new_name(b"", 0)?;
+        let group = self.memcgs.alloc(u32::MAX)?;
+        let cell = self.cells.alloc(word::CELL_LIMIT)?;
+        let objcg = self.objcgs.alloc(u32::MAX)?;
+        assert!((group, objcg) == (ROOT, ROOT_TAG), "the root comes first");
+        self.cells.get(cell).reset(group);
+        self.memcgs.get(group).open(group, None, name, cell, objcg);
+        self.open_objcg(objcg, cell, name, objcg::State::Group);
+        self.memcgs.get(group).set_online();
+        Some(())
+    }
+
+    /// A hierarchy of its own, never freed. For tests and for embedding several.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn leaked() -> &'static Self {
+        let bytes = core::mem::size_of::<Self>();
+        #[cfg(not(loom))]
+        let this: &'static Self = {
+            let p = crate::os::map::map(bytes).expect("pages for a hierarchy");
+            // SAFETY: zeroed pages, never unmapped, aligned to a page; Zeroed says zero bytes are a value.
+            unsafe { p.cast::<Self>().as_ref() }
+        };
+        #[cfg(loom)]
+        let this: &'static Self = {
+            let _ = bytes;
+            Box::leak(Box::default())
+        };
+        this.init().expect("pages for the root");
+        this
+    }
+
+    /// The books do not add up: noted, and asked about by the engine, which stops accounting.
+    #[cold]
+    pub(crate) fn report_broken(&self) {
+        self.broken.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether an inconsistency has been met.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed) != 0
+    }
+
+    /// Things that wait for an epoch (groups, cells, owners, names).
+    pub fn limbo_len(&self) -> u32 {
+        self.limbo.waiting()
+    }
+
+    /// Frees every lock, in the child of a fork: their holders are not here.
+    pub fn reset_locks_in_child(&self) {
+        self.index.reset_locks_in_child();
+        self.limbo.reset_lock_in_child();
+        for index in 1..self.memcgs.high_water() {
+            self.memcgs.get(index).lock.reset_in_child();
+        }
+        for index in 1..self.objcgs.high_water() {
+            self.objcgs.get(index).lock.reset_in_child();
+        }
+    }
+}

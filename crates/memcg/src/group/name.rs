@@ -1,0 +1,171 @@
+//! Names of groups and tasks, in records that know the name above them.
+//!
+//! A name outlives its group while an owner's line in the ledger still tells where it came from. Names are immutable;
+//! the link to the name above is too, except a task's, which follows its moves.
+
+use super::Hierarchy;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use core::cell::UnsafeCell;
+
+const TEXT: usize = 27;
+/// The longest name, in bytes.
+pub const NAME_MAX: usize = 255;
+/// The deepest group has this many above it.
+pub const DEPTH_MAX: u32 = 255;
+
+/// A name of up to 27 bytes, or the first 27 of a longer one.
+#[derive(Default)]
+pub struct NameRec {
+    link: AtomicU32,
+    refs: AtomicU32,
+    above: AtomicU32,
+    more: AtomicU32,
+    text: UnsafeCell<(u8, [u8; TEXT])>,
+}
+
+// SAFETY: `text` is written before the record is published and not again until it was retired and reused.
+unsafe impl Sync for NameRec {}
+// SAFETY: integers only.
+unsafe impl Zeroed for NameRec {}
+// SAFETY: `link` is the lists' alone.
+unsafe impl Record for NameRec {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// Whether `name` may name a group: 1–255 bytes, no `/`, no control characters, not `.` or `..`.
+pub fn is_valid(name: &[u8]) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|&b| b == b'/' || b < 0x20 || b == 0x7f)
+}
+
+impl Hierarchy {
+    /// A name record with one reference, below `above` (which gets one more). `None` without memory.
+    pub(super) fn new_name(&self, text: &[u8], above: u32) -> Option<u32> {
+        let mut rest = 0;
+        // From the end, so that each piece knows the one behind it.
+        for piece in text
+            .chunks(TEXT)
+            .rev()
+            .chain(text.is_empty().then_some(text))
+        {
+            let Some(index) = self.names.alloc(u32::MAX) else {
+                self.free_pieces(rest);
+                return None;
+            };
+            let record = self.names.get(index);
+            record.refs.store(1, Ordering::Relaxed);
+            record.more.store(rest, Ordering::Relaxed);
+            record.above.store(0, Ordering::Relaxed);
+            // SAFETY: the record is ours alone until the caller publishes it.
+            let slot = unsafe { &mut *record.text.get() };
+            slot.0 = piece.len() as u8;
+            slot.1[..piece.len()].copy_from_slice(piece);
+            rest = index;
+        }
+        if above != 0 {
+            self.names.get(above).refs.fetch_add(1, Ordering::Relaxed);
+        }
+        self.names.get(rest).above.store(above, Ordering::Release);
+        Some(rest)
+    }
+
+    /// Frees the pieces of a name nobody has seen.
+    fn free_pieces(&self, first: u32) {
+        let mut at = first;
+        while at != 0 {
+            let more = self.names.get(at).more.load(Ordering::Relaxed);
+            self.names.free(at);
+            at = more;
+        }
+    }
+
+    /// Lets go of a name; the last one frees it and lets go of the one above. The caller is pinned.
+    pub(super) fn unref_name(&self, name: u32) {
+        let mut at = name;
+        while at != 0 {
+            let record = self.names.get(at);
+            // AcqRel: the last one sees what the others did.
+            if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            let above = record.above.load(Ordering::Relaxed);
+            let mut piece = at;
+            while piece != 0 {
+                let more = self.names.get(piece).more.load(Ordering::Relaxed);
+                self.retire(super::limbo::What::Name, piece);
+                piece = more;
+            }
+            at = above;
+        }
+    }
+
+    /// Puts a task's name below another group's. The caller is pinned and alone in changing this name.
+    pub(crate) fn rehang_name(&self, name: u32, above: u32) {
+        self.names.get(above).refs.fetch_add(1, Ordering::Relaxed);
+        let before = self.names.get(name).above.swap(above, Ordering::AcqRel);
+        self.unref_name(before);
+    }
+
+    /// Whether a name is `text`. The caller is pinned.
+    pub(super) fn name_is(&self, name: u32, text: &[u8]) -> bool {
+        let mut left = text;
+        let mut at = name;
+        while at != 0 {
+            let record = self.names.get(at);
+            // SAFETY: published and, as we are pinned, not reused.
+            let slot = unsafe { &*record.text.get() };
+            let Some(rest) = left.strip_prefix(&slot.1[..slot.0 as usize]) else {
+                return false;
+            };
+            left = rest;
+            at = record.more.load(Ordering::Relaxed);
+        }
+        left.is_empty()
+    }
+
+    /// Hands the pieces of a name to `sink`. The caller is pinned.
+    pub fn with_name(&self, name: u32, mut sink: impl FnMut(&[u8])) {
+        let mut at = name;
+        while at != 0 {
+            let record = self.names.get(at);
+            // SAFETY: as in `name_is`.
+            let slot = unsafe { &*record.text.get() };
+            sink(&slot.1[..slot.0 as usize]);
+            at = record.more.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Hands the path a name ends to `sink`, piece by piece: `/`, `/a`, `/a/b`. The caller is pinned.
+    pub fn with_path(&self, name: u32, mut sink: impl FnMut(&[u8])) {
+        let mut chain = [0u32; DEPTH_MAX as usize + 2];
+        let mut depth = 0;
+        let mut at = name;
+        while at != 0 && depth < chain.len() {
+            chain[depth] = at;
+            depth += 1;
+            at = self.names.get(at).above.load(Ordering::Acquire);
+        }
+        if depth <= 1 {
+            sink(b"/");
+            return;
+        }
+        // The first of the chain is the root's, which is empty.
+        for &name in chain[..depth - 1].iter().rev() {
+            sink(b"/");
+            self.with_name(name, &mut sink);
+        }
+    }
+}
+
+impl Hierarchy {
+    /// One more name for a name.
+    pub(super) fn hold_name(&self, name: u32) {
+        self.names.get(name).refs.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,365 @@
+//! Stock: bytes charged in advance, kept per thread and owner, so that most charges are a subtraction.
+//!
+//! Kept: a slot's balance is part of its owner's `charged`; its cap is part of its owner's `granted`, and the balance
+//! never passes it. A slot names its owner (a reference), so the tag in it is never reused.
+//! A move or a group's end touches no slot: the bytes belong to the owner.
+//!
+//! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that call nothing. What a
+//! slot lacks is charged outside, then deposited; what it has too much of is taken out, then uncharged outside.
+
+use super::charge::{Mode, Refusal};
+use super::word::{Unchanged, Word};
+use super::{Hierarchy, NO_TAG};
+use crate::counter::{grant, ungrant};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::{SLOTS, ThreadRec, UNTRACKED};
+
+/// The smallest and the largest cap of a slot, in bytes. A slot starts small and doubles each time it runs dry.
+#[cfg(not(loom))]
+const CAP: (u64, u64) = (4 << 10, 64 << 10);
+#[cfg(loom)]
+const CAP: (u64, u64) = (64, 64);
+
+/// What a slot held: its owner must get it back.
+struct Taken {
+    tag: u32,
+    balance: u64,
+    cap: u64,
+}
+
+impl ThreadRec {
+    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag.
+    #[inline(always)]
+    pub fn charge_hit(&self, bytes: u64) -> Option<u32> {
+        let _busy = self.enter()?;
+        let slot = self.current_slot.load(Relaxed) as usize % (SLOTS + 1);
+        let tag = self.current.load(Relaxed);
+        let balance = self.balance[slot].load(Relaxed);
+        if self.tags[slot].load(Relaxed) != tag || balance < bytes {
+            return None;
+        }
+        self.balance[slot].store(balance - bytes, Relaxed);
+        Some(tag)
+    }
+
+    /// A hit for any owner.
+    #[inline]
+    pub fn charge_hit_of(&self, tag: u32, bytes: u64) -> bool {
+        let Some(_busy) = self.enter() else {
+            return false;
+        };
+        let Some(slot) = self.slot_of(tag) else {
+            return false;
+        };
+        let balance = self.balance[slot].load(Relaxed);
+        if balance < bytes {
+            return false;
+        }
+        self.balance[slot].store(balance - bytes, Relaxed);
+        true
+    }
+
+    /// A hit the other way: puts `bytes` back into the stock of `tag`, if a slot has room for them.
+    #[inline(always)]
+    pub fn uncharge_hit(&self, tag: u32, bytes: u64) -> bool {
+        let Some(_busy) = self.enter() else {
+            return false;
+        };
+        let Some(slot) = self.slot_of(tag) else {
+            return false;
+        };
+        let balance = self.balance[slot].load(Relaxed) + bytes;
+        if balance > self.cap[slot].load(Relaxed) {
+            return false;
+        }
+        self.balance[slot].store(balance, Relaxed);
+        true
+    }
+
+    /// The tag this thread charges.
+    pub fn current(&self) -> u32 {
+        self.current.load(Relaxed)
+    }
+
+    /// The caller's slots as they are now, for sums: tag and balance. Another thread's are a moment old.
+    pub fn stocks(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..SLOTS).map(|slot| {
+            (
+                self.tags[slot].load(Relaxed),
+                self.balance[slot].load(Relaxed),
+            )
+        })
+    }
+
+    /// Between `begin_transit` and `end_transit` bytes are neither in a slot nor in the counters' rest.
+    fn begin_transit(&self) {
+        let now = self.seq.load(Relaxed);
+        self.seq
+            .store(now.wrapping_add(1), core::sync::atomic::Ordering::Release);
+        crate::os::barrier::light();
+    }
+
+    fn end_transit(&self) {
+        let now = self.seq.load(Relaxed);
+        // The low byte counts nesting (a signal handler's transit inside ours), the rest the transits.
+        self.seq.store(
+            now.wrapping_sub(1).wrapping_add(256),
+            core::sync::atomic::Ordering::Release,
+        );
+    }
+}
+
+impl Hierarchy {
+    /// Charges `bytes` (a multiple of 8) to `tag`: from stock, or with a refill of it, or exactly.
+    /// Within the limits only; what the limits refuse is the engine's affair.
+    pub fn charge(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+        if tag == NO_TAG || rec.charge_hit_of(tag, bytes) {
+            return Ok(());
+        }
+        let _pin = self.threads.epoch.pin(rec);
+        if self.refill(rec, tag, bytes) {
+            return Ok(());
+        }
+        self.charge_exact(tag, bytes, Mode::Within)
+    }
+
+    /// Takes `bytes` off `tag`: into stock, or exactly.
+    pub fn uncharge(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        if tag == NO_TAG || rec.uncharge_hit(tag, bytes) {
+            return;
+        }
+        let _pin = self.threads.epoch.pin(rec);
+        rec.begin_transit();
+        // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
+        let surplus = rec.enter().and_then(|_busy| {
+            let slot = rec.slot_of(tag)?;
+            let keep = rec.cap[slot].load(Relaxed) / 2;
+            let all = rec.balance[slot].load(Relaxed) + bytes;
+            (all > keep).then(|| {
+                rec.balance[slot].store(keep, Relaxed);
+                all - keep
+            })
+        });
+        self.uncharge_exact(tag, surplus.unwrap_or(bytes));
+        rec.end_transit();
+    }
+
+    /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
+    /// it, when the budget is spent, a limit is near, or the slots may not be touched.
+    #[cold]
+    fn refill(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+        if bytes > CAP.1 / 4 {
+            return false;
+        }
+        rec.begin_transit();
+        let done = self.refill_in_transit(rec, tag, bytes);
+        rec.end_transit();
+        done
+    }
+
+    fn refill_in_transit(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+        if !self.have_slot(rec, tag) {
+            return false;
+        }
+        let Some(cap) = rec.slot_of(tag).map(|slot| rec.cap[slot].load(Relaxed)) else {
+            return false;
+        };
+        let wanted = (cap * 2)
+            .clamp(CAP.0, CAP.1)
+            .max((bytes * 4).next_power_of_two());
+        let more = wanted.saturating_sub(cap);
+        let granted = more > 0 && self.grant_word(tag, more);
+        let cap = if granted { wanted } else { cap };
+        let fill = cap / 2;
+        if fill < bytes || self.charge_exact(tag, bytes + fill, Mode::Within).is_err() {
+            if granted {
+                self.ungrant_word(tag, more);
+            }
+            return false;
+        }
+        let granted = if granted { more } else { 0 };
+        // Deposit. A drain (or a handler) may have emptied or replaced the slot meanwhile: then the grant may be gone.
+        let (mut surplus, mut unused) = (fill, granted);
+        if let Some(_busy) = rec.enter()
+            && let Some(slot) = rec.slot_of(tag)
+        {
+            let room = rec.cap[slot].load(Relaxed) + granted;
+            let all = rec.balance[slot].load(Relaxed) + fill;
+            rec.cap[slot].store(room, Relaxed);
+            rec.balance[slot].store(all.min(room), Relaxed);
+            surplus = all - all.min(room);
+            unused = 0;
+        }
+        if unused > 0 {
+            self.ungrant_word(tag, unused);
+        }
+        if surplus > 0 {
+            self.uncharge_exact(tag, surplus);
+        }
+        true
+    }
+
+    /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if it must.
+    pub(super) fn have_slot(&self, rec: &ThreadRec, tag: u32) -> bool {
+        let taken = {
+            let Some(_busy) = rec.enter() else {
+                return false;
+            };
+            if rec.slot_of(tag).is_some() {
+                return true;
+            }
+            let Some(slot) = victim(rec, tag) else {
+                return false;
+            };
+            self.hold_objcg(tag);
+            let taken = take(rec, slot);
+            rec.tags[slot].store(tag, Relaxed);
+            taken
+        };
+        self.give_back(&taken);
+        true
+    }
+
+    fn give_back(&self, taken: &Taken) {
+        if taken.tag == NO_TAG {
+            return;
+        }
+        if taken.cap > 0 {
+            self.ungrant_word(taken.tag, taken.cap);
+        }
+        if taken.balance > 0 {
+            self.uncharge_exact(taken.tag, taken.balance);
+        }
+        self.release_objcg(taken.tag);
+    }
+
+    /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name; returns the bytes.
+    pub(super) fn take_stock(&self, rec: &ThreadRec, slot: usize) -> u64 {
+        let tag = rec.tags[slot].load(Relaxed);
+        let balance = rec.balance[slot].swap(0, Relaxed);
+        let cap = rec.cap[slot].swap(0, Relaxed);
+        if cap > 0 {
+            self.ungrant_word(tag, cap);
+        }
+        if balance > 0 {
+            self.uncharge_exact(tag, balance);
+        }
+        balance
+    }
+
+    /// Returns all stock and all names of a thread that leaves, or that only its record is left of.
+    pub fn return_all(&self, rec: &ThreadRec) {
+        let _pin = self.threads.epoch.pin(rec);
+        for slot in 0..SLOTS {
+            // A drainer that is at it is done in a moment; it never waits for us (it skips who is busy).
+            let taken = loop {
+                if let Some(_busy) = rec.enter() {
+                    break take(rec, slot);
+                }
+                crate::sync::relax();
+            };
+            self.give_back(&taken);
+        }
+    }
+
+    /// Makes `tag` the owner this thread charges. The caller keeps the tag named while it is current; [`Self::scope`]
+    /// does that by the slot.
+    fn set_current(&self, rec: &ThreadRec, tag: u32) {
+        rec.current.store(tag, Relaxed);
+        rec.current_slot
+            .store(rec.slot_of(tag).unwrap_or(UNTRACKED) as u32, Relaxed);
+    }
+
+    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now; the slot does from
+    /// here on. Answers what to hand to `leave_scope`. Cost: a few stores when a slot names it already.
+    pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
+        let before = rec.current.load(Relaxed);
+        let pin = self.threads.epoch.pin(rec);
+        let by_slot = tag == NO_TAG || self.have_slot(rec, tag);
+        match rec.slot_of(tag) {
+            Some(slot) if by_slot => {
+                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed) + 1, Relaxed);
+            }
+            _ => self.hold_objcg(tag),
+        }
+        drop(pin);
+        self.set_current(rec, tag);
+        Scope {
+            tag,
+            before,
+            by_slot,
+        }
+    }
+
+    /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
+    pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
+        if scope.by_slot {
+            if let Some(slot) = rec.slot_of(scope.tag) {
+                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed).saturating_sub(1), Relaxed);
+            }
+        } else {
+            let _pin = self.threads.epoch.pin(rec);
+            self.release_objcg(scope.tag);
+        }
+        self.set_current(rec, scope.before);
+    }
+
+    fn grant_word(&self, tag: u32, bytes: u64) -> bool {
+        let word: &Word = &self.objcgs.get(tag).granted;
+        loop {
+            let cell = word.read().cell;
+            let group = self.resolve(cell).group;
+            if !grant(group, bytes) {
+                return false;
+            }
+            match word.add(cell, bytes) {
+                Ok(()) => return true,
+                Err(why) => {
+                    ungrant(self.resolve(cell).group, bytes);
+                    if why != Unchanged::Moved {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn ungrant_word(&self, tag: u32, bytes: u64) {
+        match self.objcgs.get(tag).granted.sub(bytes) {
+            Ok(was) => ungrant(self.resolve(was.cell).group, bytes),
+            Err(_) => self.report_broken(),
+        }
+    }
+}
+
+/// What [`Hierarchy::enter_scope`] found, to be put back.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    tag: u32,
+    before: u32,
+    by_slot: bool,
+}
+
+/// A slot for `tag`: its home if that is free, any free one, else the next by the clock that no scope stands on.
+fn victim(rec: &ThreadRec, tag: u32) -> Option<usize> {
+    let home = tag as usize % SLOTS;
+    let free = |slot: &usize| rec.tags[*slot].load(Relaxed) == NO_TAG;
+    if let Some(slot) = Some(home).filter(free).or_else(|| (0..SLOTS).find(free)) {
+        return Some(slot);
+    }
+    let hand = rec.hand.load(Relaxed) as usize;
+    let slot = (0..SLOTS)
+        .map(|i| (hand + i) % SLOTS)
+        .find(|&slot| rec.scopes[slot].load(Relaxed) == 0)?;
+    rec.hand.store((slot + 1) as u32, Relaxed);
+    Some(slot)
+}
+
+fn take(rec: &ThreadRec, slot: usize) -> Taken {
+    Taken {
+        tag: rec.tags[slot].swap(NO_TAG, Relaxed),
+        balance: rec.balance[slot].swap(0, Relaxed),
+        cap: rec.cap[slot].swap(0, Relaxed),
+    }
+}

@@ -1,0 +1,80 @@
+//! Tasks: owners that move between groups as a unit. Creation and end; the move is `attach`'s.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use super::objcg::State;
+use super::tree::TreeError;
+use super::word::CELL_LIMIT;
+use crate::os::clock;
+use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
+
+/// Ids of tasks that are no thread's start here, above every thread id the kernel gives.
+pub const FIRST_TASK_ID: u32 = 1 << 22;
+
+const _: () = assert!(CELL_LIMIT < u32::MAX);
+
+impl Hierarchy {
+    /// A live task in `group`, named once by the caller. `id` is a thread's, or 0 for one of our own.
+    /// The caller is pinned.
+    pub fn new_task(&self, group: &Memcg, name: &[u8], id: u32) -> Result<u32, TreeError> {
+        let _held = group.lock.lock(Rank::Group);
+        if !group.is_online() {
+            return Err(TreeError::Gone);
+        }
+        let name = self
+            .new_name(name, group.name())
+            .ok_or(TreeError::NoMemory)?;
+        let Some(tag) = self.alloc_or_collect(&self.objcgs, u32::MAX) else {
+            self.unref_name(name);
+            return Err(TreeError::NoMemory);
+        };
+        self.open_objcg(tag, group.cell(), name, State::Task);
+        let id = match id {
+            0 => {
+                FIRST_TASK_ID
+                    + self.next_task.fetch_add(1, Ordering::Relaxed) % (u32::MAX - FIRST_TASK_ID)
+            }
+            thread => thread,
+        };
+        self.objcgs.get(tag).id.store(id, Ordering::Relaxed);
+        group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+        Ok(tag)
+    }
+
+    /// Ends a task: what it still holds stays where it is accounted, as a line of that group's ledger. The caller's name
+    /// for it goes. The caller is pinned.
+    pub fn end_task(&self, tag: u32) {
+        let objcg = self.objcgs.get(tag);
+        {
+            let _task = objcg.lock.lock(Rank::Task);
+            // Under the task's lock it stays in its group, and the group, having a task, stays online.
+            let group = self.resolve(objcg.cell()).group;
+            objcg.end(State::DeadTask, clock::wall_ns());
+            let _held = group.lock.lock(Rank::Group);
+            group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.release_objcg(tag);
+    }
+
+    /// The live task of an id. O(owners).
+    pub fn task_by_id(&self, id: u32) -> Option<u32> {
+        (1..self.objcgs.high_water()).find(|&tag| {
+            let objcg = self.objcgs.get(tag);
+            objcg.state() == State::Task && objcg.id() == id
+        })
+    }
+
+    pub(crate) fn add_task_to(&self, group: &Memcg) -> bool {
+        let _held = group.lock.lock(Rank::Group);
+        if group.is_online() {
+            group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+        }
+        group.is_online()
+    }
+
+    pub(crate) fn remove_task_from(&self, group: &Memcg) {
+        let _held = group.lock.lock(Rank::Group);
+        group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,203 @@
+//! The tree: making groups, finding them, and the part of a group's end that takes it out of the tree.
+
+use super::Hierarchy;
+use super::limbo::What;
+use super::memcg::Memcg;
+use super::name::{DEPTH_MAX, is_valid};
+use super::objcg::State;
+use super::word::CELL_LIMIT;
+use crate::counter::Level;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
+
+/// Why the tree did not change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TreeError {
+    /// No name for a group.
+    Name,
+    /// There is one of that name.
+    Exists,
+    /// The group is not, or no longer, there.
+    Gone,
+    /// It has children.
+    HasChildren,
+    /// It has live tasks.
+    HasTasks,
+    /// The root stays.
+    Root,
+    /// Too deep.
+    Depth,
+    /// Too many groups (2²⁴ − 2 cells), or no memory for one more.
+    NoMemory,
+}
+
+impl Hierarchy {
+    /// Takes a record, after collecting what the epochs have let go if the arena has none to hand.
+    pub(super) fn alloc_or_collect<T: Record>(&self, arena: &Arena<T>, limit: u32) -> Option<u32> {
+        if arena.is_dry() && self.limbo.waiting() > 0 && arena.high_water() > 1 {
+            self.collect();
+        }
+        arena.alloc(limit).or_else(|| {
+            for _ in 0..4 {
+                self.collect();
+            }
+            arena.alloc(limit)
+        })
+    }
+
+    /// A new group `name` in `parent`. The caller is pinned. O(depth).
+    pub fn create(&self, parent: &Memcg, name: &[u8]) -> Result<u32, TreeError> {
+        if !is_valid(name) {
+            return Err(TreeError::Name);
+        }
+        if parent.depth() >= DEPTH_MAX {
+            return Err(TreeError::Depth);
+        }
+        let _held = parent.lock.lock(Rank::Group);
+        if !parent.is_online() {
+            return Err(TreeError::Gone);
+        }
+        if self.child(parent.index(), name).is_some() {
+            return Err(TreeError::Exists);
+        }
+        let index = self.alloc_group(parent, name).ok_or(TreeError::NoMemory)?;
+        let group = self.memcgs.get(index);
+        let last = parent.last_child.swap(index, Ordering::Relaxed);
+        group.prev.store(last, Ordering::Relaxed);
+        match last {
+            0 => parent.first_child.store(index, Ordering::Release),
+            last => self.memcgs.get(last).next.store(index, Ordering::Release),
+        }
+        parent.nr_children.fetch_add(1, Ordering::Relaxed);
+        count_descendants(group, 1);
+        group.set_online();
+        Ok(index)
+    }
+
+    /// All the records of a group, entered in the index; or none.
+    fn alloc_group(&self, parent: &Memcg, text: &[u8]) -> Option<u32> {
+        let name = self.new_name(text, parent.name())?;
+        let cell = self.alloc_or_collect(&self.cells, CELL_LIMIT);
+        let objcg = cell.and_then(|_| self.alloc_or_collect(&self.objcgs, u32::MAX));
+        let index = objcg.and_then(|_| self.alloc_or_collect(&self.memcgs, 1 << 31));
+        if let (Some(cell), Some(objcg), Some(index)) = (cell, objcg, index) {
+            let group = self.memcgs.get(index);
+            self.cells.get(cell).reset(index);
+            group.open(index, Some(parent), name, cell, objcg);
+            group
+                .hash
+                .store(super::index::hash(parent.index(), text), Ordering::Relaxed);
+            if self.index_insert(index) {
+                // The group's name record is its owner's as well.
+                self.hold_name(name);
+                self.open_objcg(objcg, cell, name, State::Group);
+                return Some(index);
+            }
+        }
+        if let Some(index) = index {
+            self.memcgs.free(index);
+        }
+        if let Some(objcg) = objcg {
+            self.objcgs.free(objcg);
+        }
+        if let Some(cell) = cell {
+            self.cells.free(cell);
+        }
+        self.unref_name(name);
+        None
+    }
+
+    /// Takes a group that has neither children nor tasks out of the tree and marks it dying: no name finds it, no child
+    /// or task enters it any more. The first step of its end; `offline` does the others. The caller is pinned.
+    pub(crate) fn unlink(&self, group: &Memcg) -> Result<(), TreeError> {
+        let parent = group.parent().ok_or(TreeError::Root)?;
+        let _above = parent.lock.lock(Rank::Group);
+        let _held = group.lock.lock(Rank::Group);
+        if !group.is_online() {
+            return Err(TreeError::Gone);
+        }
+        if group.nr_children.load(Ordering::Relaxed) != 0 {
+            return Err(TreeError::HasChildren);
+        }
+        if group.nr_tasks() != 0 {
+            return Err(TreeError::HasTasks);
+        }
+        group.set_dying();
+        self.index_remove(group.index());
+        let (prev, next) = (
+            group.prev.load(Ordering::Relaxed),
+            group.next.load(Ordering::Relaxed),
+        );
+        match prev {
+            0 => parent.first_child.store(next, Ordering::Release),
+            prev => self.memcgs.get(prev).next.store(next, Ordering::Release),
+        }
+        match next {
+            0 => parent.last_child.store(prev, Ordering::Relaxed),
+            next => self.memcgs.get(next).prev.store(prev, Ordering::Relaxed),
+        }
+        parent.nr_children.fetch_sub(1, Ordering::Relaxed);
+        count_descendants(group, u32::MAX);
+        Ok(())
+    }
+
+    /// The last step of a group's end: its own owner and its record are let go. The caller is pinned.
+    pub(crate) fn dismiss(&self, group: &Memcg, now_ns: u64) {
+        let tag = group.tag();
+        self.objcgs.get(tag).end(State::DeadGroup, now_ns);
+        self.release_objcg(tag);
+        self.unref_name(group.name());
+        self.retire(What::Memcg, group.index());
+    }
+
+    /// The children of a group, oldest first, as far as `each` wants them (`false` stops). Under the group's lock.
+    pub fn each_child(&self, group: &Memcg, mut each: impl FnMut(u32, &Memcg) -> bool) {
+        let _held = group.lock.lock(Rank::Group);
+        let mut at = group.first_child.load(Ordering::Acquire);
+        while at != 0 {
+            let child = self.memcgs.get(at);
+            if !each(at, child) {
+                return;
+            }
+            at = child.next.load(Ordering::Acquire);
+        }
+    }
+
+    /// The group after `index` in pre-order within `top`; `None` at the end. The caller is pinned; groups that come and
+    /// go meanwhile may be missed or met.
+    pub fn next_in_preorder(&self, top: u32, index: u32) -> Option<u32> {
+        let group = self.memcgs.get(index);
+        match group.first_child.load(Ordering::Acquire) {
+            0 => {}
+            child => return Some(child),
+        }
+        let mut at = index;
+        while at != top {
+            let group = self.memcgs.get(at);
+            match group.next.load(Ordering::Acquire) {
+                0 => at = group.parent_index(),
+                next => return Some(next),
+            }
+            if at == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The group of a path (`/`, `/a/b`; empty components are skipped). The caller is pinned.
+    pub fn lookup(&self, path: &[u8]) -> Option<u32> {
+        path.split(|&b| b == b'/')
+            .filter(|part| !part.is_empty())
+            .try_fold(super::ROOT, |at, part| self.child(at, part))
+    }
+}
+
+fn count_descendants(group: &Memcg, by: u32) {
+    let mut level = group.parent();
+    while let Some(above) = level {
+        above.nr_descendants.fetch_add(by, Ordering::Relaxed);
+        level = above.parent();
+    }
+}

@@ -1,0 +1,143 @@
+//! The flip word: where an amount is accounted and how much it is, in one atomic.
+//!
+//! {cell:24 | amount/8:40}. A charge adds only while the word still names the cell whose path it charged; a move changes
+//! cell only while the amount is within what it has reserved at the target. So at any moment the amount is accounted in
+//! exactly the groups of the cell beside it, up to walks that are under way and will finish.
+
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+const CELL_BITS: u32 = 24;
+const AMOUNT_BITS: u32 = 40;
+const AMOUNT: u64 = (1 << AMOUNT_BITS) - 1;
+
+/// Amounts are multiples of this many bytes.
+pub const UNIT: u64 = 8;
+/// The most one owner can hold: 8 TiB − 8.
+pub const AMOUNT_LIMIT: u64 = AMOUNT * UNIT;
+/// Cells are numbered below this.
+pub const CELL_LIMIT: u32 = (1 << CELL_BITS) - 1;
+
+/// See the module.
+#[derive(Default)]
+pub struct Word(AtomicU64);
+
+// SAFETY: an integer.
+unsafe impl Zeroed for Word {}
+
+/// One reading of a [`Word`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The cell.
+    pub cell: u32,
+    /// The amount, in bytes.
+    pub bytes: u64,
+}
+
+/// Why a word did not change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unchanged {
+    /// It names another cell now.
+    Moved,
+    /// The amount would pass [`AMOUNT_LIMIT`], or fall below zero.
+    Range,
+    /// The amount is larger than was reserved for it: this many bytes.
+    Grown(u64),
+}
+
+fn split(word: u64) -> Reading {
+    Reading {
+        cell: (word >> AMOUNT_BITS) as u32,
+        bytes: (word & AMOUNT) * UNIT,
+    }
+}
+
+fn join(cell: u32, bytes: u64) -> u64 {
+    debug_assert!(bytes % UNIT == 0 && bytes <= AMOUNT_LIMIT);
+    (u64::from(cell) << AMOUNT_BITS) | (bytes / UNIT)
+}
+
+impl Word {
+    /// Sets a word nobody else knows yet.
+    pub fn reset(&self, cell: u32) {
+        self.0.store(join(cell, 0), Ordering::Relaxed);
+    }
+
+    /// Reads both halves at one moment.
+    pub fn read(&self) -> Reading {
+        // Acquire pairs with the Release half of every change: a cell comes with what its group's creator wrote.
+        split(self.0.load(Ordering::Acquire))
+    }
+
+    /// Adds `bytes` if the word still names `cell`.
+    pub fn add(&self, cell: u32, bytes: u64) -> Result<(), Unchanged> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let now = split(word);
+            if now.cell != cell {
+                return Err(Unchanged::Moved);
+            }
+            if now.bytes + bytes > AMOUNT_LIMIT {
+                return Err(Unchanged::Range);
+            }
+            // AcqRel: pairs with `read` and the other changes; they are one total order.
+            match self.0.compare_exchange_weak(
+                word,
+                join(cell, now.bytes + bytes),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Takes `bytes` off, wherever the word points; answers where it pointed and what is left.
+    pub fn sub(&self, bytes: u64) -> Result<Reading, Unchanged> {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let now = split(word);
+            let left = now.bytes.checked_sub(bytes).ok_or(Unchanged::Range)?;
+            // AcqRel: as in `add`.
+            match self.0.compare_exchange_weak(
+                word,
+                join(now.cell, left),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    return Ok(Reading {
+                        cell: now.cell,
+                        bytes: left,
+                    });
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The flip: `from` becomes `to` if the amount is at most `reserved`; answers the amount.
+    pub fn flip(&self, from: u32, to: u32, reserved: u64) -> Result<u64, Unchanged> {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let now = split(word);
+            if now.cell != from {
+                return Err(Unchanged::Moved);
+            }
+            if now.bytes > reserved {
+                return Err(Unchanged::Grown(now.bytes));
+            }
+            // AcqRel: as in `add`; the target's counters were charged before.
+            match self.0.compare_exchange_weak(
+                word,
+                join(to, now.bytes),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(now.bytes),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Memory control groups for the tenants inside one process.
+
+pub mod attach;
+pub mod counter;
+pub mod group;
+pub mod offline;
+pub mod os;
+pub mod sync;
+pub mod thread;
+pub mod units;

@@ -1,0 +1,39 @@
+//! A group's end: which step comes when.
+//!
+//! Kept: `remove` neither allocates nor fails once the group has been found free of children and tasks; its cost does not
+//! depend on what the group holds or had inherited. From its return on nothing finds the group, and what was charged to
+//! it is charged to its parent, where every byte had been counted all along.
+//! Relied on: the flips of `group`.
+//! Never done: touching a thing that was charged; reclaim; waiting for a reader (the epoch does that).
+
+use crate::counter::{Level, uncharge};
+use crate::group::tree::TreeError;
+use crate::group::{Event, Hierarchy, Memcg};
+use crate::os::clock;
+
+/// Ends a group. The caller is pinned.
+///
+/// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
+/// 2. close its counter: whatever walks by passes through; its unused reserve goes back to the parent;
+/// 3. link its cell to the parent's: the flip;
+/// 4. let go of its owner and its record.
+///
+/// # Errors
+/// [`TreeError::HasChildren`], [`TreeError::HasTasks`], [`TreeError::Root`], or [`TreeError::Gone`] for one that was
+/// removed already; nothing has changed then.
+pub fn remove(tree: &Hierarchy, group: &Memcg) -> Result<(), TreeError> {
+    tree.unlink(group)?;
+    let Some(parent) = group.parent() else {
+        return Err(TreeError::Root);
+    };
+    let (unused_reserve, left) = group.counter.close();
+    if uncharge(parent, None, unused_reserve).is_err() {
+        tree.report_broken();
+    }
+    tree.link_cell(group.cell(), parent.cell());
+    if left > 0 {
+        parent.event(Event::Inherited);
+    }
+    tree.dismiss(group, clock::wall_ns());
+    Ok(())
+}

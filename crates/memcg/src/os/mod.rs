@@ -1,0 +1,11 @@
+//! What the engine asks of the kernel: pages, barriers, futexes, clocks, identities.
+//!
+//! Kept: every call here is one system call (or none) and reports failure by value.
+//! Relied on: nothing of ours but `units`.
+//! Never done: allocation, panics on a failing call, state of our own.
+
+pub mod barrier;
+pub mod clock;
+pub mod futex;
+pub mod ids;
+pub mod map;

@@ -1,0 +1,177 @@
+//! A mutual-exclusion lock of four bytes, zero when free, with a rank.
+//!
+//! Ranks order the locks: a thread that holds rank r takes only ranks above r (or the same rank where the caller
+//! orders the instances itself, as parent before child). Debug builds check it. The charge and uncharge paths take no
+//! lock at all, which is why a signal handler that allocates cannot meet a lock its own thread holds.
+
+use super::atomic::{AtomicU32, Ordering};
+
+/// The locks of the engine, outermost first. ARCHITECTURE.md tells the same list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Rank {
+    /// One task's move or end (taken before any group's lock).
+    Task = 1,
+    /// A group: its children, state, limits. Several at once only parent before child.
+    Group = 2,
+    /// One shard of the index of names.
+    Index = 3,
+    /// The collector of what epochs have let go.
+    Collect = 4,
+}
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const CONTENDED: u32 = 2;
+
+/// A lock without data: it guards the fields its owner's module says it guards.
+#[derive(Default)]
+pub struct Lock(AtomicU32);
+
+/// Proof that a [`Lock`] is held; dropping it lets go.
+#[must_use]
+pub struct Held<'a> {
+    lock: &'a Lock,
+    rank: Rank,
+}
+
+impl Lock {
+    /// Takes the lock, sleeping while another thread holds it.
+    ///
+    /// # Panics
+    /// In debug builds, when the thread already holds a lock of a higher rank.
+    pub fn lock(&self, rank: Rank) -> Held<'_> {
+        ranks::enter(rank);
+        // Acquire pairs with the Release of `unlock`: what the last holder wrote is seen.
+        if self
+            .0
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.lock_slow();
+        }
+        Held { lock: self, rank }
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self, rank: Rank) -> Option<Held<'_>> {
+        // Acquire pairs with the Release of `unlock`.
+        self.0
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        ranks::enter(rank);
+        Some(Held { lock: self, rank })
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        for _ in 0..100 {
+            if self.0.load(Ordering::Relaxed) == FREE
+                && self
+                    .0
+                    .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return;
+            }
+            super::relax();
+        }
+        // Acquire pairs with the Release of `unlock`. Marked contended, so that the holder wakes somebody.
+        while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
+            #[cfg(not(loom))]
+            crate::os::futex::wait(&self.0, CONTENDED);
+            #[cfg(loom)]
+            loom::thread::yield_now();
+        }
+    }
+
+    fn unlock(&self) {
+        // Release pairs with the Acquire of `lock`, `try_lock` and `lock_slow`.
+        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
+            #[cfg(not(loom))]
+            crate::os::futex::wake_one(&self.0);
+        }
+    }
+
+    /// Frees the lock without its guard.
+    ///
+    /// For the child of a fork: its holder was a thread of the parent, or the forking thread itself, which does not
+    /// use its guard any more.
+    pub fn reset_in_child(&self) {
+        self.0.store(FREE, Ordering::Release);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.lock.unlock();
+        ranks::leave(self.rank);
+    }
+}
+
+#[cfg(all(debug_assertions, not(loom)))]
+mod ranks {
+    use super::Rank;
+    use core::cell::Cell;
+    thread_local! {
+        // One counter a rank, no destructor: usable at any time in a thread's life.
+        static HELD: Cell<[u8; 8]> = const { Cell::new([0; 8]) };
+    }
+    pub fn enter(rank: Rank) {
+        HELD.with(|held| {
+            let mut now = held.get();
+            assert!(
+                now[rank as usize + 1..].iter().all(|&n| n == 0),
+                "lock order: {rank:?} taken under a higher rank"
+            );
+            now[rank as usize] += 1;
+            held.set(now);
+        });
+    }
+    pub fn leave(rank: Rank) {
+        HELD.with(|held| {
+            let mut now = held.get();
+            now[rank as usize] -= 1;
+            held.set(now);
+        });
+    }
+}
+
+#[cfg(not(all(debug_assertions, not(loom))))]
+mod ranks {
+    pub fn enter(_: super::Rank) {}
+    pub fn leave(_: super::Rank) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicU64;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let lock = Lock::default();
+        let n = AtomicU64::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..20_000 {
+                        let _held = lock.lock(Rank::Group);
+                        // Two relaxed halves lose updates unless the lock excludes.
+                        n.store(n.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(n.into_inner(), 80_000);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "lock order")]
+    fn a_lower_rank_under_a_higher_one_is_caught() {
+        let (a, b) = (Lock::default(), Lock::default());
+        let _b = b.lock(Rank::Index);
+        let _a = a.lock(Rank::Group);
+    }
+}

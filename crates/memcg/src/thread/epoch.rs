@@ -1,0 +1,86 @@
+//! Epochs: a record that was taken out of the structures is used again only when nobody can still be looking at it.
+//!
+//! Kept: what is retired at epoch e is handed back when the epoch has reached e + 3; the epoch passes from e to e + 1
+//! only while every pinned thread has pinned e. A pinned thread therefore holds up at most the second step after its
+//! own, and nothing it could have found is reused.
+//! Relied on: the asymmetric fence (or real ones, for fenced threads): a collector's heavy fence stands between its
+//! reading of the epoch and its scan of the pins, a pinner's light one between its pin and its first look.
+//! Never done: waiting. A collector that meets an old pin goes away; the next one tries again.
+
+use super::record::{FENCED, ThreadRec};
+use super::registry::Threads;
+use crate::os::barrier;
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Lists of retired things a structure keeps: one an epoch, in turn.
+pub const BAGS: usize = 4;
+
+const PINNED: u64 = 1 << 63;
+
+/// The epoch.
+#[derive(Default)]
+pub struct Epoch(AtomicU64);
+
+// SAFETY: an integer.
+unsafe impl Zeroed for Epoch {}
+
+/// What the thread looks at stays what it is while this lives.
+#[must_use]
+pub struct Pin<'a> {
+    rec: &'a ThreadRec,
+    before: u64,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire of `all_at`: the collector reuses after we have looked.
+        self.rec.pin.store(self.before, Ordering::Release);
+    }
+}
+
+impl Epoch {
+    /// Pins for the thread of `rec`. Nests, also from a signal handler at any point: each guard restores what it found.
+    pub fn pin<'a>(&self, rec: &'a ThreadRec) -> Pin<'a> {
+        let before = rec.pin.load(Ordering::Relaxed);
+        if before == 0 {
+            rec.pin
+                .store(self.0.load(Ordering::Relaxed) | PINNED, Ordering::Relaxed);
+            // Pairs with `heavy_fence` in `try_advance`.
+            barrier::light();
+            if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
+                fence(Ordering::SeqCst);
+            }
+        }
+        Pin { rec, before }
+    }
+
+    /// The bag for something that was just unlinked. The caller is pinned.
+    pub fn bag(&self) -> usize {
+        // After the unlinking, or the item would be dated too early.
+        fence(Ordering::SeqCst);
+        (self.0.load(Ordering::Relaxed) % BAGS as u64) as usize
+    }
+
+    /// Moves on if every pinned thread is up to date; answers the bag whose content is then free for reuse.
+    /// One caller at a time (the collector's lock).
+    pub fn try_advance(&self, threads: &Threads) -> Option<usize> {
+        let now = self.0.load(Ordering::Relaxed);
+        threads.heavy_fence();
+        if !all_at(threads, now) {
+            return None;
+        }
+        // Release: what the scan saw finished comes before the new epoch. Pairs with pinners' loads by the fences.
+        self.0.store(now + 1, Ordering::Release);
+        // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from now + 2 on.
+        Some(((now + 2) % BAGS as u64) as usize)
+    }
+}
+
+fn all_at(threads: &Threads, epoch: u64) -> bool {
+    threads.each().all(|(_, rec)| {
+        // Acquire pairs with the Release of `Pin::drop`.
+        let pin = rec.pin.load(Ordering::Acquire);
+        pin == 0 || pin == epoch | PINNED
+    })
+}

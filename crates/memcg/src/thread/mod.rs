@@ -1,0 +1,16 @@
+//! What the engine keeps per thread: a record in an arena, found through one word of thread-local storage.
+//!
+//! Kept: a thread's record is its own until the thread leaves; another thread may read it at any time, and may take its
+//! stock under the drain protocol (`group::drain`). A thread without a record (very early, very late) borrows one for
+//! the length of an operation.
+//! Relied on: `os` for the asymmetric fence, `sync` for arenas.
+//! Never done: anything about groups. Tags are numbers here.
+
+pub mod epoch;
+pub mod record;
+pub mod registry;
+#[cfg(not(loom))]
+pub mod tls;
+
+pub use record::{SLOTS, ThreadRec, UNTRACKED};
+pub use registry::Threads;

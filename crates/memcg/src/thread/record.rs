@@ -1,0 +1,193 @@
+//! One thread's record: who it charges, the stock it holds, its pin, its debts of time.
+//!
+//! Who may touch what, when:
+//!
+//! * `busy`: the owner alone writes it; 1 while it looks at or changes the slots.
+//! * `drain`: drainers write 1 and 0 (one at a time, each names itself in `drainer`); 2 is set for good where the kernel has no membarrier:
+//!   then every access takes the fenced path.
+//! * `tags`, `balance`, `cap`: the owner while busy and no drain is on, or the drainer once it saw `drain` take effect.
+//!   Anybody may read them (relaxed) for a sum that does not have to be exact.
+//! * `scopes`, `current`, `current_slot`, `hand`: the owner alone.
+//! * `pin`: the owner writes, collectors read.
+//! * `seq`: the owner makes it odd while bytes are between its slots and the counters; readers of `memory.current` look
+//!   at it to know that they saw a refill half done.
+
+use crate::os::barrier;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Tenants whose stock one thread keeps at a time.
+#[cfg(not(loom))]
+pub const SLOTS: usize = 16;
+/// Few, so that eviction happens in a model.
+#[cfg(loom)]
+pub const SLOTS: usize = 2;
+
+/// The slot of the tag 0, whose balance never ends: what is not accounted is a hit like any other.
+pub const UNTRACKED: usize = SLOTS;
+const ALL: usize = SLOTS + 1;
+
+/// `drain` where there is no asymmetric fence.
+pub const FENCED: u32 = 2;
+
+/// The balance of the untracked slot: it neither runs out nor over.
+const ENDLESS: u64 = 1 << 62;
+
+/// See the module.
+#[derive(Default)]
+#[repr(C, align(128))]
+pub struct ThreadRec {
+    pub(crate) busy: AtomicU32,
+    pub(crate) drain: AtomicU32,
+    pub(crate) current: AtomicU32,
+    pub(crate) current_slot: AtomicU32,
+    pub(crate) hand: AtomicU32,
+    pub(crate) seq: AtomicU32,
+    pub(crate) pin: AtomicU64,
+    pub(crate) owed_ns: AtomicU64,
+    /// The thread that drains this one.
+    pub(crate) drainer: AtomicU32,
+    link: AtomicU32,
+    pub(crate) active: AtomicU32,
+    pub(crate) tid: AtomicU32,
+    pub(crate) task: AtomicU32,
+    pub(crate) tags: [AtomicU32; ALL],
+    pub(crate) scopes: [AtomicU32; ALL],
+    pub(crate) balance: [AtomicU64; ALL],
+    pub(crate) cap: [AtomicU64; ALL],
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for ThreadRec {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for ThreadRec {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// The owner is looking at its slots; no drainer is. Dropping it ends that.
+#[must_use]
+pub struct Busy<'a>(&'a ThreadRec);
+
+impl Drop for Busy<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release pairs with the drainer's Acquire in `await_idle`: it sees the slots as left.
+        self.0.busy.store(0, Ordering::Release);
+    }
+}
+
+impl ThreadRec {
+    /// Makes a fresh or recycled record a thread's own.
+    pub(crate) fn adopt(&self, tid: u32, fenced: bool) {
+        self.busy.store(0, Ordering::Relaxed);
+        self.drain
+            .store(if fenced { FENCED } else { 0 }, Ordering::Relaxed);
+        self.current.store(0, Ordering::Relaxed);
+        self.current_slot.store(UNTRACKED as u32, Ordering::Relaxed);
+        self.owed_ns.store(0, Ordering::Relaxed);
+        self.pin.store(0, Ordering::Relaxed);
+        self.task.store(0, Ordering::Relaxed);
+        for slot in 0..ALL {
+            self.tags[slot].store(0, Ordering::Relaxed);
+            self.scopes[slot].store(0, Ordering::Relaxed);
+            self.balance[slot].store(0, Ordering::Relaxed);
+            self.cap[slot].store(0, Ordering::Relaxed);
+        }
+        self.balance[UNTRACKED].store(ENDLESS, Ordering::Relaxed);
+        self.cap[UNTRACKED].store(u64::MAX, Ordering::Relaxed);
+        self.tid.store(tid, Ordering::Relaxed);
+        // Release pairs with the Acquire of `Threads::each`.
+        self.active.store(1, Ordering::Release);
+    }
+
+    /// Begins a look at the slots. `None`: a drain is on, or this is a signal handler (or a user callback) inside such a
+    /// look; the caller then goes without stock.
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Option<Busy<'_>> {
+        if self.busy.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.busy.store(1, Ordering::Relaxed);
+        // Pairs with `heavy` in `begin_drain`: either it sees busy, or we see drain.
+        barrier::light();
+        match self.drain.load(Ordering::Relaxed) {
+            0 => Some(Busy(self)),
+            FENCED => self.enter_fenced(),
+            _ => {
+                self.busy.store(0, Ordering::Release);
+                None
+            }
+        }
+    }
+
+    /// [`Self::enter`] without membarrier: SeqCst on both sides. A drainer adds 1 to FENCED.
+    #[cold]
+    fn enter_fenced(&self) -> Option<Busy<'_>> {
+        // Pairs with the full fence of `begin_drain`.
+        crate::sync::atomic::fence(Ordering::SeqCst);
+        if self.drain.load(Ordering::Relaxed) == FENCED {
+            return Some(Busy(self));
+        }
+        self.busy.store(0, Ordering::Release);
+        None
+    }
+
+    /// Asks the owner to keep off its slots. To be followed by `barrier::heavy` and [`Self::await_idle`]. `false` when
+    /// another drainer is at it.
+    pub(crate) fn begin_drain(&self) -> bool {
+        let now = self.drain.load(Ordering::Relaxed);
+        now & 1 == 0
+            && self
+                .drain
+                .compare_exchange(now, now | 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Whether a drain is on.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.load(Ordering::Relaxed) & 1 != 0
+    }
+
+    /// Whether the owner is off its slots, waiting a bounded while for it: a thread that was preempted in the few
+    /// instructions of a hit is not worth waiting for.
+    pub(crate) fn await_idle(&self) -> bool {
+        let rounds = if cfg!(loom) { 2 } else { 2_000 };
+        for _ in 0..rounds {
+            // Acquire pairs with the Release of `Busy::drop`.
+            if self.busy.load(Ordering::Acquire) == 0 {
+                return true;
+            }
+            crate::sync::relax();
+        }
+        false
+    }
+
+    /// Lets the owner use its slots again.
+    pub(crate) fn end_drain(&self) {
+        // Release pairs with the owner's load of `drain` in `enter`: what was taken is gone. (The owner's load is
+        // relaxed; the control dependency and its own Acquire below order the slots.)
+        let now = self.drain.load(Ordering::Relaxed);
+        self.drain.store(now & !1, Ordering::Release);
+    }
+
+    /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
+    #[inline]
+    pub(crate) fn slot_of(&self, tag: u32) -> Option<usize> {
+        if tag == 0 {
+            return Some(UNTRACKED);
+        }
+        let home = tag as usize % SLOTS;
+        if self.tags[home].load(Ordering::Relaxed) == tag {
+            return Some(home);
+        }
+        (0..SLOTS).find(|&slot| self.tags[slot].load(Ordering::Relaxed) == tag)
+    }
+
+    /// Time the thread owes for having taken its groups above `high`, in ns.
+    pub fn owed_ns(&self) -> u64 {
+        self.owed_ns.load(Ordering::Relaxed)
+    }
+}

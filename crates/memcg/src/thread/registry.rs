@@ -1,0 +1,75 @@
+//! All thread records of one engine.
+
+use super::epoch::Epoch;
+use super::record::ThreadRec;
+use crate::os::{barrier, ids};
+use crate::sync::Zeroed;
+use crate::sync::arena::Arena;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// The table of threads, and the epoch they pin.
+#[derive(Default)]
+pub struct Threads {
+    table: Arena<ThreadRec>,
+    /// The epoch that records pin.
+    pub epoch: Epoch,
+    /// 0 not asked, 1 the kernel has membarrier, 2 it has not.
+    asymmetric: AtomicU32,
+}
+
+// SAFETY: all parts are Zeroed.
+unsafe impl Zeroed for Threads {}
+
+impl Threads {
+    /// Asks the kernel for the asymmetric fence. Before the first record; again in the child of a fork.
+    pub fn init(&self) -> bool {
+        let have = barrier::register();
+        self.asymmetric
+            .store(if have { 1 } else { 2 }, Ordering::Relaxed);
+        have
+    }
+
+    /// Whether hits go unfenced.
+    pub fn is_asymmetric(&self) -> bool {
+        self.asymmetric.load(Ordering::Relaxed) == 1
+    }
+
+    /// A record for the calling thread; `None` without memory.
+    pub fn join(&self) -> Option<(u32, &ThreadRec)> {
+        let index = self.table.alloc(1 << 22)?;
+        let rec = self.table.get(index);
+        #[cfg(not(any(loom, miri)))]
+        let tid = ids::tid();
+        #[cfg(any(loom, miri))]
+        let tid = {
+            let _ = ids::tid;
+            index
+        };
+        rec.adopt(tid, !self.is_asymmetric());
+        Some((index, rec))
+    }
+
+    /// Ends a record whose stock has been returned and whose pin is off.
+    pub fn leave(&self, index: u32) {
+        self.table.get(index).active.store(0, Ordering::Release);
+        self.table.free(index);
+    }
+
+    /// The record of an index.
+    pub fn get(&self, index: u32) -> &ThreadRec {
+        self.table.get(index)
+    }
+
+    /// Every record in use, with its index. O(threads there ever were at once).
+    pub fn each(&self) -> impl Iterator<Item = (u32, &ThreadRec)> {
+        (1..self.table.high_water())
+            .map(|index| (index, self.table.get(index)))
+            // Acquire pairs with the Release of `adopt`.
+            .filter(|(_, rec)| rec.active.load(Ordering::Acquire) != 0)
+    }
+
+    /// A full fence on every thread that goes unfenced.
+    pub fn heavy_fence(&self) {
+        barrier::heavy(self.is_asymmetric());
+    }
+}

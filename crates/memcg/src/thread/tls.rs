@@ -1,0 +1,100 @@
+//! The one thread-local block: a pointer to the thread's record and a few words beside it.
+//!
+//! On x86-64 and AArch64 it is declared in assembly and reached by the initial-exec model: two instructions, in an
+//! executable as in a preloaded library, where `thread_local!` would cost a call. It has no destructor: that would
+//! register one with the C library on first use, which allocates, inside malloc. Elsewhere, and under Miri, a plain
+//! const `thread_local!` does the same more slowly.
+
+use core::cell::Cell;
+
+/// The block. Zero: the thread is unknown.
+#[repr(C, align(64))]
+pub struct Block {
+    /// Address of the thread's record; 0 unknown, [`DEPARTED`] gone.
+    pub rec: Cell<usize>,
+    /// The record's index.
+    pub index: Cell<u32>,
+    /// Nested depth of engine-internal sections on this thread.
+    pub inside: Cell<u32>,
+    _rest: [u64; 6],
+}
+
+/// `rec` of a thread whose exit has passed.
+pub const DEPARTED: usize = 1;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+core::arch::global_asm!(
+    ".pushsection .tbss.memcg_tls,\"awT\",@nobits",
+    ".p2align 6",
+    ".globl memcg_tls_block_v1",
+    ".hidden memcg_tls_block_v1",
+    ".type memcg_tls_block_v1,@object",
+    ".size memcg_tls_block_v1,64",
+    "memcg_tls_block_v1:",
+    ".zero 64",
+    ".popsection",
+);
+
+#[cfg(all(target_arch = "aarch64", target_os = "linux", not(miri)))]
+core::arch::global_asm!(
+    ".pushsection .tbss.memcg_tls,\"awT\",%nobits",
+    ".p2align 6",
+    ".globl memcg_tls_block_v1",
+    ".hidden memcg_tls_block_v1",
+    ".type memcg_tls_block_v1,%object",
+    ".size memcg_tls_block_v1,64",
+    "memcg_tls_block_v1:",
+    ".zero 64",
+    ".popsection",
+);
+
+/// The calling thread's block.
+#[inline(always)]
+pub fn block() -> *const Block {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        let p: *const Block;
+        // SAFETY: adds the block's offset, which the linker or loader fixed, to the thread pointer; touches no memory
+        // but the GOT entry and the thread control block's self pointer.
+        unsafe {
+            core::arch::asm!(
+                "mov {p}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                "add {p}, qword ptr fs:[0]",
+                p = out(reg) p,
+                options(pure, readonly, nostack)
+            );
+        }
+        p
+    }
+    #[cfg(all(target_arch = "aarch64", target_os = "linux", not(miri)))]
+    {
+        let p: *const Block;
+        // SAFETY: as above, by the AArch64 initial-exec sequence.
+        unsafe {
+            core::arch::asm!(
+                "adrp {t}, :gottprel:memcg_tls_block_v1",
+                "ldr {t}, [{t}, #:gottprel_lo12:memcg_tls_block_v1]",
+                "mrs {p}, tpidr_el0",
+                "add {p}, {p}, {t}",
+                p = out(reg) p,
+                t = out(reg) _,
+                options(pure, readonly, nostack, preserves_flags)
+            );
+        }
+        p
+    }
+    #[cfg(not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_os = "linux",
+        not(miri)
+    )))]
+    {
+        thread_local! {
+            static BLOCK: Block = const {
+                Block { rec: Cell::new(0), index: Cell::new(0), inside: Cell::new(0), _rest: [0; 6] }
+            };
+        }
+        // The storage has no destructor, so it is there until the thread's memory goes.
+        BLOCK.with(core::ptr::from_ref)
+    }
+}

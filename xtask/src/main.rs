@@ -1,0 +1,131 @@
+//! `cargo xtask`: what the project does to itself. One command tests everything, the others are its steps and the release.
+//!
+//! The standard library only, so that it builds in a second and needs nothing a compiler does not bring.
+
+mod child;
+mod dist;
+mod docs;
+mod examples;
+mod layers;
+mod preload;
+mod suite;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, docs, preload;
+                   stops at the first failure. --quick leaves out loom and preload
+  layers           the rooms of crates/memcg/src use only rooms above them; no allocating collections below api;
+                   every unsafe block argued; no file too long or without a head
+  docs             run the commands in the ```console blocks of README.md and docs/**/*.md
+  examples         run every example of every crate
+  preload          run tests/preload/*.sh against the release build (exit 77 skips)
+  dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
+  help             this text
+
+Exit status: 0 all is well, 1 something failed, 2 the command line is wrong.
+";
+
+/// The commands, for whoever must know whether one exists.
+pub const COMMANDS: &[&str] = &[
+    "test", "layers", "docs", "examples", "preload", "dist", "help",
+];
+
+/// What went wrong, in one line for people.
+pub type Failure = String;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root();
+    let outcome = match words[..] {
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["test"] => return suite::run(&root, false),
+        ["test", "--quick"] => return suite::run(&root, true),
+        ["layers"] => layers::run(&root),
+        ["docs"] => docs::run(&root),
+        ["examples"] => examples::run(&root),
+        ["preload"] => preload::run(&root),
+        ["dist"] => dist::run(&root, None),
+        ["dist", dir] if !dir.starts_with('-') => dist::run(&root, Some(Path::new(dir))),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(counted) => {
+            println!("{counted}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a step found out: how many things passed, how many were left out, and a word about it.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Tests, commands, scripts or examples that passed.
+    pub passed: u64,
+    /// Those that were skipped or ignored.
+    pub ignored: u64,
+    /// What the summary says beside the numbers; may be empty.
+    pub note: String,
+}
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ok: {} passed, {} skipped", self.passed, self.ignored)?;
+        if self.note.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; {}", self.note)
+        }
+    }
+}
+
+/// The repository: the folder above this crate.
+fn root() -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent()
+        .map_or_else(|| here.clone(), Path::to_path_buf)
+}
+
+/// Where cargo builds: `CARGO_TARGET_DIR`, else `target` in the repository.
+pub fn target_dir(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |dir| root.join(PathBuf::from(dir)))
+}
+
+/// All files below `dir` for which `wanted` holds, sorted; none if there is no such folder.
+pub fn files_below(dir: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if wanted(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether `path` ends in `.extension`.
+pub fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|e| e == extension)
+}
