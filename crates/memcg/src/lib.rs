@@ -2,6 +2,8 @@
 
 pub mod attach;
 pub mod counter;
+#[cfg(not(loom))]
+pub mod engine;
 pub mod group;
 pub mod offline;
 pub mod os;

@@ -190,6 +190,13 @@ impl PageCounter {
         }
     }
 
+    /// Sets usage and granted stock to what a recount found. Nobody else may be using the level.
+    pub fn set_counts(&self, usage: u64, granted: u64) {
+        let word = self.word.load(Ordering::Relaxed);
+        self.word.store((word & !USAGE) | usage, Ordering::Relaxed);
+        self.granted.store(granted, Ordering::Relaxed);
+    }
+
     /// Bytes charged here, stock included.
     pub fn usage(&self) -> u64 {
         self.word.load(Ordering::Acquire) & USAGE

@@ -20,6 +20,7 @@ pub mod limbo;
 pub mod memcg;
 pub mod name;
 pub mod objcg;
+pub mod recount;
 pub mod stat;
 pub mod stock;
 pub mod task;
@@ -33,7 +34,7 @@ mod model_tests;
 
 pub use charge::{Mode, Refusal};
 pub use events::Event;
-pub use memcg::Memcg;
+pub use memcg::{Memcg, OomPolicy};
 pub use objcg::{Kind, Objcg};
 pub use tree::TreeError;
 

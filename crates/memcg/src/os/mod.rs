@@ -9,3 +9,4 @@ pub mod clock;
 pub mod futex;
 pub mod ids;
 pub mod map;
+pub mod say;

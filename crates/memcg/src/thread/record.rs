@@ -186,6 +186,15 @@ impl ThreadRec {
         (0..SLOTS).find(|&slot| self.tags[slot].load(Ordering::Relaxed) == tag)
     }
 
+    /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.
+    pub(crate) fn forget_owner(&self) {
+        self.busy.store(0, Ordering::Relaxed);
+        self.drain.store(self.drain.load(Ordering::Relaxed) & FENCED, Ordering::Relaxed);
+        self.pin.store(0, Ordering::Relaxed);
+        self.seq.store(0, Ordering::Relaxed);
+        self.drainer.store(0, Ordering::Relaxed);
+    }
+
     /// Time the thread owes for having taken its groups above `high`, in ns.
     pub fn owed_ns(&self) -> u64 {
         self.owed_ns.load(Ordering::Relaxed)

@@ -1,0 +1,149 @@
+//! The loop around a charge: stock, limits, drain, retry, policy.
+
+use super::{Accounting, Engine};
+use crate::group::charge::{Mode, Refusal, round_up};
+use crate::group::{Event, Kind, NO_TAG, OomPolicy};
+use crate::thread::ThreadRec;
+
+/// What a charge may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// May neither sleep nor run code of the program: what malloc can do.
+    pub const NOWAIT: Flags = Flags(0);
+    /// May sleep: a delay for `high` is paid at once.
+    pub const WAIT: Flags = Flags(1);
+    /// Is made whatever the limits say.
+    pub const FORCE: Flags = Flags(2);
+    /// Goes into debt where the group has no policy of its own.
+    pub const DEBT: Flags = Flags(4);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A refused charge: nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChargeError {
+    /// The bytes that were asked for.
+    pub bytes: u64,
+    /// Who was full, and how full.
+    pub refusal: Refusal,
+}
+
+impl Engine {
+    /// Charges `bytes` to `tag`, rounded up to a multiple of 8; answers what was charged.
+    ///
+    /// # Errors
+    /// When a limit stands in the way and neither a drain nor the group's policy helps.
+    pub fn charge(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        kind: Kind,
+        flags: Flags,
+    ) -> Result<u64, ChargeError> {
+        let bytes = round_up(bytes);
+        if tag == NO_TAG {
+            return Ok(bytes);
+        }
+        if kind == Kind::Heap && rec.charge_hit_of(tag, bytes) {
+            return Ok(bytes);
+        }
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let first = match kind {
+            Kind::Heap => self.tree.charge(rec, tag, bytes),
+            _ => self.tree.charge_exact(tag, bytes, Mode::Within),
+        };
+        first
+            .or_else(|refusal| self.charge_refused(rec, tag, bytes, flags, refusal))
+            .map_err(|refusal| ChargeError { bytes, refusal })?;
+        self.tree.add_side(tag, bytes, kind);
+        self.owe(rec, tag, bytes);
+        if self.tree.is_broken() {
+            self.on_broken();
+        }
+        Ok(bytes)
+    }
+
+    #[cold]
+    fn charge_refused(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        flags: Flags,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let tree = &self.tree;
+        if flags.has(Flags::FORCE) {
+            return tree.charge_exact(tag, bytes, Mode::Force);
+        }
+        if refusal.group == 0 {
+            return Err(refusal);
+        }
+        let full = tree.memcgs.get(refusal.group);
+        full.event(Event::Max);
+        let mut last = refusal;
+        // Stock under the full group is charged but held by nobody: if all of it made room, take it back, once.
+        let without_stock = refusal.usage.saturating_sub(full.counter.granted());
+        if without_stock.saturating_add(bytes) <= full.counter.max() && tree.drain_for_charge(rec, full) {
+            match tree.charge_exact(tag, bytes, Mode::Within) {
+                Ok(()) => return Ok(()),
+                Err(again) => last = again,
+            }
+        }
+        let by_default = flags.has(Flags::DEBT);
+        let may_owe = match full.oom_policy() {
+            OomPolicy::Debt => true,
+            OomPolicy::Default => by_default,
+            OomPolicy::Deny => false,
+        };
+        if may_owe {
+            match tree.charge_exact(tag, bytes, Mode::Debt { by_default }) {
+                Ok(()) => return Ok(()),
+                Err(again) => last = again,
+            }
+        }
+        if last.group != 0 {
+            tree.memcgs.get(last.group).event(Event::Oom);
+        }
+        Err(last)
+    }
+
+    /// Gives back `bytes` as [`Self::charge`] answered them.
+    pub fn uncharge(&self, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
+        if tag == NO_TAG || self.accounting() == Accounting::Broken {
+            return;
+        }
+        if kind == Kind::Heap {
+            if rec.uncharge_hit(tag, bytes) {
+                return;
+            }
+            self.tree.uncharge(rec, tag, bytes);
+        } else {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            self.tree.sub_side(tag, bytes, kind);
+            self.tree.uncharge_exact(tag, bytes);
+        }
+        if self.tree.is_broken() {
+            self.on_broken();
+        }
+    }
+
+    /// Whether a tag may be one of ours: what a thing's tag is asked before it is believed.
+    pub fn is_tag(&self, tag: u32) -> bool {
+        tag != NO_TAG && tag < self.tree.objcgs.high_water()
+    }
+}

@@ -1,0 +1,119 @@
+//! The engine: one hierarchy, the loop around a charge, the threads of this process, and the one static.
+//!
+//! Kept: a charge ends in one of three ways: made within every limit; made beyond one because it was forced or may go into
+//! debt; refused, with nothing changed. A thread's record is found or made wherever it is needed, at any time in the
+//! thread's life.
+//! Relied on: all rooms above.
+//! Never done: anything visible to a program (that is `api`), text (that is `files`).
+
+pub mod charge;
+pub mod fork;
+pub mod options;
+pub mod process;
+pub mod throttle;
+
+pub use charge::{ChargeError, Flags};
+pub use process::{engine, try_engine};
+
+use crate::group::Hierarchy;
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use options::Options;
+
+/// One engine. The process has [`engine`]; tests make their own with [`Engine::leaked`].
+#[derive(Default)]
+pub struct Engine {
+    /// Its groups.
+    pub tree: Hierarchy,
+    /// How it behaves.
+    pub options: Options,
+    off: AtomicU32,
+    /// Changes to the tree under way; fork waits for them.
+    changing: AtomicU32,
+    forking: AtomicU32,
+    started_ns: AtomicU64,
+    /// Accounting in the process is on because somebody put an allocator of ours in.
+    installed: AtomicU32,
+}
+
+// SAFETY: all parts are Zeroed.
+unsafe impl Zeroed for Engine {}
+
+/// Why there is no accounting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accounting {
+    /// There is.
+    On,
+    /// It was switched off.
+    Off,
+    /// The books did not add up, and it switched itself off.
+    Broken,
+}
+
+impl Engine {
+    pub(crate) fn init(&self) -> Option<()> {
+        self.tree.init()?;
+        self.started_ns.store(crate::os::clock::monotonic_ns(), Ordering::Relaxed);
+        Some(())
+    }
+
+    /// An engine of its own, never freed.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn leaked() -> &'static Self {
+        let bytes = core::mem::size_of::<Self>();
+        let p = crate::os::map::map(bytes).expect("pages for an engine");
+        // SAFETY: zeroed pages, never unmapped, page aligned; Zeroed says zero bytes are a value.
+        let this: &'static Self = unsafe { p.cast::<Self>().as_ref() };
+        this.init().expect("pages for the root");
+        this
+    }
+
+    /// Whether charges are counted.
+    pub fn accounting(&self) -> Accounting {
+        match self.off.load(Ordering::Relaxed) {
+            0 => Accounting::On,
+            1 => Accounting::Off,
+            _ => Accounting::Broken,
+        }
+    }
+
+    /// Stops accounting: from now on charges are not made and uncharges not taken.
+    pub fn switch_off(&self) {
+        self.off.store(1, Ordering::Relaxed);
+    }
+
+    /// Since the engine began, ns.
+    pub fn uptime_ns(&self) -> u64 {
+        crate::os::clock::monotonic_ns().saturating_sub(self.started_ns.load(Ordering::Relaxed))
+    }
+
+    /// Whether an allocator of ours serves this process.
+    pub fn is_installed(&self) -> bool {
+        self.installed.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes that one does.
+    pub fn set_installed(&self) {
+        if !self.is_installed() {
+            self.installed.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An inconsistency was found: says so in one line and stops accounting; aborts where the engine is strict.
+    #[cold]
+    pub(crate) fn on_broken(&self) {
+        if self.off.swap(2, Ordering::Relaxed) != 0 {
+            return;
+        }
+        crate::os::say::line(&[
+            b"memcg: the books do not add up (a free without its allocation, or memory overwritten): ",
+            b"accounting is off from here on, the program goes on",
+        ]);
+        if self.options.strict() {
+            crate::os::say::abort();
+        }
+    }
+}

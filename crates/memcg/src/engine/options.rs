@@ -1,0 +1,48 @@
+//! How an engine behaves, set once near its start.
+
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// See the module. All off at first.
+#[derive(Default)]
+pub struct Options {
+    strict: AtomicU32,
+    pay_in_malloc: AtomicU32,
+    debt_by_default: AtomicU32,
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Options {}
+
+impl Options {
+    /// An inconsistency aborts instead of switching accounting off.
+    pub fn strict(&self) -> bool {
+        self.strict.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it.
+    pub fn set_strict(&self, on: bool) {
+        self.strict.store(on.into(), Ordering::Relaxed);
+    }
+
+    /// Delays owed for being above `high` are paid inside malloc, at most 10 ms a charge.
+    pub fn pay_in_malloc(&self) -> bool {
+        self.pay_in_malloc.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it.
+    pub fn set_pay_in_malloc(&self, on: bool) {
+        self.pay_in_malloc.store(on.into(), Ordering::Relaxed);
+    }
+
+    /// What a heap charge over max does in a group without a policy: go into debt (a Rust global allocator, where a
+    /// refusal usually aborts) or fail.
+    pub fn debt_by_default(&self) -> bool {
+        self.debt_by_default.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it.
+    pub fn set_debt_by_default(&self, on: bool) {
+        self.debt_by_default.store(on.into(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,143 @@
+//! The process's engine, and how a thread finds its record in it.
+//!
+//! A thread is unknown at first, then has a record, and has departed once its exit passed our pthread key; a departed
+//! thread (a TLS destructor that runs after ours, say) borrows a record for each operation. The key's destructor is
+//! the only one: thread-local storage itself is plain memory.
+
+use super::Engine;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::thread::ThreadRec;
+use crate::thread::tls::{self, DEPARTED};
+
+/// The one static. Zero bytes, so it costs `.bss` only and is usable before anything has run.
+// SAFETY: Engine is Zeroed: zero bytes are a valid engine, as yet without a root.
+static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+static STATE: AtomicU32 = AtomicU32::new(0);
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+const UNBORN: u32 = 0;
+const STARTING: u32 = 1;
+const READY: u32 = 2;
+const NO_MEMORY: u32 = 3;
+
+/// The process's engine, made at first use. It may be used from the first malloc of the process on.
+///
+/// # Panics
+/// When the kernel has no pages even for the first few tables; [`try_engine`] says so instead.
+pub fn engine() -> &'static Engine {
+    try_engine().expect("no memory for memcg's first tables")
+}
+
+/// As [`engine`]; `None` without memory.
+#[inline]
+pub fn try_engine() -> Option<&'static Engine> {
+    // Acquire pairs with the Release of `start`.
+    if STATE.load(Ordering::Acquire) == READY { Some(&ENGINE) } else { start() }
+}
+
+#[cold]
+fn start() -> Option<&'static Engine> {
+    match STATE.compare_exchange(UNBORN, STARTING, Ordering::Acquire, Ordering::Acquire) {
+        Ok(_) => {
+            let made = ENGINE.init().is_some();
+            if made {
+                make_key();
+                super::fork::install();
+            }
+            // Release pairs with the Acquire loads above and below.
+            STATE.store(if made { READY } else { NO_MEMORY }, Ordering::Release);
+        }
+        Err(_) => {
+            while STATE.load(Ordering::Acquire) == STARTING {
+                core::hint::spin_loop();
+            }
+        }
+    }
+    (STATE.load(Ordering::Acquire) == READY).then_some(&ENGINE)
+}
+
+fn make_key() {
+    let mut key: libc::pthread_key_t = 0;
+    // SAFETY: `key` is a valid place; `on_thread_exit` has the signature of a destructor.
+    if unsafe { libc::pthread_key_create(&mut key, Some(on_thread_exit)) } == 0 {
+        KEY.store(key + 1, Ordering::Relaxed);
+    }
+}
+
+/// The calling thread's record, if it has one: the two instructions of a hit.
+#[inline(always)]
+pub fn known_rec() -> Option<&'static ThreadRec> {
+    // SAFETY: the block is this thread's, alive while it runs.
+    let at = unsafe { (*tls::block()).rec.get() };
+    if at <= DEPARTED {
+        return None;
+    }
+    // SAFETY: set by `join` to a record of an arena, which never moves; it is this thread's until it departs.
+    Some(unsafe { &*(at as *const ThreadRec) })
+}
+
+/// Runs `f` with the engine and a record: the thread's own, a new one, or a borrowed one. `None` without memory.
+#[inline]
+pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
+    if let Some(rec) = known_rec() {
+        return Some(f(&ENGINE, rec));
+    }
+    with_rec_slow(f)
+}
+
+#[cold]
+fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
+    let engine = try_engine()?;
+    let (index, rec) = engine.tree.threads.join()?;
+    // SAFETY: the block is this thread's.
+    let block = unsafe { &*tls::block() };
+    if block.rec.get() == DEPARTED {
+        let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+        let answer = f(engine, rec);
+        engine.tree.return_all(rec);
+        engine.tree.threads.leave(index);
+        return Some(answer);
+    }
+    block.index.set(index);
+    block.rec.set(core::ptr::from_ref(rec) as usize);
+    // Until it enters a group, a thread charges the root.
+    let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+    let key = KEY.load(Ordering::Relaxed);
+    if key != 0 {
+        // May allocate for a high key: the record is in place, so that is a malloc like any other.
+        // SAFETY: the key was made by `make_key`; the value is only compared with null.
+        unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
+    }
+    Some(f(engine, rec))
+}
+
+/// Runs at a thread's exit, after C++ and Rust thread-locals are gone.
+unsafe extern "C" fn on_thread_exit(_value: *mut libc::c_void) {
+    depart();
+}
+
+/// Ends the calling thread's part in the engine: its task, its stock, its record.
+pub fn depart() {
+    let Some(rec) = known_rec() else { return };
+    // SAFETY: the block is this thread's.
+    let block = unsafe { &*tls::block() };
+    let task = rec.task.swap(0, Ordering::Relaxed);
+    block.rec.set(DEPARTED);
+    if task != 0 {
+        let _pin = ENGINE.tree.threads.epoch.pin(rec);
+        ENGINE.change(|| ENGINE.tree.end_task(task));
+    }
+    ENGINE.tree.return_all(rec);
+    ENGINE.tree.threads.leave(block.index.get());
+}
+
+/// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.
+pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
+    let _ = ENGINE.tree.enter_scope(rec, tag);
+    rec.task.store(tag, Ordering::Relaxed);
+}
+
+/// The calling thread's task; 0 without one.
+pub fn thread_task(rec: &ThreadRec) -> u32 {
+    rec.task.load(Ordering::Relaxed)
+}

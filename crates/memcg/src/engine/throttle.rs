@@ -1,0 +1,50 @@
+//! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the thread can sleep.
+
+use super::Engine;
+use crate::counter::page_counter::UNLIMITED;
+use crate::counter::throttle;
+use crate::group::charge::each_level;
+use crate::os::clock;
+use crate::sync::atomic::Ordering;
+use crate::thread::ThreadRec;
+
+/// Less than this is not worth a sleep and stays owed.
+pub const LEAST_NS: u64 = 10_000_000;
+/// The longest one payment inside malloc.
+pub const MALLOC_NS: u64 = 10_000_000;
+/// The longest one payment.
+pub const MOST_NS: u64 = 2_000_000_000;
+
+impl Engine {
+    /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
+    pub(super) fn owe(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        let mut worst = 0;
+        each_level(self.tree.resolve(self.tree.objcgs.get(tag).cell()).group, |level| {
+            let high = level.counter.high();
+            if high != UNLIMITED {
+                worst = worst.max(throttle::overage(level.counter.usage(), high));
+            }
+        });
+        if worst > 0 {
+            let owed = rec.owed_ns.load(Ordering::Relaxed) + throttle::curve_ns(worst, bytes);
+            rec.owed_ns.store(owed.min(MOST_NS), Ordering::Relaxed);
+        }
+    }
+
+    /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that may sleep.
+    pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
+        let owed = rec.owed_ns.load(Ordering::Relaxed);
+        if owed < LEAST_NS {
+            return 0;
+        }
+        let pay = owed.min(most);
+        rec.owed_ns.store(owed - pay, Ordering::Relaxed);
+        let tag = rec.current();
+        clock::sleep_ns(pay);
+        if self.is_tag(tag) {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            self.tree.resolve(self.tree.objcgs.get(tag).cell()).group.add_throttled_us(pay / 1000);
+        }
+        pay
+    }
+}

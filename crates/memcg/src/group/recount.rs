@@ -1,0 +1,69 @@
+//! Counting every group anew from the owners' words: for the child of a fork, where walks of the parent's other threads
+//! stopped half way.
+
+use super::charge::each_level;
+use super::objcg::{NR_SIDE_KINDS, State};
+use super::{Hierarchy, ROOT};
+use crate::counter::Level;
+use crate::sync::atomic::Ordering;
+
+impl Hierarchy {
+    /// Sets all counts of all groups to what the owners hold. Nobody else may be using the hierarchy.
+    /// O(groups + owners × depth).
+    pub fn recount(&self) {
+        let mut at = Some(ROOT);
+        while let Some(index) = at {
+            let group = self.memcgs.get(index);
+            group.counter.set_counts(0, 0);
+            for side in 0..NR_SIDE_KINDS {
+                group.side_count(side).store(0, Ordering::Relaxed);
+            }
+            at = self.next_in_preorder(ROOT, index);
+        }
+        for tag in 1..self.objcgs.high_water() {
+            let objcg = self.objcgs.get(tag);
+            if objcg.state() == State::Free {
+                continue;
+            }
+            let (charged, granted) = (objcg.charged.read(), objcg.granted.read());
+            let group = self.resolve(charged.cell).group;
+            // Plain sums first; what reserves add is put on top below.
+            each_level(group, |level| {
+                level.counter.set_counts(
+                    level.counter.usage() + charged.bytes,
+                    level.counter.granted() + granted.bytes,
+                );
+                for side in 0..NR_SIDE_KINDS {
+                    level.side_count(side).fetch_add(objcg.side[side].read().bytes, Ordering::Relaxed);
+                }
+            });
+        }
+        self.recount_reserves();
+    }
+
+    /// Adds the unused part of every reserve to the levels above it: children before their parents.
+    fn recount_reserves(&self) {
+        // Pre-order backwards would need a list; the deepest level first needs as many passes as there are levels.
+        let mut deepest = 0;
+        let mut at = Some(ROOT);
+        while let Some(index) = at {
+            deepest = deepest.max(self.memcgs.get(index).depth());
+            at = self.next_in_preorder(ROOT, index);
+        }
+        for depth in (1..=deepest).rev() {
+            let mut at = Some(ROOT);
+            while let Some(index) = at {
+                let group = self.memcgs.get(index);
+                let unused = group.counter.reserve().saturating_sub(group.counter.usage());
+                if group.depth() == depth && unused > 0 {
+                    let mut level = group.parent();
+                    while let Some(above) = level {
+                        above.counter.set_counts(above.counter.usage() + unused, above.counter.granted());
+                        level = above.parent();
+                    }
+                }
+                at = self.next_in_preorder(ROOT, index);
+            }
+        }
+    }
+}

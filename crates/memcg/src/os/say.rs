@@ -1,0 +1,46 @@
+//! One line to standard error, without the heap; and the end of the process.
+
+/// Writes the pieces and a newline to standard error, in one call as far as the kernel lets.
+pub fn line(pieces: &[&[u8]]) {
+    let mut text = [0u8; 512];
+    let mut len = 0;
+    for &byte in pieces.iter().copied().flatten().take(text.len() - 1) {
+        text[len] = byte;
+        len += 1;
+    }
+    text[len] = b'\n';
+    // SAFETY: the buffer is ours and `len + 1` bytes of it are written.
+    unsafe { libc::write(2, text.as_ptr().cast(), len + 1) };
+}
+
+/// A number as decimal text.
+pub struct Decimal([u8; 20], usize);
+
+impl Decimal {
+    /// The digits of `n`.
+    #[must_use]
+    pub fn new(mut n: u64) -> Self {
+        let mut text = [0u8; 20];
+        let mut at = text.len();
+        loop {
+            at -= 1;
+            text[at] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                return Self(text, at);
+            }
+        }
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+}
+
+/// Ends the process by SIGABRT.
+pub fn abort() -> ! {
+    // SAFETY: abort has no preconditions and does not return.
+    unsafe { libc::abort() }
+}
