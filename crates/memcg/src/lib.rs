@@ -1,5 +1,7 @@
 //! Memory control groups for the tenants inside one process.
 
+#[cfg(not(loom))]
+pub mod api;
 pub mod attach;
 pub mod counter;
 #[cfg(not(loom))]
@@ -10,3 +12,8 @@ pub mod os;
 pub mod sync;
 pub mod thread;
 pub mod units;
+
+#[cfg(not(loom))]
+pub use api::*;
+pub use group::{Event, stat::Usage};
+pub use units::Limit;

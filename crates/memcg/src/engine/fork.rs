@@ -23,7 +23,7 @@ pub(super) fn install() {
 
 impl Engine {
     /// Runs a change to the tree; a fork waits for it, and it for a fork.
-    pub(crate) fn change<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
         loop {
             self.changing.fetch_add(1, Ordering::AcqRel);
             // Pairs with the fence of `prepare`: it sees the count, or we see the fork.

@@ -5,7 +5,7 @@
 //! the only one: thread-local storage itself is plain memory.
 
 use super::Engine;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 use crate::thread::tls::{self, DEPARTED};
 
@@ -14,6 +14,7 @@ use crate::thread::tls::{self, DEPARTED};
 static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
 static STATE: AtomicU32 = AtomicU32::new(0);
 static KEY: AtomicU32 = AtomicU32::new(0);
+static THREAD_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 const UNBORN: u32 = 0;
 const STARTING: u32 = 1;
@@ -108,7 +109,19 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         // SAFETY: the key was made by `make_key`; the value is only compared with null.
         unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
     }
+    let hook = THREAD_HOOK.load(Ordering::Acquire);
+    if !hook.is_null() {
+        // SAFETY: only `set_thread_hook` stores here, and it stores a function of this type.
+        let hook: fn(&'static Engine, &'static ThreadRec) = unsafe { core::mem::transmute(hook) };
+        hook(engine, rec);
+    }
     Some(f(engine, rec))
+}
+
+/// Has `hook` run on every thread from now on, when it first needs a record: to give it a task, say.
+pub fn set_thread_hook(hook: fn(&'static Engine, &'static ThreadRec)) {
+    // Release pairs with the Acquire of `with_rec_slow`.
+    THREAD_HOOK.store(hook as *mut (), Ordering::Release);
 }
 
 /// Runs at a thread's exit, after C++ and Rust thread-locals are gone.

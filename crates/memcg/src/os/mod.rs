@@ -6,6 +6,7 @@
 
 pub mod barrier;
 pub mod clock;
+pub mod errno;
 pub mod futex;
 pub mod ids;
 pub mod map;

@@ -1,0 +1,142 @@
+//! The allocator below: the next `malloc` family in the program's search order.
+//!
+//! It is looked up at the first allocation. What the look-up itself allocates comes from a small static area, is never
+//! freed, and has its size in a header.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
+type Calloc = unsafe extern "C" fn(usize, usize) -> *mut c_void;
+type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+type Memalign = unsafe extern "C" fn(usize, usize) -> *mut c_void;
+type Free = unsafe extern "C" fn(*mut c_void);
+type Usable = unsafe extern "C" fn(*mut c_void) -> usize;
+
+const NEW: u32 = 0;
+const LOOKING: u32 = 1;
+const FOUND: u32 = 2;
+static STATE: AtomicU32 = AtomicU32::new(NEW);
+static LOOKER: AtomicU32 = AtomicU32::new(0);
+
+static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static CALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static FREE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static USABLE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Whether the functions below may be called; looks them up. `false` inside the look-up.
+#[inline(always)]
+pub fn ready() -> bool {
+    // Acquire pairs with the Release of `look_up`.
+    STATE.load(Ordering::Acquire) == FOUND || look_up()
+}
+
+#[cold]
+fn look_up() -> bool {
+    let me = memcg::os::ids::tid();
+    if STATE.compare_exchange(NEW, LOOKING, Ordering::Acquire, Ordering::Acquire).is_err() {
+        if LOOKER.load(Ordering::Relaxed) == me {
+            return false;
+        }
+        while STATE.load(Ordering::Acquire) != FOUND {
+            core::hint::spin_loop();
+        }
+        return true;
+    }
+    LOOKER.store(me, Ordering::Relaxed);
+    for (place, name) in [
+        (&MALLOC, c"malloc"),
+        (&CALLOC, c"calloc"),
+        (&REALLOC, c"realloc"),
+        (&MEMALIGN, c"memalign"),
+        (&FREE, c"free"),
+        (&USABLE, c"malloc_usable_size"),
+    ] {
+        place.store(next(name), Ordering::Relaxed);
+    }
+    LOOKER.store(0, Ordering::Relaxed);
+    // Release pairs with the Acquire of `ready`.
+    STATE.store(FOUND, Ordering::Release);
+    true
+}
+
+/// The next function of that name after this library; ends the process if there is none.
+pub fn next(name: &CStr) -> *mut c_void {
+    // SAFETY: a look-up by a valid name.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    if found.is_null() {
+        memcg::os::say::line(&[b"memcg: no ", name.to_bytes(), b" below the preload library: cannot go on"]);
+        memcg::os::say::abort();
+    }
+    found
+}
+
+macro_rules! below {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $place:ident ($($arg:ident: $argtype:ty),*) $(-> $ret:ty)?;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// [`ready`] has said yes; otherwise as the C function.
+        #[inline(always)]
+        pub unsafe fn $name($($arg: $argtype),*) $(-> $ret)? {
+            let f = $place.load(Ordering::Relaxed);
+            // SAFETY: looked up by the name of a function of this type, before `ready` said yes.
+            let f: $type = unsafe { core::mem::transmute(f) };
+            // SAFETY: the caller's contract.
+            unsafe { f($($arg),*) }
+        }
+    )*};
+}
+
+below! {
+    /// malloc.
+    malloc: Malloc = MALLOC(bytes: usize) -> *mut c_void;
+    /// calloc.
+    calloc: Calloc = CALLOC(n: usize, bytes: usize) -> *mut c_void;
+    /// realloc.
+    realloc: Realloc = REALLOC(p: *mut c_void, bytes: usize) -> *mut c_void;
+    /// memalign.
+    memalign: Memalign = MEMALIGN(align: usize, bytes: usize) -> *mut c_void;
+    /// free.
+    free: Free = FREE(p: *mut c_void);
+    /// malloc_usable_size.
+    usable: Usable = USABLE(p: *mut c_void) -> usize;
+}
+
+const AREA: usize = 64 << 10;
+const HEADER: usize = 16;
+
+#[repr(align(16))]
+struct Area(UnsafeCell<[u8; AREA]>);
+// SAFETY: pieces are handed out once each, by an atomic counter.
+unsafe impl Sync for Area {}
+static EARLY: Area = Area(UnsafeCell::new([0; AREA]));
+static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Zeroed memory for the look-up itself; null when the area is used up.
+pub fn early(bytes: usize) -> *mut c_void {
+    let Some(all) = bytes.checked_add(HEADER + 15).map(|n| n & !15) else { return core::ptr::null_mut() };
+    let at = EARLY_USED.fetch_add(all.min(AREA), Ordering::Relaxed);
+    if at + all > AREA {
+        return core::ptr::null_mut();
+    }
+    let base: *mut u8 = EARLY.0.get().cast();
+    // SAFETY: `at + all` is within the area, and the piece is this call's alone.
+    unsafe {
+        base.add(at).cast::<usize>().write(all - HEADER);
+        base.add(at + HEADER).cast()
+    }
+}
+
+/// The size of a piece of [`early`]; `None` for any other pointer.
+pub fn early_size(p: *mut c_void) -> Option<usize> {
+    let base = EARLY.0.get() as usize;
+    if !(base..base + AREA).contains(&(p as usize)) {
+        return None;
+    }
+    // SAFETY: pieces have their size in front.
+    Some(unsafe { p.cast::<u8>().sub(HEADER).cast::<usize>().read() })
+}

@@ -1,0 +1,87 @@
+//! Which group a thread belongs to, by its name.
+//!
+//! The first rule whose pattern fits decides; without one it is the family: the name without the number at its end, so
+//! `worker-3` and `worker-17` are both `/worker`. The program's own name, which threads have until they are renamed, is
+//! a family as it stands (`python3`).
+
+use std::sync::OnceLock;
+
+struct Rule {
+    pattern: Vec<u8>,
+    path: Vec<u8>,
+}
+
+static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
+static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// Reads the rules, one `PATTERN=PATH` a line, and the program's name. Once.
+pub fn init(text: &[u8], program: &[u8]) {
+    let rules = text.split(|&b| b == b'\n').filter_map(|line| {
+        let at = line.iter().position(|&b| b == b'=')?;
+        Some(Rule { pattern: line[..at].to_vec(), path: line[at + 1..].to_vec() })
+    });
+    let _ = RULES.set(rules.collect());
+    let _ = PROGRAM.set(program.to_vec());
+}
+
+/// Calls `then` with the components of the path for a thread of that name.
+pub fn each_component(name: &[u8], mut then: impl FnMut(&[u8])) {
+    let rule = RULES.get().and_then(|rules| rules.iter().find(|rule| fits(&rule.pattern, name)));
+    match rule {
+        Some(rule) => rule.path.split(|&b| b == b'/').filter(|part| !part.is_empty()).for_each(then),
+        None => {
+            let family = if PROGRAM.get().is_some_and(|own| own == name) { name } else { family(name) };
+            let mut text = [0u8; 16];
+            let len = family.len().min(text.len());
+            for (to, &from) in text.iter_mut().zip(family) {
+                *to = if from == b'/' || from < 0x20 || from == 0x7f { b'_' } else { from };
+            }
+            match &text[..len] {
+                b"" => then(b"unnamed"),
+                b"." | b".." => then(b"_"),
+                clean => then(clean),
+            }
+        }
+    }
+}
+
+/// The name without the number at its end and what joins it.
+fn family(name: &[u8]) -> &[u8] {
+    let stem = name.trim_ascii_end();
+    let digits = stem.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 {
+        return stem;
+    }
+    let head = &stem[..stem.len() - digits];
+    let joint = head.iter().rev().take_while(|b| b"-_:#./ ".contains(b)).count();
+    let family = &head[..head.len() - joint];
+    if family.is_empty() { stem } else { family }
+}
+
+/// Whether `pattern`, with `*` for any text and `?` for any byte, fits the whole of `name`.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    // Greedy with one point to come back to: linear but for the last star.
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&b) if b == b'?' || b == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
+}

@@ -1,0 +1,160 @@
+//! The library's beginning and end: settings from the environment, the first task, the report.
+
+use crate::{rules, threads};
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicBool, Ordering};
+use memcg::api::no_account;
+use memcg::engine::{Engine, fork, process};
+use memcg::thread::ThreadRec;
+use memcg::{control, files};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// Whether the library steps aside in this process (`MEMCG=off`).
+#[inline(always)]
+pub fn is_off() -> bool {
+    OFF.load(Ordering::Relaxed)
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = begin;
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static END: extern "C" fn() = end;
+
+fn text(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(OsString::into_vec).filter(|value| !value.is_empty())
+}
+
+fn is_set(name: &str) -> bool {
+    text(name).is_some_and(|value| value != b"0")
+}
+
+fn say(what: &str) {
+    memcg::os::say::line(&[b"memcg: ", what.as_bytes()]);
+}
+
+extern "C" fn begin() {
+    if text("MEMCG").is_some_and(|value| value == b"off") {
+        OFF.store(true, Ordering::Relaxed);
+        return;
+    }
+    if process::try_engine().is_none() {
+        OFF.store(true, Ordering::Relaxed);
+        say("no memory for the first tables: the program runs without accounting");
+        return;
+    }
+    let _free = no_account();
+    process::with_rec(|engine, rec| {
+        engine.set_installed();
+        engine.options.set_strict(is_set("MEMCG_STRICT"));
+        engine.options.set_pay_in_malloc(is_set("MEMCG_THROTTLE"));
+        rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
+        for line in text("MEMCG_SET").unwrap_or_default().split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            if let Err(why) = set(engine, rec, line) {
+                say(&format!("--set {}: {why}: the program is not started", String::from_utf8_lossy(line)));
+                leave(125);
+            }
+        }
+    });
+    drop(_free);
+    process::set_thread_hook(threads::on_new_thread);
+    process::with_rec(threads::on_new_thread);
+    let _free = no_account();
+    if is_report_due() && text("MEMCG_REPORT_PID").is_none() {
+        // SAFETY: before main; what other constructors' threads do with the environment is their affair.
+        unsafe { std::env::set_var("MEMCG_REPORT_PID", std::process::id().to_string()) };
+    }
+    serve();
+    fork::set_in_child(in_child);
+}
+
+/// The program's name as its main thread has it.
+fn comm() -> Vec<u8> {
+    std::fs::read("/proc/self/comm").map(|name| name.trim_ascii_end().to_vec()).unwrap_or_default()
+}
+
+/// One `PATH/FILE=VALUE`; groups on the way are made.
+fn set(engine: &'static Engine, rec: &'static ThreadRec, line: &[u8]) -> Result<(), String> {
+    let at = line.iter().position(|&b| b == b'=').ok_or("no '='")?;
+    let (path, value) = (&line[..at], &line[at + 1..]);
+    let slash = path.iter().rposition(|&b| b == b'/').ok_or("no '/'")?;
+    let (group, file) = (&path[..slash], &path[slash + 1..]);
+    let mut index = memcg::group::ROOT;
+    for part in group.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        index = threads::child(engine, index, part);
+    }
+    files::write(engine, rec, group, file, value).map_err(|why| why.to_string())
+}
+
+fn serve() {
+    if is_set("MEMCG_NO_THREAD") {
+        return;
+    }
+    if let Err(why) = control::serve_in_thread(process::engine()) {
+        say(&format!("no control socket: {why}: top, get and set cannot reach this process"));
+    }
+}
+
+fn in_child() {
+    let _free = no_account();
+    process::with_rec(threads::on_new_thread);
+    control::after_fork();
+    serve();
+}
+
+fn is_report_due() -> bool {
+    std::env::var_os("MEMCG_REPORT").is_some()
+}
+
+extern "C" fn end() {
+    if is_off() {
+        return;
+    }
+    let _free = no_account();
+    report();
+    control::unlink();
+}
+
+/// The last state of the groups, for whoever started the program, in one step by a rename.
+fn report() {
+    let (Some(path), Some(pid)) = (std::env::var_os("MEMCG_REPORT"), text("MEMCG_REPORT_PID")) else { return };
+    if pid != std::process::id().to_string().as_bytes() {
+        return;
+    }
+    let Some(body) = process::with_rec(|engine, rec| control::snapshot(engine, rec)) else { return };
+    let mut part = path.as_bytes().to_vec();
+    part.extend_from_slice(b".part");
+    let part = OsString::from_vec(part);
+    if std::fs::write(&part, body).is_ok() {
+        let _ = std::fs::rename(&part, &path);
+    }
+}
+
+/// # Safety
+/// As _exit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _exit(status: c_int) -> ! {
+    end();
+    leave(status)
+}
+
+/// # Safety
+/// As _Exit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
+    end();
+    leave(status)
+}
+
+/// Ends the process, all threads, at once.
+fn leave(status: c_int) -> ! {
+    loop {
+        // SAFETY: no preconditions.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+    }
+}

@@ -1,0 +1,106 @@
+//! Threads are tasks: made when a thread first allocates, in the group its name asks for, moved when it is renamed.
+
+use crate::{below, rules};
+use core::ffi::{c_char, c_int, c_ulong};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use memcg::attach;
+use memcg::engine::{Engine, process};
+use memcg::group::{NO_TAG, ROOT};
+use memcg::thread::ThreadRec;
+
+/// Gives a thread its task. Runs inside its first malloc: allocates nothing but records.
+pub fn on_new_thread(engine: &'static Engine, rec: &'static ThreadRec) {
+    let name = own_name();
+    let name = trim(&name);
+    let tree = &engine.tree;
+    let _pin = tree.threads.epoch.pin(rec);
+    // A group may be removed between being found and being entered: then it is made anew.
+    for _ in 0..8 {
+        let group = tree.memcgs.get(group_of(engine, name));
+        if let Ok(tag) = engine.change(|| tree.new_task(group, name, memcg::os::ids::tid())) {
+            process::set_thread_task(rec, tag);
+            return;
+        }
+    }
+}
+
+/// A thread's name as the kernel keeps it: up to 15 bytes, then zeros.
+type Name = [u8; 16];
+
+fn own_name() -> Name {
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    name
+}
+
+fn trim(name: &Name) -> &[u8] {
+    name.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+/// The group for threads of that name, made if need be; the nearest that could be made, without memory.
+fn group_of(engine: &'static Engine, name: &[u8]) -> u32 {
+    let mut at = ROOT;
+    rules::each_component(name, |part| at = child(engine, at, part));
+    at
+}
+
+/// A child by name, made if it is not there.
+pub fn child(engine: &'static Engine, parent: u32, name: &[u8]) -> u32 {
+    let tree = &engine.tree;
+    if let Some(found) = tree.child(parent, name) {
+        return found;
+    }
+    let made = engine.change(|| tree.create(tree.memcgs.get(parent), name));
+    // Another thread may have made it in between.
+    made.ok().or_else(|| tree.child(parent, name)).unwrap_or(parent)
+}
+
+/// Moves the calling thread's task to where its name belongs now. If it does not fit there it stays.
+fn on_renamed() {
+    process::with_rec(|engine, rec| {
+        let task = process::thread_task(rec);
+        if task == NO_TAG {
+            return;
+        }
+        let name = own_name();
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        let group = engine.tree.memcgs.get(group_of(engine, trim(&name)));
+        let _ = engine.change(|| attach::move_task(&engine.tree, rec, task, group));
+    });
+}
+
+static SETNAME: AtomicPtr<core::ffi::c_void> = AtomicPtr::new(core::ptr::null_mut());
+type SetName = unsafe extern "C" fn(libc::pthread_t, *const c_char) -> c_int;
+
+/// # Safety
+/// As pthread_setname_np.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
+    let mut f = SETNAME.load(Ordering::Relaxed);
+    if f.is_null() {
+        f = below::next(c"pthread_setname_np");
+        SETNAME.store(f, Ordering::Relaxed);
+    }
+    // SAFETY: looked up by the name of a function of this type.
+    let f: SetName = unsafe { core::mem::transmute(f) };
+    // SAFETY: the caller's.
+    let answer = unsafe { f(thread, name) };
+    // SAFETY: no preconditions.
+    if answer == 0 && thread == unsafe { libc::pthread_self() } && !crate::start::is_off() {
+        on_renamed();
+    }
+    answer
+}
+
+/// # Safety
+/// As prctl, which the C library declares with variable arguments, all of them words.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn prctl(what: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
+    // SAFETY: the caller's.
+    let answer = unsafe { libc::syscall(libc::SYS_prctl, what, a, b, c, d) } as c_int;
+    if what == libc::PR_SET_NAME && answer == 0 && !crate::start::is_off() {
+        on_renamed();
+    }
+    answer
+}

@@ -1,0 +1,231 @@
+//! Any allocator, accounted: each object carries its owner's tag in the last four bytes of its block.
+//!
+//! What is charged is the block, rounded to the size classes of the allocator below, so that the slack a block has
+//! anyway usually holds the tag. An object keeps its owner through every `realloc`, wherever that puts it.
+
+use super::heap;
+use crate::engine::Flags;
+use core::alloc::{GlobalAlloc, Layout};
+use core::marker::PhantomData;
+use std::alloc::System;
+
+const TAG: usize = size_of::<u32>();
+
+/// How an allocator rounds sizes: what an object of a size really takes.
+pub trait SizeClasses {
+    /// The usable size of the block for `bytes`: at least `bytes`, a multiple of 8.
+    fn block(bytes: usize) -> Option<usize>;
+}
+
+/// Blocks of a multiple of 16 bytes: safe for any allocator, exact for many.
+pub struct Sixteens;
+
+impl SizeClasses for Sixteens {
+    #[inline(always)]
+    fn block(bytes: usize) -> Option<usize> {
+        Some(bytes.checked_add(15)? & !15)
+    }
+}
+
+/// glibc's malloc: 24, 40, 56, … bytes.
+pub struct Glibc;
+
+impl SizeClasses for Glibc {
+    #[inline(always)]
+    fn block(bytes: usize) -> Option<usize> {
+        Some((bytes.checked_add(7)? & !15).checked_add(8)?.max(24))
+    }
+}
+
+/// `A` with every object charged to the group its thread is in.
+///
+/// Over max it goes into debt unless the group's `memory.oom.policy` is `deny`: then it returns null.
+/// Overhead: bytes `n + 4` rounded by `C` instead of `n`, and the charge (a few instructions on a hit).
+///
+/// ```
+/// use memcg::{Accounted, Sixteens};
+/// use std::alloc::System;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: Accounted<System, Sixteens> = Accounted::new(System);
+///
+/// let group = memcg::root().create("tenant").unwrap();
+/// let data = group.run(|| vec![0u8; 100_000]);
+/// assert!(group.current() >= 100_000);
+/// drop(data);
+/// assert_eq!(group.current(), 0);
+/// ```
+pub struct Accounted<A, C = Sixteens> {
+    below: A,
+    classes: PhantomData<fn() -> C>,
+}
+
+impl<A, C> Accounted<A, C> {
+    /// Accounts for `below`.
+    #[must_use]
+    pub const fn new(below: A) -> Self {
+        Self { below, classes: PhantomData }
+    }
+}
+
+/// The layout asked of the allocator below.
+#[inline(always)]
+fn block<C: SizeClasses>(layout: Layout) -> Option<Layout> {
+    let size = C::block(layout.size().checked_add(TAG)?)?;
+    Layout::from_size_align(size, layout.align()).ok()
+}
+
+/// # Safety
+/// `p` is a block of `size` bytes of ours.
+#[inline(always)]
+unsafe fn tag_at(p: *mut u8, size: usize) -> *mut u32 {
+    // SAFETY: the last four bytes of the block.
+    unsafe { p.add(size - TAG).cast() }
+}
+
+impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
+    /// # Safety
+    /// `get` allocates by the layout it is given.
+    #[inline(always)]
+    unsafe fn alloc_by(&self, layout: Layout, get: impl FnOnce(&A, Layout) -> *mut u8) -> *mut u8 {
+        let Some(block) = block::<C>(layout) else { return core::ptr::null_mut() };
+        let Some(tag) = heap::charge(block.size(), Flags::DEBT) else { return core::ptr::null_mut() };
+        let p = get(&self.below, block);
+        if p.is_null() {
+            heap::uncharge(tag, block.size());
+            return p;
+        }
+        // SAFETY: a block of that size, just allocated; the tag need not be aligned.
+        unsafe { tag_at(p, block.size()).write_unaligned(tag) };
+        p
+    }
+}
+
+// SAFETY: blocks come from `A` by a layout at least as large and equally aligned, computed the same way at both ends of
+// an object's life; the caller never learns of the bytes behind its layout.
+unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise about `layout`, which the larger block keeps.
+        unsafe { self.alloc_by(layout, |below, block| below.alloc(block)) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above; the tag is written outside the caller's part.
+        unsafe { self.alloc_by(layout, |below, block| below.alloc_zeroed(block)) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // Every live object's layout made a block.
+        let Some(block) = block::<C>(layout) else { return };
+        // SAFETY: `p` is a block of ours of that size; its tag was written when it was allocated.
+        let tag = unsafe { tag_at(p, block.size()).read_unaligned() };
+        heap::uncharge(tag, block.size());
+        // SAFETY: the layout the block was allocated by.
+        unsafe { self.below.dealloc(p, block) };
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let new = Layout::from_size_align(new_size, layout.align()).ok().and_then(block::<C>);
+        let (Some(old), Some(new)) = (block::<C>(layout), new) else { return core::ptr::null_mut() };
+        if new.size() == old.size() {
+            return p;
+        }
+        // SAFETY: as in `dealloc`.
+        let tag = unsafe { tag_at(p, old.size()).read_unaligned() };
+        let grows = new.size().saturating_sub(old.size());
+        if !heap::charge_more(tag, grows, Flags::DEBT) {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: the block's own layout; the new size, rounded, was checked by `Layout` above.
+        let moved = unsafe { self.below.realloc(p, old, new.size()) };
+        if moved.is_null() {
+            heap::uncharge(tag, grows);
+            return moved;
+        }
+        // SAFETY: a block of the new size.
+        unsafe { tag_at(moved, new.size()).write_unaligned(tag) };
+        heap::uncharge(tag, old.size().saturating_sub(new.size()));
+        moved
+    }
+}
+
+#[cfg(target_env = "gnu")]
+type SystemClasses = Glibc;
+#[cfg(not(target_env = "gnu"))]
+type SystemClasses = Sixteens;
+
+/// The accounted allocator of this crate: one line makes every allocation of a program belong to a group.
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+///
+/// let session = memcg::root().create("session-1").unwrap();
+/// let reply = session.run(|| String::from("charged to session-1"));
+/// assert!(session.current() >= reply.len() as u64);
+/// ```
+pub struct Alloc;
+
+const BELOW: Accounted<System, SystemClasses> = Accounted::new(System);
+
+// SAFETY: hands every call on to an allocator that keeps the contract.
+unsafe impl GlobalAlloc for Alloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's contract is the callee's.
+        unsafe { BELOW.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { BELOW.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { BELOW.dealloc(p, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { BELOW.realloc(p, layout, new_size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn glibc_classes_are_what_malloc_says_they_are() {
+        for n in 1..5_000usize {
+            // SAFETY: malloc, its usable size and free of the same pointer.
+            let usable = unsafe {
+                let p = libc::malloc(n);
+                let usable = libc::malloc_usable_size(p);
+                libc::free(p);
+                usable
+            };
+            assert_eq!(Glibc::block(n), Some(usable), "malloc({n})");
+        }
+    }
+
+    #[test]
+    fn a_block_holds_the_object_and_the_tag() {
+        for n in 0..5_000usize {
+            for block in [Glibc::block(n + TAG), Sixteens::block(n + TAG)] {
+                let block = block.unwrap();
+                assert!(block >= n + TAG && block % 8 == 0 && block < n + TAG + 24);
+            }
+        }
+        assert_eq!(Glibc::block(usize::MAX), None);
+        assert_eq!(Sixteens::block(usize::MAX), None);
+    }
+}

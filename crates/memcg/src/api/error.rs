@@ -1,0 +1,169 @@
+//! Errors: one enum a verb. Each says which group, how much, which limit.
+
+use crate::attach;
+use crate::engine::ChargeError;
+use crate::group::tree::TreeError;
+use core::fmt;
+
+/// A charge was refused; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReserveError {
+    /// The group that was full.
+    pub group: String,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// The group's usage then, in bytes.
+    pub usage: u64,
+    /// Its max, in bytes.
+    pub max: u64,
+}
+
+impl ReserveError {
+    pub(crate) fn new(refused: &ChargeError) -> Self {
+        Self {
+            group: super::memcg::path_of_index(refused.refusal.group),
+            bytes: refused.bytes,
+            usage: refused.refusal.usage,
+            max: refused.refusal.max,
+        }
+    }
+}
+
+impl fmt::Display for ReserveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let over = (self.usage.saturating_add(self.bytes)).saturating_sub(self.max);
+        write!(
+            f,
+            "{}: {} bytes do not fit: {} of {} bytes are in use, {over} too many",
+            self.group, self.bytes, self.usage, self.max
+        )
+    }
+}
+
+impl core::error::Error for ReserveError {}
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text,)* })
+            }
+        }
+
+        impl core::error::Error for $name {}
+    )*};
+}
+
+errors! {
+    /// A group was not created.
+    CreateError {
+        /// Not a name for a group.
+        Name => "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
+        /// There is one of that name.
+        Exists => "a group of that name exists",
+        /// The parent has been removed.
+        Gone => "the parent group has been removed",
+        /// Groups nest 255 deep.
+        Depth => "groups nest at most 255 deep",
+        /// No memory, or 16 million groups.
+        NoMemory => "no memory for one more group",
+    }
+    /// A group was not removed; nothing has changed.
+    RemoveError {
+        /// It has children.
+        HasChildren => "the group has children: remove them first",
+        /// It has live tasks.
+        HasTasks => "the group has live tasks: end or move them first",
+        /// The root cannot be.
+        Root => "the root cannot be removed",
+        /// It has been already.
+        Gone => "the group has been removed",
+    }
+    /// A task was not made.
+    TaskError {
+        /// The group has been removed.
+        Gone => "the group has been removed",
+        /// No memory for it.
+        NoMemory => "no memory for one more task",
+    }
+    /// Two charges were not merged: both are as before.
+    MergeError {
+        /// They belong to different owners.
+        OtherOwner => "the charges belong to different owners",
+    }
+}
+
+impl From<TreeError> for CreateError {
+    fn from(e: TreeError) -> Self {
+        match e {
+            TreeError::Name => Self::Name,
+            TreeError::Exists => Self::Exists,
+            TreeError::Depth => Self::Depth,
+            TreeError::NoMemory => Self::NoMemory,
+            TreeError::Gone | TreeError::HasChildren | TreeError::HasTasks | TreeError::Root => Self::Gone,
+        }
+    }
+}
+
+impl From<TreeError> for RemoveError {
+    fn from(e: TreeError) -> Self {
+        match e {
+            TreeError::HasChildren => Self::HasChildren,
+            TreeError::HasTasks => Self::HasTasks,
+            TreeError::Root => Self::Root,
+            _ => Self::Gone,
+        }
+    }
+}
+
+impl From<TreeError> for TaskError {
+    fn from(e: TreeError) -> Self {
+        match e {
+            TreeError::NoMemory => Self::NoMemory,
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// A task was not moved; it is where it was, with all it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// The target has been removed.
+    Gone,
+    /// A group on the target's side is full.
+    Full(ReserveError),
+    /// The task charged faster than room could be made for it.
+    Busy,
+}
+
+impl MoveError {
+    pub(crate) fn new(e: attach::MoveError) -> Self {
+        match e {
+            attach::MoveError::NoGroup | attach::MoveError::NoTask => Self::Gone,
+            attach::MoveError::Busy => Self::Busy,
+            attach::MoveError::Full(refusal) => {
+                Self::Full(ReserveError::new(&ChargeError { bytes: 0, refusal }))
+            }
+        }
+    }
+}
+
+impl fmt::Display for MoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the target group has been removed"),
+            Self::Full(full) => {
+                write!(f, "{}: no room for the task: {} of {} bytes are in use", full.group, full.usage, full.max)
+            }
+            Self::Busy => f.write_str("the task charges faster than room can be made for it: try again"),
+        }
+    }
+}
+
+impl core::error::Error for MoveError {}

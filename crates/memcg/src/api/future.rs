@@ -1,0 +1,159 @@
+//! Futures in groups: a future is a task, charged wherever it is polled, and can be told to stop.
+
+use super::error::TaskError;
+use super::memcg::Memcg;
+use super::scope::{Entered, no_account};
+use super::task::Task;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The future's group was told to die (`cgroup.kill`): the future has been dropped where it stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OomKilled;
+
+impl fmt::Display for OomKilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("killed for memory")
+    }
+}
+
+impl core::error::Error for OomKilled {}
+
+/// Where to wake the future of a task: by its tag, while it lives.
+static WAKERS: Mutex<Option<HashMap<u32, Arc<Bell>>>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Bell(Mutex<Option<Waker>>);
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is in it is valid between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes the future of a task that was marked to die; nothing if the task is no future.
+pub fn wake_killed(tag: u32) {
+    let bell = lock(&WAKERS).as_ref().and_then(|all| all.get(&tag).cloned());
+    // No lock of ours is held while the program's waker runs.
+    let waker = bell.and_then(|bell| lock(&bell.0).take());
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Runs `future` as a task of `group`: charged there on whatever thread it is polled, movable with what it holds.
+///
+/// It resolves to the future's output, or to [`OomKilled`] after `cgroup.kill`: the future is then dropped in place, also
+/// if it was idle. Dropping it early drops the future, in the group. If the group has been removed, charges go to the
+/// nearest group above.
+///
+/// ```
+/// # use std::future::Future;
+/// #[global_allocator]
+/// static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+/// # fn block_on<F: Future>(f: F) -> F::Output {
+/// #     let mut f = std::pin::pin!(f);
+/// #     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+/// #     loop { if let std::task::Poll::Ready(out) = f.as_mut().poll(&mut cx) { return out } }
+/// # }
+///
+/// let group = memcg::root().create("request").unwrap();
+/// let text = block_on(memcg::in_group(&group, async { "x".repeat(5_000) })).unwrap();
+/// assert!(group.current() >= 5_000);
+/// drop(text);
+/// ```
+pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
+    let owner = match group.task("future") {
+        Ok(task) => Owner::Task(task),
+        Err(TaskError::Gone | TaskError::NoMemory) => Owner::Group(group.clone()),
+    };
+    let bell = {
+        let _free = no_account();
+        let bell = Arc::<Bell>::default();
+        if let Owner::Task(task) = &owner {
+            lock(&WAKERS).get_or_insert_default().insert(task.tag(), bell.clone());
+        }
+        bell
+    };
+    InGroup { future: Some(future), owner, bell }
+}
+
+enum Owner {
+    Task(Task),
+    Group(Memcg),
+}
+
+impl Owner {
+    fn enter(&self) -> Entered {
+        match self {
+            Owner::Task(task) => task.enter(),
+            Owner::Group(group) => group.enter(),
+        }
+    }
+}
+
+/// See [`in_group`].
+#[must_use = "futures do nothing unless polled"]
+pub struct InGroup<F> {
+    /// Pinned while `Some`; dropped in place.
+    future: Option<F>,
+    owner: Owner,
+    bell: Arc<Bell>,
+}
+
+impl<F> InGroup<F> {
+    /// Its task, to be moved; `None` if the group had been removed.
+    pub fn task(&self) -> Option<&Task> {
+        match &self.owner {
+            Owner::Task(task) => Some(task),
+            Owner::Group(_) => None,
+        }
+    }
+}
+
+impl<F: Future> Future for InGroup<F> {
+    type Output = Result<F::Output, OomKilled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: `future` is pinned with us: never moved out of its place, only polled there or dropped there.
+        // The other fields are not pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        {
+            let _free = no_account();
+            let mut waker = lock(&this.bell.0);
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        let _entered = this.owner.enter();
+        // After the waker is in place: a kill between the two would else wake nobody.
+        if matches!(&this.owner, Owner::Task(task) if task.is_killed()) {
+            this.future = None;
+            return Poll::Ready(Err(OomKilled));
+        }
+        let Some(future) = this.future.as_mut() else { return Poll::Ready(Err(OomKilled)) };
+        // SAFETY: as above.
+        match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+            Poll::Ready(output) => {
+                this.future = None;
+                Poll::Ready(Ok(output))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for InGroup<F> {
+    fn drop(&mut self) {
+        if let Owner::Task(task) = &self.owner {
+            let _free = no_account();
+            let bell = lock(&WAKERS).as_mut().and_then(|all| all.remove(&task.tag()));
+            drop(bell);
+        }
+        let _entered = self.owner.enter();
+        self.future = None;
+    }
+}

@@ -1,0 +1,82 @@
+//! Charging heap objects: what the allocators of this crate and the preload library share.
+//!
+//! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are multiples of 8.
+
+use crate::engine::process::{known_rec, with_rec};
+use crate::engine::{Accounting, Flags};
+use crate::group::{Kind, NO_TAG};
+
+/// Charges an object of `bytes` to whom the thread is working for; answers its tag. `None`: a limit refuses.
+///
+/// Cost of a hit: no call, no atomic instruction.
+#[inline(always)]
+pub fn charge(bytes: usize, flags: Flags) -> Option<u32> {
+    if let Some(rec) = known_rec()
+        && let Some(tag) = rec.charge_hit(bytes as u64)
+    {
+        return Some(tag);
+    }
+    charge_slow(bytes, flags)
+}
+
+#[cold]
+fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
+    let _errno = crate::os::errno::keep();
+    // Without memory even for a thread's record the object goes uncounted: it is an error of the books, not of the program.
+    with_rec(|engine, rec| {
+        engine.set_installed();
+        let tag = rec.current();
+        if tag == NO_TAG || engine.accounting() != Accounting::On {
+            return Some(NO_TAG);
+        }
+        let flags = if engine.options.debt_by_default() { flags.with(Flags::DEBT) } else { flags };
+        let answer = engine.charge(rec, tag, bytes as u64, Kind::Heap, flags).ok().map(|_| tag);
+        if engine.options.pay_in_malloc() {
+            engine.safe_point(rec, crate::engine::throttle::MALLOC_NS);
+        }
+        answer
+    })
+    .unwrap_or(Some(NO_TAG))
+}
+
+/// Charges `bytes` more to the owner of an object that grows. `false`: a limit refuses.
+#[inline]
+pub fn charge_more(tag: u32, bytes: usize, flags: Flags) -> bool {
+    if tag == NO_TAG || bytes == 0 {
+        return true;
+    }
+    with_rec(|engine, rec| {
+        if engine.accounting() != Accounting::On || !engine.is_tag(tag) {
+            return true;
+        }
+        engine.charge(rec, tag, bytes as u64, Kind::Heap, flags).is_ok()
+    })
+    .unwrap_or(true)
+}
+
+/// Gives back `bytes` of the object's owner, before the object goes.
+#[inline(always)]
+pub fn uncharge(tag: u32, bytes: usize) {
+    if let Some(rec) = known_rec()
+        && rec.uncharge_hit(tag, bytes as u64)
+    {
+        return;
+    }
+    uncharge_slow(tag, bytes);
+}
+
+#[cold]
+fn uncharge_slow(tag: u32, bytes: usize) {
+    if tag == NO_TAG || bytes == 0 {
+        return;
+    }
+    let _errno = crate::os::errno::keep();
+    with_rec(|engine, rec| {
+        if engine.is_tag(tag) {
+            engine.uncharge(rec, tag, bytes as u64, Kind::Heap);
+        } else if engine.accounting() == Accounting::On {
+            engine.tree.report_broken();
+            engine.on_broken();
+        }
+    });
+}

@@ -1,0 +1,262 @@
+//! A handle on a group.
+
+use super::charge::Charge;
+use super::error::{CreateError, RemoveError, ReserveError, TaskError};
+use super::scope::{Entered, no_account};
+use super::task::Task;
+use crate::engine::Engine;
+use crate::engine::process::{engine, with_rec};
+use crate::group::stat::Usage;
+use crate::group::{self, Event, ROOT, ROOT_TAG};
+use crate::offline;
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
+use crate::units::Limit;
+
+/// A group of this process.
+///
+/// The handle does not keep the group: after [`Memcg::remove`] (by anybody) it still may be entered, and what is then
+/// charged goes to the nearest group above that is left. Cloning is an atomic increment.
+pub struct Memcg {
+    index: u32,
+    generation: u32,
+    tag: u32,
+}
+
+/// The root of this process's groups. It has no limits and cannot be removed.
+#[must_use]
+pub fn root() -> Memcg {
+    engine().tree.hold_objcg(ROOT_TAG);
+    Memcg { index: ROOT, generation: engine().tree.memcgs.get(ROOT).generation(), tag: ROOT_TAG }
+}
+
+impl Clone for Memcg {
+    fn clone(&self) -> Self {
+        engine().tree.hold_objcg(self.tag);
+        Self { ..*self }
+    }
+}
+
+impl Drop for Memcg {
+    fn drop(&mut self) {
+        with_rec(|engine, rec| {
+            let _pin = engine.tree.threads.epoch.pin(rec);
+            engine.tree.release_objcg(self.tag);
+        });
+    }
+}
+
+impl core::fmt::Debug for Memcg {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Memcg({})", self.path())
+    }
+}
+
+/// Runs `f` pinned.
+fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> R {
+    with_rec(|engine, rec| {
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        f(engine, rec)
+    })
+    .expect("no memory for a thread's record")
+}
+
+/// The path of a group by index; for errors. Empty when it is no group's.
+pub(crate) fn path_of_index(index: u32) -> String {
+    let _free = no_account();
+    pinned(|engine, _| match engine.tree.memcgs.try_get(index) {
+        Some(group) if index != 0 => path_of_name(engine, group.name()),
+        _ => String::new(),
+    })
+}
+
+fn path_of_name(engine: &Engine, name: u32) -> String {
+    let mut path = Vec::new();
+    engine.tree.with_path(name, |piece| path.extend_from_slice(piece));
+    String::from_utf8_lossy(&path).into_owned()
+}
+
+impl Memcg {
+    /// A handle on the group of an index, if that is online.
+    pub(crate) fn of_index(engine: &Engine, index: u32) -> Option<Self> {
+        let group = engine.tree.memcgs.get(index);
+        // Under the lock it cannot go offline, so its owner is still named by it.
+        let _held = group.lock.lock(Rank::Group);
+        if !group.is_online() {
+            return None;
+        }
+        engine.tree.hold_objcg(group.tag());
+        Some(Self { index, generation: group.generation(), tag: group.tag() })
+    }
+
+    /// Runs `f` on the group if it is still there.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&'static Engine, &'static ThreadRec, &group::Memcg) -> R) -> Option<R> {
+        pinned(|engine, rec| {
+            let group = engine.tree.memcgs.get(self.index);
+            (group.generation() == self.generation && group.is_online()).then(|| f(engine, rec, group))
+        })
+    }
+
+    /// A new group in this one. O(depth).
+    ///
+    /// # Errors
+    /// See [`CreateError`].
+    pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Memcg, CreateError> {
+        self.with(|engine, _, group| {
+            let index = engine.change(|| engine.tree.create(group, name.as_ref()))?;
+            Memcg::of_index(engine, index).ok_or(CreateError::Gone)
+        })
+        .unwrap_or(Err(CreateError::Gone))
+    }
+
+    /// The group at `path` below this one, components separated by `/`.
+    #[must_use]
+    pub fn lookup(&self, path: impl AsRef<[u8]>) -> Option<Memcg> {
+        self.with(|engine, _, _| {
+            let index = path
+                .as_ref()
+                .split(|&b| b == b'/')
+                .filter(|part| !part.is_empty())
+                .try_fold(self.index, |at, part| engine.tree.child(at, part))?;
+            Memcg::of_index(engine, index)
+        })
+        .flatten()
+    }
+
+    /// Its children, oldest first.
+    #[must_use]
+    pub fn children(&self) -> Vec<Memcg> {
+        let _free = no_account();
+        self.with(|engine, _, group| {
+            // Room first: nothing is allocated under the group's lock.
+            let mut all = Vec::with_capacity(64);
+            loop {
+                all.clear();
+                let mut fits = true;
+                engine.tree.each_child(group, |index, _| {
+                    fits = all.len() < all.capacity();
+                    if fits {
+                        all.push(index);
+                    }
+                    fits
+                });
+                if fits {
+                    return all.into_iter().filter_map(|index| Memcg::of_index(engine, index)).collect();
+                }
+                all.reserve(all.capacity() * 2);
+            }
+        })
+        .unwrap_or_default()
+    }
+
+    /// Ends the group: at once, whatever it holds. What is still charged belongs to the parent from here on.
+    ///
+    /// # Errors
+    /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
+    pub fn remove(&self) -> Result<(), RemoveError> {
+        self.with(|engine, _, group| {
+            engine.change(|| offline::remove(&engine.tree, group)).map_err(RemoveError::from)
+        })
+        .unwrap_or(Err(RemoveError::Gone))
+    }
+
+    /// Whether it has not been removed.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.with(|_, _, _| ()).is_some()
+    }
+
+    /// Its path, `/` for the root; of a removed group, where it was.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let _free = no_account();
+        pinned(|engine, _| path_of_name(engine, engine.tree.objcgs.get(self.tag).name()))
+    }
+
+    /// What this thread allocates is charged to the group until the guard is dropped.
+    pub fn enter(&self) -> Entered {
+        Entered::new(self.tag)
+    }
+
+    /// Runs `f` in the group. Also left by a panic.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _entered = self.enter();
+        f()
+    }
+
+    /// A task in the group: something that charges, and moves between groups as a whole.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn task(&self, name: impl AsRef<[u8]>) -> Result<Task, TaskError> {
+        Task::new(self, name)
+    }
+
+    /// Charges `bytes` of whatever the program wants to count, until the [`Charge`] is dropped.
+    ///
+    /// # Errors
+    /// When a limit is in the way, with the group, its usage and its max.
+    pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
+        Charge::new(self.tag, bytes)
+    }
+
+    /// Bytes held in the group and below: exact when nothing is in flight. O(threads). 0 once removed.
+    #[must_use]
+    pub fn current(&self) -> u64 {
+        self.usage().current
+    }
+
+    /// The same by kind.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.with(|engine, _, group| engine.tree.usage(group)).unwrap_or_default()
+    }
+
+    /// The highest bytes charged so far, stock included.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.with(|_, _, group| group.counter.peak()).unwrap_or(0)
+    }
+
+    /// The hard limit.
+    #[must_use]
+    pub fn max(&self) -> Limit {
+        self.with(|_, _, group| Limit::bytes(group.counter.max())).unwrap_or(Limit::MAX)
+    }
+
+    /// Sets the hard limit, in bytes. Stock under the group is taken back first. A limit below what is held is debt:
+    /// charges are refused until enough is freed. No effect on a removed group; the root takes no limit.
+    pub fn set_max(&self, max: Limit) {
+        self.set_limit(|group| group.counter.set_max(max.get()));
+    }
+
+    /// The throttle line.
+    #[must_use]
+    pub fn high(&self) -> Limit {
+        self.with(|_, _, group| Limit::bytes(group.counter.high())).unwrap_or(Limit::MAX)
+    }
+
+    /// Sets the throttle line, in bytes: above it charges owe delays, paid at safe points.
+    pub fn set_high(&self, high: Limit) {
+        self.set_limit(|group| group.counter.set_high(high.get()));
+    }
+
+    fn set_limit(&self, set: impl FnOnce(&group::Memcg)) {
+        self.with(|engine, rec, group| {
+            if group.index() == ROOT {
+                return;
+            }
+            engine.tree.drain(rec, group);
+            engine.change(|| {
+                let _held = group.lock.lock(Rank::Group);
+                set(group);
+            });
+        });
+    }
+
+    /// How often something happened in the group and below.
+    #[must_use]
+    pub fn nr_events(&self, event: Event) -> u64 {
+        self.with(|_, _, group| group.nr_events(event, false)).unwrap_or(0)
+    }
+}

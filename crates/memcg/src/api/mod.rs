@@ -1,0 +1,30 @@
+//! What a Rust program touches: groups, scopes, tasks, futures, reservations, allocators.
+//!
+//! Kept: whatever is taken is a value that gives itself back when dropped, also by a panic. What these functions allocate
+//! for themselves is accounted to nobody.
+//! Relied on: `engine`.
+//! Never done: a call of the program's code under a lock of ours.
+
+pub mod accounted;
+pub mod charge;
+pub mod error;
+pub mod future;
+pub mod heap;
+pub mod memcg;
+pub mod scope;
+pub mod task;
+
+pub use accounted::{Accounted, Alloc, Glibc, SizeClasses, Sixteens};
+pub use charge::{Charge, try_reserve};
+pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
+pub use future::{InGroup, OomKilled, in_group};
+pub use memcg::{Memcg, root};
+pub use scope::{Entered, no_account, safe_point};
+pub use task::Task;
+
+/// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an allocation, or the program runs
+/// under `memcg exec`.
+#[must_use]
+pub fn is_installed() -> bool {
+    crate::engine::try_engine().is_some_and(crate::engine::Engine::is_installed)
+}

@@ -1,0 +1,46 @@
+//! Scopes: whom a thread works for, from here to the end of a block.
+
+use crate::engine::process::with_rec;
+use crate::engine::throttle::MOST_NS;
+use crate::group::NO_TAG;
+use crate::group::stock::Scope;
+use core::marker::PhantomData;
+
+/// The thread charges a group (or task, or nobody) until this is dropped; then whom it charged before.
+///
+/// Stays on its thread. Guards end in reverse order of their making, as values of nested blocks do.
+#[must_use = "the scope ends when this is dropped"]
+pub struct Entered {
+    scope: Option<Scope>,
+    /// Not Send: it is about this thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Entered {
+    /// Enters `tag`, which the caller names for the length of this call.
+    pub(crate) fn new(tag: u32) -> Self {
+        let scope = with_rec(|engine, rec| engine.tree.enter_scope(rec, tag));
+        Self { scope, _thread: PhantomData }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(scope) = self.scope.take() {
+            with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));
+        }
+    }
+}
+
+/// What the thread allocates until the guard is dropped is accounted to nobody.
+pub fn no_account() -> Entered {
+    Entered::new(NO_TAG)
+}
+
+/// Pays, by sleeping, the delay this thread owes for having charged groups above their `high`; at most 2 s.
+///
+/// For places where a pause harms nobody: between requests, outside locks. Returns the time slept.
+pub fn safe_point() -> core::time::Duration {
+    let slept = with_rec(|engine, rec| engine.safe_point(rec, MOST_NS)).unwrap_or(0);
+    core::time::Duration::from_nanos(slept)
+}
