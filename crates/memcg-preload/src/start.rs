@@ -95,7 +95,7 @@ fn serve() {
     if is_set("MEMCG_NO_THREAD") {
         return;
     }
-    if let Err(why) = control::serve_in_thread(process::engine()) {
+    if let Err(why) = control::serve_in_thread() {
         say(&format!("no control socket: {why}: top, get and set cannot reach this process"));
     }
 }

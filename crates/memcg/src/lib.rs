@@ -3,9 +3,13 @@
 #[cfg(not(loom))]
 pub mod api;
 pub mod attach;
+#[cfg(not(loom))]
+pub mod control;
 pub mod counter;
 #[cfg(not(loom))]
 pub mod engine;
+#[cfg(not(loom))]
+pub mod files;
 pub mod group;
 pub mod offline;
 pub mod os;

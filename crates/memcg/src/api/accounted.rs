@@ -64,7 +64,10 @@ impl<A, C> Accounted<A, C> {
     /// Accounts for `below`.
     #[must_use]
     pub const fn new(below: A) -> Self {
-        Self { below, classes: PhantomData }
+        Self {
+            below,
+            classes: PhantomData,
+        }
     }
 }
 
@@ -88,8 +91,12 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
     /// `get` allocates by the layout it is given.
     #[inline(always)]
     unsafe fn alloc_by(&self, layout: Layout, get: impl FnOnce(&A, Layout) -> *mut u8) -> *mut u8 {
-        let Some(block) = block::<C>(layout) else { return core::ptr::null_mut() };
-        let Some(tag) = heap::charge(block.size(), Flags::DEBT) else { return core::ptr::null_mut() };
+        let Some(block) = block::<C>(layout) else {
+            return core::ptr::null_mut();
+        };
+        let Some(tag) = heap::charge(block.size(), Flags::DEBT) else {
+            return core::ptr::null_mut();
+        };
         let p = get(&self.below, block);
         if p.is_null() {
             heap::uncharge(tag, block.size());
@@ -119,7 +126,9 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
     #[inline]
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
         // Every live object's layout made a block.
-        let Some(block) = block::<C>(layout) else { return };
+        let Some(block) = block::<C>(layout) else {
+            return;
+        };
         // SAFETY: `p` is a block of ours of that size; its tag was written when it was allocated.
         let tag = unsafe { tag_at(p, block.size()).read_unaligned() };
         heap::uncharge(tag, block.size());
@@ -129,8 +138,12 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
 
     #[inline]
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let new = Layout::from_size_align(new_size, layout.align()).ok().and_then(block::<C>);
-        let (Some(old), Some(new)) = (block::<C>(layout), new) else { return core::ptr::null_mut() };
+        let new = Layout::from_size_align(new_size, layout.align())
+            .ok()
+            .and_then(block::<C>);
+        let (Some(old), Some(new)) = (block::<C>(layout), new) else {
+            return core::ptr::null_mut();
+        };
         if new.size() == old.size() {
             return p;
         }

@@ -52,14 +52,25 @@ impl Charge {
     }
 
     fn grow(&mut self, by: u64) -> Result<(), ReserveError> {
-        let Some(new) = self.bytes.checked_add(by).filter(|&n| n <= crate::group::Objcg::LIMIT) else {
-            return Err(ReserveError { group: String::new(), bytes: by, usage: self.bytes, max: crate::group::Objcg::LIMIT });
+        let Some(new) = self
+            .bytes
+            .checked_add(by)
+            .filter(|&n| n <= crate::group::Objcg::LIMIT)
+        else {
+            return Err(ReserveError {
+                group: String::new(),
+                bytes: by,
+                usage: self.bytes,
+                max: crate::group::Objcg::LIMIT,
+            });
         };
         let more = round_up(new) - round_up(self.bytes);
         if more > 0 {
-            with_rec(|engine, rec| engine.charge(rec, self.tag, more, Kind::Reserved, Flags::NOWAIT))
-                .transpose()
-                .map_err(|refused| ReserveError::new(&refused))?;
+            with_rec(|engine, rec| {
+                engine.charge(rec, self.tag, more, Kind::Reserved, Flags::NOWAIT)
+            })
+            .transpose()
+            .map_err(|refused| ReserveError::new(&refused))?;
         }
         self.bytes = new;
         Ok(())
@@ -92,18 +103,27 @@ impl Charge {
     /// # Panics
     /// When it holds fewer.
     pub fn split(&mut self, bytes: u64) -> Charge {
-        assert!(bytes <= self.bytes, "a charge of {} bytes cannot give {bytes}", self.bytes);
+        assert!(
+            bytes <= self.bytes,
+            "a charge of {} bytes cannot give {bytes}",
+            self.bytes
+        );
         let rest = self.bytes - bytes;
         let extra = round_up(rest) + round_up(bytes) - round_up(self.bytes);
         if self.tag != NO_TAG {
             engine().tree.hold_objcg(self.tag);
         }
         if extra > 0 {
-            let forced = with_rec(|engine, rec| engine.charge(rec, self.tag, extra, Kind::Reserved, Flags::FORCE));
+            let forced = with_rec(|engine, rec| {
+                engine.charge(rec, self.tag, extra, Kind::Reserved, Flags::FORCE)
+            });
             debug_assert!(forced.is_none_or(|charged| charged.is_ok()));
         }
         self.bytes = rest;
-        Charge { tag: self.tag, bytes }
+        Charge {
+            tag: self.tag,
+            bytes,
+        }
     }
 
     /// Takes `other` in.

@@ -105,7 +105,9 @@ impl From<TreeError> for CreateError {
             TreeError::Exists => Self::Exists,
             TreeError::Depth => Self::Depth,
             TreeError::NoMemory => Self::NoMemory,
-            TreeError::Gone | TreeError::HasChildren | TreeError::HasTasks | TreeError::Root => Self::Gone,
+            TreeError::Gone | TreeError::HasChildren | TreeError::HasTasks | TreeError::Root => {
+                Self::Gone
+            }
         }
     }
 }
@@ -159,9 +161,15 @@ impl fmt::Display for MoveError {
         match self {
             Self::Gone => f.write_str("the target group has been removed"),
             Self::Full(full) => {
-                write!(f, "{}: no room for the task: {} of {} bytes are in use", full.group, full.usage, full.max)
+                write!(
+                    f,
+                    "{}: no room for the task: {} of {} bytes are in use",
+                    full.group, full.usage, full.max
+                )
             }
-            Self::Busy => f.write_str("the task charges faster than room can be made for it: try again"),
+            Self::Busy => {
+                f.write_str("the task charges faster than room can be made for it: try again")
+            }
         }
     }
 }

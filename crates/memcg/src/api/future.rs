@@ -36,7 +36,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Wakes the future of a task that was marked to die; nothing if the task is no future.
 pub fn wake_killed(tag: u32) {
-    let bell = lock(&WAKERS).as_ref().and_then(|all| all.get(&tag).cloned());
+    let bell = lock(&WAKERS)
+        .as_ref()
+        .and_then(|all| all.get(&tag).cloned());
     // No lock of ours is held while the program's waker runs.
     let waker = bell.and_then(|bell| lock(&bell.0).take());
     if let Some(waker) = waker {
@@ -74,11 +76,17 @@ pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
         let _free = no_account();
         let bell = Arc::<Bell>::default();
         if let Owner::Task(task) = &owner {
-            lock(&WAKERS).get_or_insert_default().insert(task.tag(), bell.clone());
+            lock(&WAKERS)
+                .get_or_insert_default()
+                .insert(task.tag(), bell.clone());
         }
         bell
     };
-    InGroup { future: Some(future), owner, bell }
+    InGroup {
+        future: Some(future),
+        owner,
+        bell,
+    }
 }
 
 enum Owner {
@@ -124,7 +132,10 @@ impl<F: Future> Future for InGroup<F> {
         {
             let _free = no_account();
             let mut waker = lock(&this.bell.0);
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if !waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
                 *waker = Some(cx.waker().clone());
             }
         }
@@ -134,7 +145,9 @@ impl<F: Future> Future for InGroup<F> {
             this.future = None;
             return Poll::Ready(Err(OomKilled));
         }
-        let Some(future) = this.future.as_mut() else { return Poll::Ready(Err(OomKilled)) };
+        let Some(future) = this.future.as_mut() else {
+            return Poll::Ready(Err(OomKilled));
+        };
         // SAFETY: as above.
         match unsafe { Pin::new_unchecked(future) }.poll(cx) {
             Poll::Ready(output) => {
@@ -150,7 +163,9 @@ impl<F> Drop for InGroup<F> {
     fn drop(&mut self) {
         if let Owner::Task(task) = &self.owner {
             let _free = no_account();
-            let bell = lock(&WAKERS).as_mut().and_then(|all| all.remove(&task.tag()));
+            let bell = lock(&WAKERS)
+                .as_mut()
+                .and_then(|all| all.remove(&task.tag()));
             drop(bell);
         }
         let _entered = self.owner.enter();

@@ -29,8 +29,15 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
         if tag == NO_TAG || engine.accounting() != Accounting::On {
             return Some(NO_TAG);
         }
-        let flags = if engine.options.debt_by_default() { flags.with(Flags::DEBT) } else { flags };
-        let answer = engine.charge(rec, tag, bytes as u64, Kind::Heap, flags).ok().map(|_| tag);
+        let flags = if engine.options.debt_by_default() {
+            flags.with(Flags::DEBT)
+        } else {
+            flags
+        };
+        let answer = engine
+            .charge(rec, tag, bytes as u64, Kind::Heap, flags)
+            .ok()
+            .map(|_| tag);
         if engine.options.pay_in_malloc() {
             engine.safe_point(rec, crate::engine::throttle::MALLOC_NS);
         }
@@ -49,7 +56,9 @@ pub fn charge_more(tag: u32, bytes: usize, flags: Flags) -> bool {
         if engine.accounting() != Accounting::On || !engine.is_tag(tag) {
             return true;
         }
-        engine.charge(rec, tag, bytes as u64, Kind::Heap, flags).is_ok()
+        engine
+            .charge(rec, tag, bytes as u64, Kind::Heap, flags)
+            .is_ok()
     })
     .unwrap_or(true)
 }

@@ -27,7 +27,11 @@ pub struct Memcg {
 #[must_use]
 pub fn root() -> Memcg {
     engine().tree.hold_objcg(ROOT_TAG);
-    Memcg { index: ROOT, generation: engine().tree.memcgs.get(ROOT).generation(), tag: ROOT_TAG }
+    Memcg {
+        index: ROOT,
+        generation: engine().tree.memcgs.get(ROOT).generation(),
+        tag: ROOT_TAG,
+    }
 }
 
 impl Clone for Memcg {
@@ -53,7 +57,7 @@ impl core::fmt::Debug for Memcg {
 }
 
 /// Runs `f` pinned.
-fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> R {
+pub(crate) fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> R {
     with_rec(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         f(engine, rec)
@@ -72,7 +76,9 @@ pub(crate) fn path_of_index(index: u32) -> String {
 
 fn path_of_name(engine: &Engine, name: u32) -> String {
     let mut path = Vec::new();
-    engine.tree.with_path(name, |piece| path.extend_from_slice(piece));
+    engine
+        .tree
+        .with_path(name, |piece| path.extend_from_slice(piece));
     String::from_utf8_lossy(&path).into_owned()
 }
 
@@ -86,14 +92,22 @@ impl Memcg {
             return None;
         }
         engine.tree.hold_objcg(group.tag());
-        Some(Self { index, generation: group.generation(), tag: group.tag() })
+        Some(Self {
+            index,
+            generation: group.generation(),
+            tag: group.tag(),
+        })
     }
 
     /// Runs `f` on the group if it is still there.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&'static Engine, &'static ThreadRec, &group::Memcg) -> R) -> Option<R> {
+    pub(crate) fn with<R>(
+        &self,
+        f: impl FnOnce(&'static Engine, &'static ThreadRec, &group::Memcg) -> R,
+    ) -> Option<R> {
         pinned(|engine, rec| {
             let group = engine.tree.memcgs.get(self.index);
-            (group.generation() == self.generation && group.is_online()).then(|| f(engine, rec, group))
+            (group.generation() == self.generation && group.is_online())
+                .then(|| f(engine, rec, group))
         })
     }
 
@@ -141,7 +155,10 @@ impl Memcg {
                     fits
                 });
                 if fits {
-                    return all.into_iter().filter_map(|index| Memcg::of_index(engine, index)).collect();
+                    return all
+                        .into_iter()
+                        .filter_map(|index| Memcg::of_index(engine, index))
+                        .collect();
                 }
                 all.reserve(all.capacity() * 2);
             }
@@ -155,7 +172,9 @@ impl Memcg {
     /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
     pub fn remove(&self) -> Result<(), RemoveError> {
         self.with(|engine, _, group| {
-            engine.change(|| offline::remove(&engine.tree, group)).map_err(RemoveError::from)
+            engine
+                .change(|| offline::remove(&engine.tree, group))
+                .map_err(RemoveError::from)
         })
         .unwrap_or(Err(RemoveError::Gone))
     }
@@ -209,7 +228,8 @@ impl Memcg {
     /// The same by kind.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.with(|engine, _, group| engine.tree.usage(group)).unwrap_or_default()
+        self.with(|engine, _, group| engine.tree.usage(group))
+            .unwrap_or_default()
     }
 
     /// The highest bytes charged so far, stock included.
@@ -221,7 +241,8 @@ impl Memcg {
     /// The hard limit.
     #[must_use]
     pub fn max(&self) -> Limit {
-        self.with(|_, _, group| Limit::bytes(group.counter.max())).unwrap_or(Limit::MAX)
+        self.with(|_, _, group| Limit::bytes(group.counter.max()))
+            .unwrap_or(Limit::MAX)
     }
 
     /// Sets the hard limit, in bytes. Stock under the group is taken back first. A limit below what is held is debt:
@@ -233,7 +254,8 @@ impl Memcg {
     /// The throttle line.
     #[must_use]
     pub fn high(&self) -> Limit {
-        self.with(|_, _, group| Limit::bytes(group.counter.high())).unwrap_or(Limit::MAX)
+        self.with(|_, _, group| Limit::bytes(group.counter.high()))
+            .unwrap_or(Limit::MAX)
     }
 
     /// Sets the throttle line, in bytes: above it charges owe delays, paid at safe points.
@@ -257,6 +279,25 @@ impl Memcg {
     /// How often something happened in the group and below.
     #[must_use]
     pub fn nr_events(&self, event: Event) -> u64 {
-        self.with(|_, _, group| group.nr_events(event, false)).unwrap_or(0)
+        self.with(|_, _, group| group.nr_events(event, false))
+            .unwrap_or(0)
+    }
+}
+
+impl Memcg {
+    /// Tells every live task of the group and below to stop: futures are dropped in place, others see
+    /// [`Task::is_killed`]. As writing `cgroup.kill`.
+    pub fn kill(&self) {
+        self.with(|engine, _, top| {
+            for tag in 1..engine.tree.objcgs.high_water() {
+                let task = engine.tree.objcgs.get(tag);
+                if task.state() == group::objcg::State::Task
+                    && engine.tree.resolve(task.cell()).group.is_within(top)
+                    && task.kill()
+                {
+                    super::future::wake_killed(tag);
+                }
+            }
+        });
     }
 }

@@ -14,7 +14,7 @@ pub mod memcg;
 pub mod scope;
 pub mod task;
 
-pub use accounted::{Accounted, Alloc, Glibc, SizeClasses, Sixteens};
+pub use accounted::{Accounted, Alloc, Glibc, Sixteens, SizeClasses};
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
 pub use future::{InGroup, OomKilled, in_group};

@@ -20,7 +20,10 @@ impl Entered {
     /// Enters `tag`, which the caller names for the length of this call.
     pub(crate) fn new(tag: u32) -> Self {
         let scope = with_rec(|engine, rec| engine.tree.enter_scope(rec, tag));
-        Self { scope, _thread: PhantomData }
+        Self {
+            scope,
+            _thread: PhantomData,
+        }
     }
 }
 

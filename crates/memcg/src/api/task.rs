@@ -68,7 +68,9 @@ impl Task {
     pub fn move_to(&self, group: &Memcg) -> Result<(), MoveError> {
         group
             .with(|engine, rec, group| {
-                engine.change(|| attach::move_task(&engine.tree, rec, self.tag, group)).map_err(MoveError::new)
+                engine
+                    .change(|| attach::move_task(&engine.tree, rec, self.tag, group))
+                    .map_err(MoveError::new)
             })
             .unwrap_or(Err(MoveError::Gone))
     }
@@ -78,7 +80,10 @@ impl Task {
     pub fn group(&self) -> Option<Memcg> {
         with_rec(|engine, rec| {
             let _pin = engine.tree.threads.epoch.pin(rec);
-            let group = engine.tree.resolve(engine.tree.objcgs.get(self.tag).cell()).group;
+            let group = engine
+                .tree
+                .resolve(engine.tree.objcgs.get(self.tag).cell())
+                .group;
             Memcg::of_index(engine, group.index())
         })
         .flatten()
@@ -88,7 +93,10 @@ impl Task {
     #[must_use]
     pub fn held(&self) -> u64 {
         let tree = &engine().tree;
-        tree.objcgs.get(self.tag).charged_bytes().saturating_sub(tree.stocked_for(self.tag))
+        tree.objcgs
+            .get(self.tag)
+            .charged_bytes()
+            .saturating_sub(tree.stocked_for(self.tag))
     }
 
     /// As [`Memcg::try_reserve`], for the task.

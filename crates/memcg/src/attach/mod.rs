@@ -132,9 +132,14 @@ fn transfer(
         }
         match objcg.charged.flip(source.cell(), target.cell(), reserved) {
             Ok(moved) => {
-                let freed = uncharge(source, Some(common), moved).map_err(|_| tree.report_broken());
-                settle(tree, common, owed, paid + freed.unwrap_or(owed));
-                release(tree, target, common, reserved - moved, 0);
+                // What was reserved too much (the task freed meanwhile) goes into the same sum: on its own it would
+                // first have to be charged to the common ancestor, above its max perhaps.
+                let freed = uncharge(source, Some(common), moved)
+                    .and_then(|up| Ok(up + uncharge(target, Some(common), reserved - moved)?));
+                match freed {
+                    Ok(freed) => settle(tree, common, owed, paid + freed),
+                    Err(_) => tree.report_broken(),
+                }
                 return Ok(());
             }
             Err(Unchanged::Grown(_)) => {}
@@ -144,8 +149,10 @@ fn transfer(
             }
         }
     }
-    release(tree, target, common, reserved, owed);
-    settle(tree, common, 0, paid);
+    match uncharge(target, Some(common), reserved) {
+        Ok(back) => settle(tree, common, owed, paid + back),
+        Err(_) => tree.report_broken(),
+    }
     outcome
 }
 
@@ -155,14 +162,6 @@ fn refusal(full: &crate::counter::Refused<'_, Memcg>) -> MoveError {
         usage: full.usage,
         max: full.level.counter.max(),
     })
-}
-
-/// Takes `bytes` off the target's side; `unpaid` of what it passed up never reached the common ancestor.
-fn release(tree: &Hierarchy, target: &Memcg, common: &Memcg, bytes: u64, unpaid: u64) {
-    match uncharge(target, Some(common), bytes) {
-        Ok(back) => settle(tree, common, unpaid, back),
-        Err(_) => tree.report_broken(),
-    }
 }
 
 /// Brings the common ancestor and all above from what was paid to what is due.

@@ -1,7 +1,8 @@
 //! Hierarchical counting: one level, the walk over levels, and the pure arithmetic around them.
 //!
 //! Kept: a level's usage = its own charges + Σ over its children of max(usage, reserve), once nothing is in flight; a
-//! level is above its max only by charges that were allowed to be (debt, force) or by a limit lowered under it.
+//! level is above its max only by charges that were allowed to be (debt, force), by a limit lowered under it, or where
+//! reserves meet refusals by the little that `walk` explains.
 //! Relied on: `sync`. A level knows its parent and nothing else about groups.
 //! Never done: waiting, reclaim, policy. Who was full is reported; the caller decides.
 
@@ -9,6 +10,9 @@ pub mod page_counter;
 pub mod protection;
 pub mod throttle;
 pub mod walk;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use page_counter::{Over, PageCounter};
 pub use walk::{Level, Refused, grant, try_charge, uncharge, ungrant};

@@ -74,7 +74,10 @@ pub fn try_charge<'a, L: Level>(
 ///
 /// With reserves, a level may now give back another amount than it asked for, because others charged or uncharged
 /// meanwhile. What it gives back beyond `unpaid` was paid by somebody else and goes up as an uncharge; what is missing
-/// belongs to the reserve the level was promised and goes up as a forced charge.
+/// belongs to the reserve the level was promised and goes up as a forced charge: the one case in which a level passes its
+/// max unasked, by no more than the refused charges under way, when a reserve they had crossed is given back and taken by
+/// a third in between. (Refusing instead would break the promise; charging from the top down would refuse what a reserve
+/// guarantees.)
 fn undo<L: Level>(start: &L, refuser: &L, n: u64, unpaid: u64) {
     let mut back = n;
     let mut level = start;

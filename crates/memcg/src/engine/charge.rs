@@ -98,7 +98,9 @@ impl Engine {
         let mut last = refusal;
         // Stock under the full group is charged but held by nobody: if all of it made room, take it back, once.
         let without_stock = refusal.usage.saturating_sub(full.counter.granted());
-        if without_stock.saturating_add(bytes) <= full.counter.max() && tree.drain_for_charge(rec, full) {
+        if without_stock.saturating_add(bytes) <= full.counter.max()
+            && tree.drain_for_charge(rec, full)
+        {
             match tree.charge_exact(tag, bytes, Mode::Within) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,

@@ -53,7 +53,8 @@ pub enum Accounting {
 impl Engine {
     pub(crate) fn init(&self) -> Option<()> {
         self.tree.init()?;
-        self.started_ns.store(crate::os::clock::monotonic_ns(), Ordering::Relaxed);
+        self.started_ns
+            .store(crate::os::clock::monotonic_ns(), Ordering::Relaxed);
         Some(())
     }
 

@@ -33,7 +33,11 @@ pub fn engine() -> &'static Engine {
 #[inline]
 pub fn try_engine() -> Option<&'static Engine> {
     // Acquire pairs with the Release of `start`.
-    if STATE.load(Ordering::Acquire) == READY { Some(&ENGINE) } else { start() }
+    if STATE.load(Ordering::Acquire) == READY {
+        Some(&ENGINE)
+    } else {
+        start()
+    }
 }
 
 #[cold]

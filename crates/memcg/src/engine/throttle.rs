@@ -19,12 +19,15 @@ impl Engine {
     /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
     pub(super) fn owe(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
         let mut worst = 0;
-        each_level(self.tree.resolve(self.tree.objcgs.get(tag).cell()).group, |level| {
-            let high = level.counter.high();
-            if high != UNLIMITED {
-                worst = worst.max(throttle::overage(level.counter.usage(), high));
-            }
-        });
+        each_level(
+            self.tree.resolve(self.tree.objcgs.get(tag).cell()).group,
+            |level| {
+                let high = level.counter.high();
+                if high != UNLIMITED {
+                    worst = worst.max(throttle::overage(level.counter.usage(), high));
+                }
+            },
+        );
         if worst > 0 {
             let owed = rec.owed_ns.load(Ordering::Relaxed) + throttle::curve_ns(worst, bytes);
             rec.owed_ns.store(owed.min(MOST_NS), Ordering::Relaxed);
@@ -43,7 +46,10 @@ impl Engine {
         clock::sleep_ns(pay);
         if self.is_tag(tag) {
             let _pin = self.tree.threads.epoch.pin(rec);
-            self.tree.resolve(self.tree.objcgs.get(tag).cell()).group.add_throttled_us(pay / 1000);
+            self.tree
+                .resolve(self.tree.objcgs.get(tag).cell())
+                .group
+                .add_throttled_us(pay / 1000);
         }
         pay
     }

@@ -41,20 +41,37 @@ impl Cell {
         self.to.store(group, Ordering::Release);
     }
 
+    /// One more reference, unless the last one is gone.
     fn try_ref(&self) -> bool {
-        let mut refs = self.refs.load(Ordering::Relaxed);
+        // Acquire, on failure: pairs with the AcqRel of the last `unref_cell`, so that who finds none finds `to` dead.
+        let mut refs = self.refs.load(Ordering::Acquire);
         while refs != 0 {
             match self.refs.compare_exchange_weak(
                 refs,
                 refs + 1,
                 Ordering::Relaxed,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return true,
                 Err(now) => refs = now,
             }
         }
         false
+    }
+
+    /// Takes back [`Self::reset`], of a cell nobody has seen.
+    pub(super) fn forget(&self) {
+        self.refs.store(0, Ordering::Relaxed);
+    }
+
+    /// References on it.
+    pub(super) fn nr_refs(&self) -> u64 {
+        u64::from(self.refs.load(Ordering::Relaxed))
+    }
+
+    /// Whether its group has ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.to.load(Ordering::Relaxed) & DEAD != 0
     }
 
     pub(super) fn hold(&self) {
@@ -86,29 +103,36 @@ impl Hierarchy {
                 };
             }
             let next = to & !DEAD;
-            self.halve(record, next);
+            self.halve(at, next);
             at = next;
         }
     }
 
-    /// Lets a dead cell skip its dead successor.
-    fn halve(&self, record: &Cell, next: u32) {
+    /// Lets the dead cell `at` skip its dead successor `next`.
+    ///
+    /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then the successor is
+    /// already being let go by whoever took that name.
+    fn halve(&self, at: u32, next: u32) {
         let beyond = self.cells.get(next).to.load(Ordering::Acquire);
         if beyond & DEAD == 0 {
             return;
         }
-        let beyond = beyond & !DEAD;
-        if !self.cells.get(beyond).try_ref() {
+        let record = self.cells.get(at);
+        if !record.try_ref() {
             return;
         }
-        let swapped = record.to.compare_exchange(
-            DEAD | next,
-            DEAD | beyond,
-            // Release pairs with the Acquire of `resolve`.
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        self.unref_cell(if swapped.is_ok() { next } else { beyond });
+        let beyond = beyond & !DEAD;
+        if self.cells.get(beyond).try_ref() {
+            let swapped = record.to.compare_exchange(
+                DEAD | next,
+                DEAD | beyond,
+                // Release pairs with the Acquire of `resolve`.
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            self.unref_cell(if swapped.is_ok() { next } else { beyond });
+        }
+        self.unref_cell(at);
     }
 
     /// One more owner names the cell of an online group.
@@ -116,9 +140,16 @@ impl Hierarchy {
         self.cells.get(cell).hold();
     }
 
-    /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of it.
+    /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of it. The caller is pinned.
+    ///
+    /// The parent, empty since its child was unlinked, may have been removed meanwhile, and its cell be nobody's: then
+    /// the next above is taken.
     pub(crate) fn link_cell(&self, cell: u32, parent: u32) {
-        self.cells.get(parent).hold();
+        let mut parent = parent;
+        while !self.cells.get(parent).try_ref() {
+            // Only a dead cell is ever let go by all (see `try_ref` for why that is seen here).
+            parent = self.cells.get(parent).to.load(Ordering::Acquire) & !DEAD;
+        }
         // Release pairs with the Acquire of `resolve`.
         self.cells
             .get(cell)

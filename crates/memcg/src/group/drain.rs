@@ -35,16 +35,16 @@ impl Hierarchy {
     /// Cost: O(threads) and one membarrier if another thread holds any.
     pub fn drain(&self, own: &ThreadRec, top: &Memcg) -> u64 {
         top.nr_drains.fetch_add(1, Ordering::Relaxed);
+        let ticket = self.threads.drain_ticket();
         let mut taken = 0;
         let mut others = false;
         for (_, rec) in self.threads.each() {
             if core::ptr::eq(rec, own) {
                 if let Some(_busy) = rec.enter() {
-                    taken += self.take_under(rec, top);
+                    taken += self.take_under(own, rec, top);
                 }
             } else if self.has_stock_under(rec, top) && rec.begin_drain() {
-                rec.drainer
-                    .store(own.tid.load(Ordering::Relaxed), Ordering::Relaxed);
+                rec.drainer.store(ticket, Ordering::Relaxed);
                 others = true;
             }
         }
@@ -53,16 +53,12 @@ impl Hierarchy {
         }
         // Pairs with `light` in `ThreadRec::enter`: from here on a thread is busy, or sees its flag.
         self.threads.heavy_fence();
-        let me = own.tid.load(Ordering::Relaxed);
-        for (_, rec) in self.threads.each() {
-            if core::ptr::eq(rec, own)
-                || !rec.is_draining()
-                || rec.drainer.load(Ordering::Relaxed) != me
-            {
+        for rec in self.threads.each_ever() {
+            if rec.drainer.load(Ordering::Relaxed) != ticket {
                 continue;
             }
             if rec.await_idle() {
-                taken += self.take_under(rec, top);
+                taken += self.take_under(own, rec, top);
             }
             rec.drainer.store(0, Ordering::Relaxed);
             rec.end_drain();
@@ -70,7 +66,8 @@ impl Hierarchy {
         taken
     }
 
-    fn take_under(&self, rec: &ThreadRec, top: &Memcg) -> u64 {
+    fn take_under(&self, own: &ThreadRec, rec: &ThreadRec, top: &Memcg) -> u64 {
+        let _transit = own.begin_transit();
         (0..SLOTS)
             .filter(|&slot| self.is_stock_under(rec.tags[slot].load(Ordering::Relaxed), top))
             .map(|slot| self.take_stock(rec, slot))

@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::sync::lock::{Lock, Rank};
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 32 };
-const FIRST: u32 = 64;
+const FIRST: u32 = if cfg!(loom) { 4 } else { 64 };
 
 /// One shard; its lock guards all of it and the `hash_next` of the groups in it.
 #[derive(Default)]
@@ -113,6 +113,16 @@ unsafe fn buckets_free(p: *mut AtomicU32, n: u32) {
 fn buckets_new(n: u32) -> Option<*mut AtomicU32> {
     let all: Vec<AtomicU32> = (0..n).map(|_| AtomicU32::default()).collect();
     Some(Box::leak(all.into_boxed_slice()).as_mut_ptr())
+}
+#[cfg(loom)]
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let n = self.capacity.with_mut(|n| *n);
+        if n != 0 {
+            // SAFETY: the array of `buckets_new(n)`; who drops the index is the last to know it.
+            self.buckets.with_mut(|p| unsafe { buckets_free(*p, n) });
+        }
+    }
 }
 #[cfg(loom)]
 unsafe fn buckets_free(p: *mut AtomicU32, n: u32) {

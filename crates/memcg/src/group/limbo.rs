@@ -62,7 +62,7 @@ impl Hierarchy {
         let bag = self.threads.epoch.bag();
         self.limbo.bags[bag][what as usize].push(index, link);
         let waiting = self.limbo.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-        if waiting % BATCH == 0 {
+        if waiting.is_multiple_of(BATCH) {
             self.collect();
         }
     }
@@ -93,6 +93,7 @@ fn give_back<T: Record>(arena: &Arena<T>, first: u32) -> u32 {
     let (mut at, mut n) = (first, 0);
     while at != 0 {
         let next = arena.get(at).link().load(Ordering::Relaxed);
+        arena.get(at).forgotten();
         arena.free(at);
         at = next;
         n += 1;

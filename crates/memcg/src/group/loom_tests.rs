@@ -1,1 +1,461 @@
-//! tests
+//! The real code under every schedule that a few preemptions make: flips, drains, ends, reuse.
+//!
+//! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to. Each model ends with the
+//! audit: whatever the schedule was, the books add up.
+
+use super::charge::Mode;
+use super::objcg::State;
+use super::{Hierarchy, Memcg, ROOT};
+use crate::attach::move_task;
+use crate::counter::page_counter::UNLIMITED;
+use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::offline;
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
+use loom::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Tree = &'static Hierarchy;
+
+/// Runs `f` on a tree of its own under every schedule with at most so many preemptions.
+fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 100_000;
+    let schedules = Arc::new(AtomicU64::new(0));
+    let counter = schedules.clone();
+    builder.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let tree = Hierarchy::leaked();
+        f(tree);
+        tree.audit().unwrap_or_else(|wrong| panic!("{wrong}"));
+        // SAFETY: `leaked` made it from a Box; the threads that knew it have been joined.
+        drop(unsafe { Box::from_raw(core::ptr::from_ref(tree).cast_mut()) });
+    });
+    println!("{} schedules", schedules.load(Ordering::Relaxed));
+}
+
+fn join(tree: Tree) -> &'static ThreadRec {
+    tree.threads.join().unwrap().1
+}
+
+fn go<R: 'static>(f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
+    thread::spawn(f)
+}
+
+/// A group below another. While nobody else is at work.
+fn group(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static Memcg {
+    let _pin = tree.threads.epoch.pin(rec);
+    let index = tree.create(parent, name.as_bytes()).unwrap();
+    tree.memcgs.get(index)
+}
+
+fn root(tree: Tree) -> &'static Memcg {
+    tree.memcgs.get(ROOT)
+}
+
+fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u32 {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.new_task(group, b"t", 0).unwrap()
+}
+
+fn charge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.charge_exact(tag, bytes, Mode::Within).is_ok()
+}
+
+fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.uncharge_exact(tag, bytes);
+}
+
+fn current(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u64 {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.usage(group).current
+}
+
+fn remove(tree: Tree, rec: &ThreadRec, group: &Memcg) -> bool {
+    let _pin = tree.threads.epoch.pin(rec);
+    offline::remove(tree, group).is_ok()
+}
+
+#[test]
+fn loom_a_refill_during_a_move_is_charged_where_the_task_ends_up() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        let charger = go(move || tree.charge(other, tag, 8).unwrap());
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            move_task(tree, rec, tag, b).unwrap();
+        }
+        charger.join().unwrap();
+        assert_eq!(current(tree, rec, a), 0);
+        assert_eq!(current(tree, rec, b), 8);
+    });
+}
+
+#[test]
+fn loom_a_free_during_a_move_is_credited_once() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 24));
+        let freer = go(move || {
+            uncharge_exact(tree, other, tag, 16);
+            assert!(charge_exact(tree, other, tag, 8));
+        });
+        a.counter.set_max(32);
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            move_task(tree, rec, tag, b).unwrap();
+        }
+        freer.join().unwrap();
+        assert_eq!(current(tree, rec, b), 16);
+        // The move itself never charged what both have above them.
+        assert!(a.counter.peak() <= 24 && root(tree).counter.peak() <= 24);
+    });
+}
+
+#[test]
+fn loom_what_is_charged_and_freed_while_its_group_ends_is_the_parents() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = a.tag();
+        assert!(charge_exact(tree, rec, tag, 24));
+        let worker = go(move || {
+            uncharge_exact(tree, other, tag, 16);
+            assert!(charge_exact(tree, other, tag, 8));
+        });
+        assert!(remove(tree, rec, a));
+        worker.join().unwrap();
+        assert_eq!(current(tree, rec, root(tree)), 16);
+        uncharge_exact(tree, rec, tag, 16);
+        assert_eq!(tree.objcgs.get(tag).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_a_refill_while_its_group_ends_is_the_parents() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = a.tag();
+        tree.hold_objcg(tag);
+        let worker = go(move || tree.charge(other, tag, 8).unwrap());
+        assert!(remove(tree, rec, a));
+        worker.join().unwrap();
+        assert_eq!(current(tree, rec, root(tree)), 8);
+        let _pin = tree.threads.epoch.pin(rec);
+        tree.release_objcg(tag);
+    });
+}
+
+#[test]
+fn loom_a_reserve_goes_back_whole_when_its_group_ends_under_charges() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = a.tag();
+        tree.hold_objcg(tag);
+        reserve(a, 16);
+        let worker = go(move || {
+            assert!(charge_exact(tree, other, tag, 24));
+            uncharge_exact(tree, other, tag, 16);
+        });
+        assert!(remove(tree, rec, a));
+        worker.join().unwrap();
+        assert_eq!(root(tree).counter.usage(), 8);
+        uncharge_exact(tree, rec, tag, 8);
+        let _pin = tree.threads.epoch.pin(rec);
+        tree.release_objcg(tag);
+    });
+}
+
+#[test]
+fn loom_a_child_and_its_parent_removed_at_once_lead_to_whom_is_left() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        let tag = b.tag();
+        assert!(charge_exact(tree, rec, tag, 8));
+        let remover = go(move || assert!(remove(tree, other, b)));
+        let _ = remove(tree, rec, a);
+        remover.join().unwrap();
+        let _ = remove(tree, rec, a);
+        assert!(!a.is_online() && !b.is_online());
+        assert_eq!(current(tree, rec, root(tree)), 8);
+        for _ in 0..4 {
+            tree.collect();
+        }
+        // A group made of what was let go does not get the survivor.
+        let c = group(tree, rec, root(tree), "c");
+        assert_eq!(current(tree, rec, c), 0);
+        tree.audit().unwrap();
+        uncharge_exact(tree, rec, tag, 8);
+    });
+}
+
+/// A thread with stock for a task in the root: 32 bytes, and 8 charged.
+fn stocked(tree: Tree, rec: &ThreadRec) -> u32 {
+    let tag = task(tree, rec, root(tree));
+    tree.charge(rec, tag, 8).unwrap();
+    assert_eq!(tree.stocked_for(tag), 32);
+    tag
+}
+
+#[test]
+fn loom_a_drain_and_hits_share_the_stock_out_without_loss() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let tag = stocked(tree, other);
+        let hitter = go(move || {
+            let mut held = 8;
+            for _ in 0..2 {
+                held += 8 * u64::from(other.charge_hit_of(tag, 8));
+            }
+            if other.uncharge_hit(tag, 16) {
+                held -= 16;
+            }
+            held
+        });
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.drain(rec, root(tree));
+        }
+        let held = hitter.join().unwrap();
+        assert_eq!(current(tree, rec, root(tree)), held);
+    });
+}
+
+#[test]
+fn loom_two_drains_and_a_thread_that_leaves_return_everything_once() {
+    model(2, |tree| {
+        let (rec, third) = (join(tree), join(tree));
+        let (index, other) = tree.threads.join().unwrap();
+        let tag = stocked(tree, other);
+        let drainer = go(move || {
+            let _pin = tree.threads.epoch.pin(third);
+            tree.drain(third, root(tree));
+        });
+        let leaver = go(move || {
+            tree.return_all(other);
+            tree.threads.leave(index);
+            // The record's next thread, perhaps while the drain of the last one is still on.
+            let (_, next) = tree.threads.join().unwrap();
+            tree.charge(next, tag, 8).unwrap();
+        });
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.drain(rec, root(tree));
+        }
+        drainer.join().unwrap();
+        leaver.join().unwrap();
+        assert_eq!(current(tree, rec, root(tree)), 16);
+    });
+}
+
+#[test]
+fn loom_a_scope_entered_during_a_drain_names_its_owner_until_it_is_left() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let tag = stocked(tree, other);
+        let worker = go(move || {
+            let outer = tree.enter_scope(other, tag);
+            let inner = tree.enter_scope(other, tag);
+            let hit = other.charge_hit(8);
+            assert!(hit.is_none() || hit == Some(tag));
+            if hit.is_some() {
+                tree.uncharge(other, tag, 8);
+            }
+            tree.leave_scope(other, inner);
+            tree.leave_scope(other, outer);
+        });
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.drain(rec, root(tree));
+            tree.end_task(tag);
+        }
+        worker.join().unwrap();
+        tree.uncharge(other, tag, 8);
+        tree.return_all(other);
+        assert_eq!(tree.objcgs.get(tag).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_of_the_last_byte_the_last_name_and_the_end_exactly_one_retires() {
+    model(6, |tree| {
+        let recs = [join(tree), join(tree), join(tree)];
+        let tag = task(tree, recs[0], root(tree));
+        assert!(charge_exact(tree, recs[0], tag, 8));
+        tree.hold_objcg(tag);
+        let before = tree.limbo_len();
+        let freer = go(move || uncharge_exact(tree, recs[1], tag, 8));
+        let holder = go(move || {
+            let _pin = tree.threads.epoch.pin(recs[2]);
+            tree.release_objcg(tag);
+        });
+        {
+            let _pin = tree.threads.epoch.pin(recs[0]);
+            tree.end_task(tag);
+        }
+        freer.join().unwrap();
+        holder.join().unwrap();
+        assert_eq!(tree.objcgs.get(tag).state(), State::Free);
+        assert_eq!(before, 0);
+        for _ in 0..4 {
+            tree.collect();
+        }
+        assert_eq!(tree.limbo_len(), 0);
+        assert_eq!((tree.objcgs.in_use(), tree.names.in_use()), (1, 1));
+    });
+}
+
+#[test]
+fn loom_what_a_pinned_reader_found_is_not_used_again_before_it_goes() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let (tag, index) = (a.tag(), a.index());
+        let reader = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            if tree.child(ROOT, b"a") != Some(index) {
+                return;
+            }
+            let cell = a.cell();
+            for _ in 0..2 {
+                let at = tree.resolve(cell).group;
+                assert!(at.index() == index || at.index() == ROOT);
+                assert_eq!(a.tag(), tag, "the record is another group's");
+                assert!(tree.name_is(a.name(), b"a"));
+            }
+        });
+        assert!(remove(tree, rec, a));
+        for _ in 0..3 {
+            tree.collect();
+        }
+        let b = group(tree, rec, root(tree), "b");
+        reader.join().unwrap();
+        assert!(b.is_online());
+    });
+}
+
+#[test]
+fn loom_a_refused_charge_undone_beside_another_leaves_only_the_other() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        let tag = b.tag();
+        a.counter.set_max(48);
+        b.counter.set_max(96);
+        let large = go(move || assert!(!charge_exact(tree, other, tag, 64)));
+        let fits = charge_exact(tree, rec, tag, 48);
+        large.join().unwrap();
+        let held = if fits { 48 } else { 0 };
+        assert_eq!(current(tree, rec, b), held);
+        assert_eq!(current(tree, rec, root(tree)), held);
+        assert!(a.counter.peak() <= 48 && b.counter.peak() <= 96);
+        // Whoever was refused was so by a charge under way, and is not any more.
+        assert!(fits || charge_exact(tree, rec, tag, 48));
+    });
+}
+
+fn reserve(group: &Memcg, bytes: u64) {
+    let _held = group.lock.lock(Rank::Group);
+    let parent = group.parent().unwrap();
+    group
+        .counter
+        .set_reserve(
+            bytes,
+            |more| try_charge(parent, None, more, |_| Over::By(0)).map(|_| ()),
+            |back| assert!(uncharge(parent, None, back).is_ok()),
+        )
+        .unwrap_or_else(|_| panic!("nothing limits the parent"));
+}
+
+#[test]
+fn loom_a_reserve_written_while_bytes_come_and_go_is_paid_once() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = a.tag();
+        reserve(a, 16);
+        let worker = go(move || {
+            assert!(charge_exact(tree, other, tag, 24));
+            uncharge_exact(tree, other, tag, 16);
+        });
+        reserve(a, 32);
+        reserve(a, 0);
+        worker.join().unwrap();
+        assert_eq!(root(tree).counter.usage(), 8);
+    });
+}
+
+#[test]
+fn loom_a_refused_charge_across_a_reserve_gives_the_reserve_back() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        reserve(b, 32);
+        a.counter.set_max(32);
+        let tag = b.tag();
+        assert!(charge_exact(tree, rec, tag, 24));
+        let refused = go(move || assert!(!charge_exact(tree, other, tag, 40)));
+        uncharge_exact(tree, rec, tag, 24);
+        refused.join().unwrap();
+        assert_eq!(a.counter.usage(), 32);
+    });
+}
+
+#[test]
+fn loom_a_max_that_was_written_holds_from_then_on() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = a.tag();
+        let worker = go(move || {
+            let _ = charge_exact(tree, other, tag, 64);
+        });
+        a.counter.set_max(32);
+        let then = a.counter.usage();
+        worker.join().unwrap();
+        assert!(then == a.counter.usage(), "charged after the write");
+        a.counter.set_max(UNLIMITED);
+        uncharge_exact(tree, rec, tag, then);
+    });
+}
+
+#[test]
+fn loom_a_chain_halved_while_it_is_let_go_is_let_go_once() {
+    model(6, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        let c = group(tree, rec, b, "c");
+        let tag = c.tag();
+        let cell = c.cell();
+        assert!(charge_exact(tree, rec, tag, 8));
+        let reader_pin = tree.threads.epoch.pin(other);
+        for group in [c, b, a] {
+            assert!(remove(tree, rec, group));
+        }
+        core::mem::forget(reader_pin);
+        let reader = go(move || {
+            // On its way since before the owner went.
+            assert_eq!(tree.resolve(cell).group.index(), ROOT);
+            let _last = tree.threads.epoch.pin(other);
+        });
+        uncharge_exact(tree, rec, tag, 8);
+        reader.join().unwrap();
+    });
+}

@@ -85,6 +85,10 @@ unsafe impl Record for Memcg {
     fn link(&self) -> &AtomicU32 {
         &self.link
     }
+
+    fn forgotten(&self) {
+        self.state.store(Css::Free as u32, Ordering::Relaxed);
+    }
 }
 
 const DEBT_DEFAULT: u64 = u64::MAX;
@@ -145,6 +149,15 @@ impl Memcg {
     /// Whether it is online.
     pub fn is_online(&self) -> bool {
         self.state.load(Ordering::Acquire) == Css::Online as u32
+    }
+
+    /// Its state.
+    pub fn css(&self) -> Css {
+        match self.state.load(Ordering::Acquire) {
+            1 => Css::Online,
+            2 => Css::Dying,
+            _ => Css::Free,
+        }
     }
 
     /// A number that tells this group from the next in the same record.

@@ -11,6 +11,7 @@
 //! Never done: a lock on a charge or an uncharge; waiting for memory, reclaim or policy (that is `engine`); the order of
 //! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
 
+pub mod audit;
 pub mod cell;
 pub mod charge;
 pub mod drain;
@@ -27,7 +28,7 @@ pub mod task;
 pub mod tree;
 pub mod word;
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
@@ -83,6 +84,7 @@ impl Hierarchy {
         assert!((group, objcg) == (ROOT, ROOT_TAG), "the root comes first");
         self.cells.get(cell).reset(group);
         self.memcgs.get(group).open(group, None, name, cell, objcg);
+        self.hold_name(name);
         self.open_objcg(objcg, cell, name, objcg::State::Group);
         self.memcgs.get(group).set_online();
         Some(())
@@ -126,12 +128,14 @@ impl Hierarchy {
         self.limbo.waiting()
     }
 
-    /// Frees every lock, in the child of a fork: their holders are not here.
+    /// Frees every lock and ends every drain, in the child of a fork: their holders are not here.
     pub fn reset_locks_in_child(&self) {
         self.index.reset_locks_in_child();
         self.limbo.reset_lock_in_child();
         for index in 1..self.memcgs.high_water() {
-            self.memcgs.get(index).lock.reset_in_child();
+            let group = self.memcgs.get(index);
+            group.lock.reset_in_child();
+            group.draining.store(0, Ordering::Relaxed);
         }
         for index in 1..self.objcgs.high_water() {
             self.objcgs.get(index).lock.reset_in_child();

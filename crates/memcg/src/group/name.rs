@@ -36,6 +36,21 @@ unsafe impl Record for NameRec {
     }
 }
 
+impl NameRec {
+    /// References on it.
+    pub(super) fn nr_refs(&self) -> u64 {
+        u64::from(self.refs.load(Ordering::Relaxed))
+    }
+
+    /// Names it refers to: the one above, and the rest of itself.
+    pub(super) fn nr_links(&self) -> u64 {
+        [&self.above, &self.more]
+            .into_iter()
+            .filter(|link| link.load(Ordering::Relaxed) != 0)
+            .count() as u64
+    }
+}
+
 /// Whether `name` may name a group: 1–255 bytes, no `/`, no control characters, not `.` or `..`.
 pub fn is_valid(name: &[u8]) -> bool {
     (1..=NAME_MAX).contains(&name.len())
@@ -80,6 +95,7 @@ impl Hierarchy {
         let mut at = first;
         while at != 0 {
             let more = self.names.get(at).more.load(Ordering::Relaxed);
+            self.names.get(at).refs.store(0, Ordering::Relaxed);
             self.names.free(at);
             at = more;
         }
@@ -98,6 +114,7 @@ impl Hierarchy {
             let mut piece = at;
             while piece != 0 {
                 let more = self.names.get(piece).more.load(Ordering::Relaxed);
+                self.names.get(piece).refs.store(0, Ordering::Relaxed);
                 self.retire(super::limbo::What::Name, piece);
                 piece = more;
             }

@@ -162,6 +162,11 @@ impl Objcg {
         self.state.store(state as u32, Ordering::Release);
     }
 
+    /// Names on it: handles, scopes, stock slots, and one for its life.
+    pub(super) fn nr_refs(&self) -> u64 {
+        u64::from(self.refs.load(Ordering::Relaxed))
+    }
+
     pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
         [&self.charged, &self.granted].into_iter().chain(&self.side)
     }

@@ -34,7 +34,9 @@ impl Hierarchy {
                     level.counter.granted() + granted.bytes,
                 );
                 for side in 0..NR_SIDE_KINDS {
-                    level.side_count(side).fetch_add(objcg.side[side].read().bytes, Ordering::Relaxed);
+                    level
+                        .side_count(side)
+                        .fetch_add(objcg.side[side].read().bytes, Ordering::Relaxed);
                 }
             });
         }
@@ -54,11 +56,16 @@ impl Hierarchy {
             let mut at = Some(ROOT);
             while let Some(index) = at {
                 let group = self.memcgs.get(index);
-                let unused = group.counter.reserve().saturating_sub(group.counter.usage());
+                let unused = group
+                    .counter
+                    .reserve()
+                    .saturating_sub(group.counter.usage());
                 if group.depth() == depth && unused > 0 {
                     let mut level = group.parent();
                     while let Some(above) = level {
-                        above.counter.set_counts(above.counter.usage() + unused, above.counter.granted());
+                        above
+                            .counter
+                            .set_counts(above.counter.usage() + unused, above.counter.granted());
                         level = above.parent();
                     }
                 }

@@ -7,7 +7,8 @@
 use super::Hierarchy;
 use super::memcg::Memcg;
 use super::objcg::{Kind, State};
-use crate::sync::atomic::Ordering;
+use crate::counter::Level;
+use crate::sync::atomic::{Ordering, fence};
 
 const TRIES: usize = 8;
 
@@ -49,6 +50,16 @@ pub struct OwnerLine {
     pub ended_at: u64,
 }
 
+/// Where stock lies, seen from a group.
+enum Place<'a> {
+    /// Not below it.
+    Elsewhere,
+    /// Below it, and no reserve in between.
+    Open,
+    /// Below it and this one, the uppermost with a reserve.
+    Reserve(&'a Memcg),
+}
+
 impl Hierarchy {
     /// What the group and all below hold now. The caller is pinned. O(threads).
     pub fn usage(&self, group: &Memcg) -> Usage {
@@ -57,7 +68,9 @@ impl Hierarchy {
         for _ in 0..TRIES {
             let before = self.transits();
             charged = group.counter.usage();
-            stocked = self.stocked_where(|tag| self.is_owner_under(tag, group));
+            stocked = self.stocked_under(group);
+            // Pairs with the Release of `begin_transit`: who saw the bytes on their way sees the mark below.
+            fence(Ordering::Acquire);
             let steady =
                 before.is_some() && before == self.transits() && charged == group.counter.usage();
             if steady {
@@ -93,27 +106,64 @@ impl Hierarchy {
         Some(sum)
     }
 
-    fn is_owner_under(&self, tag: u32, top: &Memcg) -> bool {
-        self.objcgs
-            .try_get(tag)
-            .is_some_and(|objcg| self.resolve(objcg.charged.read().cell).group.is_within(top))
-    }
-
-    fn stocked_where(&self, mut is: impl FnMut(u32) -> bool) -> u64 {
+    /// How much less `top` would be charged without the threads' stock. Of what lies below a reserve that is what is
+    /// above the reserve: the rest would be charged all the same.
+    ///
+    /// O(threads × depth); where there are reserves, O(threads² × depth) for each of those nested in one another.
+    fn stocked_under(&self, top: &Memcg) -> u64 {
         let mut sum = 0;
-        for (_, rec) in self.threads.each() {
-            for (tag, balance) in rec.stocks() {
-                if tag != 0 && balance != 0 && is(tag) {
+        for (at, (tag, balance)) in self.stocks().enumerate() {
+            let reserve = match self.place_of_stock(tag, top) {
+                Place::Elsewhere => continue,
+                Place::Open => {
                     sum += balance;
+                    continue;
                 }
+                Place::Reserve(group) => group,
+            };
+            // A reserve is looked at once, with the first stock below it.
+            let is_same = |tag| matches!(self.place_of_stock(tag, top), Place::Reserve(g) if core::ptr::eq(g, reserve));
+            if !self.stocks().take(at).any(|(tag, _)| is_same(tag)) {
+                let counter = &reserve.counter;
+                let above = counter.usage().saturating_sub(counter.reserve());
+                sum += self.stocked_under(reserve).min(above);
             }
         }
         sum
     }
 
+    fn place_of_stock(&self, tag: u32, top: &Memcg) -> Place<'_> {
+        let Some(objcg) = self.objcgs.try_get(tag) else {
+            return Place::Elsewhere;
+        };
+        let mut place = Place::Open;
+        let mut level = self.resolve(objcg.cell()).group;
+        while !core::ptr::eq(level, top) {
+            if level.counter.reserve() != 0 {
+                place = Place::Reserve(level);
+            }
+            match level.parent() {
+                Some(parent) => level = parent,
+                None => return Place::Elsewhere,
+            }
+        }
+        place
+    }
+
+    /// Every slot with something in it: tag and balance.
+    fn stocks(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.threads
+            .each()
+            .flat_map(|(_, rec)| rec.stocks())
+            .filter(|&(tag, balance)| tag != 0 && balance != 0)
+    }
+
     /// Bytes threads stock for one owner. O(threads).
     pub fn stocked_for(&self, tag: u32) -> u64 {
-        self.stocked_where(|t| t == tag)
+        self.stocks()
+            .filter(|&(t, _)| t == tag)
+            .map(|(_, balance)| balance)
+            .sum()
     }
 
     /// Every owner there is: `each` is called with its line, live ones included. O(owners); the caller is pinned.

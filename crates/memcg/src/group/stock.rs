@@ -90,23 +90,6 @@ impl ThreadRec {
             )
         })
     }
-
-    /// Between `begin_transit` and `end_transit` bytes are neither in a slot nor in the counters' rest.
-    fn begin_transit(&self) {
-        let now = self.seq.load(Relaxed);
-        self.seq
-            .store(now.wrapping_add(1), core::sync::atomic::Ordering::Release);
-        crate::os::barrier::light();
-    }
-
-    fn end_transit(&self) {
-        let now = self.seq.load(Relaxed);
-        // The low byte counts nesting (a signal handler's transit inside ours), the rest the transits.
-        self.seq.store(
-            now.wrapping_sub(1).wrapping_add(256),
-            core::sync::atomic::Ordering::Release,
-        );
-    }
 }
 
 impl Hierarchy {
@@ -129,7 +112,7 @@ impl Hierarchy {
             return;
         }
         let _pin = self.threads.epoch.pin(rec);
-        rec.begin_transit();
+        let _transit = rec.begin_transit();
         // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
         let surplus = rec.enter().and_then(|_busy| {
             let slot = rec.slot_of(tag)?;
@@ -141,7 +124,6 @@ impl Hierarchy {
             })
         });
         self.uncharge_exact(tag, surplus.unwrap_or(bytes));
-        rec.end_transit();
     }
 
     /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
@@ -151,14 +133,8 @@ impl Hierarchy {
         if bytes > CAP.1 / 4 {
             return false;
         }
-        rec.begin_transit();
-        let done = self.refill_in_transit(rec, tag, bytes);
-        rec.end_transit();
-        done
-    }
-
-    fn refill_in_transit(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
-        if !self.have_slot(rec, tag) {
+        let _transit = rec.begin_transit();
+        if !self.have_slot(rec, tag, false) {
             return false;
         }
         let Some(cap) = rec.slot_of(tag).map(|slot| rec.cap[slot].load(Relaxed)) else {
@@ -200,21 +176,32 @@ impl Hierarchy {
     }
 
     /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if it must.
-    pub(super) fn have_slot(&self, rec: &ThreadRec, tag: u32) -> bool {
-        let taken = {
+    ///
+    /// With `scope` one more scope stands on the slot: from the same look on, or a signal handler could evict it first.
+    fn have_slot(&self, rec: &ThreadRec, tag: u32, scope: bool) -> bool {
+        let (taken, _transit, _pin) = {
             let Some(_busy) = rec.enter() else {
                 return false;
             };
-            if rec.slot_of(tag).is_some() {
-                return true;
-            }
-            let Some(slot) = victim(rec, tag) else {
+            let found = rec.slot_of(tag);
+            let Some(slot) = found.or_else(|| victim(rec, tag)) else {
                 return false;
             };
+            if scope {
+                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed) + 1, Relaxed);
+            }
+            if rec.current.load(Relaxed) == tag {
+                // It may have been entered while it could not get a slot.
+                rec.current_slot.store(slot as u32, Relaxed);
+            }
+            if found.is_some() {
+                return true;
+            }
             self.hold_objcg(tag);
+            let (transit, pin) = (rec.begin_transit(), self.threads.epoch.pin(rec));
             let taken = take(rec, slot);
             rec.tags[slot].store(tag, Relaxed);
-            taken
+            (taken, transit, pin)
         };
         self.give_back(&taken);
         true
@@ -247,13 +234,17 @@ impl Hierarchy {
         balance
     }
 
-    /// Returns all stock and all names of a thread that leaves, or that only its record is left of.
+    /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
+    /// stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
+        self.set_current(rec, NO_TAG);
         let _pin = self.threads.epoch.pin(rec);
+        let _transit = rec.begin_transit();
         for slot in 0..SLOTS {
             // A drainer that is at it is done in a moment; it never waits for us (it skips who is busy).
             let taken = loop {
                 if let Some(_busy) = rec.enter() {
+                    rec.scopes[slot].store(0, Relaxed);
                     break take(rec, slot);
                 }
                 crate::sync::relax();
@@ -274,15 +265,11 @@ impl Hierarchy {
     /// here on. Answers what to hand to `leave_scope`. Cost: a few stores when a slot names it already.
     pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
         let before = rec.current.load(Relaxed);
-        let pin = self.threads.epoch.pin(rec);
-        let by_slot = tag == NO_TAG || self.have_slot(rec, tag);
-        match rec.slot_of(tag) {
-            Some(slot) if by_slot => {
-                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed) + 1, Relaxed);
-            }
-            _ => self.hold_objcg(tag),
+        let by_slot = tag == NO_TAG || self.have_slot(rec, tag, true);
+        if !by_slot {
+            // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
+            self.hold_objcg(tag);
         }
-        drop(pin);
         self.set_current(rec, tag);
         Scope {
             tag,
@@ -293,15 +280,17 @@ impl Hierarchy {
 
     /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
     pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
-        if scope.by_slot {
-            if let Some(slot) = rec.slot_of(scope.tag) {
-                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed).saturating_sub(1), Relaxed);
-            }
-        } else {
+        // First, or a signal handler could charge an owner that nobody names any more.
+        self.set_current(rec, scope.before);
+        if !scope.by_slot {
             let _pin = self.threads.epoch.pin(rec);
             self.release_objcg(scope.tag);
+        } else if scope.tag != NO_TAG
+            && let Some(slot) = rec.slot_of(scope.tag)
+        {
+            // A slot that is stood on is not evicted, so it is the one of `enter_scope`.
+            rec.scopes[slot].store(rec.scopes[slot].load(Relaxed).saturating_sub(1), Relaxed);
         }
-        self.set_current(rec, scope.before);
     }
 
     fn grant_word(&self, tag: u32, bytes: u64) -> bool {
@@ -339,6 +328,14 @@ pub struct Scope {
     tag: u32,
     before: u32,
     by_slot: bool,
+}
+
+#[cfg(all(test, not(loom)))]
+impl Scope {
+    /// Whether it holds a reference of its own: who drops it without leaving leaks that.
+    pub(crate) fn is_counted(&self) -> bool {
+        !self.by_slot
+    }
 }
 
 /// A slot for `tag`: its home if that is free, any free one, else the next by the clock that no scope stands on.

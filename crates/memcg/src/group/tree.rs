@@ -88,12 +88,14 @@ impl Hierarchy {
             group
                 .hash
                 .store(super::index::hash(parent.index(), text), Ordering::Relaxed);
+            // Before the index knows it: who finds the group there may enter its owner.
+            self.open_objcg(objcg, cell, name, State::Group);
             if self.index_insert(index) {
                 // The group's name record is its owner's as well.
                 self.hold_name(name);
-                self.open_objcg(objcg, cell, name, State::Group);
                 return Some(index);
             }
+            self.objcgs.get(objcg).end(State::Free, 0);
         }
         if let Some(index) = index {
             self.memcgs.free(index);
@@ -102,6 +104,7 @@ impl Hierarchy {
             self.objcgs.free(objcg);
         }
         if let Some(cell) = cell {
+            self.cells.get(cell).forget();
             self.cells.free(cell);
         }
         self.unref_name(name);
@@ -162,6 +165,16 @@ impl Hierarchy {
             }
             at = child.next.load(Ordering::Acquire);
         }
+    }
+
+    /// The oldest child. The caller is pinned.
+    pub fn first_child(&self, group: &Memcg) -> Option<u32> {
+        Some(group.first_child.load(Ordering::Acquire)).filter(|&index| index != 0)
+    }
+
+    /// The next younger sibling. The caller is pinned.
+    pub fn next_sibling(&self, index: u32) -> Option<u32> {
+        Some(self.memcgs.get(index).next.load(Ordering::Acquire)).filter(|&index| index != 0)
     }
 
     /// The group after `index` in pre-order within `top`; `None` at the end. The caller is pinned; groups that come and

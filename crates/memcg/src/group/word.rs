@@ -53,7 +53,7 @@ fn split(word: u64) -> Reading {
 }
 
 fn join(cell: u32, bytes: u64) -> u64 {
-    debug_assert!(bytes % UNIT == 0 && bytes <= AMOUNT_LIMIT);
+    debug_assert!(bytes.is_multiple_of(UNIT) && bytes <= AMOUNT_LIMIT);
     (u64::from(cell) << AMOUNT_BITS) | (bytes / UNIT)
 }
 

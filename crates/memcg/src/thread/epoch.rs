@@ -44,8 +44,10 @@ impl Epoch {
     pub fn pin<'a>(&self, rec: &'a ThreadRec) -> Pin<'a> {
         let before = rec.pin.load(Ordering::Relaxed);
         if before == 0 {
+            // Acquire pairs with the Release of `try_advance`: what was unlinked before that epoch is not seen here. The
+            // fence below is the compiler's only. (On x86 a plain load.)
             rec.pin
-                .store(self.0.load(Ordering::Relaxed) | PINNED, Ordering::Relaxed);
+                .store(self.0.load(Ordering::Acquire) | PINNED, Ordering::Relaxed);
             // Pairs with `heavy_fence` in `try_advance`.
             barrier::light();
             if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
@@ -70,7 +72,7 @@ impl Epoch {
         if !all_at(threads, now) {
             return None;
         }
-        // Release: what the scan saw finished comes before the new epoch. Pairs with pinners' loads by the fences.
+        // Release: what the scan saw finished comes before the new epoch. Pairs with the Acquire of `pin`.
         self.0.store(now + 1, Ordering::Release);
         // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from now + 2 on.
         Some(((now + 2) % BAGS as u64) as usize)

@@ -3,19 +3,20 @@
 //! Who may touch what, when:
 //!
 //! * `busy`: the owner alone writes it; 1 while it looks at or changes the slots.
-//! * `drain`: drainers write 1 and 0 (one at a time, each names itself in `drainer`); 2 is set for good where the kernel has no membarrier:
-//!   then every access takes the fenced path.
+//! * `drain`: bit 0 is a drainer's, from its raising to its lowering (one at a time, each names its drain in `drainer`;
+//!   also while the record changes threads); bit 1 is set where the kernel has no membarrier: then every access takes
+//!   the fenced path.
 //! * `tags`, `balance`, `cap`: the owner while busy and no drain is on, or the drainer once it saw `drain` take effect.
 //!   Anybody may read them (relaxed) for a sum that does not have to be exact.
 //! * `scopes`, `current`, `current_slot`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
-//! * `seq`: the owner makes it odd while bytes are between its slots and the counters; readers of `memory.current` look
-//!   at it to know that they saw a refill half done.
+//! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
+//!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
 use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Tenants whose stock one thread keeps at a time.
 #[cfg(not(loom))]
@@ -46,7 +47,7 @@ pub struct ThreadRec {
     pub(crate) seq: AtomicU32,
     pub(crate) pin: AtomicU64,
     pub(crate) owed_ns: AtomicU64,
-    /// The thread that drains this one.
+    /// The drain that has raised the flag, by its ticket.
     pub(crate) drainer: AtomicU32,
     link: AtomicU32,
     pub(crate) active: AtomicU32,
@@ -79,12 +80,38 @@ impl Drop for Busy<'_> {
     }
 }
 
+/// The thread has bytes between slots and counters. Dropping it ends that.
+#[must_use]
+pub(crate) struct Transit<'a>(&'a ThreadRec);
+
+impl Drop for Transit<'_> {
+    fn drop(&mut self) {
+        // The low byte counts nesting (a signal handler's transit inside ours), the rest the transits.
+        // Release pairs with the Acquire of `Hierarchy::usage`: who sees the transit over sees what it did.
+        self.0.seq.fetch_add(256 - 1, Ordering::Release);
+    }
+}
+
 impl ThreadRec {
+    /// Begins a transit: until the guard's end, bytes may be neither in a slot nor off the counters.
+    pub(crate) fn begin_transit(&self) -> Transit<'_> {
+        // A read-modify-write, or a signal handler's transit in the middle would be lost from the count.
+        self.seq.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the Acquire fence of `Hierarchy::usage`: the mark comes before what it marks.
+        fence(Ordering::Release);
+        Transit(self)
+    }
+
     /// Makes a fresh or recycled record a thread's own.
     pub(crate) fn adopt(&self, tid: u32, fenced: bool) {
         self.busy.store(0, Ordering::Relaxed);
-        self.drain
-            .store(if fenced { FENCED } else { 0 }, Ordering::Relaxed);
+        // A drainer that found the last thread's stock may be at it still. Its flag is its own to lower: lowered here,
+        // it would be taken for that of another drain, which has not yet made us see it.
+        if fenced {
+            self.drain.fetch_or(FENCED, Ordering::Relaxed);
+        } else {
+            self.drain.fetch_and(!FENCED, Ordering::Relaxed);
+        }
         self.current.store(0, Ordering::Relaxed);
         self.current_slot.store(UNTRACKED as u32, Ordering::Relaxed);
         self.owed_ns.store(0, Ordering::Relaxed);
@@ -111,9 +138,10 @@ impl ThreadRec {
             return None;
         }
         self.busy.store(1, Ordering::Relaxed);
-        // Pairs with `heavy` in `begin_drain`: either it sees busy, or we see drain.
+        // Pairs with the heavy fence of `Hierarchy::drain`: either it sees busy, or we see drain.
         barrier::light();
-        match self.drain.load(Ordering::Relaxed) {
+        // Acquire pairs with the Release of `end_drain`: what was taken is gone. (On x86 a plain load.)
+        match self.drain.load(Ordering::Acquire) {
             0 => Some(Busy(self)),
             FENCED => self.enter_fenced(),
             _ => {
@@ -126,9 +154,10 @@ impl ThreadRec {
     /// [`Self::enter`] without membarrier: SeqCst on both sides. A drainer adds 1 to FENCED.
     #[cold]
     fn enter_fenced(&self) -> Option<Busy<'_>> {
-        // Pairs with the full fence of `begin_drain`.
-        crate::sync::atomic::fence(Ordering::SeqCst);
-        if self.drain.load(Ordering::Relaxed) == FENCED {
+        // Pairs with the full fence of `Hierarchy::drain`.
+        fence(Ordering::SeqCst);
+        // Acquire as in `enter`.
+        if self.drain.load(Ordering::Acquire) == FENCED {
             return Some(Busy(self));
         }
         self.busy.store(0, Ordering::Release);
@@ -144,11 +173,6 @@ impl ThreadRec {
                 .drain
                 .compare_exchange(now, now | 1, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
-    }
-
-    /// Whether a drain is on.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.drain.load(Ordering::Relaxed) & 1 != 0
     }
 
     /// Whether the owner is off its slots, waiting a bounded while for it: a thread that was preempted in the few
@@ -167,10 +191,8 @@ impl ThreadRec {
 
     /// Lets the owner use its slots again.
     pub(crate) fn end_drain(&self) {
-        // Release pairs with the owner's load of `drain` in `enter`: what was taken is gone. (The owner's load is
-        // relaxed; the control dependency and its own Acquire below order the slots.)
-        let now = self.drain.load(Ordering::Relaxed);
-        self.drain.store(now & !1, Ordering::Release);
+        // Release pairs with the Acquire of `enter`. A read-modify-write: `adopt` may set the other bit meanwhile.
+        self.drain.fetch_and(!1, Ordering::Release);
     }
 
     /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
@@ -189,7 +211,10 @@ impl ThreadRec {
     /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.
     pub(crate) fn forget_owner(&self) {
         self.busy.store(0, Ordering::Relaxed);
-        self.drain.store(self.drain.load(Ordering::Relaxed) & FENCED, Ordering::Relaxed);
+        self.drain.store(
+            self.drain.load(Ordering::Relaxed) & FENCED,
+            Ordering::Relaxed,
+        );
         self.pin.store(0, Ordering::Relaxed);
         self.seq.store(0, Ordering::Relaxed);
         self.drainer.store(0, Ordering::Relaxed);

@@ -15,6 +15,8 @@ pub struct Threads {
     pub epoch: Epoch,
     /// 0 not asked, 1 the kernel has membarrier, 2 it has not.
     asymmetric: AtomicU32,
+    /// Tickets given to drains.
+    drains: AtomicU32,
 }
 
 // SAFETY: all parts are Zeroed.
@@ -32,6 +34,12 @@ impl Threads {
     /// Whether hits go unfenced.
     pub fn is_asymmetric(&self) -> bool {
         self.asymmetric.load(Ordering::Relaxed) == 1
+    }
+
+    /// As if the kernel had no membarrier. Before the first record.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn forgo_membarrier(&self) {
+        self.asymmetric.store(2, Ordering::Relaxed);
     }
 
     /// A record for the calling thread; `None` without memory.
@@ -66,6 +74,16 @@ impl Threads {
             .map(|index| (index, self.table.get(index)))
             // Acquire pairs with the Release of `adopt`.
             .filter(|(_, rec)| rec.active.load(Ordering::Acquire) != 0)
+    }
+
+    /// Every record there ever was, in use or not. A drainer's second look: a record may have been left meanwhile.
+    pub(crate) fn each_ever(&self) -> impl Iterator<Item = &ThreadRec> {
+        (1..self.table.high_water()).map(|index| self.table.get(index))
+    }
+
+    /// A number for one drain, never 0. A thread's id would not do: a signal handler may drain inside a drain.
+    pub(crate) fn drain_ticket(&self) -> u32 {
+        self.drains.fetch_add(2, Ordering::Relaxed) | 1
     }
 
     /// A full fence on every thread that goes unfenced.

@@ -1,0 +1,103 @@
+//! All groups at one moment, as a table.
+
+use super::escape::escape;
+use crate::engine::{Accounting, Engine};
+use crate::files::rss;
+use crate::group::events::ALL;
+use crate::group::objcg::State;
+use crate::group::{Event, Kind, ROOT};
+use crate::thread::ThreadRec;
+use crate::units::Limit;
+use core::fmt::Write;
+use std::collections::HashMap;
+
+const COLUMNS: &str = "path\tcurrent\tpeak\tmax\thigh\tlow\tmin\treserve\ttasks\tinherited\town\theap\tmapped\treserved\t\
+    stocked\tev_low\tev_high\tev_max\tev_oom\tev_oom_kill\tthrottled_us\n";
+
+#[derive(Default, Clone, Copy)]
+struct Own {
+    inherited: u64,
+    own: u64,
+}
+
+/// The snapshot of docs/internals/protocol.md. O(groups × threads + owners).
+#[must_use]
+pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
+    let _free = crate::api::no_account();
+    let _pin = engine.tree.threads.epoch.pin(rec);
+    let tree = &engine.tree;
+    let mut owns: HashMap<u32, Own> = HashMap::new();
+    tree.each_owner(|line| {
+        let group = owns.entry(line.group).or_default();
+        match line.state {
+            State::DeadTask | State::DeadGroup => group.inherited += line.held,
+            State::Group | State::Task | State::Free => group.own += line.held,
+        }
+    });
+    let root = tree.memcgs.get(ROOT);
+    let (charged, rss) = (tree.usage(root).current, rss());
+    let accounting = match engine.accounting() {
+        Accounting::On => "on",
+        Accounting::Off => "off",
+        Accounting::Broken => "broken",
+    };
+    let mut text = format!(
+        "pid={} comm={} uptime_ms={} rss={rss} charged={charged} coverage={:.1} accounting={accounting}\n{COLUMNS}",
+        std::process::id(),
+        escape(&comm()),
+        engine.uptime_ns() / 1_000_000,
+        if rss == 0 {
+            0.0
+        } else {
+            charged as f64 * 100.0 / rss as f64
+        },
+    );
+    let mut at = Some(ROOT);
+    while let Some(index) = at {
+        at = tree.next_in_preorder(ROOT, index);
+        let group = tree.memcgs.get(index);
+        let usage = tree.usage(group);
+        let own = owns.get(&index).copied().unwrap_or_default();
+        let counter = &group.counter;
+        let mut path = Vec::new();
+        tree.with_path(group.name(), |piece| path.extend_from_slice(piece));
+        let _ = write!(
+            text,
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            escape(&path),
+            usage.current,
+            counter.peak(),
+            Limit::bytes(counter.max()),
+            Limit::bytes(counter.high()),
+            Limit::bytes(counter.low()),
+            Limit::bytes(counter.min()),
+            counter.reserve(),
+            group.nr_tasks(),
+            own.inherited,
+            own.own,
+            usage.heap,
+            usage.mapped,
+            group.side_kind(Kind::Reserved),
+            usage.stocked,
+        );
+        let shown = [
+            Event::Low,
+            Event::High,
+            Event::Max,
+            Event::Oom,
+            Event::OomKill,
+        ];
+        for (event, _) in ALL.into_iter().filter(|(event, _)| shown.contains(event)) {
+            let _ = write!(text, "\t{}", group.nr_events(event, false));
+        }
+        let _ = writeln!(text, "\t{}", group.throttled_us());
+    }
+    text
+}
+
+/// The process's name.
+pub(super) fn comm() -> Vec<u8> {
+    std::fs::read("/proc/self/comm")
+        .map(|name| name.trim_ascii_end().to_vec())
+        .unwrap_or_default()
+}

@@ -1,0 +1,189 @@
+//! Limits, protections, policies: the `memory.*` files that hold one value.
+
+use super::{At, Errno, FileError, path_of};
+use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::group::OomPolicy;
+use crate::group::charge::round_up;
+use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
+use crate::units::{Limit, parse_limit, parse_size};
+
+fn line(bytes: u64) -> String {
+    format!("{}\n", Limit::bytes(bytes))
+}
+
+pub fn current(at: At<'_>) -> String {
+    format!("{}\n", at.engine.tree.usage(at.group).current)
+}
+
+pub fn peak(at: At<'_>) -> String {
+    format!("{}\n", at.group.counter.peak())
+}
+
+pub fn reset_peak(at: At<'_>, _: &[u8]) -> Result<(), FileError> {
+    at.group.counter.reset_peak();
+    Ok(())
+}
+
+fn limit(value: &[u8]) -> Result<u64, FileError> {
+    parse_limit(value)
+        .map(Limit::get)
+        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))
+}
+
+/// Sets one field of an online group, under its lock; stock is taken back first where the field is a limit.
+fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
+    if drain {
+        at.engine.tree.drain(at.rec, at.group);
+    }
+    at.engine.change(|| {
+        let _held = at.group.lock.lock(Rank::Group);
+        if !at.group.is_online() {
+            return Err(FileError::new(
+                Errno::ENODEV,
+                "the group was removed meanwhile".into(),
+            ));
+        }
+        f();
+        Ok(())
+    })
+}
+
+macro_rules! limits {
+    ($($get:ident $set:ident $drain:literal;)*) => {$(
+        pub fn $get(at: At<'_>) -> String {
+            line(at.group.counter.$get())
+        }
+        pub fn $set(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+            let bytes = limit(value)?;
+            set(at, $drain, || at.group.counter.$set(bytes))
+        }
+    )*};
+}
+limits! {
+    max set_max true;
+    high set_high true;
+    low set_low false;
+    min set_min false;
+}
+
+pub fn reserve(at: At<'_>) -> String {
+    line(at.group.counter.reserve())
+}
+
+pub fn set_reserve(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let bytes = round_up(
+        parse_size(value)
+            .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?
+            .min(1 << 47),
+    );
+    let Some(parent) = at.group.parent() else {
+        return Err(FileError::invalid("the root has nobody to ask"));
+    };
+    at.engine.change(|| {
+        let _held = at.group.lock.lock(Rank::Group);
+        if !at.group.is_online() {
+            return Err(FileError::new(
+                Errno::ENODEV,
+                "the group was removed meanwhile".into(),
+            ));
+        }
+        at.group.counter.set_reserve(
+            bytes,
+            |more| match try_charge(parent, None, more, |_| Over::By(0)) {
+                Ok(_) => Ok(()),
+                Err(full) => Err(FileError::new(
+                    Errno::ENOMEM,
+                    format!(
+                        "{} cannot guarantee that: {} of {} bytes are in use",
+                        path_of(at.engine, full.level.index()),
+                        full.usage,
+                        full.level.counter.max()
+                    ),
+                )),
+            },
+            |back| {
+                if uncharge(parent, None, back).is_err() {
+                    at.engine.tree.report_broken();
+                }
+            },
+        )
+    })
+}
+
+pub fn reclaim(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let mut words = value
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let wanted = parse_size(words.next().unwrap_or_default())
+        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?;
+    for word in words {
+        let swappiness = word
+            .strip_prefix(b"swappiness=")
+            .and_then(|n| core::str::from_utf8(n).ok());
+        if !swappiness.is_some_and(|n| n == "max" || n.parse::<u32>().is_ok_and(|n| n <= 200)) {
+            return Err(FileError::invalid(
+                "after the size only swappiness=0..200 or swappiness=max",
+            ));
+        }
+    }
+    let taken = at.engine.tree.drain(at.rec, at.group);
+    if taken < wanted {
+        return Err(FileError::new(
+            Errno::EAGAIN,
+            format!("took back {taken} of {wanted} bytes: the rest is in use"),
+        ));
+    }
+    Ok(())
+}
+
+pub fn oom_group(at: At<'_>) -> String {
+    format!("{}\n", at.group.oom_group.load(Ordering::Relaxed))
+}
+
+pub fn set_oom_group(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let on = match value {
+        b"0" => 0,
+        b"1" => 1,
+        _ => return Err(FileError::invalid("write 0 or 1")),
+    };
+    at.group.oom_group.store(on, Ordering::Relaxed);
+    Ok(())
+}
+
+const POLICIES: [(OomPolicy, &str); 3] = [
+    (OomPolicy::Default, "default"),
+    (OomPolicy::Deny, "deny"),
+    (OomPolicy::Debt, "debt"),
+];
+
+pub fn oom_policy(at: At<'_>) -> String {
+    let words = POLICIES.map(|(policy, name)| {
+        if policy == at.group.oom_policy() {
+            format!("[{name}]")
+        } else {
+            name.to_string()
+        }
+    });
+    words.join(" ") + "\n"
+}
+
+pub fn set_oom_policy(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let chosen = POLICIES.iter().find(|(_, name)| name.as_bytes() == value);
+    let (policy, _) = chosen.ok_or_else(|| FileError::invalid("write default, deny or debt"))?;
+    at.group.set_oom_policy(*policy);
+    Ok(())
+}
+
+pub fn debt_max(at: At<'_>) -> String {
+    line(at.group.debt_max())
+}
+
+pub fn set_debt_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let bytes = match value {
+        b"default" => None,
+        size => Some(limit(size)?.min(u64::MAX - 1)),
+    };
+    at.group.set_debt_max(bytes);
+    Ok(())
+}

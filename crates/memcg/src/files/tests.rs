@@ -1,0 +1,300 @@
+use super::*;
+use crate::engine::Flags;
+use crate::group::Kind;
+
+struct World {
+    engine: &'static Engine,
+    rec: &'static ThreadRec,
+}
+
+impl World {
+    fn new() -> Self {
+        let engine = Engine::leaked();
+        Self {
+            engine,
+            rec: engine.tree.threads.join().unwrap().1,
+        }
+    }
+    fn mkdir(&self, path: &str) {
+        mkdir(self.engine, self.rec, path.as_bytes()).unwrap();
+    }
+    fn get(&self, path: &str, file: &str) -> String {
+        read(self.engine, self.rec, path.as_bytes(), file.as_bytes()).unwrap()
+    }
+    fn set(&self, path: &str, file: &str, value: &str) -> Result<(), Errno> {
+        write(
+            self.engine,
+            self.rec,
+            path.as_bytes(),
+            file.as_bytes(),
+            value.as_bytes(),
+        )
+        .map_err(|why| why.errno)
+    }
+    fn tag(&self, path: &str) -> u32 {
+        self.engine
+            .tree
+            .memcgs
+            .get(self.engine.tree.lookup(path.as_bytes()).unwrap())
+            .tag()
+    }
+    fn charge(&self, path: &str, bytes: u64, flags: Flags) -> bool {
+        self.engine
+            .charge(self.rec, self.tag(path), bytes, Kind::Heap, flags)
+            .is_ok()
+    }
+}
+
+fn key(text: &str, key: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
+        .unwrap()
+}
+
+#[test]
+fn limits_take_the_kernel_s_grammar_and_keep_bytes() {
+    let w = World::new();
+    w.mkdir("/a");
+    for (value, shown) in [
+        ("max", "max\n"),
+        ("0", "0\n"),
+        ("4097", "4097\n"),
+        ("100M\n", "104857600\n"),
+        ("1g", "1073741824\n"),
+        ("0x10", "16\n"),
+    ] {
+        for file in ["memory.max", "memory.high", "memory.low", "memory.min"] {
+            w.set("/a", file, value).unwrap();
+            assert_eq!(w.get("/a", file), shown, "{file} {value}");
+        }
+    }
+    for value in [
+        "",
+        "-1",
+        "1M2",
+        "12Q",
+        "max1",
+        "1 2",
+        "99999999999999999999",
+    ] {
+        assert_eq!(
+            w.set("/a", "memory.max", value),
+            Err(Errno::EINVAL),
+            "{value:?}"
+        );
+    }
+    assert_eq!(
+        w.get("/a", "memory.max"),
+        "1073741824\n".replace("1073741824", "16")
+    );
+}
+
+#[test]
+fn what_is_not_there_is_enoent_and_what_cannot_be_written_is_einval() {
+    let w = World::new();
+    w.mkdir("/a");
+    assert_eq!(w.set("/nowhere", "memory.max", "1"), Err(Errno::ENOENT));
+    assert_eq!(w.set("/a", "memory.nothing", "1"), Err(Errno::ENOENT));
+    assert_eq!(w.set("/", "memory.max", "1"), Err(Errno::ENOENT));
+    assert_eq!(w.set("/a", "memory.current", "1"), Err(Errno::EINVAL));
+    let refused = read(w.engine, w.rec, b"/a", b"memory.reclaim").unwrap_err();
+    assert_eq!(refused.errno, Errno::EINVAL);
+    assert!(!refused.to_string().contains('\n'));
+}
+
+#[test]
+fn groups_come_and_go_as_directories_do() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    let errno = |result: Result<(), FileError>| result.map_err(|why| why.errno);
+    assert_eq!(errno(mkdir(w.engine, w.rec, b"/a")), Err(Errno::EEXIST));
+    assert_eq!(errno(mkdir(w.engine, w.rec, b"/")), Err(Errno::EEXIST));
+    assert_eq!(errno(mkdir(w.engine, w.rec, b"/x/y")), Err(Errno::ENOENT));
+    assert_eq!(errno(mkdir(w.engine, w.rec, b"/a/..")), Err(Errno::EINVAL));
+    assert_eq!(errno(rmdir(w.engine, w.rec, b"/a")), Err(Errno::EBUSY));
+    assert_eq!(errno(rmdir(w.engine, w.rec, b"/")), Err(Errno::EBUSY));
+    assert_eq!(key(&w.get("/", "cgroup.stat"), "nr_descendants"), 2);
+    assert_eq!(
+        list(w.engine, w.rec, b"/a").unwrap()[0],
+        Entry::Group(b"b".to_vec())
+    );
+    rmdir(w.engine, w.rec, b"/a/b").unwrap();
+    rmdir(w.engine, w.rec, b"/a").unwrap();
+    assert_eq!(errno(rmdir(w.engine, w.rec, b"/a")), Err(Errno::ENOENT));
+}
+
+#[test]
+fn a_task_is_listed_moved_by_its_id_and_keeps_its_group_busy() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/b");
+    let group = w
+        .engine
+        .tree
+        .memcgs
+        .get(w.engine.tree.lookup(b"/a").unwrap());
+    let task = w.engine.tree.new_task(group, b"job", 4711).unwrap();
+    assert_eq!(
+        (w.get("/a", "cgroup.procs"), w.get("/a", "cgroup.threads")),
+        ("4711\n".into(), "4711\n".into())
+    );
+    assert!(w.get("/a", "cgroup.events").starts_with("populated 1\n"));
+    assert_eq!(
+        rmdir(w.engine, w.rec, b"/a").unwrap_err().errno,
+        Errno::EBUSY
+    );
+    assert!(
+        w.engine
+            .charge(w.rec, task, 100_000, Kind::Heap, Flags::NOWAIT)
+            .is_ok()
+    );
+    w.set("/b", "memory.max", "50000").unwrap();
+    assert_eq!(w.set("/b", "cgroup.procs", "4711"), Err(Errno::ENOMEM));
+    assert_eq!(w.set("/b", "cgroup.procs", "4712"), Err(Errno::ESRCH));
+    assert_eq!(w.set("/b", "cgroup.procs", "x"), Err(Errno::EINVAL));
+    w.set("/b", "memory.max", "max").unwrap();
+    w.set("/b", "cgroup.procs", "4711").unwrap();
+    assert_eq!(
+        (w.get("/a", "memory.current"), w.get("/b", "memory.current")),
+        ("0\n".into(), "100000\n".into())
+    );
+    rmdir(w.engine, w.rec, b"/a").unwrap();
+    w.set("/b", "cgroup.kill", "1").unwrap();
+    assert!(w.engine.tree.objcgs.get(task).is_killed());
+}
+
+#[test]
+fn the_ledger_keeps_a_line_until_the_last_byte_goes() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    let tag = w.tag("/a/b");
+    assert!(w.charge("/a/b", 5_000, Flags::NOWAIT));
+    rmdir(w.engine, w.rec, b"/a/b").unwrap();
+    let ledger = w.get("/a", "memory.owners");
+    assert_eq!(ledger.lines().count(), 2);
+    assert!(
+        ledger
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("/a/b\tremoved-group\t20")
+    );
+    assert!(ledger.contains("\t5000\t5000\t0\t0\t0"));
+    assert_eq!(key(&w.get("/a", "memory.events"), "inherited"), 1);
+    assert_eq!(key(&w.get("/a", "memory.stat"), "inherited_bytes"), 5_000);
+    w.engine.uncharge(w.rec, tag, 5_000, Kind::Heap);
+    assert_eq!(w.get("/a", "memory.owners").lines().count(), 1);
+    assert_eq!(w.get("/", "memory.current"), "0\n");
+}
+
+#[test]
+fn a_full_group_counts_max_and_oom_here_and_above() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    w.set("/a", "memory.max", "64K").unwrap();
+    w.set("/a/b", "memory.oom.policy", "deny").unwrap();
+    assert!(w.charge("/a/b", 60_000, Flags::NOWAIT));
+    assert!(!w.charge("/a/b", 60_000, Flags::NOWAIT));
+    assert_eq!(key(&w.get("/a", "memory.events.local"), "max"), 1);
+    assert_eq!(key(&w.get("/a", "memory.events"), "oom"), 1);
+    assert_eq!(key(&w.get("/a/b", "memory.events"), "max"), 0);
+    w.set("/a", "memory.oom.policy", "debt").unwrap();
+    assert!(w.charge("/a/b", 10_000, Flags::NOWAIT));
+    assert_eq!(w.get("/a", "memory.current"), "70000\n");
+    assert!(
+        !w.charge("/a/b", 60_000, Flags::NOWAIT),
+        "debt ends at a quarter of max"
+    );
+    assert_eq!(w.get("/a", "memory.oom.policy"), "default deny [debt]\n");
+}
+
+#[test]
+fn a_limit_written_below_usage_is_taken_and_refuses_what_comes() {
+    let w = World::new();
+    w.mkdir("/a");
+    assert!(w.charge("/a", 100_000, Flags::NOWAIT));
+    w.set("/a", "memory.max", "10000").unwrap();
+    assert!(!w.charge("/a", 8, Flags::NOWAIT));
+    assert!(w.charge("/a", 8, Flags::FORCE));
+    assert_eq!(w.get("/a", "memory.current"), "100008\n");
+}
+
+#[test]
+fn reserves_are_charged_to_the_parent_and_telescope() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    w.mkdir("/a/c");
+    w.set("/a", "memory.max", "1M").unwrap();
+    w.set("/a/b", "memory.reserve", "600K").unwrap();
+    assert_eq!(w.set("/a/c", "memory.reserve", "600K"), Err(Errno::ENOMEM));
+    assert!(!w.charge("/a/c", 500 << 10, Flags::NOWAIT));
+    assert!(
+        w.charge("/a/b", 500 << 10, Flags::NOWAIT),
+        "what is reserved is there"
+    );
+    rmdir(w.engine, w.rec, b"/a/b").unwrap();
+    assert!(
+        w.charge("/a/c", 500 << 10, Flags::NOWAIT),
+        "an ended group gives its reserve back"
+    );
+    w.engine.tree.audit().unwrap();
+}
+
+#[test]
+fn reclaim_takes_stock_and_says_when_there_was_less() {
+    let w = World::new();
+    w.mkdir("/a");
+    assert!(w.charge("/a", 64, Flags::NOWAIT));
+    assert!(key(&w.get("/a", "memory.stat"), "stocked") > 0);
+    w.set("/a", "memory.reclaim", "8 swappiness=10").unwrap();
+    assert_eq!(w.set("/a", "memory.reclaim", "1M"), Err(Errno::EAGAIN));
+    assert_eq!(
+        w.set("/a", "memory.reclaim", "1M swap=3"),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(w.get("/a", "memory.current"), "64\n");
+}
+
+#[test]
+fn a_peak_can_start_again() {
+    let w = World::new();
+    w.mkdir("/a");
+    let tag = w.tag("/a");
+    assert!(w.charge("/a", 1 << 20, Flags::NOWAIT));
+    w.engine.uncharge(w.rec, tag, 1 << 20, Kind::Heap);
+    assert!(w.get("/a", "memory.peak").trim().parse::<u64>().unwrap() >= 1 << 20);
+    w.set("/a", "memory.peak", "reset").unwrap();
+    assert!(w.get("/a", "memory.peak").trim().parse::<u64>().unwrap() < 1 << 20);
+}
+
+#[test]
+fn every_file_of_the_table_reads_in_every_group_it_appears_in() {
+    let w = World::new();
+    w.mkdir("/a");
+    for path in ["/", "/a"] {
+        let mut files = 0;
+        for entry in list(w.engine, w.rec, path.as_bytes()).unwrap() {
+            if let Entry::File(name, mode) = entry {
+                files += 1;
+                if mode != Mode::Write {
+                    let text = w.get(path, name);
+                    assert!(text.is_empty() || text.ends_with('\n'), "{name}");
+                }
+            }
+        }
+        assert!(files >= 12);
+    }
+    let docs = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/internals/files.md"
+    ));
+    assert!(
+        docs.contains(&markdown()),
+        "docs/internals/files.md is not the table: put this in it\n{}",
+        markdown()
+    );
+}

@@ -1,0 +1,239 @@
+//! The books against the things: every sum that the engine keeps, done again from below.
+//!
+//! Kept: nothing is changed (dead cells may be halved on the way, as by any reader) and nothing is allocated.
+//! Relied on: quiescence. Nobody charges, frees, moves, drains, creates or removes meanwhile, and nobody is pinned on
+//! what it has let go. Then every check is an equality; while things move, a discrepancy means nothing.
+
+use super::memcg::Memcg;
+use super::objcg::{NR_SIDE_KINDS, Objcg, State};
+use super::{Hierarchy, ROOT};
+use crate::sync::atomic::Ordering;
+use crate::thread::SLOTS;
+use core::fmt;
+
+/// The first sum that did not add up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Discrepancy {
+    /// What was counted.
+    pub what: &'static str,
+    /// The group's or the owner's index, by `what`; 0 for a sum over all.
+    pub index: u32,
+    /// What the parts add up to, in bytes or pieces.
+    pub expected: u64,
+    /// What the books say.
+    pub found: u64,
+}
+
+impl fmt::Display for Discrepancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: the parts make {}, the books say {}",
+            self.what, self.index, self.expected, self.found
+        )
+    }
+}
+
+impl core::error::Error for Discrepancy {}
+
+fn same(what: &'static str, index: u32, expected: u64, found: u64) -> Result<(), Discrepancy> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Discrepancy {
+            what,
+            index,
+            expected,
+            found,
+        })
+    }
+}
+
+fn at_most(what: &'static str, index: u32, most: u64, found: u64) -> Result<(), Discrepancy> {
+    same(what, index, most.min(found), found)
+}
+
+/// What the owners at or below a group add up to.
+#[derive(Default)]
+struct Sums {
+    /// Charged at the group itself.
+    charged: u64,
+    /// Live tasks in the group itself.
+    tasks: u64,
+    /// Granted at it or below.
+    granted: u64,
+    /// Of the kinds with a word, at it or below.
+    side: [u64; NR_SIDE_KINDS],
+}
+
+impl Hierarchy {
+    /// Adds everything up again and compares.
+    ///
+    /// For tests, for a soak, for a person in doubt: at quiescence only, see the module.
+    /// Cost: O(groups × owners × depth + owners × threads + cells + names).
+    ///
+    /// # Errors
+    /// The first [`Discrepancy`].
+    pub fn audit(&self) -> Result<(), Discrepancy> {
+        same("broken", 0, 0, u64::from(self.is_broken()))?;
+        let mut groups = 0;
+        let mut at = Some(ROOT);
+        while let Some(index) = at {
+            self.audit_group(index)?;
+            groups += 1;
+            at = self.next_in_preorder(ROOT, index);
+        }
+        let mut owners = 0;
+        for (tag, objcg) in self.each_objcg() {
+            self.audit_owner(tag, objcg)?;
+            owners += u64::from(objcg.state() != State::Free);
+        }
+        self.audit_slots()?;
+        self.audit_cells(groups, owners)?;
+        self.audit_names(groups, owners)
+    }
+
+    fn each_objcg(&self) -> impl Iterator<Item = (u32, &Objcg)> {
+        (1..self.objcgs.high_water()).map(|tag| (tag, self.objcgs.get(tag)))
+    }
+
+    fn audit_group(&self, index: u32) -> Result<(), Discrepancy> {
+        let group = self.memcgs.get(index);
+        let counter = &group.counter;
+        same("group online", index, 1, u64::from(group.is_online()))?;
+        same("group closed", index, 0, u64::from(counter.is_closed()))?;
+        let own = self.objcgs.get(group.tag());
+        let own_state = u64::from(own.state() == State::Group);
+        same("group's own owner lives", index, 1, own_state)?;
+        let (cell, own_cell) = (u64::from(group.cell()), u64::from(own.cell()));
+        same("group's own owner's cell", index, cell, own_cell)?;
+
+        let (mut passed_up, mut children, mut descendants) = (0u64, 0u64, 0u64);
+        let mut strays = 0;
+        self.each_child(group, |_, child| {
+            strays += u64::from(child.parent_index() != index);
+            passed_up += child.counter.usage().max(child.counter.reserve());
+            children += 1;
+            descendants += 1 + u64::from(child.nr_descendants());
+            true
+        });
+        same("group's children of others", index, 0, strays)?;
+        same("group's children", index, children, nr(&group.nr_children))?;
+        let found = u64::from(group.nr_descendants());
+        same("group's descendants", index, descendants, found)?;
+
+        let sums = self.sums_of(group);
+        let usage = sums.charged + passed_up;
+        same("group's usage", index, usage, counter.usage())?;
+        same("group's grants", index, sums.granted, counter.granted())?;
+        let found = u64::from(group.nr_tasks());
+        same("group's tasks", index, sums.tasks, found)?;
+        for (side, &expected) in sums.side.iter().enumerate() {
+            let found = group.side_count(side).load(Ordering::Relaxed);
+            same("group's bytes of a kind", index, expected, found)?;
+        }
+        Ok(())
+    }
+
+    fn sums_of(&self, group: &Memcg) -> Sums {
+        let mut sums = Sums::default();
+        for (_, objcg) in self.each_objcg() {
+            let state = objcg.state();
+            if state == State::Free {
+                continue;
+            }
+            let at = self.resolve(objcg.cell()).group;
+            if core::ptr::eq(at, group) {
+                sums.charged += objcg.charged_bytes();
+                sums.tasks += u64::from(state == State::Task);
+            }
+            if at.is_within(group) {
+                sums.granted += objcg.granted.read().bytes;
+                for (sum, word) in sums.side.iter_mut().zip(&objcg.side) {
+                    *sum += word.read().bytes;
+                }
+            }
+        }
+        sums
+    }
+
+    fn audit_owner(&self, tag: u32, objcg: &Objcg) -> Result<(), Discrepancy> {
+        let (mut slots, mut stocked, mut caps) = (0, 0, 0);
+        for (_, rec) in self.threads.each() {
+            for slot in (0..SLOTS).filter(|&s| rec.tags[s].load(Ordering::Relaxed) == tag) {
+                let cap = rec.cap[slot].load(Ordering::Relaxed);
+                let balance = rec.balance[slot].load(Ordering::Relaxed);
+                at_most("owner's balance in a slot", tag, cap, balance)?;
+                slots += 1;
+                stocked += balance;
+                caps += cap;
+            }
+        }
+        if objcg.state() == State::Free {
+            let left = objcg.words().map(|word| word.read().bytes).sum();
+            same("bytes of no owner", tag, 0, left)?;
+            return same("slots of no owner", tag, 0, slots);
+        }
+        for word in objcg.words() {
+            let (cell, found) = (u64::from(objcg.cell()), u64::from(word.read().cell));
+            same("owner's cells", tag, cell, found)?;
+        }
+        let charged = objcg.charged_bytes();
+        at_most("owner's stock", tag, charged, stocked)?;
+        same("owner's grants", tag, caps, objcg.granted.read().bytes)?;
+        let kinds = objcg.side.iter().map(|word| word.read().bytes).sum();
+        at_most("owner's kinds", tag, charged - stocked, kinds)?;
+
+        let lives = u64::from(objcg.is_live());
+        at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
+        let at = self.resolve(objcg.cell());
+        same("owner's group", tag, 1, u64::from(at.group.is_online()))?;
+        if lives == 1 {
+            same("live owner", tag, 0, u64::from(at.inherited))?;
+        } else {
+            let held = objcg.nr_refs() + objcg.words().map(|w| w.read().bytes).sum::<u64>();
+            same("owner done with", tag, 1, held.min(1))?;
+        }
+        Ok(())
+    }
+
+    fn audit_slots(&self) -> Result<(), Discrepancy> {
+        for (index, rec) in self.threads.each() {
+            same("thread in transit", index, 0, nr(&rec.seq) & 0xff)?;
+            same("thread busy", index, 0, nr(&rec.busy))?;
+            same("thread drained", index, 0, nr(&rec.drain) & 1)?;
+            for slot in (0..SLOTS).filter(|&s| rec.tags[s].load(Ordering::Relaxed) == 0) {
+                let cap = rec.cap[slot].load(Ordering::Relaxed);
+                same("stock of no owner", index, 0, cap)?;
+                same("scopes on no owner", index, 0, nr(&rec.scopes[slot]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every reference on a cell is a group's, an owner's or a dead cell's.
+    fn audit_cells(&self, groups: u64, owners: u64) -> Result<(), Discrepancy> {
+        let (mut refs, mut dead) = (0, 0);
+        for cell in (1..self.cells.high_water()).map(|index| self.cells.get(index)) {
+            refs += cell.nr_refs();
+            dead += u64::from(cell.nr_refs() != 0 && cell.is_dead());
+        }
+        same("references on cells", 0, groups + owners + dead, refs)
+    }
+
+    /// Every reference on a name is a group's, an owner's, a lower name's or the piece's before it.
+    fn audit_names(&self, groups: u64, owners: u64) -> Result<(), Discrepancy> {
+        let (mut refs, mut links) = (0, 0);
+        for name in (1..self.names.high_water()).map(|index| self.names.get(index)) {
+            refs += name.nr_refs();
+            if name.nr_refs() != 0 {
+                links += name.nr_links();
+            }
+        }
+        same("references on names", 0, groups + owners + links, refs)
+    }
+}
+
+fn nr(count: &crate::sync::atomic::AtomicU32) -> u64 {
+    u64::from(count.load(Ordering::Relaxed))
+}
