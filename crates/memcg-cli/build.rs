@@ -133,6 +133,9 @@ fn nested_build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> 
         }
     }
 
+    // It is carried inside the command: without what only a debugger reads.
+    command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+
     let status = command
         .status()
         .map_err(|e| format!("cargo could not be started: {e}"))?;

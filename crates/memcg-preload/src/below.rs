@@ -37,7 +37,10 @@ pub fn ready() -> bool {
 #[cold]
 fn look_up() -> bool {
     let me = memcg::os::ids::tid();
-    if STATE.compare_exchange(NEW, LOOKING, Ordering::Acquire, Ordering::Acquire).is_err() {
+    if STATE
+        .compare_exchange(NEW, LOOKING, Ordering::Acquire, Ordering::Acquire)
+        .is_err()
+    {
         if LOOKER.load(Ordering::Relaxed) == me {
             return false;
         }
@@ -68,7 +71,11 @@ pub fn next(name: &CStr) -> *mut c_void {
     // SAFETY: a look-up by a valid name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if found.is_null() {
-        memcg::os::say::line(&[b"memcg: no ", name.to_bytes(), b" below the preload library: cannot go on"]);
+        memcg::os::say::line(&[
+            b"memcg: no ",
+            name.to_bytes(),
+            b" below the preload library: cannot go on",
+        ]);
         memcg::os::say::abort();
     }
     found
@@ -118,7 +125,9 @@ static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Zeroed memory for the look-up itself; null when the area is used up.
 pub fn early(bytes: usize) -> *mut c_void {
-    let Some(all) = bytes.checked_add(HEADER + 15).map(|n| n & !15) else { return core::ptr::null_mut() };
+    let Some(all) = bytes.checked_add(HEADER + 15).map(|n| n & !15) else {
+        return core::ptr::null_mut();
+    };
     let at = EARLY_USED.fetch_add(all.min(AREA), Ordering::Relaxed);
     if at + all > AREA {
         return core::ptr::null_mut();

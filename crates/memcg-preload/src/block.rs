@@ -48,7 +48,11 @@ pub unsafe fn adopt(p: *mut c_void) -> *mut c_void {
     // SAFETY: a live block of at least TAG bytes: that much more was asked for.
     unsafe {
         let whole = whole(p);
-        let owner = if is_off() { Some(NO_TAG) } else { heap::charge(charge_of(whole), Flags::NOWAIT) };
+        let owner = if is_off() {
+            Some(NO_TAG)
+        } else {
+            heap::charge(charge_of(whole), Flags::NOWAIT)
+        };
         let Some(tag) = owner else {
             below::free(p);
             memcg::os::errno::set(libc::ENOMEM);

@@ -43,7 +43,9 @@ pub unsafe extern "C" fn free(p: *mut c_void) {
 /// As calloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
-    let Some(all) = n.checked_mul(bytes).and_then(|all| all.checked_add(TAG)) else { return no_memory() };
+    let Some(all) = n.checked_mul(bytes).and_then(|all| all.checked_add(TAG)) else {
+        return no_memory();
+    };
     if !below::ready() {
         return below::early(all);
     }
@@ -90,9 +92,15 @@ pub unsafe extern "C" fn reallocarray(p: *mut c_void, n: usize, bytes: usize) ->
 }
 
 fn aligned(align: usize, bytes: usize) -> *mut c_void {
-    let Some(bytes) = bytes.checked_add(TAG) else { return no_memory() };
+    let Some(bytes) = bytes.checked_add(TAG) else {
+        return no_memory();
+    };
     if !below::ready() {
-        return if align <= 16 { below::early(bytes) } else { no_memory() };
+        return if align <= 16 {
+            below::early(bytes)
+        } else {
+            no_memory()
+        };
     }
     // SAFETY: as in `malloc`.
     unsafe { block::adopt(below::memalign(align, bytes)) }
@@ -122,7 +130,11 @@ pub unsafe extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_voi
 /// # Safety
 /// As posix_memalign: `place` is valid for a pointer. errno stays.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
+pub unsafe extern "C" fn posix_memalign(
+    place: *mut *mut c_void,
+    align: usize,
+    bytes: usize,
+) -> c_int {
     if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
         return libc::EINVAL;
     }

@@ -18,7 +18,10 @@ static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
 pub fn init(text: &[u8], program: &[u8]) {
     let rules = text.split(|&b| b == b'\n').filter_map(|line| {
         let at = line.iter().position(|&b| b == b'=')?;
-        Some(Rule { pattern: line[..at].to_vec(), path: line[at + 1..].to_vec() })
+        Some(Rule {
+            pattern: line[..at].to_vec(),
+            path: line[at + 1..].to_vec(),
+        })
     });
     let _ = RULES.set(rules.collect());
     let _ = PROGRAM.set(program.to_vec());
@@ -26,15 +29,29 @@ pub fn init(text: &[u8], program: &[u8]) {
 
 /// Calls `then` with the components of the path for a thread of that name.
 pub fn each_component(name: &[u8], mut then: impl FnMut(&[u8])) {
-    let rule = RULES.get().and_then(|rules| rules.iter().find(|rule| fits(&rule.pattern, name)));
+    let rule = RULES
+        .get()
+        .and_then(|rules| rules.iter().find(|rule| fits(&rule.pattern, name)));
     match rule {
-        Some(rule) => rule.path.split(|&b| b == b'/').filter(|part| !part.is_empty()).for_each(then),
+        Some(rule) => rule
+            .path
+            .split(|&b| b == b'/')
+            .filter(|part| !part.is_empty())
+            .for_each(then),
         None => {
-            let family = if PROGRAM.get().is_some_and(|own| own == name) { name } else { family(name) };
+            let family = if PROGRAM.get().is_some_and(|own| own == name) {
+                name
+            } else {
+                family(name)
+            };
             let mut text = [0u8; 16];
             let len = family.len().min(text.len());
             for (to, &from) in text.iter_mut().zip(family) {
-                *to = if from == b'/' || from < 0x20 || from == 0x7f { b'_' } else { from };
+                *to = if from == b'/' || from < 0x20 || from == 0x7f {
+                    b'_'
+                } else {
+                    from
+                };
             }
             match &text[..len] {
                 b"" => then(b"unnamed"),
@@ -53,7 +70,11 @@ fn family(name: &[u8]) -> &[u8] {
         return stem;
     }
     let head = &stem[..stem.len() - digits];
-    let joint = head.iter().rev().take_while(|b| b"-_:#./ ".contains(b)).count();
+    let joint = head
+        .iter()
+        .rev()
+        .take_while(|b| b"-_:#./ ".contains(b))
+        .count();
     let family = &head[..head.len() - joint];
     if family.is_empty() { stem } else { family }
 }

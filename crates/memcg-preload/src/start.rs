@@ -26,7 +26,9 @@ static BEGIN: extern "C" fn() = begin;
 static END: extern "C" fn() = end;
 
 fn text(name: &str) -> Option<Vec<u8>> {
-    std::env::var_os(name).map(OsString::into_vec).filter(|value| !value.is_empty())
+    std::env::var_os(name)
+        .map(OsString::into_vec)
+        .filter(|value| !value.is_empty())
 }
 
 fn is_set(name: &str) -> bool {
@@ -53,9 +55,16 @@ extern "C" fn begin() {
         engine.options.set_strict(is_set("MEMCG_STRICT"));
         engine.options.set_pay_in_malloc(is_set("MEMCG_THROTTLE"));
         rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
-        for line in text("MEMCG_SET").unwrap_or_default().split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        for line in text("MEMCG_SET")
+            .unwrap_or_default()
+            .split(|&b| b == b'\n')
+            .filter(|line| !line.is_empty())
+        {
             if let Err(why) = set(engine, rec, line) {
-                say(&format!("--set {}: {why}: the program is not started", String::from_utf8_lossy(line)));
+                say(&format!(
+                    "--set {}: {why}: the program is not started",
+                    String::from_utf8_lossy(line)
+                ));
                 leave(125);
             }
         }
@@ -74,7 +83,9 @@ extern "C" fn begin() {
 
 /// The program's name as its main thread has it.
 fn comm() -> Vec<u8> {
-    std::fs::read("/proc/self/comm").map(|name| name.trim_ascii_end().to_vec()).unwrap_or_default()
+    std::fs::read("/proc/self/comm")
+        .map(|name| name.trim_ascii_end().to_vec())
+        .unwrap_or_default()
 }
 
 /// One `PATH/FILE=VALUE`; groups on the way are made.
@@ -96,7 +107,9 @@ fn serve() {
         return;
     }
     if let Err(why) = control::serve_in_thread() {
-        say(&format!("no control socket: {why}: top, get and set cannot reach this process"));
+        say(&format!(
+            "no control socket: {why}: top, get and set cannot reach this process"
+        ));
     }
 }
 
@@ -122,11 +135,16 @@ extern "C" fn end() {
 
 /// The last state of the groups, for whoever started the program, in one step by a rename.
 fn report() {
-    let (Some(path), Some(pid)) = (std::env::var_os("MEMCG_REPORT"), text("MEMCG_REPORT_PID")) else { return };
+    let (Some(path), Some(pid)) = (std::env::var_os("MEMCG_REPORT"), text("MEMCG_REPORT_PID"))
+    else {
+        return;
+    };
     if pid != std::process::id().to_string().as_bytes() {
         return;
     }
-    let Some(body) = process::with_rec(|engine, rec| control::snapshot(engine, rec)) else { return };
+    let Some(body) = process::with_rec(|engine, rec| control::report(engine, rec)) else {
+        return;
+    };
     let mut part = path.as_bytes().to_vec();
     part.extend_from_slice(b".part");
     let part = OsString::from_vec(part);

@@ -30,7 +30,16 @@ type Name = [u8; 16];
 fn own_name() -> Name {
     let mut name = [0u8; 16];
     // SAFETY: PR_GET_NAME writes at most 16 bytes.
-    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, name.as_mut_ptr(), 0, 0, 0) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_prctl,
+            libc::PR_GET_NAME,
+            name.as_mut_ptr(),
+            0,
+            0,
+            0,
+        )
+    };
     name
 }
 
@@ -53,7 +62,9 @@ pub fn child(engine: &'static Engine, parent: u32, name: &[u8]) -> u32 {
     }
     let made = engine.change(|| tree.create(tree.memcgs.get(parent), name));
     // Another thread may have made it in between.
-    made.ok().or_else(|| tree.child(parent, name)).unwrap_or(parent)
+    made.ok()
+        .or_else(|| tree.child(parent, name))
+        .unwrap_or(parent)
 }
 
 /// Moves the calling thread's task to where its name belongs now. If it does not fit there it stays.
@@ -96,7 +107,13 @@ pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *cons
 /// # Safety
 /// As prctl, which the C library declares with variable arguments, all of them words.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn prctl(what: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
+pub unsafe extern "C" fn prctl(
+    what: c_int,
+    a: c_ulong,
+    b: c_ulong,
+    c: c_ulong,
+    d: c_ulong,
+) -> c_int {
     // SAFETY: the caller's.
     let answer = unsafe { libc::syscall(libc::SYS_prctl, what, a, b, c, d) } as c_int;
     if what == libc::PR_SET_NAME && answer == 0 && !crate::start::is_off() {

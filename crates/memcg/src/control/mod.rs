@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use escape::{escape, unescape};
 pub use server::{after_fork, serve_in_thread, unlink};
-pub use snapshot::snapshot;
+pub use snapshot::{report, snapshot};
 
 #[cfg(test)]
 mod tests;

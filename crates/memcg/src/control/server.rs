@@ -35,9 +35,7 @@ pub fn serve_in_thread() -> io::Result<()> {
     let listener = bind()?;
     // Signals are the program's: the new thread inherits a mask that blocks all.
     let mask = SignalMask::block_all();
-    let thread = std::thread::Builder::new()
-        .name("memcg-control".into())
-        .stack_size(STACK);
+    let thread = std::thread::Builder::new().stack_size(STACK);
     let started = thread.spawn(move || run(listener));
     drop(mask);
     started.map(drop)
@@ -138,6 +136,8 @@ impl Drop for SignalMask {
 
 fn run(listener: Listener) {
     let _free = no_account();
+    process::end_thread_task();
+    crate::os::ids::set_thread_name(c"memcg-control");
     let mut listener = Some(listener);
     let mut clients: Vec<Connection> = Vec::new();
     loop {

@@ -2,7 +2,7 @@
 
 use super::escape::escape;
 use crate::engine::{Accounting, Engine};
-use crate::files::rss;
+use crate::files::{rss, rss_peak};
 use crate::group::events::ALL;
 use crate::group::objcg::State;
 use crate::group::{Event, Kind, ROOT};
@@ -23,6 +23,19 @@ struct Own {
 /// The snapshot of docs/internals/protocol.md. O(groups × threads + owners).
 #[must_use]
 pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
+    let now = |charged| (charged, rss());
+    table(engine, rec, now)
+}
+
+/// As [`snapshot`], for the end of a process, when most has been freed: its first line tells the highest charge and the
+/// highest resident size there were, each at its own time.
+#[must_use]
+pub fn report(engine: &Engine, rec: &ThreadRec) -> String {
+    let peak = engine.tree.memcgs.get(ROOT).counter.peak();
+    table(engine, rec, |_| (peak, rss_peak()))
+}
+
+fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64)) -> String {
     let _free = crate::api::no_account();
     let _pin = engine.tree.threads.epoch.pin(rec);
     let tree = &engine.tree;
@@ -35,7 +48,7 @@ pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
         }
     });
     let root = tree.memcgs.get(ROOT);
-    let (charged, rss) = (tree.usage(root).current, rss());
+    let (charged, rss) = head(tree.usage(root).current);
     let accounting = match engine.accounting() {
         Accounting::On => "on",
         Accounting::Off => "off",

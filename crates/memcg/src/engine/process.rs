@@ -154,6 +154,17 @@ pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
     rec.task.store(tag, Ordering::Relaxed);
 }
 
+/// Ends the calling thread's task before the thread itself: a thread of ours is no tenant.
+pub fn end_thread_task() {
+    with_rec(|engine, rec| {
+        let task = rec.task.swap(0, Ordering::Relaxed);
+        if task != 0 {
+            let _pin = engine.tree.threads.epoch.pin(rec);
+            engine.change(|| engine.tree.end_task(task));
+        }
+    });
+}
+
 /// The calling thread's task; 0 without one.
 pub fn thread_task(rec: &ThreadRec) -> u32 {
     rec.task.load(Ordering::Relaxed)

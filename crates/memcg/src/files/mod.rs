@@ -1,38 +1,291 @@
-//! The files of a group: what they are called, what they say, what may be written to them.
+//! The files of a group: text in and out, named and written as cgroup v2's.
 //!
-//! Text, grammar and errors are cgroup v2's, beside them a few files of our own. One table ([`FILES`]) defines each of
-//! them once; listing, reading, writing and the documentation come from it. The library, the control socket and the
-//! preload library all go through the verbs of this room.
-//!
-//! Kept: a write changes all of what it says or nothing. A file appears only where what it shows is real. What is
-//! allocated here, the answers included, is accounted to nobody.
-//! Relied on: `engine` and the rooms above it; changes to the tree go through `Engine::change`, so a fork waits for them.
-//! Never done: an allocation or a call of the program's code under a lock of the engine.
-//!
-//! Divergences from the kernel: sizes are kept to the byte instead of rounded to pages; a size without digits is
-//! refused; groups with tasks may have children; `cgroup.subtree_control` has memory from the start, and taking it away
-//! changes what `cgroup.controllers` below says but neither stops the counting nor hides files.
+//! Kept: one table (`table`) says of each file its name, where it appears, how it reads and writes; listing, get, set, the
+//! socket and the docs come from it. What is not real is not in it.
+//! Relied on: `engine`, `api` for handles. What these functions allocate is accounted to nobody.
+//! Never done: reading or writing anything under a lock of ours but the field itself.
 
 mod cgroup;
 mod error;
 mod events;
-mod limits;
-mod oom;
+mod handle;
+mod memory;
 mod owners;
-pub mod process;
-mod quiet;
 mod stat;
-pub mod table;
-mod tasks;
-#[cfg(test)]
-mod testing;
-mod text;
-mod usage;
-mod verbs;
+mod table;
 
-pub use cgroup::set_kill_hook;
 pub use error::{Errno, FileError};
-pub use quiet::Quiet;
-pub use table::{At, FILES, File, Mode, Where, markdown};
-pub use text::visible;
-pub use verbs::{Listing, list, mkdir, move_task, read, read_in, rmdir, split, write, write_in};
+pub use stat::{rss, rss_peak};
+pub use table::{FILES, File, Mode, markdown};
+
+use crate::api::no_account;
+use crate::engine::Engine;
+use crate::group::tree::TreeError;
+use crate::group::{Memcg, ROOT};
+use crate::thread::ThreadRec;
+use crate::{attach, offline};
+
+/// What a file's functions get to see.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The caller's record; the caller is pinned.
+    pub rec: &'a ThreadRec,
+    /// The group.
+    pub group: &'a Memcg,
+}
+
+impl At<'_> {
+    fn is_root(&self) -> bool {
+        self.group.index() == ROOT
+    }
+}
+
+fn show(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    if text.starts_with('/') {
+        text.into_owned()
+    } else {
+        format!("/{text}")
+    }
+}
+
+/// Runs `f` on the group at `path`, pinned, accounted to nobody.
+fn at<R>(
+    engine: &Engine,
+    rec: &ThreadRec,
+    path: &[u8],
+    f: impl FnOnce(At<'_>) -> Result<R, FileError>,
+) -> Result<R, FileError> {
+    let _free = no_account();
+    let _pin = engine.tree.threads.epoch.pin(rec);
+    let index = engine.tree.lookup(path).ok_or_else(|| {
+        FileError::new(
+            Errno::ENOENT,
+            format!("{}: no such group: 'ls' shows those there are", show(path)),
+        )
+    })?;
+    f(At {
+        engine,
+        rec,
+        group: engine.tree.memcgs.get(index),
+    })
+}
+
+fn find(at: At<'_>, path: &[u8], name: &[u8]) -> Result<&'static File, FileError> {
+    FILES
+        .iter()
+        .find(|file| file.name.as_bytes() == name && file.appears(at))
+        .ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            FileError::new(
+                Errno::ENOENT,
+                format!(
+                    "{}: no file '{name}' here: 'ls' shows those there are",
+                    show(path)
+                ),
+            )
+        })
+}
+
+/// The text of a group's file.
+///
+/// # Errors
+/// ENOENT for a group or file that is not there, EINVAL for one that cannot be read.
+pub fn read(
+    engine: &Engine,
+    rec: &ThreadRec,
+    path: &[u8],
+    file: &[u8],
+) -> Result<String, FileError> {
+    at(engine, rec, path, |here| {
+        let file = find(here, path, file)?;
+        match file.read {
+            Some(read) => Ok(read(here)),
+            None => Err(FileError::new(
+                Errno::EINVAL,
+                format!("{}/{}: can only be written", show(path), file.name),
+            )),
+        }
+    })
+}
+
+/// Writes a group's file. White space around the value does not count.
+///
+/// # Errors
+/// ENOENT, EINVAL for a value the file does not take or a file that cannot be written, and what the file itself says.
+pub fn write(
+    engine: &Engine,
+    rec: &ThreadRec,
+    path: &[u8],
+    file: &[u8],
+    value: &[u8],
+) -> Result<(), FileError> {
+    at(engine, rec, path, |here| {
+        let file = find(here, path, file)?;
+        let Some(write) = file.write else {
+            return Err(FileError::new(
+                Errno::EINVAL,
+                format!("{}/{}: can only be read", show(path), file.name),
+            ));
+        };
+        write(here, value.trim_ascii()).map_err(|why| {
+            why.at(&format!(
+                "{}/{}",
+                show(path).trim_end_matches('/'),
+                file.name
+            ))
+        })
+    })
+}
+
+/// One entry of a group's listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A child group.
+    Group(Vec<u8>),
+    /// A file.
+    File(&'static str, Mode),
+}
+
+/// What is in a group: children, oldest first, then files.
+///
+/// # Errors
+/// ENOENT.
+pub fn list(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<Vec<Entry>, FileError> {
+    at(engine, rec, path, |here| {
+        let mut all = Vec::new();
+        let mut child = engine.tree.first_child(here.group);
+        while let Some(index) = child {
+            let mut name = Vec::new();
+            engine
+                .tree
+                .with_name(engine.tree.memcgs.get(index).name(), |piece| {
+                    name.extend_from_slice(piece)
+                });
+            all.push(Entry::Group(name));
+            child = engine.tree.next_sibling(index);
+        }
+        all.extend(
+            FILES
+                .iter()
+                .filter(|file| file.appears(here))
+                .map(|file| Entry::File(file.name, file.mode())),
+        );
+        Ok(all)
+    })
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+fn tree_error(path: &[u8], why: TreeError) -> FileError {
+    let (errno, text) = match why {
+        TreeError::Name => (
+            Errno::EINVAL,
+            "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
+        ),
+        TreeError::Exists => (Errno::EEXIST, "there is a group of that name"),
+        TreeError::Gone => (Errno::ENODEV, "the group was removed meanwhile"),
+        TreeError::HasChildren => (Errno::EBUSY, "it has children: remove them first"),
+        TreeError::HasTasks => (
+            Errno::EBUSY,
+            "it has live tasks: move them away first (cgroup.procs lists them)",
+        ),
+        TreeError::Root => (Errno::EBUSY, "the root stays"),
+        TreeError::Depth => (Errno::EAGAIN, "groups nest at most 255 deep"),
+        TreeError::NoMemory => (Errno::ENOMEM, "no memory for one more group"),
+    };
+    FileError::new(errno, format!("{}: {text}", show(path)))
+}
+
+/// Makes a group.
+///
+/// # Errors
+/// EEXIST, EINVAL for a bad name, ENOENT without the parent, ENOMEM, EAGAIN beyond the greatest depth.
+pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
+    let (above, name) = split(path);
+    if name.is_empty() {
+        let _free = no_account();
+        return Err(tree_error(path, TreeError::Exists));
+    }
+    at(engine, rec, above, |here| {
+        engine
+            .change(|| engine.tree.create(here.group, name))
+            .map(drop)
+            .map_err(|why| tree_error(path, why))
+    })
+}
+
+/// Removes a group.
+///
+/// # Errors
+/// EBUSY with children or live tasks, ENOENT.
+pub fn rmdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
+    at(engine, rec, path, |here| {
+        engine
+            .change(|| offline::remove(&engine.tree, here.group))
+            .map_err(|why| tree_error(path, why))
+    })
+}
+
+/// Moves the live task of an id to a group.
+///
+/// # Errors
+/// ESRCH without such a task, ENOMEM when it does not fit, EAGAIN when it charged too fast.
+pub fn move_task(engine: &Engine, rec: &ThreadRec, id: u32, path: &[u8]) -> Result<(), FileError> {
+    at(engine, rec, path, |here| {
+        move_here(here, id).map_err(|why| why.at(&show(path)))
+    })
+}
+
+fn move_here(here: At<'_>, id: u32) -> Result<(), FileError> {
+    let tree = &here.engine.tree;
+    let no_task = || {
+        FileError::new(
+            Errno::ESRCH,
+            format!("no live task {id}: cgroup.procs lists them"),
+        )
+    };
+    let tag = tree.task_by_id(id).ok_or_else(no_task)?;
+    here.engine
+        .change(|| attach::move_task(tree, here.rec, tag, here.group))
+        .map_err(|why| match why {
+            attach::MoveError::NoTask => no_task(),
+            attach::MoveError::NoGroup => {
+                FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
+            }
+            attach::MoveError::Busy => FileError::new(
+                Errno::EAGAIN,
+                "the task charges faster than room can be made for it: try again".into(),
+            ),
+            attach::MoveError::Full(full) => FileError::new(
+                Errno::ENOMEM,
+                format!(
+                    "no room for task {id}: {} uses {} of {} bytes: raise memory.max or free some",
+                    path_of(here.engine, full.group),
+                    full.usage,
+                    full.max
+                ),
+            ),
+        })
+}
+
+fn path_of(engine: &Engine, group: u32) -> String {
+    let mut path = Vec::new();
+    engine
+        .tree
+        .with_path(engine.tree.memcgs.get(group).name(), |piece| {
+            path.extend_from_slice(piece)
+        });
+    String::from_utf8_lossy(&path).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,132 +1,125 @@
-//! What a group's bytes are; at the root also the process and the engine itself.
+//! `memory.stat` and `memory.numa_stat`: flat keyed, as tools read them.
 
-use super::owners::inherited_here;
-use super::process::{only_node, rss};
-use super::table::At;
-use super::text::{key, put};
-use crate::engine::Engine;
-use crate::group::cell::Cell;
-use crate::group::name::NameRec;
-use crate::group::stat::Usage;
-use crate::group::{Event, Memcg, Objcg};
-use crate::thread::ThreadRec;
+use super::At;
+use crate::group::Event;
+use crate::group::objcg::State;
+use core::fmt::Write;
+use std::sync::OnceLock;
 
-pub(super) fn stat(at: &At<'_>, out: &mut String) {
-    let (engine, group) = (at.engine, at.group);
-    let usage = engine.tree.usage(group);
-    let (inherited_bytes, inherited_owners) = inherited_here(at);
-    for (name, value) in [
+pub fn stat(at: At<'_>) -> String {
+    let tree = &at.engine.tree;
+    let usage = tree.usage(at.group);
+    let (mut owners, mut bytes) = (0u64, 0);
+    tree.each_owner(|line| {
+        if matches!(line.state, State::DeadTask | State::DeadGroup)
+            && line.held > 0
+            && tree.memcgs.get(line.group).is_within(at.group)
+        {
+            owners += 1;
+            bytes += line.held;
+        }
+    });
+    let mut lines = vec![
         ("anon", usage.heap + usage.mapped),
         ("heap", usage.heap),
         ("mapped", usage.mapped),
         ("reserved", usage.reserved),
         ("stocked", usage.stocked),
-        ("granted", group.counter.granted()),
-        ("tasks", group.nr_tasks().into()),
-        ("throttled_us", group.throttled_us()),
-        ("drains", group.nr_drains()),
-        ("late", group.nr_events(Event::Late, false)),
-        ("inherited_bytes", inherited_bytes),
-        ("inherited_owners", inherited_owners),
-    ] {
-        key(out, name, value);
-    }
+        ("granted", at.group.counter.granted()),
+        ("inherited_owners", owners),
+        ("inherited_bytes", bytes),
+        ("late", at.group.nr_events(Event::Late, false)),
+        ("drains", at.group.nr_drains()),
+        ("throttled_us", at.group.throttled_us()),
+    ];
     if at.is_root() {
-        root(engine, &usage, out);
+        let rss = rss();
+        let own = engine_bytes(at);
+        lines.extend([
+            ("rss", rss),
+            (
+                "coverage_permille",
+                if rss == 0 {
+                    0
+                } else {
+                    usage.current * 1000 / rss
+                },
+            ),
+            ("engine", own),
+            ("groups", u64::from(tree.memcgs.in_use())),
+            ("owners", u64::from(tree.objcgs.in_use())),
+            ("cells", u64::from(tree.cells.in_use())),
+            ("limbo", u64::from(tree.limbo_len())),
+        ]);
     }
+    lines
+        .into_iter()
+        .fold(String::new(), |mut text, (key, value)| {
+            let _ = writeln!(text, "{key} {value}");
+            text
+        })
 }
 
-/// What only the root shows: charged memory against the process's, and what the engine needs for itself.
-fn root(engine: &Engine, usage: &Usage, out: &mut String) {
-    let tree = &engine.tree;
-    let rss = rss();
-    let permille = usage.current.saturating_mul(1000).checked_div(rss);
-    for (name, value) in [
-        ("rss", rss),
-        ("coverage_permille", permille.unwrap_or(0)),
-        ("owners_in_use", tree.objcgs.in_use().into()),
-        ("groups", tree.memcgs.in_use().into()),
-        ("cells_in_use", tree.cells.in_use().into()),
-        ("limbo", tree.limbo_len().into()),
-        ("engine_bytes", engine_bytes(engine)),
-    ] {
-        key(out, name, value);
-    }
+/// Resident bytes of this process, as the kernel counts them; 0 when it does not say.
+pub fn rss() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    pages * crate::units::PAGE_SIZE
 }
 
-/// Bytes of the tables that have ever been touched, to within a page a table.
-fn engine_bytes(engine: &Engine) -> u64 {
-    fn table<T>(high_water: u32) -> u64 {
-        u64::from(high_water) * core::mem::size_of::<T>() as u64
-    }
-    let tree = &engine.tree;
-    let threads = tree.threads.each().map(|(index, _)| index + 1).max();
-    core::mem::size_of::<Engine>() as u64
-        + table::<Memcg>(tree.memcgs.high_water())
-        + table::<Cell>(tree.cells.high_water())
-        + table::<Objcg>(tree.objcgs.high_water())
-        + table::<NameRec>(tree.names.high_water())
-        + table::<ThreadRec>(threads.unwrap_or(0))
+/// The most there ever were; 0 when the kernel does not say.
+pub fn rss_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .unwrap_or(0)
+        << 10
 }
 
-/// Whether all memory is on one node, so that the division by node is known.
-pub(super) fn has_one_node() -> bool {
-    only_node().is_some()
+/// Bytes of the engine's own tables, as far as they have been used.
+fn engine_bytes(at: At<'_>) -> u64 {
+    let tree = &at.engine.tree;
+    [
+        (tree.memcgs.high_water(), size_of::<crate::group::Memcg>()),
+        (
+            tree.cells.high_water(),
+            size_of::<crate::group::cell::Cell>(),
+        ),
+        (tree.objcgs.high_water(), size_of::<crate::group::Objcg>()),
+        (
+            tree.names.high_water(),
+            size_of::<crate::group::name::NameRec>(),
+        ),
+    ]
+    .into_iter()
+    .map(|(n, bytes)| u64::from(n) * bytes as u64)
+    .sum()
 }
 
-pub(super) fn numa_stat(at: &At<'_>, out: &mut String) {
-    let Some(node) = only_node() else { return };
+/// Whether all memory is on one node, so that whose it is need not be asked page by page.
+pub fn has_one_node() -> bool {
+    static ONE: OnceLock<bool> = OnceLock::new();
+    *ONE.get_or_init(|| {
+        std::fs::read_to_string("/sys/devices/system/node/online")
+            .is_ok_and(|nodes| nodes.trim() == "0")
+    })
+}
+
+pub fn numa_stat(at: At<'_>) -> String {
     let usage = at.engine.tree.usage(at.group);
-    for (name, value) in [
-        ("anon", usage.heap + usage.mapped),
-        ("heap", usage.heap),
-        ("mapped", usage.mapped),
-    ] {
-        put(out, format_args!("{name} N{node}={value}\n"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::Bench;
-    use super::*;
-    use crate::group::Kind;
-
-    #[test]
-    fn bytes_are_shown_by_kind() {
-        let bench = Bench::new();
-        bench.mkdir("/a");
-        let tag = bench.group("/a").tag();
-        assert!(bench.charge(tag, 4000, Kind::Heap));
-        assert!(bench.charge(tag, 4096, Kind::Mapped));
-        assert!(bench.charge(tag, 8192, Kind::Reserved));
-        let stat = |key| bench.value("/a", "memory.stat", key);
-        assert_eq!(
-            ["anon", "heap", "mapped", "reserved"].map(stat),
-            [8096, 4000, 4096, 8192]
-        );
-        assert_eq!(stat("stocked") > 0, stat("granted") > 0);
-        assert_eq!(bench.text("/a", "memory.current"), "16288\n");
-        if let Some(node) = only_node() {
-            let text = bench.text("/a", "memory.numa_stat");
-            assert_eq!(
-                text,
-                format!("anon N{node}=8096\nheap N{node}=4000\nmapped N{node}=4096\n")
-            );
-        }
-    }
-
-    #[test]
-    fn the_root_shows_the_process_and_the_engine() {
-        let bench = Bench::new();
-        bench.mkdir("/a");
-        let stat = |key| bench.value("/", "memory.stat", key);
-        assert!(stat("rss") > 0);
-        assert_eq!(
-            ["groups", "owners_in_use", "cells_in_use"].map(stat),
-            [2, 2, 2]
-        );
-        assert!(stat("engine_bytes") > 0);
-        assert!(!bench.text("/a", "memory.stat").contains("rss"));
-    }
+    format!(
+        "anon N0={}\nheap N0={}\nmapped N0={}\n",
+        usage.heap + usage.mapped,
+        usage.heap,
+        usage.mapped
+    )
 }

@@ -1,46 +1,16 @@
-//! The table: every file, once.
+//! The table of files.
 
-use super::error::FileError;
-use super::text::put;
-use super::{cgroup, events, limits, oom, owners, stat, tasks, usage};
-use crate::engine::Engine;
-use crate::group::{Memcg, ROOT};
-use crate::thread::ThreadRec;
+use super::{At, FileError, cgroup, events, memory, owners, stat};
 
-/// The group a file is asked about. Its bearer is pinned.
-#[derive(Clone, Copy)]
-pub struct At<'a> {
-    /// Its engine.
-    pub engine: &'a Engine,
-    /// The calling thread's record.
-    pub rec: &'a ThreadRec,
-    /// The group.
-    pub group: &'a Memcg,
-}
+type Read = fn(At<'_>) -> String;
+type Write = fn(At<'_>, &[u8]) -> Result<(), FileError>;
 
-impl At<'_> {
-    /// Whether the group is the root.
-    #[must_use]
-    pub fn is_root(&self) -> bool {
-        self.group.index() == ROOT
-    }
-}
-
-/// Where a file appears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
-    /// In every group.
-    Everywhere,
-    /// In every group but the root.
-    BelowRoot,
-}
-
-/// What may be done with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a file may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// Read.
+    /// Only read.
     Read,
-    /// Written.
+    /// Only written.
     Write,
     /// Both.
     ReadWrite,
@@ -58,279 +28,106 @@ impl Mode {
     }
 }
 
-type Read = fn(&At<'_>, &mut String);
-type Write = fn(&At<'_>, &[u8]) -> Result<(), FileError>;
-
-enum Access {
-    Read(Read),
-    Write(Write),
-    Both(Read, Write),
+/// Where a file appears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Where {
+    /// In every group.
+    All,
+    /// Not in the root, as in cgroup v2.
+    NotRoot,
+    /// Where this machine can tell.
+    OneNode,
 }
 
 /// One file.
 pub struct File {
     /// Its name.
     pub name: &'static str,
-    /// Where it appears.
-    pub place: Where,
-    /// What it is, in one line.
+    place: Where,
+    pub(super) read: Option<Read>,
+    pub(super) write: Option<Write>,
+    /// What it is, in a line.
     pub doc: &'static str,
-    access: Access,
-    /// Whether this machine has what it shows.
-    is_real: fn() -> bool,
 }
 
 impl File {
-    /// What may be done with it.
+    pub(super) fn appears(&self, at: At<'_>) -> bool {
+        match self.place {
+            Where::All => true,
+            Where::NotRoot => !at.is_root(),
+            Where::OneNode => stat::has_one_node(),
+        }
+    }
+
+    /// How it may be used.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        match self.access {
-            Access::Read(_) => Mode::Read,
-            Access::Write(_) => Mode::Write,
-            Access::Both(..) => Mode::ReadWrite,
+        match (self.read.is_some(), self.write.is_some()) {
+            (true, true) => Mode::ReadWrite,
+            (false, true) => Mode::Write,
+            _ => Mode::Read,
         }
     }
-
-    /// How it is read.
-    pub(super) fn reader(&self) -> Option<Read> {
-        match self.access {
-            Access::Read(read) | Access::Both(read, _) => Some(read),
-            Access::Write(_) => None,
-        }
-    }
-
-    /// How it is written.
-    pub(super) fn writer(&self) -> Option<Write> {
-        match self.access {
-            Access::Write(write) | Access::Both(_, write) => Some(write),
-            Access::Read(_) => None,
-        }
-    }
-
-    /// Whether a group has it.
-    pub(super) fn is_in(&self, group: &Memcg) -> bool {
-        (self.place == Where::Everywhere || group.index() != ROOT) && (self.is_real)()
-    }
 }
 
-fn always() -> bool {
-    true
+macro_rules! files {
+    ($($name:literal $place:ident $(r $read:path;)? $(w $write:path;)? $doc:literal)*) => {
+        /// All files, in the order of listings.
+        pub static FILES: &[File] = &[$(File {
+            name: $name,
+            place: Where::$place,
+            read: files!(@ $($read)?),
+            write: files!(@ $($write)?),
+            doc: $doc,
+        },)*];
+    };
+    (@) => { None };
+    (@ $f:path) => { Some($f) };
 }
 
-const fn file(name: &'static str, place: Where, access: Access, doc: &'static str) -> File {
-    File {
-        name,
-        place,
-        doc,
-        access,
-        is_real: always,
-    }
+files! {
+    "cgroup.controllers" All r cgroup::controllers; "the controllers there are: memory"
+    "cgroup.events" NotRoot r cgroup::events; "populated: whether live tasks are in the group or below"
+    "cgroup.kill" NotRoot w cgroup::kill; "1 tells every live task of the group and below to stop"
+    "cgroup.procs" All r cgroup::procs; w cgroup::move_in; "ids of the live tasks; writing one moves that task here"
+    "cgroup.stat" All r cgroup::stat; "groups below: live, and removed but still being looked at"
+    "cgroup.subtree_control" All r cgroup::subtree_control; w cgroup::set_subtree_control; "controllers the children have; +memory or -memory"
+    "cgroup.threads" All r cgroup::threads; w cgroup::move_in; "of the live tasks, those that are threads"
+    "cgroup.type" NotRoot r cgroup::kind; w cgroup::set_kind; "domain"
+    "memory.current" All r memory::current; "bytes held in the group and below, exact at rest"
+    "memory.debt.max" NotRoot r memory::debt_max; w memory::set_debt_max; "ours: how far debt may take it above max: bytes or default (max/4, at most 64M)"
+    "memory.events" All r events::hierarchical; "what happened in the group and below"
+    "memory.events.local" All r events::local; "what happened in the group itself"
+    "memory.high" NotRoot r memory::high; w memory::set_high; "the throttle line"
+    "memory.low" NotRoot r memory::low; w memory::set_low; "protection from reclaim while others can give"
+    "memory.max" NotRoot r memory::max; w memory::set_max; "the hard limit"
+    "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"
+    "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
+    "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
+    "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny or debt"
+    "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
+    "memory.peak" All r memory::peak; w memory::reset_peak; "the most ever charged, stock included; a write starts again"
+    "memory.reclaim" All w memory::reclaim; "bytes to take back; EAGAIN when there was less (now: stock)"
+    "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
+    "memory.stat" All r stat::stat; "by kind, and more"
 }
 
-use Access::{Both, Read as R, Write as W};
-use Where::{BelowRoot, Everywhere};
-
-/// All files, in the order a listing shows them.
-pub static FILES: &[File] = &[
-    file(
-        "cgroup.controllers",
-        Everywhere,
-        R(cgroup::controllers),
-        "the controllers there are: `memory`",
-    ),
-    file(
-        "cgroup.subtree_control",
-        Everywhere,
-        Both(cgroup::subtree_control, cgroup::set_subtree_control),
-        "controllers for the children: `memory` from the start; written as `+memory` or `-memory`",
-    ),
-    file(
-        "cgroup.type",
-        BelowRoot,
-        Both(cgroup::group_type, cgroup::set_group_type),
-        "`domain`; `threaded` is not supported",
-    ),
-    file(
-        "cgroup.events",
-        BelowRoot,
-        R(cgroup::events),
-        "`populated`: whether the group or one below has live tasks; `frozen`: 0",
-    ),
-    file(
-        "cgroup.procs",
-        Everywhere,
-        Both(tasks::procs, tasks::move_here),
-        "ids of the group's live tasks, one a line; a written id moves that task here, with all it holds",
-    ),
-    file(
-        "cgroup.threads",
-        Everywhere,
-        Both(tasks::threads, tasks::move_thread_here),
-        "the same of tasks that are threads, by the kernel's thread ids",
-    ),
-    file(
-        "cgroup.stat",
-        Everywhere,
-        R(cgroup::stat),
-        "`nr_descendants`: groups below; `nr_dying_descendants`: removed ones whose records still wait for a reader",
-    ),
-    file(
-        "cgroup.kill",
-        BelowRoot,
-        W(cgroup::kill),
-        "writing `1` marks every live task of the group and below as one that is to end",
-    ),
-    file(
-        "memory.current",
-        Everywhere,
-        R(usage::current),
-        "bytes held in the group and below",
-    ),
-    file(
-        "memory.peak",
-        Everywhere,
-        Both(usage::peak, usage::reset_peak),
-        "the most bytes charged so far, stock included; any write starts it again",
-    ),
-    file(
-        "memory.min",
-        BelowRoot,
-        Both(limits::min, limits::set_min),
-        "bytes protected from reclaim whatever happens",
-    ),
-    file(
-        "memory.low",
-        BelowRoot,
-        Both(limits::low, limits::set_low),
-        "bytes protected from reclaim while others can give",
-    ),
-    file(
-        "memory.high",
-        BelowRoot,
-        Both(limits::high, limits::set_high),
-        "the throttle line: above it charges owe delays; bytes or `max`",
-    ),
-    file(
-        "memory.max",
-        BelowRoot,
-        Both(limits::max, limits::set_max),
-        "the hard limit: bytes or `max`",
-    ),
-    file(
-        "memory.reserve",
-        BelowRoot,
-        Both(limits::reserve, limits::set_reserve),
-        "bytes charged above in advance, so that this group is never refused them (ours)",
-    ),
-    file(
-        "memory.reclaim",
-        Everywhere,
-        W(usage::reclaim),
-        "written as `SIZE [swappiness=N]`: takes back that many bytes; EAGAIN when there were fewer to take",
-    ),
-    file(
-        "memory.events",
-        Everywhere,
-        R(events::events),
-        "how often what happened, in the group and below",
-    ),
-    file(
-        "memory.events.local",
-        Everywhere,
-        R(events::events_local),
-        "the same, in the group itself",
-    ),
-    file(
-        "memory.stat",
-        Everywhere,
-        R(stat::stat),
-        "what the bytes are; the root also shows the process and the engine",
-    ),
-    File {
-        name: "memory.numa_stat",
-        place: Everywhere,
-        doc: "the same by node; only on machines with one",
-        access: R(stat::numa_stat),
-        is_real: stat::has_one_node,
-    },
-    file(
-        "memory.oom.group",
-        BelowRoot,
-        Both(oom::group, oom::set_group),
-        "whether the group's tasks end together: 0 or 1",
-    ),
-    file(
-        "memory.oom.policy",
-        BelowRoot,
-        Both(oom::policy, oom::set_policy),
-        "what a charge beyond memory.max meets: `default` (as who charges prefers), `deny` or `debt` (ours)",
-    ),
-    file(
-        "memory.debt.max",
-        BelowRoot,
-        Both(oom::debt_max, oom::set_debt_max),
-        "bytes above memory.max that debt may reach; `default`: a quarter of max, at most 64M (ours)",
-    ),
-    file(
-        "memory.owners",
-        Everywhere,
-        R(owners::owners),
-        "the ledger: ended tasks and removed groups whose bytes are accounted here, one a line (ours)",
-    ),
-];
-
-/// The file of a name, wherever it appears.
-pub(super) fn find(name: &[u8]) -> Option<&'static File> {
-    FILES
-        .iter()
-        .find(|file| file.name.as_bytes() == name)
-}
-
-/// The table as documentation.
+/// The table as Markdown, for the docs.
 #[must_use]
 pub fn markdown() -> String {
-    let mut out = String::from("| file | where | mode | what |\n|---|---|---|---|\n");
+    let mut text = String::from("| file | use | not in root | what |\n|---|---|---|---|\n");
     for file in FILES {
-        let place = match file.place {
-            Where::Everywhere => "every group",
-            Where::BelowRoot => "all but the root",
+        let root = if file.place == Where::NotRoot {
+            "×"
+        } else {
+            ""
         };
-        put(
-            &mut out,
-            format_args!(
-                "| `{}` | {place} | {} | {} |\n",
-                file.name,
-                file.mode().text(),
-                file.doc.replace('|', "\\|")
-            ),
+        text += &format!(
+            "| `{}` | {} | {root} | {} |\n",
+            file.name,
+            file.mode().text(),
+            file.doc
         );
     }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_documented_in_one_line() {
-        for (at, file) in FILES.iter().enumerate() {
-            assert!(!file.doc.is_empty() && !file.doc.contains('\n'));
-            assert!(
-                FILES[..at].iter().all(|other| other.name != file.name),
-                "{} twice",
-                file.name
-            );
-        }
-    }
-
-    #[test]
-    fn the_documentation_has_a_row_for_every_file() {
-        let text = markdown();
-        assert_eq!(text.lines().count(), FILES.len() + 2);
-        assert!(
-            text.contains("| `memory.max` | all but the root | rw | the hard limit"),
-            "{text}"
-        );
-    }
+    text
 }

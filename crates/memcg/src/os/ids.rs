@@ -20,3 +20,9 @@ pub fn euid() -> u32 {
     // SAFETY: geteuid has no preconditions.
     unsafe { libc::geteuid() }
 }
+
+/// Names this thread, for the kernel and who looks from outside.
+pub fn set_thread_name(name: &core::ffi::CStr) {
+    // SAFETY: PR_SET_NAME reads up to 16 bytes of a terminated string.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
