@@ -1,4 +1,11 @@
 //! Memory control groups for the tenants inside one process.
+//!
+//! [`root`] is the process's tree of groups. [`Alloc`] makes every allocation of a program belong to a group;
+//! [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`] and [`in_group`] say who works;
+//! [`Task`] is what moves as a whole; [`Charge`] counts what is not the heap's.
+//!
+//! The modules are the rooms of docs/ARCHITECTURE.md, lowest first: `units`, `os`, `sync`, `thread`, `counter`, `group`,
+//! `offline` and `attach`, `engine`, `api`, `files`, `control`. Most programs need only what is re-exported here.
 
 #[cfg(not(loom))]
 pub mod api;
@@ -21,3 +28,8 @@ pub mod units;
 pub use api::*;
 pub use group::{Event, stat::Usage};
 pub use units::Limit;
+
+/// The README's code is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -32,6 +32,9 @@ pub fn set(command: &mut Command, options: &Options, library: &Path, report: Opt
     if options.no_thread {
         command.env("MEMCG_NO_THREAD", "1");
     }
+    if options.throttle {
+        command.env("MEMCG_THROTTLE", "1");
+    }
     if options.strict {
         command.env("MEMCG_STRICT", "1");
     }

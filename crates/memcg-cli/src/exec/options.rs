@@ -57,6 +57,10 @@ pub struct Options {
     #[arg(long)]
     pub no_thread: bool,
 
+    /// Let threads above their group's memory.high pay the delay they owe inside malloc, at most 10 ms a call
+    #[arg(long)]
+    pub throttle: bool,
+
     /// Abort the program on an accounting inconsistency, instead of switching accounting off
     #[arg(long)]
     pub strict: bool,
