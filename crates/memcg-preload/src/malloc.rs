@@ -135,7 +135,7 @@ pub unsafe extern "C" fn posix_memalign(
     align: usize,
     bytes: usize,
 ) -> c_int {
-    if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
+    if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
     let _errno = errno::keep();

@@ -106,3 +106,46 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     }
     pattern[p..].iter().all(|&b| b == b'*')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_lose_their_numbers_and_nothing_else() {
+        for (name, stem) in [
+            ("worker-3", "worker"),
+            ("worker-17", "worker"),
+            ("worker3", "worker"),
+            ("tokio-rt-worker", "tokio-rt-worker"),
+            ("Pool #12", "Pool"),
+            ("v8:worker:0", "v8:worker"),
+            ("42", "42"),
+            ("-7", "-7"),
+            ("", ""),
+        ] {
+            assert_eq!(family(name.as_bytes()), stem.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn patterns_fit_whole_names() {
+        for (pattern, name, expected) in [
+            ("worker-*", "worker-3", true),
+            ("worker-*", "worker", false),
+            ("*", "", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*a*b", "xxaxxbxxb", true),
+            ("*a*b", "xxaxxbxxc", false),
+            ("", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(
+                fits(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+    }
+}

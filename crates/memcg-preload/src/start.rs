@@ -142,7 +142,7 @@ fn report() {
     if pid != std::process::id().to_string().as_bytes() {
         return;
     }
-    let Some(body) = process::with_rec(|engine, rec| control::report(engine, rec)) else {
+    let Some(body) = process::with_rec(control::report) else {
         return;
     };
     let mut part = path.as_bytes().to_vec();

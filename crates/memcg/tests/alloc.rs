@@ -81,10 +81,10 @@ fn every_size_and_alignment_balances() {
                 // SAFETY: a non-zero layout; the block is written within it, grown, and freed by its last layout.
                 unsafe {
                     let p = alloc(layout);
-                    assert!(!p.is_null() && p as usize % align == 0);
+                    assert!(!p.is_null() && (p as usize).is_multiple_of(align));
                     p.write_bytes(0xa5, size);
                     let p = realloc(p, layout, size * 2 + 3);
-                    assert!(p as usize % align == 0);
+                    assert!((p as usize).is_multiple_of(align));
                     assert!((0..size).all(|i| *p.add(i) == 0xa5));
                     dealloc(p, Layout::from_size_align(size * 2 + 3, align).unwrap());
                 }
@@ -107,11 +107,10 @@ fn deny_is_null_and_debt_is_debt() {
     assert!(a.nr_events(Event::Debt) > 0 && a.nr_events(Event::Max) > 0);
     drop(over);
     a.write("memory.oom.policy", "deny").unwrap();
+    let more_than_max = Layout::from_size_align((1 << 20) + 4096, 8).unwrap();
     // SAFETY: as above.
-    assert!(
-        a.run(|| unsafe { alloc(Layout::from_size_align((1 << 20) + 4096, 8).unwrap()) })
-            .is_null()
-    );
+    let refused = a.run(|| unsafe { alloc(more_than_max) });
+    assert!(refused.is_null());
     assert!(a.nr_events(Event::Oom) > 0);
     assert_eq!(a.current(), 0);
 }

@@ -1,5 +1,6 @@
 //! One client: what it has sent of a line, what it has not read of a reply, how long it may take.
 
+use super::descriptor::Kept;
 use super::request::{Reply, protocol_error};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ const HALF_A_LINE: Duration = Duration::from_secs(10);
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
 pub(super) struct Connection {
-    pub stream: UnixStream,
+    pub stream: Kept<UnixStream>,
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
@@ -21,7 +22,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: Kept<UnixStream>) -> Self {
         Self {
             stream,
             input: Vec::new(),
@@ -43,35 +44,55 @@ impl Connection {
         self.since + if busy { HALF_A_LINE } else { BETWEEN_LINES }
     }
 
-    /// Goes on as far as it can without waiting; `false` when the connection is over.
+    /// Whether it can go on without being waited for.
+    pub fn is_ready(&self) -> bool {
+        !self.wants_to_write() && (self.input.contains(&b'\n') || self.input.len() >= LINE)
+    }
+
+    /// Goes on as far as it can without waiting, and by one line at most: others have their turn in between.
+    /// `false` when the connection is over.
     pub fn step(&mut self, serve: &mut dyn FnMut(&[u8]) -> Reply) -> bool {
         if !self.flush() {
             return false;
         }
-        let mut piece = [0u8; 1024];
-        while !self.wants_to_write() && !self.closing {
-            // A line that is complete already comes before more input.
-            if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = self.input.drain(..=end).collect();
-                self.answer(serve(&line[..end]));
-            } else if self.input.len() >= LINE {
-                self.answer(protocol_error("a line has at most 8192 bytes"));
-            } else {
-                let room = piece.len().min(LINE - self.input.len());
-                match self.stream.read(&mut piece[..room]) {
-                    Ok(0) => return false,
-                    Ok(n) => {
-                        if self.input.is_empty() {
-                            self.since = Instant::now();
-                        }
-                        self.input.extend_from_slice(&piece[..n]);
-                    }
-                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                    Err(e) => return e.kind() == ErrorKind::WouldBlock,
-                }
-            }
+        if self.wants_to_write() {
+            return true;
+        }
+        // A line that is complete already comes before more input.
+        if !self.is_ready() && !self.fill() {
+            return false;
+        }
+        if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            self.answer(serve(&line[..end]));
+        } else if self.input.len() >= LINE {
+            self.answer(protocol_error("a line has at most 8192 bytes"));
         }
         self.wants_to_write() || !self.closing
+    }
+
+    /// Reads what there is, up to a line's end or length; `false` when there will be no more.
+    fn fill(&mut self) -> bool {
+        let mut piece = [0u8; 1024];
+        while !self.is_ready() {
+            let room = piece.len().min(LINE - self.input.len());
+            let read = self
+                .stream
+                .get()
+                .and_then(|mut stream| stream.read(&mut piece[..room]));
+            match read {
+                Ok(0) => return false,
+                Ok(n) => {
+                    if self.input.is_empty() {
+                        self.since = Instant::now();
+                    }
+                    self.input.extend_from_slice(&piece[..n]);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return e.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        true
     }
 
     fn answer(&mut self, reply: Reply) {
@@ -85,7 +106,8 @@ impl Connection {
 
     fn flush(&mut self) -> bool {
         while self.wants_to_write() {
-            match self.stream.write(&self.output[self.written..]) {
+            let rest = &self.output[self.written..];
+            match self.stream.get().and_then(|mut stream| stream.write(rest)) {
                 Ok(0) => return false,
                 Ok(n) => {
                     self.written += n;

@@ -1,12 +1,13 @@
 //! The socket by which other programs look at this process and change it, and the snapshot they get.
 //!
-//! Kept: one helper thread, all signals blocked, a small stack, its descriptor high, close-on-exec and looked at again
-//! before each use; bounded lines, connections and waiting; no client can stop the process or another client.
+//! Kept: one helper thread, all signals blocked, a small stack, its descriptors high, close-on-exec and looked at
+//! again before each use; bounded lines, connections and waiting; no client can stop the process or another client.
 //! Relied on: `files`.
 //! Never done: anything for another user; accounting of what it allocates.
 //! The protocol is in docs/internals/protocol.md.
 
 mod connection;
+mod descriptor;
 mod escape;
 mod place;
 mod request;
@@ -14,7 +15,8 @@ mod server;
 mod snapshot;
 
 pub use escape::{escape, unescape};
-pub use server::{after_fork, serve_in_thread, unlink};
+pub use place::unlink;
+pub use server::{after_fork, serve_in_thread};
 pub use snapshot::{report, snapshot};
 
 #[cfg(test)]

@@ -1,9 +1,58 @@
 //! Where the socket is: a folder of the user's own, one name a process.
 
+use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+struct Place {
+    /// The process that made it: not a child of a fork.
+    pid: u32,
+    path: PathBuf,
+}
+
+/// Where this process's socket is. No lock, which a fork could leave locked; what it points to is never freed, so that
+/// an exit may read it at any time.
+static PLACE: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
+
+fn place() -> Option<&'static Place> {
+    // Acquire pairs with the Release of `publish`.
+    // SAFETY: null, or leaked by `publish`.
+    unsafe { PLACE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Remembers where the socket is, for [`unlink`].
+pub(super) fn publish(path: PathBuf) {
+    let pid = std::process::id();
+    // Bound again it is at the same place: that costs nothing.
+    if !place().is_some_and(|known| known.pid == pid && known.path == path) {
+        let place = Box::into_raw(Box::new(Place { pid, path }));
+        PLACE.store(place, Ordering::Release);
+    }
+}
+
+/// In the child of a fork: the place is the parent's.
+pub(super) fn forget() {
+    PLACE.store(core::ptr::null_mut(), Ordering::Release);
+}
+
+/// Takes the socket's name away, at exit. In the process that made it only.
+pub fn unlink() {
+    // The child of a vfork has the parent's memory: what is not its own it leaves as it is.
+    if let Some(place) = place()
+        && place.pid == std::process::id()
+    {
+        remove_socket(&place.path);
+    }
+}
+
+/// Removes a socket's name; whatever else has that name stays.
+pub(super) fn remove_socket(path: &Path) {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = fs::remove_file(path);
+    }
+}
 
 /// The folder, by environment and user.
 fn folder() -> PathBuf {

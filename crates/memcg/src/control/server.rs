@@ -1,30 +1,28 @@
 //! The helper thread: accepts, polls, serves.
 
 use super::connection::Connection;
-use super::place::socket_path;
+use super::descriptor::{self, Kept};
+use super::place::{self, remove_socket, socket_path};
 use super::request::{protocol_error, serve};
 use crate::api::no_account;
 use crate::engine::process;
-use crate::sync::atomic::{AtomicU32, Ordering};
 use std::fs;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const CONNECTIONS: usize = 32;
-/// Descriptors programs do not count on begin here, where the limit allows.
-const HIGH_FD: RawFd = 700;
+pub(super) const CONNECTIONS: usize = 32;
 const STACK: usize = 256 << 10;
-
-/// Where this process's socket is; and which process that is, for a child of a fork.
-static PLACE: Mutex<Option<(u32, PathBuf)>> = Mutex::new(None);
-/// The listener's descriptor + 1, for the child of a fork to close.
-static LISTENER: AtomicU32 = AtomicU32::new(0);
+/// A listener that the program closed is missed after this long at most; with clients, and without.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(5);
+/// Nobody is accepted for this long after an accept that failed, for want of descriptors, say.
+const REST: Duration = Duration::from_millis(100);
+/// There is no other try to bind for this long after one that failed.
+const REST_UNBOUND: Duration = Duration::from_secs(1);
 
 /// Starts serving this process's engine on its socket, in a thread of its own.
 ///
@@ -41,75 +39,23 @@ pub fn serve_in_thread() -> io::Result<()> {
     started.map(drop)
 }
 
-fn bind() -> io::Result<Listener> {
+fn bind() -> io::Result<Kept<UnixListener>> {
     let path = socket_path()?;
-    // A socket of that name is of a process that had our pid and is gone.
-    let _ = fs::remove_file(&path);
-    let socket = UnixListener::bind(&path)?;
+    // A socket of that name is of a process that had our pid and is gone, or was ours.
+    remove_socket(&path);
+    let socket = UnixListener::bind(&path)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     socket.set_nonblocking(true)?;
-    // SAFETY: duplicates a descriptor of ours; the copy is nobody else's.
-    let high = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, HIGH_FD) };
-    let socket = if high >= 0 {
-        // SAFETY: the descriptor just made.
-        UnixListener::from(unsafe { OwnedFd::from_raw_fd(high) })
-    } else {
-        socket
-    };
-    let identity = identity(socket.as_raw_fd());
-    LISTENER.store(socket.as_raw_fd() as u32 + 1, Ordering::Relaxed);
-    *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some((std::process::id(), path));
-    Ok(Listener { socket, identity })
+    let listener = Kept::new(socket)?;
+    place::publish(path);
+    Ok(listener)
 }
 
-/// Which file a descriptor is now: programs close, or replace, descriptors they did not open.
-fn identity(fd: RawFd) -> Option<(u64, u64)> {
-    let mut stat = core::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: a valid place; read only when the call has filled it.
-    (unsafe { libc::fstat(fd, stat.as_mut_ptr()) } == 0).then(|| {
-        // SAFETY: filled by the call.
-        let stat = unsafe { stat.assume_init() };
-        (stat.st_dev, stat.st_ino)
-    })
-}
-
-struct Listener {
-    socket: UnixListener,
-    identity: Option<(u64, u64)>,
-}
-
-impl Listener {
-    fn is_ours(&self) -> bool {
-        self.identity.is_some() && identity(self.socket.as_raw_fd()) == self.identity
-    }
-
-    /// Forgets a descriptor that is no longer ours, without closing what it now is.
-    fn abandon(self) {
-        let _ = std::os::fd::IntoRawFd::into_raw_fd(self.socket);
-    }
-}
-
-/// Takes the socket's name away, at exit. In the process that made it only.
-pub fn unlink() {
-    if let Some((pid, path)) = PLACE.lock().unwrap_or_else(PoisonError::into_inner).take()
-        && pid == std::process::id()
-    {
-        let _ = fs::remove_file(path);
-    }
-}
-
-/// In the child of a fork: the socket is the parent's; closes the copy of its descriptor.
+/// In the child of a fork: the socket is the parent's; closes the copies of its descriptors and of its clients'.
 pub fn after_fork() {
-    let fd = LISTENER.swap(0, Ordering::Relaxed);
-    if fd != 0 {
-        // SAFETY: the parent's helper is not here; nobody in the child uses the copy.
-        unsafe { libc::close(fd as RawFd - 1) };
-    }
-    PLACE.clear_poison();
-    // The helper of the parent may have held the lock at the fork: then the place is left as it is, and is not ours.
-    if let Ok(mut place) = PLACE.try_lock() {
-        *place = None;
-    }
+    descriptor::close_copies();
+    place::forget();
 }
 
 struct SignalMask(libc::sigset_t);
@@ -134,38 +80,51 @@ impl Drop for SignalMask {
     }
 }
 
-fn run(listener: Listener) {
+fn run(listener: Kept<UnixListener>) {
     let _free = no_account();
     process::end_thread_task();
     crate::os::ids::set_thread_name(c"memcg-control");
     let mut listener = Some(listener);
     let mut clients: Vec<Connection> = Vec::new();
+    // Before this nobody is accepted, and nothing bound.
+    let mut rest = Instant::now();
     loop {
         // Programs close descriptors they do not own: then what has this number is not touched, and we start again.
-        if let Some(lost) = listener.take_if(|l| !l.is_ours()) {
-            lost.abandon();
-            std::mem::take(&mut clients).into_iter().for_each(drop);
-        }
-        if listener.is_none() {
-            std::thread::sleep(Duration::from_secs(1));
+        listener = listener.filter(Kept::is_ours);
+        let now = Instant::now();
+        if listener.is_none() && rest <= now {
             listener = bind().ok();
-            continue;
-        }
-        let Some(open) = listener.as_ref() else {
-            continue;
-        };
-        wait(open, &clients);
-        if !open.is_ours() {
-            continue;
-        }
-        while let Ok((stream, _)) = open.socket.accept() {
-            if let Some(client) = admit(stream, clients.len()) {
-                clients.push(client);
+            if listener.is_none() {
+                rest = now + REST_UNBOUND;
             }
         }
+        wait(listener.as_ref(), rest, &clients);
         let now = Instant::now();
-        clients.retain_mut(|client| client.deadline() > now && step(client));
+        if rest <= now
+            && let Some(Ok(open)) = listener.as_ref().map(Kept::get)
+            && !accept(open, &mut clients)
+        {
+            rest = now + REST;
+        }
+        clients.retain_mut(|client| (client.is_ready() || client.deadline() > now) && step(client));
     }
+}
+
+/// Takes in who is waiting, up to a number; `false` when that failed and would fail again at once.
+fn accept(listener: &UnixListener, clients: &mut Vec<Connection>) -> bool {
+    for _ in 0..CONNECTIONS {
+        match listener.accept() {
+            Ok((stream, _)) => clients.extend(admit(stream, clients.len())),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 fn step(client: &mut Connection) -> bool {
@@ -211,37 +170,47 @@ fn admit(stream: UnixStream, others: usize) -> Option<Connection> {
             .and_then(|()| std::io::Write::write(&mut &stream, text));
         return None;
     }
-    Some(Connection::new(stream))
+    Kept::new(stream).ok().map(Connection::new)
 }
 
-/// Sleeps until somebody wants something, or has taken too long.
-fn wait(listener: &Listener, clients: &[Connection]) {
+/// Sleeps until somebody wants something, or has taken too long, or it is time to look at our descriptors again.
+fn wait(listener: Option<&Kept<UnixListener>>, rest: Instant, clients: &[Connection]) {
+    let now = Instant::now();
     let pollfd = |fd, events| libc::pollfd {
         fd,
         events,
         revents: 0,
     };
-    let mut all = vec![pollfd(listener.socket.as_raw_fd(), libc::POLLIN)];
+    let open = listener.filter(|_| rest <= now);
+    // Poll passes over negative numbers.
+    let mut all = vec![pollfd(open.map_or(-1, Kept::fd), libc::POLLIN)];
     all.extend(clients.iter().map(|client| {
         let events = if client.wants_to_write() {
             libc::POLLOUT
         } else {
             libc::POLLIN
         };
-        pollfd(client.stream.as_raw_fd(), events)
+        pollfd(client.stream.fd(), events)
     }));
-    let deadline = clients.iter().map(Connection::deadline).min();
-    // Without clients, once in a while: to see that the descriptor is still ours.
-    let most = Duration::from_secs(if clients.is_empty() { 60 } else { 10 });
-    let left = deadline.map_or(most, |at| {
-        at.saturating_duration_since(Instant::now()).min(most)
-    });
-    // SAFETY: a valid array of that length.
-    unsafe {
-        libc::poll(
-            all.as_mut_ptr(),
-            all.len() as libc::nfds_t,
-            left.as_millis() as i32 + 1,
-        )
+    let most = if clients.is_empty() {
+        LOOK_AGAIN_IDLE
+    } else {
+        LOOK_AGAIN
     };
+    let until = clients
+        .iter()
+        .map(Connection::deadline)
+        .chain((rest > now).then_some(rest))
+        .fold(now + most, Instant::min);
+    let timeout = if clients.iter().any(Connection::is_ready) {
+        0
+    } else {
+        until.saturating_duration_since(now).as_millis() as i32 + 1
+    };
+    // SAFETY: a valid array of that length.
+    let polled = unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, timeout) };
+    // It also fails where the program has lowered its limit below our few descriptors.
+    if polled < 0 && io::Error::last_os_error().kind() != ErrorKind::Interrupted {
+        std::thread::sleep(REST);
+    }
 }

@@ -95,14 +95,26 @@ pub fn threads(at: At<'_>) -> String {
     ids(at, |id| id < FIRST_TASK_ID)
 }
 
-pub fn move_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    let id = core::str::from_utf8(value)
+fn id(value: &[u8]) -> Result<u32, FileError> {
+    core::str::from_utf8(value)
         .ok()
-        .and_then(|text| text.parse().ok());
-    move_here(
-        at,
-        id.ok_or_else(|| FileError::invalid("write the id of a task, a number"))?,
-    )
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| FileError::invalid("write the id of a task, a number"))
+}
+
+pub fn move_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    move_here(at, id(value)?)
+}
+
+pub fn move_thread_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let id = id(value)?;
+    if id >= FIRST_TASK_ID && at.engine.tree.task_by_id(id).is_some() {
+        return Err(FileError::new(
+            Errno::EOPNOTSUPP,
+            format!("task {id} is no thread: write it to cgroup.procs"),
+        ));
+    }
+    move_here(at, id)
 }
 
 pub fn stat(at: At<'_>) -> String {

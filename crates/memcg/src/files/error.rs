@@ -18,7 +18,7 @@ macro_rules! errnos {
         }
     };
 }
-errnos! { EAGAIN EBUSY EEXIST EINVAL ENODEV ENOENT ENOMEM EOPNOTSUPP ESRCH }
+errnos! { EACCES EAGAIN EBUSY EEXIST EINVAL ENODEV ENOENT ENOMEM EOPNOTSUPP ESRCH }
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]

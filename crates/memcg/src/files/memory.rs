@@ -2,8 +2,8 @@
 
 use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};
-use crate::group::OomPolicy;
 use crate::group::charge::round_up;
+use crate::group::{Memcg, OomPolicy};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::units::{Limit, parse_limit, parse_size};
@@ -36,17 +36,15 @@ fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
     if drain {
         at.engine.tree.drain(at.rec, at.group);
     }
-    at.engine.change(|| {
+    let done = at.engine.change(|| {
         let _held = at.group.lock.lock(Rank::Group);
-        if !at.group.is_online() {
-            return Err(FileError::new(
-                Errno::ENODEV,
-                "the group was removed meanwhile".into(),
-            ));
-        }
-        f();
-        Ok(())
-    })
+        at.group.is_online().then(f)
+    });
+    done.ok_or_else(gone)
+}
+
+fn gone() -> FileError {
+    FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
 }
 
 macro_rules! limits {
@@ -71,36 +69,64 @@ pub fn reserve(at: At<'_>) -> String {
     line(at.group.counter.reserve())
 }
 
+/// The largest reserve: half of what a counter can count.
+const RESERVE_MAX: u64 = 1 << 47;
+
+/// Why a reserve was not set; put into words where no lock is held.
+#[derive(Clone, Copy)]
+enum NoReserve {
+    Gone,
+    Full { group: u32, usage: u64, max: u64 },
+}
+
 pub fn set_reserve(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    let bytes = round_up(
-        parse_size(value)
-            .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?
-            .min(1 << 47),
-    );
+    let bytes = parse_size(value)
+        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?;
+    if bytes > RESERVE_MAX {
+        return Err(FileError::invalid(format!(
+            "a reserve has at most {RESERVE_MAX} bytes"
+        )));
+    }
+    let bytes = round_up(bytes);
     let Some(parent) = at.group.parent() else {
         return Err(FileError::invalid("the root has nobody to ask"));
     };
+    let mut answer = try_set_reserve(at, parent, bytes);
+    // Stock under the full group is held by nobody: once, it may make room.
+    if let Err(NoReserve::Full { group, .. }) = answer {
+        let full = at.engine.tree.memcgs.get(group);
+        if at.engine.tree.drain_for_charge(at.rec, full) {
+            answer = try_set_reserve(at, parent, bytes);
+        }
+    }
+    answer.map_err(|why| match why {
+        NoReserve::Gone => gone(),
+        NoReserve::Full { group, usage, max } => FileError::new(
+            Errno::ENOMEM,
+            format!(
+                "{} cannot guarantee that: {usage} of {} bytes are in use",
+                path_of(at.engine, group),
+                Limit::bytes(max),
+            ),
+        ),
+    })
+}
+
+fn try_set_reserve(at: At<'_>, parent: &Memcg, bytes: u64) -> Result<(), NoReserve> {
     at.engine.change(|| {
         let _held = at.group.lock.lock(Rank::Group);
         if !at.group.is_online() {
-            return Err(FileError::new(
-                Errno::ENODEV,
-                "the group was removed meanwhile".into(),
-            ));
+            return Err(NoReserve::Gone);
         }
         at.group.counter.set_reserve(
             bytes,
             |more| match try_charge(parent, None, more, |_| Over::By(0)) {
                 Ok(_) => Ok(()),
-                Err(full) => Err(FileError::new(
-                    Errno::ENOMEM,
-                    format!(
-                        "{} cannot guarantee that: {} of {} bytes are in use",
-                        path_of(at.engine, full.level.index()),
-                        full.usage,
-                        full.level.counter.max()
-                    ),
-                )),
+                Err(full) => Err(NoReserve::Full {
+                    group: full.level.index(),
+                    usage: full.usage,
+                    max: full.level.counter.max(),
+                }),
             },
             |back| {
                 if uncharge(parent, None, back).is_err() {

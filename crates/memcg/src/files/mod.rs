@@ -51,6 +51,10 @@ fn show(path: &[u8]) -> String {
     }
 }
 
+fn show_file(path: &[u8], file: &File) -> String {
+    format!("{}/{}", show(path).trim_end_matches('/'), file.name)
+}
+
 /// Runs `f` on the group at `path`, pinned, accounted to nobody.
 fn at<R>(
     engine: &Engine,
@@ -92,7 +96,7 @@ fn find(at: At<'_>, path: &[u8], name: &[u8]) -> Result<&'static File, FileError
 /// The text of a group's file.
 ///
 /// # Errors
-/// ENOENT for a group or file that is not there, EINVAL for one that cannot be read.
+/// ENOENT for a group or file that is not there, EACCES for one that cannot be read.
 pub fn read(
     engine: &Engine,
     rec: &ThreadRec,
@@ -104,8 +108,8 @@ pub fn read(
         match file.read {
             Some(read) => Ok(read(here)),
             None => Err(FileError::new(
-                Errno::EINVAL,
-                format!("{}/{}: can only be written", show(path), file.name),
+                Errno::EACCES,
+                format!("{}: can only be written", show_file(path, file)),
             )),
         }
     })
@@ -114,7 +118,8 @@ pub fn read(
 /// Writes a group's file. White space around the value does not count.
 ///
 /// # Errors
-/// ENOENT, EINVAL for a value the file does not take or a file that cannot be written, and what the file itself says.
+/// ENOENT, EACCES for a file that cannot be written, EINVAL for a value the file does not take, and what the file itself
+/// says.
 pub fn write(
     engine: &Engine,
     rec: &ThreadRec,
@@ -126,17 +131,11 @@ pub fn write(
         let file = find(here, path, file)?;
         let Some(write) = file.write else {
             return Err(FileError::new(
-                Errno::EINVAL,
-                format!("{}/{}: can only be read", show(path), file.name),
+                Errno::EACCES,
+                format!("{}: can only be read", show_file(path, file)),
             ));
         };
-        write(here, value.trim_ascii()).map_err(|why| {
-            why.at(&format!(
-                "{}/{}",
-                show(path).trim_end_matches('/'),
-                file.name
-            ))
-        })
+        write(here, value.trim_ascii()).map_err(|why| why.at(&show_file(path, file)))
     })
 }
 
@@ -208,7 +207,7 @@ fn tree_error(path: &[u8], why: TreeError) -> FileError {
 /// Makes a group.
 ///
 /// # Errors
-/// EEXIST, EINVAL for a bad name, ENOENT without the parent, ENOMEM, EAGAIN beyond the greatest depth.
+/// EEXIST, also for the name of a file of the table, EINVAL for a bad name, ENOENT without the parent, ENOMEM, EAGAIN beyond the greatest depth.
 pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
     let (above, name) = split(path);
     if name.is_empty() {
@@ -216,6 +215,12 @@ pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileEr
         return Err(tree_error(path, TreeError::Exists));
     }
     at(engine, rec, above, |here| {
+        if FILES.iter().any(|file| file.name.as_bytes() == name) {
+            return Err(FileError::new(
+                Errno::EEXIST,
+                format!("{}: there is a file of that name", show(path)),
+            ));
+        }
         engine
             .change(|| engine.tree.create(here.group, name))
             .map(drop)

@@ -26,6 +26,7 @@ pub fn stat(at: At<'_>) -> String {
         ("reserved", usage.reserved),
         ("stocked", usage.stocked),
         ("granted", at.group.counter.granted()),
+        ("tasks", u64::from(at.group.nr_tasks())),
         ("inherited_owners", owners),
         ("inherited_bytes", bytes),
         ("late", at.group.nr_events(Event::Late, false)),
@@ -39,11 +40,7 @@ pub fn stat(at: At<'_>) -> String {
             ("rss", rss),
             (
                 "coverage_permille",
-                if rss == 0 {
-                    0
-                } else {
-                    usage.current * 1000 / rss
-                },
+                (usage.current * 1000).checked_div(rss).unwrap_or(0),
             ),
             ("engine", own),
             ("groups", u64::from(tree.memcgs.in_use())),
@@ -68,7 +65,9 @@ pub fn rss() -> u64 {
         .nth(1)
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
-    pages * crate::units::PAGE_SIZE
+    // SAFETY: sysconf has no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages * u64::try_from(page).unwrap_or(crate::units::PAGE_SIZE)
 }
 
 /// The most there ever were; 0 when the kernel does not say.

@@ -92,7 +92,7 @@ files! {
     "cgroup.procs" All r cgroup::procs; w cgroup::move_in; "ids of the live tasks; writing one moves that task here"
     "cgroup.stat" All r cgroup::stat; "groups below: live, and removed but still being looked at"
     "cgroup.subtree_control" All r cgroup::subtree_control; w cgroup::set_subtree_control; "controllers the children have; +memory or -memory"
-    "cgroup.threads" All r cgroup::threads; w cgroup::move_in; "of the live tasks, those that are threads"
+    "cgroup.threads" All r cgroup::threads; w cgroup::move_thread_in; "of the live tasks, those that are threads; as cgroup.procs, of threads only"
     "cgroup.type" NotRoot r cgroup::kind; w cgroup::set_kind; "domain"
     "memory.current" All r memory::current; "bytes held in the group and below, exact at rest"
     "memory.debt.max" NotRoot r memory::debt_max; w memory::set_debt_max; "ours: how far debt may take it above max: bytes or default (max/4, at most 64M)"
