@@ -36,6 +36,8 @@ pub const ORDER: &[&[&str]] = &[
     &["api"],
     &["files"],
     &["control"],
+    // Tests that use several rooms.
+    &["proof"],
 ];
 
 /// The first room that may use allocating collections.

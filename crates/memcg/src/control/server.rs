@@ -33,10 +33,39 @@ pub fn serve_in_thread() -> io::Result<()> {
     let listener = bind()?;
     // Signals are the program's: the new thread inherits a mask that blocks all.
     let mask = SignalMask::block_all();
-    let thread = std::thread::Builder::new().stack_size(STACK);
-    let started = thread.spawn(move || run(listener));
+    let started = spawn(listener);
     drop(mask);
-    started.map(drop)
+    started
+}
+
+/// Starts the helper without the standard library's thread, which would allocate in it before we can say whose it is.
+fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
+    let given = Box::into_raw(Box::new(listener));
+    let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let mut thread: libc::pthread_t = 0;
+    // SAFETY: the attributes are initialized by the first call and destroyed by the last; `start` takes `given` over.
+    let error = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        let error = libc::pthread_create(&mut thread, attributes.as_ptr(), start, given.cast());
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        error
+    };
+    if error != 0 {
+        // SAFETY: no thread was made, so it is still ours.
+        drop(unsafe { Box::from_raw(given) });
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok(())
+}
+
+extern "C" fn start(given: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
+    process::become_own_thread();
+    // SAFETY: `spawn` made it of a box and let go of it.
+    let listener = unsafe { Box::from_raw(given.cast::<Kept<UnixListener>>()) };
+    run(*listener);
+    core::ptr::null_mut()
 }
 
 fn bind() -> io::Result<Kept<UnixListener>> {
@@ -82,7 +111,6 @@ impl Drop for SignalMask {
 
 fn run(listener: Kept<UnixListener>) {
     let _free = no_account();
-    process::end_thread_task();
     crate::os::ids::set_thread_name(c"memcg-control");
     let mut listener = Some(listener);
     let mut clients: Vec<Connection> = Vec::new();

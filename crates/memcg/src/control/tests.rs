@@ -1,19 +1,24 @@
 //! A real server on the process's engine, and clients of every kind.
 
-use super::{serve_in_thread, unlink};
+use super::connection::Connection;
+use super::descriptor::{HIGH_FD, Kept, listed};
+use super::request::Reply;
+use super::{after_fork, serve_in_thread, unlink};
 use proptest::prelude::*;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 fn socket() -> &'static PathBuf {
     static SOCKET: OnceLock<PathBuf> = OnceLock::new();
     SOCKET.get_or_init(|| {
         let dir = std::env::temp_dir().join(format!("memcg-test-{}", std::process::id()));
-        // SAFETY: no other test of this crate reads or writes the environment.
+        // SAFETY: what else of this crate's tests reads or writes the environment does so by std, which locks it.
         unsafe { std::env::set_var("MEMCG_DIR", &dir) };
         serve_in_thread().unwrap();
         dir.join(format!("{}.sock", std::process::id()))
@@ -37,7 +42,11 @@ fn connect() -> UnixStream {
 }
 
 fn ask(request: &str) -> Result<String, String> {
-    let mut stream = BufReader::new(connect());
+    ask_on(&connect(), request)
+}
+
+fn ask_on(stream: &UnixStream, request: &str) -> Result<String, String> {
+    let mut stream = BufReader::new(stream);
     stream
         .get_mut()
         .write_all(format!("{request}\n").as_bytes())
@@ -220,4 +229,238 @@ fn a_fork_s_child_leaves_the_parent_s_socket_alone() {
     // SAFETY: waits for the child just made.
     unsafe { libc::waitpid(child, &mut status, 0) };
     assert!(socket().exists());
+}
+
+#[test]
+fn one_line_of_a_client_is_served_in_a_round() {
+    let (server, mut client) = UnixStream::pair().unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut connection = Connection::new(Kept::new(server).unwrap());
+    client.write_all(b"1\n2\n3").unwrap();
+    let mut served = Vec::new();
+    for left in [true, false, false] {
+        assert!(connection.step(&mut |line| {
+            served.push(line.to_vec());
+            Reply {
+                text: b"ok 0\n".to_vec(),
+                close: false,
+            }
+        }));
+        assert_eq!(connection.is_ready(), left);
+    }
+    assert_eq!(served, [b"1", b"2"]);
+}
+
+#[test]
+fn lines_that_wait_are_served_without_waiting_for_more() {
+    let _alone = alone();
+    let mut stream = connect();
+    let start = Instant::now();
+    stream
+        .write_all(&b"get /cgroup.type\n".repeat(400))
+        .unwrap();
+    let answers = BufReader::new(stream).lines().take(400);
+    assert!(
+        answers
+            .into_iter()
+            .all(|line| line.unwrap().starts_with("err ENOENT"))
+    );
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+/// Runs `body` in a process that has nothing but this test, which is called `name`.
+fn in_own_process(name: &str, body: impl FnOnce()) {
+    const MARK: &str = "MEMCG_TEST_OWN_PROCESS";
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    static NR: AtomicU32 = AtomicU32::new(0);
+    let nr = NR.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("memcg-own-{}-{nr}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("control::tests::{name}"), "--nocapture"])
+        .env(MARK, "1")
+        .env("TMPDIR", &folder)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let text = String::from_utf8_lossy(&out.stderr) + String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// A file of the program's, put where the server has descriptors.
+fn put_a_file_in_place_of(numbers: &[RawFd]) -> std::fs::File {
+    let path = socket().with_extension("file");
+    let file = std::fs::File::create_new(path).unwrap();
+    for &number in numbers {
+        // SAFETY: what a careless program does; the numbers are not used as anything else by the test.
+        assert!(unsafe { libc::dup2(file.as_raw_fd(), number) } >= 0);
+    }
+    file
+}
+
+fn is_file(number: RawFd, file: &std::fs::File) -> bool {
+    // SAFETY: only a copy is owned and closed.
+    let copy = unsafe { libc::dup(number) };
+    copy >= 0 && {
+        // SAFETY: the copy just made.
+        let copy = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(copy) });
+        copy.metadata().unwrap().ino() == file.metadata().unwrap().ino()
+    }
+}
+
+/// A client that was answered: one that comes before the loss is noticed is lost as well.
+fn answers_within(span: Duration) -> UnixStream {
+    let start = Instant::now();
+    loop {
+        if let Ok(mut stream) = UnixStream::connect(socket())
+            && stream.write_all(b"hello\n").is_ok()
+            && stream.read(&mut [0; 512]).is_ok_and(|n| n > 0)
+        {
+            return stream;
+        }
+        assert!(start.elapsed() < span);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn descriptors_the_program_replaced_are_left_alone_and_the_socket_comes_back() {
+    in_own_process(
+        "descriptors_the_program_replaced_are_left_alone_and_the_socket_comes_back",
+        || {
+            let (lost, kept) = (connect(), connect());
+            ask_on(&lost, "hello").unwrap();
+            ask_on(&kept, "hello").unwrap();
+            let numbers = listed();
+            assert_eq!(numbers.len(), 3);
+            assert!(numbers.iter().all(|&number| number >= HIGH_FD));
+            // The listener and the first client.
+            let file = put_a_file_in_place_of(&numbers[..2]);
+            let again = answers_within(Duration::from_secs(4));
+            ask_on(&kept, "hello").unwrap();
+            assert_eq!((&lost).read(&mut [0]).unwrap(), 0);
+            assert!(numbers[..2].iter().all(|&number| is_file(number, &file)));
+            assert_eq!(file.metadata().unwrap().len(), 0);
+            assert!(numbers[..2].iter().all(|number| !listed().contains(number)));
+            // Without a client it takes longer.
+            drop((lost, kept, again));
+            while listed().len() > 1 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            // SAFETY: as above: a program closes all there is.
+            unsafe { libc::close(listed()[0]) };
+            answers_within(Duration::from_secs(9));
+        },
+    );
+}
+
+fn limit_descriptors(most: libc::rlim_t) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a valid place for the one, a valid value for the other.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = most;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    }
+}
+
+/// Time on the processor that the process takes while this thread sleeps.
+fn busy_in(span: Duration) -> Duration {
+    let used = || {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: a valid place.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let before = used();
+    std::thread::sleep(span);
+    used() - before
+}
+
+#[test]
+fn a_program_out_of_descriptors_is_not_kept_busy() {
+    in_own_process("a_program_out_of_descriptors_is_not_kept_busy", || {
+        const SPAN: Duration = Duration::from_millis(600);
+        ask("hello").unwrap();
+        limit_descriptors(128);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let mut all: Vec<_> = core::iter::from_fn(|| null.try_clone().ok()).collect();
+        all.pop();
+        // Takes the last one: the server has none to accept it with.
+        let waiting = connect();
+        let busy = busy_in(SPAN);
+        assert!(busy < SPAN / 4, "{busy:?}");
+        // Poll itself refuses more descriptors than the limit.
+        limit_descriptors(0);
+        let busy = busy_in(SPAN);
+        assert!(busy < SPAN / 4, "{busy:?}");
+        limit_descriptors(128);
+        drop(all);
+        ask_on(&waiting, "hello").unwrap();
+        assert!(
+            listed()[1] < 128,
+            "where there is no room above, it stays below"
+        );
+    });
+}
+
+#[test]
+fn a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself() {
+    let name = "a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself";
+    in_own_process(name, || {
+        let (client, other) = (connect(), connect());
+        ask_on(&client, "hello").unwrap();
+        ask_on(&other, "hello").unwrap();
+        let numbers = listed();
+        // SAFETY: the child does a little and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let went = std::panic::catch_unwind(|| {
+                let file = put_a_file_in_place_of(&numbers[1..2]);
+                after_fork();
+                // SAFETY: asks only.
+                let open = |number| unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+                assert!(!open(numbers[0]) && !open(numbers[2]));
+                assert!(is_file(numbers[1], &file));
+                serve_in_thread().unwrap();
+                let mine = socket().with_file_name(format!("{}.sock", std::process::id()));
+                let stream = UnixStream::connect(&mine).unwrap();
+                let hello = ask_on(&stream, "hello").unwrap();
+                assert!(hello.contains(&format!("pid={} ", std::process::id())));
+                unlink();
+                assert!(!mine.exists());
+            });
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(i32::from(went.is_err())) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just made.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        assert_eq!(status, 0);
+        ask_on(&client, "hello").unwrap();
+        ask("hello").unwrap();
+        unlink();
+        assert!(!socket().exists());
+    });
+}
+
+#[test]
+fn what_has_the_socket_s_name_and_is_none_stays() {
+    in_own_process("what_has_the_socket_s_name_and_is_none_stays", || {
+        let path = socket();
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, "precious").unwrap();
+        let why = serve_in_thread().unwrap_err();
+        assert!(why.to_string().contains(&*path.to_string_lossy()));
+        unlink();
+        assert_eq!(std::fs::read(path).unwrap(), b"precious");
+    });
 }

@@ -105,8 +105,11 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     }
     block.index.set(index);
     block.rec.set(core::ptr::from_ref(rec) as usize);
-    // Until it enters a group, a thread charges the root.
-    let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+    let own = block.own.get() != 0;
+    if !own {
+        // Until it enters a group, a thread charges the root.
+        let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+    }
     let key = KEY.load(Ordering::Relaxed);
     if key != 0 {
         // May allocate for a high key: the record is in place, so that is a malloc like any other.
@@ -114,7 +117,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
     }
     let hook = THREAD_HOOK.load(Ordering::Acquire);
-    if !hook.is_null() {
+    if !hook.is_null() && !own {
         // SAFETY: only `set_thread_hook` stores here, and it stores a function of this type.
         let hook: fn(&'static Engine, &'static ThreadRec) = unsafe { core::mem::transmute(hook) };
         hook(engine, rec);
@@ -154,15 +157,10 @@ pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
     rec.task.store(tag, Ordering::Relaxed);
 }
 
-/// Ends the calling thread's task before the thread itself: a thread of ours is no tenant.
-pub fn end_thread_task() {
-    with_rec(|engine, rec| {
-        let task = rec.task.swap(0, Ordering::Relaxed);
-        if task != 0 {
-            let _pin = engine.tree.threads.epoch.pin(rec);
-            engine.change(|| engine.tree.end_task(task));
-        }
-    });
+/// Makes the calling thread one of the engine's own: no task, accounted to nobody. Before it allocates anything.
+pub fn become_own_thread() {
+    // SAFETY: the block is this thread's.
+    unsafe { (*tls::block()).own.set(1) };
 }
 
 /// The calling thread's task; 0 without one.

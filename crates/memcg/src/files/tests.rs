@@ -1,6 +1,10 @@
+//! The files of an engine of the test's own: what they take, show and refuse, and that no byte is lost by writing them.
+
 use super::*;
 use crate::engine::Flags;
 use crate::group::Kind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 struct World {
     engine: &'static Engine,
@@ -90,16 +94,18 @@ fn limits_take_the_kernel_s_grammar_and_keep_bytes() {
 }
 
 #[test]
-fn what_is_not_there_is_enoent_and_what_cannot_be_written_is_einval() {
+fn what_is_not_there_is_enoent_and_what_cannot_be_written_is_eacces() {
     let w = World::new();
     w.mkdir("/a");
     assert_eq!(w.set("/nowhere", "memory.max", "1"), Err(Errno::ENOENT));
     assert_eq!(w.set("/a", "memory.nothing", "1"), Err(Errno::ENOENT));
     assert_eq!(w.set("/", "memory.max", "1"), Err(Errno::ENOENT));
-    assert_eq!(w.set("/a", "memory.current", "1"), Err(Errno::EINVAL));
-    let refused = read(w.engine, w.rec, b"/a", b"memory.reclaim").unwrap_err();
-    assert_eq!(refused.errno, Errno::EINVAL);
-    assert!(!refused.to_string().contains('\n'));
+    assert_eq!(w.set("/a", "memory.current", "1"), Err(Errno::EACCES));
+    let refused = read(w.engine, w.rec, b"/", b"memory.reclaim").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "EACCES: /memory.reclaim: can only be written"
+    );
 }
 
 #[test]
@@ -112,6 +118,9 @@ fn groups_come_and_go_as_directories_do() {
     assert_eq!(errno(mkdir(w.engine, w.rec, b"/")), Err(Errno::EEXIST));
     assert_eq!(errno(mkdir(w.engine, w.rec, b"/x/y")), Err(Errno::ENOENT));
     assert_eq!(errno(mkdir(w.engine, w.rec, b"/a/..")), Err(Errno::EINVAL));
+    for file in [&b"/a/memory.max"[..], b"/a/cgroup.procs/", b"/memory.max"] {
+        assert_eq!(errno(mkdir(w.engine, w.rec, file)), Err(Errno::EEXIST));
+    }
     assert_eq!(errno(rmdir(w.engine, w.rec, b"/a")), Err(Errno::EBUSY));
     assert_eq!(errno(rmdir(w.engine, w.rec, b"/")), Err(Errno::EBUSY));
     assert_eq!(key(&w.get("/", "cgroup.stat"), "nr_descendants"), 2);
@@ -141,6 +150,13 @@ fn a_task_is_listed_moved_by_its_id_and_keeps_its_group_busy() {
     );
     assert!(w.get("/a", "cgroup.events").starts_with("populated 1\n"));
     assert_eq!(
+        (
+            key(&w.get("/a", "memory.stat"), "tasks"),
+            key(&w.get("/", "memory.stat"), "tasks")
+        ),
+        (1, 0)
+    );
+    assert_eq!(
         rmdir(w.engine, w.rec, b"/a").unwrap_err().errno,
         Errno::EBUSY
     );
@@ -162,6 +178,33 @@ fn a_task_is_listed_moved_by_its_id_and_keeps_its_group_busy() {
     rmdir(w.engine, w.rec, b"/a").unwrap();
     w.set("/b", "cgroup.kill", "1").unwrap();
     assert!(w.engine.tree.objcgs.get(task).is_killed());
+}
+
+#[test]
+fn only_threads_are_written_to_cgroup_threads() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/b");
+    let group = w
+        .engine
+        .tree
+        .memcgs
+        .get(w.engine.tree.lookup(b"/a").unwrap());
+    let future = w.engine.tree.new_task(group, b"future", 0).unwrap();
+    let future = w.engine.tree.objcgs.get(future).id().to_string();
+    w.engine.tree.new_task(group, b"thread", 77).unwrap();
+    assert_eq!(
+        w.set("/b", "cgroup.threads", &future),
+        Err(Errno::EOPNOTSUPP)
+    );
+    assert_eq!(
+        w.set("/b", "cgroup.threads", "4294967295"),
+        Err(Errno::ESRCH)
+    );
+    w.set("/b", "cgroup.threads", "77").unwrap();
+    assert_eq!(w.get("/b", "cgroup.threads"), "77\n");
+    w.set("/b", "cgroup.procs", &future).unwrap();
+    assert_eq!(w.get("/b", "cgroup.procs"), format!("77\n{future}\n"));
 }
 
 #[test]
@@ -245,6 +288,31 @@ fn reserves_are_charged_to_the_parent_and_telescope() {
 }
 
 #[test]
+fn a_reserve_takes_stock_that_is_in_its_way_and_is_never_clamped() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    w.mkdir("/a/c");
+    assert!(w.charge("/a/c", 64, Flags::NOWAIT));
+    w.set("/a", "memory.max", "1M").unwrap();
+    assert!(w.charge("/a/c", 64, Flags::NOWAIT));
+    assert!(key(&w.get("/a", "memory.stat"), "stocked") > 0);
+    let rest = ((1 << 20) - 128).to_string();
+    w.set("/a/b", "memory.reserve", &rest).unwrap();
+    assert_eq!(w.get("/a/b", "memory.reserve"), rest + "\n");
+    assert_eq!(
+        w.set("/a/b", "memory.reserve", "0x800000000001"),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(w.set("/a/b", "memory.reserve", "128T"), Err(Errno::ENOMEM));
+    w.set("/a", "memory.max", "max").unwrap();
+    w.set("/a/b", "memory.reserve", "127T").unwrap();
+    w.set("/a/b", "memory.reserve", "0").unwrap();
+    assert_eq!(w.get("/", "memory.current"), "128\n");
+    w.engine.tree.audit().unwrap();
+}
+
+#[test]
 fn reclaim_takes_stock_and_says_when_there_was_less() {
     let w = World::new();
     w.mkdir("/a");
@@ -297,4 +365,121 @@ fn every_file_of_the_table_reads_in_every_group_it_appears_in() {
         "docs/internals/files.md is not the table: put this in it\n{}",
         markdown()
     );
+}
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % n
+    }
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+const RACED: [&str; 4] = ["/r", "/r/a", "/r/b", "/r/gone"];
+
+/// Runs `f` until told to stop, with a record of this thread's own.
+fn race<R: Default>(engine: &'static Engine, stop: &AtomicBool, f: impl Fn(&World, &mut R)) -> R {
+    let (index, rec) = engine.tree.threads.join().unwrap();
+    let (w, mut kept) = (World { engine, rec }, R::default());
+    while !stop.load(Ordering::Relaxed) {
+        f(&w, &mut kept);
+    }
+    engine.tree.return_all(rec);
+    engine.tree.threads.leave(index);
+    kept
+}
+
+type Held = Vec<(u32, u64, Kind)>;
+
+/// Charges a little somewhere, or gives something back.
+fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
+    if held.len() > 40 || !held.is_empty() && random.below(3) == 0 {
+        let (tag, bytes, kind) = held.swap_remove(random.below(held.len() as u64) as usize);
+        w.engine.uncharge(w.rec, tag, bytes, kind);
+        return;
+    }
+    let _pin = w.engine.tree.threads.epoch.pin(w.rec);
+    let Some(index) = w.engine.tree.lookup(random.of(&RACED).as_bytes()) else {
+        return;
+    };
+    let tag = w.engine.tree.memcgs.get(index).tag();
+    let most = random.of(&[200, 20_000, 500_000]);
+    let kind = random.of(&[Kind::Heap, Kind::Heap, Kind::Mapped]);
+    let flags = random.of(&[Flags::NOWAIT, Flags::NOWAIT, Flags::FORCE]);
+    let bytes = 1 + random.below(most);
+    if let Ok(bytes) = w.engine.charge(w.rec, tag, bytes, kind, flags) {
+        held.push((tag, bytes, kind));
+    }
+}
+
+fn write_some(w: &World, random: &mut Random) {
+    let file = random.of(&["memory.max", "memory.reserve", "memory.reserve"]);
+    let value = match random.below(8) {
+        0 if file == "memory.max" => "max".to_string(),
+        0 => "0".to_string(),
+        _ => random.below(6 << 20).to_string(),
+    };
+    match w.set(random.of(&RACED), file, &value) {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENODEV | Errno::ENOMEM) => {}
+        Err(other) => panic!("{file} {value}: {other:?}"),
+    }
+}
+
+#[test]
+fn limits_and_reserves_written_amid_charges_and_removals_lose_no_byte() {
+    let w = World::new();
+    for path in &RACED[..3] {
+        w.mkdir(path);
+    }
+    let (engine, stop) = (w.engine, &AtomicBool::new(false));
+    let mut held: Held = Vec::new();
+    std::thread::scope(|s| {
+        let chargers: Vec<_> = (1..=3)
+            .map(|seed| {
+                let random = core::cell::RefCell::new(Random(0x9e37_79b9 * seed));
+                s.spawn(move || {
+                    race(engine, stop, |w, held: &mut Held| {
+                        charge_some(w, &mut random.borrow_mut(), held);
+                    })
+                })
+            })
+            .collect();
+        for seed in 4..=5 {
+            let random = core::cell::RefCell::new(Random(0x9e37_79b9 * seed));
+            s.spawn(move || {
+                race(engine, stop, |w, (): &mut ()| {
+                    write_some(w, &mut random.borrow_mut())
+                })
+            });
+        }
+        s.spawn(move || {
+            race(engine, stop, |w, (): &mut ()| {
+                w.mkdir("/r/gone");
+                std::thread::sleep(Duration::from_micros(200));
+                rmdir(w.engine, w.rec, b"/r/gone").unwrap();
+            })
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::Relaxed);
+        held.extend(chargers.into_iter().flat_map(|c| c.join().unwrap()));
+    });
+    engine.tree.audit().unwrap();
+    // What is reserved and not used counts as held by the parent.
+    for path in &RACED[..3] {
+        w.set(path, "memory.reserve", "0").unwrap();
+    }
+    let sum: u64 = held.iter().map(|(_, bytes, _)| bytes).sum();
+    assert_eq!(w.get("/", "memory.current"), format!("{sum}\n"));
+    for (tag, bytes, kind) in held {
+        engine.uncharge(w.rec, tag, bytes, kind);
+    }
+    assert_eq!(w.get("/", "memory.current"), "0\n");
+    engine.tree.audit().unwrap();
 }

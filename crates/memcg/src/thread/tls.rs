@@ -14,8 +14,8 @@ pub struct Block {
     pub rec: Cell<usize>,
     /// The record's index.
     pub index: Cell<u32>,
-    /// Nested depth of engine-internal sections on this thread.
-    pub inside: Cell<u32>,
+    /// 1 for a thread of the engine's own.
+    pub own: Cell<u32>,
     _rest: [u64; 6],
 }
 
@@ -91,7 +91,7 @@ pub fn block() -> *const Block {
     {
         thread_local! {
             static BLOCK: Block = const {
-                Block { rec: Cell::new(0), index: Cell::new(0), inside: Cell::new(0), _rest: [0; 6] }
+                Block { rec: Cell::new(0), index: Cell::new(0), own: Cell::new(0), _rest: [0; 6] }
             };
         }
         // The storage has no destructor, so it is there until the thread's memory goes.
