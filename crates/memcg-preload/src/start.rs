@@ -117,7 +117,9 @@ fn in_child() {
     let _free = no_account();
     process::with_rec(threads::on_new_thread);
     control::after_fork();
-    serve();
+    if fork::was_by_first_thread() {
+        serve();
+    }
 }
 
 fn is_report_due() -> bool {

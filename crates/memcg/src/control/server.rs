@@ -127,6 +127,12 @@ fn run(listener: Kept<UnixListener>) {
             }
         }
         wait(listener.as_ref(), rest, &clients);
+        if is_last_thread() {
+            // The program's threads have all ended without an exit: with ours the C library ends the process, as it
+            // would have with the last of them.
+            place::unlink();
+            return;
+        }
         let now = Instant::now();
         if rest <= now
             && let Some(Ok(open)) = listener.as_ref().map(Kept::get)
@@ -136,6 +142,29 @@ fn run(listener: Kept<UnixListener>) {
         }
         clients.retain_mut(|client| (client.is_ready() || client.deadline() > now) && step(client));
     }
+}
+
+/// Whether every other thread of the process has ended. Cheap while any thread that has allocated is left.
+fn is_last_thread() -> bool {
+    let others = process::with_rec(|engine, _| engine.tree.threads.each().count() > 1);
+    if others != Some(false) {
+        return false;
+    }
+    let own = crate::os::ids::tid().to_string();
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return false;
+    };
+    tasks
+        .flatten()
+        .filter(|task| task.file_name().to_str() != Some(own.as_str()))
+        .all(|task| {
+            // A first thread that ended before the others stays, as a zombie, until the last is gone.
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            matches!(state, Some('Z' | 'X') | None)
+        })
 }
 
 /// Takes in who is waiting, up to a number; `false` when that failed and would fail again at once.

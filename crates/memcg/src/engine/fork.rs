@@ -6,7 +6,7 @@
 
 use super::Engine;
 use super::process::{known_rec, try_engine};
-use crate::sync::atomic::{AtomicPtr, Ordering, fence};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 /// What else is to happen in the child (a new helper thread, say). One function, by whoever owns the process.
 static IN_CHILD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -14,6 +14,15 @@ static IN_CHILD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Has `f` run in the child of every fork, last.
 pub fn set_in_child(f: fn()) {
     IN_CHILD.store(f as *mut (), Ordering::Release);
+}
+
+/// Whether the last fork was made by the process's first thread.
+static BY_FIRST: AtomicU32 = AtomicU32::new(0);
+
+/// In the child of a fork: whether its thread was the parent's first. If not, the C library ends the child when that
+/// thread's function returns, provided it is the last: a helper thread would keep the process alive.
+pub fn was_by_first_thread() -> bool {
+    BY_FIRST.load(Ordering::Relaxed) != 0
 }
 
 pub(super) fn install() {
@@ -44,6 +53,10 @@ impl Engine {
 
 extern "C" fn prepare() {
     let Some(engine) = try_engine() else { return };
+    BY_FIRST.store(
+        u32::from(crate::os::ids::tid() == crate::os::ids::pid()),
+        Ordering::Relaxed,
+    );
     engine.forking.fetch_add(1, Ordering::AcqRel);
     // Pairs with the fence of `change`.
     fence(Ordering::SeqCst);
