@@ -20,6 +20,8 @@ pub mod files;
 pub mod group;
 pub mod offline;
 pub mod os;
+#[cfg(test)]
+mod proof;
 pub mod sync;
 pub mod thread;
 pub mod units;

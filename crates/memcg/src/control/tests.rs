@@ -18,6 +18,8 @@ fn socket() -> &'static PathBuf {
     static SOCKET: OnceLock<PathBuf> = OnceLock::new();
     SOCKET.get_or_init(|| {
         let dir = std::env::temp_dir().join(format!("memcg-test-{}", std::process::id()));
+        // What an earlier process of this number left there is not ours.
+        let _ = std::fs::remove_dir_all(&dir);
         // SAFETY: what else of this crate's tests reads or writes the environment does so by std, which locks it.
         unsafe { std::env::set_var("MEMCG_DIR", &dir) };
         serve_in_thread().unwrap();

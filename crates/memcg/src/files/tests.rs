@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::Flags;
 use crate::group::Kind;
+use crate::sync::lock::Rank;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -409,7 +410,9 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
     let Some(index) = w.engine.tree.lookup(random.of(&RACED).as_bytes()) else {
         return;
     };
-    let tag = w.engine.tree.memcgs.get(index).tag();
+    let Some(tag) = name_owner(w, index) else {
+        return;
+    };
     let most = random.of(&[200, 20_000, 500_000]);
     let kind = random.of(&[Kind::Heap, Kind::Heap, Kind::Mapped]);
     let flags = random.of(&[Flags::NOWAIT, Flags::NOWAIT, Flags::FORCE]);
@@ -417,6 +420,18 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
     if let Ok(bytes) = w.engine.charge(w.rec, tag, bytes, kind, flags) {
         held.push((tag, bytes, kind));
     }
+    w.engine.tree.release_objcg(tag);
+}
+
+/// The group's own owner, named by the caller from here on, as a handle does it: an owner is charged only while it is named,
+/// or its group might end and the record be used again in between.
+fn name_owner(w: &World, index: u32) -> Option<u32> {
+    let group = w.engine.tree.memcgs.get(index);
+    let _held = group.lock.lock(Rank::Group);
+    group.is_online().then(|| {
+        w.engine.tree.hold_objcg(group.tag());
+        group.tag()
+    })
 }
 
 fn write_some(w: &World, random: &mut Random) {

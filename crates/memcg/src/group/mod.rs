@@ -28,11 +28,6 @@ pub mod task;
 pub mod tree;
 pub mod word;
 
-#[cfg(all(test, loom))]
-mod loom_tests;
-#[cfg(all(test, not(loom)))]
-mod model_tests;
-
 pub use charge::{Mode, Refusal};
 pub use events::Event;
 pub use memcg::{Memcg, OomPolicy};

@@ -3,12 +3,12 @@
 //! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to. Each model ends with the
 //! audit: whatever the schedule was, the books add up.
 
-use super::charge::Mode;
-use super::objcg::{Kind, State};
-use super::{Hierarchy, Memcg, ROOT};
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::group::charge::Mode;
+use crate::group::objcg::{Kind, State};
+use crate::group::{Hierarchy, Memcg, ROOT};
 use crate::offline;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
@@ -410,7 +410,7 @@ fn loom_what_a_pinned_reader_found_is_not_used_again_before_it_goes() {
                 let at = tree.resolve(cell).group;
                 assert!(at.index() == index || at.index() == ROOT);
                 assert_eq!(a.tag(), tag, "the record is another group's");
-                assert!(tree.name_is(a.name(), b"a"));
+                tree.with_name(a.name(), |text| assert_eq!(text, b"a"));
             }
         });
         assert!(remove(tree, rec, a));
@@ -420,6 +420,29 @@ fn loom_what_a_pinned_reader_found_is_not_used_again_before_it_goes() {
         let b = group(tree, rec, root(tree), "b");
         reader.join().unwrap();
         assert!(b.is_online());
+    });
+}
+
+#[test]
+fn loom_a_charge_under_way_never_reaches_a_group_made_of_the_one_it_left() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let tag = task(tree, rec, a);
+        let charger = go(move || assert!(charge_exact(tree, other, tag, 8)));
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            move_task(tree, rec, tag, root(tree)).unwrap();
+        }
+        assert!(remove(tree, rec, a));
+        for _ in 0..3 {
+            tree.collect();
+        }
+        let b = group(tree, rec, root(tree), "b");
+        b.counter.set_max(0);
+        charger.join().unwrap();
+        assert_eq!(b.counter.peak(), 0);
+        assert_eq!(current(tree, rec, root(tree)), 8);
     });
 }
 

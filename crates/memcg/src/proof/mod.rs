@@ -1,0 +1,15 @@
+//! Proofs that need several rooms: the real code against a naive model, threads against threads, a signal between any two
+//! instructions, and loom through its schedules.
+
+#[cfg(not(loom))]
+mod common;
+#[cfg(loom)]
+mod loom;
+#[cfg(not(loom))]
+mod model;
+#[cfg(not(loom))]
+mod reuse;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
+mod signals;
+#[cfg(not(loom))]
+mod stress;
