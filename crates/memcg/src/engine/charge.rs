@@ -10,14 +10,16 @@ use crate::thread::ThreadRec;
 pub struct Flags(u32);
 
 impl Flags {
-    /// May neither sleep nor run code of the program: what malloc can do.
+    /// May neither sleep nor run code of the program: what malloc can do. The default.
     pub const NOWAIT: Flags = Flags(0);
-    /// May sleep: a delay for `high` is paid at once.
+    /// May sleep: what the thread owes for being above `high` is paid before the charge returns.
     pub const WAIT: Flags = Flags(1);
     /// Is made whatever the limits say.
     pub const FORCE: Flags = Flags(2);
     /// Goes into debt where the group has no policy of its own.
     pub const DEBT: Flags = Flags(4);
+    /// Is not made at all, and succeeds.
+    pub const NOACCOUNT: Flags = Flags(8);
 
     /// Both.
     #[must_use]
@@ -42,7 +44,8 @@ pub struct ChargeError {
 }
 
 impl Engine {
-    /// Charges `bytes` to `tag`, rounded up to a multiple of 8; answers what was charged.
+    /// Charges `bytes` to `tag`, rounded up to a multiple of 8; answers what was charged (0 with [`Flags::NOACCOUNT`]).
+    /// The caller names `tag` (a handle, a scope, a thing charged to it).
     ///
     /// # Errors
     /// When a limit stands in the way and neither a drain nor the group's policy helps.
@@ -58,9 +61,28 @@ impl Engine {
         if tag == NO_TAG {
             return Ok(bytes);
         }
+        if flags.has(Flags::NOACCOUNT) {
+            return Ok(0);
+        }
         if kind == Kind::Heap && rec.charge_hit_of(tag, bytes) {
             return Ok(bytes);
         }
+        self.charge_slow(rec, tag, bytes, kind, flags)?;
+        if flags.has(Flags::WAIT) {
+            // No longer pinned: a sleeper must not hold up the epochs.
+            self.safe_point(rec, super::throttle::MOST_NS);
+        }
+        Ok(bytes)
+    }
+
+    fn charge_slow(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        kind: Kind,
+        flags: Flags,
+    ) -> Result<(), ChargeError> {
         let _pin = self.tree.threads.epoch.pin(rec);
         let first = match kind {
             Kind::Heap => self.tree.charge(rec, tag, bytes),
@@ -74,7 +96,7 @@ impl Engine {
         if self.tree.is_broken() {
             self.on_broken();
         }
-        Ok(bytes)
+        Ok(())
     }
 
     #[cold]
@@ -147,5 +169,46 @@ impl Engine {
     /// Whether a tag may be one of ours: what a thing's tag is asked before it is believed.
     pub fn is_tag(&self, tag: u32) -> bool {
         tag != NO_TAG && tag < self.tree.objcgs.high_water()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::{ROOT, ROOT_TAG};
+
+    #[test]
+    fn a_charge_that_may_wait_pays_its_delay_and_one_that_may_not_owes_it() {
+        let engine = Engine::leaked();
+        let (_, rec) = engine.tree.threads.join().unwrap();
+        let group = {
+            let _pin = engine.tree.threads.epoch.pin(rec);
+            let root = engine.tree.memcgs.get(ROOT);
+            engine
+                .tree
+                .memcgs
+                .get(engine.tree.create(root, b"a").unwrap())
+        };
+        group.counter.set_high(1 << 20);
+        let charge = |flags| engine.charge(rec, group.tag(), 1 << 20, Kind::Reserved, flags);
+        charge(Flags::NOWAIT).unwrap();
+        assert_eq!(rec.owed_ns(), 0);
+        charge(Flags::NOWAIT).unwrap();
+        let owed = rec.owed_ns();
+        assert!(owed > 0 && group.nr_events(Event::High, true) == 1);
+        group.counter.set_high((2 << 20) + (900 << 10));
+        let start = std::time::Instant::now();
+        charge(Flags::WAIT).unwrap();
+        assert!(rec.owed_ns() < super::super::throttle::LEAST_NS);
+        assert!(start.elapsed().as_nanos() as u64 >= owed.min(2_000_000_000));
+    }
+
+    #[test]
+    fn what_is_not_to_be_accounted_is_not() {
+        let engine = Engine::leaked();
+        let (_, rec) = engine.tree.threads.join().unwrap();
+        let charged = engine.charge(rec, ROOT_TAG, 100, Kind::Heap, Flags::NOACCOUNT);
+        assert_eq!(charged, Ok(0));
+        assert_eq!(engine.tree.memcgs.get(ROOT).counter.usage(), 0);
     }
 }
