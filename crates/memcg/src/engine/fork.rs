@@ -81,6 +81,8 @@ extern "C" fn child() {
     engine.changing.store(0, Ordering::Release);
     engine.tree.threads.init();
     engine.tree.reset_locks_in_child();
+    // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
+    engine.tree.recount();
     let own = known_rec();
     for (index, rec) in engine.tree.threads.each() {
         rec.forget_owner();
@@ -96,7 +98,6 @@ extern "C" fn child() {
         engine.tree.return_all(rec);
         engine.tree.threads.leave(index);
     }
-    engine.tree.recount();
     let then = IN_CHILD.load(Ordering::Acquire);
     if !then.is_null() {
         // SAFETY: only `set_in_child` stores here, and it stores a `fn()`.

@@ -32,7 +32,7 @@ impl ThreadRec {
     #[inline(always)]
     pub fn charge_hit(&self, bytes: u64) -> Option<u32> {
         let _busy = self.enter()?;
-        let slot = self.current_slot.load(Relaxed) as usize % (SLOTS + 1);
+        let slot = (self.current_slot.load(Relaxed) as usize).min(UNTRACKED);
         let tag = self.current.load(Relaxed);
         let balance = self.balance[slot].load(Relaxed);
         if self.tags[slot].load(Relaxed) != tag || balance < bytes {
