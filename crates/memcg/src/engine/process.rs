@@ -97,7 +97,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     // SAFETY: the block is this thread's.
     let block = unsafe { &*tls::block() };
     if block.rec.get() == DEPARTED {
-        let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+        engine.tree.enter_for_good(rec, crate::group::ROOT_TAG);
         let answer = f(engine, rec);
         engine.tree.return_all(rec);
         engine.tree.threads.leave(index);
@@ -108,7 +108,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     let own = block.own.get() != 0;
     if !own {
         // Until it enters a group, a thread charges the root.
-        let _ = engine.tree.enter_scope(rec, crate::group::ROOT_TAG);
+        engine.tree.enter_for_good(rec, crate::group::ROOT_TAG);
     }
     let key = KEY.load(Ordering::Relaxed);
     if key != 0 {
@@ -153,7 +153,7 @@ pub fn depart() {
 
 /// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.
 pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
-    let _ = ENGINE.tree.enter_scope(rec, tag);
+    ENGINE.tree.enter_for_good(rec, tag);
     rec.task.store(tag, Ordering::Relaxed);
 }
 

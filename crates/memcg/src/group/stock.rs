@@ -278,6 +278,20 @@ impl Hierarchy {
         }
     }
 
+    /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes with the record. Waits
+    /// out a drain, for a name held otherwise would never be let go.
+    pub fn enter_for_good(&self, rec: &ThreadRec, tag: u32) {
+        for _ in 0..10_000 {
+            let scope = self.enter_scope(rec, tag);
+            if scope.by_slot {
+                return;
+            }
+            self.leave_scope(rec, scope);
+            crate::sync::relax();
+        }
+        let _ = self.enter_scope(rec, tag);
+    }
+
     /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
     pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
         // First, or a signal handler could charge an owner that nobody names any more.
