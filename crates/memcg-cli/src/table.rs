@@ -1,5 +1,7 @@
 //! Text in aligned columns.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Where a column's text sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -66,7 +68,7 @@ impl Table {
                 line.push_str("  ");
             }
             let cell = row.get(i).map_or("", String::as_str);
-            let blanks = " ".repeat(widths[i] - cell.chars().count());
+            let blanks = " ".repeat(widths[i] - cell.width());
             match align {
                 Align::Left => line.extend([cell, &blanks]),
                 Align::Right => line.extend([blanks.as_str(), cell]),
@@ -78,7 +80,7 @@ impl Table {
 }
 
 fn width(row: &[String], column: usize) -> usize {
-    row.get(column).map_or(0, |cell| cell.chars().count())
+    row.get(column).map_or(0, |cell| cell.width())
 }
 
 #[cfg(test)]
@@ -95,9 +97,10 @@ mod tests {
         table.push(vec!["a".into(), "1.0K".into(), String::new()]);
         table.push(vec!["längst".into(), "12".into(), "x".into()]);
         table.push(vec!["short".into()]);
+        table.push(vec!["日本".into(), "7".into()]);
         assert_eq!(
             table.text(),
-            "NAME    SIZE  NOTE\na       1.0K\nlängst    12  x\nshort\n"
+            "NAME    SIZE  NOTE\na       1.0K\nlängst    12  x\nshort\n日本       7\n"
         );
     }
 }

@@ -5,6 +5,7 @@
 use crate::sys;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use unicode_width::UnicodeWidthChar;
 
 /// Columns and rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +55,16 @@ impl Line {
     }
 }
 
+/// Whether `stream` is a terminal on which the cursor can be moved.
+pub fn can_draw(stream: &impl IsTerminal) -> bool {
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    stream.is_terminal() && !dumb
+}
+
 /// Whether colour is wanted on `stream`: it is a terminal that knows it, and `NO_COLOR` is not set.
 pub fn colour(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    stream.is_terminal() && !refused && !dumb
+    can_draw(stream) && !refused
 }
 
 /// The size of the terminal behind file descriptor `fd`, or the classic 80 by 24.
@@ -99,22 +105,16 @@ pub fn fit(mut lines: Vec<Line>, size: Size) -> Vec<Line> {
         lines.extend(footer);
     }
     for line in &mut lines {
-        if let Some((end, _)) = line.text.char_indices().nth(size.columns) {
+        let mut room = size.columns;
+        let cut = line.text.char_indices().find(|(_, c)| {
+            let width = c.width().unwrap_or(0);
+            room.checked_sub(width).map(|left| room = left).is_none()
+        });
+        if let Some((end, _)) = cut {
             line.text.truncate(end);
         }
     }
     lines
-}
-
-/// Control text that shows `lines` from the terminal's top left corner and clears the rest.
-pub fn full_screen(lines: &[Line], colour: bool) -> String {
-    let mut out = String::from("\x1b[H");
-    for line in lines {
-        line.push_to(&mut out, colour);
-        out.push_str("\x1b[K\n");
-    }
-    out.push_str("\x1b[J");
-    out
 }
 
 /// Control text that goes back over the last `height` lines and clears them.
@@ -164,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_cut_by_characters() {
-        let cut = fit(
-            vec![Line::plain("äöüß")],
-            Size {
-                columns: 2,
-                rows: 24,
-            },
-        );
-        assert_eq!(cut[0].text, "äö");
+    fn lines_are_cut_by_the_columns_characters_take() {
+        let cut = |columns| {
+            let texts = vec![Line::plain("äöüß"), Line::plain("日本")];
+            let cut = fit(texts, Size { columns, rows: 24 });
+            cut.into_iter().map(|line| line.text).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(2), ["äö", "日"]);
+        assert_eq!(cut(3), ["äöü", "日"]);
+        assert_eq!(cut(4), ["äöüß", "日本"]);
     }
 
     #[test]

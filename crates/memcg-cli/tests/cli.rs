@@ -5,12 +5,15 @@
 
 mod cli {
     pub mod folder;
+    pub mod pty;
     pub mod run;
     pub mod server;
 
     mod ask;
     mod exec;
+    mod exec_aside;
     mod exec_refused;
     mod top;
+    mod top_live;
     mod usage;
 }

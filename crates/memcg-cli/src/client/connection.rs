@@ -123,7 +123,9 @@ fn explain(pid: u32, obstacle: Option<(std::path::PathBuf, io::Error)>) -> Failu
             format!("no such process: {pid}: `memcg ps` lists those under memcg")
         }
         None => {
-            format!("not under memcg: process {pid}: start it with `memcg exec`, or see MEMCG_DIR")
+            format!(
+                "not under memcg: process {pid}: start it with `memcg exec`, or set MEMCG_DIR as it has it"
+            )
         }
         Some((path, e)) => {
             let path = path.display();

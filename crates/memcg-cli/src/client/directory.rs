@@ -5,8 +5,9 @@ use crate::failure::{Failure, USAGE};
 use crate::sys;
 use crate::{client::escape::printable, failure::UNREACHABLE};
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,10 @@ pub struct Live {
 pub fn sockets_of(pid: u32) -> Vec<PathBuf> {
     let name = format!("{pid}.sock");
     let mut folders = own_folders();
+    // A process of this user's says itself where it was told to put its socket.
+    if let Some(folder) = folder_told_to(pid) {
+        folders.push(folder);
+    }
     // Root may look at everybody's processes, whose sockets are in their users' folders.
     if variable("MEMCG_DIR").is_none()
         && let Ok(process) = fs::metadata(format!("/proc/{pid}"))
@@ -76,6 +81,17 @@ pub fn only_one() -> Result<u32, Failure> {
             ))
         }
     }
+}
+
+/// `MEMCG_DIR` as process `pid` was started with, if that is this user's.
+fn folder_told_to(pid: u32) -> Option<PathBuf> {
+    if fs::metadata(format!("/proc/{pid}")).ok()?.uid() != sys::process::user() {
+        return None;
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|b| *b == 0);
+    let folder = variables.find_map(|v| v.strip_prefix(b"MEMCG_DIR="))?;
+    (!folder.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(folder)))
 }
 
 fn greet(pid: u32, path: &Path) -> Option<Live> {

@@ -9,13 +9,16 @@ pub mod top;
 
 use crate::client::Client;
 use crate::failure::Failure;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, StringValueParser, TypedValueParser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// Reads a process id.
-fn pid_parser() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=i64::from(i32::MAX))
+fn pid_parser() -> impl TypedValueParser<Value = u32> {
+    StringValueParser::new().try_map(|text| match text.parse::<i32>() {
+        Ok(pid @ 1..) => Ok(pid.unsigned_abs()),
+        _ => Err("it must be a process id: `memcg ps` lists those under memcg"),
+    })
 }
 
 /// Reads a path in the tree of groups, which begins with a slash.

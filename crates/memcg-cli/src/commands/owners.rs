@@ -47,6 +47,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     output::emit(owners.table().text())
 }
 
+/// The text of `memory.owners` as a table of lines, its header first.
+pub fn lines(text: &str) -> Vec<String> {
+    Owners::parse(text).table().lines()
+}
+
 impl<'a> Owners<'a> {
     fn parse(text: &'a str) -> Owners<'a> {
         let mut rows = text.lines().map(|line| line.split('\t').collect());

@@ -1,14 +1,25 @@
 //! What the child's environment tells the library. The engine reads it once, at start.
 
+use super::library;
 use super::options::Options;
+use super::rules::{GroupRule, Setting};
+use crate::failure::Failure;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
+/// The kernel takes at most 128 KiB in one variable, its name and the end included.
+const LONGEST: usize = 128 * 1024 - 32;
+
 /// Sets the variables for `command`; everything else is inherited.
-pub fn set(command: &mut Command, options: &Options, library: &Path, report: Option<&Path>) {
+pub fn set(
+    command: &mut Command,
+    options: &Options,
+    library: &Path,
+    report: Option<&Path>,
+) -> Result<(), Failure> {
     command.env(
         "LD_PRELOAD",
         preload(library, env::var_os("LD_PRELOAD").as_deref()),
@@ -17,17 +28,16 @@ pub fn set(command: &mut Command, options: &Options, library: &Path, report: Opt
         // Python's own allocator takes arenas by mmap and hides its objects in them.
         command.env("PYTHONMALLOC", "malloc");
     }
-    if !options.groups.is_empty() {
-        command.env(
-            "MEMCG_GROUPS",
-            lines(options.groups.iter().map(|rule| rule.as_bytes())),
-        );
+    let groups = lines(
+        "--group and --rules",
+        options.rules().map(GroupRule::as_bytes),
+    )?;
+    if !groups.is_empty() {
+        command.env("MEMCG_GROUPS", groups);
     }
-    if !options.settings.is_empty() {
-        command.env(
-            "MEMCG_SET",
-            lines(options.settings.iter().map(|setting| setting.as_bytes())),
-        );
+    let settings = lines("--set", options.settings.iter().map(Setting::as_bytes))?;
+    if !settings.is_empty() {
+        command.env("MEMCG_SET", settings);
     }
     if options.no_thread {
         command.env("MEMCG_NO_THREAD", "1");
@@ -43,16 +53,30 @@ pub fn set(command: &mut Command, options: &Options, library: &Path, report: Opt
         // The library names the process that writes the report. One named by an outer `memcg exec` is not ours.
         command.env_remove("MEMCG_REPORT_PID");
     }
+    Ok(())
+}
+
+/// For a program that runs without the engine: an outer `memcg exec` may have put the library into `LD_PRELOAD`.
+pub fn clean(command: &mut Command) {
+    let Some(before) = env::var_os("LD_PRELOAD") else {
+        return;
+    };
+    let rest: Vec<&[u8]> = named(&before)
+        .filter(|other| {
+            Path::new(OsStr::from_bytes(other)).file_name() != Some(library::NAME.as_ref())
+        })
+        .collect();
+    match rest.len() {
+        0 => command.env_remove("LD_PRELOAD"),
+        _ => command.env("LD_PRELOAD", OsString::from_vec(rest.join(&b':'))),
+    };
 }
 
 /// The library before those that were to be preloaded already, and only once.
 fn preload(library: &Path, before: Option<&OsStr>) -> OsString {
     let mut value = library.as_os_str().as_bytes().to_vec();
-    for other in before
-        .map_or(&b""[..], OsStr::as_bytes)
-        .split(|b| *b == b':' || *b == b' ')
-    {
-        if !other.is_empty() && other != library.as_os_str().as_bytes() {
+    for other in named(before.unwrap_or_default()) {
+        if other != library.as_os_str().as_bytes() {
             value.push(b':');
             value.extend_from_slice(other);
         }
@@ -60,8 +84,24 @@ fn preload(library: &Path, before: Option<&OsStr>) -> OsString {
     OsString::from_vec(value)
 }
 
-fn lines<'a>(entries: impl Iterator<Item = &'a [u8]>) -> OsString {
-    OsString::from_vec(entries.collect::<Vec<_>>().join(&b'\n'))
+/// The libraries `LD_PRELOAD` names.
+fn named(value: &OsStr) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|b| *b == b':' || *b == b' ')
+        .filter(|name| !name.is_empty())
+}
+
+/// One entry a line; `what` says which option there is too much of.
+fn lines<'a>(what: &str, entries: impl Iterator<Item = &'a [u8]>) -> Result<OsString, Failure> {
+    let text = entries.collect::<Vec<_>>().join(&b'\n');
+    match text.len() {
+        ..=LONGEST => Ok(OsString::from_vec(text)),
+        length => Err(Failure::usage(format_args!(
+            "too many of {what}: {length} bytes: at most {LONGEST} can be passed on: use wider GLOBs, \
+             or `memcg set` once the program runs"
+        ))),
+    }
 }
 
 #[cfg(test)]

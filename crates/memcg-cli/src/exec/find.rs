@@ -45,7 +45,7 @@ pub fn find(program: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, Failure>
         Some(why) => Err(not_executable(program, why)),
         None => Err(Failure::new(
             NOT_FOUND,
-            format_args!("not found: {name}: no folder in PATH has it"),
+            format_args!("not found: '{name}': no folder in PATH has it"),
         )),
     }
 }

@@ -14,7 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-const NAME: &str = "libmemcg_preload.so";
+/// The file's name, wherever it is.
+pub const NAME: &str = "libmemcg_preload.so";
 const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libmemcg_preload.so"));
 const HASH: &str = include_str!(concat!(env!("OUT_DIR"), "/libmemcg_preload.hash"));
 
@@ -45,16 +46,18 @@ pub fn resolve() -> Result<PathBuf, Failure> {
 
 /// The user's own choice is taken as it is, if it is there.
 fn chosen(path: &Path) -> Result<PathBuf, Failure> {
-    let shown = path.display();
-    let path = fs::canonicalize(path).map_err(|e| {
-        Failure::exec(format_args!(
-            "no preload library: MEMCG_PRELOAD={shown}: {e}"
-        ))
-    })?;
+    let shown = path;
+    let path = fs::canonicalize(path).map_err(|e| unusable(shown, &e.to_string()))?;
     if !path.is_file() {
-        return Err(Failure::exec(format_args!(
-            "no preload library: MEMCG_PRELOAD={shown}: it is not a file"
-        )));
+        return Err(unusable(shown, "it is not a file"));
+    }
+    match elf::machine_of_file(&path) {
+        Ok(number) if number == machine() => {}
+        Ok(_) => return Err(unusable(shown, "it is a library for another machine")),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            return Err(unusable(shown, "it is not a library"));
+        }
+        Err(e) => return Err(unusable(shown, &e.to_string())),
     }
     if !loadable(&path) {
         let line = format!(
@@ -64,6 +67,13 @@ fn chosen(path: &Path) -> Result<PathBuf, Failure> {
         return Err(Failure::exec(line));
     }
     Ok(path)
+}
+
+fn unusable(shown: &Path, why: &str) -> Failure {
+    Failure::exec(format_args!(
+        "no preload library: MEMCG_PRELOAD={}: {why}: unset it to use the one memcg carries",
+        shown.display()
+    ))
 }
 
 fn installed() -> Option<PathBuf> {

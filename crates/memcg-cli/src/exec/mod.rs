@@ -1,9 +1,10 @@
 //! `memcg exec`: a program under the engine.
 //!
-//! The steps, each in its file: the options are checked while they are read ([`rules`]); the program is found ([`find`])
-//! and looked at, since the loader ignores a preload library silently where it cannot use it ([`inspect`], [`elf`]); the
-//! library gets a file ([`library`]); the environment says what the engine is to do ([`environment`]); the program runs
-//! as a child ([`child`]), watched over its socket if asked for ([`watch`]); at the end the report is shown ([`report`]).
+//! The steps, each in its file: the options are checked while they are read ([`rules`], [`rules_file`]); the program is
+//! found ([`find`]) and looked at, since the loader ignores a preload library silently where it cannot use it
+//! ([`inspect`], [`elf`], [`through_env`]); the library gets a file ([`library`]); the environment says what the engine is
+//! to do ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for ([`watch`]); at
+//! the end the report is shown ([`report`]).
 
 mod child;
 mod elf;
@@ -14,13 +15,17 @@ mod library;
 mod options;
 mod report;
 mod rules;
+mod rules_file;
+mod through_env;
 mod watch;
 
 pub use options::Options;
 
 use crate::failure::{EXEC_FAILED, Failure};
+use crate::output::note;
 use crate::sys;
 use child::End;
+use inspect::Verdict;
 use report::Report;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -34,22 +39,27 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         .command
         .split_first()
         .ok_or_else(|| Failure::usage("no PROGRAM was given"))?;
-    let path = find::find(program, std::env::var_os("PATH").as_deref())?;
+    let path = find::find(program, std::env::var_os("PATH").as_deref())
+        .map_err(|failure| interval_meant(options, program).unwrap_or(failure))?;
     if std::env::var_os("MEMCG").is_some_and(|value| value == "off") {
         return Err(become_program(program, &path, arguments));
     }
-    inspect::check(program, &path)?;
+    match inspect::check(program, &path)? {
+        Verdict::Under => {}
+        Verdict::Partly(line) => note(&line),
+        Verdict::Aside(line) => {
+            note(&line);
+            Report::remove_older(options)?;
+            return Err(become_program(program, &path, arguments));
+        }
+    }
 
     let library = library::resolve()?;
     let report = Report::prepare(options)?;
     let mut command = Command::new(&path);
     command.arg0(program).args(arguments);
-    environment::set(
-        &mut command,
-        options,
-        &library,
-        report.as_ref().map(Report::path),
-    );
+    let report_path = report.as_ref().map(Report::path);
+    environment::set(&mut command, options, &library, report_path)?;
 
     let end = run_and_show(command, program, options, report)?;
     if let End::Signal(signal) = end {
@@ -57,6 +67,18 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         sys::signals::die_by(signal);
     }
     Ok(ExitCode::from(end.code()))
+}
+
+/// `--top 5 program`: the interval is not a word of its own.
+fn interval_meant(options: &Options, program: &OsStr) -> Option<Failure> {
+    let seconds = program
+        .to_str()
+        .filter(|text| text.parse::<f64>().is_ok())?;
+    matches!(options.top, Some(None)).then(|| {
+        Failure::usage(format_args!(
+            "{seconds} is the PROGRAM here: for an interval write --top={seconds}"
+        ))
+    })
 }
 
 /// Everything between start and end; the private folder it may have made is gone when it returns.
@@ -80,10 +102,12 @@ fn run_and_show(
     Ok(end)
 }
 
-/// `MEMCG=off`: this process becomes the program; returns only if it could not.
+/// Without the engine this process becomes the program; returns only if it could not.
 fn become_program(program: &OsStr, path: &Path, arguments: &[std::ffi::OsString]) -> Failure {
-    let error = Command::new(path).arg0(program).args(arguments).exec();
-    cannot_start(program, &error)
+    let mut command = Command::new(path);
+    command.arg0(program).args(arguments);
+    environment::clean(&mut command);
+    cannot_start(program, &command.exec())
 }
 
 /// What an error of `execve` means to the caller.

@@ -1,6 +1,7 @@
 //! The options of `memcg exec`.
 
 use super::rules::{GroupRule, Setting};
+use super::rules_file::RulesFile;
 use crate::args::Interval;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   memcg exec -- make -j8
   memcg exec --group 'worker-*=/workers' --set /workers/memory.max=512M ./server
+  memcg exec --rules tenants.rules -- ./server
   memcg exec --top -- python3 script.py
   memcg exec --report groups.tsv -- ./batch input.csv
 
@@ -27,11 +29,15 @@ Environment:
 
 Exit codes:
   the program's own; if a signal killed it, memcg ends by the same signal
-  2    wrong usage
-  125  memcg exec itself failed, or the engine cannot be put under the program: it is static,
-       setuid, or built for another libc or machine
+  2    wrong usage: an option, a rule, a rules file
+  125  the program was not started: the engine refused a --set, memcg exec itself failed, or the
+       engine cannot be put under the program: it is statically linked, built for musl or for
+       another machine, setuid, or has capabilities
   126  the program cannot be executed
-  127  the program was not found";
+  127  the program was not found
+
+A program under valgrind or built with a sanitizer (-fsanitize=address and others) runs without
+the engine, as with MEMCG=off, and one line says so. docs/cli.md has the whole table.";
 
 /// What `memcg exec` was asked for.
 #[derive(clap::Args, Debug)]
@@ -40,6 +46,10 @@ pub struct Options {
     /// Threads whose name matches GLOB belong to the group PATH; the first rule that matches counts
     #[arg(long = "group", value_name = "GLOB=PATH", value_parser = OsStringValueParser::new().try_map(|v| GroupRule::parse(&v)))]
     pub groups: Vec<GroupRule>,
+
+    /// Read rules from FILE, one GLOB=PATH a line; lines that begin with # are comments. They come after those of --group
+    #[arg(long = "rules", value_name = "FILE", value_parser = OsStringValueParser::new().try_map(|v| RulesFile::read(&v)))]
+    pub files: Vec<RulesFile>,
 
     /// Write VALUE to a file of a group before the program starts
     #[arg(long = "set", value_name = "PATH/FILE=VALUE", value_parser = OsStringValueParser::new().try_map(|v| Setting::parse(&v)))]
@@ -75,6 +85,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// All rules, in the order in which they are tried.
+    pub fn rules(&self) -> impl Iterator<Item = &GroupRule> {
+        let files = self.files.iter().flat_map(RulesFile::rules);
+        self.groups.iter().chain(files)
+    }
+
     /// How often the groups are looked at.
     pub fn interval(&self) -> Duration {
         self.top

@@ -7,16 +7,13 @@ use super::options::Options;
 use super::watch::Seen;
 use crate::failure::Failure;
 use crate::output::note;
-use crate::snapshot::{self, Snapshot, table};
+use crate::snapshot::{self, LOW_COVERAGE, Snapshot, table};
 use crate::sys;
 use crate::terminal;
 use std::env;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf, absolute};
-
-/// Below this coverage the table is no picture of the process.
-const LOW_COVERAGE: f64 = 70.0;
 
 /// A place for the report.
 pub struct Report {
@@ -33,6 +30,14 @@ impl Report {
             (None, Some(_)) => Report::private().map(Some),
             (None, None) => Ok(None),
         }
+    }
+
+    /// For a program that will write none: an older report must not be taken for this run's.
+    pub fn remove_older(options: &Options) -> Result<(), Failure> {
+        options
+            .report
+            .as_ref()
+            .map_or(Ok(()), |path| Report::kept(path).map(drop))
     }
 
     /// Where it is to be written.
@@ -163,7 +168,7 @@ fn print_final(snapshot: &Snapshot) {
     }
     if snapshot.coverage < LOW_COVERAGE {
         note(
-            "warning: coverage is below 70 %: much of the memory was taken past malloc: do not rely on limits here",
+            "warning: coverage is below 70 %: the rest is code, mapped memory or another allocator's: limits do not reach it",
         );
     }
 }

@@ -1,14 +1,18 @@
 //! What the engine says about its groups at one moment.
 //!
 //! [`mod@parse`] reads the text the control socket and the report file share, [`table`] shows it to people, [`json`] to
-//! programs, [`tree`] puts the groups in order.
+//! programs, [`tree`] puts the groups in order, [`rates`] compares two.
 
 mod json;
 mod parse;
+pub mod rates;
 pub mod table;
-mod tree;
+pub mod tree;
 
 pub use parse::parse;
+
+/// Below this coverage, in percent, the groups are no picture of the process.
+pub const LOW_COVERAGE: f64 = 70.0;
 
 /// A process and its groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +67,16 @@ pub enum Cell {
     Max,
     /// Something a later version may add.
     Text(String),
+}
+
+impl Group {
+    /// The part of the hard limit that is used, 1 being all of it; none without a limit.
+    pub fn used(&self) -> Option<f64> {
+        match self.max.as_ref()?.number()? {
+            0 => Some(1.0),
+            max => Some(self.current as f64 / max as f64),
+        }
+    }
 }
 
 impl Cell {

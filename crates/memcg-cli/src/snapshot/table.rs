@@ -1,12 +1,12 @@
 //! A snapshot for people: the tree of groups in aligned columns, and a footer about the whole process.
 
+use super::rates::Rates;
 use super::tree;
 use super::{Cell, Group, Snapshot};
 use crate::client::escape::printable;
 use crate::size::{human, human_rate};
 use crate::table::{Align, Table};
 use crate::terminal::{Line, Tone};
-use std::collections::HashMap;
 
 /// The picture: a header, a line for each group, a footer. Rates are those since `before`.
 pub fn lines(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Line> {
@@ -42,8 +42,12 @@ pub fn lines(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Line> {
 /// `coverage 83.1 % (charged 12.3M of 14.8M RSS)`
 pub fn coverage(snapshot: &Snapshot) -> String {
     let (charged, rss) = (human(snapshot.charged), human(snapshot.rss));
+    let more = match snapshot.coverage > 100.0 {
+        true => ": more was asked for than touched",
+        false => "",
+    };
     format!(
-        "coverage {:.1} % (charged {charged} of {rss} RSS)",
+        "coverage {:.1} % (charged {charged} of {rss} RSS{more})",
         snapshot.coverage
     )
 }
@@ -59,27 +63,23 @@ fn footer(snapshot: &Snapshot) -> String {
 }
 
 fn row(group: &Group, depth: usize, rates: &Rates) -> Vec<String> {
-    // A group that stands at the left edge is the root, or one whose parent is not shown: its whole path says which.
-    let name = if depth == 0 {
-        group.path.as_slice()
-    } else {
-        tree::name(&group.path)
-    };
+    let name = tree::shown_name(group, depth);
     let size = |bytes: Option<u64>| bytes.map_or_else(dash, human);
     vec![
-        format!("{}{}", "  ".repeat(depth), printable(name)),
+        format!("{}{}", "  ".repeat(depth), name),
         human(group.current),
         size(group.peak),
         limit(group.max.as_ref()),
         limit(group.high.as_ref()),
         group.tasks.map_or_else(dash, |n| n.to_string()),
         size(group.inherited),
-        rates.of(group),
-        events(group),
+        rates.of(group).map_or_else(dash, human_rate),
+        events(group).unwrap_or_else(dash),
     ]
 }
 
-fn limit(cell: Option<&Cell>) -> String {
+/// A limit: a size, `max`, or a dash where the engine has none.
+pub fn limit(cell: Option<&Cell>) -> String {
     match cell {
         Some(Cell::Number(bytes)) => human(*bytes),
         Some(Cell::Max) => "max".to_owned(),
@@ -88,57 +88,26 @@ fn limit(cell: Option<&Cell>) -> String {
     }
 }
 
-fn events(group: &Group) -> String {
-    if group.events.is_empty() {
-        return dash();
-    }
+/// The events that happened, `high:1 max:3`.
+pub fn events(group: &Group) -> Option<String> {
     let events: Vec<String> = group
         .events
         .iter()
         .map(|(name, count)| format!("{name}:{count}"))
         .collect();
-    events.join(" ")
+    (!events.is_empty()).then(|| events.join(" "))
 }
 
 /// A group that has used nine tenths of what it may is worth a look.
 fn tone(group: &Group) -> Tone {
-    match group.max.as_ref().and_then(Cell::number) {
-        Some(max) if group.current >= max - max / 10 => Tone::Warm,
+    match group.used() {
+        Some(part) if part >= 0.9 => Tone::Warm,
         _ => Tone::Plain,
     }
 }
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-/// What each group held before, and how long ago that was by the engine's own clock.
-struct Rates<'a> {
-    before: HashMap<&'a [u8], u64>,
-    seconds: f64,
-}
-
-impl<'a> Rates<'a> {
-    fn new(now: &Snapshot, before: Option<&'a Snapshot>) -> Rates<'a> {
-        // A younger engine is another one: the process has executed another program.
-        let before = before.filter(|b| b.uptime_ms < now.uptime_ms && b.pid == now.pid);
-        let milliseconds = before.map_or(0, |b| now.uptime_ms - b.uptime_ms);
-        let groups = before.map_or(&[][..], |b| b.groups.as_slice());
-        Rates {
-            before: groups
-                .iter()
-                .map(|g| (g.path.as_slice(), g.current))
-                .collect(),
-            seconds: milliseconds as f64 / 1000.0,
-        }
-    }
-
-    fn of(&self, group: &Group) -> String {
-        match self.before.get(group.path.as_slice()) {
-            Some(&before) => human_rate((group.current as f64 - before as f64) / self.seconds),
-            None => dash(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -193,5 +162,8 @@ mod tests {
             coverage(&snapshot),
             "coverage 50.0 % (charged 1.0M of 2.0M RSS)"
         );
+        let text = TEXT.replace("coverage=50.0", "coverage=137.4");
+        let more = coverage(&parse(&text).expect("a snapshot"));
+        assert!(more.ends_with("RSS: more was asked for than touched)"));
     }
 }

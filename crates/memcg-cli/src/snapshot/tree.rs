@@ -1,6 +1,7 @@
 //! The groups in the order a tree is read.
 
 use super::Group;
+use crate::client::escape::printable;
 use std::collections::HashMap;
 
 /// A group's place in the tree.
@@ -12,41 +13,64 @@ pub struct Place {
     pub depth: usize,
 }
 
-/// Each group right below its parent, siblings in the order they came.
-///
-/// The engine promises parents before children, which breadth first keeps too, so the order is made here. A group
-/// whose parent is not in the snapshot stands at the left edge.
-pub fn order(groups: &[Group]) -> Vec<Place> {
-    let index: HashMap<&[u8], usize> = groups
-        .iter()
-        .enumerate()
-        .map(|(i, g)| (g.path.as_slice(), i))
-        .collect();
-    let mut tops = Vec::new();
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
-    for (i, group) in groups.iter().enumerate() {
-        match parent(&group.path).and_then(|p| index.get(p)) {
-            Some(&parent) if parent < i => children[parent].push(i),
-            _ => tops.push(i),
+/// Which groups stand below which, by their indices in the snapshot.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Those at the left edge: the root, and groups whose parent is not in the snapshot.
+    pub tops: Vec<usize>,
+    /// The children of each group. A child's index is above its parent's.
+    pub children: Vec<Vec<usize>>,
+}
+
+impl Tree {
+    /// Siblings in the order they came.
+    ///
+    /// The engine promises parents before children, which breadth first keeps too, so the tree is made here.
+    pub fn new(groups: &[Group]) -> Tree {
+        let index: HashMap<&[u8], usize> = groups
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (g.path.as_slice(), i))
+            .collect();
+        let mut tops = Vec::new();
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+        for (i, group) in groups.iter().enumerate() {
+            match parent(&group.path).and_then(|p| index.get(p)) {
+                Some(&parent) if parent < i => children[parent].push(i),
+                _ => tops.push(i),
+            }
         }
+        Tree { tops, children }
     }
-    let mut places = Vec::with_capacity(groups.len());
-    let mut open: Vec<Place> = tops
-        .into_iter()
-        .rev()
-        .map(|index| Place { index, depth: 0 })
-        .collect();
-    while let Some(place) = open.pop() {
-        let depth = place.depth + 1;
-        open.extend(
-            children[place.index]
-                .iter()
-                .rev()
-                .map(|&index| Place { index, depth }),
-        );
-        places.push(place);
+
+    /// Each group right below its parent, without what is below a group for which `closed` holds.
+    pub fn walk(&self, closed: impl Fn(usize) -> bool) -> Vec<Place> {
+        let mut places = Vec::with_capacity(self.children.len());
+        let place = |depth| move |&index: &usize| Place { index, depth };
+        let mut open: Vec<Place> = self.tops.iter().rev().map(place(0)).collect();
+        while let Some(next) = open.pop() {
+            if !closed(next.index) {
+                let below = self.children[next.index].iter().rev();
+                open.extend(below.map(place(next.depth + 1)));
+            }
+            places.push(next);
+        }
+        places
     }
-    places
+}
+
+/// All groups, each right below its parent, siblings in the order they came.
+pub fn order(groups: &[Group]) -> Vec<Place> {
+    Tree::new(groups).walk(|_| false)
+}
+
+/// The name to show: a group at the left edge is the root, or one whose parent is not shown, and its whole path says
+/// which.
+pub fn shown_name(group: &Group, depth: usize) -> String {
+    printable(match depth {
+        0 => &group.path,
+        _ => name(&group.path),
+    })
 }
 
 /// The last component of a path; the root's is `/`.
@@ -57,7 +81,8 @@ pub fn name(path: &[u8]) -> &[u8] {
     }
 }
 
-fn parent(path: &[u8]) -> Option<&[u8]> {
+/// The path of the group above; none above the root.
+pub fn parent(path: &[u8]) -> Option<&[u8]> {
     match path.iter().rposition(|b| *b == b'/')? {
         0 if path.len() == 1 => None,
         0 => Some(b"/"),

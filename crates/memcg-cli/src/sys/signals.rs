@@ -10,6 +10,22 @@ use std::process::Command;
 use std::ptr;
 use std::time::Duration;
 
+/// The signals that ask a process to end.
+pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// Those of `signals` this process was not started to ignore, as `nohup` does with SIGHUP. A blocked signal comes to
+/// [`Blocked::wait`] even if it is ignored.
+pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    let ignored = |signal: &i32| {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: with no new action the call only fills `action`, which was zeroed before.
+        let known = unsafe { libc::sigaction(*signal, ptr::null(), action.as_mut_ptr()) } == 0;
+        // SAFETY: zeroed, or filled by the call.
+        known && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+    };
+    signals.iter().copied().filter(|s| !ignored(s)).collect()
+}
+
 /// Signals blocked in this thread and the threads it starts, to be fetched with [`Blocked::wait`].
 ///
 /// They stay blocked until the process ends: one that came late must not end it half way through its last words.

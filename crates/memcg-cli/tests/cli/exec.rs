@@ -108,7 +108,11 @@ fn the_program_starts_with_the_signal_mask_memcg_was_started_with() {
 fn the_library_is_told_everything_by_the_environment() {
     let folder = Folder::new();
     let report = folder.path().join("report");
+    let rules = folder.path().join("rules");
+    fs::write(&rules, "# more\n  q-*=/q\n").expect("a file");
     let options = [
+        "--rules",
+        rules.to_str().expect("text"),
         "--group=w-*=/w",
         "--group=*=/rest",
         "--set=/w/memory.max=1M",
@@ -121,10 +125,10 @@ fn the_library_is_told_everything_by_the_environment() {
     let output = shell(
         &folder,
         &options,
-        "env | grep -A1 ^MEMCG_ | grep -v ^MEMCG_DIR; env | grep ^PYTHON",
+        "env | grep -A2 ^MEMCG_ | grep -v ^MEMCG_DIR; env | grep ^PYTHON",
     );
     for part in [
-        "MEMCG_GROUPS=w-*=/w\n*=/rest\n",
+        "MEMCG_GROUPS=w-*=/w\n*=/rest\nq-*=/q\n",
         "MEMCG_SET=/w/memory.max=1M\n/memory.high=max\n",
         "MEMCG_NO_THREAD=1\n",
         "MEMCG_STRICT=1\n",

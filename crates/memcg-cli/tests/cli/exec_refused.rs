@@ -1,7 +1,7 @@
 //! `memcg exec`: programs it does not start, and why.
 
 use super::folder::Folder;
-use super::run::{Outcome, memcg};
+use super::run::{Outcome, command, memcg, outcome};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -66,9 +66,46 @@ fn a_program_the_library_cannot_be_put_under_is_125() {
     let mut foreign = elf(None);
     foreign[18] ^= 1;
     exec(&folder.program("foreign", &foreign)).is_error(125, &["another machine"]);
+    let mut narrow = elf(None);
+    (narrow[4], narrow[18]) = (1, 3);
+    exec(&folder.program("narrow", &narrow)).is_error(125, &["(32-bit x86)", "MEMCG=off"]);
     let script = format!("#! {} -x\n", fixed.display());
     exec(&folder.program("script", script.as_bytes()))
-        .is_error(125, &["statically linked", "fixed"]);
+        .is_error(125, &["statically linked", "fixed, which runs", "script"]);
+    let by_script = format!("#!{}\n", folder.path().join("script").display());
+    exec(&folder.program("again", by_script.as_bytes())).is_error(125, &["fixed, which runs"]);
+    for line in ["#!/usr/bin/env fixed", "#!/usr/bin/env -S A=1 fixed -x"] {
+        let script = folder.program("by-env", line.as_bytes());
+        let mut run = command(folder.path(), &["exec", script.to_str().expect("text")]);
+        let run = run.env("PATH", folder.path()).output().expect("it starts");
+        outcome(run).is_error(125, &["statically linked", "fixed, which runs"]);
+    }
+}
+
+#[test]
+fn a_damaged_program_is_126() {
+    let folder = Folder::new();
+    let whole = elf(Some("/lib64/ld-linux-x86-64.so.2"));
+    for length in [10, 40, 100] {
+        let path = folder.program(&format!("cut-{length}"), &whole[..length]);
+        exec(&path).is_error(126, &["damaged ELF file"]);
+    }
+}
+
+#[test]
+fn a_library_that_is_none_is_refused_before_the_program_starts() {
+    let folder = Folder::new();
+    let mut foreign = elf(None);
+    foreign[18] ^= 1;
+    for (name, bytes, why) in [
+        ("text", b"no library\n".to_vec(), "it is not a library"),
+        ("foreign", foreign, "for another machine"),
+    ] {
+        let path = folder.program(name, &bytes);
+        let mut run = command(folder.path(), &["exec", "echo", "started"]);
+        let run = run.env("MEMCG_PRELOAD", path).output().expect("it starts");
+        outcome(run).is_error(125, &["no preload library", why, "unset it"]);
+    }
 }
 
 #[test]

@@ -104,6 +104,35 @@ fn json_with_an_interval_is_one_object_a_line_until_a_signal() {
 }
 
 #[test]
+fn an_interval_without_a_terminal_prints_one_table_after_the_other() {
+    let last = ok(SNAPSHOT) + CLOSE;
+    let server = Server::new(&[("snapshot", &last)]);
+    let output = memcg(server.folder(), &["top", &pid(), "--interval", "0.05"]);
+    assert_eq!((output.code(), output.stdout.as_str()), (0, TABLE));
+    assert!(
+        output.stderr.contains("the process has ended"),
+        "{output:?}"
+    );
+    let server = Server::new(&[("snapshot", &ok(SNAPSHOT))]);
+    let mut child = command(server.folder(), &["top", &pid(), "--interval", "0.05"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let text: String = lines
+        .take(13)
+        .map(|line| line.expect("text") + "\n")
+        .collect();
+    // The same moment again, by the engine's clock: there is no rate.
+    assert_eq!(text, format!("{TABLE}\n{TABLE}"));
+    assert_eq!(
+        child.wait().expect("it ends").code(),
+        Some(0),
+        "nobody reads any more"
+    );
+}
+
+#[test]
 fn a_snapshot_that_is_not_one_is_an_error() {
     let server = Server::new(&[("snapshot", &ok("pid=1\n"))]);
     memcg(server.folder(), &["top", &pid()]).is_error(3, &["it has no columns"]);

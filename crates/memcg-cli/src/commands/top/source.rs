@@ -1,0 +1,53 @@
+//! The process that is looked at.
+
+use crate::client::{Client, ClientError};
+use crate::failure::{Failure, UNREACHABLE};
+use crate::snapshot::{self, Snapshot};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// A process and the connection to it.
+#[derive(Debug)]
+pub struct Source {
+    pid: u32,
+    client: Client,
+}
+
+impl Source {
+    /// Connects to the process.
+    pub fn connect(pid: u32) -> Result<Source, Failure> {
+        let client = Client::connect(pid)?;
+        Ok(Source { pid, client })
+    }
+
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its groups now.
+    pub fn look(&mut self) -> Result<Snapshot, ClientError> {
+        let text = self.client.ask(&[b"snapshot"])?;
+        snapshot::parse(&String::from_utf8_lossy(&text)).map_err(ClientError::Garbled)
+    }
+
+    /// The text of `memory.owners` of a group.
+    pub fn owners(&mut self, path: &OsStr) -> Result<String, ClientError> {
+        let text = self.client.ask(&[b"owners", path.as_bytes()])?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// What [`Source::look`] failed with, as the end of the command.
+    pub fn failure(&self, error: ClientError) -> Failure {
+        match error {
+            ClientError::Garbled(reason) => {
+                let advice = "use the memcg of the version the process runs";
+                Failure::new(
+                    UNREACHABLE,
+                    format_args!("top: snapshot of process {}: {reason}: {advice}", self.pid),
+                )
+            }
+            error => error.at("top", "snapshot", self.pid),
+        }
+    }
+}
