@@ -1,56 +1,95 @@
-//! The functions programs call, under the C library's names.
+//! The functions programs call, under the C library's names, old and new.
 //!
-//! Null, alignment and overflow are handled as glibc does; the work is [`crate::block`]'s.
+//! Null, zero, alignment and overflow are handled as glibc does; the work is the engine's (`memcg::engine::kmalloc`), or
+//! that of the allocator below where the library steps aside. A refusal is null with ENOMEM. C++'s operator new needs no
+//! name here: the C++ library makes it of malloc, with the program's new_handler and bad_alloc around it.
 
+use crate::aside::is_aside;
 use crate::below;
-use crate::block::{self, TAG};
 use core::ffi::{c_int, c_void};
+use core::ptr::null_mut;
+use memcg::engine::{Flags, kmalloc};
 use memcg::os::errno;
 
 const PAGE: usize = 4096;
 
-fn no_memory() -> *mut c_void {
+#[cold]
+pub fn no_memory() -> *mut c_void {
     errno::set(libc::ENOMEM);
-    core::ptr::null_mut()
+    null_mut()
+}
+
+#[inline]
+pub fn checked(p: *mut u8) -> *mut c_void {
+    if p.is_null() { no_memory() } else { p.cast() }
 }
 
 /// # Safety
 /// As malloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    if !below::ready() {
-        return below::early(bytes);
+    match kmalloc::alloc_hit(bytes) {
+        Some(p) => p.cast(),
+        None => malloc_slow(bytes),
     }
-    match bytes.checked_add(TAG) {
-        // SAFETY: the allocator below is there, and the block is new.
-        Some(bytes) => unsafe { block::adopt(below::malloc(bytes)) },
-        None => no_memory(),
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slow(bytes: usize) -> *mut c_void {
+    if is_aside() {
+        return if below::ready() {
+            // SAFETY: it is ready.
+            unsafe { below::malloc(bytes) }
+        } else {
+            below::early(bytes)
+        };
     }
+    checked(kmalloc::alloc(bytes, Flags::NOWAIT))
 }
 
 /// # Safety
 /// As free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(p: *mut c_void) {
-    if p.is_null() || below::early_size(p).is_some() || !below::ready() {
+    // SAFETY: the caller's.
+    if !unsafe { kmalloc::free_hit(p.cast()) } {
+        // SAFETY: the caller's.
+        unsafe { free_slow(p) };
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn free_slow(p: *mut c_void) {
+    if p.is_null() {
         return;
     }
-    // SAFETY: a pointer the program got from us, by its contract.
-    unsafe { block::dismiss(p) }
+    if !is_aside() {
+        // SAFETY: the caller's.
+        unsafe { kmalloc::free(p.cast()) };
+    } else if below::early_size(p).is_none() && below::ready() {
+        // SAFETY: an object of the allocator below.
+        unsafe { below::free(p) };
+    }
 }
 
 /// # Safety
 /// As calloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
-    let Some(all) = n.checked_mul(bytes).and_then(|all| all.checked_add(TAG)) else {
+    let Some(all) = n.checked_mul(bytes) else {
         return no_memory();
     };
-    if !below::ready() {
-        return below::early(all);
+    if is_aside() {
+        return if below::ready() {
+            // SAFETY: it is ready.
+            unsafe { below::calloc(n, bytes) }
+        } else {
+            below::early(all)
+        };
     }
-    // SAFETY: as in `malloc`.
-    unsafe { block::adopt(below::calloc(1, all)) }
+    checked(kmalloc::alloc_zeroed(all, kmalloc::ALIGN, Flags::NOWAIT))
 }
 
 /// # Safety
@@ -61,23 +100,34 @@ pub unsafe extern "C" fn realloc(p: *mut c_void, bytes: usize) -> *mut c_void {
         // SAFETY: as malloc.
         return unsafe { malloc(bytes) };
     }
-    if let Some(old) = below::early_size(p) {
-        // SAFETY: both are valid for the smaller of the sizes, and do not overlap.
-        unsafe {
-            let new = malloc(bytes);
-            if !new.is_null() {
-                core::ptr::copy_nonoverlapping(p.cast::<u8>(), new.cast::<u8>(), old.min(bytes));
-            }
-            return new;
-        }
+    if is_aside() {
+        // SAFETY: the caller's.
+        return unsafe { realloc_below(p, bytes) };
     }
     if bytes == 0 {
         // SAFETY: as free: glibc's realloc(p, 0) frees and answers null.
         unsafe { free(p) };
-        return core::ptr::null_mut();
+        return null_mut();
     }
-    // SAFETY: a live block of ours.
-    unsafe { block::resize(p, bytes) }
+    // SAFETY: the caller's.
+    checked(unsafe { kmalloc::resize(p.cast(), bytes, kmalloc::ALIGN, Flags::NOWAIT) })
+}
+
+/// # Safety
+/// As realloc.
+unsafe fn realloc_below(p: *mut c_void, bytes: usize) -> *mut c_void {
+    let Some(old) = below::early_size(p) else {
+        // SAFETY: an object of the allocator below, which is there.
+        return unsafe { below::realloc(p, bytes) };
+    };
+    // SAFETY: both are valid for the smaller of the sizes, and do not overlap.
+    unsafe {
+        let new = malloc(bytes);
+        if !new.is_null() {
+            core::ptr::copy_nonoverlapping(p.cast::<u8>(), new.cast::<u8>(), old.min(bytes));
+        }
+        new
+    }
 }
 
 /// # Safety
@@ -92,18 +142,15 @@ pub unsafe extern "C" fn reallocarray(p: *mut c_void, n: usize, bytes: usize) ->
 }
 
 fn aligned(align: usize, bytes: usize) -> *mut c_void {
-    let Some(bytes) = bytes.checked_add(TAG) else {
-        return no_memory();
-    };
-    if !below::ready() {
-        return if align <= 16 {
-            below::early(bytes)
-        } else {
-            no_memory()
+    if is_aside() {
+        return match below::ready() {
+            // SAFETY: it is ready.
+            true => unsafe { below::memalign(align, bytes) },
+            false if align <= kmalloc::ALIGN => below::early(bytes),
+            false => no_memory(),
         };
     }
-    // SAFETY: as in `malloc`.
-    unsafe { block::adopt(below::memalign(align, bytes)) }
+    checked(kmalloc::alloc_aligned(bytes, align, Flags::NOWAIT))
 }
 
 /// # Safety
@@ -114,7 +161,7 @@ pub unsafe extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
         Some(align) => aligned(align, bytes),
         None => {
             errno::set(libc::EINVAL);
-            core::ptr::null_mut()
+            null_mut()
         }
     }
 }
@@ -172,11 +219,35 @@ pub unsafe extern "C" fn malloc_usable_size(p: *mut c_void) -> usize {
     if p.is_null() {
         return 0;
     }
+    if !is_aside() {
+        // SAFETY: the caller's.
+        return unsafe { kmalloc::usable(p.cast()) };
+    }
     match below::early_size(p) {
         Some(size) => size,
-        // SAFETY: a live block of ours.
-        None => unsafe { block::whole(p) - TAG },
+        // SAFETY: an object of the allocator below.
+        None => unsafe { below::usable(p) },
     }
+}
+
+/// C23's free that is told the size.
+///
+/// # Safety
+/// As free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_sized(p: *mut c_void, _bytes: usize) {
+    // SAFETY: as free.
+    unsafe { free(p) }
+}
+
+/// C23's free that is told the alignment and the size.
+///
+/// # Safety
+/// As free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_aligned_sized(p: *mut c_void, _align: usize, _bytes: usize) {
+    // SAFETY: as free.
+    unsafe { free(p) }
 }
 
 /// The old name of free.
@@ -187,4 +258,27 @@ pub unsafe extern "C" fn malloc_usable_size(p: *mut c_void) -> usize {
 pub unsafe extern "C" fn cfree(p: *mut c_void) {
     // SAFETY: as free.
     unsafe { free(p) }
+}
+
+/// The C library's own names for its allocator, which some programs call directly: one allocator for both.
+macro_rules! also {
+    ($($name:ident = $of:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {$(
+        /// # Safety
+        /// As the function it is another name of.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? {
+            // SAFETY: the caller's.
+            unsafe { $of($($arg),*) }
+        }
+    )*};
+}
+
+also! {
+    __libc_malloc = malloc(bytes: usize) -> *mut c_void;
+    __libc_free = free(p: *mut c_void);
+    __libc_calloc = calloc(n: usize, bytes: usize) -> *mut c_void;
+    __libc_realloc = realloc(p: *mut c_void, bytes: usize) -> *mut c_void;
+    __libc_memalign = memalign(align: usize, bytes: usize) -> *mut c_void;
+    __libc_valloc = valloc(bytes: usize) -> *mut c_void;
+    __libc_pvalloc = pvalloc(bytes: usize) -> *mut c_void;
 }

@@ -1,10 +1,11 @@
 //! The library's beginning and end: settings from the environment, the first task, the report.
 
-use crate::{rules, threads};
+use crate::{guard, longjmp, mapped, rules, threads};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
 use memcg::api::no_account;
-use memcg::engine::{Engine, fork, process};
+use memcg::engine::{Accounting, Engine, fork, process};
+use memcg::group::NO_TAG;
 use memcg::thread::ThreadRec;
 use memcg::{control, files};
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 static OFF: AtomicBool = AtomicBool::new(false);
 
-/// Whether the library steps aside in this process (`MEMCG=off`).
+/// Whether the library does nothing in this process: it steps aside, or could not begin.
 #[inline(always)]
 pub fn is_off() -> bool {
     OFF.load(Ordering::Relaxed)
@@ -40,7 +41,7 @@ fn say(what: &str) {
 }
 
 extern "C" fn begin() {
-    if text("MEMCG").is_some_and(|value| value == b"off") {
+    if crate::aside::is_aside() {
         OFF.store(true, Ordering::Relaxed);
         return;
     }
@@ -78,6 +79,8 @@ extern "C" fn begin() {
         unsafe { std::env::set_var("MEMCG_REPORT_PID", std::process::id().to_string()) };
     }
     serve();
+    mapped::install();
+    longjmp::install();
     fork::set_in_child(in_child);
 }
 
@@ -106,6 +109,7 @@ fn serve() {
     if is_set("MEMCG_NO_THREAD") {
         return;
     }
+    process::set_last_thread_hook(on_last_thread);
     if let Err(why) = control::serve_in_thread() {
         say(&format!(
             "no control socket: {why}: top, get and set cannot reach this process"
@@ -113,13 +117,29 @@ fn serve() {
     }
 }
 
-fn in_child() {
-    let _free = no_account();
-    process::with_rec(threads::on_new_thread);
-    control::after_fork();
-    if fork::was_by_first_thread() {
-        serve();
+/// The last thread that has allocated leaves, without an exit: the helper must not keep the process alive. Should there be
+/// others yet, it is back with the first slow path of one.
+fn on_last_thread() {
+    if control::stop() {
+        fork::defer(CHILD_STAYS_NS, serve);
     }
+}
+
+/// A child that becomes another program, or ends, does so sooner than this after its fork, mostly; it gets no helper
+/// thread and no socket. One that stays gets them with the first allocation after this that its stock does not cover.
+const CHILD_STAYS_NS: u64 = 20_000_000;
+
+fn in_child() {
+    guard::in_child();
+    // Not as nobody's: it is what the thread charges from here on.
+    process::with_rec(|engine, rec| {
+        if process::thread_task(rec) == NO_TAG && engine.accounting() == Accounting::On {
+            threads::on_new_thread(engine, rec);
+        }
+    });
+    let _free = no_account();
+    control::after_fork();
+    fork::defer(CHILD_STAYS_NS, serve);
 }
 
 fn is_report_due() -> bool {

@@ -1,7 +1,12 @@
-//! Threads are tasks: made when a thread first allocates, in the group its name asks for, moved when it is renamed.
+//! Threads are tasks: made when a thread first allocates or maps memory, in the group its name asks for, moved when it is
+//! renamed, by itself or by another thread.
+//!
+//! A thread that never does either has no task, and holds nothing that one could show: `pthread_create` is left alone,
+//! for a trampoline around every thread's start costs an allocation each and stands in every stack and cancellation.
+//! A name written to /proc/self/task/TID/comm is not seen; the next rename of that thread by a call is.
 
 use crate::{below, rules};
-use core::ffi::{c_char, c_int, c_ulong};
+use core::ffi::{CStr, c_char, c_int, c_ulong};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use memcg::attach;
 use memcg::engine::{Engine, process};
@@ -71,14 +76,39 @@ pub fn child(engine: &'static Engine, parent: u32, name: &[u8]) -> u32 {
 fn on_renamed() {
     process::with_rec(|engine, rec| {
         let task = process::thread_task(rec);
-        if task == NO_TAG {
-            return;
+        if task != NO_TAG {
+            let name = own_name();
+            let _pin = engine.tree.threads.epoch.pin(rec);
+            follow(engine, rec, task, trim(&name));
         }
-        let name = own_name();
-        let _pin = engine.tree.threads.epoch.pin(rec);
-        let group = engine.tree.memcgs.get(group_of(engine, trim(&name)));
-        let _ = engine.change(|| attach::move_task(&engine.tree, rec, task, group));
     });
+}
+
+/// The same for another thread. One that has no task yet gets it by its new name.
+fn on_other_renamed(thread: libc::pthread_t, name: &[u8]) {
+    let Some(tid) = tid_of(thread) else { return };
+    process::with_rec(|engine, rec| {
+        // Pinned, so the task is not another's by the time it moves; an ended one is refused.
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        if let Some(task) = process::task_of_thread(tid) {
+            follow(engine, rec, task, name);
+        }
+    });
+}
+
+/// The caller is pinned.
+fn follow(engine: &'static Engine, rec: &'static ThreadRec, task: u32, name: &[u8]) {
+    let group = engine.tree.memcgs.get(group_of(engine, name));
+    let _ = engine.change(|| attach::move_task(&engine.tree, rec, task, group));
+}
+
+/// The kernel's id of a thread. The C library tells it to nobody; but it tells the clock of the thread's CPU time, whose
+/// number is, by the kernel's interface, the id's complement above three bits of which clock.
+fn tid_of(thread: libc::pthread_t) -> Option<u32> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the caller's thread is one, it has just been renamed; `clock` is a valid place.
+    let error = unsafe { libc::pthread_getcpuclockid(thread, &mut clock) };
+    (error == 0 && clock < 0).then_some(!(clock >> 3) as u32)
 }
 
 static SETNAME: AtomicPtr<core::ffi::c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -97,9 +127,14 @@ pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *cons
     let f: SetName = unsafe { core::mem::transmute(f) };
     // SAFETY: the caller's.
     let answer = unsafe { f(thread, name) };
-    // SAFETY: no preconditions.
-    if answer == 0 && thread == unsafe { libc::pthread_self() } && !crate::start::is_off() {
-        on_renamed();
+    if answer == 0 && !crate::start::is_off() {
+        // SAFETY: no preconditions.
+        if thread == unsafe { libc::pthread_self() } {
+            on_renamed();
+        } else {
+            // SAFETY: a terminated string, which the C library has just read.
+            on_other_renamed(thread, unsafe { CStr::from_ptr(name) }.to_bytes());
+        }
     }
     answer
 }

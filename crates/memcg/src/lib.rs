@@ -21,6 +21,7 @@ pub mod engine;
 #[cfg(not(loom))]
 pub mod files;
 pub mod group;
+pub mod kmem;
 pub mod offline;
 pub mod os;
 #[cfg(test)]

@@ -3,11 +3,9 @@
 //! What is charged is the block, rounded to the size classes of the allocator below, so that the slack a block has
 //! anyway usually holds the tag. An object keeps its owner through every `realloc`, wherever that puts it.
 
-use super::heap;
-use crate::engine::Flags;
+use crate::engine::{Flags, heap};
 use core::alloc::{GlobalAlloc, Layout};
 use core::marker::PhantomData;
-use std::alloc::System;
 
 const TAG: usize = size_of::<u32>();
 
@@ -44,8 +42,7 @@ impl SizeClasses for Glibc {
 ///
 /// ```
 /// use memcg::{Accounted, Sixteens};
-/// use std::alloc::System;
-///
+/// ///
 /// #[global_allocator]
 /// static ALLOCATOR: Accounted<System, Sixteens> = Accounted::new(System);
 ///
@@ -163,52 +160,6 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         unsafe { tag_at(moved, new.size()).write_unaligned(tag) };
         heap::uncharge(tag, old.size().saturating_sub(new.size()));
         moved
-    }
-}
-
-#[cfg(target_env = "gnu")]
-type SystemClasses = Glibc;
-#[cfg(not(target_env = "gnu"))]
-type SystemClasses = Sixteens;
-
-/// The accounted allocator of this crate: one line makes every allocation of a program belong to a group.
-///
-/// ```
-/// #[global_allocator]
-/// static ALLOCATOR: memcg::Alloc = memcg::Alloc;
-///
-/// let session = memcg::root().create("session-1").unwrap();
-/// let reply = session.run(|| String::from("charged to session-1"));
-/// assert!(session.current() >= reply.len() as u64);
-/// ```
-pub struct Alloc;
-
-const BELOW: Accounted<System, SystemClasses> = Accounted::new(System);
-
-// SAFETY: hands every call on to an allocator that keeps the contract.
-unsafe impl GlobalAlloc for Alloc {
-    #[inline]
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is the callee's.
-        unsafe { BELOW.alloc(layout) }
-    }
-
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
-        unsafe { BELOW.alloc_zeroed(layout) }
-    }
-
-    #[inline]
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { BELOW.dealloc(p, layout) }
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: as above.
-        unsafe { BELOW.realloc(p, layout, new_size) }
     }
 }
 

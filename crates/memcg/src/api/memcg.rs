@@ -232,7 +232,7 @@ impl Memcg {
             .unwrap_or_default()
     }
 
-    /// The highest bytes charged so far, stock included.
+    /// The highest bytes charged so far, stock included. [`Memcg::watch_peak`] begins one of your own.
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.with(|_, _, group| group.counter.peak()).unwrap_or(0)

@@ -6,19 +6,22 @@
 //! Never done: a call of the program's code under a lock of ours.
 
 pub mod accounted;
+pub mod alloc;
 pub mod charge;
 pub mod error;
 pub mod future;
-pub mod heap;
 pub mod memcg;
+pub mod peak_watch;
 pub mod scope;
 pub mod task;
 
-pub use accounted::{Accounted, Alloc, Glibc, Sixteens, SizeClasses};
+pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
+pub use alloc::Alloc;
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
 pub use future::{InGroup, OomKilled, in_group};
 pub use memcg::{Memcg, root};
+pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, safe_point};
 pub use task::Task;
 

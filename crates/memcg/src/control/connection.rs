@@ -1,7 +1,9 @@
 //! One client: what it has sent of a line, what it has not read of a reply, how long it may take.
 
 use super::descriptor::Kept;
-use super::request::{Reply, protocol_error};
+use super::request::{Line, Reply, protocol_error};
+use crate::files::Reader;
+use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ pub(super) struct Connection {
     /// When the client last did what it was waited for.
     since: Instant,
     closing: bool,
+    /// What it sees for itself; made by its first request.
+    reader: OnceCell<Reader>,
 }
 
 impl Connection {
@@ -30,6 +34,7 @@ impl Connection {
             written: 0,
             since: Instant::now(),
             closing: false,
+            reader: OnceCell::new(),
         }
     }
 
@@ -51,7 +56,7 @@ impl Connection {
 
     /// Goes on as far as it can without waiting, and by one line at most: others have their turn in between.
     /// `false` when the connection is over.
-    pub fn step(&mut self, serve: &mut dyn FnMut(&[u8]) -> Reply) -> bool {
+    pub fn step(&mut self, serve: &mut dyn FnMut(Line<'_>) -> Reply) -> bool {
         if !self.flush() {
             return false;
         }
@@ -64,7 +69,11 @@ impl Connection {
         }
         if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
             let line: Vec<u8> = self.input.drain(..=end).collect();
-            self.answer(serve(&line[..end]));
+            let reply = serve(Line {
+                text: &line[..end],
+                reader: &self.reader,
+            });
+            self.answer(reply);
         } else if self.input.len() >= LINE {
             self.answer(protocol_error("a line has at most 8192 bytes"));
         }

@@ -81,6 +81,42 @@ pub(super) fn close_copies() {
     }
 }
 
+/// Wakes whoever polls the listener, and has nobody come in by it any more: without a descriptor made for that.
+pub(super) fn shut_listener() {
+    for slot in &TABLE {
+        // Acquire pairs with the Release of `list`.
+        let number = slot.number.load(Ordering::Acquire);
+        let is = Identity {
+            dev: slot.dev.load(Ordering::Relaxed),
+            ino: slot.ino.load(Ordering::Relaxed),
+        };
+        if number <= TAKEN {
+            continue;
+        }
+        let fd = number as RawFd - 2;
+        if identity(fd).is_ok_and(|now| now == is) && is_listening(fd) {
+            // SAFETY: no memory is touched.
+            unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        }
+    }
+}
+
+fn is_listening(fd: RawFd) -> bool {
+    let mut listens: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `listens` is a valid place of `size` bytes.
+    let known = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            core::ptr::from_mut(&mut listens).cast(),
+            &mut size,
+        )
+    } == 0;
+    known && listens != 0
+}
+
 /// A socket of ours.
 pub(super) struct Kept<S: AsRawFd> {
     socket: ManuallyDrop<S>,

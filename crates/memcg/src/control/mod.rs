@@ -16,7 +16,7 @@ mod snapshot;
 
 pub use escape::{escape, unescape};
 pub use place::unlink;
-pub use server::{after_fork, serve_in_thread};
+pub use server::{after_fork, serve_in_thread, stop};
 pub use snapshot::{report, snapshot};
 
 #[cfg(test)]

@@ -3,11 +3,19 @@
 use super::escape::{escape, unescape};
 use super::snapshot::{comm, snapshot};
 use crate::engine::Engine;
-use crate::files::{self, Entry, FileError};
+use crate::files::{self, Entry, FileError, Reader};
 use crate::thread::ThreadRec;
+use std::cell::OnceCell;
 
 /// The number `hello` answers.
 const PROTOCOL: u32 = 1;
+
+/// A line, without its newline, and who sent it.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub text: &'a [u8],
+    pub reader: &'a OnceCell<Reader>,
+}
 
 /// A reply and whether the connection goes on.
 pub(super) struct Reply {
@@ -46,9 +54,10 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&path[..slash], &path[slash + 1..]))
 }
 
-/// Serves one line, without its newline.
-pub(super) fn serve(engine: &Engine, rec: &ThreadRec, line: &[u8]) -> Reply {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+/// Serves one line.
+pub(super) fn serve(engine: &'static Engine, rec: &ThreadRec, line: Line<'_>) -> Reply {
+    let reader = line.reader.get_or_init(|| Reader::new(engine));
+    let line = line.text.strip_suffix(b"\r").unwrap_or(line.text);
     let Some(words) = line
         .split(|&b| b == b' ')
         .map(unescape)
@@ -79,13 +88,13 @@ pub(super) fn serve(engine: &Engine, rec: &ThreadRec, line: &[u8]) -> Reply {
             None => return protocol_error("move takes the id of a task, a number, and a path"),
         },
         [b"get", file] => match split(file) {
-            Some((path, file)) => files::read(engine, rec, path, file).map(String::into_bytes),
+            Some((path, file)) => reader.read(rec, path, file).map(String::into_bytes),
             None => return protocol_error("get takes PATH/FILE"),
         },
         [b"set", file, values @ ..] if !values.is_empty() => match split(file) {
-            Some((path, file)) => {
-                files::write(engine, rec, path, file, &values.join(&b' ')).map(|()| Vec::new())
-            }
+            Some((path, file)) => reader
+                .write(rec, path, file, &values.join(&b' '))
+                .map(|()| Vec::new()),
             None => return protocol_error("set takes PATH/FILE VALUE"),
         },
         _ => {

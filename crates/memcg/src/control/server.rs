@@ -1,4 +1,9 @@
 //! The helper thread: accepts, polls, serves.
+//!
+//! It does not outlive the program's own threads. Where the engine knows them all (under the preload library), the last
+//! of them stops it and waits until it is gone, so that the C library sees the program's last thread leave and ends the
+//! process there and then. Elsewhere, and should the program have closed the listener's descriptor, by which it is woken,
+//! it finds out by itself, seconds later.
 
 use super::connection::Connection;
 use super::descriptor::{self, Kept};
@@ -6,6 +11,7 @@ use super::place::{self, remove_socket, socket_path};
 use super::request::{protocol_error, serve};
 use crate::api::no_account;
 use crate::engine::process;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -24,6 +30,15 @@ const REST: Duration = Duration::from_millis(100);
 /// There is no other try to bind for this long after one that failed.
 const REST_UNBOUND: Duration = Duration::from_secs(1);
 
+/// How long the program's last thread waits for the helper to leave.
+const GOODBYE_NS: libc::c_long = 200_000_000;
+
+/// The helper, by the C library's handle; 0 when there is none, or it is being stopped.
+static HELPER: AtomicU64 = AtomicU64::new(0);
+/// The process that has it: a child that has not noticed that it is one must not touch the socket, which is shared.
+static HELPER_OF: AtomicU32 = AtomicU32::new(0);
+static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
+
 /// Starts serving this process's engine on its socket, in a thread of its own.
 ///
 /// # Errors
@@ -31,6 +46,7 @@ const REST_UNBOUND: Duration = Duration::from_secs(1);
 pub fn serve_in_thread() -> io::Result<()> {
     let _free = no_account();
     let listener = bind()?;
+    IS_TO_STOP.store(0, Ordering::Relaxed);
     // Signals are the program's: the new thread inherits a mask that blocks all.
     let mask = SignalMask::block_all();
     let started = spawn(listener);
@@ -47,7 +63,6 @@ fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
     let error = unsafe {
         libc::pthread_attr_init(attributes.as_mut_ptr());
         libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
-        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
         let error = libc::pthread_create(&mut thread, attributes.as_ptr(), start, given.cast());
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
         error
@@ -57,7 +72,48 @@ fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
         drop(unsafe { Box::from_raw(given) });
         return Err(io::Error::from_raw_os_error(error));
     }
+    HELPER_OF.store(crate::os::ids::pid(), Ordering::Relaxed);
+    HELPER.store(thread as u64, Ordering::Relaxed);
     Ok(())
+}
+
+/// Ends the helper, and its socket, and waits for that a moment. `false` when there is none in this process.
+pub fn stop() -> bool {
+    let helper = HELPER.swap(0, Ordering::Relaxed);
+    if helper == 0 || HELPER_OF.load(Ordering::Relaxed) != crate::os::ids::pid() {
+        return false;
+    }
+    let _free = no_account();
+    // Release pairs with the Acquire in `run`.
+    IS_TO_STOP.store(1, Ordering::Release);
+    descriptor::shut_listener();
+    let mut until = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a valid place; the thread was made joinable, and whoever took its handle, here, joins or detaches it.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_REALTIME, &mut until);
+        until.tv_nsec += GOODBYE_NS;
+        if until.tv_nsec >= 1_000_000_000 {
+            until.tv_nsec -= 1_000_000_000;
+            until.tv_sec += 1;
+        }
+        let helper = helper as libc::pthread_t;
+        if pthread_timedjoin_np(helper, core::ptr::null_mut(), &until) != 0 {
+            libc::pthread_detach(helper);
+        }
+    }
+    true
+}
+
+unsafe extern "C" {
+    /// The C library's; the libc crate does not have it.
+    fn pthread_timedjoin_np(
+        thread: libc::pthread_t,
+        value: *mut *mut core::ffi::c_void,
+        until: *const libc::timespec,
+    ) -> libc::c_int;
 }
 
 extern "C" fn start(given: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
@@ -83,6 +139,7 @@ fn bind() -> io::Result<Kept<UnixListener>> {
 
 /// In the child of a fork: the socket is the parent's; closes the copies of its descriptors and of its clients'.
 pub fn after_fork() {
+    HELPER.store(0, Ordering::Relaxed);
     descriptor::close_copies();
     place::forget();
 }
@@ -127,9 +184,10 @@ fn run(listener: Kept<UnixListener>) {
             }
         }
         wait(listener.as_ref(), rest, &clients);
-        if is_last_thread() {
-            // The program's threads have all ended without an exit: with ours the C library ends the process, as it
-            // would have with the last of them.
+        // Acquire pairs with the Release of `stop`.
+        if IS_TO_STOP.load(Ordering::Acquire) != 0 || is_last_thread() {
+            // The program's threads have all ended without an exit, or the last is about to. If we are later than it,
+            // the C library ends the process with us.
             place::unlink();
             return;
         }

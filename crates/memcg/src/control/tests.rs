@@ -123,6 +123,36 @@ fn every_request_is_served() {
 }
 
 #[test]
+fn a_connection_that_writes_memory_peak_starts_it_again_for_itself() {
+    let _alone = alone();
+    let group = crate::api::root().create("peaks-of-connections").unwrap();
+    drop(group.try_reserve(1 << 20).unwrap());
+    let (one, other) = (connect(), connect());
+    let get = |stream| ask_on(stream, "get /peaks-of-connections/memory.peak").unwrap();
+    assert_eq!(
+        (get(&one), get(&other)),
+        ("1048576\n".into(), "1048576\n".into())
+    );
+    ask_on(&one, "set /peaks-of-connections/memory.peak reset").unwrap();
+    drop(group.try_reserve(4096).unwrap());
+    assert_eq!(
+        (get(&one), get(&other)),
+        ("4096\n".into(), "1048576\n".into())
+    );
+    assert_eq!(group.peak(), 1 << 20);
+    // The watch goes with the connection.
+    let watches = || crate::engine::engine().tree.watches.in_use();
+    assert!(watches() > 0);
+    drop(one);
+    let start = Instant::now();
+    while watches() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    group.remove().unwrap();
+}
+
+#[test]
 fn several_requests_may_come_at_once_and_in_pieces() {
     let _alone = alone();
     let mut stream = BufReader::new(connect());
@@ -242,7 +272,7 @@ fn one_line_of_a_client_is_served_in_a_round() {
     let mut served = Vec::new();
     for left in [true, false, false] {
         assert!(connection.step(&mut |line| {
-            served.push(line.to_vec());
+            served.push(line.text.to_vec());
             Reply {
                 text: b"ok 0\n".to_vec(),
                 close: false,

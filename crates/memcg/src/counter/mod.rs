@@ -7,6 +7,7 @@
 //! Never done: waiting, reclaim, policy. Who was full is reported; the caller decides.
 
 pub mod page_counter;
+pub mod pressure;
 pub mod protection;
 pub mod throttle;
 pub mod walk;

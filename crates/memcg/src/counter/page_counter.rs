@@ -23,6 +23,8 @@ const VERSION_MASK: u64 = !(USAGE | CLOSED);
 pub const USAGE_LIMIT: u64 = USAGE;
 /// `max` and `high` of a level without that limit.
 pub const UNLIMITED: u64 = u64::MAX;
+/// `watched` while nobody watches: no usage is above it, so a charge passes by with one look.
+const UNWATCHED: u64 = u64::MAX;
 /// Stock granted under one level is at most this, and at most a sixteenth of its max.
 #[cfg(not(loom))]
 pub const STOCK_BUDGET: u64 = 4 << 20;
@@ -58,6 +60,8 @@ pub struct PageCounter {
     high: AtomicU64,
     granted: AtomicU64,
     peak: AtomicU64,
+    /// The highest usage since a watch last began; see [`Self::watch`].
+    watched: AtomicU64,
     min: AtomicU64,
     low: AtomicU64,
     undone: AtomicU32,
@@ -73,6 +77,7 @@ impl PageCounter {
         self.word.store(0, Ordering::Relaxed);
         self.max.store(UNLIMITED, Ordering::Relaxed);
         self.high.store(UNLIMITED, Ordering::Relaxed);
+        self.watched.store(UNWATCHED, Ordering::Relaxed);
         for field in [
             &self.granted,
             &self.peak,
@@ -119,8 +124,10 @@ impl PageCounter {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    if after > self.peak.load(Ordering::Relaxed) {
-                        self.peak.fetch_max(after, Ordering::Relaxed);
+                    for peak in [&self.peak, &self.watched] {
+                        if after > peak.load(Ordering::Relaxed) {
+                            peak.fetch_max(after, Ordering::Relaxed);
+                        }
                     }
                     return Ok(Step {
                         up: after.max(reserve) - usage.max(reserve),
@@ -274,14 +281,32 @@ impl PageCounter {
         self.reserve_of(self.word.load(Ordering::Acquire))
     }
 
-    /// Highest usage since the start or the last [`Self::reset_peak`].
+    /// Highest usage since the start.
     pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Starts the peak again from the present usage.
-    pub fn reset_peak(&self) {
-        self.peak.store(self.usage(), Ordering::Relaxed);
+    /// Begins a watch: [`Self::watched`] starts again from the present usage. Answers what it was up to here, if there was
+    /// a watch: who began an earlier one has that to add. The caller serializes beginnings and ends (group lock).
+    ///
+    /// A charge that is made meanwhile may count for the watch or not, as if it had come before or after.
+    pub fn watch(&self) -> Option<u64> {
+        let before = self.watched.swap(self.usage(), Ordering::Relaxed);
+        (before != UNWATCHED).then_some(before)
+    }
+
+    /// Highest usage since the last [`Self::watch`]; the present usage without one.
+    pub fn watched(&self) -> u64 {
+        // A charge made while the watch began may have compared itself with what was before: it is in the usage still.
+        match self.watched.load(Ordering::Relaxed) {
+            UNWATCHED => self.usage(),
+            seen => seen.max(self.usage()),
+        }
+    }
+
+    /// Nobody watches any more.
+    pub fn unwatch(&self) {
+        self.watched.store(UNWATCHED, Ordering::Relaxed);
     }
 
     /// Bytes of stock that threads hold under this level, at most.

@@ -202,13 +202,19 @@ fn a_tight_level_grants_nothing_until_a_sixteenth_is_free() {
 }
 
 #[test]
-fn the_peak_is_of_what_was_charged_and_starts_again() {
+fn the_peak_is_of_what_was_charged_and_a_watch_sees_its_own() {
     let level = node(None);
     charge(level, 100).unwrap();
     give(level, 90);
-    assert_eq!(level.counter.peak(), 100);
-    level.counter.reset_peak();
-    assert_eq!(level.counter.peak(), 10);
+    assert_eq!((level.counter.peak(), level.counter.watched()), (100, 10));
+    assert_eq!(level.counter.watch(), None);
+    charge(level, 50).unwrap();
+    give(level, 40);
+    assert_eq!((level.counter.peak(), level.counter.watched()), (100, 60));
+    assert_eq!(level.counter.watch(), Some(60));
+    assert_eq!((level.counter.peak(), level.counter.watched()), (100, 20));
+    level.counter.unwatch();
+    assert_eq!(level.counter.watch(), None);
 }
 
 #[test]

@@ -120,9 +120,12 @@ impl Engine {
         let mut last = refusal;
         // Stock under the full group is charged but held by nobody: if all of it made room, take it back, once.
         let without_stock = refusal.usage.saturating_sub(full.counter.granted());
-        if without_stock.saturating_add(bytes) <= full.counter.max()
-            && tree.drain_for_charge(rec, full)
-        {
+        let drain = || {
+            // Where nothing will be drained nobody stands still, and a refusal stays quick.
+            let _stall = full.is_drain_due().then(|| tree.stall(rec, tag));
+            tree.drain_for_charge(rec, full)
+        };
+        if without_stock.saturating_add(bytes) <= full.counter.max() && drain() {
             match tree.charge_exact(tag, bytes, Mode::Within) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,

@@ -1,93 +1,306 @@
 //! Fork: the child has one thread and all the memory.
 //!
-//! Before the fork, changes to the tree are let finish and held off, so the child's tree is whole. Charges are not held
+//! Before a fork, changes to the tree are let finish and held off, so the child's tree is whole. Charges are not held
 //! off: the child recounts every group from its owners' words, which change in one step each. Then it frees the locks,
 //! returns the stock of the threads it does not have, and gives their records back.
+//!
+//! A thread marks a change in its own record, plainly, and who forks has every thread pass a barrier: changes of
+//! different threads share no word that is written. A thread without a record, and one that is leaving, count themselves
+//! in one shared word.
+//!
+//! `_Fork` and a bare `clone` run no handlers. A page that the kernel empties in every child (MADV_WIPEONFORK) tells them:
+//! the first slow path of such a child does what the handler would have. It is asked on slow paths only, a load of a word
+//! that is also how a deferred piece of work announces itself. A child of vfork or posix_spawn shares the page, finds it
+//! as its parent left it, and is left alone. Nothing was held off for a child without handlers: if one of the parent's
+//! other threads was changing the tree at that moment, the child goes without accounting and says so.
 
 use super::Engine;
-use super::process::{known_rec, try_engine};
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+use super::kmalloc;
+use super::process::{self, known_rec, try_engine};
+use crate::group::ROOT_TAG;
+use crate::os::{barrier, clock, ids, map, say};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use crate::thread::ThreadRec;
+use crate::thread::record::FENCED;
 
-/// What else is to happen in the child (a new helper thread, say). One function, by whoever owns the process.
+/// What else is to happen in the child. One function, by whoever owns the process.
 static IN_CHILD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Has `f` run in the child of every fork, last.
+/// Has `f` run in the child of every fork, last: from the fork itself, or where the child is first seen to be one.
 pub fn set_in_child(f: fn()) {
+    // Release pairs with the Acquire of `in_child`.
     IN_CHILD.store(f as *mut (), Ordering::Release);
 }
 
-/// Whether the last fork was made by the process's first thread.
-static BY_FIRST: AtomicU32 = AtomicU32::new(0);
+/// How long a fork waits for a change, and a change for a fork: a signal handler may stand between the two in one
+/// thread, and then neither comes. In steps of 10 µs.
+const PATIENCE: u32 = 10_000;
 
-/// In the child of a fork: whether its thread was the parent's first. If not, the C library ends the child when that
-/// thread's function returns, provided it is the last: a helper thread would keep the process alive.
-pub fn was_by_first_thread() -> bool {
-    BY_FIRST.load(Ordering::Relaxed) != 0
+/// One step of a wait. The system call itself: the C library's nanosleep is a cancellation point, and malloc is none.
+fn nap() {
+    let step = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 10_000,
+    };
+    // SAFETY: a valid interval; the remainder is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_nanosleep,
+            &step,
+            core::ptr::null_mut::<libc::timespec>(),
+        )
+    };
+}
+
+unsafe extern "C" {
+    /// The C library's; the libc crate does not have it.
+    fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
+}
+
+/// Runs `f`, which may open and close files, where the thread may not be cancelled: inside malloc.
+fn uncancelled(f: impl FnOnce()) {
+    const DISABLE: libc::c_int = 1;
+    let mut before = 0;
+    // SAFETY: a valid place; the state is put back as it was.
+    unsafe {
+        pthread_setcancelstate(DISABLE, &mut before);
+        f();
+        pthread_setcancelstate(before, core::ptr::null_mut());
+    }
+}
+
+// The word that slow paths look at. Emptied by the kernel in a child that shares no memory with its parent.
+const EMPTIED: u32 = 0;
+const SETTLED: u32 = 1;
+/// A piece of work waits for its time.
+const DEFERRED: u32 = 2;
+
+/// The word where the kernel empties no page: then only forks with handlers are noticed.
+static UNWATCHED: AtomicU32 = AtomicU32::new(SETTLED);
+static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::from_ref(&UNWATCHED).cast_mut());
+
+static DEFERRED_WORK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static DEFERRED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+#[inline(always)]
+fn word() -> &'static AtomicU32 {
+    // SAFETY: the static, or the page of `watch`, which is never unmapped.
+    unsafe { &*WORD.load(Ordering::Relaxed) }
 }
 
 pub(super) fn install() {
+    watch();
     // SAFETY: the three are plain functions that may run at any fork.
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
-impl Engine {
-    /// Runs a change to the tree; a fork waits for it, and it for a fork.
-    pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
-        loop {
-            self.changing.fetch_add(1, Ordering::AcqRel);
-            // Pairs with the fence of `prepare`: it sees the count, or we see the fork.
-            fence(Ordering::SeqCst);
-            if self.forking.load(Ordering::Acquire) == 0 {
-                break;
-            }
-            self.changing.fetch_sub(1, Ordering::AcqRel);
-            while self.forking.load(Ordering::Acquire) != 0 {
-                crate::os::clock::sleep_ns(10_000);
+fn watch() {
+    const BYTES: usize = 4096;
+    let Some(page) = map::map(BYTES) else { return };
+    // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is an atomic one.
+    unsafe {
+        if libc::madvise(page.as_ptr().cast(), BYTES, libc::MADV_WIPEONFORK) != 0 {
+            map::unmap(page, BYTES);
+            return;
+        }
+        let word = page.cast::<AtomicU32>();
+        word.as_ref().store(SETTLED, Ordering::Relaxed);
+        // Release: the engine's state, stored later, is what makes it visible to other threads.
+        WORD.store(word.as_ptr(), Ordering::Release);
+    }
+}
+
+fn is_watched() -> bool {
+    !core::ptr::eq(word(), &UNWATCHED)
+}
+
+/// Has `work` run on a slow path of some thread, once, `ns` from now or later; instead of what was deferred before.
+///
+/// For what most processes end without ever needing: the child of a fork usually becomes another program at once.
+pub fn defer(ns: u64, work: fn()) {
+    DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
+    DEFERRED_WORK.store(work as *mut (), Ordering::Relaxed);
+    // Release pairs with the Acquire of `look`.
+    word().store(DEFERRED, Ordering::Release);
+}
+
+/// Whether [`look`] has something to look at. Two loads.
+#[inline(always)]
+pub(super) fn is_unsettled() -> bool {
+    word().load(Ordering::Relaxed) != SETTLED
+}
+
+/// On a slow path, by a thread that has its record: notices that this process is a child, and does what was deferred.
+#[cold]
+pub(super) fn look() {
+    // Acquire pairs with the Release of `defer`.
+    match word().load(Ordering::Acquire) {
+        EMPTIED => uncancelled(|| child()),
+        DEFERRED if clock::monotonic_ns() >= DEFERRED_UNTIL.load(Ordering::Relaxed) => {
+            let won =
+                word().compare_exchange(DEFERRED, SETTLED, Ordering::Relaxed, Ordering::Relaxed);
+            if won.is_ok() {
+                let work = DEFERRED_WORK.load(Ordering::Relaxed);
+                // SAFETY: only `defer` stores here, and it stores a `fn()`.
+                let work: fn() = unsafe { core::mem::transmute(work) };
+                let _errno = crate::os::errno::keep();
+                uncancelled(work);
             }
         }
-        let answer = f();
-        self.changing.fetch_sub(1, Ordering::AcqRel);
-        answer
+        _ => {}
     }
+}
+
+/// Ends a thread's mark, also by a panic.
+struct Marked<'a> {
+    word: &'a AtomicU32,
+    /// What a thread's own word was; `None`: one off the shared word.
+    before: Option<u32>,
+}
+
+impl Drop for Marked<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire of `is_changing`: who forks sees the change whole.
+        match self.before {
+            Some(before) => self.word.store(before, Ordering::Release),
+            None => {
+                self.word.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Runs a change to the tree; a fork waits for it, and it for a fork. Cost: two stores to the thread's own record.
+    pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
+        if !process::is_ours(self) {
+            // A test's own: forks know only the process's.
+            return f();
+        }
+        for _ in 0..PATIENCE {
+            let marked = self.mark();
+            // Acquire pairs with the Release of `parent`. A change inside a change goes on: the fork waits for both.
+            if marked.before.is_some_and(|n| n > 0) || self.forking.load(Ordering::Acquire) == 0 {
+                let _marked = marked;
+                return f();
+            }
+            drop(marked);
+            nap();
+        }
+        f()
+    }
+
+    fn mark(&self) -> Marked<'_> {
+        match known_rec() {
+            Some(rec) => {
+                let before = rec.changing.load(Ordering::Relaxed);
+                rec.changing.store(before + 1, Ordering::Relaxed);
+                // Pairs with the heavy fence of `prepare`: it sees the mark, or we see the fork.
+                barrier::light();
+                if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
+                    fence(Ordering::SeqCst);
+                }
+                Marked {
+                    word: &rec.changing,
+                    before: Some(before),
+                }
+            }
+            None => {
+                self.changing.fetch_add(1, Ordering::Relaxed);
+                // Pairs with the fence in the heavy one of `prepare`.
+                fence(Ordering::SeqCst);
+                Marked {
+                    word: &self.changing,
+                    before: None,
+                }
+            }
+        }
+    }
+
+    /// Whether another thread is changing the tree.
+    fn is_changing(&self) -> bool {
+        // Acquire pairs with the Release of `Marked::drop`.
+        self.changing.load(Ordering::Acquire) != 0
+            || self
+                .tree
+                .threads
+                .each()
+                .any(|(_, rec)| !is_own(rec) && rec.changing.load(Ordering::Acquire) != 0)
+    }
+}
+
+fn is_own(rec: &ThreadRec) -> bool {
+    known_rec().is_some_and(|own| core::ptr::eq(own, rec))
 }
 
 extern "C" fn prepare() {
     let Some(engine) = try_engine() else { return };
-    BY_FIRST.store(
-        u32::from(crate::os::ids::tid() == crate::os::ids::pid()),
-        Ordering::Relaxed,
-    );
-    engine.forking.fetch_add(1, Ordering::AcqRel);
-    // Pairs with the fence of `change`.
-    fence(Ordering::SeqCst);
-    // A fork out of a change of its own thread (a signal handler) would wait for itself: the wait is bounded.
-    for _ in 0..10_000 {
-        if engine.changing.load(Ordering::Acquire) == 0 {
-            return;
+    engine.forking.fetch_add(1, Ordering::Relaxed);
+    // Pairs with the fences of `mark`.
+    engine.tree.threads.heavy_fence();
+    for _ in 0..PATIENCE {
+        if !engine.is_changing() {
+            break;
         }
-        crate::os::clock::sleep_ns(10_000);
+        nap();
     }
+    engine.kmem.hold_over_fork();
 }
 
 extern "C" fn parent() {
     if let Some(engine) = try_engine() {
-        engine.forking.fetch_sub(1, Ordering::AcqRel);
+        engine.kmem.let_go_after_fork();
+        // Release pairs with the Acquire of `change`.
+        engine.forking.fetch_sub(1, Ordering::Release);
     }
 }
 
+/// The child's part, once a child.
 extern "C" fn child() {
     let Some(engine) = try_engine() else { return };
-    engine.forking.store(0, Ordering::Release);
-    engine.changing.store(0, Ordering::Release);
+    if is_watched() && word().swap(SETTLED, Ordering::Relaxed) != EMPTIED {
+        // Another library's handler, run before, has been on a slow path.
+        return;
+    }
+    let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
+    if held_off {
+        engine.kmem.let_go_after_fork();
+    } else {
+        engine.kmem.reset_locks_in_child();
+    }
+    let whole = held_off || !engine.is_changing();
+    engine.changing.store(0, Ordering::Relaxed);
     engine.tree.threads.init();
     engine.tree.reset_locks_in_child();
+    process::has_one_thread();
+    abandon_heaps(engine);
+    if whole {
+        recount(engine);
+    } else {
+        engine.switch_off();
+        say::line(&[
+            b"memcg: this process was cloned in the middle of a change to the groups: no accounting in pid ",
+            say::Decimal::new(ids::pid().into()).as_bytes(),
+        ]);
+    }
+    in_child();
+}
+
+/// The heaps of the threads the child does not have are parked; one that was cut off in the middle of a change is lost.
+fn abandon_heaps(engine: &Engine) {
+    for (_, rec) in engine.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
+        kmalloc::abandon(&engine.kmem, rec, rec.is_busy());
+    }
+}
+
+fn recount(engine: &Engine) {
     // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
     engine.tree.recount();
-    let own = known_rec();
     for (index, rec) in engine.tree.threads.each() {
         rec.forget_owner();
-        if own.is_some_and(|own| core::ptr::eq(own, rec)) {
-            rec.tid.store(crate::os::ids::tid(), Ordering::Relaxed);
+        if is_own(rec) {
+            rec.tid.store(ids::tid(), Ordering::Relaxed);
+            leave_parents_task(engine, rec);
             continue;
         }
         let task = rec.task.swap(0, Ordering::Relaxed);
@@ -98,6 +311,28 @@ extern "C" fn child() {
         engine.tree.return_all(rec);
         engine.tree.threads.leave(index);
     }
+}
+
+/// The thread that forked works for a task with the id of the parent's thread. That task ends: what it held is a line of
+/// the ledger, and the thread gets one of its own. A thread that stands in a scope keeps it, for the scope leads back to
+/// it.
+fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
+    let task = rec.task.load(Ordering::Relaxed);
+    if task == 0 || rec.current() != task {
+        return;
+    }
+    rec.task.store(0, Ordering::Relaxed);
+    if let Some(slot) = rec.slot_of(task) {
+        // The scope of `enter_for_good`.
+        let scopes = rec.scopes[slot].load(Ordering::Relaxed);
+        rec.scopes[slot].store(scopes.saturating_sub(1), Ordering::Relaxed);
+    }
+    engine.tree.enter_for_good(rec, ROOT_TAG);
+    engine.tree.end_task(task);
+}
+
+fn in_child() {
+    // Acquire pairs with the Release of `set_in_child`.
     let then = IN_CHILD.load(Ordering::Acquire);
     if !then.is_null() {
         // SAFETY: only `set_in_child` stores here, and it stores a `fn()`.

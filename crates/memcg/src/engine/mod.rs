@@ -8,6 +8,8 @@
 
 pub mod charge;
 pub mod fork;
+pub mod heap;
+pub mod kmalloc;
 pub mod options;
 pub mod process;
 pub mod throttle;
@@ -16,6 +18,7 @@ pub use charge::{ChargeError, Flags};
 pub use process::{engine, try_engine};
 
 use crate::group::Hierarchy;
+use crate::kmem::Kmem;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use options::Options;
@@ -25,6 +28,8 @@ use options::Options;
 pub struct Engine {
     /// Its groups.
     pub tree: Hierarchy,
+    /// Its slabs.
+    pub kmem: Kmem,
     /// How it behaves.
     pub options: Options,
     off: AtomicU32,
@@ -53,6 +58,7 @@ pub enum Accounting {
 impl Engine {
     pub(crate) fn init(&self) -> Option<()> {
         self.tree.init()?;
+        self.kmem.init()?;
         self.started_ns
             .store(crate::os::clock::monotonic_ns(), Ordering::Relaxed);
         Some(())

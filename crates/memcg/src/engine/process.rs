@@ -2,9 +2,10 @@
 //!
 //! A thread is unknown at first, then has a record, and has departed once its exit passed our pthread key; a departed
 //! thread (a TLS destructor that runs after ours, say) borrows a record for each operation. The key's destructor is
-//! the only one: thread-local storage itself is plain memory.
+//! the only one: thread-local storage itself is plain memory. Threads of the program that have a record are counted, so
+//! that the last of them to leave is told: the engine's own must be gone before it.
 
-use super::Engine;
+use super::{Engine, fork};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 use crate::thread::tls::{self, DEPARTED};
@@ -15,6 +16,9 @@ static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() 
 static STATE: AtomicU32 = AtomicU32::new(0);
 static KEY: AtomicU32 = AtomicU32::new(0);
 static THREAD_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static LAST_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// Threads of the program that have a record.
+static NR_THREADS: AtomicU32 = AtomicU32::new(0);
 
 const UNBORN: u32 = 0;
 const STARTING: u32 = 1;
@@ -40,6 +44,11 @@ pub fn try_engine() -> Option<&'static Engine> {
     }
 }
 
+/// Whether it is the process's.
+pub(super) fn is_ours(engine: &Engine) -> bool {
+    core::ptr::eq(engine, &ENGINE)
+}
+
 #[cold]
 fn start() -> Option<&'static Engine> {
     match STATE.compare_exchange(UNBORN, STARTING, Ordering::Acquire, Ordering::Acquire) {
@@ -47,7 +56,7 @@ fn start() -> Option<&'static Engine> {
             let made = ENGINE.init().is_some();
             if made {
                 make_key();
-                super::fork::install();
+                fork::install();
             }
             // Release pairs with the Acquire loads above and below.
             STATE.store(if made { READY } else { NO_MEMORY }, Ordering::Release);
@@ -85,6 +94,9 @@ pub fn known_rec() -> Option<&'static ThreadRec> {
 #[inline]
 pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
     if let Some(rec) = known_rec() {
+        if fork::is_unsettled() {
+            fork::look();
+        }
         return Some(f(&ENGINE, rec));
     }
     with_rec_slow(f)
@@ -107,6 +119,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     block.rec.set(core::ptr::from_ref(rec) as usize);
     let own = block.own.get() != 0;
     if !own {
+        NR_THREADS.fetch_add(1, Ordering::Relaxed);
         // Until it enters a group, a thread charges the root.
         engine.tree.enter_for_good(rec, crate::group::ROOT_TAG);
     }
@@ -122,6 +135,9 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         let hook: fn(&'static Engine, &'static ThreadRec) = unsafe { core::mem::transmute(hook) };
         hook(engine, rec);
     }
+    if fork::is_unsettled() {
+        fork::look();
+    }
     Some(f(engine, rec))
 }
 
@@ -129,6 +145,17 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
 pub fn set_thread_hook(hook: fn(&'static Engine, &'static ThreadRec)) {
     // Release pairs with the Acquire of `with_rec_slow`.
     THREAD_HOOK.store(hook as *mut (), Ordering::Release);
+}
+
+/// Has `hook` run by a thread of the program that leaves as the last that has a record, while it still has it.
+pub fn set_last_thread_hook(hook: fn()) {
+    // Release pairs with the Acquire of `depart`.
+    LAST_HOOK.store(hook as *mut (), Ordering::Release);
+}
+
+/// In the child of a fork.
+pub(super) fn has_one_thread() {
+    NR_THREADS.store(known_rec().is_some().into(), Ordering::Relaxed);
 }
 
 /// Runs at a thread's exit, after C++ and Rust thread-locals are gone.
@@ -141,7 +168,18 @@ pub fn depart() {
     let Some(rec) = known_rec() else { return };
     // SAFETY: the block is this thread's.
     let block = unsafe { &*tls::block() };
+    if block.own.get() == 0 && NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
+        // Acquire pairs with the Release of `set_last_thread_hook`.
+        let hook = LAST_HOOK.load(Ordering::Acquire);
+        if !hook.is_null() {
+            // SAFETY: only `set_last_thread_hook` stores here, and it stores a `fn()`.
+            let hook: fn() = unsafe { core::mem::transmute(hook) };
+            hook();
+        }
+    }
     let task = rec.task.swap(0, Ordering::Relaxed);
+    super::kmalloc::leave(&ENGINE.kmem, rec);
+    rec.end_busy();
     block.rec.set(DEPARTED);
     if task != 0 {
         let _pin = ENGINE.tree.threads.epoch.pin(rec);
@@ -149,6 +187,24 @@ pub fn depart() {
     }
     ENGINE.tree.return_all(rec);
     ENGINE.tree.threads.leave(block.index.get());
+}
+
+/// For a thread that jumps out of a signal handler: what it was doing in the engine when the signal came is not gone on
+/// with. Nothing when it was doing nothing: only a handler can find its thread inside.
+pub fn leave_interrupted() {
+    let Some(rec) = known_rec() else { return };
+    let pinned = rec.pin.load(Ordering::Relaxed) != 0;
+    if rec.busy.load(Ordering::Relaxed) == 0 && !pinned {
+        return;
+    }
+    // A transit that was cut off is over: readers would wait for it.
+    rec.seq.fetch_and(!0xff, Ordering::Release);
+    // Release pairs with the Acquire of `all_at` in `Epoch`: we have looked for the last time.
+    rec.pin.store(0, Ordering::Release);
+    // Release pairs with the Acquire of `is_changing` in `fork`.
+    rec.changing.store(0, Ordering::Release);
+    // Release pairs with the Acquire of `await_idle`: the slots as we leave them.
+    rec.busy.store(0, Ordering::Release);
 }
 
 /// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.
@@ -161,6 +217,11 @@ pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
 pub fn become_own_thread() {
     // SAFETY: the block is this thread's.
     unsafe { (*tls::block()).own.set(1) };
+}
+
+/// The live task of another thread, by the kernel's id of that. O(owners). The caller is pinned.
+pub fn task_of_thread(tid: u32) -> Option<u32> {
+    ENGINE.tree.task_by_id(tid)
 }
 
 /// The calling thread's task; 0 without one.

@@ -43,7 +43,9 @@ impl Engine {
         let pay = owed.min(most);
         rec.owed_ns.store(owed - pay, Ordering::Relaxed);
         let tag = rec.current();
+        let stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
         clock::sleep_ns(pay);
+        drop(stall);
         if self.is_tag(tag) {
             let _pin = self.tree.threads.epoch.pin(rec);
             self.tree

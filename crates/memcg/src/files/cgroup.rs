@@ -5,7 +5,6 @@ use crate::api::future::wake_killed;
 use crate::group::memcg::Css;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
-use crate::sync::atomic::Ordering;
 use core::fmt::Write;
 
 pub fn controllers(_: At<'_>) -> String {
@@ -13,7 +12,7 @@ pub fn controllers(_: At<'_>) -> String {
 }
 
 pub fn subtree_control(at: At<'_>) -> String {
-    if at.group.subtree_control.load(Ordering::Relaxed) != 0 {
+    if at.group.has_subtree_control() {
         "memory\n".into()
     } else {
         "\n".into()
@@ -27,8 +26,8 @@ pub fn set_subtree_control(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
         .filter(|word| !word.is_empty())
     {
         on = Some(match word {
-            b"+memory" => 1,
-            b"-memory" => 0,
+            b"+memory" => true,
+            b"-memory" => false,
             _ => {
                 return Err(FileError::invalid(
                     "write +memory or -memory: there is no other controller",
@@ -37,7 +36,7 @@ pub fn set_subtree_control(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
         });
     }
     if let Some(on) = on {
-        at.group.subtree_control.store(on, Ordering::Relaxed);
+        at.group.set_subtree_control(on);
     }
     Ok(())
 }

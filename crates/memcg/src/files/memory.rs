@@ -4,7 +4,6 @@ use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::round_up;
 use crate::group::{Memcg, OomPolicy};
-use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::units::{Limit, parse_limit, parse_size};
 
@@ -17,12 +16,22 @@ pub fn current(at: At<'_>) -> String {
 }
 
 pub fn peak(at: At<'_>) -> String {
-    format!("{}\n", at.group.counter.peak())
+    let own = at.reader.and_then(|reader| reader.peak(at.group));
+    format!("{}\n", own.unwrap_or_else(|| at.group.counter.peak()))
 }
 
-pub fn reset_peak(at: At<'_>, _: &[u8]) -> Result<(), FileError> {
-    at.group.counter.reset_peak();
-    Ok(())
+pub fn restart_peak(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    if value.is_empty() {
+        return Err(FileError::invalid("write anything, as reset"));
+    }
+    match at.reader {
+        Some(reader) => reader.restart_peak(at.group),
+        None => Err(FileError::new(
+            Errno::EOPNOTSUPP,
+            "a peak starts again for one reader, a connection: a program has Memcg::watch_peak"
+                .into(),
+        )),
+    }
 }
 
 fn limit(value: &[u8]) -> Result<u64, FileError> {
@@ -164,16 +173,16 @@ pub fn reclaim(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
 }
 
 pub fn oom_group(at: At<'_>) -> String {
-    format!("{}\n", at.group.oom_group.load(Ordering::Relaxed))
+    format!("{}\n", u8::from(at.group.is_oom_group()))
 }
 
 pub fn set_oom_group(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     let on = match value {
-        b"0" => 0,
-        b"1" => 1,
+        b"0" => false,
+        b"1" => true,
         _ => return Err(FileError::invalid("write 0 or 1")),
     };
-    at.group.oom_group.store(on, Ordering::Relaxed);
+    at.group.set_oom_group(on);
     Ok(())
 }
 

@@ -6,24 +6,29 @@
 //! Never done: reading or writing anything under a lock of ours but the field itself.
 
 mod cgroup;
+mod directory;
 mod error;
 mod events;
 mod handle;
 mod memory;
 mod owners;
+mod policy;
+mod pressure;
+mod reader;
 mod stat;
 mod table;
 
+pub use directory::{Entry, list, mkdir, rmdir};
 pub use error::{Errno, FileError};
+pub use reader::Reader;
 pub use stat::{rss, rss_peak};
 pub use table::{FILES, File, Mode, markdown};
 
 use crate::api::no_account;
+use crate::attach;
 use crate::engine::Engine;
-use crate::group::tree::TreeError;
 use crate::group::{Memcg, ROOT};
 use crate::thread::ThreadRec;
-use crate::{attach, offline};
 
 /// What a file's functions get to see.
 #[derive(Clone, Copy)]
@@ -34,6 +39,8 @@ pub struct At<'a> {
     pub rec: &'a ThreadRec,
     /// The group.
     pub group: &'a Memcg,
+    /// Whose peaks they are, if a reader stays.
+    reader: Option<&'a Reader>,
 }
 
 impl At<'_> {
@@ -74,6 +81,7 @@ fn at<R>(
         engine,
         rec,
         group: engine.tree.memcgs.get(index),
+        reader: None,
     })
 }
 
@@ -103,10 +111,20 @@ pub fn read(
     path: &[u8],
     file: &[u8],
 ) -> Result<String, FileError> {
+    read_by(engine, None, rec, path, file)
+}
+
+fn read_by(
+    engine: &Engine,
+    reader: Option<&Reader>,
+    rec: &ThreadRec,
+    path: &[u8],
+    file: &[u8],
+) -> Result<String, FileError> {
     at(engine, rec, path, |here| {
         let file = find(here, path, file)?;
         match file.read {
-            Some(read) => Ok(read(here)),
+            Some(read) => Ok(read(At { reader, ..here })),
             None => Err(FileError::new(
                 Errno::EACCES,
                 format!("{}: can only be written", show_file(path, file)),
@@ -127,6 +145,17 @@ pub fn write(
     file: &[u8],
     value: &[u8],
 ) -> Result<(), FileError> {
+    write_by(engine, None, rec, path, file, value)
+}
+
+fn write_by(
+    engine: &Engine,
+    reader: Option<&Reader>,
+    rec: &ThreadRec,
+    path: &[u8],
+    file: &[u8],
+    value: &[u8],
+) -> Result<(), FileError> {
     at(engine, rec, path, |here| {
         let file = find(here, path, file)?;
         let Some(write) = file.write else {
@@ -135,108 +164,8 @@ pub fn write(
                 format!("{}: can only be read", show_file(path, file)),
             ));
         };
-        write(here, value.trim_ascii()).map_err(|why| why.at(&show_file(path, file)))
-    })
-}
-
-/// One entry of a group's listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A child group.
-    Group(Vec<u8>),
-    /// A file.
-    File(&'static str, Mode),
-}
-
-/// What is in a group: children, oldest first, then files.
-///
-/// # Errors
-/// ENOENT.
-pub fn list(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<Vec<Entry>, FileError> {
-    at(engine, rec, path, |here| {
-        let mut all = Vec::new();
-        let mut child = engine.tree.first_child(here.group);
-        while let Some(index) = child {
-            let mut name = Vec::new();
-            engine
-                .tree
-                .with_name(engine.tree.memcgs.get(index).name(), |piece| {
-                    name.extend_from_slice(piece)
-                });
-            all.push(Entry::Group(name));
-            child = engine.tree.next_sibling(index);
-        }
-        all.extend(
-            FILES
-                .iter()
-                .filter(|file| file.appears(here))
-                .map(|file| Entry::File(file.name, file.mode())),
-        );
-        Ok(all)
-    })
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    let path = path.strip_suffix(b"/").unwrap_or(path);
-    match path.iter().rposition(|&b| b == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
-}
-
-fn tree_error(path: &[u8], why: TreeError) -> FileError {
-    let (errno, text) = match why {
-        TreeError::Name => (
-            Errno::EINVAL,
-            "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
-        ),
-        TreeError::Exists => (Errno::EEXIST, "there is a group of that name"),
-        TreeError::Gone => (Errno::ENODEV, "the group was removed meanwhile"),
-        TreeError::HasChildren => (Errno::EBUSY, "it has children: remove them first"),
-        TreeError::HasTasks => (
-            Errno::EBUSY,
-            "it has live tasks: move them away first (cgroup.procs lists them)",
-        ),
-        TreeError::Root => (Errno::EBUSY, "the root stays"),
-        TreeError::Depth => (Errno::EAGAIN, "groups nest at most 255 deep"),
-        TreeError::NoMemory => (Errno::ENOMEM, "no memory for one more group"),
-    };
-    FileError::new(errno, format!("{}: {text}", show(path)))
-}
-
-/// Makes a group.
-///
-/// # Errors
-/// EEXIST, also for the name of a file of the table, EINVAL for a bad name, ENOENT without the parent, ENOMEM, EAGAIN beyond the greatest depth.
-pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
-    let (above, name) = split(path);
-    if name.is_empty() {
-        let _free = no_account();
-        return Err(tree_error(path, TreeError::Exists));
-    }
-    at(engine, rec, above, |here| {
-        if FILES.iter().any(|file| file.name.as_bytes() == name) {
-            return Err(FileError::new(
-                Errno::EEXIST,
-                format!("{}: there is a file of that name", show(path)),
-            ));
-        }
-        engine
-            .change(|| engine.tree.create(here.group, name))
-            .map(drop)
-            .map_err(|why| tree_error(path, why))
-    })
-}
-
-/// Removes a group.
-///
-/// # Errors
-/// EBUSY with children or live tasks, ENOENT.
-pub fn rmdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
-    at(engine, rec, path, |here| {
-        engine
-            .change(|| offline::remove(&engine.tree, here.group))
-            .map_err(|why| tree_error(path, why))
+        write(At { reader, ..here }, value.trim_ascii())
+            .map_err(|why| why.at(&show_file(path, file)))
     })
 }
 

@@ -98,6 +98,18 @@ fn engine_bytes(at: At<'_>) -> u64 {
             tree.names.high_water(),
             size_of::<crate::group::name::NameRec>(),
         ),
+        (
+            tree.tallies.high_water(),
+            size_of::<crate::group::events::Tally>(),
+        ),
+        (
+            tree.pressures.high_water(),
+            size_of::<crate::group::pressure::Pressure>(),
+        ),
+        (
+            tree.watches.high_water(),
+            size_of::<crate::group::watch::WatchRec>(),
+        ),
     ]
     .into_iter()
     .map(|(n, bytes)| u64::from(n) * bytes as u64)

@@ -1,6 +1,6 @@
 //! The table of files.
 
-use super::{At, FileError, cgroup, events, memory, owners, stat};
+use super::{At, FileError, cgroup, events, memory, owners, policy, pressure, stat};
 
 type Read = fn(At<'_>) -> String;
 type Write = fn(At<'_>, &[u8]) -> Result<(), FileError>;
@@ -102,11 +102,14 @@ files! {
     "memory.low" NotRoot r memory::low; w memory::set_low; "protection from reclaim while others can give"
     "memory.max" NotRoot r memory::max; w memory::set_max; "the hard limit"
     "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"
+    "memory.move" All r policy::on_move; w policy::set_on_move; "ours: what a task's bytes do when it moves: transfer"
     "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
+    "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's bytes go when it ends: parent"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny or debt"
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
-    "memory.peak" All r memory::peak; w memory::reset_peak; "the most ever charged, stock included; a write starts again"
+    "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
+    "memory.pressure" All r pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
     "memory.reclaim" All w memory::reclaim; "bytes to take back; EAGAIN when there was less (now: stock)"
     "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
     "memory.stat" All r stat::stat; "by kind, and more"

@@ -1,5 +1,8 @@
 //! The files of an engine of the test's own: what they take, show and refuse, and that no byte is lost by writing them.
 
+mod peaks;
+mod pressure;
+
 use super::*;
 use crate::engine::Flags;
 use crate::group::Kind;
@@ -36,12 +39,17 @@ impl World {
         )
         .map_err(|why| why.errno)
     }
+    fn group(&self, path: &str) -> &'static Memcg {
+        let tree = &self.engine.tree;
+        tree.memcgs.get(tree.lookup(path.as_bytes()).unwrap())
+    }
     fn tag(&self, path: &str) -> u32 {
+        self.group(path).tag()
+    }
+    fn charge_kind(&self, path: &str, bytes: u64, kind: Kind) -> bool {
         self.engine
-            .tree
-            .memcgs
-            .get(self.engine.tree.lookup(path.as_bytes()).unwrap())
-            .tag()
+            .charge(self.rec, self.tag(path), bytes, kind, Flags::NOWAIT)
+            .is_ok()
     }
     fn charge(&self, path: &str, bytes: u64, flags: Flags) -> bool {
         self.engine
@@ -329,15 +337,18 @@ fn reclaim_takes_stock_and_says_when_there_was_less() {
 }
 
 #[test]
-fn a_peak_can_start_again() {
+fn a_policy_that_is_not_built_is_neither_taken_nor_shown() {
     let w = World::new();
     w.mkdir("/a");
-    let tag = w.tag("/a");
-    assert!(w.charge("/a", 1 << 20, Flags::NOWAIT));
-    w.engine.uncharge(w.rec, tag, 1 << 20, Kind::Heap);
-    assert!(w.get("/a", "memory.peak").trim().parse::<u64>().unwrap() >= 1 << 20);
-    w.set("/a", "memory.peak", "reset").unwrap();
-    assert!(w.get("/a", "memory.peak").trim().parse::<u64>().unwrap() < 1 << 20);
+    for (file, built, other) in [
+        ("memory.move", "transfer", "lazy"),
+        ("memory.offline", "parent", "auto"),
+    ] {
+        w.set("/a", file, built).unwrap();
+        assert_eq!(w.set("/a", file, other), Err(Errno::EOPNOTSUPP));
+        assert_eq!(w.set("/a", file, "nonsense"), Err(Errno::EINVAL));
+        assert_eq!(w.get("/a", file), format!("{built}\n"));
+    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ struct Sums {
     charged: u64,
     /// Live tasks in the group itself.
     tasks: u64,
+    /// Live tasks in it or below.
+    tasks_below: u64,
     /// Granted at it or below.
     granted: u64,
     /// Of the kinds with a word, at it or below.
@@ -128,6 +130,10 @@ impl Hierarchy {
         same("group's grants", index, sums.granted, counter.granted())?;
         let found = u64::from(group.nr_tasks());
         same("group's tasks", index, sums.tasks, found)?;
+        let count = group.census.read();
+        let found = count.tasks() as u64;
+        same("group's tasks, all", index, sums.tasks_below, found)?;
+        same("group's stalls", index, 0, count.stalled() as u64)?;
         for (side, &expected) in sums.side.iter().enumerate() {
             let found = group.side_count(side).load(Ordering::Relaxed);
             same("group's bytes of a kind", index, expected, found)?;
@@ -148,6 +154,7 @@ impl Hierarchy {
                 sums.tasks += u64::from(state == State::Task);
             }
             if at.is_within(group) {
+                sums.tasks_below += u64::from(state == State::Task);
                 sums.granted += objcg.granted.read().bytes;
                 for (sum, word) in sums.side.iter_mut().zip(&objcg.side) {
                     *sum += word.read().bytes;

@@ -42,7 +42,7 @@ impl Cell {
     }
 
     /// One more reference, unless the last one is gone.
-    fn try_ref(&self) -> bool {
+    pub(super) fn try_ref(&self) -> bool {
         // Acquire, on failure: pairs with the AcqRel of the last `unref_cell`, so that who finds none finds `to` dead.
         let mut refs = self.refs.load(Ordering::Acquire);
         while refs != 0 {

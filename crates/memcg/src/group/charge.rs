@@ -6,8 +6,9 @@
 
 use super::Hierarchy;
 use super::events::Event;
-use super::memcg::{Memcg, debt_over};
+use super::memcg::Memcg;
 use super::objcg::{Kind, Objcg};
+use super::settings::debt_over;
 use super::word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
 use crate::counter::{Over, page_counter::UNLIMITED, try_charge, uncharge};
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -79,20 +79,24 @@ impl Hierarchy {
         for what in [What::Memcg, What::Cell, What::Objcg, What::Name] {
             let first = self.limbo.bags[bag][what as usize].take();
             freed += match what {
-                What::Memcg => give_back(&self.memcgs, first),
-                What::Cell => give_back(&self.cells, first),
-                What::Objcg => give_back(&self.objcgs, first),
-                What::Name => give_back(&self.names, first),
+                What::Memcg => give_back(&self.memcgs, first, |group| {
+                    group.free_tally(&self.tallies);
+                    self.free_pressure(group);
+                }),
+                What::Cell => give_back(&self.cells, first, |_| ()),
+                What::Objcg => give_back(&self.objcgs, first, |_| ()),
+                What::Name => give_back(&self.names, first, |_| ()),
             };
         }
         self.limbo.waiting.fetch_sub(freed, Ordering::Relaxed);
     }
 }
 
-fn give_back<T: Record>(arena: &Arena<T>, first: u32) -> u32 {
+fn give_back<T: Record>(arena: &Arena<T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
     let (mut at, mut n) = (first, 0);
     while at != 0 {
         let next = arena.get(at).link().load(Ordering::Relaxed);
+        last(arena.get(at));
         arena.get(at).forgotten();
         arena.free(at);
         at = next;

@@ -1,28 +1,17 @@
 //! A group: its level of the counter, its place in the tree, its settings and events.
 //!
-//! `lock` guards the list of children, `nr_tasks`, the state and the writing of limits. Charging reads `counter`,
+//! `lock` guards the list of children, `nr_tasks`, the state, the watches and the writing of limits. Charging reads `counter`,
 //! `above` and the settings, and takes no lock.
 
 use super::cell::Cell;
-use super::events::{EVENTS, Event};
+use super::census::Census;
+use super::events::{Event, Tally};
 use super::objcg::NR_SIDE_KINDS;
-use crate::counter::{Level, Over, PageCounter};
+use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sync::lock::Lock;
-
-/// What a charge that meets max may do, as the group decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum OomPolicy {
-    /// As whoever charges prefers: a Rust global allocator goes into debt, all others are denied.
-    Default = 0,
-    /// Refuse.
-    Deny = 1,
-    /// Force, up to `memory.debt.max` above max.
-    Debt = 2,
-}
 
 /// A group's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,17 +32,24 @@ pub struct Memcg {
     /// Its level.
     pub counter: PageCounter,
     above: AtomicPtr<Memcg>,
-    oom_policy: AtomicU32,
-    state: AtomicU32,
+    /// Null until something happens here or below.
+    pub(super) tally: AtomicPtr<Tally>,
     /// `u64::MAX`: the default, by max.
-    debt_max: AtomicU64,
+    pub(super) debt_max: AtomicU64,
+    /// The live tasks here and below, and how many of them are stalled.
+    pub(super) census: Census,
+    /// Its record of stalls; 0 until there was one here or below.
+    pub(super) pressure: AtomicU32,
+    /// The first watch of its peak; 0 without one. Under the lock.
+    pub(super) first_watch: AtomicU32,
+    state: AtomicU32,
+    pub(super) settings: AtomicU32,
     link: AtomicU32,
     generation: AtomicU32,
     pub(super) index: AtomicU32,
     pub(super) name: AtomicU32,
     pub(super) cell: AtomicU32,
     pub(super) objcg: AtomicU32,
-    pub(super) depth: AtomicU32,
     pub(super) hash: AtomicU32,
     pub(super) hash_next: AtomicU32,
     pub(super) first_child: AtomicU32,
@@ -63,19 +59,12 @@ pub struct Memcg {
     pub(super) nr_children: AtomicU32,
     pub(super) nr_descendants: AtomicU32,
     pub(super) nr_tasks: AtomicU32,
-    /// `memory.oom.group`.
-    pub oom_group: AtomicU32,
-    /// `cgroup.subtree_control` has memory.
-    pub subtree_control: AtomicU32,
     /// See the module.
     pub lock: Lock,
     pub(super) draining: AtomicU32,
     pub(super) drained_at: AtomicU64,
     pub(super) nr_drains: AtomicU64,
-    pub(super) throttled_us: AtomicU64,
     pub(super) side_kinds: [AtomicU64; NR_SIDE_KINDS],
-    pub(super) events: [AtomicU64; EVENTS],
-    pub(super) events_local: [AtomicU64; EVENTS],
 }
 
 // SAFETY: integers, a null pointer and a free lock.
@@ -91,25 +80,21 @@ unsafe impl Record for Memcg {
     }
 }
 
-const DEBT_DEFAULT: u64 = u64::MAX;
-const DEBT_DEFAULT_LIMIT: u64 = 64 << 20;
-
 impl Memcg {
     /// Makes a group of a new or recycled record; not yet online.
     pub(super) fn open(&self, index: u32, above: Option<&Memcg>, name: u32, cell: u32, objcg: u32) {
         self.counter.open();
         let parent = above.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
         self.above.store(parent, Ordering::Relaxed);
-        self.oom_policy
-            .store(OomPolicy::Default as u32, Ordering::Relaxed);
-        self.debt_max.store(DEBT_DEFAULT, Ordering::Relaxed);
-        let depth = above.map_or(0, |p| p.depth.load(Ordering::Relaxed) + 1);
+        let depth = above.map_or(0, |p| p.depth() + 1);
+        self.census.open();
+        self.open_settings(depth);
         for (field, value) in [
             (&self.index, index),
             (&self.name, name),
             (&self.cell, cell),
             (&self.objcg, objcg),
-            (&self.depth, depth),
+            (&self.first_watch, 0),
             (&self.hash, 0),
             (&self.hash_next, 0),
             (&self.first_child, 0),
@@ -119,17 +104,13 @@ impl Memcg {
             (&self.nr_children, 0),
             (&self.nr_descendants, 0),
             (&self.nr_tasks, 0),
-            (&self.oom_group, 0),
-            (&self.subtree_control, 1),
             (&self.draining, 0),
         ] {
             field.store(value, Ordering::Relaxed);
         }
-        for field in [&self.drained_at, &self.nr_drains, &self.throttled_us]
+        for field in [&self.drained_at, &self.nr_drains]
             .into_iter()
             .chain(&self.side_kinds)
-            .chain(&self.events)
-            .chain(&self.events_local)
         {
             field.store(0, Ordering::Relaxed);
         }
@@ -190,11 +171,6 @@ impl Memcg {
         self.name.load(Ordering::Relaxed)
     }
 
-    /// Levels above it.
-    pub fn depth(&self) -> u32 {
-        self.depth.load(Ordering::Relaxed)
-    }
-
     /// Online groups below it.
     pub fn nr_descendants(&self) -> u32 {
         self.nr_descendants.load(Ordering::Relaxed)
@@ -227,51 +203,21 @@ impl Memcg {
         &self.side_kinds[side]
     }
 
-    /// The policy, as set.
-    pub fn oom_policy(&self) -> OomPolicy {
-        match self.oom_policy.load(Ordering::Relaxed) {
-            1 => OomPolicy::Deny,
-            2 => OomPolicy::Debt,
-            _ => OomPolicy::Default,
-        }
-    }
-
-    /// Sets the policy.
-    pub fn set_oom_policy(&self, policy: OomPolicy) {
-        self.oom_policy.store(policy as u32, Ordering::Relaxed);
-    }
-
-    /// Bytes above max that debt may reach: as set, or a quarter of max, at most 64 MiB.
-    pub fn debt_max(&self) -> u64 {
-        match self.debt_max.load(Ordering::Relaxed) {
-            DEBT_DEFAULT => (self.counter.max() / 4).min(DEBT_DEFAULT_LIMIT),
-            set => set,
-        }
-    }
-
-    /// Sets it; `None`: the default.
-    pub fn set_debt_max(&self, bytes: Option<u64>) {
-        self.debt_max
-            .store(bytes.unwrap_or(DEBT_DEFAULT), Ordering::Relaxed);
-    }
-
-    /// Microseconds that tasks were delayed because of this group's high.
-    pub fn throttled_us(&self) -> u64 {
-        self.throttled_us.load(Ordering::Relaxed)
-    }
-
-    /// Adds to them, here and above.
-    pub fn add_throttled_us(&self, us: u64) {
-        let mut level = Some(self);
-        while let Some(group) = level {
-            group.throttled_us.fetch_add(us, Ordering::Relaxed);
-            level = group.parent();
-        }
-    }
-
     /// Drains of stock this group has asked for.
     pub fn nr_drains(&self) -> u64 {
         self.nr_drains.load(Ordering::Relaxed)
+    }
+
+    /// Whether a charge that asks for a drain now would do one, or wait for one: the caller stalls then.
+    pub fn is_drain_due(&self) -> bool {
+        let due = |now: u64| {
+            now.wrapping_sub(self.drained_at.load(Ordering::Relaxed))
+                >= super::drain::DRAIN_INTERVAL_NS
+        };
+        self.counter.granted() != 0
+            && (self.draining.load(Ordering::Relaxed) != 0
+                || !self.counter.is_tight()
+                || due(crate::os::clock::monotonic_ns()))
     }
 }
 
@@ -290,15 +236,6 @@ impl Level for Memcg {
 
     fn above_high(&self, _usage: u64) {
         self.event(Event::High);
-    }
-}
-
-/// How far above its max a charge that may go into debt takes a group.
-pub(super) fn debt_over(group: &Memcg, by_default: bool) -> Over {
-    match group.oom_policy() {
-        OomPolicy::Debt => Over::By(group.debt_max()),
-        OomPolicy::Default if by_default => Over::By(group.debt_max()),
-        _ => Over::By(0),
     }
 }
 

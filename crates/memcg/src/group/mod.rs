@@ -13,25 +13,34 @@
 
 pub mod audit;
 pub mod cell;
+mod census;
 pub mod charge;
 pub mod drain;
 pub mod events;
+#[cfg(all(test, not(loom)))]
+mod footprint;
 mod index;
 pub mod limbo;
 pub mod memcg;
+mod meter;
 pub mod name;
 pub mod objcg;
+pub mod pressure;
 pub mod recount;
+pub mod settings;
+pub mod stall;
 pub mod stat;
 pub mod stock;
 pub mod task;
 pub mod tree;
+pub mod watch;
 pub mod word;
 
 pub use charge::{Mode, Refusal};
 pub use events::Event;
-pub use memcg::{Memcg, OomPolicy};
+pub use memcg::Memcg;
 pub use objcg::{Kind, Objcg};
+pub use settings::OomPolicy;
 pub use tree::TreeError;
 
 use crate::sync::Zeroed;
@@ -57,11 +66,19 @@ pub struct Hierarchy {
     pub objcgs: Arena<Objcg>,
     /// Names.
     pub names: Arena<name::NameRec>,
+    /// What happened to groups.
+    pub tallies: Arena<events::Tally>,
+    /// How long groups stood still.
+    pub pressures: Arena<pressure::Pressure>,
+    /// Watches of peaks.
+    pub watches: Arena<watch::WatchRec>,
     /// Threads.
     pub threads: Threads,
     index: index::Index,
     limbo: limbo::Limbo,
     next_task: AtomicU32,
+    /// Recounts there have been: what began before one is not to be ended.
+    recounts: AtomicU32,
     broken: AtomicU32,
 }
 
@@ -79,6 +96,7 @@ impl Hierarchy {
         assert!((group, objcg) == (ROOT, ROOT_TAG), "the root comes first");
         self.cells.get(cell).reset(group);
         self.memcgs.get(group).open(group, None, name, cell, objcg);
+        self.memcgs.get(group).make_root_tally(&self.tallies)?;
         self.hold_name(name);
         self.open_objcg(objcg, cell, name, objcg::State::Group);
         self.memcgs.get(group).set_online();

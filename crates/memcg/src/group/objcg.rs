@@ -10,6 +10,7 @@
 
 use super::Hierarchy;
 use super::limbo::What;
+use super::stall;
 use super::word::Word;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -74,8 +75,8 @@ pub struct Objcg {
     pub(super) name: AtomicU32,
     /// A task's id.
     pub(super) id: AtomicU32,
-    /// When its task or group ended, ns since 1970.
-    pub(super) ended_at: AtomicU64,
+    /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
+    ended_at: AtomicU64,
     link: AtomicU32,
     /// Orders moves and the end of one task.
     pub(crate) lock: Lock,
@@ -121,7 +122,7 @@ impl Objcg {
 
     /// When it ended, ns since 1970; 0 while it lives.
     pub fn ended_at(&self) -> u64 {
-        self.ended_at.load(Ordering::Relaxed)
+        stall::time_of(self.ended_at.load(Ordering::Relaxed))
     }
 
     /// Bytes charged through it, stock included.
@@ -156,10 +157,18 @@ impl Objcg {
         self.state.load(Ordering::Acquire) & KILLED != 0
     }
 
-    pub(crate) fn end(&self, state: State, now_ns: u64) {
-        self.ended_at.store(now_ns, Ordering::Relaxed);
+    /// Ends its life; answers its word of stalls.
+    pub(crate) fn end(&self, state: State, now_ns: u64) -> u64 {
+        // First, so that no stall begins for a task that has ended. AcqRel: as other changes of the word.
+        let stalls = self.ended_at.swap(now_ns, Ordering::AcqRel);
         // Release pairs with the Acquire of `state`.
         self.state.store(state as u32, Ordering::Release);
+        stalls
+    }
+
+    /// A live task's word of stalls.
+    pub(super) fn stalls(&self) -> &AtomicU64 {
+        &self.ended_at
     }
 
     /// Names on it: handles, scopes, stock slots, and one for its life.

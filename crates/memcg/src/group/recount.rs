@@ -1,6 +1,7 @@
 //! Counting every group anew from the owners' words: for the child of a fork, where walks of the parent's other threads
 //! stopped half way.
 
+use super::census::Change;
 use super::charge::each_level;
 use super::objcg::{NR_SIDE_KINDS, State};
 use super::{Hierarchy, ROOT};
@@ -8,13 +9,15 @@ use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 
 impl Hierarchy {
-    /// Sets all counts of all groups to what the owners hold. Nobody else may be using the hierarchy.
+    /// Sets all counts of all groups to what the owners hold. Nobody else may be using the hierarchy; nobody is stalled.
     /// O(groups + owners × depth).
     pub fn recount(&self) {
+        self.recounts.fetch_add(1, Ordering::Relaxed);
         let mut at = Some(ROOT);
         while let Some(index) = at {
             let group = self.memcgs.get(index);
             group.counter.set_counts(0, 0);
+            self.reset_census(group, 0);
             for side in 0..NR_SIDE_KINDS {
                 group.side_count(side).store(0, Ordering::Relaxed);
             }
@@ -27,6 +30,10 @@ impl Hierarchy {
             }
             let (charged, granted) = (objcg.charged.read(), objcg.granted.read());
             let group = self.resolve(charged.cell).group;
+            if objcg.state() == State::Task {
+                self.forget_stalls(objcg);
+                self.count(group, Change::Task(true), None);
+            }
             // Plain sums first; what reserves add is put on top below.
             each_level(group, |level| {
                 level.counter.set_counts(

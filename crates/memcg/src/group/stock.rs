@@ -12,7 +12,7 @@ use super::word::{Unchanged, Word};
 use super::{Hierarchy, NO_TAG};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::thread::{SLOTS, ThreadRec, UNTRACKED};
+use crate::thread::{Busy, SLOTS, ThreadRec, UNTRACKED};
 
 /// The smallest and the largest cap of a slot, in bytes. A slot starts small and doubles each time it runs dry.
 #[cfg(not(loom))]
@@ -27,19 +27,54 @@ struct Taken {
     cap: u64,
 }
 
+impl Busy<'_> {
+    /// Takes `bytes` from the stock of `tag`, which is the current owner.
+    #[inline(always)]
+    pub(crate) fn take(&self, tag: u32, bytes: u64) -> bool {
+        let rec = self.rec();
+        let slot = (rec.current_slot.load(Relaxed) as usize).min(UNTRACKED);
+        let balance = rec.balance[slot].load(Relaxed);
+        if rec.tags[slot].load(Relaxed) != tag || balance < bytes {
+            return false;
+        }
+        rec.balance[slot].store(balance - bytes, Relaxed);
+        true
+    }
+
+    /// Puts `bytes` into the stock of `tag`, if a slot has room for them.
+    #[inline(always)]
+    pub(crate) fn give(&self, tag: u32, bytes: u64) -> bool {
+        self.rec()
+            .slot_of(tag)
+            .is_some_and(|slot| self.give_slot(slot, bytes))
+    }
+
+    /// As [`Self::give`], looking only where `tag` usually is.
+    #[inline(always)]
+    pub(crate) fn give_home(&self, tag: u32, bytes: u64) -> bool {
+        let home = tag as usize % SLOTS;
+        tag != NO_TAG && self.rec().tags[home].load(Relaxed) == tag && self.give_slot(home, bytes)
+    }
+
+    #[inline(always)]
+    fn give_slot(&self, slot: usize, bytes: u64) -> bool {
+        let rec = self.rec();
+        let balance = rec.balance[slot].load(Relaxed) + bytes;
+        if balance > rec.cap[slot].load(Relaxed) {
+            return false;
+        }
+        rec.balance[slot].store(balance, Relaxed);
+        true
+    }
+}
+
 impl ThreadRec {
     /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag.
     #[inline(always)]
     pub fn charge_hit(&self, bytes: u64) -> Option<u32> {
-        let _busy = self.enter()?;
-        let slot = (self.current_slot.load(Relaxed) as usize).min(UNTRACKED);
+        let busy = self.enter()?;
         let tag = self.current.load(Relaxed);
-        let balance = self.balance[slot].load(Relaxed);
-        if self.tags[slot].load(Relaxed) != tag || balance < bytes {
-            return None;
-        }
-        self.balance[slot].store(balance - bytes, Relaxed);
-        Some(tag)
+        busy.take(tag, bytes).then_some(tag)
     }
 
     /// A hit for any owner.
@@ -62,21 +97,11 @@ impl ThreadRec {
     /// A hit the other way: puts `bytes` back into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
     pub fn uncharge_hit(&self, tag: u32, bytes: u64) -> bool {
-        let Some(_busy) = self.enter() else {
-            return false;
-        };
-        let Some(slot) = self.slot_of(tag) else {
-            return false;
-        };
-        let balance = self.balance[slot].load(Relaxed) + bytes;
-        if balance > self.cap[slot].load(Relaxed) {
-            return false;
-        }
-        self.balance[slot].store(balance, Relaxed);
-        true
+        self.enter().is_some_and(|busy| busy.give(tag, bytes))
     }
 
     /// The tag this thread charges.
+    #[inline(always)]
     pub fn current(&self) -> u32 {
         self.current.load(Relaxed)
     }

@@ -1,6 +1,7 @@
 //! Tasks: owners that move between groups as a unit. Creation and end; the move is `attach`'s.
 
 use super::Hierarchy;
+use super::census::Change;
 use super::memcg::Memcg;
 use super::objcg::State;
 use super::tree::TreeError;
@@ -38,7 +39,7 @@ impl Hierarchy {
             thread => thread,
         };
         self.objcgs.get(tag).id.store(id, Ordering::Relaxed);
-        group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+        self.add_task(group);
         Ok(tag)
     }
 
@@ -50,9 +51,9 @@ impl Hierarchy {
             let _task = objcg.lock.lock(Rank::Task);
             // Under the task's lock it stays in its group, and the group, having a task, stays online.
             let group = self.resolve(objcg.cell()).group;
-            objcg.end(State::DeadTask, clock::wall_ns());
-            let _held = group.lock.lock(Rank::Group);
-            group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+            let stalls = objcg.end(State::DeadTask, clock::wall_ns());
+            self.end_stall_of_ended(stalls);
+            self.remove_task(group);
         }
         self.release_objcg(tag);
     }
@@ -68,12 +69,26 @@ impl Hierarchy {
     pub(crate) fn add_task_to(&self, group: &Memcg) -> bool {
         let _held = group.lock.lock(Rank::Group);
         if group.is_online() {
-            group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+            self.add_task(group);
         }
         group.is_online()
     }
 
+    /// A task has left the group, or did not come after all. The caller is pinned.
     pub(crate) fn remove_task_from(&self, group: &Memcg) {
+        self.carry_stalls(group);
+        self.remove_task(group);
+    }
+
+    /// Under the group's lock.
+    fn add_task(&self, group: &Memcg) {
+        group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+        self.count(group, Change::Task(true), None);
+    }
+
+    fn remove_task(&self, group: &Memcg) {
+        // First: a group without tasks may go, and what is above it is counted too.
+        self.count(group, Change::Task(false), None);
         let _held = group.lock.lock(Rank::Group);
         group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
     }

@@ -95,7 +95,7 @@ impl Hierarchy {
                 self.hold_name(name);
                 return Some(index);
             }
-            self.objcgs.get(objcg).end(State::Free, 0);
+            let _ = self.objcgs.get(objcg).end(State::Free, 0);
         }
         if let Some(index) = index {
             self.memcgs.free(index);
@@ -127,6 +127,7 @@ impl Hierarchy {
             return Err(TreeError::HasTasks);
         }
         group.set_dying();
+        self.leave_watches(group);
         self.index_remove(group.index());
         let (prev, next) = (
             group.prev.load(Ordering::Relaxed),
@@ -148,7 +149,7 @@ impl Hierarchy {
     /// The last step of a group's end: its own owner and its record are let go. The caller is pinned.
     pub(crate) fn dismiss(&self, group: &Memcg, now_ns: u64) {
         let tag = group.tag();
-        self.objcgs.get(tag).end(State::DeadGroup, now_ns);
+        let _ = self.objcgs.get(tag).end(State::DeadGroup, now_ns);
         self.release_objcg(tag);
         self.unref_name(group.name());
         self.retire(What::Memcg, group.index());

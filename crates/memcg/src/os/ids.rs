@@ -26,3 +26,23 @@ pub fn set_thread_name(name: &core::ffi::CStr) {
     // SAFETY: PR_SET_NAME reads up to 16 bytes of a terminated string.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
+
+/// Random bits, for what a program should not be able to guess; time and addresses where the kernel has none yet.
+#[must_use]
+pub fn random() -> u64 {
+    let mut bits = 0u64;
+    // SAFETY: eight bytes of ours; GRND_NONBLOCK: never waits.
+    let got = unsafe {
+        libc::syscall(
+            libc::SYS_getrandom,
+            core::ptr::from_mut(&mut bits),
+            size_of::<u64>(),
+            libc::GRND_NONBLOCK,
+        )
+    };
+    if got == size_of::<u64>() as i64 {
+        bits
+    } else {
+        super::clock::monotonic_ns().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(pid())
+    }
+}

@@ -11,3 +11,4 @@ pub mod futex;
 pub mod ids;
 pub mod map;
 pub mod say;
+pub mod sigmask;

@@ -44,3 +44,32 @@ pub fn abort() -> ! {
     // SAFETY: abort has no preconditions and does not return.
     unsafe { libc::abort() }
 }
+
+/// An address as people write it: `0x7f…`.
+pub struct Hex([u8; 18], usize);
+
+impl Hex {
+    /// The digits of `n`.
+    #[must_use]
+    pub fn new(mut n: u64) -> Self {
+        let mut text = [0u8; 18];
+        let mut at = text.len();
+        loop {
+            at -= 1;
+            text[at] = b"0123456789abcdef"[(n % 16) as usize];
+            n /= 16;
+            if n == 0 {
+                break;
+            }
+        }
+        text[at - 1] = b'x';
+        text[at - 2] = b'0';
+        Self(text, at - 2)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+}

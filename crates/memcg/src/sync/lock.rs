@@ -18,6 +18,10 @@ pub enum Rank {
     Index = 3,
     /// The collector of what epochs have let go.
     Collect = 4,
+    /// The heap of signal handlers and of threads without one.
+    Shared = 5,
+    /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
+    Spans = 6,
 }
 
 const FREE: u32 = 0;
@@ -91,6 +95,11 @@ impl Lock {
             #[cfg(not(loom))]
             crate::os::futex::wake_one(&self.0);
         }
+    }
+
+    /// Lets go of a lock whose guard was forgotten: held over a fork, which has no scope. By who took it.
+    pub fn let_go(&self, rank: Rank) {
+        drop(Held { lock: self, rank });
     }
 
     /// Frees the lock without its guard.

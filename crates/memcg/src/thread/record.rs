@@ -2,7 +2,9 @@
 //!
 //! Who may touch what, when:
 //!
-//! * `busy`: the owner alone writes it; 1 while it looks at or changes the slots.
+//! * `busy`: the owner alone writes it; [`IN_SLOTS`] while it looks at or changes the slots (and, in the same few
+//!   instructions, its heap), [`IN_HEAP`] while it changes its heap alone. A signal handler that finds it set stays out
+//!   of both; a drainer waits for the first only.
 //! * `drain`: bit 0 is a drainer's, from its raising to its lowering (one at a time, each names its drain in `drainer`;
 //!   also while the record changes threads); bit 1 is set where the kernel has no membarrier: then every access takes
 //!   the fenced path.
@@ -10,6 +12,7 @@
 //!   Anybody may read them (relaxed) for a sum that does not have to be exact.
 //! * `scopes`, `current`, `current_slot`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
+//! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads (`engine::fork`).
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
 //!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
@@ -17,6 +20,7 @@ use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::compiler_fence;
 
 /// Tenants whose stock one thread keeps at a time.
 #[cfg(not(loom))]
@@ -28,6 +32,11 @@ pub const SLOTS: usize = 2;
 /// The slot of the tag 0, whose balance never ends: what is not accounted is a hit like any other.
 pub const UNTRACKED: usize = SLOTS;
 const ALL: usize = SLOTS + 1;
+
+/// `busy` inside a look at the slots.
+pub const IN_SLOTS: u32 = 1;
+/// `busy` inside a change of the thread's heap that leaves the slots alone, and may take its time.
+pub const IN_HEAP: u32 = 2;
 
 /// `drain` where there is no asymmetric fence.
 pub const FENCED: u32 = 2;
@@ -52,7 +61,10 @@ pub struct ThreadRec {
     link: AtomicU32,
     pub(crate) active: AtomicU32,
     pub(crate) tid: AtomicU32,
+    /// The thread's heap, by index; 0: none yet.
+    pub(crate) heap: AtomicU32,
     pub(crate) task: AtomicU32,
+    pub(crate) changing: AtomicU32,
     pub(crate) tags: [AtomicU32; ALL],
     pub(crate) scopes: [AtomicU32; ALL],
     pub(crate) balance: [AtomicU64; ALL],
@@ -71,6 +83,14 @@ unsafe impl Record for ThreadRec {
 /// The owner is looking at its slots; no drainer is. Dropping it ends that.
 #[must_use]
 pub struct Busy<'a>(&'a ThreadRec);
+
+impl<'a> Busy<'a> {
+    /// The record.
+    #[inline(always)]
+    pub(crate) fn rec(&self) -> &'a ThreadRec {
+        self.0
+    }
+}
 
 impl Drop for Busy<'_> {
     #[inline(always)]
@@ -117,6 +137,7 @@ impl ThreadRec {
         self.owed_ns.store(0, Ordering::Relaxed);
         self.pin.store(0, Ordering::Relaxed);
         self.task.store(0, Ordering::Relaxed);
+        self.changing.store(0, Ordering::Relaxed);
         for slot in 0..ALL {
             self.tags[slot].store(0, Ordering::Relaxed);
             self.scopes[slot].store(0, Ordering::Relaxed);
@@ -130,6 +151,22 @@ impl ThreadRec {
         self.active.store(1, Ordering::Release);
     }
 
+    /// As [`Self::enter`], in fewer instructions: `None` also where the kernel has no membarrier.
+    #[inline(always)]
+    pub(crate) fn enter_unfenced(&self) -> Option<Busy<'_>> {
+        if self.busy.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.busy.store(IN_SLOTS, Ordering::Relaxed);
+        // As in `enter`.
+        barrier::light();
+        if self.drain.load(Ordering::Acquire) != 0 {
+            self.busy.store(0, Ordering::Release);
+            return None;
+        }
+        Some(Busy(self))
+    }
+
     /// Begins a look at the slots. `None`: a drain is on, or this is a signal handler (or a user callback) inside such a
     /// look; the caller then goes without stock.
     #[inline(always)]
@@ -137,7 +174,7 @@ impl ThreadRec {
         if self.busy.load(Ordering::Relaxed) != 0 {
             return None;
         }
-        self.busy.store(1, Ordering::Relaxed);
+        self.busy.store(IN_SLOTS, Ordering::Relaxed);
         // Pairs with the heavy fence of `Hierarchy::drain`: either it sees busy, or we see drain.
         barrier::light();
         // Acquire pairs with the Release of `end_drain`: what was taken is gone. (On x86 a plain load.)
@@ -164,6 +201,29 @@ impl ThreadRec {
         None
     }
 
+    /// Begins a change of the thread's heap, in which the slots are not touched. `None` in a signal handler inside such a
+    /// change or inside a look at the slots.
+    #[inline(always)]
+    pub(crate) fn enter_heap(&self) -> Option<Busy<'_>> {
+        if self.busy.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.busy.store(IN_HEAP, Ordering::Relaxed);
+        // For a signal handler of this thread only.
+        compiler_fence(Ordering::SeqCst);
+        Some(Busy(self))
+    }
+
+    /// Whether the thread is inside a look at its slots or a change of its heap.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) != 0
+    }
+
+    /// Ends a look that was cut off: by the thread's exit, or a jump out of the signal handler that came between.
+    pub fn end_busy(&self) {
+        self.busy.store(0, Ordering::Release);
+    }
+
     /// Asks the owner to keep off its slots. To be followed by `barrier::heavy` and [`Self::await_idle`]. `false` when
     /// another drainer is at it.
     pub(crate) fn begin_drain(&self) -> bool {
@@ -181,7 +241,7 @@ impl ThreadRec {
         let rounds = if cfg!(loom) { 2 } else { 2_000 };
         for _ in 0..rounds {
             // Acquire pairs with the Release of `Busy::drop`.
-            if self.busy.load(Ordering::Acquire) == 0 {
+            if self.busy.load(Ordering::Acquire) != IN_SLOTS {
                 return true;
             }
             crate::sync::relax();
@@ -196,14 +256,20 @@ impl ThreadRec {
     }
 
     /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot_of(&self, tag: u32) -> Option<usize> {
+        let home = tag as usize % SLOTS;
+        if tag != 0 && self.tags[home].load(Ordering::Relaxed) == tag {
+            return Some(home);
+        }
+        self.slot_elsewhere(tag)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slot_elsewhere(&self, tag: u32) -> Option<usize> {
         if tag == 0 {
             return Some(UNTRACKED);
-        }
-        let home = tag as usize % SLOTS;
-        if self.tags[home].load(Ordering::Relaxed) == tag {
-            return Some(home);
         }
         (0..SLOTS).find(|&slot| self.tags[slot].load(Ordering::Relaxed) == tag)
     }
@@ -218,6 +284,7 @@ impl ThreadRec {
         self.pin.store(0, Ordering::Relaxed);
         self.seq.store(0, Ordering::Relaxed);
         self.drainer.store(0, Ordering::Relaxed);
+        self.changing.store(0, Ordering::Relaxed);
     }
 
     /// Time the thread owes for having taken its groups above `high`, in ns.

@@ -16,7 +16,9 @@ pub struct Block {
     pub index: Cell<u32>,
     /// 1 for a thread of the engine's own.
     pub own: Cell<u32>,
-    _rest: [u64; 6],
+    /// Address of the thread's heap; 0: none. With it, `rec` is a record.
+    pub heap: Cell<usize>,
+    _rest: [u64; 5],
 }
 
 /// `rec` of a thread whose exit has passed.
@@ -91,7 +93,7 @@ pub fn block() -> *const Block {
     {
         thread_local! {
             static BLOCK: Block = const {
-                Block { rec: Cell::new(0), index: Cell::new(0), own: Cell::new(0), _rest: [0; 6] }
+                Block { rec: Cell::new(0), index: Cell::new(0), own: Cell::new(0), heap: Cell::new(0), _rest: [0; 5] }
             };
         }
         // The storage has no destructor, so it is there until the thread's memory goes.

@@ -1,9 +1,9 @@
-//! Charging heap objects: what the allocators of this crate and the preload library share.
+//! Charging heap objects: what the allocators share.
 //!
 //! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are multiples of 8.
 
-use crate::engine::process::{known_rec, with_rec};
-use crate::engine::{Accounting, Flags};
+use super::process::{known_rec, with_rec};
+use super::{Accounting, Flags};
 use crate::group::{Kind, NO_TAG};
 
 /// Charges an object of `bytes` to whom the thread is working for; answers its tag. `None`: a limit refuses.
@@ -39,7 +39,7 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
             .ok()
             .map(|_| tag);
         if engine.options.pay_in_malloc() {
-            engine.safe_point(rec, crate::engine::throttle::MALLOC_NS);
+            engine.safe_point(rec, super::throttle::MALLOC_NS);
         }
         answer
     })

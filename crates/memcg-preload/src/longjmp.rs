@@ -1,0 +1,99 @@
+//! Jumps out of signal handlers that came in the middle of malloc.
+//!
+//! A handler that interrupts a look at its thread's stock finds the thread busy and stays out. If it never returns but
+//! jumps (a timeout, a Ctrl-C in an interpreter), nobody is left to end the look, and the thread would go without stock for
+//! good, and hold up the reuse of every record if it was pinned. So the jumps of the C library stand here: a thread that
+//! jumps while it is inside the engine can only be in such a handler, and is taken out.
+//!
+//! What the interrupted call had in hand is lost with it: a block, as with any allocator; and, where a refill was cut off,
+//! the stock it was to bring (64 KiB at most) stays charged. Not seen: exceptions thrown through a handler's frame,
+//! `setcontext`. A handler that jumps only within itself, and returns to the malloc it interrupted, must not allocate
+//! after that jump.
+
+use crate::below;
+use crate::start::is_off;
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use memcg::engine::process;
+
+type Jump = unsafe extern "C" fn(*mut c_void, c_int) -> !;
+
+struct Real {
+    name: &'static CStr,
+    at: AtomicPtr<c_void>,
+}
+
+impl Real {
+    const fn new(name: &'static CStr) -> Self {
+        let at = AtomicPtr::new(core::ptr::null_mut());
+        Self { name, at }
+    }
+
+    fn find(&self) -> *mut c_void {
+        let mut at = self.at.load(Ordering::Relaxed);
+        if at.is_null() {
+            at = below::next(self.name);
+            self.at.store(at, Ordering::Relaxed);
+        }
+        at
+    }
+
+    /// # Safety
+    /// As longjmp.
+    unsafe fn jump(&self, to: *mut c_void, value: c_int) -> ! {
+        if !is_off() {
+            process::leave_interrupted();
+        }
+        // SAFETY: looked up by the name of a function of this type.
+        let real: Jump = unsafe { core::mem::transmute(self.find()) };
+        // A call, not a jump: the registers a longjmp leaves behind are those in `to`.
+        // SAFETY: the caller's. Nothing in this frame has to be dropped.
+        unsafe { real(to, value) }
+    }
+}
+
+static LONGJMP: Real = Real::new(c"longjmp");
+static LONGJMP_BSD: Real = Real::new(c"_longjmp");
+static SIGLONGJMP: Real = Real::new(c"siglongjmp");
+static LONGJMP_CHK: Real = Real::new(c"__longjmp_chk");
+
+/// Looks the real ones up while that is safe: in a signal handler it is not.
+pub fn install() {
+    for real in [&LONGJMP, &LONGJMP_BSD, &SIGLONGJMP, &LONGJMP_CHK] {
+        real.find();
+    }
+}
+
+/// # Safety
+/// As longjmp.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn longjmp(to: *mut c_void, value: c_int) -> ! {
+    // SAFETY: the caller's.
+    unsafe { LONGJMP.jump(to, value) }
+}
+
+/// # Safety
+/// As _longjmp.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _longjmp(to: *mut c_void, value: c_int) -> ! {
+    // SAFETY: the caller's.
+    unsafe { LONGJMP_BSD.jump(to, value) }
+}
+
+/// # Safety
+/// As siglongjmp.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn siglongjmp(to: *mut c_void, value: c_int) -> ! {
+    // SAFETY: the caller's.
+    unsafe { SIGLONGJMP.jump(to, value) }
+}
+
+/// The one that _FORTIFY_SOURCE puts in the place of the others.
+///
+/// # Safety
+/// As longjmp.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __longjmp_chk(to: *mut c_void, value: c_int) -> ! {
+    // SAFETY: the caller's.
+    unsafe { LONGJMP_CHK.jump(to, value) }
+}

@@ -1,0 +1,399 @@
+//! Anonymous memory the program maps itself, counted as the kind `mapped`.
+//!
+//! What counts: private, anonymous mappings that can be written, for their whole length, from the call that makes them
+//! writable (`mmap`, or `mprotect` of address space that was only reserved) until they are unmapped, replaced or cut off.
+//! That is the kernel's own rule for what it commits itself to, with two differences: what is mapped writable and
+//! MAP_NORESERVE never counts, and reserved address space counts when `mprotect` opens it, NORESERVE or not. Taking the
+//! right to write away, or `madvise`, changes nothing. The owner is whom the thread works for; of what `mremap` adds, it is
+//! the owner of what was there.
+//!
+//! What does not: what the C library maps inside itself (thread stacks, its own malloc's areas: it does not come by these
+//! names), shared and file mappings, MAP_HUGETLB, system calls without the C library, memory of this library.
+//!
+//! Charged first, mapped then: a refusal leaves everything as it was, and the call fails with ENOMEM. Uncharged after the
+//! kernel took it, under the table's lock, so that whoever maps the same addresses next finds the table without them.
+//! A call that cannot be noted (no memory for the table, a fork handler) works and goes uncounted.
+
+use crate::guard::{self, Guard};
+use crate::ranges::{IDLE, Span};
+use crate::start::is_off;
+use core::ffi::{c_int, c_long, c_void};
+use memcg::engine::{Accounting, Engine, Flags, process, throttle};
+use memcg::group::{Kind, NO_TAG};
+use memcg::os::errno;
+use memcg::thread::ThreadRec;
+
+/// Has the table survive forks. Once.
+pub fn install() {
+    // SAFETY: plain functions that may run at any fork. The child's is run by the engine's own.
+    unsafe {
+        libc::pthread_atfork(
+            Some(guard::before_fork),
+            Some(guard::after_fork_in_parent),
+            None,
+        )
+    };
+}
+
+fn page() -> usize {
+    // SAFETY: no preconditions; a look into the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }.max(4096)
+}
+
+/// `start..end` of whole pages; `None` for what the kernel will refuse or what is nothing.
+fn pages(start: usize, bytes: usize) -> Option<(usize, usize)> {
+    let page = page();
+    let end = start.checked_add(bytes.checked_next_multiple_of(page)?)?;
+    (start.is_multiple_of(page) && end > start).then_some((start, end))
+}
+
+/// Whom a mapping of now is charged to.
+fn owner(engine: &Engine, rec: &ThreadRec) -> u32 {
+    if engine.accounting() == Accounting::On {
+        rec.current()
+    } else {
+        NO_TAG
+    }
+}
+
+enum Charged {
+    Yes,
+    /// The owner can hold no more: it is not the limits that say no.
+    Uncounted,
+    Refused,
+}
+
+fn charge(engine: &Engine, rec: &ThreadRec, tag: u32, bytes: usize, forced: usize) -> Charged {
+    let flags = if engine.options.debt_by_default() {
+        Flags::NOWAIT.with(Flags::DEBT)
+    } else {
+        Flags::NOWAIT
+    };
+    let one = |bytes: usize, flags| match bytes {
+        0 => Ok(0),
+        _ => engine.charge(rec, tag, bytes as u64, Kind::Mapped, flags),
+    };
+    if let Err(why) = one(bytes - forced, flags) {
+        return match why.refusal.group {
+            0 => Charged::Uncounted,
+            _ => Charged::Refused,
+        };
+    }
+    if one(forced, flags.with(Flags::FORCE)).is_err() {
+        uncharge(engine, rec, tag, bytes - forced);
+        return Charged::Uncounted;
+    }
+    Charged::Yes
+}
+
+fn uncharge(engine: &Engine, rec: &ThreadRec, tag: u32, bytes: usize) {
+    if tag != IDLE && bytes > 0 {
+        engine.uncharge(rec, tag, bytes as u64, Kind::Mapped);
+    }
+}
+
+fn no_memory() -> *mut c_void {
+    errno::set(libc::ENOMEM);
+    libc::MAP_FAILED
+}
+
+/// # Safety
+/// As mmap.
+unsafe fn raw_map(
+    at: *mut c_void,
+    bytes: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_mmap, at, bytes, prot, flags, fd, offset) as *mut c_void }
+}
+
+/// Whether a mapping is of the kind we keep, and whether it counts from the start.
+fn is_kept(prot: c_int, flags: c_int) -> bool {
+    const TYPE: c_int = 0xf;
+    let writable = prot & libc::PROT_WRITE != 0;
+    flags & libc::MAP_ANONYMOUS != 0
+        && flags & TYPE == libc::MAP_PRIVATE
+        && flags & libc::MAP_HUGETLB == 0
+        && !(writable && flags & libc::MAP_NORESERVE != 0)
+}
+
+/// # Safety
+/// As mmap.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mmap(
+    at: *mut c_void,
+    bytes: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> *mut c_void {
+    let kept = is_kept(prot, flags);
+    let replaces = flags & libc::MAP_FIXED != 0 && guard::nr() > 0;
+    if !(kept || replaces) || is_off() {
+        // SAFETY: the caller's.
+        return unsafe { raw_map(at, bytes, prot, flags, fd, offset) };
+    }
+    process::with_rec(|engine, rec| {
+        let tag = if kept { owner(engine, rec) } else { NO_TAG };
+        let due = tag != NO_TAG && prot & libc::PROT_WRITE != 0;
+        // What it replaces makes room for it, but later.
+        let forced = match pages(at as usize, bytes) {
+            Some((start, end)) if replaces && due => {
+                Guard::enter().map_or(0, |mut guard| guard.ranges().held(start, end).0)
+            }
+            _ => 0,
+        };
+        // An amount the kernel will refuse is not charged before.
+        let whole = bytes.checked_next_multiple_of(page()).unwrap_or(0);
+        let charged = if due {
+            charge(engine, rec, tag, whole, forced)
+        } else {
+            Charged::Yes
+        };
+        if matches!(charged, Charged::Refused) {
+            return no_memory();
+        }
+        let counted = tag != NO_TAG && matches!(charged, Charged::Yes);
+        // SAFETY: the caller's.
+        let p = unsafe { raw_map(at, bytes, prot, flags, fd, offset) };
+        let _errno = errno::keep();
+        let noted = p != libc::MAP_FAILED
+            && pages(p as usize, bytes).is_some_and(|(start, end)| {
+                note(
+                    engine,
+                    rec,
+                    counted.then_some(Span {
+                        start,
+                        end,
+                        owner: if due { tag } else { IDLE },
+                    }),
+                    start,
+                    end,
+                )
+            });
+        if counted && due && !noted {
+            uncharge(engine, rec, tag, whole);
+        }
+        if engine.options.pay_in_malloc() {
+            engine.safe_point(rec, throttle::MALLOC_NS);
+        }
+        p
+    })
+    // Without memory even for a record of the thread.
+    // SAFETY: the caller's.
+    .unwrap_or_else(|| unsafe { raw_map(at, bytes, prot, flags, fd, offset) })
+}
+
+/// Puts a new span in the place of what was at `start..end`; `false` when that could not be noted.
+fn note(engine: &Engine, rec: &ThreadRec, span: Option<Span>, start: usize, end: usize) -> bool {
+    let Some(mut guard) = Guard::enter() else {
+        return false;
+    };
+    let ranges = guard.ranges();
+    if !ranges.have_room() {
+        return false;
+    }
+    ranges.take(start, end, |old| {
+        uncharge(engine, rec, old.owner, old.bytes())
+    });
+    if let Some(span) = span {
+        ranges.put(span);
+    }
+    true
+}
+
+/// # Safety
+/// As mmap64.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mmap64(
+    at: *mut c_void,
+    bytes: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: i64,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe { mmap(at, bytes, prot, flags, fd, offset) }
+}
+
+/// # Safety
+/// As munmap.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
+    // SAFETY: the caller's.
+    let raw = || unsafe { libc::syscall(libc::SYS_munmap, at, bytes) as c_int };
+    let (false, true, Some((start, end))) = (is_off(), guard::nr() > 0, pages(at as usize, bytes))
+    else {
+        return raw();
+    };
+    process::with_rec(|engine, rec| {
+        let Some(mut guard) = Guard::enter() else {
+            return raw();
+        };
+        let answer = raw();
+        let _errno = errno::keep();
+        if answer == 0 && guard.ranges().have_room() {
+            guard.ranges().take(start, end, |old| {
+                uncharge(engine, rec, old.owner, old.bytes())
+            });
+        }
+        answer
+    })
+    .unwrap_or_else(raw)
+}
+
+/// # Safety
+/// As mremap; the C library declares the last with variable arguments, a word.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mremap(
+    at: *mut c_void,
+    bytes: usize,
+    new_bytes: usize,
+    flags: c_int,
+    to: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    let raw = || unsafe {
+        libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as *mut c_void
+    };
+    let (Some((start, end)), Some(new)) = (
+        pages(at as usize, bytes),
+        new_bytes.checked_next_multiple_of(page()),
+    ) else {
+        return raw();
+    };
+    if is_off() || guard::nr() == 0 || new == 0 {
+        return raw();
+    }
+    process::with_rec(|engine, rec| {
+        let Some(mut guard) = Guard::enter() else {
+            return raw();
+        };
+        let ranges = guard.ranges();
+        if !ranges.have_room() {
+            return raw();
+        }
+        let old = end - start;
+        let stays = flags & libc::MREMAP_DONTUNMAP != 0;
+        let tail = ranges.find(end - 1).map(|span| span.owner);
+        let more = if stays { new } else { new.saturating_sub(old) };
+        // Idle space grows idle, what is not ours grows unseen.
+        let tag = tail
+            .filter(|&tag| tag != IDLE && engine.accounting() == Accounting::On)
+            .unwrap_or(NO_TAG);
+        let charged = if tag != NO_TAG {
+            charge(engine, rec, tag, more, 0)
+        } else {
+            Charged::Yes
+        };
+        if matches!(charged, Charged::Refused) {
+            return no_memory();
+        }
+        let p = raw();
+        let _errno = errno::keep();
+        let counted = matches!(charged, Charged::Yes);
+        if p == libc::MAP_FAILED {
+            if counted {
+                uncharge(engine, rec, tag, more);
+            }
+            return p;
+        }
+        let to = p as usize;
+        let mut gone = |old: Span| uncharge(engine, rec, old.owner, old.bytes());
+        if stays {
+            ranges.take(to, to + new, &mut gone);
+        } else {
+            if new < old {
+                ranges.take(start + new, end, &mut gone);
+            }
+            if to != start {
+                ranges.shift(start, start + old.min(new), to, &mut gone);
+            }
+            if new > old {
+                ranges.take(to + old, to + new, &mut gone);
+            }
+        }
+        if let (Some(owner), true, true) = (tail, counted, more > 0) {
+            ranges.put(Span {
+                start: to + new - more,
+                end: to + new,
+                owner,
+            });
+        }
+        p
+    })
+    .unwrap_or_else(raw)
+}
+
+/// # Safety
+/// As mprotect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, prot: c_int) -> c_int {
+    // SAFETY: the caller's.
+    protect(at, bytes, prot, || unsafe {
+        libc::syscall(libc::SYS_mprotect, at, bytes, prot)
+    })
+}
+
+/// # Safety
+/// As pkey_mprotect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pkey_mprotect(
+    at: *mut c_void,
+    bytes: usize,
+    prot: c_int,
+    key: c_int,
+) -> c_int {
+    // SAFETY: the caller's. Without a key it is mprotect, also where the kernel knows no keys.
+    protect(at, bytes, prot, || unsafe {
+        if key == -1 {
+            libc::syscall(libc::SYS_mprotect, at, bytes, prot)
+        } else {
+            libc::syscall(libc::SYS_pkey_mprotect, at, bytes, prot, key)
+        }
+    })
+}
+
+/// Charges the reserved address space that becomes writable by `raw`.
+fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long) -> c_int {
+    let opens = prot & libc::PROT_WRITE != 0 && guard::nr_idle() > 0 && !is_off();
+    let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
+        return raw() as c_int;
+    };
+    process::with_rec(|engine, rec| {
+        let tag = owner(engine, rec);
+        let Some(mut guard) = Guard::enter().filter(|_| tag != NO_TAG) else {
+            return raw();
+        };
+        let ranges = guard.ranges();
+        let idle = ranges.held(start, end).1;
+        if idle == 0 || !ranges.have_room() {
+            drop(guard);
+            return raw();
+        }
+        match charge(engine, rec, tag, idle, 0) {
+            Charged::Refused => {
+                errno::set(libc::ENOMEM);
+                -1
+            }
+            Charged::Uncounted => raw(),
+            Charged::Yes => {
+                let answer = raw();
+                let _errno = errno::keep();
+                if answer == 0 {
+                    ranges.adopt_idle(start, end, tag);
+                } else {
+                    uncharge(engine, rec, tag, idle);
+                }
+                answer
+            }
+        }
+    })
+    .unwrap_or_else(&raw) as c_int
+}

@@ -1,0 +1,96 @@
+//! Peaks that begin when a program wants them to.
+
+use super::memcg::Memcg;
+use crate::engine::Engine;
+use crate::engine::process::engine;
+use crate::group::{self, TreeError};
+
+/// The highest bytes charged to a group and below since this was made or [reset](PeakWatch::reset), stock included. Each watch is
+/// for itself: none changes what another tells, nor [`Memcg::peak`].
+///
+/// Source of the idea: cgroup v2, where each open file of `memory.peak` can begin again for itself.
+///
+/// ```
+/// let group = memcg::root().create("queries").unwrap();
+/// let day = group.watch_peak();
+/// let query = group.watch_peak();
+/// drop(group.try_reserve(1 << 20).unwrap());
+/// assert_eq!(query.peak(), 1 << 20);
+/// query.reset();
+/// assert_eq!((query.peak(), day.peak()), (0, 1 << 20));
+/// ```
+#[must_use = "it watches until this is dropped"]
+pub struct PeakWatch {
+    engine: &'static Engine,
+    /// `None`: of a group that had been removed.
+    watch: Option<u32>,
+}
+
+impl PeakWatch {
+    /// A watch of a group of that engine. The caller is pinned.
+    pub(crate) fn begin(
+        engine: &'static Engine,
+        group: &group::Memcg,
+    ) -> Result<PeakWatch, TreeError> {
+        let watch = engine.change(|| engine.tree.begin_watch(group))?;
+        Ok(Self {
+            engine,
+            watch: Some(watch),
+        })
+    }
+
+    /// Whether it is of that group, and not of one that was in the same record.
+    pub(crate) fn is_of(&self, group: &group::Memcg) -> bool {
+        let tree = &self.engine.tree;
+        self.watch
+            .is_some_and(|watch| tree.is_watch_of(watch, group))
+    }
+
+    /// The highest since it began, in bytes. Of a group that has been removed: what it was up to then.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.watch
+            .map_or(0, |watch| self.engine.tree.watched_peak(watch))
+    }
+
+    /// Begins again, from what is charged now. No effect once the group has been removed.
+    pub fn reset(&self) {
+        if let Some(watch) = self.watch {
+            self.engine.change(|| self.engine.tree.restart_watch(watch));
+        }
+    }
+}
+
+impl Drop for PeakWatch {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch {
+            self.engine.change(|| self.engine.tree.end_watch(watch));
+        }
+    }
+}
+
+impl core::fmt::Debug for PeakWatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PeakWatch({})", self.peak())
+    }
+}
+
+impl Memcg {
+    /// A peak of the group and below that begins now. Cost: the group's lock; a charge pays for the first watch of a group
+    /// what it pays for the group's own peak, and nothing for further ones.
+    ///
+    /// Of a group that has been removed it tells 0.
+    ///
+    /// # Panics
+    /// Without memory for its record.
+    pub fn watch_peak(&self) -> PeakWatch {
+        match self.with(|engine, _, group| PeakWatch::begin(engine, group)) {
+            Some(Ok(watch)) => watch,
+            Some(Err(TreeError::NoMemory)) => panic!("no memory for a watch"),
+            _ => PeakWatch {
+                engine: engine(),
+                watch: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The allocator of the process: slabs, with every object charged to whom its thread works for.
+//!
+//! Kept: an object is charged before it is taken and uncharged before it is published as free, so a thread that does not
+//! look at what others freed into its slabs never causes a refusal. An object keeps its owner through every resize.
+//!
+//! A thread's heap is made at its first allocation, in a section a signal handler sees. A handler inside such a section,
+//! and a thread that has departed, use one heap for all of them, under a lock.
+
+use super::process::{engine, known_rec, try_engine};
+use super::{Flags, heap};
+use crate::kmem::bad::{self, BadFree};
+use crate::kmem::class::{MAX_CLASS_BYTES, bytes_of, class_of, class_of_aligned};
+use crate::kmem::stat::KmemStat;
+use crate::kmem::{Heap, Kmem, Object, Taken, extent_bytes, hit};
+use crate::os::errno;
+use crate::thread::ThreadRec;
+use crate::thread::tls;
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What every object is aligned to.
+pub const ALIGN: usize = 16;
+
+/// The calling thread's record and heap, if it has both.
+#[inline(always)]
+fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
+    // SAFETY: the block is this thread's, alive while it runs.
+    let (rec, heap) = unsafe { ((*tls::block()).rec.get(), (*tls::block()).heap.get()) };
+    if heap == 0 {
+        return None;
+    }
+    // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this thread's.
+    Some(unsafe { (&*(rec as *const ThreadRec), &*(heap as *const Heap)) })
+}
+
+/// An object of `bytes` at a multiple of 16, if the thread has one at hand and in stock.
+///
+/// Cost: no call, no atomic instruction.
+#[inline(always)]
+#[must_use]
+pub fn alloc_hit(bytes: usize) -> Option<*mut u8> {
+    if bytes > MAX_CLASS_BYTES {
+        return None;
+    }
+    let (rec, heap) = known()?;
+    // SAFETY: the thread's own.
+    unsafe { hit::alloc(rec, heap, class_of(bytes)) }
+}
+
+/// Takes `bytes` at a multiple of 16. Null: a limit refuses, or the kernel has no memory.
+#[inline(always)]
+#[must_use]
+pub fn alloc(bytes: usize, flags: Flags) -> *mut u8 {
+    match alloc_hit(bytes) {
+        Some(p) => p,
+        None => alloc_slow(bytes, ALIGN, flags, false),
+    }
+}
+
+/// As [`alloc`], at a multiple of `align`, a power of two.
+#[inline]
+#[must_use]
+pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
+    if align <= ALIGN {
+        return alloc(bytes, flags);
+    }
+    if let Some(class) = class_of_aligned(bytes, align)
+        && let Some((rec, heap)) = known()
+        // SAFETY: the thread's own.
+        && let Some(p) = unsafe { hit::alloc(rec, heap, class) }
+    {
+        return p;
+    }
+    alloc_slow(bytes, align, flags, false)
+}
+
+/// As [`alloc_aligned`], all zero.
+#[inline]
+#[must_use]
+pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
+    // Where pages of zeros may be at hand, they are looked for.
+    if bytes >= 1024 {
+        return alloc_slow(bytes, align, flags, true);
+    }
+    let p = alloc_aligned(bytes, align, flags);
+    if !p.is_null() {
+        // SAFETY: at least `bytes` bytes, just taken.
+        unsafe { p.write_bytes(0, bytes) };
+    }
+    p
+}
+
+/// Frees an object into the thread's own heap and stock, if it is from there. `false`: nothing was done.
+///
+/// # Safety
+/// As [`free`].
+#[inline(always)]
+pub unsafe fn free_hit(p: *mut u8) -> bool {
+    match known() {
+        // SAFETY: the thread's own; the caller's.
+        Some((rec, heap)) => unsafe { hit::free(rec, heap, p as usize) },
+        None => false,
+    }
+}
+
+/// Frees an object; null is none.
+///
+/// # Safety
+/// `p` is null or a live object of this allocator, which ends here.
+#[inline(always)]
+pub unsafe fn free(p: *mut u8) {
+    // SAFETY: the caller's.
+    if !unsafe { free_hit(p) } {
+        // SAFETY: the caller's.
+        unsafe { free_slow(p) };
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8 {
+    let _errno = errno::keep();
+    let class = class_of_aligned(bytes, align);
+    let Some(size) = size_of_object(bytes, align) else {
+        return null_mut();
+    };
+    let Some(tag) = heap::charge(size, flags) else {
+        return null_mut();
+    };
+    let Some(taken) = take(class, size, align, tag, zeroed) else {
+        heap::uncharge(tag, size);
+        return null_mut();
+    };
+    let p = taken.at as *mut u8;
+    if zeroed && !taken.zeroed {
+        // SAFETY: `size` bytes at least, just taken.
+        unsafe { p.write_bytes(0, bytes) };
+    }
+    p
+}
+
+/// An object for `tag`, charged already.
+fn take(class: Option<usize>, size: usize, align: usize, tag: u32, zeroed: bool) -> Option<Taken> {
+    let kmem = &try_engine()?.kmem;
+    let Some(class) = class else {
+        return kmem.alloc_extent(size, align, tag);
+    };
+    match own_heap(kmem) {
+        Some((rec, heap)) => match rec.enter_heap() {
+            // SAFETY: the thread's own heap, in its section.
+            Some(_section) => unsafe { kmem.take(heap, class, tag, zeroed) },
+            None => kmem.take_shared(class, tag),
+        },
+        None => kmem.take_shared(class, tag),
+    }
+}
+
+/// The calling thread's heap, made now if it has none. `None`: it has departed, is unknown, or is inside its section.
+fn own_heap(kmem: &'static Kmem) -> Option<(&'static ThreadRec, &'static Heap)> {
+    if let Some(found) = known() {
+        return Some(found);
+    }
+    let rec = known_rec()?;
+    {
+        let _section = rec.enter_heap()?;
+        let (index, heap) = kmem.join()?;
+        rec.heap.store(index, Relaxed);
+        // SAFETY: the block is this thread's.
+        unsafe { (*tls::block()).heap.set(core::ptr::from_ref(heap) as usize) };
+    }
+    known()
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn free_slow(p: *mut u8) {
+    if p.is_null() {
+        return;
+    }
+    let _errno = errno::keep();
+    let object = locate(p);
+    heap::uncharge(object.tag, object.bytes);
+    // SAFETY: live, as far as could be seen; uncharged.
+    unsafe { put(object) };
+}
+
+/// The live object at `p`; ends the process when there is none.
+fn locate(p: *mut u8) -> Object {
+    let found = match try_engine() {
+        Some(engine) => engine.kmem.locate(p as usize),
+        None => Err(BadFree::Foreign),
+    };
+    match found {
+        Ok(object) => object,
+        Err(why) => bad::bad_free(p as usize, why),
+    }
+}
+
+/// # Safety
+/// A live, uncharged object, which ends here.
+unsafe fn put(object: Object) {
+    let kmem = &engine().kmem;
+    let known = known();
+    match known.and_then(|(rec, heap)| Some((rec.enter_heap()?, heap))) {
+        // SAFETY: the caller's; the thread's own heap, in its section.
+        Some((_section, heap)) => unsafe { kmem.put(Some(heap), object) },
+        // SAFETY: the caller's.
+        None => unsafe { kmem.put(None, object) },
+    }
+}
+
+/// Bytes that may be used of an object: what it is charged.
+///
+/// # Safety
+/// A live object of this allocator.
+#[must_use]
+pub unsafe fn usable(p: *mut u8) -> usize {
+    locate(p).bytes
+}
+
+/// Makes an object `bytes` long, at a multiple of `align`, its owner as before; answers where it is now. Null: a limit
+/// refuses or there is no memory; then nothing has changed.
+///
+/// # Safety
+/// `p` is a live object of this allocator, allocated with that alignment; if the answer is not null, it ends here.
+#[must_use]
+pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *mut u8 {
+    let _errno = errno::keep();
+    let old = locate(p);
+    let class = class_of_aligned(bytes, align);
+    let Some(size) = size_of_object(bytes, align) else {
+        return null_mut();
+    };
+    // It stays where it fits, unless that wastes as much again.
+    if size == old.bytes || (class.is_some() && size < old.bytes && size > old.bytes / 2) {
+        return p;
+    }
+    let grows = size.saturating_sub(old.bytes);
+    if grows > 0 && !heap::charge_more(old.tag, grows, flags) {
+        return null_mut();
+    }
+    if class.is_none()
+        // SAFETY: the caller's; what is cut off is beyond the new size.
+        && let Some(at) = unsafe { engine().kmem.resize(old, size) }
+    {
+        heap::uncharge(old.tag, old.bytes.saturating_sub(size));
+        return at as *mut u8;
+    }
+    let Some(taken) = take(class, size, align, old.tag, false) else {
+        heap::uncharge(old.tag, grows);
+        return null_mut();
+    };
+    // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
+    unsafe {
+        core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes));
+        put(old);
+    }
+    heap::uncharge(old.tag, old.bytes.saturating_sub(size));
+    taken.at as *mut u8
+}
+
+/// What an object of `bytes` at a multiple of `align` has, and is charged. `None`: more than there can be.
+#[must_use]
+pub fn size_of_object(bytes: usize, align: usize) -> Option<usize> {
+    class_of_aligned(bytes, align)
+        .map(bytes_of)
+        .or_else(|| extent_bytes(bytes))
+}
+
+/// What the allocator has, and what of it is in use. Cost: O(units in use).
+#[must_use]
+pub fn stat() -> KmemStat {
+    try_engine().map_or_else(KmemStat::default, |engine| engine.kmem.stat())
+}
+
+/// Gives back to the kernel what nobody uses.
+pub fn trim() {
+    let Some(engine) = try_engine() else { return };
+    match known().and_then(|(rec, heap)| Some((rec.enter_heap()?, heap))) {
+        // SAFETY: the thread's own heap, in its section.
+        Some((_section, heap)) => unsafe { engine.kmem.trim(Some(heap)) },
+        // SAFETY: no heap is given.
+        None => unsafe { engine.kmem.trim(None) },
+    }
+}
+
+/// Parks the heap of a thread that departs. It has its record still.
+pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
+    let index = rec.heap.swap(0, Relaxed);
+    // SAFETY: the block is this thread's.
+    unsafe { (*tls::block()).heap.set(0) };
+    if index == 0 {
+        return;
+    }
+    match rec.enter_heap() {
+        // SAFETY: the thread's own heap, in its section, for the last time.
+        Some(_section) => unsafe { kmem.park(kmem.heap(index)) },
+        // Its exit cut off a change of its own.
+        None => kmem.lose(kmem.heap(index)),
+    }
+}
+
+/// In the child of a fork: parks the heap of a thread the child does not have, or gives it up if it was at it.
+pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
+    let index = rec.heap.swap(0, Relaxed);
+    if index == 0 {
+        return;
+    }
+    if was_busy {
+        kmem.lose(kmem.heap(index));
+    } else {
+        // SAFETY: nobody else acts for it in this process.
+        unsafe { kmem.park(kmem.heap(index)) };
+    }
+}
+
+/// Whether `p` is an object of this allocator.
+#[must_use]
+pub fn is_ours(p: *mut u8) -> bool {
+    try_engine().is_some_and(|engine| engine.kmem.locate(p as usize).is_ok())
+}

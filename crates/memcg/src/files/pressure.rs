@@ -1,0 +1,19 @@
+//! `memory.pressure`: the kernel's two lines.
+
+use super::At;
+use crate::group::pressure::Reading;
+
+pub fn pressure(at: At<'_>) -> String {
+    let (some, full) = at.engine.tree.pressure(at.group);
+    line("some", some) + &line("full", full)
+}
+
+fn line(name: &str, reading: Reading) -> String {
+    let [ten, sixty, three_hundred] = reading
+        .averages
+        .map(|share| format!("{}.{:02}", share / 100, share % 100));
+    format!(
+        "{name} avg10={ten} avg60={sixty} avg300={three_hundred} total={}\n",
+        reading.total_us
+    )
+}

@@ -1,0 +1,137 @@
+//! Watches: peaks of a group that begin when somebody wants them to, each on its own.
+//!
+//! Kept: a watch tells the highest usage since it began, whatever other watches do; a group's own peak is none of them.
+//! A charge compares itself with one number a level, which is what was highest since the *last* watch began. Whoever
+//! begins one hands that number to all the earlier ones first. A watch outlives its group: it then tells what it was.
+//!
+//! All under the group's lock: lists, what a watch has seen, beginnings. A watch that is not its group's any more (another
+//! generation is in the record) needs no lock, as nobody changes it but its owner.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use super::tree::TreeError;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::lock::{Held, Rank};
+
+/// One watch.
+#[derive(Default)]
+pub struct WatchRec {
+    link: AtomicU32,
+    group: AtomicU32,
+    generation: AtomicU32,
+    next: AtomicU32,
+    /// The highest up to when the last watch of the group began.
+    seen: AtomicU64,
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for WatchRec {}
+// SAFETY: `link` is the lists' alone.
+unsafe impl Record for WatchRec {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+impl Hierarchy {
+    /// Begins a watch of a group, to be ended by [`Self::end_watch`]. [`TreeError::Gone`], or without memory for it
+    /// [`TreeError::NoMemory`]. The caller is pinned. O(watches of the group).
+    pub fn begin_watch(&self, group: &Memcg) -> Result<u32, TreeError> {
+        let index = self.watches.alloc(u32::MAX).ok_or(TreeError::NoMemory)?;
+        let held = group.lock.lock(Rank::Group);
+        if !group.is_online() {
+            drop(held);
+            self.watches.free(index);
+            return Err(TreeError::Gone);
+        }
+        self.hand_out(group);
+        let watch = self.watches.get(index);
+        watch.seen.store(0, Ordering::Relaxed);
+        watch.group.store(group.index(), Ordering::Relaxed);
+        watch
+            .generation
+            .store(group.generation(), Ordering::Relaxed);
+        watch.next.store(
+            group.first_watch.swap(index, Ordering::Relaxed),
+            Ordering::Relaxed,
+        );
+        Ok(index)
+    }
+
+    /// Whether a watch is of that group, and not of one that was in the same record.
+    pub fn is_watch_of(&self, watch: u32, group: &Memcg) -> bool {
+        let watch = self.watches.get(watch);
+        watch.group.load(Ordering::Relaxed) == group.index()
+            && watch.generation.load(Ordering::Relaxed) == group.generation()
+    }
+
+    /// The highest usage, in bytes, since it began or began again.
+    pub fn watched_peak(&self, watch: u32) -> u64 {
+        let record = self.watches.get(watch);
+        let held = self.hold_watched(record);
+        let seen = record.seen.load(Ordering::Relaxed);
+        held.map_or(seen, |(group, _)| seen.max(group.counter.watched()))
+    }
+
+    /// Begins it again, from the present usage. No effect once the group has been removed. O(watches of the group).
+    pub fn restart_watch(&self, watch: u32) {
+        let record = self.watches.get(watch);
+        if let Some((group, _held)) = self.hold_watched(record) {
+            self.hand_out(group);
+            record.seen.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends it. O(watches of the group).
+    pub fn end_watch(&self, watch: u32) {
+        let record = self.watches.get(watch);
+        if let Some((group, _held)) = self.hold_watched(record) {
+            let mut from = &group.first_watch;
+            while from.load(Ordering::Relaxed) != watch {
+                from = &self.watches.get(from.load(Ordering::Relaxed)).next;
+            }
+            from.store(record.next.load(Ordering::Relaxed), Ordering::Relaxed);
+            if group.first_watch.load(Ordering::Relaxed) == 0 {
+                group.counter.unwatch();
+            }
+        }
+        self.watches.free(watch);
+    }
+
+    /// The group of a watch, locked; `None` when that has ended.
+    fn hold_watched(&self, watch: &WatchRec) -> Option<(&Memcg, Held<'_>)> {
+        let group = self.memcgs.get(watch.group.load(Ordering::Relaxed));
+        let held = group.lock.lock(Rank::Group);
+        // The generation changes under the lock when the group ends, and never comes back.
+        (group.generation() == watch.generation.load(Ordering::Relaxed)).then_some((group, held))
+    }
+
+    /// The group's watched peak starts again: all watches keep what it was. Under its lock.
+    fn hand_out(&self, group: &Memcg) {
+        if let Some(highest) = group.counter.watch() {
+            self.each_watch(group, |watch| {
+                watch.seen.fetch_max(highest, Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn each_watch(&self, group: &Memcg, mut each: impl FnMut(&WatchRec)) {
+        let mut at = group.first_watch.load(Ordering::Relaxed);
+        while at != 0 {
+            let watch = self.watches.get(at);
+            each(watch);
+            at = watch.next.load(Ordering::Relaxed);
+        }
+    }
+
+    /// The group ends: its watches keep what they have seen. Under its lock. O(watches of the group).
+    pub(super) fn leave_watches(&self, group: &Memcg) {
+        let highest = group.counter.watched();
+        self.each_watch(group, |watch| {
+            watch.seen.fetch_max(highest, Ordering::Relaxed);
+        });
+        group.first_watch.store(0, Ordering::Relaxed);
+    }
+}

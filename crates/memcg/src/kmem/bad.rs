@@ -1,0 +1,42 @@
+//! The end of a process whose heap is not to be trusted: one line that names the pointer, then SIGABRT.
+
+use crate::os::say;
+
+/// What is wrong with a pointer given to free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadFree {
+    /// It was freed before.
+    Double,
+    /// It does not point to the beginning of an object.
+    Inside,
+    /// It was not allocated here.
+    Foreign,
+}
+
+/// Ends the process for a bad free.
+#[cold]
+pub fn bad_free(at: usize, why: BadFree) -> ! {
+    let why: &[u8] = match why {
+        BadFree::Double => b"it was freed before",
+        BadFree::Inside => b"no allocated object begins there",
+        BadFree::Foreign => b"it was not allocated by this allocator",
+    };
+    say::line(&[
+        b"memcg: free(",
+        say::Hex::new(at as u64).as_bytes(),
+        b"): ",
+        why,
+    ]);
+    say::abort()
+}
+
+/// Ends the process for a free list that leads nowhere.
+#[cold]
+pub fn corrupt(slab: usize) -> ! {
+    say::line(&[
+        b"memcg: the free list of the slab at ",
+        say::Hex::new(slab as u64).as_bytes(),
+        b" is overwritten: something wrote to freed memory or beyond its own, or freed twice",
+    ]);
+    say::abort()
+}

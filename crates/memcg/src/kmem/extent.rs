@@ -1,0 +1,243 @@
+//! Objects larger than any class: whole pages, in units of a chunk (large) or in a mapping of their own (huge).
+//!
+//! Kept: the record of an extent's first unit tells its bytes and its tag; the tag never changes. An extent belongs to no
+//! heap: it is taken and freed under the lock of the spans.
+
+use super::Kmem;
+use super::heap::Taken;
+use super::layout::{self, CHUNK, UNIT};
+use super::map::Place;
+use super::slab::{Slab, SlabKind, SlabRef};
+use super::span::MAX_UNITS;
+use crate::os::map;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+
+const PAGE: usize = 4096;
+
+/// Bytes an extent for `bytes` has, and is charged. `None`: more than there can be.
+#[must_use]
+pub fn extent_bytes(bytes: usize) -> Option<usize> {
+    let all = bytes.max(1).checked_next_multiple_of(PAGE)?;
+    (all <= isize::MAX as usize - 2 * CHUNK).then_some(all)
+}
+
+impl Kmem {
+    /// Takes an extent of `bytes` (as [`extent_bytes`] says) at a multiple of `align`, a power of two, for `tag`.
+    /// `None`: the kernel gives no memory.
+    pub fn alloc_extent(&self, bytes: usize, align: usize, tag: u32) -> Option<Taken> {
+        if align >= CHUNK {
+            return self.alloc_aligned_huge(bytes, align, tag);
+        }
+        let align_units = (align / UNIT).max(1);
+        let units = bytes.div_ceil(UNIT);
+        if units <= MAX_UNITS && align_units <= MAX_UNITS {
+            let span = self.spans.alloc(units, align_units)?;
+            // SAFETY: the first unit of a span just allocated.
+            let slab = unsafe { Slab::of(span.start) };
+            slab.make_extent(SlabKind::Large, span.start, bytes, tag);
+            return Some(Taken {
+                at: span.start,
+                zeroed: span.zeroed,
+            });
+        }
+        let unit = align_units.min(MAX_UNITS);
+        let all = unit * UNIT + bytes;
+        let chunk = self.spans.map_huge(all.div_ceil(CHUNK), all)?;
+        let at = chunk + unit * UNIT;
+        // SAFETY: a fresh mapping: its first unit has room for the records, `unit` is one of them.
+        let slab = unsafe { Slab::of(at) };
+        slab.make_extent(SlabKind::Huge, at, bytes, tag);
+        self.add_huge(bytes);
+        Some(Taken { at, zeroed: true })
+    }
+
+    /// An extent that begins with a chunk: its record is in the chunk before.
+    fn alloc_aligned_huge(&self, bytes: usize, align: usize, tag: u32) -> Option<Taken> {
+        let room = bytes.checked_add(align)?.checked_add(CHUNK)?;
+        let start = map::map(room)?.as_ptr() as usize;
+        let at = (start + CHUNK).next_multiple_of(align);
+        let record = at - CHUNK;
+        let (end, room_end) = (at + bytes, start + room);
+        // SAFETY: parts of the mapping just made that nobody has seen.
+        unsafe {
+            cut(start, record);
+            cut(record + UNIT, at);
+            cut(end, room_end);
+        }
+        // SAFETY: a unit's worth of zeroed pages is mapped at `record`.
+        let slab = unsafe { Slab::of(record + UNIT) };
+        slab.make_extent(SlabKind::Huge, at, bytes, tag);
+        self.spans.locked(|| {
+            let map = &self.spans.map;
+            map.set(at, bytes.div_ceil(CHUNK), Place::HugeRest);
+            map.set(at, 1, Place::HugeAligned);
+        });
+        self.add_huge(bytes);
+        Some(Taken { at, zeroed: true })
+    }
+
+    /// The record of an extent that begins with a chunk.
+    ///
+    /// # Safety
+    /// `at` is noted as [`Place::HugeAligned`].
+    pub(super) unsafe fn record_before(at: usize) -> SlabRef {
+        // SAFETY: the caller's: made by `alloc_aligned_huge`.
+        unsafe { Slab::of(at - CHUNK + UNIT) }
+    }
+
+    fn add_huge(&self, bytes: usize) {
+        self.huge_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Gives an extent back.
+    ///
+    /// # Safety
+    /// A live extent, uncharged, which ends here.
+    pub(super) unsafe fn free_extent(&self, slab: SlabRef) {
+        let (at, bytes) = (slab.start(), slab.extent.load(Relaxed));
+        let huge = slab.kind() == SlabKind::Huge;
+        slab.unmake();
+        if !huge {
+            self.spans.free(slab.address(), bytes.div_ceil(UNIT));
+            return;
+        }
+        self.huge_bytes.fetch_sub(bytes, Relaxed);
+        let aligned = at % CHUNK == 0;
+        let from = if aligned { at } else { layout::chunk_of(at) };
+        // Forgotten before it goes, so that nobody takes what the kernel maps there next for ours.
+        self.spans.locked(|| {
+            self.spans
+                .map
+                .set(from, (at + bytes - from).div_ceil(CHUNK), Place::Nothing);
+        });
+        // SAFETY: whole mappings of this extent alone.
+        unsafe {
+            if aligned {
+                cut(at - CHUNK, at - CHUNK + UNIT);
+            }
+            cut(from, at + bytes);
+        }
+    }
+
+    /// Makes an extent `bytes` long where it lies. `false`: it does not fit there, nothing has changed.
+    ///
+    /// # Safety
+    /// A live extent of the caller's; of what is cut off nothing is needed.
+    pub(super) unsafe fn resize_extent(&self, slab: SlabRef, bytes: usize) -> bool {
+        let (at, old) = (slab.start(), slab.extent.load(Relaxed));
+        let done = match slab.kind() {
+            SlabKind::Large => self.resize_large(slab, at, old, bytes),
+            // A huge one that would be a large one is better off moved.
+            _ if at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT => false,
+            // SAFETY: the caller's.
+            _ => unsafe { self.resize_huge(at, old, bytes) },
+        };
+        if done {
+            slab.extent.store(bytes, Relaxed);
+        }
+        done
+    }
+
+    fn resize_large(&self, slab: SlabRef, at: usize, old: usize, bytes: usize) -> bool {
+        let (had, needs) = (old.div_ceil(UNIT), bytes.div_ceil(UNIT));
+        if needs > MAX_UNITS {
+            return false;
+        }
+        if needs < had {
+            let tail = slab.address() + needs * layout::RECORD;
+            self.spans.free(tail, had - needs);
+        }
+        needs <= had || self.spans.extend(at, had, needs - had).is_some()
+    }
+
+    /// # Safety
+    /// A live huge extent not at the beginning of a chunk.
+    unsafe fn resize_huge(&self, at: usize, old: usize, bytes: usize) -> bool {
+        let chunk = layout::chunk_of(at);
+        let (had, needs) = (at + old - chunk, at + bytes - chunk);
+        let (had_chunks, new_chunks) = (had.div_ceil(CHUNK), needs.div_ceil(CHUNK));
+        let map = &self.spans.map;
+        let done = self.spans.locked(|| {
+            let free =
+                (had_chunks..new_chunks).all(|i| map.get(chunk + i * CHUNK) == Place::Nothing);
+            // SAFETY: the whole mapping of the extent.
+            if !free || !unsafe { map::resize(chunk, had, needs) } {
+                return false;
+            }
+            if new_chunks > had_chunks {
+                let more = new_chunks - had_chunks;
+                map.set(chunk + had_chunks * CHUNK, more, Place::HugeRest);
+            } else {
+                let less = had_chunks - new_chunks;
+                map.set(chunk + new_chunks * CHUNK, less, Place::Nothing);
+            }
+            true
+        });
+        if done {
+            self.huge_bytes.fetch_add(bytes.wrapping_sub(old), Relaxed);
+        }
+        done
+    }
+
+    /// Moves a huge extent to where it can be `bytes` long, without copying a byte; answers where. `None`: not possible,
+    /// nothing has changed.
+    ///
+    /// # Safety
+    /// As [`Self::resize_extent`].
+    pub(super) unsafe fn move_extent(&self, slab: SlabRef, bytes: usize) -> Option<usize> {
+        let (at, old) = (slab.start(), slab.extent.load(Relaxed));
+        if slab.kind() != SlabKind::Huge || at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT {
+            return None;
+        }
+        let chunk = layout::chunk_of(at);
+        let (had, needs) = (at + old - chunk, at + bytes - chunk);
+        let to = self.spans.map_huge(needs.div_ceil(CHUNK), needs)?;
+        // SAFETY: the extent's whole mapping; the target was just mapped for this.
+        if !unsafe { map::remap(chunk, had, to, needs) } {
+            self.forget(to, needs);
+            // SAFETY: mapped above, seen by nobody.
+            unsafe { cut(to, to + needs) };
+            return None;
+        }
+        self.forget(chunk, had);
+        let new = to + (at - chunk);
+        // SAFETY: the record moved with the pages.
+        let slab = unsafe { Slab::of(new) };
+        slab.start.store(new, Relaxed);
+        slab.extent.store(bytes, Relaxed);
+        self.huge_bytes.fetch_add(bytes.wrapping_sub(old), Relaxed);
+        Some(new)
+    }
+
+    fn forget(&self, chunk: usize, bytes: usize) {
+        self.spans.locked(|| {
+            self.spans
+                .map
+                .set(chunk, bytes.div_ceil(CHUNK), Place::Nothing);
+        });
+    }
+}
+
+/// Unmaps `from..to`.
+///
+/// # Safety
+/// A range of mappings of this room that nobody uses.
+unsafe fn cut(from: usize, to: usize) {
+    if let Some(p) = NonNull::new(from as *mut u8)
+        && to > from
+    {
+        // SAFETY: the caller's.
+        unsafe { map::unmap(p, to - from) };
+    }
+}
+
+impl Slab {
+    fn make_extent(&self, kind: SlabKind, at: usize, bytes: usize, tag: u32) {
+        self.owner.store(0, Relaxed);
+        self.start.store(at, Relaxed);
+        self.extent.store(bytes, Relaxed);
+        self.tag.store(tag, Relaxed);
+        self.set_kind(kind);
+    }
+}

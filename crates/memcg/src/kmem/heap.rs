@@ -1,0 +1,488 @@
+//! A thread's heap: for each class the slab it allocates from and those that have room; a few empty units.
+//!
+//! Kept: a slab with an owner is in use (one a class), in its owner's partial list, or full and in none; only its owner
+//! takes from it or frees into it without an atomic. Everything here happens in a *heap section* of the owner, which a
+//! signal handler of the same thread sees and stays out of, or while the heap is [`State::Borrowed`].
+//!
+//! A heap whose thread has ended is parked with what it holds. Its slabs ask for notice, so the next free into each
+//! brings it to the thread that frees; who needs a slab looks there as well; a new thread takes a parked heap whole.
+
+use super::class::{self, NR_CLASSES};
+use super::list::{List, Returned};
+use super::remote::{NONE, Pushed};
+use super::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
+use super::{Kmem, bad};
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::AtomicU32;
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+
+/// Who acts for a heap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum State {
+    /// Nobody yet.
+    New = 0,
+    /// Its thread, or the lock of the shared heap.
+    Owned = 1,
+    /// Nobody: its thread has ended.
+    Parked = 2,
+    /// Another thread, for a moment.
+    Borrowed = 3,
+    /// Nobody ever: a fork cut it off in the middle of a change. Frees into it are kept and never used.
+    Lost = 4,
+}
+
+/// Partial slabs looked at for one of the right tag before another is mixed.
+const LOOK_FOR_TAG: usize = 4;
+
+/// Empty units a heap keeps: at least, and at most.
+const SPARE: (u32, u32) = (4, 32);
+
+/// See the module. Zero bytes: not yet made.
+#[repr(C, align(128))]
+pub struct Heap {
+    /// Addresses of the slabs in use; that of [`NO_SLAB`] where there is none.
+    pub(super) active: [AtomicUsize; NR_CLASSES],
+    partial: [List; NR_CLASSES],
+    pub(super) returned: Returned,
+    state: AtomicU32,
+    link: AtomicU32,
+    /// Slabs it owns, and empty units it keeps.
+    nr_slabs: AtomicU32,
+    nr_spare: AtomicU32,
+    spare: List,
+}
+
+/// What a class without a slab allocates from: nothing fits in it.
+// SAFETY: zero bytes are a record.
+static NO_SLAB: Slab = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+
+impl Default for Heap {
+    fn default() -> Self {
+        // SAFETY: integers; see Zeroed.
+        unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
+    }
+}
+// SAFETY: integers only.
+unsafe impl Zeroed for Heap {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Heap {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// An object just taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Its address.
+    pub at: usize,
+    /// Its bytes are zero.
+    pub zeroed: bool,
+}
+
+impl Heap {
+    /// Makes a new heap its thread's.
+    pub(super) fn make(&self) {
+        for active in &self.active {
+            active.store(NO_SLAB.address(), Relaxed);
+        }
+        self.set_state(State::Owned);
+    }
+
+    /// Who acts for it.
+    pub fn state(&self) -> State {
+        match self.state.load(Acquire) {
+            0 => State::New,
+            1 => State::Owned,
+            2 => State::Parked,
+            3 => State::Borrowed,
+            _ => State::Lost,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        // Release pairs with the Acquire of `claim`: the lists as they were left.
+        self.state.store(state as u32, Release);
+    }
+
+    /// Takes a parked heap.
+    pub(super) fn claim(&self, state: State) -> bool {
+        self.state
+            .compare_exchange(State::Parked as u32, state as u32, AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    /// The slab a class allocates from.
+    #[inline(always)]
+    pub(super) fn active(&self, class: usize) -> SlabRef {
+        // SAFETY: set by `make` and `set_active` to NO_SLAB or a slab in use, which stays mapped.
+        unsafe { &*(self.active[class].load(Relaxed) as *const Slab) }
+    }
+
+    /// Takes an object of `class` for `tag`. `None`: the kernel gives no memory.
+    ///
+    /// # Safety
+    /// In a heap section of the owner.
+    pub(super) unsafe fn take(
+        &self,
+        kmem: &Kmem,
+        class: usize,
+        tag: u32,
+        want_zeroed: bool,
+    ) -> Option<Taken> {
+        loop {
+            let slab = self.active(class);
+            // SAFETY: the caller's.
+            if slab.listed.load(Relaxed) == IN_USE && unsafe { self.make_room(slab) } {
+                if !slab.takes(tag) && !self.is_idle(slab) {
+                    // Another slab may be of this tag already.
+                    if let Some(better) = self.partial_of(class, tag) {
+                        self.retire_active(kmem, slab);
+                        self.use_slab(better);
+                        continue;
+                    }
+                }
+                slab.accept(tag, self.is_idle(slab));
+                // SAFETY: the caller's.
+                return Some(unsafe { take_from(slab, tag, want_zeroed) });
+            }
+            if slab.listed.load(Relaxed) == IN_USE && !self.fill_up(slab) {
+                continue;
+            }
+            self.use_slab(self.find_slab(kmem, class, tag)?);
+        }
+    }
+
+    /// Whether nothing of a slab in use is held by anybody.
+    fn is_idle(&self, slab: &Slab) -> bool {
+        slab.used.load(Relaxed) == 1
+    }
+
+    /// Sees to it that the slab's list, or the part never used, has an object.
+    ///
+    /// # Safety
+    /// In a heap section of the owner.
+    unsafe fn make_room(&self, slab: SlabRef) -> bool {
+        let free = slab.free.load(Relaxed);
+        if free < slab.bytes.load(Relaxed) {
+            return true;
+        }
+        if free != NONE {
+            bad::corrupt(slab.start());
+        }
+        // SAFETY: the caller's; a slab in use counts truly.
+        slab.fresh.load(Relaxed) < slab.bytes.load(Relaxed) || unsafe { slab.collect() }
+    }
+
+    /// Takes a full slab out of use. `false`: something was freed into it meanwhile.
+    fn fill_up(&self, slab: SlabRef) -> bool {
+        if !slab.remote.ask_notice() {
+            return false;
+        }
+        let class = slab.class.load(Relaxed) as usize;
+        self.active[class].store(NO_SLAB.address(), Relaxed);
+        slab.listed.store(IN_NONE, Relaxed);
+        slab.held.store(slab.used.load(Relaxed) - 1, Relaxed);
+        slab.used.store(1, Relaxed);
+        true
+    }
+
+    /// Back to the truth about a full slab.
+    fn unfill(&self, slab: SlabRef) {
+        let held = slab.held.load(Relaxed);
+        if held != 0 {
+            slab.used.store(held, Relaxed);
+            slab.held.store(0, Relaxed);
+        }
+    }
+
+    fn use_slab(&self, slab: SlabRef) {
+        let class = slab.class.load(Relaxed) as usize;
+        slab.listed.store(IN_USE, Relaxed);
+        slab.used.store(slab.used.load(Relaxed) + 1, Relaxed);
+        self.active[class].store(slab.address(), Relaxed);
+    }
+
+    /// Takes a slab out of use that is not full.
+    fn retire_active(&self, kmem: &Kmem, slab: SlabRef) {
+        let class = slab.class.load(Relaxed) as usize;
+        self.active[class].store(NO_SLAB.address(), Relaxed);
+        slab.used.store(slab.used.load(Relaxed) - 1, Relaxed);
+        slab.listed.store(IN_NONE, Relaxed);
+        self.list_or_release(kmem, slab);
+    }
+
+    /// A slab in no list that has room, or is empty.
+    fn list_or_release(&self, kmem: &Kmem, slab: SlabRef) {
+        if self.state() != State::Owned {
+            // Nobody will look at it unless the next free asks somebody to.
+            while !slab.remote.ask_notice() {
+                // SAFETY: we act for the owner; the count is true.
+                unsafe { slab.collect() };
+            }
+        }
+        if slab.used.load(Relaxed) == 0 && !slab.remote.is_in_flight() {
+            self.release(kmem, slab);
+            return;
+        }
+        slab.listed.store(IN_PARTIAL, Relaxed);
+        self.partial[slab.class.load(Relaxed) as usize].push(slab);
+    }
+
+    fn unlist(&self, slab: SlabRef) {
+        if slab.listed.load(Relaxed) == IN_PARTIAL {
+            self.partial[slab.class.load(Relaxed) as usize].remove(slab);
+            slab.listed.store(IN_NONE, Relaxed);
+        }
+    }
+
+    /// Gives an empty slab's units back, or keeps them for the next slab.
+    fn release(&self, kmem: &Kmem, slab: SlabRef) {
+        let units = class::units_of(slab.class.load(Relaxed) as usize);
+        slab.unmake();
+        let nr_slabs = self.nr_slabs.load(Relaxed) - 1;
+        self.nr_slabs.store(nr_slabs, Relaxed);
+        let nr_spare = self.nr_spare.load(Relaxed);
+        if units == 1 && nr_spare < (nr_slabs / 4).clamp(SPARE.0, SPARE.1) {
+            self.spare.push(slab);
+            self.nr_spare.store(nr_spare + 1, Relaxed);
+        } else {
+            kmem.spans.free(slab.address(), units);
+        }
+    }
+
+    /// A partial slab whose objects are all of `tag`, or which is mixed already: out of the list, if one is near its front.
+    fn partial_of(&self, class: usize, tag: u32) -> Option<SlabRef> {
+        let found = self.partial[class]
+            .iter()
+            .take(LOOK_FOR_TAG)
+            .find(|slab| slab.takes(tag))?;
+        self.unlist(found);
+        Some(found)
+    }
+
+    /// A slab of `class` with room, if possible for `tag`; in no list.
+    fn find_slab(&self, kmem: &Kmem, class: usize, tag: u32) -> Option<SlabRef> {
+        self.arrivals(kmem);
+        if let Some(slab) = self.partial_of(class, tag) {
+            return Some(slab);
+        }
+        if let Some(slab) = self.partial[class].first() {
+            self.unlist(slab);
+            return Some(slab);
+        }
+        if let Some(slab) = kmem.steal(self, class) {
+            return Some(slab);
+        }
+        self.new_slab(kmem, class, tag)
+    }
+
+    fn new_slab(&self, kmem: &Kmem, class: usize, tag: u32) -> Option<SlabRef> {
+        let units = class::units_of(class);
+        let spare = (units == 1).then(|| self.spare.first()).flatten();
+        let (slab, zeroed) = match spare {
+            Some(slab) => {
+                self.spare.remove(slab);
+                self.nr_spare
+                    .store(self.nr_spare.load(Relaxed) - 1, Relaxed);
+                (slab, false)
+            }
+            None => {
+                let span = kmem.spans.alloc(units, 1)?;
+                // SAFETY: the first unit of a span just allocated.
+                (unsafe { Slab::of(span.start) }, span.zeroed)
+            }
+        };
+        // SAFETY: the units are the heap's alone; zeroed as the span said.
+        unsafe { slab.make(self, class, tag, zeroed) };
+        self.nr_slabs
+            .store(self.nr_slabs.load(Relaxed) + 1, Relaxed);
+        Some(slab)
+    }
+
+    /// Looks at the slabs others have returned.
+    pub(super) fn arrivals(&self, kmem: &Kmem) {
+        if self.returned.is_empty() {
+            return;
+        }
+        self.returned.take_all(|slab| {
+            // SAFETY: the record of an owner is of the arena, and lives for ever.
+            let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+            if !core::ptr::eq(owner, self) {
+                // It changed hands while it was in flight, and still is.
+                owner.returned.push(slab);
+                return;
+            }
+            slab.remote.arrive();
+            self.look_at(kmem, slab);
+        });
+    }
+
+    /// A slab that was full, or may have become empty: to the list it belongs in.
+    fn look_at(&self, kmem: &Kmem, slab: SlabRef) {
+        if slab.listed.load(Relaxed) == IN_USE {
+            return;
+        }
+        self.unlist(slab);
+        self.unfill(slab);
+        // SAFETY: the owner's section (arrivals is called in one); the count is true.
+        unsafe { slab.collect() };
+        if slab.free.load(Relaxed) == NONE
+            && slab.fresh.load(Relaxed) >= slab.bytes.load(Relaxed)
+            && slab.remote.ask_notice()
+        {
+            // Full still: somebody else has taken what came.
+            slab.held.store(slab.used.load(Relaxed), Relaxed);
+            slab.used.store(1, Relaxed);
+            return;
+        }
+        self.list_or_release(kmem, slab);
+    }
+
+    /// Frees an object of a slab of this heap.
+    ///
+    /// # Safety
+    /// In a heap section of the owner; the object at `offset` is live, uncharged, and ends here.
+    pub(super) unsafe fn put(&self, kmem: &Kmem, slab: SlabRef, offset: u32) {
+        if slab.free.load(Relaxed) == offset {
+            bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
+        }
+        let was_full = slab.held.load(Relaxed) != 0;
+        self.unfill(slab);
+        if slab.used.load(Relaxed) == 0 {
+            bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
+        }
+        // SAFETY: the caller's.
+        unsafe { slab.push(offset) };
+        if was_full {
+            self.list_or_release(kmem, slab);
+        } else if slab.used.load(Relaxed) == 0 && !slab.remote.is_in_flight() {
+            self.unlist(slab);
+            self.release(kmem, slab);
+        }
+    }
+
+    /// Leaves the heap to whoever comes next. What is empty goes back, everything else asks for notice.
+    ///
+    /// # Safety
+    /// In the last heap section of the owner.
+    pub(super) unsafe fn park(&self, kmem: &Kmem) {
+        self.set_state(State::Borrowed);
+        // SAFETY: the caller's.
+        unsafe { self.trim(kmem) };
+        kmem.nr_parked.fetch_add(1, Relaxed);
+        kmem.unborrow(self);
+    }
+
+    /// Gives empty units back.
+    pub(super) fn return_spare(&self, kmem: &Kmem) {
+        while let Some(slab) = self.spare.first() {
+            self.spare.remove(slab);
+            self.nr_spare
+                .store(self.nr_spare.load(Relaxed) - 1, Relaxed);
+            kmem.spans.free(slab.address(), 1);
+        }
+    }
+
+    /// Gives back the slabs that nobody holds an object of, those in use included, and the empty units.
+    ///
+    /// # Safety
+    /// In a heap section of the owner, or borrowed.
+    pub(super) unsafe fn trim(&self, kmem: &Kmem) {
+        self.arrivals(kmem);
+        for class in 0..NR_CLASSES {
+            let slab = self.active(class);
+            if slab.listed.load(Relaxed) == IN_USE {
+                self.retire_active(kmem, slab);
+            }
+            let mut next = self.partial[class].first();
+            while let Some(slab) = next {
+                // SAFETY: a listed slab or none; read before this one may be released.
+                next = unsafe { (slab.next.load(Relaxed) as *const Slab).as_ref() };
+                self.look_at(kmem, slab);
+            }
+        }
+        self.return_spare(kmem);
+    }
+
+    /// Hands a partial slab of `class` of this borrowed heap to `to`.
+    pub(super) fn hand_over(&self, kmem: &Kmem, class: usize, to: &Heap) -> Option<SlabRef> {
+        self.arrivals(kmem);
+        let slab = self.partial[class].first()?;
+        self.unlist(slab);
+        self.change_owner(slab, to);
+        Some(slab)
+    }
+
+    /// Hands every slab that was returned to this borrowed heap to `to`, in whose section we are.
+    pub(super) fn hand_over_returned(&self, kmem: &Kmem, to: &Heap) {
+        self.returned.take_all(|slab| {
+            // SAFETY: as in `arrivals`.
+            let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+            if !core::ptr::eq(owner, self) {
+                owner.returned.push(slab);
+                return;
+            }
+            slab.remote.arrive();
+            self.unlist(slab);
+            self.change_owner(slab, to);
+            to.look_at(kmem, slab);
+        });
+    }
+
+    fn change_owner(&self, slab: SlabRef, to: &Heap) {
+        self.nr_slabs
+            .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
+        to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);
+        // Relaxed is enough: who frees reads either owner, and both forward what is not theirs.
+        slab.owner.store(core::ptr::from_ref(to) as usize, Relaxed);
+    }
+}
+
+/// Takes an object from a slab with room.
+///
+/// # Safety
+/// In a heap section of the slab's owner; the slab accepts `tag` and has room.
+unsafe fn take_from(slab: SlabRef, tag: u32, want_zeroed: bool) -> Taken {
+    let clean = slab.zeroed.load(Relaxed) != 0;
+    // SAFETY: the caller's. An object from behind `fresh` is as the kernel gave it.
+    let fresh = (want_zeroed && clean && slab.object_bytes() >= 1024)
+        .then(|| unsafe { slab.take_fresh() })
+        .flatten();
+    let offset = fresh.or_else(|| {
+        // SAFETY: the caller's.
+        unsafe { slab.pop() }.or_else(|| {
+            // SAFETY: the caller's; the list is empty.
+            unsafe { slab.extend() };
+            // SAFETY: as above.
+            unsafe { slab.pop() }
+        })
+    });
+    let Some(offset) = offset else {
+        bad::corrupt(slab.start())
+    };
+    slab.note_tag(offset, tag);
+    Taken {
+        at: slab.start() + offset as usize,
+        zeroed: fresh.is_some(),
+    }
+}
+
+/// Frees an object of another's slab: publishes it, and brings the slab home if that was asked for. Uncharged before.
+///
+/// # Safety
+/// The object at `offset` is live and ends here; `own` is given in a heap section of its owner.
+pub(super) unsafe fn put_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
+    let pushed = slab.remote.push(offset, 1, |next| {
+        // SAFETY: the object is the caller's until it is published.
+        unsafe { slab.set_link(offset, next) };
+    });
+    if pushed == Pushed::Notify {
+        kmem.deliver(own, slab);
+    }
+}

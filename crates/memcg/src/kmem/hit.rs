@@ -1,0 +1,69 @@
+//! The hits: an object taken or freed out of what the thread has, charged out of what it has in stock.
+//!
+//! No call, no atomic instruction, no shared line: the thread's record, the slab's first line, the object (and its tag,
+//! in a mixed slab). Whatever does not fit is answered with `None` or `false`, nothing changed, and left to `engine`.
+//!
+//! Slots and slab change inside one look (`ThreadRec::enter`): a signal handler that comes between finds the thread busy
+//! and uses neither.
+
+use super::bad::{self, BadFree};
+use super::heap::Heap;
+use super::layout;
+use super::slab::Slab;
+use crate::thread::ThreadRec;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Takes an object of `class` for whom the thread is working for.
+///
+/// # Safety
+/// `rec` and `heap` are the calling thread's.
+#[inline(always)]
+pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u8> {
+    let slab = heap.active(class);
+    let busy = rec.enter_unfenced()?;
+    let offset = slab.free.load(Relaxed);
+    if offset >= slab.bytes.load(Relaxed) {
+        return None;
+    }
+    let tag = rec.current();
+    if !slab.takes(tag) || !busy.take(tag, u64::from(slab.size.load(Relaxed))) {
+        return None;
+    }
+    slab.note_tag(offset, tag);
+    // SAFETY: the owner, inside the look; `offset` is the first of the list.
+    unsafe { slab.pop_first(offset) };
+    Some((slab.start() + offset as usize) as *mut u8)
+}
+
+/// Frees an object of the thread's own slabs into them, and its bytes into stock.
+///
+/// # Safety
+/// `rec` and `heap` are the calling thread's; `at` is a live object that ends here.
+#[inline(always)]
+pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
+    if !layout::in_area(at) {
+        return false;
+    }
+    // SAFETY: an address in the area is in a mapped chunk if anything of ours ever was there.
+    let slab = unsafe { Slab::of(at) };
+    if !slab.is_of(heap) {
+        return false;
+    }
+    let Some(busy) = rec.enter_unfenced() else {
+        return false;
+    };
+    if slab.used.load(Relaxed) <= 1 {
+        return false;
+    }
+    let offset = (at & (layout::UNIT - 1)) as u32;
+    if slab.free.load(Relaxed) == offset {
+        bad::bad_free(at, BadFree::Double);
+    }
+    let tag = slab.tag_of(offset);
+    if !busy.give_home(tag, u64::from(slab.size.load(Relaxed))) {
+        return false;
+    }
+    // SAFETY: the owner, inside the look; the object is live by the caller's promise.
+    unsafe { slab.push(offset) };
+    true
+}

@@ -1,0 +1,147 @@
+//! What lies where: a byte for every 32 MiB of the address space, and the placing of chunks.
+//!
+//! Written under the lock of the spans; read by anybody who doubts a pointer.
+
+use super::layout::{ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK};
+use crate::os::{ids, map};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+const SLOTS: usize = 1 << (ADDRESS_BITS - CHUNK.ilog2());
+
+/// What is in 32 MiB of the address space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Place {
+    /// Nothing of ours.
+    Nothing = 0,
+    /// A chunk.
+    Chunk = 1,
+    /// The first of a huge object, with its record.
+    Huge = 2,
+    /// A later part of a huge object.
+    HugeRest = 3,
+    /// A huge object that begins with the 32 MiB; its record is in those before.
+    HugeAligned = 4,
+}
+
+/// See the module. Zero: not yet made.
+#[derive(Default)]
+pub struct Map {
+    slots: AtomicPtr<AtomicU8>,
+    /// Where in the area the search for room goes on, in chunks.
+    cursor: AtomicUsize,
+}
+
+impl Map {
+    pub(super) fn init(&self) -> Option<()> {
+        let slots = map::map(SLOTS)?;
+        // Not at the same place in every process, nor in every engine of one.
+        let start = ids::random() as usize % (AREA_BYTES / CHUNK / 2);
+        self.cursor.store(start, Relaxed);
+        // Release pairs with the Acquire of `slot`.
+        self.slots.store(slots.as_ptr().cast(), Release);
+        Some(())
+    }
+
+    fn slot(&self, at: usize) -> Option<&AtomicU8> {
+        let slots = self.slots.load(Acquire);
+        let slot = at / CHUNK;
+        if slots.is_null() || slot >= SLOTS {
+            return None;
+        }
+        // SAFETY: within the table, which is never unmapped; zero bytes are values.
+        Some(unsafe { &*slots.add(slot) })
+    }
+
+    /// What lies at an address.
+    pub fn get(&self, at: usize) -> Place {
+        // Acquire pairs with the Release of `set`: the chunk is mapped.
+        match self.slot(at).map_or(0, |slot| slot.load(Acquire)) {
+            1 => Place::Chunk,
+            2 => Place::Huge,
+            3 => Place::HugeRest,
+            4 => Place::HugeAligned,
+            _ => Place::Nothing,
+        }
+    }
+
+    /// Notes what lies in `chunks` chunks from `at` on.
+    pub(super) fn set(&self, at: usize, chunks: usize, place: Place) {
+        for i in 0..chunks {
+            if let Some(slot) = self.slot(at + i * CHUNK) {
+                slot.store(place as u8, Release);
+            }
+        }
+    }
+
+    /// Maps `bytes` at the beginning of `chunks` chunks of the area that have nothing in them; notes the first as `place`, the
+    /// others as [`Place::HugeRest`]. Under the lock.
+    pub(super) fn map_chunks(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
+        let at = self
+            .map_in_area(chunks, bytes)
+            .or_else(|| Some(map::map_aligned(bytes, CHUNK)?.as_ptr() as usize))?;
+        self.set(at + CHUNK, chunks - 1, Place::HugeRest);
+        self.set(at, 1, place);
+        Some(at)
+    }
+
+    fn map_in_area(&self, chunks: usize, bytes: usize) -> Option<usize> {
+        const ALL: usize = AREA_BYTES / CHUNK;
+        let start = self.cursor.load(Relaxed);
+        let (mut slot, mut looked, mut tries) = (start, 0, 0);
+        while looked < ALL + chunks && tries < 16 {
+            if slot + chunks > ALL {
+                looked += ALL - slot.min(ALL);
+                slot = 0;
+                continue;
+            }
+            let used = (0..chunks)
+                .rev()
+                .find(|i| self.get(AREA_START + (slot + i) * CHUNK) != Place::Nothing);
+            if let Some(used) = used {
+                looked += used + 1;
+                slot += used + 1;
+                continue;
+            }
+            let at = AREA_START + slot * CHUNK;
+            match map::map_at(at, bytes) {
+                Ok(_) => {
+                    self.cursor.store(slot + chunks, Relaxed);
+                    return Some(at);
+                }
+                // Somebody else's mapping lies there.
+                Err(true) => {
+                    looked += 1;
+                    slot += 1;
+                    tries += 1;
+                }
+                Err(false) => return None,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_again_and_forgotten() {
+        let map = Map::default();
+        assert_eq!(map.get(AREA_START), Place::Nothing);
+        map.init().unwrap();
+        let at = map.map_chunks(3, 5 * 4096, Place::Huge).unwrap();
+        assert_eq!(map.get(at + 4096), Place::Huge);
+        assert_eq!(map.get(at + 2 * CHUNK), Place::HugeRest);
+        assert_eq!(map.get(at + 3 * CHUNK), Place::Nothing);
+        map.set(at, 3, Place::Nothing);
+        assert_eq!(map.get(at), Place::Nothing);
+        assert_eq!(map.get(usize::MAX), Place::Nothing);
+        // SAFETY: mapped above, of that length.
+        unsafe { crate::os::map::unmap(core::ptr::NonNull::new(at as *mut u8).unwrap(), 5 * 4096) };
+    }
+}

@@ -1,0 +1,324 @@
+//! The slab allocator: objects by size class, extents of pages, each with its owner's tag, none with a header.
+//!
+//! ```text
+//! chunk (32 MiB) ── unit (64 KiB) ── slab ── object          found by shifts: `layout`
+//!                       └ extent of whole pages               `extent`
+//! heap of a thread ── class ── slab in use, partial slabs     `heap`, `list`
+//! frees of others ── the slab's own stack, notice             `remote`
+//! ```
+//!
+//! Kept: a live object's tag can be had from its address alone, by any thread, and never changes. A slab is taken from and
+//! freed into without an atomic instruction by its owner, and by one CAS by anybody else. Units nobody uses go back to
+//! the kernel after a while. What a free finds wrong ends the process with a line.
+//! Relied on: `os` for pages and signal masks, `sync` for arenas and locks, `thread` for the section a signal handler
+//! stays out of, `group` for a thread's stock (in `hit` alone).
+//! Never done: a charge that takes more than stock (that is `engine`); a lock or a system call where a slab has room.
+
+pub mod audit;
+pub mod bad;
+pub mod chunk;
+pub mod class;
+pub mod extent;
+pub mod heap;
+pub mod hit;
+pub mod layout;
+pub mod list;
+pub mod map;
+pub mod slab;
+pub mod span;
+pub mod stat;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+pub mod remote;
+
+pub use bad::BadFree;
+pub use extent::extent_bytes;
+pub use heap::{Heap, Taken};
+
+use crate::os::{ids, sigmask};
+use crate::sync::Zeroed;
+use crate::sync::arena::Arena;
+use crate::sync::atomic::AtomicU32;
+use crate::sync::lock::{Lock, Rank};
+use core::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, Release, SeqCst},
+    fence,
+};
+use heap::State;
+use map::Place;
+use slab::{Slab, SlabKind, SlabRef};
+use span::Spans;
+
+/// All slabs of one engine.
+#[derive(Default)]
+pub struct Kmem {
+    spans: Spans,
+    heaps: Arena<Heap>,
+    /// Heaps whose thread has ended.
+    nr_parked: AtomicU32,
+    /// The heap of whoever has none; 0 until it is needed.
+    shared: AtomicU32,
+    shared_lock: Lock,
+    huge_bytes: AtomicUsize,
+    /// The signal mask of the thread that forks; guarded by the locks it holds.
+    mask_over_fork: AtomicU64,
+}
+
+// SAFETY: all parts are Zeroed or integers.
+unsafe impl Zeroed for Kmem {}
+
+/// A live object, as its address tells.
+#[derive(Clone, Copy)]
+pub struct Object {
+    slab: SlabRef,
+    offset: u32,
+    /// Bytes that may be used of it, and are charged.
+    pub bytes: usize,
+    /// Its owner.
+    pub tag: u32,
+}
+
+impl Kmem {
+    /// Before anything else. `None` without memory.
+    pub fn init(&self) -> Option<()> {
+        slab::seed(ids::random());
+        self.spans.init()
+    }
+
+    /// A heap for the calling thread: a parked one, or a new one. `None` without memory.
+    pub fn join(&self) -> Option<(u32, &Heap)> {
+        if self.nr_parked.load(Relaxed) > 0 {
+            let parked = (1..self.heaps.high_water())
+                .map(|index| (index, self.heaps.get(index)))
+                .find(|(_, heap)| heap.claim(State::Owned));
+            if parked.is_some() {
+                self.nr_parked.fetch_sub(1, Relaxed);
+                return parked;
+            }
+        }
+        let index = self.heaps.alloc(1 << 22)?;
+        let heap = self.heaps.get(index);
+        heap.make();
+        Some((index, heap))
+    }
+
+    /// Leaves a heap with what it holds to whoever needs it next.
+    ///
+    /// # Safety
+    /// The calling thread is the owner, in a heap section, and does not use it again.
+    pub unsafe fn park(&self, heap: &Heap) {
+        // SAFETY: the caller's.
+        unsafe { heap.park(self) };
+    }
+
+    /// Gives up a heap that a fork cut off in the middle of a change.
+    pub fn lose(&self, heap: &Heap) {
+        heap.set_state(State::Lost);
+    }
+
+    /// The heap of an index.
+    pub fn heap(&self, index: u32) -> &Heap {
+        self.heaps.get(index)
+    }
+
+    /// Takes an object of `class` for `tag` out of a heap. `None`: the kernel gives no memory.
+    ///
+    /// # Safety
+    /// The calling thread is the owner, in a heap section.
+    pub unsafe fn take(
+        &self,
+        heap: &Heap,
+        class: usize,
+        tag: u32,
+        want_zeroed: bool,
+    ) -> Option<Taken> {
+        // SAFETY: the caller's.
+        unsafe { heap.take(self, class, tag, want_zeroed) }
+    }
+
+    /// As [`Self::take`] for a thread that has no heap, or is in its section already: from one heap for all of them.
+    pub fn take_shared(&self, class: usize, tag: u32) -> Option<Taken> {
+        let _signals = sigmask::block_all();
+        let _held = self.shared_lock.lock(Rank::Shared);
+        let index = self.shared.load(Relaxed);
+        let heap = if index == 0 {
+            let index = self.heaps.alloc(1 << 22)?;
+            self.heaps.get(index).make();
+            self.shared.store(index, Release);
+            self.heaps.get(index)
+        } else {
+            self.heaps.get(index)
+        };
+        // SAFETY: the lock makes us its owner, with no signal handler to come between.
+        unsafe { heap.take(self, class, tag, false) }
+    }
+
+    /// The live object that begins at `at`.
+    ///
+    /// # Errors
+    /// What is wrong with the address. Not every address that is wrong is found out.
+    pub fn locate(&self, at: usize) -> Result<Object, BadFree> {
+        let slab = match self.spans.map.get(at) {
+            Place::Nothing => return Err(BadFree::Foreign),
+            Place::HugeRest => return Err(BadFree::Inside),
+            // SAFETY: noted so.
+            Place::HugeAligned => unsafe { Kmem::record_before(at) },
+            Place::Chunk | Place::Huge => {
+                let unit = layout::unit_of(at);
+                if !(layout::FIRST_UNIT..layout::END_UNIT).contains(&unit) {
+                    return Err(BadFree::Inside);
+                }
+                // SAFETY: the chunk, or the first unit of a huge object's, is mapped.
+                unsafe { Slab::of(at) }.lead()
+            }
+        };
+        match slab.kind() {
+            SlabKind::Objects => {
+                let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
+                Ok(Object {
+                    slab,
+                    offset,
+                    bytes: slab.object_bytes(),
+                    tag: slab.tag_of(offset),
+                })
+            }
+            SlabKind::Large | SlabKind::Huge if slab.start() == at => Ok(Object {
+                slab,
+                offset: 0,
+                bytes: slab.extent.load(Relaxed),
+                tag: slab.tag.load(Relaxed),
+            }),
+            SlabKind::Free => Err(BadFree::Double),
+            _ => Err(BadFree::Inside),
+        }
+    }
+
+    /// Frees an object, uncharged before.
+    ///
+    /// # Safety
+    /// The object is live and ends here. `own` is the calling thread's heap, in a heap section.
+    pub unsafe fn put(&self, own: Option<&Heap>, object: Object) {
+        let slab = object.slab;
+        if slab.kind() != SlabKind::Objects {
+            // SAFETY: the caller's.
+            unsafe { self.free_extent(slab) };
+            return;
+        }
+        match own {
+            // SAFETY: the caller's.
+            Some(own) if slab.is_of(own) => unsafe { own.put(self, slab, object.offset) },
+            // SAFETY: the caller's.
+            _ => unsafe { heap::put_remote(self, own, slab, object.offset) },
+        }
+    }
+
+    /// Makes an extent `bytes` long (as [`extent_bytes`] says): where it lies, or elsewhere without copying. Answers where;
+    /// `None`: neither is possible, nothing has changed.
+    ///
+    /// # Safety
+    /// The object is live and the caller's; of what is cut off nothing is needed.
+    pub unsafe fn resize(&self, object: Object, bytes: usize) -> Option<usize> {
+        if object.slab.kind() == SlabKind::Objects {
+            return None;
+        }
+        // SAFETY: the caller's.
+        if unsafe { self.resize_extent(object.slab, bytes) } {
+            return Some(object.slab.start());
+        }
+        // SAFETY: the caller's.
+        unsafe { self.move_extent(object.slab, bytes) }
+    }
+
+    /// A slab in flight goes to its owner; if that is nobody, to the thread that freed into it.
+    fn deliver(&self, own: Option<&Heap>, slab: SlabRef) {
+        // SAFETY: an owner is a record of the arena, which lives for ever.
+        let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+        owner.returned.push(slab);
+        // Pairs with the fence of `Heap::park`.
+        fence(SeqCst);
+        if owner.state() == State::Parked
+            && let Some(own) = own
+            && owner.claim(State::Borrowed)
+        {
+            owner.hand_over_returned(self, own);
+            self.unborrow(owner);
+        }
+    }
+
+    /// Ends a loan. What was returned meanwhile is looked at by who returned it, or here.
+    fn unborrow(&self, heap: &Heap) {
+        loop {
+            heap.set_state(State::Parked);
+            // Pairs with the fence of `deliver`: it saw the heap parked, or we see what it returned.
+            fence(SeqCst);
+            if heap.returned.is_empty() || !heap.claim(State::Borrowed) {
+                return;
+            }
+            heap.arrivals(self);
+        }
+    }
+
+    /// A slab of `class` with room from a heap nobody uses, now owned by `to`.
+    fn steal(&self, to: &Heap, class: usize) -> Option<SlabRef> {
+        if self.nr_parked.load(Relaxed) == 0 {
+            return None;
+        }
+        (1..self.heaps.high_water())
+            .map(|index| self.heaps.get(index))
+            .filter(|heap| heap.state() == State::Parked)
+            .take(4)
+            .find_map(|heap| {
+                if !heap.claim(State::Borrowed) {
+                    return None;
+                }
+                let found = heap.hand_over(self, class, to);
+                self.unborrow(heap);
+                found
+            })
+    }
+
+    /// Gives back to the kernel what nobody uses: of the caller's heap, of those nobody has, of the chunks.
+    ///
+    /// # Safety
+    /// `own` is the calling thread's heap, in a heap section.
+    pub unsafe fn trim(&self, own: Option<&Heap>) {
+        if let Some(own) = own {
+            // SAFETY: the caller's.
+            unsafe { own.trim(self) };
+        }
+        for index in 1..self.heaps.high_water() {
+            let heap = self.heaps.get(index);
+            if heap.claim(State::Borrowed) {
+                // SAFETY: borrowed: nobody else acts for it.
+                unsafe { heap.trim(self) };
+                self.unborrow(heap);
+            }
+        }
+        self.spans.clean(true);
+    }
+
+    /// Before a fork: takes the locks of this room, with signals off, so that the child's chunks are whole.
+    pub fn hold_over_fork(&self) {
+        let signals = sigmask::block_all();
+        core::mem::forget(self.shared_lock.lock(Rank::Shared));
+        self.spans.hold_over_fork();
+        self.mask_over_fork.store(signals.keep(), Relaxed);
+    }
+
+    /// In a child that was cloned without [`Self::hold_over_fork`]: nobody holds a lock here.
+    pub fn reset_locks_in_child(&self) {
+        self.shared_lock.reset_in_child();
+        self.spans.reset_lock_in_child();
+    }
+
+    /// After a fork, in the parent and in the child: undoes [`Self::hold_over_fork`].
+    pub fn let_go_after_fork(&self) {
+        let signals = sigmask::Blocked::kept(self.mask_over_fork.load(Relaxed));
+        self.spans.let_go_after_fork();
+        self.shared_lock.let_go(Rank::Shared);
+        drop(signals);
+    }
+}

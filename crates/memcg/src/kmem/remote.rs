@@ -1,0 +1,149 @@
+//! Frees from other threads: a stack of objects per slab, and the message that a slab has some again.
+//!
+//! One word: {first object:32, NOTIFY, IN_FLIGHT, count:24}. Others push with a CAS; the owner takes all at once. A slab
+//! its owner does not look at (it is full, or the owner has gone) has NOTIFY set: the push that finds it takes it away,
+//! sets IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned slabs. IN_FLIGHT is cleared by
+//! whoever takes the slab off that stack. A slab in flight is never released, or its record would be pushed when it is
+//! somebody else's.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// No object.
+pub const NONE: u32 = u32::MAX;
+
+const NOTIFY: u64 = 1 << 32;
+const IN_FLIGHT: u64 = 1 << 33;
+const COUNT_SHIFT: u32 = 40;
+const ONE: u64 = 1 << COUNT_SHIFT;
+const FLAGS: u64 = NOTIFY | IN_FLIGHT;
+
+/// See the module.
+#[derive(Default)]
+pub struct Remote(AtomicU64);
+
+/// What a push found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Pushed {
+    /// The owner will find it.
+    Quietly,
+    /// The pusher is to put the slab on its owner's stack of returned slabs.
+    Notify,
+}
+
+/// What the owner took: objects linked from `first`, in number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Collected {
+    /// Offset of the first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Remote {
+    /// Empty, quiet. By the slab's maker.
+    pub fn reset(&self) {
+        self.0.store(u64::from(NONE), Ordering::Relaxed);
+    }
+
+    /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point to what was first.
+    pub fn push(&self, first: u32, count: u32, link_last: impl Fn(u32)) -> Pushed {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            link_last(now as u32);
+            let flags = if now & NOTIFY != 0 {
+                IN_FLIGHT
+            } else {
+                now & IN_FLIGHT
+            };
+            let counted = (now >> COUNT_SHIFT << COUNT_SHIFT) + u64::from(count) * ONE;
+            // Release pairs with the Acquire of `collect`: the links and what was in the objects.
+            match self.0.compare_exchange_weak(
+                now,
+                u64::from(first) | flags | counted,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if now & NOTIFY != 0 => return Pushed::Notify,
+                Ok(_) => return Pushed::Quietly,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    /// Whether there is anything to collect.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) as u32 == NONE
+    }
+
+    /// What a collection would take.
+    pub fn peek(&self) -> Collected {
+        let now = self.0.load(Ordering::Acquire);
+        Collected {
+            first: now as u32,
+            count: (now >> COUNT_SHIFT) as u32,
+        }
+    }
+
+    /// Takes all. The owner.
+    pub fn collect(&self) -> Option<Collected> {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now as u32 == NONE {
+                return None;
+            }
+            // Acquire pairs with the Release of `push`.
+            match self.0.compare_exchange_weak(
+                now,
+                u64::from(NONE) | (now & FLAGS),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    return Some(Collected {
+                        first: now as u32,
+                        count: (now >> COUNT_SHIFT) as u32,
+                    });
+                }
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    /// Asks for a message at the next push. `false` when objects are there already: collect first. A slab in flight
+    /// needs none: it is about to be looked at. The owner.
+    #[must_use]
+    pub fn ask_notice(&self) -> bool {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now as u32 != NONE {
+                return false;
+            }
+            if now & FLAGS != 0 {
+                return true;
+            }
+            match self.0.compare_exchange_weak(
+                now,
+                now | NOTIFY,
+                // Release: who takes the notice sees the slab as its owner left it.
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    /// The slab was taken off the stack of returned slabs.
+    pub fn arrive(&self) {
+        // Acquire pairs with the Release of `push`, whose CAS set the flag.
+        self.0.fetch_and(!IN_FLIGHT, Ordering::AcqRel);
+    }
+
+    /// Whether the slab is on its way to a stack of returned slabs, or in one.
+    pub fn is_in_flight(&self) -> bool {
+        self.0.load(Ordering::Acquire) & IN_FLIGHT != 0
+    }
+}

@@ -1,0 +1,308 @@
+//! Spans: runs of units in chunks, taken and given back under one lock; chunks come from the kernel and go back to it.
+//!
+//! Kept: a unit is free in its chunk's bitmap or some span's. A free unit that was used is dirty until its pages have been
+//! given back. Dirty units are taken first: their pages are there.
+//! The lock is held with all signals off and never over a system call but the mapping of a chunk; discarding takes units
+//! out as if it had allocated them.
+
+use super::chunk::{Chunk, NR_UNITS};
+use super::layout::{self, CHUNK, UNIT};
+use super::map::{Map, Place};
+use crate::os::{clock, map, sigmask};
+use crate::sync::lock::{Lock, Rank};
+use core::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed},
+};
+
+/// The most units of one span.
+pub const MAX_UNITS: usize = 256;
+
+/// Chunks without a used unit that are kept.
+const EMPTY_CHUNKS: usize = 1;
+
+/// Dirty units that are kept at least, whatever is in use: 16 MiB.
+const DIRTY_LEAST: usize = 256;
+
+/// A dirty chunk nothing was freed into for so long is cleaned.
+const DECAY_NS: u64 = 500_000_000;
+
+/// Runs of units. Zero: none.
+#[derive(Default)]
+pub struct Spans {
+    lock: Lock,
+    /// What lies where.
+    pub(super) map: Map,
+    /// Chunks with a free unit, and those without, by address.
+    available: AtomicUsize,
+    full: AtomicUsize,
+    nr_chunks: AtomicUsize,
+    nr_empty: AtomicUsize,
+    nr_used: AtomicUsize,
+    nr_dirty: AtomicUsize,
+    looked_at: AtomicU64,
+}
+
+/// A span just taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Its first byte.
+    pub start: usize,
+    /// All of it is zero.
+    pub zeroed: bool,
+}
+
+/// What there is, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpanStat {
+    /// Mapped in chunks, of objects.
+    pub mapped: usize,
+    /// In use by slabs and large objects.
+    pub used: usize,
+    /// Free, with pages.
+    pub dirty: usize,
+}
+
+impl Spans {
+    pub(super) fn init(&self) -> Option<()> {
+        self.map.init()
+    }
+
+    /// Takes `units` units, the first at a multiple of `align` units. `None` when the kernel gives no memory.
+    pub fn alloc(&self, units: usize, align: usize) -> Option<Span> {
+        debug_assert!(units <= MAX_UNITS);
+        let _signals = sigmask::block_all();
+        let _held = self.lock.lock(Rank::Spans);
+        if let Some(span) = self.find(units, align) {
+            return Some(span);
+        }
+        self.add_chunk()?;
+        self.find(units, align)
+    }
+
+    fn find(&self, units: usize, align: usize) -> Option<Span> {
+        let mut clean = None;
+        for chunk in self.chunks() {
+            if chunk.nr_free() < units {
+                continue;
+            }
+            if units == 1 && align == 1 {
+                if let Some(unit) = chunk.dirty_unit() {
+                    return Some(self.take(chunk, unit, 1));
+                }
+                clean = clean.or_else(|| chunk.run(1, 1).map(|unit| (chunk, unit)));
+            } else if let Some(unit) = chunk.run(units, align) {
+                return Some(self.take(chunk, unit, units));
+            }
+        }
+        clean.map(|(chunk, unit)| self.take(chunk, unit, 1))
+    }
+
+    /// Chunks with a free unit.
+    fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
+        listed(&self.available)
+    }
+
+    fn take(&self, chunk: &'static Chunk, unit: usize, units: usize) -> Span {
+        if chunk.nr_free() == NR_UNITS {
+            self.nr_empty.fetch_sub(1, Relaxed);
+        }
+        let nr_dirty = chunk.take(unit, units);
+        self.nr_dirty.fetch_sub(nr_dirty, Relaxed);
+        self.nr_used.fetch_add(units, Relaxed);
+        if chunk.nr_free() == 0 {
+            chunk.unlink(&self.available);
+            chunk.link(&self.full);
+        }
+        Span {
+            start: chunk.address() + unit * UNIT,
+            zeroed: nr_dirty == 0,
+        }
+    }
+
+    /// Gives units back, from the one whose record is at `record` on.
+    pub fn free(&self, record: usize, units: usize) {
+        let start = layout::start_of(record);
+        let signals = sigmask::block_all();
+        let held = self.lock.lock(Rank::Spans);
+        let spare = self.put(start, units, true);
+        let due = self.is_cleaning_due();
+        drop(held);
+        drop(signals);
+        if let Some(chunk) = spare {
+            self.unmap(chunk);
+        }
+        if due {
+            self.clean(false);
+        }
+    }
+
+    /// Marks units free; a chunk that is to be unmapped comes out, in no list any more.
+    fn put(&self, start: usize, units: usize, dirty: bool) -> Option<usize> {
+        // SAFETY: the units are of a mapped chunk.
+        let chunk = unsafe { Chunk::of(start) };
+        if chunk.nr_free() == 0 {
+            chunk.unlink(&self.full);
+            chunk.link(&self.available);
+        }
+        chunk.put(layout::unit_of(start), units, dirty);
+        self.nr_used.fetch_sub(units, Relaxed);
+        if dirty {
+            self.nr_dirty.fetch_add(units, Relaxed);
+            chunk.freed_at.store(clock::coarse_ns(), Relaxed);
+        }
+        if chunk.nr_free() < NR_UNITS {
+            return None;
+        }
+        if self.nr_empty.load(Relaxed) < EMPTY_CHUNKS {
+            self.nr_empty.fetch_add(1, Relaxed);
+            return None;
+        }
+        chunk.unlink(&self.available);
+        self.nr_dirty.fetch_sub(chunk.nr_dirty(), Relaxed);
+        self.nr_chunks.fetch_sub(1, Relaxed);
+        self.map.set(chunk.address(), 1, Place::Nothing);
+        Some(chunk.address())
+    }
+
+    fn unmap(&self, chunk: usize) {
+        if let Some(p) = core::ptr::NonNull::new(chunk as *mut u8) {
+            // SAFETY: a whole chunk, none of whose units is in use, which no list leads to.
+            unsafe { map::unmap(p, CHUNK) };
+        }
+    }
+
+    fn add_chunk(&self) -> Option<()> {
+        let at = self.map.map_chunks(1, CHUNK, Place::Chunk)?;
+        // SAFETY: fresh zeroed pages of a chunk.
+        let chunk = unsafe { Chunk::of(at) };
+        chunk.make();
+        chunk.link(&self.available);
+        self.nr_chunks.fetch_add(1, Relaxed);
+        self.nr_empty.fetch_add(1, Relaxed);
+        Some(())
+    }
+
+    /// Makes a span longer where it lies. `None` when what follows is not free.
+    pub fn extend(&self, start: usize, units: usize, more: usize) -> Option<Span> {
+        let unit = layout::unit_of(start) + units;
+        if unit + more > layout::END_UNIT {
+            return None;
+        }
+        let _signals = sigmask::block_all();
+        let _held = self.lock.lock(Rank::Spans);
+        // SAFETY: the span is the caller's, so its chunk is mapped.
+        let chunk = unsafe { Chunk::of(start) };
+        chunk
+            .is_free(unit, more)
+            .then(|| self.take(chunk, unit, more))
+    }
+
+    fn is_cleaning_due(&self) -> bool {
+        let dirty = self.nr_dirty.load(Relaxed);
+        if dirty > DIRTY_LEAST.max(self.nr_used.load(Relaxed) / 2) {
+            return true;
+        }
+        let now = clock::coarse_ns();
+        dirty > 0 && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
+    }
+
+    /// Gives pages of free units back to the kernel: of all (`everything`), else of chunks where nothing was freed for a
+    /// while, and as many more as are too many.
+    pub fn clean(&self, everything: bool) {
+        let now = clock::coarse_ns();
+        self.looked_at.store(now, Relaxed);
+        loop {
+            let Some((start, units)) = self.dirty_run(now, everything) else {
+                return;
+            };
+            let (tags, tag_bytes) =
+                layout::tag_range(layout::chunk_of(start), layout::unit_of(start), units);
+            // SAFETY: free units, taken out for this; their tags are nobody's.
+            let done =
+                unsafe { map::discard(start, units * UNIT) && map::discard(tags, tag_bytes) };
+            let signals = sigmask::block_all();
+            let held = self.lock.lock(Rank::Spans);
+            let spare = self.put(start, units, !done);
+            drop(held);
+            drop(signals);
+            if let Some(chunk) = spare {
+                self.unmap(chunk);
+            }
+            if !done {
+                return;
+            }
+        }
+    }
+
+    /// Takes out a run of dirty units that is to be cleaned.
+    fn dirty_run(&self, now: u64, everything: bool) -> Option<(usize, usize)> {
+        let _signals = sigmask::block_all();
+        let _held = self.lock.lock(Rank::Spans);
+        let too_many =
+            self.nr_dirty.load(Relaxed) > DIRTY_LEAST.max(self.nr_used.load(Relaxed) / 2);
+        let chunk = self.chunks().find(|chunk| {
+            chunk.nr_dirty() > 0
+                && (everything
+                    || too_many
+                    || now.wrapping_sub(chunk.freed_at.load(Relaxed)) > DECAY_NS)
+        })?;
+        let (unit, units) = chunk.dirty_run()?;
+        let span = self.take(chunk, unit, units);
+        Some((span.start, units))
+    }
+
+    /// What there is now.
+    pub fn stat(&self) -> SpanStat {
+        SpanStat {
+            mapped: self.nr_chunks.load(Acquire) * NR_UNITS * UNIT,
+            used: self.nr_used.load(Relaxed) * UNIT,
+            dirty: self.nr_dirty.load(Relaxed) * UNIT,
+        }
+    }
+
+    /// Every chunk's address. Chunks must not come and go meanwhile.
+    pub(super) fn each_chunk(&self) -> impl Iterator<Item = usize> {
+        listed(&self.available)
+            .chain(listed(&self.full))
+            .map(Chunk::address)
+    }
+
+    /// Maps `bytes` of address space for one huge object: `chunks` chunks. The first is noted.
+    pub(super) fn map_huge(&self, chunks: usize, bytes: usize) -> Option<usize> {
+        let _signals = sigmask::block_all();
+        let _held = self.lock.lock(Rank::Spans);
+        self.map.map_chunks(chunks, bytes, Place::Huge)
+    }
+
+    /// Runs `f` under the lock.
+    pub(super) fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _signals = sigmask::block_all();
+        let _held = self.lock.lock(Rank::Spans);
+        f()
+    }
+
+    /// Takes the lock before a fork. Signals are off already.
+    pub(super) fn hold_over_fork(&self) {
+        core::mem::forget(self.lock.lock(Rank::Spans));
+    }
+
+    /// In a child that was cloned while some thread may have held it.
+    pub(super) fn reset_lock_in_child(&self) {
+        self.lock.reset_in_child();
+    }
+
+    /// Lets it go on either side.
+    pub(super) fn let_go_after_fork(&self) {
+        self.lock.let_go(Rank::Spans);
+    }
+}
+
+/// The chunks of a list.
+fn listed(first: &AtomicUsize) -> impl Iterator<Item = &'static Chunk> {
+    // SAFETY: chunks in a list are mapped while the lock is held, or nothing changes: the callers see to one of the two.
+    let chunk = |at: usize| unsafe { Chunk::at(at) };
+    core::iter::successors(chunk(first.load(Relaxed)), move |now| {
+        chunk(now.next.load(Relaxed))
+    })
+}

@@ -1,0 +1,70 @@
+//! What the allocator has of the kernel, and what of it is in use.
+
+use super::Kmem;
+use super::layout::{self, END_UNIT, FIRST_UNIT, UNIT};
+use super::slab::{Slab, SlabKind};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// In bytes; a moment's view, each number a little older than the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KmemStat {
+    /// Address space in chunks and huge objects.
+    pub mapped: usize,
+    /// Held by live objects, and by those freed from other threads that their owner has not looked at yet.
+    pub live: usize,
+    /// Free in slabs.
+    pub free: usize,
+    /// Free units that have pages.
+    pub spare: usize,
+}
+
+impl Kmem {
+    /// What there is now. O(units in use). Chunks must not come or go meanwhile: the lock is held.
+    pub fn stat(&self) -> KmemStat {
+        let huge = self.huge_bytes.load(Relaxed);
+        self.spans.locked(|| {
+            let spans = self.spans.stat();
+            let mut stat = KmemStat {
+                mapped: spans.mapped + huge,
+                live: huge,
+                free: 0,
+                spare: spans.dirty,
+            };
+            for slab in self.each_slab() {
+                match slab.kind() {
+                    SlabKind::Objects => {
+                        let live = slab.nr_held() * slab.object_bytes();
+                        stat.live += live;
+                        stat.free += (slab.bytes.load(Relaxed) as usize).saturating_sub(live);
+                    }
+                    SlabKind::Large => stat.live += slab.extent.load(Relaxed),
+                    _ => {}
+                }
+            }
+            stat
+        })
+    }
+
+    /// The record of every unit. The caller holds the lock of the spans, or nothing changes.
+    pub(super) fn each_slab(&self) -> impl Iterator<Item = &'static Slab> {
+        self.spans.each_chunk().flat_map(|chunk| {
+            (FIRST_UNIT..END_UNIT).map(move |unit| {
+                debug_assert_eq!(layout::unit_of(chunk + unit * UNIT), unit);
+                // SAFETY: the chunk is mapped while the lock is held.
+                unsafe { Slab::of(chunk + unit * UNIT) }
+            })
+        })
+    }
+}
+
+impl Slab {
+    /// Objects that are not on its list nor behind `fresh`.
+    pub(super) fn nr_held(&self) -> usize {
+        let used = self.used.load(Relaxed);
+        match (self.held.load(Relaxed), self.listed.load(Relaxed)) {
+            (0, super::slab::IN_USE) => used.saturating_sub(1) as usize,
+            (0, _) => used as usize,
+            (held, _) => held as usize,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Whose an object is: one tag for a whole slab, or one beside each object once the slab is mixed.
+//!
+//! `tag` of the slab's record is the only word that says which. A slab becomes mixed when the owner needs it for another
+//! tag while objects of the first are live: all their tags are written down, then the word says MIXED (Release). It
+//! becomes uniform again only when every object is free and collected. So whoever holds an object and reads the word
+//! (Acquire) has the object's tag, or finds it beside the object: the old tag stays right for the objects of its time.
+
+use super::layout;
+use super::slab::{MIXED, Slab};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+impl Slab {
+    #[inline(always)]
+    fn tag_beside(&self, offset: u32) -> &AtomicU32 {
+        let at = layout::tags_of(self.address()) + self.index_of(offset) * size_of::<u32>();
+        // SAFETY: the tags of a unit have room for the smallest objects; a slab of many units has few. They are mapped
+        // with the chunk and only ever used as atomics.
+        unsafe { &*(at as *const AtomicU32) }
+    }
+
+    /// The tag of a live object.
+    #[inline(always)]
+    pub(super) fn tag_of(&self, offset: u32) -> u32 {
+        // Acquire pairs with the Release of `mix`.
+        match self.tag.load(Acquire) {
+            MIXED => self.tag_beside(offset).load(Relaxed),
+            tag => tag,
+        }
+    }
+
+    /// Whether an object of `tag` may be taken as the slab is now; notes the tag of one in a mixed slab.
+    #[inline(always)]
+    pub(super) fn note_tag(&self, offset: u32, tag: u32) {
+        if self.tag.load(Relaxed) == MIXED {
+            self.tag_beside(offset).store(tag, Relaxed);
+        }
+    }
+
+    /// Whether its objects are all free or of `tag`, or each has its own.
+    #[inline(always)]
+    pub(super) fn takes(&self, tag: u32) -> bool {
+        let own = self.tag.load(Relaxed);
+        own == tag || own == MIXED
+    }
+
+    /// Makes the slab take objects of `tag`: by renaming it while it is empty, else by mixing it. The owner, in a heap
+    /// section; `is_empty` is the truth, collected.
+    pub(super) fn accept(&self, tag: u32, is_empty: bool) {
+        if is_empty {
+            self.tag.store(tag, Relaxed);
+        } else if !self.takes(tag) {
+            self.mix();
+        }
+    }
+
+    #[cold]
+    fn mix(&self) {
+        let old = self.tag.load(Relaxed);
+        let size = self.size.load(Relaxed);
+        let mut offset = 0;
+        while offset < self.fresh.load(Relaxed) {
+            self.tag_beside(offset).store(old, Relaxed);
+            offset += size;
+        }
+        // Release pairs with the Acquire of `tag_of`.
+        self.tag.store(MIXED, Release);
+    }
+}
