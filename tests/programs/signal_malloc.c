@@ -60,7 +60,7 @@ static void on_signal(int n) {
 static void *work(void *arg) {
     seed = (uint32_t)(uintptr_t)arg * 7919u + 1;
     void *mine[16] = {0};
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < ROUNDS || (handled < 3000 && i < 50 * ROUNDS); i++) {
         int k = i % 16;
         check_and_free(mine[k]);
         mine[k] = filled(some());

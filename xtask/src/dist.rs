@@ -36,9 +36,8 @@ pub fn run(root: &Path, dir: Option<&Path>) -> Result<Counted, Failure> {
             .iter()
             .map(|name| (root.join(name), PathBuf::from(name))),
     );
-    for header in files_below(&root.join("crates"), &|p| has_extension(p, "h")) {
-        let in_include = header.parent().is_some_and(|p| p.ends_with("include"));
-        if let (true, Some(name)) = (in_include, header.file_name()) {
+    for header in files_below(&root.join("include"), &|p| has_extension(p, "h")) {
+        if let Some(name) = header.file_name() {
             files.push((header.clone(), Path::new("include").join(name)));
         }
     }

@@ -10,7 +10,9 @@ use core::ffi::{CStr, c_char, c_int};
 use memcg::engine::process;
 use memcg::files::{self, FileError};
 use memcg::os::errno;
-use memcg::{Charge, Entered, Memcg, no_account};
+use memcg::{Entered, Memcg, no_account};
+
+mod reserve;
 
 /// `struct memcg_scope`: room for what a scope has to remember.
 #[repr(C)]
@@ -256,57 +258,6 @@ pub unsafe extern "C" fn memcg_v1_current(group: *const Memcg) -> u64 {
     unsafe { group.as_ref() }
         .filter(|_| !is_off())
         .map_or(0, Memcg::current)
-}
-
-/// # Safety
-/// As in memcg.h.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn memcg_v1_reserve(
-    charge: *mut *mut Charge,
-    group: *const Memcg,
-    bytes: u64,
-) -> c_int {
-    // SAFETY: a place for the answer, by the caller.
-    unsafe { charge.write(core::ptr::null_mut()) };
-    if is_off() {
-        return 0;
-    }
-    with_errno(-1, || {
-        let _errors_are_nobodys = no_account();
-        // SAFETY: null or a live handle, by the caller.
-        let made = match unsafe { group.as_ref() } {
-            Some(group) => group.try_reserve(bytes),
-            None => {
-                drop(_errors_are_nobodys);
-                memcg::try_reserve(bytes)
-            }
-        };
-        let made = made.map_err(|_| libc::ENOMEM)?;
-        // SAFETY: as above.
-        unsafe { charge.write(handle(Some(made))) };
-        Ok(0)
-    })
-}
-
-/// # Safety
-/// As in memcg.h.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn memcg_v1_resize(charge: *mut Charge, bytes: u64) -> c_int {
-    // SAFETY: null or a live handle nobody else uses, by the caller.
-    match unsafe { charge.as_mut() }.filter(|_| !is_off()) {
-        None => 0,
-        Some(charge) => with_errno(-1, || {
-            charge.resize(bytes).map(|()| 0).map_err(|_| libc::ENOMEM)
-        }),
-    }
-}
-
-/// # Safety
-/// As in memcg.h.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn memcg_v1_unreserve(charge: *mut Charge) {
-    // SAFETY: the caller's.
-    unsafe { close(charge) }
 }
 
 /// # Safety

@@ -8,7 +8,7 @@
 use crate::ranges::Ranges;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use memcg::os::futex;
+use memcg::os::{futex, sigmask};
 use memcg::thread::tls;
 
 const FREE: u32 = 0;
@@ -41,25 +41,6 @@ fn me() -> usize {
     tls::block() as usize
 }
 
-/// The kernel's set of 64 signals.
-type Mask = u64;
-
-fn set_mask(mask: Mask) -> Mask {
-    let mut before: Mask = 0;
-    // The system call itself: the C library's would leave out the signal of pthread_cancel.
-    // SAFETY: both sets are 8 bytes, as is said.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &mask,
-            &mut before,
-            size_of::<Mask>(),
-        );
-    }
-    before
-}
-
 fn acquire() {
     // Acquire pairs with the Release of `release`: the table as the last holder left it.
     if STATE
@@ -83,7 +64,8 @@ fn release() {
 
 /// The table is this thread's until the drop.
 pub struct Guard {
-    mask: Mask,
+    /// Dropped last.
+    _signals: sigmask::Blocked,
 }
 
 impl Guard {
@@ -92,9 +74,9 @@ impl Guard {
         if HOLDER.load(Ordering::Relaxed) == me() {
             return None;
         }
-        let mask = set_mask(Mask::MAX);
+        let signals = sigmask::block_all();
         acquire();
-        Some(Self { mask })
+        Some(Self { _signals: signals })
     }
 
     pub fn ranges(&mut self) -> &mut Ranges {
@@ -109,7 +91,6 @@ impl Drop for Guard {
         NR.store(nr, Ordering::Relaxed);
         NR_IDLE.store(nr_idle, Ordering::Relaxed);
         release();
-        set_mask(self.mask);
     }
 }
 
@@ -118,9 +99,8 @@ pub extern "C" fn before_fork() {
     if HOLDER.load(Ordering::Relaxed) == me() {
         return;
     }
-    let mask = set_mask(Mask::MAX);
+    let _signals = sigmask::block_all();
     acquire();
-    set_mask(mask);
 }
 
 /// After it, in the parent.
@@ -157,10 +137,17 @@ mod tests {
 
     #[test]
     fn signals_wait_while_it_is_held() {
-        let before = set_mask(0);
+        let is_blocked = || {
+            let mut now = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: a query fills the set.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_BLOCK, core::ptr::null(), now.as_mut_ptr());
+                libc::sigismember(now.as_ptr(), libc::SIGUSR1) == 1
+            }
+        };
         let guard = Guard::enter().unwrap();
-        assert_ne!(set_mask(Mask::MAX), 0);
+        assert!(is_blocked());
         drop(guard);
-        assert_eq!(set_mask(before), 0);
+        assert!(!is_blocked());
     }
 }

@@ -14,10 +14,12 @@
 //! kernel took it, under the table's lock, so that whoever maps the same addresses next finds the table without them.
 //! A call that cannot be noted (no memory for the table, a fork handler) works and goes uncounted.
 
+mod change;
+
 use crate::guard::{self, Guard};
 use crate::ranges::{IDLE, Span};
 use crate::start::is_off;
-use core::ffi::{c_int, c_long, c_void};
+use core::ffi::{c_int, c_void};
 use memcg::engine::{Accounting, Engine, Flags, process, throttle};
 use memcg::group::{Kind, NO_TAG};
 use memcg::os::errno;
@@ -246,154 +248,4 @@ pub unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
         answer
     })
     .unwrap_or_else(raw)
-}
-
-/// # Safety
-/// As mremap; the C library declares the last with variable arguments, a word.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mremap(
-    at: *mut c_void,
-    bytes: usize,
-    new_bytes: usize,
-    flags: c_int,
-    to: *mut c_void,
-) -> *mut c_void {
-    // SAFETY: the caller's.
-    let raw = || unsafe {
-        libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as *mut c_void
-    };
-    let (Some((start, end)), Some(new)) = (
-        pages(at as usize, bytes),
-        new_bytes.checked_next_multiple_of(page()),
-    ) else {
-        return raw();
-    };
-    if is_off() || guard::nr() == 0 || new == 0 {
-        return raw();
-    }
-    process::with_rec(|engine, rec| {
-        let Some(mut guard) = Guard::enter() else {
-            return raw();
-        };
-        let ranges = guard.ranges();
-        if !ranges.have_room() {
-            return raw();
-        }
-        let old = end - start;
-        let stays = flags & libc::MREMAP_DONTUNMAP != 0;
-        let tail = ranges.find(end - 1).map(|span| span.owner);
-        let more = if stays { new } else { new.saturating_sub(old) };
-        // Idle space grows idle, what is not ours grows unseen.
-        let tag = tail
-            .filter(|&tag| tag != IDLE && engine.accounting() == Accounting::On)
-            .unwrap_or(NO_TAG);
-        let charged = if tag != NO_TAG {
-            charge(engine, rec, tag, more, 0)
-        } else {
-            Charged::Yes
-        };
-        if matches!(charged, Charged::Refused) {
-            return no_memory();
-        }
-        let p = raw();
-        let _errno = errno::keep();
-        let counted = matches!(charged, Charged::Yes);
-        if p == libc::MAP_FAILED {
-            if counted {
-                uncharge(engine, rec, tag, more);
-            }
-            return p;
-        }
-        let to = p as usize;
-        let mut gone = |old: Span| uncharge(engine, rec, old.owner, old.bytes());
-        if stays {
-            ranges.take(to, to + new, &mut gone);
-        } else {
-            if new < old {
-                ranges.take(start + new, end, &mut gone);
-            }
-            if to != start {
-                ranges.shift(start, start + old.min(new), to, &mut gone);
-            }
-            if new > old {
-                ranges.take(to + old, to + new, &mut gone);
-            }
-        }
-        if let (Some(owner), true, true) = (tail, counted, more > 0) {
-            ranges.put(Span {
-                start: to + new - more,
-                end: to + new,
-                owner,
-            });
-        }
-        p
-    })
-    .unwrap_or_else(raw)
-}
-
-/// # Safety
-/// As mprotect.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mprotect(at: *mut c_void, bytes: usize, prot: c_int) -> c_int {
-    // SAFETY: the caller's.
-    protect(at, bytes, prot, || unsafe {
-        libc::syscall(libc::SYS_mprotect, at, bytes, prot)
-    })
-}
-
-/// # Safety
-/// As pkey_mprotect.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn pkey_mprotect(
-    at: *mut c_void,
-    bytes: usize,
-    prot: c_int,
-    key: c_int,
-) -> c_int {
-    // SAFETY: the caller's. Without a key it is mprotect, also where the kernel knows no keys.
-    protect(at, bytes, prot, || unsafe {
-        if key == -1 {
-            libc::syscall(libc::SYS_mprotect, at, bytes, prot)
-        } else {
-            libc::syscall(libc::SYS_pkey_mprotect, at, bytes, prot, key)
-        }
-    })
-}
-
-/// Charges the reserved address space that becomes writable by `raw`.
-fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long) -> c_int {
-    let opens = prot & libc::PROT_WRITE != 0 && guard::nr_idle() > 0 && !is_off();
-    let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
-        return raw() as c_int;
-    };
-    process::with_rec(|engine, rec| {
-        let tag = owner(engine, rec);
-        let Some(mut guard) = Guard::enter().filter(|_| tag != NO_TAG) else {
-            return raw();
-        };
-        let ranges = guard.ranges();
-        let idle = ranges.held(start, end).1;
-        if idle == 0 || !ranges.have_room() {
-            drop(guard);
-            return raw();
-        }
-        match charge(engine, rec, tag, idle, 0) {
-            Charged::Refused => {
-                errno::set(libc::ENOMEM);
-                -1
-            }
-            Charged::Uncounted => raw(),
-            Charged::Yes => {
-                let answer = raw();
-                let _errno = errno::keep();
-                if answer == 0 {
-                    ranges.adopt_idle(start, end, tag);
-                } else {
-                    uncharge(engine, rec, tag, idle);
-                }
-                answer
-            }
-        }
-    })
-    .unwrap_or_else(&raw) as c_int
 }

@@ -18,6 +18,7 @@ pub struct Entered {
 
 impl Entered {
     /// Enters `tag`, which the caller names for the length of this call.
+    #[inline]
     pub(crate) fn new(tag: u32) -> Self {
         let scope = with_rec(|engine, rec| engine.tree.enter_scope(rec, tag));
         Self {
@@ -28,6 +29,7 @@ impl Entered {
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         if let Some(scope) = self.scope.take() {
             with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));

@@ -9,6 +9,7 @@
 mod connection;
 mod descriptor;
 mod escape;
+mod held;
 mod place;
 mod request;
 mod server;

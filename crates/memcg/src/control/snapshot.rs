@@ -1,6 +1,7 @@
 //! All groups at one moment, as a table.
 
 use super::escape::escape;
+use super::held::held;
 use crate::engine::{Accounting, Engine};
 use crate::files::{rss, rss_peak};
 use crate::group::events::ALL;
@@ -28,11 +29,24 @@ pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
 }
 
 /// As [`snapshot`], for the end of a process, when most has been freed: its first line tells the highest charge and the
-/// highest resident size there were, each at its own time.
+/// highest resident size there were, each at its own time. With `strict`, and of a process at rest, it tells too what the
+/// allocator finds when it goes through its objects: O(objects).
 #[must_use]
 pub fn report(engine: &Engine, rec: &ThreadRec) -> String {
+    let _free = crate::api::no_account();
     let peak = engine.tree.memcgs.get(ROOT).counter.peak();
-    table(engine, rec, |_| (peak, rss_peak()))
+    let mut text = table(engine, rec, |_| (peak, rss_peak()));
+    if engine.options.strict()
+        && let Some(found) = held(engine)
+        && let Some(at) = text.find('\n')
+    {
+        let words = format!(
+            " held={} unaccounted={} live={} wrong_owners={}",
+            found.accounted, found.unaccounted, found.live, found.wrong
+        );
+        text.insert_str(at, &words);
+    }
+    text
 }
 
 fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64)) -> String {
@@ -54,8 +68,10 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         Accounting::Off => "off",
         Accounting::Broken => "broken",
     };
+    let kmem = engine.kmem.stat();
     let mut text = format!(
-        "pid={} comm={} uptime_ms={} rss={rss} charged={charged} coverage={:.1} accounting={accounting}\n{COLUMNS}",
+        "pid={} comm={} uptime_ms={} rss={rss} charged={charged} coverage={:.1} accounting={accounting} \
+         slab_live={} slab_free={} span_cached={}\n{COLUMNS}",
         std::process::id(),
         escape(&comm()),
         engine.uptime_ns() / 1_000_000,
@@ -64,6 +80,9 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         } else {
             charged as f64 * 100.0 / rss as f64
         },
+        kmem.live,
+        kmem.free,
+        kmem.spare,
     );
     let mut at = Some(ROOT);
     while let Some(index) = at {

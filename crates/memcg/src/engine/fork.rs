@@ -324,8 +324,10 @@ fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
     rec.task.store(0, Ordering::Relaxed);
     if let Some(slot) = rec.slot_of(task) {
         // The scope of `enter_for_good`.
-        let scopes = rec.scopes[slot].load(Ordering::Relaxed);
-        rec.scopes[slot].store(scopes.saturating_sub(1), Ordering::Relaxed);
+        let scopes = rec.slots[slot].scopes.load(Ordering::Relaxed);
+        rec.slots[slot]
+            .scopes
+            .store(scopes.saturating_sub(1), Ordering::Relaxed);
     }
     engine.tree.enter_for_good(rec, ROOT_TAG);
     engine.tree.end_task(task);

@@ -142,16 +142,14 @@ fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8
 /// An object for `tag`, charged already.
 fn take(class: Option<usize>, size: usize, align: usize, tag: u32, zeroed: bool) -> Option<Taken> {
     let kmem = &try_engine()?.kmem;
-    let Some(class) = class else {
-        return kmem.alloc_extent(size, align, tag);
-    };
-    match own_heap(kmem) {
-        Some((rec, heap)) => match rec.enter_heap() {
-            // SAFETY: the thread's own heap, in its section.
-            Some(_section) => unsafe { kmem.take(heap, class, tag, zeroed) },
-            None => kmem.take_shared(class, tag),
-        },
-        None => kmem.take_shared(class, tag),
+    let own = own_heap(kmem).and_then(|(rec, heap)| Some((rec.enter_heap()?, heap)));
+    let heap = own.as_ref().map(|(_section, heap)| *heap);
+    match (class, heap) {
+        // SAFETY: the thread's own heap, in its section, which lasts to the end of this function.
+        (Some(class), Some(heap)) => unsafe { kmem.take(heap, class, tag, zeroed) },
+        (Some(class), None) => kmem.take_shared(class, tag),
+        // SAFETY: as above.
+        (None, heap) => unsafe { kmem.alloc_extent(heap, size, align, tag) },
     }
 }
 
@@ -178,22 +176,28 @@ unsafe fn free_slow(p: *mut u8) {
         return;
     }
     let _errno = errno::keep();
-    let object = locate(p);
+    let object = locate(p, b"free");
     heap::uncharge(object.tag, object.bytes);
     // SAFETY: live, as far as could be seen; uncharged.
     unsafe { put(object) };
 }
 
-/// The live object at `p`; ends the process when there is none.
-fn locate(p: *mut u8) -> Object {
-    let found = match try_engine() {
-        Some(engine) => engine.kmem.locate(p as usize),
-        None => Err(BadFree::Foreign),
+/// The live object at `p`; ends the process when there is none, for whoever is named.
+fn locate(p: *mut u8, what: &[u8]) -> Object {
+    let why = match try_engine() {
+        Some(engine) => match engine.kmem.locate(p as usize) {
+            Ok(object) if is_idle(&engine.kmem, &object) => BadFree::Double,
+            Ok(object) => return object,
+            Err(why) => why,
+        },
+        None => BadFree::Foreign,
     };
-    match found {
-        Ok(object) => object,
-        Err(why) => bad::bad_free(p as usize, why),
-    }
+    bad::bad_pointer(what, p as usize, why)
+}
+
+/// Whether nothing of the object's slab is held by anybody, as far as the thread can tell.
+fn is_idle(kmem: &Kmem, object: &Object) -> bool {
+    known().is_some_and(|(rec, heap)| !rec.is_busy() && kmem.is_idle(heap, object))
 }
 
 /// # Safety
@@ -215,7 +219,7 @@ unsafe fn put(object: Object) {
 /// A live object of this allocator.
 #[must_use]
 pub unsafe fn usable(p: *mut u8) -> usize {
-    locate(p).bytes
+    locate(p, b"malloc_usable_size").bytes
 }
 
 /// Makes an object `bytes` long, at a multiple of `align`, its owner as before; answers where it is now. Null: a limit
@@ -226,7 +230,7 @@ pub unsafe fn usable(p: *mut u8) -> usize {
 #[must_use]
 pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     let _errno = errno::keep();
-    let old = locate(p);
+    let old = locate(p, b"realloc");
     let class = class_of_aligned(bytes, align);
     let Some(size) = size_of_object(bytes, align) else {
         return null_mut();
@@ -248,14 +252,14 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     }
     let Some(taken) = take(class, size, align, old.tag, false) else {
         heap::uncharge(old.tag, grows);
-        return null_mut();
+        // What is to be smaller fits where it is: programs do not expect that to fail.
+        return if grows == 0 { p } else { null_mut() };
     };
     // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
-    unsafe {
-        core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes));
-        put(old);
-    }
+    unsafe { core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes)) };
     heap::uncharge(old.tag, old.bytes.saturating_sub(size));
+    // SAFETY: the caller's; what it held beyond the new object is uncharged.
+    unsafe { put(old) };
     taken.at as *mut u8
 }
 

@@ -8,6 +8,7 @@
 use super::{Engine, fork};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
+use crate::thread::record::IN_HEAP;
 use crate::thread::tls::{self, DEPARTED};
 
 /// The one static. Zero bytes, so it costs `.bss` only and is usable before anything has run.
@@ -193,9 +194,15 @@ pub fn depart() {
 /// with. Nothing when it was doing nothing: only a handler can find its thread inside.
 pub fn leave_interrupted() {
     let Some(rec) = known_rec() else { return };
-    let pinned = rec.pin.load(Ordering::Relaxed) != 0;
-    if rec.busy.load(Ordering::Relaxed) == 0 && !pinned {
+    let busy = rec.busy.load(Ordering::Relaxed);
+    if busy == 0 && rec.pin.load(Ordering::Relaxed) == 0 {
         return;
+    }
+    if busy == IN_HEAP {
+        // The few instructions of a hit can be cut off anywhere; a change of the heap cannot, so it gets another.
+        super::kmalloc::abandon(&ENGINE.kmem, rec, true);
+        // SAFETY: the block is this thread's.
+        unsafe { (*tls::block()).heap.set(0) };
     }
     // A transit that was cut off is over: readers would wait for it.
     rec.seq.fetch_and(!0xff, Ordering::Release);

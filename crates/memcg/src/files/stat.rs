@@ -1,4 +1,7 @@
 //! `memory.stat` and `memory.numa_stat`: flat keyed, as tools read them.
+//!
+//! The root's adds the rest of the process: what the allocator has beside what is charged, the engine's tables, and what
+//! of the resident size nobody here knows of.
 
 use super::At;
 use crate::group::Event;
@@ -35,14 +38,21 @@ pub fn stat(at: At<'_>) -> String {
     ];
     if at.is_root() {
         let rss = rss();
-        let own = engine_bytes(at);
+        let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at));
+        let slabs = [kmem.live, kmem.free, kmem.spare].map(|bytes| bytes as u64);
+        let known = slabs.iter().sum::<u64>() + own + usage.mapped;
         lines.extend([
+            ("slab_live", slabs[0]),
+            ("slab_free", slabs[1]),
+            ("span_cached", slabs[2]),
+            ("span_mapped", kmem.mapped as u64),
+            ("engine", own),
+            ("elsewhere", rss.saturating_sub(known)),
             ("rss", rss),
             (
                 "coverage_permille",
                 (usage.current * 1000).checked_div(rss).unwrap_or(0),
             ),
-            ("engine", own),
             ("groups", u64::from(tree.memcgs.in_use())),
             ("owners", u64::from(tree.objcgs.in_use())),
             ("cells", u64::from(tree.cells.in_use())),

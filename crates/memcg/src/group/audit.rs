@@ -167,9 +167,12 @@ impl Hierarchy {
     fn audit_owner(&self, tag: u32, objcg: &Objcg) -> Result<(), Discrepancy> {
         let (mut slots, mut stocked, mut caps) = (0, 0, 0);
         for (_, rec) in self.threads.each() {
-            for slot in (0..SLOTS).filter(|&s| rec.tags[s].load(Ordering::Relaxed) == tag) {
-                let cap = rec.cap[slot].load(Ordering::Relaxed);
-                let balance = rec.balance[slot].load(Ordering::Relaxed);
+            for slot in rec
+                .named()
+                .filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == tag)
+            {
+                let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
+                let balance = rec.slots[slot].balance.load(Ordering::Relaxed);
                 at_most("owner's balance in a slot", tag, cap, balance)?;
                 slots += 1;
                 stocked += balance;
@@ -209,10 +212,18 @@ impl Hierarchy {
             same("thread in transit", index, 0, nr(&rec.seq) & 0xff)?;
             same("thread busy", index, 0, nr(&rec.busy))?;
             same("thread drained", index, 0, nr(&rec.drain) & 1)?;
-            for slot in (0..SLOTS).filter(|&s| rec.tags[s].load(Ordering::Relaxed) == 0) {
-                let cap = rec.cap[slot].load(Ordering::Relaxed);
+            let named: u64 = rec.named().map(|slot| slot as u64).sum();
+            let tagged = (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) != 0);
+            same(
+                "slots with a tag",
+                index,
+                tagged.map(|slot| slot as u64).sum(),
+                named,
+            )?;
+            for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == 0) {
+                let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 same("stock of no owner", index, 0, cap)?;
-                same("scopes on no owner", index, 0, nr(&rec.scopes[slot]))?;
+                same("scopes on no owner", index, 0, nr(&rec.slots[slot].scopes))?;
             }
         }
         Ok(())

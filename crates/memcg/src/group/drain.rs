@@ -8,7 +8,7 @@
 use super::Hierarchy;
 use super::memcg::Memcg;
 use crate::sync::atomic::Ordering;
-use crate::thread::{SLOTS, ThreadRec};
+use crate::thread::ThreadRec;
 
 /// Two drains of one group are at least this far apart, in ns, unless a person asked for one.
 pub const DRAIN_INTERVAL_NS: u64 = 1_000_000;
@@ -24,9 +24,9 @@ impl Hierarchy {
     }
 
     fn has_stock_under(&self, rec: &ThreadRec, top: &Memcg) -> bool {
-        (0..SLOTS).any(|slot| {
-            rec.cap[slot].load(Ordering::Relaxed) != 0
-                && self.is_stock_under(rec.tags[slot].load(Ordering::Relaxed), top)
+        rec.named().any(|slot| {
+            rec.slots[slot].cap.load(Ordering::Relaxed) != 0
+                && self.is_stock_under(rec.slots[slot].tag.load(Ordering::Relaxed), top)
         })
     }
 
@@ -68,8 +68,8 @@ impl Hierarchy {
 
     fn take_under(&self, own: &ThreadRec, rec: &ThreadRec, top: &Memcg) -> u64 {
         let _transit = own.begin_transit();
-        (0..SLOTS)
-            .filter(|&slot| self.is_stock_under(rec.tags[slot].load(Ordering::Relaxed), top))
+        rec.named()
+            .filter(|&slot| self.is_stock_under(rec.slots[slot].tag.load(Ordering::Relaxed), top))
             .map(|slot| self.take_stock(rec, slot))
             .sum()
     }

@@ -12,7 +12,8 @@ use super::word::{Unchanged, Word};
 use super::{Hierarchy, NO_TAG};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::thread::{Busy, SLOTS, ThreadRec, UNTRACKED};
+use crate::thread::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 /// The smallest and the largest cap of a slot, in bytes. A slot starts small and doubles each time it runs dry.
 #[cfg(not(loom))]
@@ -32,12 +33,15 @@ impl Busy<'_> {
     #[inline(always)]
     pub(crate) fn take(&self, tag: u32, bytes: u64) -> bool {
         let rec = self.rec();
-        let slot = (rec.current_slot.load(Relaxed) as usize).min(UNTRACKED);
-        let balance = rec.balance[slot].load(Relaxed);
-        if rec.tags[slot].load(Relaxed) != tag || balance < bytes {
+        let slot = rec.current_slot.load(Relaxed) as usize;
+        debug_assert!(slot <= NOWHERE);
+        // SAFETY: only slot numbers are stored in `current_slot`, and NOWHERE is the last slot.
+        let slot = unsafe { rec.slots.get_unchecked(slot) };
+        let balance = slot.balance.load(Relaxed);
+        if slot.tag.load(Relaxed) != tag || balance < bytes {
             return false;
         }
-        rec.balance[slot].store(balance - bytes, Relaxed);
+        slot.balance.store(balance - bytes, Relaxed);
         true
     }
 
@@ -52,18 +56,25 @@ impl Busy<'_> {
     /// As [`Self::give`], looking only where `tag` usually is.
     #[inline(always)]
     pub(crate) fn give_home(&self, tag: u32, bytes: u64) -> bool {
-        let home = tag as usize % SLOTS;
-        tag != NO_TAG && self.rec().tags[home].load(Relaxed) == tag && self.give_slot(home, bytes)
+        let rec = self.rec();
+        let mut slot = ThreadRec::home(tag);
+        if rec.slots[slot].tag.load(Relaxed) != tag {
+            slot ^= 1;
+            if slot == UNTRACKED || rec.slots[slot].tag.load(Relaxed) != tag {
+                return false;
+            }
+        }
+        self.give_slot(slot, bytes)
     }
 
     #[inline(always)]
     fn give_slot(&self, slot: usize, bytes: u64) -> bool {
         let rec = self.rec();
-        let balance = rec.balance[slot].load(Relaxed) + bytes;
-        if balance > rec.cap[slot].load(Relaxed) {
+        let balance = rec.slots[slot].balance.load(Relaxed) + bytes;
+        if balance > rec.slots[slot].cap.load(Relaxed) {
             return false;
         }
-        rec.balance[slot].store(balance, Relaxed);
+        rec.slots[slot].balance.store(balance, Relaxed);
         true
     }
 }
@@ -86,11 +97,11 @@ impl ThreadRec {
         let Some(slot) = self.slot_of(tag) else {
             return false;
         };
-        let balance = self.balance[slot].load(Relaxed);
+        let balance = self.slots[slot].balance.load(Relaxed);
         if balance < bytes {
             return false;
         }
-        self.balance[slot].store(balance - bytes, Relaxed);
+        self.slots[slot].balance.store(balance - bytes, Relaxed);
         true
     }
 
@@ -98,6 +109,21 @@ impl ThreadRec {
     #[inline(always)]
     pub fn uncharge_hit(&self, tag: u32, bytes: u64) -> bool {
         self.enter().is_some_and(|busy| busy.give(tag, bytes))
+    }
+
+    /// Makes `tag` the owner this thread charges; it has `slot`, or nowhere. A hit asks the slot for its tag, so a signal
+    /// handler between the two stores at worst goes without stock.
+    #[inline(always)]
+    fn stand_on(&self, tag: u32, slot: usize) -> Scope {
+        let scope = Scope {
+            tag,
+            slot: slot as u32,
+            before: self.current.load(Relaxed),
+            before_slot: self.current_slot.load(Relaxed),
+        };
+        self.current.store(tag, Relaxed);
+        self.current_slot.store(slot as u32, Relaxed);
+        scope
     }
 
     /// The tag this thread charges.
@@ -108,10 +134,10 @@ impl ThreadRec {
 
     /// The caller's slots as they are now, for sums: tag and balance. Another thread's are a moment old.
     pub fn stocks(&self) -> impl Iterator<Item = (u32, u64)> {
-        (0..SLOTS).map(|slot| {
+        self.named().map(|slot| {
             (
-                self.tags[slot].load(Relaxed),
-                self.balance[slot].load(Relaxed),
+                self.slots[slot].tag.load(Relaxed),
+                self.slots[slot].balance.load(Relaxed),
             )
         })
     }
@@ -141,10 +167,10 @@ impl Hierarchy {
         // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
         let surplus = rec.enter().and_then(|_busy| {
             let slot = rec.slot_of(tag)?;
-            let keep = rec.cap[slot].load(Relaxed) / 2;
-            let all = rec.balance[slot].load(Relaxed) + bytes;
+            let keep = rec.slots[slot].cap.load(Relaxed) / 2;
+            let all = rec.slots[slot].balance.load(Relaxed) + bytes;
             (all > keep).then(|| {
-                rec.balance[slot].store(keep, Relaxed);
+                rec.slots[slot].balance.store(keep, Relaxed);
                 all - keep
             })
         });
@@ -162,7 +188,10 @@ impl Hierarchy {
         if !self.have_slot(rec, tag, false) {
             return false;
         }
-        let Some(cap) = rec.slot_of(tag).map(|slot| rec.cap[slot].load(Relaxed)) else {
+        let Some(cap) = rec
+            .slot_of(tag)
+            .map(|slot| rec.slots[slot].cap.load(Relaxed))
+        else {
             return false;
         };
         let wanted = (cap * 2)
@@ -184,10 +213,10 @@ impl Hierarchy {
         if let Some(_busy) = rec.enter()
             && let Some(slot) = rec.slot_of(tag)
         {
-            let room = rec.cap[slot].load(Relaxed) + granted;
-            let all = rec.balance[slot].load(Relaxed) + fill;
-            rec.cap[slot].store(room, Relaxed);
-            rec.balance[slot].store(all.min(room), Relaxed);
+            let room = rec.slots[slot].cap.load(Relaxed) + granted;
+            let all = rec.slots[slot].balance.load(Relaxed) + fill;
+            rec.slots[slot].cap.store(room, Relaxed);
+            rec.slots[slot].balance.store(all.min(room), Relaxed);
             surplus = all - all.min(room);
             unused = 0;
         }
@@ -213,7 +242,9 @@ impl Hierarchy {
                 return false;
             };
             if scope {
-                rec.scopes[slot].store(rec.scopes[slot].load(Relaxed) + 1, Relaxed);
+                rec.slots[slot]
+                    .scopes
+                    .store(rec.slots[slot].scopes.load(Relaxed) + 1, Relaxed);
             }
             if rec.current.load(Relaxed) == tag {
                 // It may have been entered while it could not get a slot.
@@ -225,7 +256,7 @@ impl Hierarchy {
             self.hold_objcg(tag);
             let (transit, pin) = (rec.begin_transit(), self.threads.epoch.pin(rec));
             let taken = take(rec, slot);
-            rec.tags[slot].store(tag, Relaxed);
+            rec.set_tag(slot, tag);
             (taken, transit, pin)
         };
         self.give_back(&taken);
@@ -247,9 +278,9 @@ impl Hierarchy {
 
     /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name; returns the bytes.
     pub(super) fn take_stock(&self, rec: &ThreadRec, slot: usize) -> u64 {
-        let tag = rec.tags[slot].load(Relaxed);
-        let balance = rec.balance[slot].swap(0, Relaxed);
-        let cap = rec.cap[slot].swap(0, Relaxed);
+        let tag = rec.slots[slot].tag.load(Relaxed);
+        let balance = rec.slots[slot].balance.swap(0, Relaxed);
+        let cap = rec.slots[slot].cap.swap(0, Relaxed);
         if cap > 0 {
             self.ungrant_word(tag, cap);
         }
@@ -262,14 +293,14 @@ impl Hierarchy {
     /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
     /// stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
-        self.set_current(rec, NO_TAG);
+        let _ = rec.stand_on(NO_TAG, UNTRACKED);
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
-        for slot in 0..SLOTS {
+        while let Some(slot) = rec.named().next() {
             // A drainer that is at it is done in a moment; it never waits for us (it skips who is busy).
             let taken = loop {
                 if let Some(_busy) = rec.enter() {
-                    rec.scopes[slot].store(0, Relaxed);
+                    rec.slots[slot].scopes.store(0, Relaxed);
                     break take(rec, slot);
                 }
                 crate::sync::relax();
@@ -278,29 +309,33 @@ impl Hierarchy {
         }
     }
 
-    /// Makes `tag` the owner this thread charges. The caller keeps the tag named while it is current; [`Self::scope`]
-    /// does that by the slot.
-    fn set_current(&self, rec: &ThreadRec, tag: u32) {
-        rec.current.store(tag, Relaxed);
-        rec.current_slot
-            .store(rec.slot_of(tag).unwrap_or(UNTRACKED) as u32, Relaxed);
+    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now; the slot does from
+    /// here on. Answers what to hand to `leave_scope`. Cost: a few plain stores when a slot names it already.
+    #[inline(always)]
+    pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
+        let home = ThreadRec::home(tag);
+        let slot = &rec.slots[home];
+        // First stood on, then looked at: a signal handler that comes between evicts no slot that is stood on.
+        slot.scopes.store(slot.scopes.load(Relaxed) + 1, Relaxed);
+        compiler_fence(SeqCst);
+        if slot.tag.load(Relaxed) == tag {
+            return rec.stand_on(tag, home);
+        }
+        slot.scopes.store(slot.scopes.load(Relaxed) - 1, Relaxed);
+        self.enter_scope_slow(rec, tag)
     }
 
-    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now; the slot does from
-    /// here on. Answers what to hand to `leave_scope`. Cost: a few stores when a slot names it already.
-    pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
-        let before = rec.current.load(Relaxed);
-        let by_slot = tag == NO_TAG || self.have_slot(rec, tag, true);
-        if !by_slot {
+    #[cold]
+    fn enter_scope_slow(&self, rec: &ThreadRec, tag: u32) -> Scope {
+        let slot = self
+            .have_slot(rec, tag, true)
+            .then(|| rec.slot_of(tag))
+            .flatten();
+        if slot.is_none() {
             // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
             self.hold_objcg(tag);
         }
-        self.set_current(rec, tag);
-        Scope {
-            tag,
-            before,
-            by_slot,
-        }
+        rec.stand_on(tag, slot.unwrap_or(NOWHERE))
     }
 
     /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes with the record. Waits
@@ -308,7 +343,7 @@ impl Hierarchy {
     pub fn enter_for_good(&self, rec: &ThreadRec, tag: u32) {
         for _ in 0..10_000 {
             let scope = self.enter_scope(rec, tag);
-            if scope.by_slot {
+            if scope.slot != NOWHERE as u32 {
                 return;
             }
             self.leave_scope(rec, scope);
@@ -318,18 +353,26 @@ impl Hierarchy {
     }
 
     /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
+    #[inline(always)]
     pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
         // First, or a signal handler could charge an owner that nobody names any more.
-        self.set_current(rec, scope.before);
-        if !scope.by_slot {
-            let _pin = self.threads.epoch.pin(rec);
-            self.release_objcg(scope.tag);
-        } else if scope.tag != NO_TAG
-            && let Some(slot) = rec.slot_of(scope.tag)
-        {
+        rec.current.store(scope.before, Relaxed);
+        rec.current_slot.store(scope.before_slot, Relaxed);
+        compiler_fence(SeqCst);
+        match rec.slots.get(scope.slot as usize) {
             // A slot that is stood on is not evicted, so it is the one of `enter_scope`.
-            rec.scopes[slot].store(rec.scopes[slot].load(Relaxed).saturating_sub(1), Relaxed);
+            Some(slot) if scope.slot != NOWHERE as u32 => {
+                slot.scopes
+                    .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
+            }
+            _ => self.leave_held(rec, scope.tag),
         }
+    }
+
+    #[cold]
+    fn leave_held(&self, rec: &ThreadRec, tag: u32) {
+        let _pin = self.threads.epoch.pin(rec);
+        self.release_objcg(tag);
     }
 
     fn grant_word(&self, tag: u32, bytes: u64) -> bool {
@@ -365,37 +408,42 @@ impl Hierarchy {
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     tag: u32,
+    /// The slot that names it; NOWHERE: the scope does, by a reference of its own.
+    slot: u32,
     before: u32,
-    by_slot: bool,
+    before_slot: u32,
 }
 
 #[cfg(all(test, not(loom)))]
 impl Scope {
     /// Whether it holds a reference of its own: who drops it without leaving leaks that.
     pub(crate) fn is_counted(&self) -> bool {
-        !self.by_slot
+        self.slot == NOWHERE as u32
     }
 }
 
-/// A slot for `tag`: its home if that is free, any free one, else the next by the clock that no scope stands on.
+/// A slot for `tag`: one of the two it is looked for in, free or not stood on; else any free one, else the next by the
+/// clock that is not stood on.
 fn victim(rec: &ThreadRec, tag: u32) -> Option<usize> {
-    let home = tag as usize % SLOTS;
-    let free = |slot: &usize| rec.tags[*slot].load(Relaxed) == NO_TAG;
-    if let Some(slot) = Some(home).filter(free).or_else(|| (0..SLOTS).find(free)) {
-        return Some(slot);
-    }
+    let free = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].tag.load(Relaxed) == NO_TAG;
+    let idle = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].scopes.load(Relaxed) == 0;
     let hand = rec.hand.load(Relaxed) as usize;
-    let slot = (0..SLOTS)
-        .map(|i| (hand + i) % SLOTS)
-        .find(|&slot| rec.scopes[slot].load(Relaxed) == 0)?;
-    rec.hand.store((slot + 1) as u32, Relaxed);
-    Some(slot)
+    rec.hand.store(((hand + 1) % SLOTS) as u32, Relaxed);
+    let home = ThreadRec::home(tag);
+    let pair = [home ^ (hand & 1), home ^ 1 ^ (hand & 1)];
+    pair.into_iter()
+        .find(free)
+        .or_else(|| pair.into_iter().find(idle))
+        .or_else(|| (0..SLOTS).find(free))
+        .or_else(|| (0..SLOTS).map(|i| (hand + i) % SLOTS).find(idle))
 }
 
 fn take(rec: &ThreadRec, slot: usize) -> Taken {
+    let tag = rec.slots[slot].tag.load(Relaxed);
+    rec.set_tag(slot, NO_TAG);
     Taken {
-        tag: rec.tags[slot].swap(NO_TAG, Relaxed),
-        balance: rec.balance[slot].swap(0, Relaxed),
-        cap: rec.cap[slot].swap(0, Relaxed),
+        tag,
+        balance: rec.slots[slot].balance.swap(0, Relaxed),
+        cap: rec.slots[slot].cap.swap(0, Relaxed),
     }
 }

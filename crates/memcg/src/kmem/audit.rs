@@ -1,7 +1,8 @@
 //! The allocator's own account of who holds what, to be held against the books. For tests and for a process at rest.
 
 use super::Kmem;
-use super::layout::UNIT;
+use super::layout::{END_UNIT, FIRST_UNIT, UNIT};
+use super::map::Place;
 use super::remote::NONE;
 use super::slab::{Slab, SlabKind};
 use core::sync::atomic::Ordering::Relaxed;
@@ -22,6 +23,32 @@ impl Kmem {
                 _ => {}
             }
         }
+        self.each_huge(|slab| f(slab.tag.load(Relaxed), slab.extent.load(Relaxed)));
+    }
+
+    /// Calls `f` with the record of every huge object.
+    fn each_huge(&self, mut f: impl FnMut(&Slab)) {
+        let mut all = 0;
+        for (at, place) in self.spans.map.each() {
+            let slab = match place {
+                // SAFETY: noted so.
+                Place::HugeAligned => unsafe { Kmem::record_before(at) },
+                Place::Huge => match (FIRST_UNIT..END_UNIT)
+                    // SAFETY: the first unit of a huge object's mapping has its records; one is in use.
+                    .map(|unit| unsafe { Slab::of(at + unit * UNIT) })
+                    .find(|slab| slab.kind() == SlabKind::Huge)
+                {
+                    Some(slab) => slab,
+                    None => panic!("a huge object without a record"),
+                },
+                _ => continue,
+            };
+            assert_eq!(slab.kind(), SlabKind::Huge);
+            all += slab.extent.load(Relaxed);
+            f(slab);
+        }
+        let counted = self.huge_bytes.load(Relaxed);
+        assert_eq!(all, counted, "huge objects are counted wrong");
     }
 }
 

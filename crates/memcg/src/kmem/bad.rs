@@ -16,13 +16,21 @@ pub enum BadFree {
 /// Ends the process for a bad free.
 #[cold]
 pub fn bad_free(at: usize, why: BadFree) -> ! {
+    bad_pointer(b"free", at, why)
+}
+
+/// Ends the process for a bad pointer given to `what`.
+#[cold]
+pub fn bad_pointer(what: &[u8], at: usize, why: BadFree) -> ! {
     let why: &[u8] = match why {
         BadFree::Double => b"it was freed before",
         BadFree::Inside => b"no allocated object begins there",
-        BadFree::Foreign => b"it was not allocated by this allocator",
+        BadFree::Foreign => b"it was not allocated by this allocator, or is long gone",
     };
     say::line(&[
-        b"memcg: free(",
+        b"memcg: ",
+        what,
+        b"(",
         say::Hex::new(at as u64).as_bytes(),
         b"): ",
         why,

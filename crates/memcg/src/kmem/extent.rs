@@ -4,7 +4,7 @@
 //! heap: it is taken and freed under the lock of the spans.
 
 use super::Kmem;
-use super::heap::Taken;
+use super::heap::{Heap, Taken};
 use super::layout::{self, CHUNK, UNIT};
 use super::map::Place;
 use super::slab::{Slab, SlabKind, SlabRef};
@@ -23,18 +23,39 @@ pub fn extent_bytes(bytes: usize) -> Option<usize> {
 }
 
 impl Kmem {
-    /// Takes an extent of `bytes` (as [`extent_bytes`] says) at a multiple of `align`, a power of two, for `tag`.
-    /// `None`: the kernel gives no memory.
-    pub fn alloc_extent(&self, bytes: usize, align: usize, tag: u32) -> Option<Taken> {
+    /// Takes an extent of `bytes` (as [`extent_bytes`] says) at a multiple of `align`, a power of two, for `tag`: one that
+    /// `own` freed of late, or a new one. `None`: the kernel gives no memory.
+    ///
+    /// # Safety
+    /// `own` is the calling thread's heap, in a heap section.
+    pub unsafe fn alloc_extent(
+        &self,
+        own: Option<&Heap>,
+        bytes: usize,
+        align: usize,
+        tag: u32,
+    ) -> Option<Taken> {
         if align >= CHUNK {
             return self.alloc_aligned_huge(bytes, align, tag);
         }
         let align_units = (align / UNIT).max(1);
         let units = bytes.div_ceil(UNIT);
-        if units <= MAX_UNITS && align_units <= MAX_UNITS {
+        if align_units == 1
+            && let Some(slab) = own.and_then(|own| own.large.find(units))
+        {
+            slab.make_extent(SlabKind::Large, slab.start(), bytes, tag);
+            return Some(Taken {
+                at: slab.start(),
+                zeroed: false,
+            });
+        }
+        // An aligned place for so many must be in a chunk, or a new one would be mapped in vain.
+        let first = layout::FIRST_UNIT.next_multiple_of(align_units);
+        if units <= MAX_UNITS && first + units <= layout::END_UNIT {
             let span = self.spans.alloc(units, align_units)?;
             // SAFETY: the first unit of a span just allocated.
             let slab = unsafe { Slab::of(span.start) };
+            slab.set_units(units);
             slab.make_extent(SlabKind::Large, span.start, bytes, tag);
             return Some(Taken {
                 at: span.start,
@@ -77,13 +98,13 @@ impl Kmem {
         Some(Taken { at, zeroed: true })
     }
 
-    /// The record of an extent that begins with a chunk.
+    /// The record of an extent that begins with the chunk of `at`.
     ///
     /// # Safety
     /// `at` is noted as [`Place::HugeAligned`].
     pub(super) unsafe fn record_before(at: usize) -> SlabRef {
         // SAFETY: the caller's: made by `alloc_aligned_huge`.
-        unsafe { Slab::of(at - CHUNK + UNIT) }
+        unsafe { Slab::of(layout::chunk_of(at) - CHUNK + UNIT) }
     }
 
     fn add_huge(&self, bytes: usize) {
@@ -93,13 +114,15 @@ impl Kmem {
     /// Gives an extent back.
     ///
     /// # Safety
-    /// A live extent, uncharged, which ends here.
-    pub(super) unsafe fn free_extent(&self, slab: SlabRef) {
+    /// A live extent, uncharged, which ends here; `own` as for [`Self::alloc_extent`].
+    pub(super) unsafe fn free_extent(&self, own: Option<&Heap>, slab: SlabRef) {
         let (at, bytes) = (slab.start(), slab.extent.load(Relaxed));
         let huge = slab.kind() == SlabKind::Huge;
         slab.unmake();
         if !huge {
-            self.spans.free(slab.address(), bytes.div_ceil(UNIT));
+            if !own.is_some_and(|own| own.large.keep(slab)) {
+                self.spans.free(slab.address(), slab.units());
+            }
             return;
         }
         self.huge_bytes.fetch_sub(bytes, Relaxed);
@@ -127,7 +150,7 @@ impl Kmem {
     pub(super) unsafe fn resize_extent(&self, slab: SlabRef, bytes: usize) -> bool {
         let (at, old) = (slab.start(), slab.extent.load(Relaxed));
         let done = match slab.kind() {
-            SlabKind::Large => self.resize_large(slab, at, old, bytes),
+            SlabKind::Large => self.resize_large(slab, at, bytes),
             // A huge one that would be a large one is better off moved.
             _ if at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT => false,
             // SAFETY: the caller's.
@@ -139,16 +162,18 @@ impl Kmem {
         done
     }
 
-    fn resize_large(&self, slab: SlabRef, at: usize, old: usize, bytes: usize) -> bool {
-        let (had, needs) = (old.div_ceil(UNIT), bytes.div_ceil(UNIT));
-        if needs > MAX_UNITS {
-            return false;
+    fn resize_large(&self, slab: SlabRef, at: usize, bytes: usize) -> bool {
+        let (has, needs) = (slab.units(), bytes.div_ceil(UNIT));
+        if needs > has {
+            if needs > MAX_UNITS || self.spans.extend(at, has, needs - has).is_none() {
+                return false;
+            }
+        } else if needs < has {
+            self.spans
+                .free(slab.address() + needs * layout::RECORD, has - needs);
         }
-        if needs < had {
-            let tail = slab.address() + needs * layout::RECORD;
-            self.spans.free(tail, had - needs);
-        }
-        needs <= had || self.spans.extend(at, had, needs - had).is_some()
+        slab.set_units(needs);
+        true
     }
 
     /// # Safety
@@ -233,6 +258,15 @@ unsafe fn cut(from: usize, to: usize) {
 }
 
 impl Slab {
+    /// Units of a large extent.
+    pub(super) fn units(&self) -> usize {
+        self.held.load(Relaxed) as usize
+    }
+
+    fn set_units(&self, units: usize) {
+        self.held.store(units as u32, Relaxed);
+    }
+
     fn make_extent(&self, kind: SlabKind, at: usize, bytes: usize, tag: u32) {
         self.owner.store(0, Relaxed);
         self.start.store(at, Relaxed);

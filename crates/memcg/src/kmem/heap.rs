@@ -8,6 +8,7 @@
 //! brings it to the thread that frees; who needs a slab looks there as well; a new thread takes a parked heap whole.
 
 use super::class::{self, NR_CLASSES};
+use super::large::LargeCache;
 use super::list::{List, Returned};
 use super::remote::{NONE, Pushed};
 use super::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
@@ -16,7 +17,7 @@ use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
 use core::sync::atomic::{
-    AtomicUsize,
+    AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -39,8 +40,8 @@ pub enum State {
 /// Partial slabs looked at for one of the right tag before another is mixed.
 const LOOK_FOR_TAG: usize = 4;
 
-/// Empty units a heap keeps: at least, and at most.
-const SPARE: (u32, u32) = (4, 32);
+/// Empty slabs a heap keeps: as many as it lately had in use at once, at most this.
+const MOST_EMPTY: u32 = 32;
 
 /// See the module. Zero bytes: not yet made.
 #[repr(C, align(128))]
@@ -51,10 +52,15 @@ pub struct Heap {
     pub(super) returned: Returned,
     state: AtomicU32,
     link: AtomicU32,
-    /// Slabs it owns, and empty units it keeps.
+    /// Slabs it owns, of them empty ones that are kept, and how many were in use at once of late.
     nr_slabs: AtomicU32,
-    nr_spare: AtomicU32,
-    spare: List,
+    nr_empty: AtomicU32,
+    lately: AtomicU32,
+    /// Empty slabs, made as they were, by class; and a bit for each class that has any.
+    empty: [List; NR_CLASSES],
+    has_empty: AtomicU64,
+    /// Freed large spans.
+    pub(super) large: LargeCache,
 }
 
 /// What a class without a slab allocates from: nothing fits in it.
@@ -241,19 +247,49 @@ impl Heap {
         }
     }
 
-    /// Gives an empty slab's units back, or keeps them for the next slab.
+    /// Keeps an empty slab for the next that is wanted, or gives its units back.
     fn release(&self, kmem: &Kmem, slab: SlabRef) {
+        let class = slab.class.load(Relaxed) as usize;
+        let nr_empty = self.nr_empty.load(Relaxed);
+        let lately = self.lately.load(Relaxed);
+        if class::units_of(class) == 1 && nr_empty < lately.min(MOST_EMPTY) {
+            self.empty[class].push(slab);
+            let bits = self.has_empty.load(Relaxed);
+            self.has_empty.store(bits | 1 << class, Relaxed);
+            self.nr_empty.store(nr_empty + 1, Relaxed);
+            return;
+        }
+        // What is too many for long enough becomes fewer.
+        self.lately.store(lately.saturating_sub(1), Relaxed);
+        self.give_back(kmem, slab);
+    }
+
+    fn give_back(&self, kmem: &Kmem, slab: SlabRef) {
         let units = class::units_of(slab.class.load(Relaxed) as usize);
         slab.unmake();
-        let nr_slabs = self.nr_slabs.load(Relaxed) - 1;
-        self.nr_slabs.store(nr_slabs, Relaxed);
-        let nr_spare = self.nr_spare.load(Relaxed);
-        if units == 1 && nr_spare < (nr_slabs / 4).clamp(SPARE.0, SPARE.1) {
-            self.spare.push(slab);
-            self.nr_spare.store(nr_spare + 1, Relaxed);
-        } else {
-            kmem.spans.free(slab.address(), units);
+        self.nr_slabs
+            .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
+        kmem.spans.free(slab.address(), units);
+    }
+
+    /// An empty slab, of `class` if there is one.
+    fn take_empty(&self, class: usize) -> Option<SlabRef> {
+        let bits = self.has_empty.load(Relaxed);
+        if bits == 0 {
+            return None;
         }
+        let from = match bits >> class & 1 {
+            0 => bits.trailing_zeros() as usize,
+            _ => class,
+        };
+        let slab = self.empty[from].first()?;
+        self.empty[from].remove(slab);
+        if self.empty[from].first().is_none() {
+            self.has_empty.store(bits & !(1 << from), Relaxed);
+        }
+        self.nr_empty
+            .store(self.nr_empty.load(Relaxed) - 1, Relaxed);
+        Some(slab)
     }
 
     /// A partial slab whose objects are all of `tag`, or which is mixed already: out of the list, if one is near its front.
@@ -284,24 +320,25 @@ impl Heap {
 
     fn new_slab(&self, kmem: &Kmem, class: usize, tag: u32) -> Option<SlabRef> {
         let units = class::units_of(class);
-        let spare = (units == 1).then(|| self.spare.first()).flatten();
-        let (slab, zeroed) = match spare {
+        let empty = (units == 1).then(|| self.take_empty(class)).flatten();
+        let (slab, zeroed) = match empty {
+            Some(slab) if slab.class.load(Relaxed) as usize == class => return Some(slab),
             Some(slab) => {
-                self.spare.remove(slab);
-                self.nr_spare
-                    .store(self.nr_spare.load(Relaxed) - 1, Relaxed);
+                slab.unmake();
                 (slab, false)
             }
             None => {
                 let span = kmem.spans.alloc(units, 1)?;
+                let nr_slabs = self.nr_slabs.load(Relaxed) + 1;
+                self.nr_slabs.store(nr_slabs, Relaxed);
+                let lately = self.lately.load(Relaxed);
+                self.lately.store(lately.max(nr_slabs), Relaxed);
                 // SAFETY: the first unit of a span just allocated.
                 (unsafe { Slab::of(span.start) }, span.zeroed)
             }
         };
         // SAFETY: the units are the heap's alone; zeroed as the span said.
         unsafe { slab.make(self, class, tag, zeroed) };
-        self.nr_slabs
-            .store(self.nr_slabs.load(Relaxed) + 1, Relaxed);
         Some(slab)
     }
 
@@ -354,7 +391,7 @@ impl Heap {
         }
         let was_full = slab.held.load(Relaxed) != 0;
         self.unfill(slab);
-        if slab.used.load(Relaxed) == 0 {
+        if slab.nr_held() == 0 {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
         }
         // SAFETY: the caller's.
@@ -379,14 +416,13 @@ impl Heap {
         kmem.unborrow(self);
     }
 
-    /// Gives empty units back.
-    pub(super) fn return_spare(&self, kmem: &Kmem) {
-        while let Some(slab) = self.spare.first() {
-            self.spare.remove(slab);
-            self.nr_spare
-                .store(self.nr_spare.load(Relaxed) - 1, Relaxed);
-            kmem.spans.free(slab.address(), 1);
+    /// Gives back what is empty.
+    fn return_empty(&self, kmem: &Kmem) {
+        while let Some(slab) = self.take_empty(0) {
+            self.give_back(kmem, slab);
         }
+        self.lately.store(0, Relaxed);
+        self.large.empty(kmem);
     }
 
     /// Gives back the slabs that nobody holds an object of, those in use included, and the empty units.
@@ -407,7 +443,7 @@ impl Heap {
                 self.look_at(kmem, slab);
             }
         }
-        self.return_spare(kmem);
+        self.return_empty(kmem);
     }
 
     /// Hands a partial slab of `class` of this borrowed heap to `to`.

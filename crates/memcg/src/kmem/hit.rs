@@ -19,8 +19,9 @@ use core::sync::atomic::Ordering::Relaxed;
 /// `rec` and `heap` are the calling thread's.
 #[inline(always)]
 pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u8> {
-    let slab = heap.active(class);
     let busy = rec.enter_unfenced()?;
+    // Not before: a signal handler may put another slab in its place, and give this one back.
+    let slab = heap.active(class);
     let offset = slab.free.load(Relaxed);
     if offset >= slab.bytes.load(Relaxed) {
         return None;

@@ -2,7 +2,7 @@
 //!
 //! Written under the lock of the spans; read by anybody who doubts a pointer.
 
-use super::layout::{ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK};
+use super::layout::{ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK, HUGE_BYTES, HUGE_START};
 use crate::os::{ids, map};
 use core::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicUsize,
@@ -31,16 +31,18 @@ pub enum Place {
 #[derive(Default)]
 pub struct Map {
     slots: AtomicPtr<AtomicU8>,
-    /// Where in the area the search for room goes on, in chunks.
-    cursor: AtomicUsize,
+    /// Where in the area of chunks, and in that of huge objects, the search for room goes on, in chunks.
+    cursors: [AtomicUsize; 2],
 }
 
 impl Map {
     pub(super) fn init(&self) -> Option<()> {
         let slots = map::map(SLOTS)?;
         // Not at the same place in every process, nor in every engine of one.
-        let start = ids::random() as usize % (AREA_BYTES / CHUNK / 2);
-        self.cursor.store(start, Relaxed);
+        for cursor in &self.cursors {
+            let start = ids::random() as usize % (HUGE_BYTES / CHUNK / 2);
+            cursor.store(start, Relaxed);
+        }
         // Release pairs with the Acquire of `slot`.
         self.slots.store(slots.as_ptr().cast(), Release);
         Some(())
@@ -68,6 +70,21 @@ impl Map {
         }
     }
 
+    /// Every 32 MiB in which something of ours lies, and what. Nothing may come or go meanwhile.
+    pub(super) fn each(&self) -> impl Iterator<Item = (usize, Place)> {
+        const PAGE: usize = 4096;
+        let slots: *const u8 = self.slots.load(Acquire).cast();
+        (0..if slots.is_null() { 0 } else { SLOTS / PAGE })
+            .filter(move |page| {
+                // SAFETY: a page of the table, which is never unmapped; nobody writes it now.
+                let page = unsafe { core::slice::from_raw_parts(slots.add(page * PAGE), PAGE) };
+                page != [0; PAGE]
+            })
+            .flat_map(|page| (page * PAGE..(page + 1) * PAGE).map(|slot| slot * CHUNK))
+            .map(|at| (at, self.get(at)))
+            .filter(|(_, place)| *place != Place::Nothing)
+    }
+
     /// Notes what lies in `chunks` chunks from `at` on.
     pub(super) fn set(&self, at: usize, chunks: usize, place: Place) {
         for i in 0..chunks {
@@ -77,39 +94,46 @@ impl Map {
         }
     }
 
-    /// Maps `bytes` at the beginning of `chunks` chunks of the area that have nothing in them; notes the first as `place`, the
-    /// others as [`Place::HugeRest`]. Under the lock.
+    /// Maps `bytes` at the beginning of `chunks` chunks of the area for `place` that have nothing in them; notes the first as
+    /// `place`, the others as [`Place::HugeRest`]. Under the lock.
     pub(super) fn map_chunks(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
         let at = self
-            .map_in_area(chunks, bytes)
+            .map_in_area(chunks, bytes, place)
             .or_else(|| Some(map::map_aligned(bytes, CHUNK)?.as_ptr() as usize))?;
         self.set(at + CHUNK, chunks - 1, Place::HugeRest);
         self.set(at, 1, place);
         Some(at)
     }
 
-    fn map_in_area(&self, chunks: usize, bytes: usize) -> Option<usize> {
-        const ALL: usize = AREA_BYTES / CHUNK;
-        let start = self.cursor.load(Relaxed);
+    fn map_in_area(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
+        let (area, bytes_of_area, cursor) = match place {
+            Place::Chunk => (AREA_START, AREA_BYTES, &self.cursors[0]),
+            _ => (HUGE_START, HUGE_BYTES, &self.cursors[1]),
+        };
+        let all = bytes_of_area / CHUNK;
+        if chunks > all {
+            return None;
+        }
+        let start = cursor.load(Relaxed);
         let (mut slot, mut looked, mut tries) = (start, 0, 0);
-        while looked < ALL + chunks && tries < 16 {
-            if slot + chunks > ALL {
-                looked += ALL - slot.min(ALL);
+        while looked < all + chunks && tries < 16 {
+            if slot + chunks > all {
+                looked += all - slot.min(all);
                 slot = 0;
                 continue;
             }
             let used = (0..chunks)
                 .rev()
-                .find(|i| self.get(AREA_START + (slot + i) * CHUNK) != Place::Nothing);
+                .find(|i| self.get(area + (slot + i) * CHUNK) != Place::Nothing);
             if let Some(used) = used {
                 looked += used + 1;
                 slot += used + 1;
                 continue;
             }
-            let at = AREA_START + slot * CHUNK;
+            let at = area + slot * CHUNK;
             match map::map_at(at, bytes) {
                 Ok(_) => {
-                    self.cursor.store(slot + chunks, Relaxed);
+                    cursor.store(slot + chunks, Relaxed);
                     return Some(at);
                 }
                 // Somebody else's mapping lies there.

@@ -21,6 +21,7 @@ pub mod class;
 pub mod extent;
 pub mod heap;
 pub mod hit;
+pub mod large;
 pub mod layout;
 pub mod list;
 pub mod map;
@@ -178,6 +179,10 @@ impl Kmem {
         match slab.kind() {
             SlabKind::Objects => {
                 let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
+                // Who holds an object sees neither list begin with it: the two were written before it was handed out.
+                if slab.free.load(Relaxed) == offset || slab.remote.peek().first == offset {
+                    return Err(BadFree::Double);
+                }
                 Ok(Object {
                     slab,
                     offset,
@@ -196,6 +201,12 @@ impl Kmem {
         }
     }
 
+    /// Whether `object` lies in a slab of the calling thread's heap of which nothing is held: it was freed before. Outside
+    /// of a heap section.
+    pub fn is_idle(&self, own: &Heap, object: &Object) -> bool {
+        object.slab.is_of(own) && object.slab.nr_held() == 0
+    }
+
     /// Frees an object, uncharged before.
     ///
     /// # Safety
@@ -204,7 +215,7 @@ impl Kmem {
         let slab = object.slab;
         if slab.kind() != SlabKind::Objects {
             // SAFETY: the caller's.
-            unsafe { self.free_extent(slab) };
+            unsafe { self.free_extent(own, slab) };
             return;
         }
         match own {

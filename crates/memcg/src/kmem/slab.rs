@@ -75,6 +75,7 @@ pub struct Slab {
     /// Bytes of a large or huge object.
     pub(super) extent: AtomicUsize,
     pub(super) listed: AtomicU32,
+    /// The objects of a full slab that are held; the units of a large extent.
     pub(super) held: AtomicU32,
     /// Units from the slab's record, for [`SlabKind::Inside`].
     back: AtomicU32,

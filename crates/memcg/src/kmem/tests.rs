@@ -49,7 +49,7 @@ fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, tag: u32, zeroed:
             Some(class) => (kmem.take(heap, class, tag, zeroed), bytes_of(class)),
             None => {
                 let all = extent_bytes(bytes).unwrap();
-                (kmem.alloc_extent(all, align, tag), all)
+                (kmem.alloc_extent(Some(heap), all, align, tag), all)
             }
         }
     };
@@ -106,14 +106,12 @@ fn sums(held: impl IntoIterator<Item = Held>) -> HashMap<u32, usize> {
     sums
 }
 
-/// What the allocator says each tag holds, but for huge objects.
+/// What the allocator says each tag holds.
 fn audited(kmem: &Kmem) -> HashMap<u32, usize> {
     let mut sums = HashMap::new();
     kmem.each_live(|tag, bytes| *sums.entry(tag).or_default() += bytes);
     sums
 }
-
-const HUGE: usize = 16 << 20;
 
 #[test]
 fn objects_keep_their_bytes_and_tags_and_never_overlap() {
@@ -136,8 +134,7 @@ fn objects_keep_their_bytes_and_tags_and_never_overlap() {
             held.swap_remove(rng.next(held.len())).free(kmem, heap);
         }
         if step % 5_000 == 0 {
-            let small = held.iter().copied().filter(|one| one.bytes <= HUGE);
-            assert_eq!(audited(kmem), sums(small));
+            assert_eq!(audited(kmem), sums(held.iter().copied()));
         }
     }
     for one in held.drain(..) {
@@ -291,9 +288,10 @@ fn any_alignment_is_kept() {
     let (_, heap) = kmem.join().unwrap();
     for shift in 0..=27 {
         let align = 1usize << shift;
-        let held: Vec<Held> = [1, 100, 5_000, 70_000, 20 << 20]
+        let held: Vec<Held> = [1, 100, 5_000, 70_000, 7 << 20, 12 << 20, 16 << 20, 20 << 20]
             .map(|bytes| alloc(kmem, heap, bytes, align, 2, shift % 2 == 0))
             .into();
+        assert_eq!(audited(kmem), sums(held.iter().copied()));
         for one in held {
             one.free(kmem, heap);
         }

@@ -28,8 +28,15 @@ pub fn sleep_ns(ns: u64) {
         tv_sec: (ns / 1_000_000_000) as libc::time_t,
         tv_nsec: (ns % 1_000_000_000) as libc::c_long,
     };
+    // The call itself: the C library's is a cancellation point, and a thread must not end inside malloc.
     // SAFETY: `ts` is a valid interval and the remainder is not asked for.
-    unsafe { libc::nanosleep(&ts, core::ptr::null_mut()) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_nanosleep,
+            core::ptr::from_ref(&ts),
+            core::ptr::null_mut::<libc::timespec>(),
+        )
+    };
 }
 
 /// Nanoseconds of the monotonic clock as of the last tick, some milliseconds old at most. Cost: a vDSO call, less than half

@@ -1,36 +1,69 @@
-//! Anonymous pages from the kernel: mapped zeroed, given back whole.
+//! Anonymous pages from the kernel: mapped zeroed, moved, given back whole.
+//!
+//! The system calls themselves, not the C library's functions: under the preload library those are interposed, to count
+//! what the program maps, and what is mapped here is the engine's own.
 
 use core::ptr::NonNull;
+
+const FAILED: usize = usize::MAX;
+
+/// Whether a test has the call fail that is about to be made. Nothing is left of it in any other build.
+#[inline(always)]
+fn fails() -> bool {
+    #[cfg(all(test, not(loom)))]
+    return super::fault::fails();
+    #[cfg(not(all(test, not(loom))))]
+    false
+}
+
+fn mmap(at: usize, bytes: usize, flags: libc::c_int) -> usize {
+    // SAFETY: anonymous, and nothing that is mapped is replaced: every caller's flags leave out MAP_FIXED.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mmap,
+            at,
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | flags,
+            -1i64,
+            0i64,
+        ) as usize
+    }
+}
+
+/// # Safety
+/// As [`unmap`].
+unsafe fn munmap(at: usize, bytes: usize) {
+    if bytes > 0 {
+        // SAFETY: the caller's.
+        unsafe { libc::syscall(libc::SYS_munmap, at, bytes) };
+    }
+}
 
 /// Maps `bytes` of zeroed, private, anonymous memory.
 ///
 /// `None` when the kernel refuses (ENOMEM, RLIMIT_AS). Page aligned. Cost: one mmap.
 #[must_use]
 pub fn map(bytes: usize) -> Option<NonNull<u8>> {
-    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory of ours.
-    let p = unsafe {
-        libc::mmap(
-            core::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if p == libc::MAP_FAILED {
+    if fails() {
         return None;
     }
-    NonNull::new(p.cast())
+    match mmap(0, bytes, 0) {
+        FAILED => None,
+        at => NonNull::new(at as *mut u8),
+    }
 }
 
-/// Gives back a mapping of [`map`].
+/// Gives back a mapping of this module, or some whole pages of one.
 ///
 /// # Safety
-/// `p` and `bytes` are those of one earlier [`map`], and nobody uses the memory any more.
+/// The range is of mappings of this module, and nobody uses the memory any more.
 pub unsafe fn unmap(p: NonNull<u8>, bytes: usize) {
-    // SAFETY: the caller hands over a whole mapping nobody refers to.
-    unsafe { libc::munmap(p.as_ptr().cast(), bytes) };
+    if fails() {
+        return;
+    }
+    // SAFETY: the caller's.
+    unsafe { munmap(p.as_ptr() as usize, bytes) };
 }
 
 /// Maps `bytes` as [`map`] does, at `at` and nowhere else.
@@ -38,31 +71,21 @@ pub unsafe fn unmap(p: NonNull<u8>, bytes: usize) {
 /// # Errors
 /// `true`: something is there already; `false`: the kernel refuses.
 pub fn map_at(at: usize, bytes: usize) -> Result<NonNull<u8>, bool> {
-    // SAFETY: NOREPLACE: an existing mapping is never touched.
-    let p = unsafe {
-        libc::mmap(
-            at as *mut libc::c_void,
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE
-                | libc::MAP_ANONYMOUS
-                | libc::MAP_NORESERVE
-                | libc::MAP_FIXED_NOREPLACE,
-            -1,
-            0,
-        )
-    };
-    if p == libc::MAP_FAILED {
+    if fails() {
+        return Err(false);
+    }
+    let got = mmap(at, bytes, libc::MAP_FIXED_NOREPLACE);
+    if got == FAILED {
         // SAFETY: the C library's own place for this thread.
         return Err(unsafe { *libc::__errno_location() } == libc::EEXIST);
     }
-    if p as usize != at {
+    if got != at {
         // A kernel before 4.17 takes the address for a wish.
         // SAFETY: just mapped, seen by nobody.
-        unsafe { libc::munmap(p, bytes) };
+        unsafe { munmap(got, bytes) };
         return Err(true);
     }
-    NonNull::new(p.cast()).ok_or(true)
+    NonNull::new(got as *mut u8).ok_or(true)
 }
 
 /// Maps `bytes` at a multiple of `align`, a power of two of whole pages.
@@ -73,10 +96,8 @@ pub fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     let at = start.next_multiple_of(align);
     // SAFETY: the two ends are parts of the mapping just made that nobody has seen.
     unsafe {
-        if at > start {
-            libc::munmap(start as *mut libc::c_void, at - start);
-        }
-        libc::munmap((at + bytes) as *mut libc::c_void, align - (at - start));
+        munmap(start, at - start);
+        munmap(at + bytes, align - (at - start));
     }
     NonNull::new(at as *mut u8)
 }
@@ -86,26 +107,24 @@ pub fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 /// # Safety
 /// The range is whole pages of a mapping of this module, and nobody needs what is in it.
 pub unsafe fn discard(at: usize, bytes: usize) -> bool {
+    if fails() {
+        return false;
+    }
     // SAFETY: the caller's.
-    unsafe { libc::madvise(at as *mut libc::c_void, bytes, libc::MADV_DONTNEED) == 0 }
+    unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_DONTNEED) == 0 }
 }
 
-/// Moves a mapping to `to`, where nothing is or what is may go, and makes it `new_bytes` long. No byte is copied.
+/// Moves a mapping to `to`, over what is mapped there, and makes it `new_bytes` long. No byte is copied.
 ///
 /// # Safety
 /// `at` and `bytes` are a whole mapping of this module; the target range is the caller's.
 pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> bool {
+    if fails() {
+        return false;
+    }
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: the caller's.
-    let p = unsafe {
-        libc::mremap(
-            at as *mut libc::c_void,
-            bytes,
-            new_bytes,
-            libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-            to as *mut libc::c_void,
-        )
-    };
-    p != libc::MAP_FAILED
+    unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as usize != FAILED }
 }
 
 /// Makes a mapping longer or shorter where it is.
@@ -113,6 +132,9 @@ pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> boo
 /// # Safety
 /// `at` and `bytes` are a whole mapping of this module; of what is cut off nothing is needed.
 pub unsafe fn resize(at: usize, bytes: usize, new_bytes: usize) -> bool {
+    if fails() {
+        return false;
+    }
     // SAFETY: the caller's; without MAYMOVE it stays where it is.
-    unsafe { libc::mremap(at as *mut libc::c_void, bytes, new_bytes, 0) != libc::MAP_FAILED }
+    unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, 0, 0) as usize != FAILED }
 }

@@ -7,6 +7,8 @@
 pub mod barrier;
 pub mod clock;
 pub mod errno;
+#[cfg(all(test, not(loom)))]
+pub mod fault;
 pub mod futex;
 pub mod ids;
 pub mod map;

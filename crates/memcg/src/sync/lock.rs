@@ -107,7 +107,10 @@ impl Lock {
     /// For the child of a fork: its holder was a thread of the parent, or the forking thread itself, which does not
     /// use its guard any more.
     pub fn reset_in_child(&self) {
-        self.0.store(FREE, Ordering::Release);
+        // Only where it is not free: the child's page need not be copied for nothing.
+        if self.0.load(Ordering::Relaxed) != FREE {
+            self.0.store(FREE, Ordering::Release);
+        }
     }
 }
 

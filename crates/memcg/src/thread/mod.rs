@@ -12,5 +12,5 @@ pub mod registry;
 #[cfg(not(loom))]
 pub mod tls;
 
-pub use record::{Busy, SLOTS, ThreadRec, UNTRACKED};
+pub use record::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
 pub use registry::Threads;

@@ -8,9 +8,12 @@
 //! * `drain`: bit 0 is a drainer's, from its raising to its lowering (one at a time, each names its drain in `drainer`;
 //!   also while the record changes threads); bit 1 is set where the kernel has no membarrier: then every access takes
 //!   the fenced path.
-//! * `tags`, `balance`, `cap`: the owner while busy and no drain is on, or the drainer once it saw `drain` take effect.
-//!   Anybody may read them (relaxed) for a sum that does not have to be exact.
-//! * `scopes`, `current`, `current_slot`, `hand`: the owner alone.
+//! * `slots`: `tag`, `balance` and `cap` are the owner's while busy and no drain is on, or the drainer's once it saw
+//!   `drain` take effect. Anybody may read them (relaxed) for a sum that does not have to be exact. `scopes` is the
+//!   owner's alone; a slot that is stood on keeps its tag.
+//! * `current_slot` is where the slot of `current` was last seen, or [`NOWHERE`].
+//! * `named`: a bit for each slot with a tag, the owner's, as `tag`.
+//! * `current`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
 //! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads (`engine::fork`).
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
@@ -22,16 +25,33 @@ use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use core::sync::atomic::compiler_fence;
 
-/// Tenants whose stock one thread keeps at a time.
+/// Tenants whose stock one thread keeps at a time, and the one that is nobody.
+///
+/// A tag has two slots it is looked for in at a hit, so tenants that alternate do not turn each other out.
 #[cfg(not(loom))]
-pub const SLOTS: usize = 16;
+pub const SLOTS: usize = 128;
 /// Few, so that eviction happens in a model.
 #[cfg(loom)]
-pub const SLOTS: usize = 2;
+pub const SLOTS: usize = 4;
 
-/// The slot of the tag 0, whose balance never ends: what is not accounted is a hit like any other.
-pub const UNTRACKED: usize = SLOTS;
+/// The slot of the tag 0, whose balance never ends: what is not accounted is a hit like any other. In another slot the tag
+/// 0 says that it is free.
+pub const UNTRACKED: usize = 0;
+/// A slot that is always empty: the current one of a thread whose owner has none.
+pub const NOWHERE: usize = SLOTS;
 const ALL: usize = SLOTS + 1;
+const NAMED: usize = SLOTS.div_ceil(64);
+
+/// Stock of one owner.
+#[derive(Default)]
+#[repr(C, align(32))]
+pub struct Slot {
+    pub(crate) balance: AtomicU64,
+    pub(crate) cap: AtomicU64,
+    pub(crate) tag: AtomicU32,
+    /// Scopes of this thread that charge it.
+    pub(crate) scopes: AtomicU32,
+}
 
 /// `busy` inside a look at the slots.
 pub const IN_SLOTS: u32 = 1;
@@ -45,7 +65,6 @@ pub const FENCED: u32 = 2;
 const ENDLESS: u64 = 1 << 62;
 
 /// See the module.
-#[derive(Default)]
 #[repr(C, align(128))]
 pub struct ThreadRec {
     pub(crate) busy: AtomicU32,
@@ -65,12 +84,33 @@ pub struct ThreadRec {
     pub(crate) heap: AtomicU32,
     pub(crate) task: AtomicU32,
     pub(crate) changing: AtomicU32,
-    pub(crate) tags: [AtomicU32; ALL],
-    pub(crate) scopes: [AtomicU32; ALL],
-    pub(crate) balance: [AtomicU64; ALL],
-    pub(crate) cap: [AtomicU64; ALL],
+    named: [AtomicU64; NAMED],
+    pub(crate) slots: [Slot; ALL],
 }
 
+impl Default for ThreadRec {
+    fn default() -> Self {
+        Self {
+            busy: AtomicU32::default(),
+            drain: AtomicU32::default(),
+            current: AtomicU32::default(),
+            current_slot: AtomicU32::default(),
+            hand: AtomicU32::default(),
+            seq: AtomicU32::default(),
+            pin: AtomicU64::default(),
+            owed_ns: AtomicU64::default(),
+            drainer: AtomicU32::default(),
+            link: AtomicU32::default(),
+            active: AtomicU32::default(),
+            tid: AtomicU32::default(),
+            heap: AtomicU32::default(),
+            task: AtomicU32::default(),
+            changing: AtomicU32::default(),
+            named: core::array::from_fn(|_| AtomicU64::default()),
+            slots: core::array::from_fn(|_| Slot::default()),
+        }
+    }
+}
 // SAFETY: integers only.
 unsafe impl Zeroed for ThreadRec {}
 // SAFETY: `link` is the arena's alone.
@@ -138,14 +178,20 @@ impl ThreadRec {
         self.pin.store(0, Ordering::Relaxed);
         self.task.store(0, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
-        for slot in 0..ALL {
-            self.tags[slot].store(0, Ordering::Relaxed);
-            self.scopes[slot].store(0, Ordering::Relaxed);
-            self.balance[slot].store(0, Ordering::Relaxed);
-            self.cap[slot].store(0, Ordering::Relaxed);
+        // The last thread's were returned; a drainer may read them still.
+        for slot in &self.slots {
+            slot.tag.store(0, Ordering::Relaxed);
+            slot.scopes.store(0, Ordering::Relaxed);
+            slot.balance.store(0, Ordering::Relaxed);
+            slot.cap.store(0, Ordering::Relaxed);
         }
-        self.balance[UNTRACKED].store(ENDLESS, Ordering::Relaxed);
-        self.cap[UNTRACKED].store(u64::MAX, Ordering::Relaxed);
+        for word in &self.named {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.slots[UNTRACKED]
+            .balance
+            .store(ENDLESS, Ordering::Relaxed);
+        self.slots[UNTRACKED].cap.store(u64::MAX, Ordering::Relaxed);
         self.tid.store(tid, Ordering::Relaxed);
         // Release pairs with the Acquire of `Threads::each`.
         self.active.store(1, Ordering::Release);
@@ -255,11 +301,17 @@ impl ThreadRec {
         self.drain.fetch_and(!1, Ordering::Release);
     }
 
+    /// Where `tag` is looked for first.
+    #[inline(always)]
+    pub(crate) const fn home(tag: u32) -> usize {
+        tag as usize % SLOTS
+    }
+
     /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
     #[inline(always)]
     pub(crate) fn slot_of(&self, tag: u32) -> Option<usize> {
-        let home = tag as usize % SLOTS;
-        if tag != 0 && self.tags[home].load(Ordering::Relaxed) == tag {
+        let home = Self::home(tag);
+        if self.slots[home].tag.load(Ordering::Relaxed) == tag {
             return Some(home);
         }
         self.slot_elsewhere(tag)
@@ -268,10 +320,34 @@ impl ThreadRec {
     #[cold]
     #[inline(never)]
     fn slot_elsewhere(&self, tag: u32) -> Option<usize> {
-        if tag == 0 {
-            return Some(UNTRACKED);
+        let other = Self::home(tag) ^ 1;
+        if other != UNTRACKED && self.slots[other].tag.load(Ordering::Relaxed) == tag {
+            return Some(other);
         }
-        (0..SLOTS).find(|&slot| self.tags[slot].load(Ordering::Relaxed) == tag)
+        self.named()
+            .find(|&slot| self.slots[slot].tag.load(Ordering::Relaxed) == tag)
+    }
+
+    /// The slots that have a tag, as they are now.
+    pub(crate) fn named(&self) -> impl Iterator<Item = usize> {
+        self.named.iter().enumerate().flat_map(|(word, bits)| {
+            let bits = bits.load(Ordering::Relaxed);
+            core::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
+                .take_while(|&bits| bits != 0)
+                .map(move |bits| word * 64 + bits.trailing_zeros() as usize)
+        })
+    }
+
+    /// Gives a free slot a tag, or makes one free (0). The owner, busy, or who ends it.
+    pub(crate) fn set_tag(&self, slot: usize, tag: u32) {
+        self.slots[slot].tag.store(tag, Ordering::Relaxed);
+        let word = &self.named[slot / 64];
+        let bit = 1 << (slot % 64);
+        let bits = word.load(Ordering::Relaxed);
+        word.store(
+            if tag == 0 { bits & !bit } else { bits | bit },
+            Ordering::Relaxed,
+        );
     }
 
     /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.

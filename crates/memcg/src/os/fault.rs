@@ -1,0 +1,57 @@
+//! Calls for memory that fail on purpose, for tests: the n-th of those that threads under one plan make, or all from it on.
+//!
+//! Compiled for the crate's own tests only. A thread follows no plan until it says so, so tests do not disturb each other.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Which calls fail. Shared by the threads that follow it.
+pub struct Plan {
+    calls: AtomicU64,
+    first: u64,
+    last: u64,
+}
+
+impl Plan {
+    /// Calls `first` to `last` fail, counted from 1.
+    pub const fn new(first: u64, last: u64) -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            first,
+            last,
+        }
+    }
+
+    /// Calls made so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    /// How many of them failed.
+    pub fn failed(&self) -> u64 {
+        let last = self.last.min(self.calls());
+        (last + 1).saturating_sub(self.first)
+    }
+}
+
+thread_local! {
+    static PLAN: Cell<Option<&'static Plan>> = const { Cell::new(None) };
+}
+
+/// From now on the calling thread's calls are counted, and fail, by `plan`.
+pub fn follow(plan: Option<&'static Plan>) {
+    PLAN.with(|now| now.set(plan));
+}
+
+/// Whether the call that is about to be made fails; counts it. errno is set as the kernel would.
+pub(super) fn fails() -> bool {
+    let Some(plan) = PLAN.with(Cell::get) else {
+        return false;
+    };
+    let call = plan.calls.fetch_add(1, Relaxed) + 1;
+    let fails = (plan.first..=plan.last).contains(&call);
+    if fails {
+        super::errno::set(libc::ENOMEM);
+    }
+    fails
+}

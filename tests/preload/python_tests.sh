@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Python's own tests for threading, gc, subprocess and multiprocessing: what fails under the library fails without it, and
+# the books balance. Both run at the same time, and a test they differ in runs again, alone: those tests watch the clock.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/programs.sh"
+needs python3
+python3 -c 'import test.test_threading, test._test_multiprocessing' 2>/dev/null || { echo "python3 here comes without its tests"; exit 77; }
+long=${MEMCG_LONG:+--long}
+
+# What a program may see of us: our socket, among the descriptors it has open. This test finds it and has to.
+sees_our_socket=test_pass_fds_redirected
+
+# Runs in a folder of its own, the temporary one of the tests as well.
+once() {
+    local dir=$TMPDIR/$1
+    shift
+    mkdir -p "$dir/tmp"
+    ( cd "$dir"; TMPDIR=$dir/tmp timeout 400 "$@" >"$dir/said" 2>"$dir/err" </dev/null )
+}
+plain() { once "$1" python3 "$here/programs/python_tests.py" out "${@:2}"; }
+with() { once "$1" "$MEMCG_BIN" exec --strict --report "$TMPDIR/$1.report" -- python3 "$here/programs/python_tests.py" out "${@:2}"; }
+module() {
+    # shellcheck disable=SC2086
+    plain "$1.plain" "$1" $long & local other=$!
+    # shellcheck disable=SC2086
+    with "$1.with" "$1" $long
+    wait "$other"
+}
+
+modules="gc threading subprocess multiprocessing"
+running=
+for name in $modules; do
+    module "$name" & running="$running $!"
+done
+for pid in $running; do wait "$pid"; done
+
+for name in $modules; do
+    "$here/programs/check_report.py" "$TMPDIR/$name.with.report" --exact
+    ok=$(grep -c '^ok ' "$TMPDIR/$name.with/out")
+    echo "$name: $ok ok, $(grep -c '^FAILED ' "$TMPDIR/$name.plain/out" || true) fail without the library"
+    [ "$ok" -ge 20 ]
+    for try in 1 2 3; do
+        differ=$(diff "$TMPDIR/$name.plain/out" "$TMPDIR/$name.with/out" | sed -n 's/^[<>] [a-zA-Z]* //p' | grep -v "$sees_our_socket" | sort -u || true)
+        [ -n "$differ" ] || break
+        echo "$name differs:" $differ
+        if [ "$try" = 3 ]; then
+            cat "$TMPDIR/$name.with/err"
+            exit 1
+        fi
+        rm -rf "$TMPDIR/$name.plain" "$TMPDIR/$name.with"
+        # shellcheck disable=SC2086
+        plain "$name.plain" "$name" $differ
+        # shellcheck disable=SC2086
+        with "$name.with" "$name" $differ
+        "$here/programs/check_report.py" "$TMPDIR/$name.with.report" --exact
+    done
+done

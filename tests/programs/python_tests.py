@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Python's own tests of a module, as lines of "outcome name" in a file, to be held against those of another run.
+
+python_tests.py FILE threading|gc|subprocess|multiprocessing [--long] [NAME...]
+
+Without --long what only waits is left out; with names only those tests run. The exit status is 0 whatever they came to.
+"""
+import sys
+import unittest
+
+# Whose time is waiting, or that try again what is tried beside them.
+SLOW = ("TestWait", "Manager", "ThreadsTest", "TestFinalize", "TestPollEintr", "TestResourceTracker", "NoPoll", "WorkerLifetime")
+
+
+class Outcomes(unittest.TestResult):
+    """One word a test; a test with failed parts failed."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = {}
+
+    def note(self, test, word):
+        self.words[test.id()] = word
+
+    def addSuccess(self, test):
+        self.words.setdefault(test.id(), "ok")
+
+    def addSubTest(self, test, part, error):
+        super().addSubTest(test, part, error)
+        if error:
+            self.note(test, "FAILED")
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.note(test, "FAILED")
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self.note(test, "FAILED")
+
+    def addSkip(self, test, why):
+        self.note(test, "skipped")
+
+    def addExpectedFailure(self, test, error):
+        self.note(test, "ok")
+
+    def addUnexpectedSuccess(self, test):
+        self.note(test, "FAILED")
+
+
+def tests_of(module):
+    """The module's tests; those of multiprocessing for processes made by fork."""
+    if module != "multiprocessing":
+        return unittest.defaultTestLoader.loadTestsFromName(f"test.test_{module}")
+    return unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+
+
+def each(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from each(test)
+        else:
+            yield test
+
+
+def main():
+    path, module, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
+    is_long, names = "--long" in rest, {name for name in rest if not name.startswith("-")}
+    suite = unittest.TestSuite(
+        test for test in each(tests_of(module))
+        if (test.id() in names if names else is_long or not any(slow in test.id() for slow in SLOW)))
+    outcomes = Outcomes()
+    suite.run(outcomes)
+    with open(path, "w") as file:
+        file.writelines(sorted(f"{word} {name}\n" for name, word in outcomes.words.items()))
+    for test, why in outcomes.failures + outcomes.errors:
+        print(f"{test.id()}\n{why}", file=sys.stderr)
+
+
+if "multiprocessing" in sys.argv[2:3]:
+    # Here, where a child that is no fork finds its tests too.
+    from test._test_multiprocessing import install_tests_in_module_dict
+    install_tests_in_module_dict(globals(), "fork")
+if __name__ == "__main__":
+    main()
