@@ -2,6 +2,7 @@
 //!
 //! The standard library only, so that it builds in a second and needs nothing a compiler does not bring.
 
+mod bench;
 mod child;
 mod dist;
 mod docs;
@@ -22,7 +23,9 @@ cargo xtask COMMAND
                    every unsafe block argued; no file too long or without a head
   docs             run the commands in the ```console blocks of README.md and docs/**/*.md
   examples         run every example of every crate
-  preload          run tests/preload/*.sh against the release build (exit 77 skips)
+  preload [--long] run tests/preload/*.sh against the release build (exit 77 skips)
+  bench [--quick] [NAME...]
+                   against other allocators, in rounds (bench/README.md); --instructions and --gate count instead
   dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
   help             this text
 
@@ -31,7 +34,7 @@ Exit status: 0 all is well, 1 something failed, 2 the command line is wrong.
 
 /// The commands, for whoever must know whether one exists.
 pub const COMMANDS: &[&str] = &[
-    "test", "layers", "docs", "examples", "preload", "dist", "help",
+    "test", "layers", "docs", "examples", "preload", "bench", "dist", "help",
 ];
 
 /// What went wrong, in one line for people.
@@ -52,6 +55,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::run(&root),
         ["examples"] => examples::run(&root),
         ["preload"] => preload::run(&root),
+        ["preload", "--long"] => preload::run_long(&root),
+        ["bench", ref rest @ ..] => bench::run(&root, rest),
         ["dist"] => dist::run(&root, None),
         ["dist", dir] if !dir.starts_with('-') => dist::run(&root, Some(Path::new(dir))),
         _ => {

@@ -2,7 +2,8 @@
 //!
 //! Each script gets `MEMCG_BIN` (the release `memcg`), `MEMCG_PRELOAD` (the library) and an empty folder in `TMPDIR`, and
 //! runs in the repository. 0 is success; 77 is "cannot be tested on this machine", the last line of its output says why;
-//! everything else is a failure, as is taking too long.
+//! everything else is a failure, as is taking too long. A line `skipped: …` of one that succeeds is a part it left out.
+//! With `--long` `MEMCG_LONG` is set, and the scripts that know it do more.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,15 +12,26 @@ use std::time::{Duration, Instant};
 use crate::child::{Ended, build_release, how_it_ended, run_limited, scratch, tail};
 use crate::{Counted, Failure, has_extension, target_dir};
 
-/// How long a script may take.
+/// How long a script may take, and with `--long`.
 const LIMIT: Duration = Duration::from_secs(120);
+const LONG_LIMIT: Duration = Duration::from_secs(1200);
 
 /// The exit status that says "skipped", automake's.
 const SKIPPED: i32 = 77;
 
 /// Builds the release and runs every script; all of them, so that one failure does not hide the next.
 pub fn run(root: &Path) -> Result<Counted, Failure> {
+    run_all(root, false)
+}
+
+/// As [`run`], with more of everything.
+pub fn run_long(root: &Path) -> Result<Counted, Failure> {
+    run_all(root, true)
+}
+
+fn run_all(root: &Path, is_long: bool) -> Result<Counted, Failure> {
     build_release(root)?;
+    let limit = if is_long { LONG_LIMIT } else { LIMIT };
     let release = target_dir(root).join("release");
     let mut counted = Counted::default();
     let mut failed = Vec::new();
@@ -40,12 +52,13 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
         let ended = run_limited(
             Command::new("bash")
                 .arg(&script)
+                .envs(is_long.then_some(("MEMCG_LONG", "1")))
                 .current_dir(root)
                 .env("MEMCG_BIN", release.join("memcg"))
                 .env("MEMCG_PRELOAD", release.join("libmemcg_preload.so"))
                 .env("TMPDIR", &tmp)
                 .env_remove("LD_LIBRARY_PATH"),
-            LIMIT,
+            limit,
             &out,
             Some(&err),
         )?;
@@ -54,6 +67,11 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
             Ended::With(status) if status.success() => {
                 println!("preload {name} ... ok ({took:.1}s)");
                 counted.passed += 1;
+                let said = std::fs::read_to_string(&out).unwrap_or_default();
+                for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
+                    println!("preload {name} ... {line}");
+                    counted.ignored += 1;
+                }
                 continue;
             }
             Ended::With(status) if status.code() == Some(SKIPPED) => {
@@ -62,7 +80,7 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
                 continue;
             }
             Ended::With(status) => how_it_ended(status),
-            Ended::TimedOut => format!("not done after {} s", LIMIT.as_secs()),
+            Ended::TimedOut => format!("not done after {} s", limit.as_secs()),
         };
         println!(
             "preload {name} ... FAILED: {why}\n{}{}",

@@ -42,7 +42,8 @@ impl SizeClasses for Glibc {
 ///
 /// ```
 /// use memcg::{Accounted, Sixteens};
-/// ///
+/// use std::alloc::System;
+///
 /// #[global_allocator]
 /// static ALLOCATOR: Accounted<System, Sixteens> = Accounted::new(System);
 ///

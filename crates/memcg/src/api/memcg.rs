@@ -193,11 +193,13 @@ impl Memcg {
     }
 
     /// What this thread allocates is charged to the group until the guard is dropped.
+    #[inline]
     pub fn enter(&self) -> Entered {
         Entered::new(self.tag)
     }
 
     /// Runs `f` in the group. Also left by a panic.
+    #[inline]
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         f()

@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 /// Stays on its thread. Guards end in reverse order of their making, as values of nested blocks do.
 #[must_use = "the scope ends when this is dropped"]
 pub struct Entered {
-    scope: Option<Scope>,
+    scope: Scope,
     /// Not Send: it is about this thread.
     _thread: PhantomData<*const ()>,
 }
@@ -20,7 +20,8 @@ impl Entered {
     /// Enters `tag`, which the caller names for the length of this call.
     #[inline]
     pub(crate) fn new(tag: u32) -> Self {
-        let scope = with_rec(|engine, rec| engine.tree.enter_scope(rec, tag));
+        let scope =
+            with_rec(|engine, rec| engine.tree.enter_scope(rec, tag)).unwrap_or(Scope::NONE);
         Self {
             scope,
             _thread: PhantomData,
@@ -31,7 +32,8 @@ impl Entered {
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        if let Some(scope) = self.scope.take() {
+        let scope = self.scope;
+        if !scope.is_none() {
             with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));
         }
     }

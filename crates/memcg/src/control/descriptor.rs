@@ -9,8 +9,10 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Descriptors programs do not count on begin here, where the limit allows.
+/// Descriptors programs do not count on begin here, where the limit on open files allows.
 pub(super) const HIGH_FD: RawFd = 700;
+/// Better, where it allows that: programs that look through their descriptors look through the first thousands.
+const HIGHER_FD: RawFd = 9000;
 /// The listener and its clients.
 const SLOTS: usize = 1 + super::server::CONNECTIONS;
 
@@ -128,13 +130,15 @@ impl<S: AsRawFd + From<OwnedFd> + Into<OwnedFd>> Kept<S> {
     /// Moves the descriptor high, where there is room, and remembers it.
     pub fn new(socket: S) -> io::Result<Self> {
         let low = socket.as_raw_fd();
-        // SAFETY: duplicates a descriptor of ours; the copy is nobody else's.
-        let high = unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, HIGH_FD) };
-        let socket = if high >= 0 {
+        let high = [HIGHER_FD, HIGH_FD]
+            .into_iter()
+            // SAFETY: duplicates a descriptor of ours; the copy is nobody else's.
+            .map(|from| unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, from) })
+            .find(|&fd| fd >= 0);
+        let socket = match high {
             // SAFETY: the descriptor just made.
-            S::from(unsafe { OwnedFd::from_raw_fd(high) })
-        } else {
-            socket
+            Some(high) => S::from(unsafe { OwnedFd::from_raw_fd(high) }),
+            None => socket,
         };
         let fd = socket.as_raw_fd();
         let is = identity(fd)?;

@@ -175,6 +175,12 @@ unsafe fn free_slow(p: *mut u8) {
     if p.is_null() {
         return;
     }
+    if let Some((rec, heap)) = known()
+        // SAFETY: the thread's own; the caller's.
+        && unsafe { hit::free_elsewhere(&engine().kmem, rec, heap, p as usize) }
+    {
+        return;
+    }
     let _errno = errno::keep();
     let object = locate(p, b"free");
     heap::uncharge(object.tag, object.bytes);

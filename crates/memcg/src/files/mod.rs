@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod handle;
 mod memory;
+mod overhead;
 mod owners;
 mod policy;
 mod pressure;

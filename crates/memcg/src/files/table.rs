@@ -1,6 +1,6 @@
 //! The table of files.
 
-use super::{At, FileError, cgroup, events, memory, owners, policy, pressure, stat};
+use super::{At, FileError, cgroup, events, memory, overhead, owners, policy, pressure, stat};
 
 type Read = fn(At<'_>) -> String;
 type Write = fn(At<'_>, &[u8]) -> Result<(), FileError>;
@@ -35,6 +35,8 @@ enum Where {
     All,
     /// Not in the root, as in cgroup v2.
     NotRoot,
+    /// In the root only: about the process.
+    Root,
     /// Where this machine can tell.
     OneNode,
 }
@@ -55,6 +57,7 @@ impl File {
         match self.place {
             Where::All => true,
             Where::NotRoot => !at.is_root(),
+            Where::Root => at.is_root(),
             Where::OneNode => stat::has_one_node(),
         }
     }
@@ -107,6 +110,7 @@ files! {
     "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's bytes go when it ends: parent"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny or debt"
+    "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
     "memory.pressure" All r pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
@@ -118,12 +122,12 @@ files! {
 /// The table as Markdown, for the docs.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from("| file | use | not in root | what |\n|---|---|---|---|\n");
+    let mut text = String::from("| file | use | root | what |\n|---|---|---|---|\n");
     for file in FILES {
-        let root = if file.place == Where::NotRoot {
-            "×"
-        } else {
-            ""
+        let root = match file.place {
+            Where::NotRoot => "not",
+            Where::Root => "only",
+            Where::All | Where::OneNode => "",
         };
         text += &format!(
             "| `{}` | {} | {root} | {} |\n",

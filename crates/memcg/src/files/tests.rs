@@ -2,6 +2,7 @@
 
 mod peaks;
 mod pressure;
+mod stat;
 
 use super::*;
 use crate::engine::Flags;

@@ -115,12 +115,11 @@ impl ThreadRec {
     /// handler between the two stores at worst goes without stock.
     #[inline(always)]
     fn stand_on(&self, tag: u32, slot: usize) -> Scope {
-        let scope = Scope {
-            tag,
-            slot: slot as u32,
-            before: self.current.load(Relaxed),
-            before_slot: self.current_slot.load(Relaxed),
-        };
+        let scope = Scope::new(
+            slot,
+            self.current.load(Relaxed),
+            self.current_slot.load(Relaxed),
+        );
         self.current.store(tag, Relaxed);
         self.current_slot.store(slot as u32, Relaxed);
         scope
@@ -313,13 +312,16 @@ impl Hierarchy {
     /// here on. Answers what to hand to `leave_scope`. Cost: a few plain stores when a slot names it already.
     #[inline(always)]
     pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
-        let home = ThreadRec::home(tag);
-        let slot = &rec.slots[home];
+        let mut at = ThreadRec::home(tag);
+        if rec.slots[at].tag.load(Relaxed) != tag {
+            at ^= 1;
+        }
+        let slot = &rec.slots[at];
         // First stood on, then looked at: a signal handler that comes between evicts no slot that is stood on.
         slot.scopes.store(slot.scopes.load(Relaxed) + 1, Relaxed);
         compiler_fence(SeqCst);
         if slot.tag.load(Relaxed) == tag {
-            return rec.stand_on(tag, home);
+            return rec.stand_on(tag, at);
         }
         slot.scopes.store(slot.scopes.load(Relaxed) - 1, Relaxed);
         self.enter_scope_slow(rec, tag)
@@ -343,7 +345,7 @@ impl Hierarchy {
     pub fn enter_for_good(&self, rec: &ThreadRec, tag: u32) {
         for _ in 0..10_000 {
             let scope = self.enter_scope(rec, tag);
-            if scope.slot != NOWHERE as u32 {
+            if scope.slot() != NOWHERE {
                 return;
             }
             self.leave_scope(rec, scope);
@@ -355,17 +357,19 @@ impl Hierarchy {
     /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
     #[inline(always)]
     pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
+        let tag = rec.current.load(Relaxed);
         // First, or a signal handler could charge an owner that nobody names any more.
-        rec.current.store(scope.before, Relaxed);
-        rec.current_slot.store(scope.before_slot, Relaxed);
+        rec.current.store((scope.0 >> 32) as u32, Relaxed);
+        rec.current_slot
+            .store((scope.0 >> 16) as u32 & 0xffff, Relaxed);
         compiler_fence(SeqCst);
-        match rec.slots.get(scope.slot as usize) {
+        if scope.slot() >= NOWHERE {
+            self.leave_held(rec, tag);
+        } else {
             // A slot that is stood on is not evicted, so it is the one of `enter_scope`.
-            Some(slot) if scope.slot != NOWHERE as u32 => {
-                slot.scopes
-                    .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
-            }
-            _ => self.leave_held(rec, scope.tag),
+            let slot = &rec.slots[scope.slot()];
+            slot.scopes
+                .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
         }
     }
 
@@ -403,22 +407,38 @@ impl Hierarchy {
     }
 }
 
-/// What [`Hierarchy::enter_scope`] found, to be put back.
+/// What [`Hierarchy::enter_scope`] found, to be put back. One word, so that it stays in a register: {owner before:32, its
+/// slot:16, the scope's slot:16}, where the slot NOWHERE says that the scope names its owner by a reference of its own.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
-pub struct Scope {
-    tag: u32,
-    /// The slot that names it; NOWHERE: the scope does, by a reference of its own.
-    slot: u32,
-    before: u32,
-    before_slot: u32,
+pub struct Scope(u64);
+
+impl Scope {
+    /// No scope: there was no memory to make one.
+    pub const NONE: Scope = Scope(u64::MAX);
+
+    #[inline(always)]
+    fn new(slot: usize, before: u32, before_slot: u32) -> Self {
+        Self(u64::from(before) << 32 | u64::from(before_slot) << 16 | slot as u64)
+    }
+
+    /// Whether it is [`Self::NONE`].
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    #[inline(always)]
+    fn slot(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
 }
 
 #[cfg(all(test, not(loom)))]
 impl Scope {
     /// Whether it holds a reference of its own: who drops it without leaving leaks that.
     pub(crate) fn is_counted(&self) -> bool {
-        self.slot == NOWHERE as u32
+        self.slot() == NOWHERE
     }
 }
 

@@ -15,6 +15,10 @@ use core::sync::atomic::Ordering::Relaxed;
 
 const PAGE: usize = 4096;
 
+/// From so many bytes on it is cheaper to move pages than to copy them. It leaves a mapping of its own in the kernel's books,
+/// of which a process may have 65,530.
+const WORTH_MOVING: usize = 512 << 10;
+
 /// Bytes an extent for `bytes` has, and is charged. `None`: more than there can be.
 #[must_use]
 pub fn extent_bytes(bytes: usize) -> Option<usize> {
@@ -233,6 +237,29 @@ impl Kmem {
         slab.extent.store(bytes, Relaxed);
         self.huge_bytes.fetch_add(bytes.wrapping_sub(old), Relaxed);
         Some(new)
+    }
+
+    /// Moves a large extent to a new one of `bytes` bytes; answers where. Its pages are moved if the new one has none, else what
+    /// is in them is copied to those that are there. `None`: not worth it or not possible, nothing has changed.
+    ///
+    /// # Safety
+    /// As [`Self::resize_extent`].
+    pub(super) unsafe fn move_large(&self, slab: SlabRef, bytes: usize) -> Option<usize> {
+        let (at, old) = (slab.start(), slab.extent.load(Relaxed));
+        let kept = old.min(bytes);
+        if slab.kind() != SlabKind::Large || kept < WORTH_MOVING {
+            return None;
+        }
+        // SAFETY: no heap is given.
+        let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.tag.load(Relaxed))? };
+        // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has seen.
+        if !new.zeroed || !unsafe { map::move_pages(at, kept, new.at) } {
+            // SAFETY: two live extents of at least so many bytes.
+            unsafe { core::ptr::copy_nonoverlapping(at as *const u8, new.at as *mut u8, kept) };
+        }
+        // SAFETY: what was in it is in the new one.
+        unsafe { self.free_extent(None, slab) };
+        Some(new.at)
     }
 
     fn forget(&self, chunk: usize, bytes: usize) {

@@ -187,6 +187,8 @@ impl Heap {
 
     /// Takes a full slab out of use. `false`: something was freed into it meanwhile.
     fn fill_up(&self, slab: SlabRef) -> bool {
+        slab.enough
+            .store((slab.used.load(Relaxed) / 8).max(1), Relaxed);
         if !slab.remote.ask_notice() {
             return false;
         }
@@ -227,6 +229,7 @@ impl Heap {
     fn list_or_release(&self, kmem: &Kmem, slab: SlabRef) {
         if self.state() != State::Owned {
             // Nobody will look at it unless the next free asks somebody to.
+            slab.enough.store(1, Relaxed);
             while !slab.remote.ask_notice() {
                 // SAFETY: we act for the owner; the count is true.
                 unsafe { slab.collect() };
@@ -514,11 +517,25 @@ unsafe fn take_from(slab: SlabRef, tag: u32, want_zeroed: bool) -> Taken {
 /// # Safety
 /// The object at `offset` is live and ends here; `own` is given in a heap section of its owner.
 pub(super) unsafe fn put_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
-    let pushed = slab.remote.push(offset, 1, |next| {
+    // SAFETY: the caller's.
+    if unsafe { publish(slab, offset) } {
+        kmem.deliver(own, slab);
+    }
+}
+
+/// Puts an object where the slab's owner finds it. `true`: the slab is in flight now, and the caller's to deliver;
+/// otherwise it may be gone already.
+///
+/// # Safety
+/// The object at `offset` is live, uncharged, and ends here.
+#[inline(always)]
+pub(super) unsafe fn publish(slab: SlabRef, offset: u32) -> bool {
+    let pushed = slab.remote.push(offset, 1, slab.enough(), |next| {
+        if next == offset {
+            bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
+        }
         // SAFETY: the object is the caller's until it is published.
         unsafe { slab.set_link(offset, next) };
     });
-    if pushed == Pushed::Notify {
-        kmem.deliver(own, slab);
-    }
+    pushed == Pushed::Notify
 }

@@ -7,9 +7,10 @@
 //! and uses neither.
 
 use super::bad::{self, BadFree};
-use super::heap::Heap;
-use super::layout;
-use super::slab::Slab;
+use super::heap::{self, Heap};
+use super::map::Place;
+use super::slab::{Slab, SlabKind};
+use super::{Kmem, layout};
 use crate::thread::ThreadRec;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -67,4 +68,36 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     // SAFETY: the owner, inside the look; the object is live by the caller's promise.
     unsafe { slab.push(offset) };
     true
+}
+
+/// Frees an object of somebody else's slab: its bytes into the thread's stock, then the object to where its owner finds it.
+/// `false`: nothing was done.
+///
+/// # Safety
+/// As [`free`].
+#[inline]
+pub unsafe fn free_elsewhere(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
+    if kmem.place(at) != Place::Chunk {
+        return false;
+    }
+    // SAFETY: the chunk is mapped.
+    let slab = unsafe { Slab::of(at) };
+    if slab.kind() != SlabKind::Objects || slab.is_of(heap) {
+        return false;
+    }
+    let Some(offset) = slab.offset_of(at) else {
+        return false;
+    };
+    let given = rec
+        .enter_unfenced()
+        .is_some_and(|busy| busy.give_home(slab.tag_of(offset), slab.object_bytes() as u64));
+    if given {
+        // SAFETY: uncharged above; live by the caller's promise.
+        let notify = unsafe { heap::publish(slab, offset) };
+        if notify {
+            let section = rec.enter_heap();
+            kmem.deliver(section.is_some().then_some(heap), slab);
+        }
+    }
+    given
 }

@@ -207,6 +207,12 @@ impl Kmem {
         object.slab.is_of(own) && object.slab.nr_held() == 0
     }
 
+    /// What lies at an address.
+    #[inline]
+    pub(super) fn place(&self, at: usize) -> Place {
+        self.spans.map.get(at)
+    }
+
     /// Frees an object, uncharged before.
     ///
     /// # Safety
@@ -240,7 +246,10 @@ impl Kmem {
             return Some(object.slab.start());
         }
         // SAFETY: the caller's.
-        unsafe { self.move_extent(object.slab, bytes) }
+        unsafe {
+            self.move_extent(object.slab, bytes)
+                .or_else(|| self.move_large(object.slab, bytes))
+        }
     }
 
     /// A slab in flight goes to its owner; if that is nobody, to the thread that freed into it.

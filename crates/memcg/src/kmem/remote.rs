@@ -1,8 +1,9 @@
 //! Frees from other threads: a stack of objects per slab, and the message that a slab has some again.
 //!
 //! One word: {first object:32, NOTIFY, IN_FLIGHT, count:24}. Others push with a CAS; the owner takes all at once. A slab
-//! its owner does not look at (it is full, or the owner has gone) has NOTIFY set: the push that finds it takes it away,
-//! sets IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned slabs. IN_FLIGHT is cleared by
+//! its owner does not look at (it is full, or the owner has gone) has NOTIFY set: the push that finds it, and makes enough
+//! of them, takes it away, sets IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned slabs. Enough
+//! is an eighth of the slab, so that its owner does not take each object from under the hands of who frees the next. IN_FLIGHT is cleared by
 //! whoever takes the slab off that stack. A slab in flight is never released, or its record would be pushed when it is
 //! somebody else's.
 
@@ -46,17 +47,15 @@ impl Remote {
         self.0.store(u64::from(NONE), Ordering::Relaxed);
     }
 
-    /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point to what was first.
-    pub fn push(&self, first: u32, count: u32, link_last: impl Fn(u32)) -> Pushed {
+    /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point to what was first. If
+    /// notice was asked for, it is due from `enough` objects on.
+    pub fn push(&self, first: u32, count: u32, enough: u32, link_last: impl Fn(u32)) -> Pushed {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             link_last(now as u32);
-            let flags = if now & NOTIFY != 0 {
-                IN_FLIGHT
-            } else {
-                now & IN_FLIGHT
-            };
             let counted = (now >> COUNT_SHIFT << COUNT_SHIFT) + u64::from(count) * ONE;
+            let due = now & NOTIFY != 0 && counted >> COUNT_SHIFT >= u64::from(enough);
+            let flags = if due { IN_FLIGHT } else { now & FLAGS };
             // Release pairs with the Acquire of `collect`: the links and what was in the objects.
             match self.0.compare_exchange_weak(
                 now,
@@ -64,7 +63,7 @@ impl Remote {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) if now & NOTIFY != 0 => return Pushed::Notify,
+                Ok(_) if due => return Pushed::Notify,
                 Ok(_) => return Pushed::Quietly,
                 Err(changed) => now = changed,
             }

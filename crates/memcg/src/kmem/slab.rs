@@ -77,6 +77,8 @@ pub struct Slab {
     pub(super) listed: AtomicU32,
     /// The objects of a full slab that are held; the units of a large extent.
     pub(super) held: AtomicU32,
+    /// An eighth of the objects of a full slab; one when nobody looks at the slab.
+    pub(super) enough: AtomicU32,
     /// Units from the slab's record, for [`SlabKind::Inside`].
     back: AtomicU32,
     /// The units were zero when the slab was made: what is behind `fresh` still is.
@@ -155,6 +157,7 @@ impl Slab {
         let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(size as u64);
         self.reciprocal.store(reciprocal, Relaxed);
         self.class.store(class as u32, Relaxed);
+        self.enough.store(1, Relaxed);
         self.key.store(key_of(start), Relaxed);
         self.tag.store(tag, Relaxed);
         self.free.store(NONE, Relaxed);
@@ -186,6 +189,12 @@ impl Slab {
         }
         self.owner.store(0, Relaxed);
         self.set_kind(SlabKind::Free);
+    }
+
+    /// Objects freed by others from which on the owner of a full slab wants to know.
+    #[inline(always)]
+    pub(super) fn enough(&self) -> u32 {
+        self.enough.load(Relaxed)
     }
 
     /// The record a slab of many units is found by.

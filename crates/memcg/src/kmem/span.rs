@@ -18,14 +18,12 @@ use core::sync::atomic::{
 /// The most units of one span.
 pub const MAX_UNITS: usize = 256;
 
-/// Chunks without a used unit that are kept.
+/// Chunks without a used unit, and without pages, that are kept.
 const EMPTY_CHUNKS: usize = 1;
 
-/// Dirty units that are kept at least, whatever is in use: 16 MiB.
-const DIRTY_LEAST: usize = 256;
-
-/// A dirty chunk nothing was freed into for so long is cleaned.
-const DECAY_NS: u64 = 500_000_000;
+/// A dirty chunk nothing was freed into for so long is cleaned. A program that comes back for what it freed finds the pages
+/// there: a fresh unit costs as much as a thousand hits.
+const DECAY_NS: u64 = 1_000_000_000;
 
 /// Runs of units. Zero: none.
 #[derive(Default)]
@@ -41,6 +39,8 @@ pub struct Spans {
     nr_used: AtomicUsize,
     nr_dirty: AtomicUsize,
     looked_at: AtomicU64,
+    /// The most dirty units that may be, and one; 0: only time bounds them.
+    most_dirty: AtomicUsize,
 }
 
 /// A span just taken.
@@ -154,12 +154,11 @@ impl Spans {
         if chunk.nr_free() < NR_UNITS {
             return None;
         }
-        if self.nr_empty.load(Relaxed) < EMPTY_CHUNKS {
+        if chunk.nr_dirty() > 0 || self.nr_empty.load(Relaxed) < EMPTY_CHUNKS {
             self.nr_empty.fetch_add(1, Relaxed);
             return None;
         }
         chunk.unlink(&self.available);
-        self.nr_dirty.fetch_sub(chunk.nr_dirty(), Relaxed);
         self.nr_chunks.fetch_sub(1, Relaxed);
         self.map.set(chunk.address(), 1, Place::Nothing);
         Some(chunk.address())
@@ -198,17 +197,33 @@ impl Spans {
             .then(|| self.take(chunk, unit, more))
     }
 
+    fn is_too_many(&self, dirty: usize) -> bool {
+        let bound = self.most_dirty.load(Relaxed);
+        bound != 0 && dirty > bound - 1
+    }
+
+    /// The most bytes of dirty units that may be; `None`: only time bounds them.
+    pub fn most_dirty(&self) -> Option<usize> {
+        Some(self.most_dirty.load(Relaxed).checked_sub(1)? * UNIT)
+    }
+
+    /// Sets [`Self::most_dirty`], rounded down to units, from the next look on.
+    pub fn set_most_dirty(&self, bytes: Option<usize>) {
+        let bound = bytes.map_or(0, |bytes| bytes / UNIT + 1);
+        self.most_dirty.store(bound, Relaxed);
+    }
+
     fn is_cleaning_due(&self) -> bool {
         let dirty = self.nr_dirty.load(Relaxed);
-        if dirty > DIRTY_LEAST.max(self.nr_used.load(Relaxed) / 2) {
+        if self.is_too_many(dirty) {
             return true;
         }
         let now = clock::coarse_ns();
         dirty > 0 && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
     }
 
-    /// Gives pages of free units back to the kernel: of all (`everything`), else of chunks where nothing was freed for a
-    /// while, and as many more as are too many.
+    /// Gives pages of free units back to the kernel, and chunks that have none left: of all (`everything`), else of those
+    /// where nothing was freed for a while.
     pub fn clean(&self, everything: bool) {
         let now = clock::coarse_ns();
         self.looked_at.store(now, Relaxed);
@@ -239,8 +254,7 @@ impl Spans {
     fn dirty_run(&self, now: u64, everything: bool) -> Option<(usize, usize)> {
         let _signals = sigmask::block_all();
         let _held = self.lock.lock(Rank::Spans);
-        let too_many =
-            self.nr_dirty.load(Relaxed) > DIRTY_LEAST.max(self.nr_used.load(Relaxed) / 2);
+        let too_many = self.is_too_many(self.nr_dirty.load(Relaxed));
         let chunk = self.chunks().find(|chunk| {
             chunk.nr_dirty() > 0
                 && (everything

@@ -1,6 +1,7 @@
 //! What the allocator has of the kernel, and what of it is in use.
 
 use super::Kmem;
+use super::class;
 use super::layout::{self, END_UNIT, FIRST_UNIT, UNIT};
 use super::slab::{Slab, SlabKind};
 use core::sync::atomic::Ordering::Relaxed;
@@ -14,7 +15,7 @@ pub struct KmemStat {
     pub live: usize,
     /// Free in slabs.
     pub free: usize,
-    /// Free units that have pages.
+    /// Free units that have pages, those that heaps keep included.
     pub spare: usize,
 }
 
@@ -28,7 +29,7 @@ impl Kmem {
                 mapped: spans.mapped + huge,
                 live: huge,
                 free: 0,
-                spare: spans.dirty,
+                spare: spans.dirty + spans.used,
             };
             for slab in self.each_slab() {
                 match slab.kind() {
@@ -36,13 +37,29 @@ impl Kmem {
                         let live = slab.nr_held() * slab.object_bytes();
                         stat.live += live;
                         stat.free += (slab.bytes.load(Relaxed) as usize).saturating_sub(live);
+                        let units = class::units_of(slab.class.load(Relaxed) as usize);
+                        stat.spare = stat.spare.saturating_sub(units * UNIT);
                     }
-                    SlabKind::Large => stat.live += slab.extent.load(Relaxed),
+                    SlabKind::Large => {
+                        stat.live += slab.extent.load(Relaxed);
+                        stat.spare = stat.spare.saturating_sub(slab.units() * UNIT);
+                    }
                     _ => {}
                 }
             }
             stat
         })
+    }
+
+    /// The most bytes of free units with pages that chunks keep; `None`: as many as seems good. What heaps keep is beside it.
+    pub fn spare_max(&self) -> Option<usize> {
+        self.spans.most_dirty()
+    }
+
+    /// Sets [`Self::spare_max`], and gives back what is too many now.
+    pub fn set_spare_max(&self, bytes: Option<usize>) {
+        self.spans.set_most_dirty(bytes);
+        self.spans.clean(false);
     }
 
     /// The record of every unit. The caller holds the lock of the spans, or nothing changes.

@@ -127,6 +127,17 @@ pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> boo
     unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as usize != FAILED }
 }
 
+/// Moves the pages of a range to `to`, in place of what is there; the range itself stays mapped and reads as zeros. `false`:
+/// the kernel does not (before 5.7, or too many mappings); nothing has changed.
+///
+/// # Safety
+/// Both ranges are whole pages of mappings of this module, and the caller's.
+pub unsafe fn move_pages(at: usize, bytes: usize, to: usize) -> bool {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: the caller's.
+    unsafe { libc::syscall(libc::SYS_mremap, at, bytes, bytes, flags, to) as usize != FAILED }
+}
+
 /// Makes a mapping longer or shorter where it is.
 ///
 /// # Safety

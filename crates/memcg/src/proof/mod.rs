@@ -3,10 +3,16 @@
 
 #[cfg(not(loom))]
 mod common;
+#[cfg(not(loom))]
+mod faults;
+#[cfg(not(loom))]
+mod ledger;
 #[cfg(loom)]
 mod loom;
 #[cfg(not(loom))]
 mod model;
+#[cfg(not(loom))]
+mod own_process;
 #[cfg(not(loom))]
 mod reuse;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]

@@ -1,0 +1,10 @@
+//! Image: mimalloc 3 through its crate.
+
+use memcg_bench::Plain;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    memcg_bench::main::<Plain>();
+}

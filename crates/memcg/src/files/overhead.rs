@@ -1,0 +1,22 @@
+//! `memory.overhead.max`: how much free memory the allocator may keep.
+
+use super::{At, FileError};
+use crate::engine::kmalloc;
+use crate::units::{Limit, parse_limit};
+
+pub fn max(at: At<'_>) -> String {
+    let bytes = at.engine.kmem.spare_max();
+    let limit = bytes.map_or(Limit::MAX, |bytes| Limit::bytes(bytes as u64));
+    format!("{limit}\n")
+}
+
+pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let limit = parse_limit(value)
+        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))?;
+    let bytes = (limit != Limit::MAX).then(|| usize::try_from(limit.get()).unwrap_or(usize::MAX));
+    at.engine.kmem.set_spare_max(bytes);
+    if bytes.is_some() {
+        kmalloc::trim();
+    }
+    Ok(())
+}
