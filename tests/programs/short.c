@@ -21,7 +21,7 @@ static void fail(const char *text) {
     _exit(7);
 }
 
-static uint32_t next(uint32_t *s) { return *s = *s * 1664525u + 1013904223u; }
+static uint32_t next(uint32_t *s) { return (*s = *s * 1664525u + 1013904223u) >> 8; }
 
 static size_t some(uint32_t *s) {
     uint32_t kind = next(s) % 64;

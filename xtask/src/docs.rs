@@ -50,6 +50,8 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
     let mut documents = vec![root.join("README.md")];
     documents.extend(files_below(&root.join("docs"), &|p| has_extension(p, "md")));
     let dir = scratch(root, "docs")?;
+    // The documents write there; cargo may have been told to build elsewhere.
+    std::fs::create_dir_all(root.join("target")).map_err(|e| format!("cannot make target: {e}"))?;
     let mut counted = Counted::default();
     let mut failures = 0;
     for document in documents.iter().filter(|d| d.exists()) {

@@ -1,11 +1,14 @@
 //! Whether the library serves this process or steps aside: asked at the first allocation, answered once.
 //!
 //! It steps aside for `MEMCG=off`, under valgrind, and in a program built with a sanitizer: those bring an allocator of
-//! their own that has to see every allocation. Then every function hands its call to the next library in the search
-//! order ([`crate::below`]).
+//! their own that has to see every allocation. And where there is no address space for its tables and the first chunk
+//! (`ulimit -v`), since the C library's allocator gets along with less. Then every function hands its call to the next
+//! library in the search order ([`crate::below`]).
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU8, Ordering};
+use memcg::engine::kmalloc;
+use memcg::os::say;
 
 const UNKNOWN: u8 = 0;
 const SERVES: u8 = 1;
@@ -24,12 +27,19 @@ pub fn is_aside() -> bool {
 
 #[cold]
 fn decide() -> bool {
-    // Threads that decide at once come to the same answer: the environment is that of the start.
-    let aside = variable(b"MEMCG=").is_some_and(|value| value == b"off")
+    let wanted = variable(b"MEMCG=").is_some_and(|value| value == b"off")
         || variable(b"LD_PRELOAD=").is_some_and(|value| contains(value, b"vgpreload_"))
         || has_sanitizer();
-    STATE.store(if aside { ASIDE } else { SERVES }, Ordering::Relaxed);
-    aside
+    let state = match wanted || !kmalloc::is_able() {
+        true => ASIDE,
+        false => SERVES,
+    };
+    // Of threads that decide at once the first is right, also where memory came or went in between.
+    let first = STATE.compare_exchange(UNKNOWN, state, Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_ok() && state == ASIDE && !wanted {
+        say::line(&[b"memcg: no memory for the first tables: the program runs without accounting"]);
+    }
+    first.map_or_else(|now| now, |_| state) == ASIDE
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

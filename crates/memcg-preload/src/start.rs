@@ -45,11 +45,6 @@ extern "C" fn begin() {
         OFF.store(true, Ordering::Relaxed);
         return;
     }
-    if process::try_engine().is_none() {
-        OFF.store(true, Ordering::Relaxed);
-        say("no memory for the first tables: the program runs without accounting");
-        return;
-    }
     let _free = no_account();
     process::with_rec(|engine, rec| {
         engine.set_installed();

@@ -297,12 +297,13 @@ fn recount(engine: &Engine) {
     // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
     engine.tree.recount();
     for (index, rec) in engine.tree.threads.each() {
-        rec.forget_owner();
         if is_own(rec) {
+            rec.forget_drainer();
             rec.tid.store(ids::tid(), Ordering::Relaxed);
             leave_parents_task(engine, rec);
             continue;
         }
+        rec.forget_owner();
         let task = rec.task.swap(0, Ordering::Relaxed);
         if task != 0 {
             // Its thread is the parent's; here nobody runs it.

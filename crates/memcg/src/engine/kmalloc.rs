@@ -14,7 +14,7 @@ use crate::kmem::stat::KmemStat;
 use crate::kmem::{Heap, Kmem, Object, Taken, extent_bytes, hit};
 use crate::os::errno;
 use crate::thread::ThreadRec;
-use crate::thread::tls;
+use crate::thread::tls::{self, DEPARTED};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -294,15 +294,17 @@ pub fn trim() {
     }
 }
 
-/// Parks the heap of a thread that departs. It has its record still.
+/// Marks the calling thread as departed, and parks its heap. All in one section: a signal handler in between does not find
+/// a heap without a record, nor join another that nobody would park.
 pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
+    let section = rec.enter_heap();
     let index = rec.heap.swap(0, Relaxed);
     // SAFETY: the block is this thread's.
-    unsafe { (*tls::block()).heap.set(0) };
-    if index == 0 {
-        return;
-    }
-    match rec.enter_heap() {
+    let block = unsafe { &*tls::block() };
+    block.heap.set(0);
+    block.rec.set(DEPARTED);
+    match section {
+        _ if index == 0 => {}
         // SAFETY: the thread's own heap, in its section, for the last time.
         Some(_section) => unsafe { kmem.park(kmem.heap(index)) },
         // Its exit cut off a change of its own.
@@ -322,6 +324,12 @@ pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
         // SAFETY: nobody else acts for it in this process.
         unsafe { kmem.park(kmem.heap(index)) };
     }
+}
+
+/// Whether there is an engine, and memory for the first objects: asked before an allocator is chosen.
+#[must_use]
+pub fn is_able() -> bool {
+    try_engine().is_some_and(|engine| engine.kmem.is_able())
 }
 
 /// Whether `p` is an object of this allocator.

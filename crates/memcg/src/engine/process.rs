@@ -181,7 +181,6 @@ pub fn depart() {
     let task = rec.task.swap(0, Ordering::Relaxed);
     super::kmalloc::leave(&ENGINE.kmem, rec);
     rec.end_busy();
-    block.rec.set(DEPARTED);
     if task != 0 {
         let _pin = ENGINE.tree.threads.epoch.pin(rec);
         ENGINE.change(|| ENGINE.tree.end_task(task));

@@ -39,6 +39,7 @@ impl Kmem {
                     .find(|slab| slab.kind() == SlabKind::Huge)
                 {
                     Some(slab) => slab,
+                    None if self.spans.keeps_huge(at) => continue,
                     None => panic!("a huge object without a record"),
                 },
                 _ => continue,

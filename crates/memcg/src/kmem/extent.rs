@@ -68,13 +68,13 @@ impl Kmem {
         }
         let unit = align_units.min(MAX_UNITS);
         let all = unit * UNIT + bytes;
-        let chunk = self.spans.map_huge(all.div_ceil(CHUNK), all)?;
+        let (chunk, zeroed) = self.spans.map_huge(all.div_ceil(CHUNK), all)?;
         let at = chunk + unit * UNIT;
-        // SAFETY: a fresh mapping: its first unit has room for the records, `unit` is one of them.
+        // SAFETY: a mapping of its own: its first unit has room for the records, `unit` is one of them.
         let slab = unsafe { Slab::of(at) };
         slab.make_extent(SlabKind::Huge, at, bytes, tag);
         self.add_huge(bytes);
-        Some(Taken { at, zeroed: true })
+        Some(Taken { at, zeroed })
     }
 
     /// An extent that begins with a chunk: its record is in the chunk before.
@@ -130,20 +130,17 @@ impl Kmem {
             return;
         }
         self.huge_bytes.fetch_sub(bytes, Relaxed);
-        let aligned = at % CHUNK == 0;
-        let from = if aligned { at } else { layout::chunk_of(at) };
+        if at % CHUNK != 0 {
+            let chunk = layout::chunk_of(at);
+            self.spans.unmap_huge(chunk, at + bytes - chunk);
+            return;
+        }
         // Forgotten before it goes, so that nobody takes what the kernel maps there next for ours.
-        self.spans.locked(|| {
-            self.spans
-                .map
-                .set(from, (at + bytes - from).div_ceil(CHUNK), Place::Nothing);
-        });
+        self.forget(at, bytes);
         // SAFETY: whole mappings of this extent alone.
         unsafe {
-            if aligned {
-                cut(at - CHUNK, at - CHUNK + UNIT);
-            }
-            cut(from, at + bytes);
+            cut(at - CHUNK, at - CHUNK + UNIT);
+            cut(at, at + bytes);
         }
     }
 
@@ -221,7 +218,7 @@ impl Kmem {
         }
         let chunk = layout::chunk_of(at);
         let (had, needs) = (at + old - chunk, at + bytes - chunk);
-        let to = self.spans.map_huge(needs.div_ceil(CHUNK), needs)?;
+        let (to, _) = self.spans.map_huge(needs.div_ceil(CHUNK), needs)?;
         // SAFETY: the extent's whole mapping; the target was just mapped for this.
         if !unsafe { map::remap(chunk, had, to, needs) } {
             self.forget(to, needs);

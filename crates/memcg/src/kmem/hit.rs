@@ -28,10 +28,10 @@ pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u
         return None;
     }
     let tag = rec.current();
-    if !slab.takes(tag) || !busy.take(tag, u64::from(slab.size.load(Relaxed))) {
+    // Noted before it is charged: beside a free object a tag says nothing.
+    if !slab.take_for(offset, tag) || !busy.take(tag, u64::from(slab.size.load(Relaxed))) {
         return None;
     }
-    slab.note_tag(offset, tag);
     // SAFETY: the owner, inside the look; `offset` is the first of the list.
     unsafe { slab.pop_first(offset) };
     Some((slab.start() + offset as usize) as *mut u8)

@@ -21,6 +21,7 @@ pub mod class;
 pub mod extent;
 pub mod heap;
 pub mod hit;
+pub mod huge;
 pub mod large;
 pub mod layout;
 pub mod list;
@@ -87,6 +88,13 @@ impl Kmem {
     pub fn init(&self) -> Option<()> {
         slab::seed(ids::random());
         self.spans.init()
+    }
+
+    /// Whether there is memory for the first objects; maps a chunk for them if none is there yet.
+    pub fn is_able(&self) -> bool {
+        let span = self.spans.alloc(1, 1);
+        span.inspect(|span| self.spans.free(layout::record_of(span.start), 1))
+            .is_some()
     }
 
     /// A heap for the calling thread: a parked one, or a new one. `None` without memory.

@@ -6,6 +6,7 @@
 //! out as if it had allocated them.
 
 use super::chunk::{Chunk, NR_UNITS};
+use super::huge::HugeCache;
 use super::layout::{self, CHUNK, UNIT};
 use super::map::{Map, Place};
 use crate::os::{clock, map, sigmask};
@@ -41,6 +42,7 @@ pub struct Spans {
     looked_at: AtomicU64,
     /// The most dirty units that may be, and one; 0: only time bounds them.
     most_dirty: AtomicUsize,
+    huge: HugeCache,
 }
 
 /// A span just taken.
@@ -61,6 +63,8 @@ pub struct SpanStat {
     pub used: usize,
     /// Free, with pages.
     pub dirty: usize,
+    /// Freed mappings of huge objects, kept for a while.
+    pub huge: usize,
 }
 
 impl Spans {
@@ -130,7 +134,7 @@ impl Spans {
         drop(held);
         drop(signals);
         if let Some(chunk) = spare {
-            self.unmap(chunk);
+            unmap(chunk, CHUNK);
         }
         if due {
             self.clean(false);
@@ -162,13 +166,6 @@ impl Spans {
         self.nr_chunks.fetch_sub(1, Relaxed);
         self.map.set(chunk.address(), 1, Place::Nothing);
         Some(chunk.address())
-    }
-
-    fn unmap(&self, chunk: usize) {
-        if let Some(p) = core::ptr::NonNull::new(chunk as *mut u8) {
-            // SAFETY: a whole chunk, none of whose units is in use, which no list leads to.
-            unsafe { map::unmap(p, CHUNK) };
-        }
     }
 
     fn add_chunk(&self) -> Option<()> {
@@ -219,7 +216,8 @@ impl Spans {
             return true;
         }
         let now = clock::coarse_ns();
-        dirty > 0 && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
+        let any = dirty > 0 || self.huge.bytes() > 0;
+        any && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
     }
 
     /// Gives pages of free units back to the kernel, and chunks that have none left: of all (`everything`), else of those
@@ -227,6 +225,11 @@ impl Spans {
     pub fn clean(&self, everything: bool) {
         let now = clock::coarse_ns();
         self.looked_at.store(now, Relaxed);
+        self.expire_huge(if everything {
+            u64::MAX
+        } else {
+            now.saturating_sub(DECAY_NS)
+        });
         loop {
             let Some((start, units)) = self.dirty_run(now, everything) else {
                 return;
@@ -242,7 +245,7 @@ impl Spans {
             drop(held);
             drop(signals);
             if let Some(chunk) = spare {
-                self.unmap(chunk);
+                unmap(chunk, CHUNK);
             }
             if !done {
                 return;
@@ -272,6 +275,7 @@ impl Spans {
             mapped: self.nr_chunks.load(Acquire) * NR_UNITS * UNIT,
             used: self.nr_used.load(Relaxed) * UNIT,
             dirty: self.nr_dirty.load(Relaxed) * UNIT,
+            huge: self.huge.bytes(),
         }
     }
 
@@ -282,11 +286,62 @@ impl Spans {
             .map(Chunk::address)
     }
 
-    /// Maps `bytes` of address space for one huge object: `chunks` chunks. The first is noted.
-    pub(super) fn map_huge(&self, chunks: usize, bytes: usize) -> Option<usize> {
-        let _signals = sigmask::block_all();
-        let _held = self.lock.lock(Rank::Spans);
-        self.map.map_chunks(chunks, bytes, Place::Huge)
+    /// A mapping of `bytes` for one huge object, in `chunks` chunks, the first of them noted; and whether it is zero. One that
+    /// was freed of late, or a new one.
+    pub(super) fn map_huge(&self, chunks: usize, bytes: usize) -> Option<(usize, bool)> {
+        let (at, has) = {
+            let _signals = sigmask::block_all();
+            let _held = self.lock.lock(Rank::Spans);
+            let Some((at, has)) = self.huge.find(bytes) else {
+                let at = self.map.map_chunks(chunks, bytes, Place::Huge)?;
+                return Some((at, true));
+            };
+            let had = has.div_ceil(CHUNK);
+            self.map
+                .set(at + chunks * CHUNK, had - chunks, Place::Nothing);
+            (at, has)
+        };
+        // What is too long of it. Its place is forgotten already; until it is free whoever tries it is told so.
+        unmap(at + bytes, has - bytes);
+        Some((at, false))
+    }
+
+    /// Takes back the mapping of a huge object: to keep it for a while, or to unmap it.
+    pub(super) fn unmap_huge(&self, at: usize, bytes: usize) {
+        let now = clock::coarse_ns();
+        let kept = self.locked(|| {
+            let kept = !self.is_too_many(bytes.div_ceil(UNIT)) && self.huge.keep((at, bytes), now);
+            if !kept {
+                // Before it goes, so that nobody takes what the kernel maps there next for ours.
+                self.map.set(at, bytes.div_ceil(CHUNK), Place::Nothing);
+            }
+            kept
+        });
+        if !kept {
+            unmap(at, bytes);
+        }
+        if self.is_cleaning_due() {
+            self.clean(false);
+        }
+    }
+
+    /// Whether a freed mapping that begins at `at` is kept.
+    pub(super) fn keeps_huge(&self, at: usize) -> bool {
+        self.huge.has(at)
+    }
+
+    /// Unmaps what is kept since `since_ns` or before.
+    fn expire_huge(&self, since_ns: u64) {
+        let oldest = || {
+            self.locked(|| {
+                let (at, bytes) = self.huge.oldest(since_ns)?;
+                self.map.set(at, bytes.div_ceil(CHUNK), Place::Nothing);
+                Some((at, bytes))
+            })
+        };
+        while let Some((at, bytes)) = oldest() {
+            unmap(at, bytes);
+        }
     }
 
     /// Runs `f` under the lock.
@@ -309,6 +364,16 @@ impl Spans {
     /// Lets it go on either side.
     pub(super) fn let_go_after_fork(&self) {
         self.lock.let_go(Rank::Spans);
+    }
+}
+
+/// Unmaps whole chunks, huge mappings, or the end of one. Nobody uses them, and no list or map leads to them.
+fn unmap(at: usize, bytes: usize) {
+    if let Some(p) = core::ptr::NonNull::new(at as *mut u8)
+        && bytes > 0
+    {
+        // SAFETY: as the function says; its callers are this file's.
+        unsafe { map::unmap(p, bytes) };
     }
 }
 

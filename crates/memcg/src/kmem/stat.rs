@@ -26,10 +26,10 @@ impl Kmem {
         self.spans.locked(|| {
             let spans = self.spans.stat();
             let mut stat = KmemStat {
-                mapped: spans.mapped + huge,
+                mapped: spans.mapped + huge + spans.huge,
                 live: huge,
                 free: 0,
-                spare: spans.dirty + spans.used,
+                spare: spans.dirty + spans.used + spans.huge,
             };
             for slab in self.each_slab() {
                 match slab.kind() {

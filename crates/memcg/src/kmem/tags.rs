@@ -31,12 +31,25 @@ impl Slab {
         }
     }
 
-    /// Whether an object of `tag` may be taken as the slab is now; notes the tag of one in a mixed slab.
-    #[inline(always)]
+    /// Notes the tag of an object of a mixed slab.
     pub(super) fn note_tag(&self, offset: u32, tag: u32) {
         if self.tag.load(Relaxed) == MIXED {
             self.tag_beside(offset).store(tag, Relaxed);
         }
+    }
+
+    /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of the one at `offset`. The
+    /// owner; the object is free.
+    #[inline(always)]
+    pub(super) fn take_for(&self, offset: u32, tag: u32) -> bool {
+        let own = self.tag.load(Relaxed);
+        if own == tag {
+            return true;
+        }
+        if own == MIXED {
+            self.tag_beside(offset).store(tag, Relaxed);
+        }
+        own == MIXED
     }
 
     /// Whether its objects are all free or of `tag`, or each has its own.

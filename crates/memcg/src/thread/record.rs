@@ -352,15 +352,20 @@ impl ThreadRec {
 
     /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.
     pub(crate) fn forget_owner(&self) {
+        self.forget_drainer();
         self.busy.store(0, Ordering::Relaxed);
+        self.pin.store(0, Ordering::Relaxed);
+        self.seq.store(0, Ordering::Relaxed);
+        self.changing.store(0, Ordering::Relaxed);
+    }
+
+    /// The same for the thread that forked: what it was doing, if a signal handler of it forks, it goes on with.
+    pub(crate) fn forget_drainer(&self) {
         self.drain.store(
             self.drain.load(Ordering::Relaxed) & FENCED,
             Ordering::Relaxed,
         );
-        self.pin.store(0, Ordering::Relaxed);
-        self.seq.store(0, Ordering::Relaxed);
         self.drainer.store(0, Ordering::Relaxed);
-        self.changing.store(0, Ordering::Relaxed);
     }
 
     /// Time the thread owes for having taken its groups above `high`, in ns.
