@@ -10,7 +10,7 @@ use super::descriptor::{self, Kept};
 use super::place::{self, remove_socket, socket_path};
 use super::request::{protocol_error, serve};
 use crate::api::no_account;
-use crate::engine::process;
+use crate::engine::{kmalloc, process};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -191,6 +191,8 @@ fn run(listener: Kept<UnixListener>) {
             place::unlink();
             return;
         }
+        // A program that does nothing gives nothing back of itself.
+        kmalloc::decay();
         let now = Instant::now();
         if rest <= now
             && let Some(Ok(open)) = listener.as_ref().map(Kept::get)

@@ -283,6 +283,13 @@ pub fn stat() -> KmemStat {
     try_engine().map_or_else(KmemStat::default, |engine| engine.kmem.stat())
 }
 
+/// Gives back to the kernel what nobody has used for a while; for a thread that comes by now and then.
+pub fn decay() {
+    if let Some(engine) = try_engine() {
+        engine.kmem.decay();
+    }
+}
+
 /// Gives back to the kernel what nobody uses.
 pub fn trim() {
     let Some(engine) = try_engine() else { return };

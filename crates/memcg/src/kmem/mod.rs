@@ -308,6 +308,13 @@ impl Kmem {
             })
     }
 
+    /// Gives back to the kernel what nobody has used for a while.
+    pub fn decay(&self) {
+        if self.spans.is_cleaning_due() {
+            self.spans.clean(false);
+        }
+    }
+
     /// Gives back to the kernel what nobody uses: of the caller's heap, of those nobody has, of the chunks.
     ///
     /// # Safety

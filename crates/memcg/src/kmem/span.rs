@@ -210,7 +210,8 @@ impl Spans {
         self.most_dirty.store(bound, Relaxed);
     }
 
-    fn is_cleaning_due(&self) -> bool {
+    /// Whether it is time to look for pages nobody has used for a while. Without the lock a guess.
+    pub(super) fn is_cleaning_due(&self) -> bool {
         let dirty = self.nr_dirty.load(Relaxed);
         if self.is_too_many(dirty) {
             return true;
