@@ -119,6 +119,12 @@ pub unsafe fn free(p: *mut u8) {
 #[cold]
 #[inline(never)]
 fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8 {
+    if align <= ALIGN
+        && !zeroed
+        && let Some(p) = alloc_nearly(bytes)
+    {
+        return p;
+    }
     let _errno = errno::keep();
     let class = class_of_aligned(bytes, align);
     let Some(size) = size_of_object(bytes, align) else {
@@ -137,6 +143,30 @@ fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8
         unsafe { p.write_bytes(0, bytes) };
     }
     p
+}
+
+/// An object that is no hit but for its charge: what its class has at hand is used up.
+#[inline(always)]
+fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
+    if bytes > MAX_CLASS_BYTES {
+        return None;
+    }
+    let (rec, own) = known()?;
+    let class = class_of(bytes);
+    let size = bytes_of(class) as u64;
+    let tag = rec.charge_hit(size)?;
+    let kmem = &engine().kmem;
+    let taken = rec
+        .enter_heap()
+        // SAFETY: the thread's own heap, in its section.
+        .and_then(|_section| unsafe { kmem.take(own, class, tag, false) });
+    match taken {
+        Some(taken) => Some(taken.at as *mut u8),
+        None => {
+            heap::uncharge(tag, size as usize);
+            None
+        }
+    }
 }
 
 /// An object for `tag`, charged already.
@@ -177,7 +207,7 @@ unsafe fn free_slow(p: *mut u8) {
     }
     if let Some((rec, heap)) = known()
         // SAFETY: the thread's own; the caller's.
-        && unsafe { hit::free_elsewhere(&engine().kmem, rec, heap, p as usize) }
+        && unsafe { hit::free_nearly(&engine().kmem, rec, heap, p as usize) }
     {
         return;
     }

@@ -70,34 +70,41 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     true
 }
 
-/// Frees an object of somebody else's slab: its bytes into the thread's stock, then the object to where its owner finds it.
-/// `false`: nothing was done.
+/// Frees an object that is no hit but for its bytes, which go into the thread's stock: into a slab of the thread's own that
+/// was full or becomes empty, or to where another owner finds it. `false`: nothing was done.
 ///
 /// # Safety
 /// As [`free`].
 #[inline]
-pub unsafe fn free_elsewhere(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
+pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     if kmem.place(at) != Place::Chunk {
         return false;
     }
     // SAFETY: the chunk is mapped.
-    let slab = unsafe { Slab::of(at) };
-    if slab.kind() != SlabKind::Objects || slab.is_of(heap) {
+    let slab = unsafe { Slab::of(at) }.lead();
+    if slab.kind() != SlabKind::Objects {
         return false;
     }
     let Some(offset) = slab.offset_of(at) else {
         return false;
     };
+    let own = slab.is_of(heap);
+    if own && slab.nr_held() == 0 {
+        return false;
+    }
     let given = rec
         .enter_unfenced()
         .is_some_and(|busy| busy.give_home(slab.tag_of(offset), slab.object_bytes() as u64));
-    if given {
-        // SAFETY: uncharged above; live by the caller's promise.
-        let notify = unsafe { heap::publish(slab, offset) };
-        if notify {
-            let section = rec.enter_heap();
-            kmem.deliver(section.is_some().then_some(heap), slab);
-        }
+    if !given {
+        return false;
     }
-    given
+    match rec.enter_heap() {
+        // SAFETY: the thread's own heap, in its section; uncharged above, live by the caller's promise.
+        Some(_section) if own => unsafe { heap.put(kmem, slab, offset) },
+        // SAFETY: as above.
+        section => unsafe {
+            heap::put_remote(kmem, section.is_some().then_some(heap), slab, offset);
+        },
+    }
+    true
 }

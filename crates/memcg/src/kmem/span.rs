@@ -9,7 +9,7 @@ use super::chunk::{Chunk, NR_UNITS};
 use super::huge::HugeCache;
 use super::layout::{self, CHUNK, UNIT};
 use super::map::{Map, Place};
-use crate::os::{clock, map, sigmask};
+use crate::os::{clock, errno, map, sigmask};
 use crate::sync::lock::{Lock, Rank};
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -75,6 +75,7 @@ impl Spans {
     /// Takes `units` units, the first at a multiple of `align` units. `None` when the kernel gives no memory.
     pub fn alloc(&self, units: usize, align: usize) -> Option<Span> {
         debug_assert!(units <= MAX_UNITS);
+        let _errno = errno::keep();
         let _signals = sigmask::block_all();
         let _held = self.lock.lock(Rank::Spans);
         if let Some(span) = self.find(units, align) {
@@ -127,6 +128,7 @@ impl Spans {
     /// Gives units back, from the one whose record is at `record` on.
     pub fn free(&self, record: usize, units: usize) {
         let start = layout::start_of(record);
+        let _errno = errno::keep();
         let signals = sigmask::block_all();
         let held = self.lock.lock(Rank::Spans);
         let spare = self.put(start, units, true);
