@@ -89,7 +89,8 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) 
         return false;
     };
     let own = slab.is_of(heap);
-    if own && slab.nr_held() == 0 {
+    // What these say is wrong `Kmem::locate` says again, with its reason.
+    if slab.begins_a_list(offset) || own && slab.nr_held() == 0 {
         return false;
     }
     let given = rec

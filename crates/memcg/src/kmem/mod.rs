@@ -187,8 +187,7 @@ impl Kmem {
         match slab.kind() {
             SlabKind::Objects => {
                 let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
-                // Who holds an object sees neither list begin with it: the two were written before it was handed out.
-                if slab.free.load(Relaxed) == offset || slab.remote.peek().first == offset {
+                if slab.begins_a_list(offset) {
                     return Err(BadFree::Double);
                 }
                 Ok(Object {

@@ -191,6 +191,13 @@ impl Slab {
         self.set_kind(SlabKind::Free);
     }
 
+    /// Whether the object at `offset` was freed last, here or elsewhere. Who holds an object sees neither list begin with it:
+    /// the two were written before it was handed out.
+    #[inline]
+    pub(super) fn begins_a_list(&self, offset: u32) -> bool {
+        self.free.load(Relaxed) == offset || self.remote.peek().first == offset
+    }
+
     /// Objects freed by others from which on the owner of a full slab wants to know.
     #[inline(always)]
     pub(super) fn enough(&self) -> u32 {
