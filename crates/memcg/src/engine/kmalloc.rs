@@ -16,7 +16,10 @@ use crate::os::errno;
 use crate::thread::ThreadRec;
 use crate::thread::tls::{self, DEPARTED};
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{
+    Ordering::{Acquire, Relaxed},
+    compiler_fence,
+};
 
 /// What every object is aligned to.
 pub const ALIGN: usize = 16;
@@ -25,10 +28,14 @@ pub const ALIGN: usize = 16;
 #[inline(always)]
 fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
     // SAFETY: the block is this thread's, alive while it runs.
-    let (rec, heap) = unsafe { ((*tls::block()).rec.get(), (*tls::block()).heap.get()) };
+    let heap = unsafe { (*tls::block()).heap.get() };
     if heap == 0 {
         return None;
     }
+    // In this order: a signal handler between the two may be the first of the thread to allocate.
+    compiler_fence(Acquire);
+    // SAFETY: as above.
+    let rec = unsafe { (*tls::block()).rec.get() };
     // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this thread's.
     Some(unsafe { (&*(rec as *const ThreadRec), &*(heap as *const Heap)) })
 }

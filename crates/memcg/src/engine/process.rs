@@ -10,6 +10,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 use crate::thread::record::IN_HEAP;
 use crate::thread::tls::{self, DEPARTED};
+use core::sync::atomic::AtomicUsize;
 
 /// The one static. Zero bytes, so it costs `.bss` only and is usable before anything has run.
 // SAFETY: Engine is Zeroed: zero bytes are a valid engine, as yet without a root.
@@ -116,8 +117,18 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         engine.tree.threads.leave(index);
         return Some(answer);
     }
+    // SAFETY: this thread's, and alive; the other party is a signal handler of the same thread.
+    let place = unsafe { AtomicUsize::from_ptr(block.rec.as_ptr()) };
+    let at = core::ptr::from_ref(rec) as usize;
+    if place
+        .compare_exchange(0, at, Ordering::Relaxed, Ordering::Relaxed)
+        .is_err()
+    {
+        // A handler came first, and has made the thread known.
+        engine.tree.threads.leave(index);
+        return Some(f(engine, known_rec()?));
+    }
     block.index.set(index);
-    block.rec.set(core::ptr::from_ref(rec) as usize);
     let own = block.own.get() != 0;
     if !own {
         NR_THREADS.fetch_add(1, Ordering::Relaxed);
