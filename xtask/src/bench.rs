@@ -26,13 +26,15 @@ const PEERS: &[&str] = &[
 pub fn run(root: &Path, arguments: &[&str]) -> Result<Counted, Failure> {
     let bench = root.join("bench");
     let target = target_dir(root).join("bench");
-    build(&bench, &target, "harness")?;
+    build(&bench, &target, "harness", false)?;
     let source = state(root);
-    // A gate is about memcg alone.
+    // A gate is about memcg alone; so is, unless peers are named, where its instructions are.
+    let lined = arguments.contains(&"--where");
     let gate = arguments.iter().any(|a| a.starts_with("--gate"));
-    let counting = gate || arguments.contains(&"--instructions");
-    for peer in PEERS.iter().filter(|peer| !gate || **peer == "memcg") {
-        if let Err(why) = build(&bench, &target, peer) {
+    let alone = gate || lined && !arguments.contains(&"--peers");
+    let counting = gate || lined || arguments.contains(&"--instructions");
+    for peer in PEERS.iter().filter(|peer| !alone || **peer == "memcg") {
+        if let Err(why) = build(&bench, &target, peer, false) {
             if *peer == "memcg" {
                 return Err(why);
             }
@@ -53,8 +55,13 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<Counted, Failure> {
         .arg(&bench)
         .arg("--memcg")
         .arg(source);
+    if lined {
+        let target = target.join("lined");
+        build(&bench, &target, "memcg", true)?;
+        harness.arg("--lined").arg(target.join("release"));
+    }
     if !counting {
-        build(&bench, &target, "programs")?;
+        build(&bench, &target, "programs", false)?;
         for version in ["v2", "v3"] {
             let made = images.join(format!("libmimalloc{}.so", &version[1..]));
             if let Err(why) = mimalloc(&bench, version, &made) {
@@ -117,9 +124,31 @@ fn state(root: &Path) -> String {
     format!("{commit} with uncommitted changes {sum:016x}")
 }
 
-/// Builds the images of a feature; the error is the compiler's first.
-fn build(bench: &Path, target: &Path, feature: &str) -> Result<(), Failure> {
+/// What the suite says instead of [`gate`] where valgrind is missing.
+const NO_VALGRIND: &str = "no valgrind: instructions not counted";
+
+/// The gate as a step of the suite: instructions of the hit paths beside those kept, if there is valgrind.
+pub fn gate(root: &Path) -> Result<Counted, Failure> {
+    let found = Command::new("valgrind")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if found.is_ok_and(|status| status.success()) {
+        return run(root, &["--gate"]);
+    }
+    println!("{NO_VALGRIND}");
+    Ok(Counted {
+        ignored: 1,
+        note: NO_VALGRIND.to_owned(),
+        ..Counted::default()
+    })
+}
+
+/// Builds the images of a feature, with line tables or without; the error is the compiler's first.
+fn build(bench: &Path, target: &Path, feature: &str, lined: bool) -> Result<(), Failure> {
     eprintln!("building {feature}");
+    let debug = if lined { "line-tables-only" } else { "none" };
     let output = cargo(
         bench,
         &[
@@ -132,6 +161,7 @@ fn build(bench: &Path, target: &Path, feature: &str) -> Result<(), Failure> {
         ],
     )
     .arg(target)
+    .env("CARGO_PROFILE_RELEASE_DEBUG", debug)
     .stdin(Stdio::null())
     .output()
     .map_err(|e| format!("cannot run cargo: {e}"))?;

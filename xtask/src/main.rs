@@ -17,15 +17,16 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, docs, preload;
-                   stops at the first failure. --quick leaves out loom and preload
+  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, docs, preload,
+                   instructions of the hit paths; stops at the first failure. --quick leaves out loom, preload and instructions
   layers           the rooms of crates/memcg/src use only rooms above them; no allocating collections below api;
                    every unsafe block argued; no file too long or without a head
   docs             run the commands in the ```console blocks of README.md and docs/**/*.md
   examples         run every example of every crate
   preload [--long] run tests/preload/*.sh against the release build (exit 77 skips)
   bench [--quick] [NAME...]
-                   against other allocators, in rounds (bench/README.md); --instructions and --gate count instead
+                   against other allocators, in rounds (bench/README.md); --instructions and --gate count instead,
+                   --instructions --where [NAME...] shows in which functions
   dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
   help             this text
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::child::{build_release, cargo, stream};
-use crate::{Counted, Failure, docs, examples, layers, preload, target_dir};
+use crate::{Counted, Failure, bench, docs, examples, layers, preload, target_dir};
 
 type Step = (&'static str, fn(&Path) -> Result<Counted, Failure>);
 
@@ -34,10 +34,11 @@ const STEPS: &[Step] = &[
     ("examples", examples::run),
     ("docs", docs::run),
     ("preload", preload::run),
+    ("instructions", bench::gate),
 ];
 
 /// The steps that `--quick` leaves out.
-const SLOW: &[&str] = &["loom", "preload"];
+const SLOW: &[&str] = &["loom", "preload", "instructions"];
 
 /// Runs the suite and reports on standard output. The exit status is 1 if a step failed.
 pub fn run(root: &Path, quick: bool) -> ExitCode {

@@ -3,6 +3,7 @@
 //! Each run is a process of its own; a round runs every peer of a row one after the other, beginning with another peer
 //! each time, so that what the machine does besides falls on all alike. Ratios are made within a round.
 
+mod callgrind;
 mod instructions;
 mod json;
 mod layout;
@@ -14,6 +15,7 @@ mod report;
 mod run;
 mod stats;
 mod targets;
+mod whereabouts;
 
 use memcg_bench::rows::ROWS;
 use options::{Mode, Options};

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 const USAGE: &str = "\
 usage: harness --images DIR --bench DIR [--preload FILE] [--memcg TEXT] [--quick | --rounds N] [--json] [--no-save] [--peers A,B]
-               [--instructions | --gate | --gate-write] [NAME...]
+               [--instructions [--where] | --gate | --gate-write] [NAME...]
 
-NAME is a row, the beginning of one (pair, tenants), or programs. Without any: all.";
+NAME is a row, the beginning of one (pair, tenants), rows, own, classics or programs. Without any: all.
+--where shows the functions that execute a row's instructions, of memcg and of the peers named.";
 
 /// What to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Options {
     pub images: PathBuf,
     /// The folder `bench`.
     pub bench: PathBuf,
+    /// Where images with line tables are.
+    pub lined: Option<PathBuf>,
     /// memcg's preload library.
     pub preload: Option<PathBuf>,
     /// What the images of memcg were built from.
@@ -40,6 +43,8 @@ pub struct Options {
     pub mode: Mode,
     /// Write the instruction counts down as the gate's.
     pub write: bool,
+    /// Show where instructions are.
+    pub breakdown: bool,
     peers: Vec<String>,
     names: Vec<String>,
 }
@@ -50,6 +55,7 @@ impl Options {
         let mut options = Self {
             images: PathBuf::new(),
             bench: PathBuf::new(),
+            lined: None,
             preload: None,
             memcg: "unknown".to_owned(),
             rounds: 31,
@@ -57,6 +63,7 @@ impl Options {
             save: true,
             mode: Mode::Measure,
             write: false,
+            breakdown: false,
             peers: Vec::new(),
             names: Vec::new(),
         };
@@ -65,6 +72,7 @@ impl Options {
             match argument.as_str() {
                 "--images" => options.images = value()?.into(),
                 "--bench" => options.bench = value()?.into(),
+                "--lined" => options.lined = Some(value()?.into()),
                 "--preload" => options.preload = Some(value()?.into()),
                 "--memcg" => options.memcg = value()?,
                 "--quick" => options.rounds = 5,
@@ -79,6 +87,7 @@ impl Options {
                 "--no-save" => options.save = false,
                 "--peers" => options.peers = value()?.split(',').map(str::to_owned).collect(),
                 "--instructions" => options.mode = Mode::Instructions,
+                "--where" => (options.mode, options.breakdown) = (Mode::Instructions, true),
                 "--gate" => options.mode = Mode::Gate,
                 "--gate-write" => (options.mode, options.write) = (Mode::Gate, true),
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
@@ -111,6 +120,16 @@ impl Options {
     /// Whether a peer is asked for.
     pub fn wants_peer(&self, name: &str) -> bool {
         self.peers.is_empty() || self.peers.iter().any(|peer| peer == name)
+    }
+
+    /// Whether a peer is asked for by its name.
+    pub fn names_peer(&self, name: &str) -> bool {
+        self.peers.iter().any(|peer| peer == name)
+    }
+
+    /// The names asked for.
+    pub fn names(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).collect()
     }
 
     /// Whether everything is asked for.
