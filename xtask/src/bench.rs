@@ -162,6 +162,8 @@ fn build(bench: &Path, target: &Path, feature: &str, lined: bool) -> Result<(), 
     )
     .arg(target)
     .env("CARGO_PROFILE_RELEASE_DEBUG", debug)
+    // Incremental code is cut into other units, and inlined otherwise.
+    .env("CARGO_INCREMENTAL", "0")
     .stdin(Stdio::null())
     .output()
     .map_err(|e| format!("cannot run cargo: {e}"))?;
