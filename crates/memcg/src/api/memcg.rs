@@ -173,7 +173,7 @@ impl Memcg {
     pub fn remove(&self) -> Result<(), RemoveError> {
         self.with(|engine, _, group| {
             engine
-                .change(|| offline::remove(&engine.tree, group))
+                .change(|| offline::remove(&engine.tree, &engine.kmem, group))
                 .map_err(RemoveError::from)
         })
         .unwrap_or(Err(RemoveError::Gone))

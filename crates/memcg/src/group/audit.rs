@@ -7,6 +7,7 @@
 use super::memcg::Memcg;
 use super::objcg::{NR_SIDE_KINDS, Objcg, State};
 use super::{Hierarchy, ROOT};
+use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::thread::SLOTS;
 use core::fmt;
@@ -90,6 +91,7 @@ impl Hierarchy {
             self.audit_owner(tag, objcg)?;
             owners += u64::from(objcg.state() != State::Free);
         }
+        self.audit_kmem_ids()?;
         self.audit_slots()?;
         self.audit_cells(groups, owners)?;
         self.audit_names(groups, owners)
@@ -205,6 +207,24 @@ impl Hierarchy {
             same("owner done with", tag, 1, held.min(1))?;
         }
         Ok(())
+    }
+
+    /// Every id that somebody has is that group's, and the groups above have one.
+    fn audit_kmem_ids(&self) -> Result<(), Discrepancy> {
+        let mut held = 0;
+        for id in 1..self.kmem_ids.high_water() {
+            let Some(holder) = self.kmem_ids.holder(id) else {
+                continue;
+            };
+            let group = self.memcgs.get(holder);
+            let found = self.kmem_id_if_any(group).unwrap_or(0);
+            same("kmem id's holder", holder, u64::from(id), u64::from(found))?;
+            let above = group.parent().map_or(Some(0), |p| self.kmem_id_if_any(p));
+            same("kmem id above", holder, 1, u64::from(above.is_some()))?;
+            held += 1;
+        }
+        let in_use = u64::from(self.kmem_ids.in_use());
+        at_most("kmem ids held", 0, in_use, held)
     }
 
     fn audit_slots(&self) -> Result<(), Discrepancy> {

@@ -22,9 +22,11 @@ pub enum What {
     Objcg,
     /// A name nobody uses.
     Name,
+    /// The kmem id of a group that has ended.
+    KmemId,
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 /// One membarrier is shared by this many retirements.
 const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
 
@@ -58,6 +60,7 @@ impl Hierarchy {
             What::Cell => self.cells.get(index).link(),
             What::Objcg => self.objcgs.get(index).link(),
             What::Name => self.names.get(index).link(),
+            What::KmemId => self.kmem_ids.holders.get(index).link(),
         };
         let bag = self.threads.epoch.bag();
         self.limbo.bags[bag][what as usize].push(index, link);
@@ -76,7 +79,13 @@ impl Hierarchy {
             return;
         };
         let mut freed = 0;
-        for what in [What::Memcg, What::Cell, What::Objcg, What::Name] {
+        for what in [
+            What::Memcg,
+            What::Cell,
+            What::Objcg,
+            What::Name,
+            What::KmemId,
+        ] {
             let first = self.limbo.bags[bag][what as usize].take();
             freed += match what {
                 What::Memcg => give_back(&self.memcgs, first, |group| {
@@ -86,6 +95,7 @@ impl Hierarchy {
                 What::Cell => give_back(&self.cells, first, |_| ()),
                 What::Objcg => give_back(&self.objcgs, first, |_| ()),
                 What::Name => give_back(&self.names, first, |_| ()),
+                What::KmemId => self.put_kmem_ids(first),
             };
         }
         self.limbo.waiting.fetch_sub(freed, Ordering::Relaxed);

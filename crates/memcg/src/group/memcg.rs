@@ -59,6 +59,8 @@ pub struct Memcg {
     pub(super) nr_children: AtomicU32,
     pub(super) nr_descendants: AtomicU32,
     pub(super) nr_tasks: AtomicU32,
+    /// Its number in the tables of lists and caches; see `kmem_id`.
+    pub(super) kmem_id: AtomicU32,
     /// See the module.
     pub lock: Lock,
     pub(super) draining: AtomicU32,
@@ -104,6 +106,7 @@ impl Memcg {
             (&self.nr_children, 0),
             (&self.nr_descendants, 0),
             (&self.nr_tasks, 0),
+            (&self.kmem_id, 0),
             (&self.draining, 0),
         ] {
             field.store(value, Ordering::Relaxed);

@@ -20,6 +20,7 @@ pub mod events;
 #[cfg(all(test, not(loom)))]
 mod footprint;
 mod index;
+pub mod kmem_id;
 pub mod limbo;
 pub mod memcg;
 mod meter;
@@ -38,6 +39,7 @@ pub mod word;
 
 pub use charge::{Mode, Refusal};
 pub use events::Event;
+pub use kmem_id::IdError;
 pub use memcg::Memcg;
 pub use objcg::{Kind, Objcg};
 pub use settings::OomPolicy;
@@ -72,6 +74,8 @@ pub struct Hierarchy {
     pub pressures: Arena<pressure::Pressure>,
     /// Watches of peaks.
     pub watches: Arena<watch::WatchRec>,
+    /// Numbers for the groups that lists and caches know.
+    pub kmem_ids: kmem_id::KmemIds,
     /// Threads.
     pub threads: Threads,
     index: index::Index,
@@ -100,7 +104,7 @@ impl Hierarchy {
         self.hold_name(name);
         self.open_objcg(objcg, cell, name, objcg::State::Group);
         self.memcgs.get(group).set_online();
-        Some(())
+        self.init_kmem_ids()
     }
 
     /// A hierarchy of its own, never freed. For tests and for embedding several.

@@ -18,6 +18,7 @@ pub mod audit;
 pub mod bad;
 pub mod chunk;
 pub mod class;
+pub mod ends;
 pub mod extent;
 pub mod heap;
 pub mod hit;
@@ -26,6 +27,8 @@ pub mod large;
 pub mod layout;
 pub mod list;
 pub mod map;
+pub mod own;
+pub mod per_id;
 pub mod slab;
 pub mod span;
 pub mod stat;
@@ -64,6 +67,8 @@ pub struct Kmem {
     /// The heap of whoever has none; 0 until it is needed.
     shared: AtomicU32,
     shared_lock: Lock,
+    /// What all tables by kmem id share.
+    pub tables: per_id::Tables,
     huge_bytes: AtomicUsize,
     /// The signal mask of the thread that forks; guarded by the locks it holds.
     mask_over_fork: AtomicU64,

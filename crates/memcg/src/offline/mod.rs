@@ -9,23 +9,47 @@
 use crate::counter::{Level, uncharge};
 use crate::group::tree::TreeError;
 use crate::group::{Event, Hierarchy, Memcg};
+use crate::kmem::Kmem;
 use crate::os::clock;
 
 /// Ends a group. The caller is pinned.
 ///
 /// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
-/// 2. close its counter: whatever walks by passes through; its unused reserve goes back to the parent;
-/// 3. link its cell to the parent's: the flip;
-/// 4. let go of its owner and its record.
+/// 2. hand its lists and caches to the parent, and let go of its kmem id;
+/// 3. close its counter: whatever walks by passes through; its unused reserve goes back to the parent;
+/// 4. link its cell to the parent's: the flip;
+/// 5. let go of its owner and its record.
 ///
 /// # Errors
 /// [`TreeError::HasChildren`], [`TreeError::HasTasks`], [`TreeError::Root`], or [`TreeError::Gone`] for one that was
 /// removed already; nothing has changed then.
-pub fn remove(tree: &Hierarchy, group: &Memcg) -> Result<(), TreeError> {
+pub fn remove(tree: &Hierarchy, kmem: &Kmem, group: &Memcg) -> Result<(), TreeError> {
+    remove_by(tree, group, |parent| kmem.group_ends(tree, group, parent))
+}
+
+/// As [`remove`], where there are no lists and no caches.
+///
+/// # Errors
+/// As [`remove`].
+#[cfg(test)]
+pub fn remove_alone(tree: &Hierarchy, group: &Memcg) -> Result<(), TreeError> {
+    remove_by(tree, group, |_| {
+        if let Some(id) = tree.end_kmem_id(group) {
+            tree.let_go_kmem_id(id);
+        }
+    })
+}
+
+fn remove_by(
+    tree: &Hierarchy,
+    group: &Memcg,
+    end_kmem: impl FnOnce(&Memcg),
+) -> Result<(), TreeError> {
     tree.unlink(group)?;
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);
     };
+    end_kmem(parent);
     let (unused_reserve, left) = group.counter.close();
     if uncharge(parent, None, unused_reserve).is_err() {
         tree.report_broken();

@@ -77,7 +77,7 @@ fn current(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u64 {
 
 fn remove(tree: Tree, rec: &ThreadRec, group: &Memcg) -> bool {
     let _pin = tree.threads.epoch.pin(rec);
-    offline::remove(tree, group).is_ok()
+    offline::remove_alone(tree, group).is_ok()
 }
 
 #[test]

@@ -340,7 +340,7 @@ impl World {
                 let g = self.any_online(g);
                 let rec = self.recs[0].1;
                 let _pin = tree.threads.epoch.pin(rec);
-                let outcome = offline::remove(tree, self.group(g));
+                let outcome = offline::remove_alone(tree, self.group(g));
                 let groups = &mut self.model.groups;
                 let expected = if g == 0 {
                     Err(TreeError::Root)
@@ -565,7 +565,7 @@ impl World {
         for g in (1..self.model.groups.len()).rev() {
             if self.model.groups[g].online {
                 let _pin = self.tree.threads.epoch.pin(self.recs[0].1);
-                offline::remove(self.tree, self.group(g)).unwrap();
+                offline::remove_alone(self.tree, self.group(g)).unwrap();
             }
         }
         for (index, rec, mut scopes) in self.recs.drain(..) {

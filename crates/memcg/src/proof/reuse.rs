@@ -15,7 +15,7 @@ fn a_million_groups_created_and_removed_reuse_their_ids() {
         let _pin = tree.threads.epoch.pin(rec);
         let name = n.to_be_bytes().map(|b| b'a' + (b >> 4));
         let index = tree.create(tree.memcgs.get(ROOT), &name).unwrap();
-        offline::remove(tree, tree.memcgs.get(index)).unwrap();
+        offline::remove_alone(tree, tree.memcgs.get(index)).unwrap();
     }
     for (what, high_water) in [
         ("groups", tree.memcgs.high_water()),
@@ -61,7 +61,7 @@ fn ended_tasks_cost_what_they_leaked_and_that_only_until_it_is_freed() {
     {
         let _pin = tree.threads.epoch.pin(rec);
         assert_eq!(tree.usage(group).current, u64::from(nr_leaked) * 64);
-        offline::remove(tree, group).unwrap();
+        offline::remove_alone(tree, group).unwrap();
     }
     for tag in leaked {
         tree.uncharge(rec, tag, 64);
@@ -87,7 +87,7 @@ fn chains_of_removed_groups_go_with_their_last_survivor() {
             survivors.push(tag);
         }
         for index in chain.into_iter().rev() {
-            offline::remove(tree, tree.memcgs.get(index)).unwrap();
+            offline::remove_alone(tree, tree.memcgs.get(index)).unwrap();
         }
         // Some of the chain are walked (and halved), and go, before the rest.
         for n in 0..20 {

@@ -141,7 +141,7 @@ pub(super) fn run(fenced: bool, rounds: usize) {
         let short = tree.new_task(group, b"short", 0).unwrap();
         stepped(|| tree.charge(rec, short, 64)).unwrap();
         stepped(|| tree.end_task(short));
-        stepped(|| offline::remove(tree, group)).unwrap();
+        stepped(|| offline::remove_alone(tree, group)).unwrap();
         drop(pin);
         stepped(|| tree.uncharge(rec, short, 64));
         // An owner that nothing names but the scope.
@@ -177,8 +177,8 @@ pub(super) fn run(fenced: bool, rounds: usize) {
     }
     {
         let _pin = tree.threads.epoch.pin(rec);
-        offline::remove(tree, small).unwrap();
-        offline::remove(tree, large).unwrap();
+        offline::remove_alone(tree, small).unwrap();
+        offline::remove_alone(tree, large).unwrap();
     }
     tree.return_all(rec);
     tree.threads.leave(index);

@@ -196,7 +196,7 @@ fn control(tree: Tree, tasks: [u32; TASKS], until: Instant) {
                 let name = format!("group {serial}");
                 groups.push(tree.create(group, name.as_bytes()).unwrap());
             }
-            3..=5 if any != ROOT && offline::remove(tree, group).is_ok() => {
+            3..=5 if any != ROOT && offline::remove_alone(tree, group).is_ok() => {
                 groups.retain(|&g| g != any);
             }
             6..=9 => {
@@ -229,7 +229,7 @@ fn control(tree: Tree, tasks: [u32; TASKS], until: Instant) {
         move_task(tree, rec, task, tree.memcgs.get(ROOT)).unwrap();
     }
     while !groups.is_empty() {
-        groups.retain(|&g| offline::remove(tree, tree.memcgs.get(g)).is_err());
+        groups.retain(|&g| offline::remove_alone(tree, tree.memcgs.get(g)).is_err());
     }
     tree.return_all(rec);
     tree.threads.leave(index);

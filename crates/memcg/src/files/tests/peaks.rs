@@ -106,7 +106,7 @@ proptest! {
             prop_assert_eq!(group.counter.peak(), peak);
         }
         if removed {
-            offline::remove(tree, group).unwrap();
+            offline::remove_alone(tree, group).unwrap();
             tree.charge_exact(ROOT_TAG, 1 << 20, Mode::Within).unwrap();
             for (watch, highest) in &watches {
                 prop_assert_eq!(tree.watched_peak(*watch), *highest);

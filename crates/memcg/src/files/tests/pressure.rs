@@ -220,7 +220,7 @@ proptest! {
                     attach::move_task(tree, w.rec, all[i].tag, w.group(PATHS[to % groups])).unwrap();
                     all[i].at = to % groups;
                 },
-                Step::Remove => if groups == PATHS.len() && offline::remove(tree, w.group("/d")).is_ok() {
+                Step::Remove => if groups == PATHS.len() && offline::remove_alone(tree, w.group("/d")).is_ok() {
                     groups -= 1;
                     for who in &mut all {
                         if who.at == groups {

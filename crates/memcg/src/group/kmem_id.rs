@@ -1,0 +1,355 @@
+//! Kmem ids: small numbers that index what lists and caches keep for each group.
+//!
+//! Kept: a group has at most one id, from its first use by a list or a cache until its end; no two groups have one at the same
+//! time, and a pinned reader that found a group's id never sees it become another's. Ids are dense: the smallest that is free is
+//! given. Every group above one with an id has an id too, so what a group leaves has a place to go to without memory being
+//! needed. The root has [`ROOT_ID`] always.
+//! Relied on: limbo, for the grace period.
+//! Never done: a lock; memory taken at a group's end; a group looked for (an id is a number, what it indexes is `kmem`'s).
+//!
+//! First use races with the end: both change the group's word, one of them first. After the end the word says so until the
+//! record is another group's, so a late first use finds [`IdError::Gone`] and goes to the group above.
+
+use super::limbo::What;
+use super::memcg::Memcg;
+use super::{Hierarchy, ROOT};
+use crate::counter::Level;
+use crate::sync::Zeroed;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// The root's id.
+pub const ROOT_ID: u32 = 1;
+/// No group's.
+pub const NO_ID: u32 = 0;
+/// A group's word from its end on.
+const ENDED: u32 = u32::MAX;
+
+/// Ids are below this, whatever the limit: 2²⁰.
+pub const ID_LIMIT: u32 = if cfg!(loom) { 64 } else { 1 << 20 };
+/// The largest id unless another was set: as many as the kernel has.
+pub const DEFAULT_MAX_ID: u32 = if cfg!(loom) { 63 } else { 65_535 };
+const WORDS: usize = ID_LIMIT as usize / 64;
+
+/// Why a group has no id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdError {
+    /// It has ended: what it would hold is the group's above.
+    Gone,
+    /// All ids are in use. Heals when groups that have one end.
+    Exhausted,
+    /// The kernel gives no pages for the table.
+    NoMemory,
+}
+
+impl core::fmt::Display for IdError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            IdError::Gone => "the group has been removed",
+            IdError::Exhausted => {
+                "all kmem ids are in use: remove groups that hold lists or caches"
+            }
+            IdError::NoMemory => "no memory for a kmem id",
+        })
+    }
+}
+
+impl core::error::Error for IdError {}
+
+/// Who has an id, and the id's link in limbo.
+#[derive(Default)]
+pub struct Holder {
+    link: AtomicU32,
+    /// The group's index; 0: nobody's, or on its way.
+    group: AtomicU32,
+}
+
+// SAFETY: two integers.
+unsafe impl Zeroed for Holder {}
+// SAFETY: `link` is limbo's alone; holders are never in the arena's free list.
+unsafe impl Record for Holder {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// The ids of one hierarchy.
+pub struct KmemIds {
+    /// A bit for each id: taken.
+    taken: [AtomicU64; WORDS],
+    /// By id. Filled in step with the highest id there ever was.
+    pub(super) holders: Arena<Holder>,
+    /// The words before this one are full, as far as is known.
+    first: AtomicU32,
+    /// 0: [`DEFAULT_MAX_ID`].
+    max_id: AtomicU32,
+    in_use: AtomicU32,
+    nr_exhausted: AtomicU64,
+}
+
+impl Default for KmemIds {
+    fn default() -> Self {
+        Self {
+            taken: core::array::from_fn(|_| AtomicU64::default()),
+            holders: Arena::default(),
+            first: AtomicU32::default(),
+            max_id: AtomicU32::default(),
+            in_use: AtomicU32::default(),
+            nr_exhausted: AtomicU64::default(),
+        }
+    }
+}
+
+// SAFETY: integers and an arena.
+unsafe impl Zeroed for KmemIds {}
+
+impl KmemIds {
+    /// The largest id that is given.
+    pub fn max_id(&self) -> u32 {
+        match self.max_id.load(Ordering::Relaxed) {
+            0 => DEFAULT_MAX_ID,
+            max => max,
+        }
+    }
+
+    /// Sets it, within 1 and [`ID_LIMIT`] − 1. Groups with a larger one keep it.
+    pub fn set_max_id(&self, max: u32) {
+        self.max_id
+            .store(max.clamp(1, ID_LIMIT - 1), Ordering::Relaxed);
+    }
+
+    /// Ids that groups have, or that wait for the epochs.
+    pub fn in_use(&self) -> u32 {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// One past the largest id there ever was.
+    pub fn high_water(&self) -> u32 {
+        self.holders.high_water()
+    }
+
+    /// How often there was none left.
+    pub fn nr_exhausted(&self) -> u64 {
+        self.nr_exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the tables, as far as they have been used.
+    pub fn bytes(&self) -> u64 {
+        let high = u64::from(self.high_water());
+        high.div_ceil(64) * 8 + high * size_of::<Holder>() as u64
+    }
+
+    /// The group that has an id. The caller is pinned.
+    pub fn holder(&self, id: u32) -> Option<u32> {
+        if id >= self.high_water() {
+            return None;
+        }
+        let group = self.holders.get(id).group.load(Ordering::Acquire);
+        (group != 0).then_some(group)
+    }
+
+    /// Takes the smallest id below `below` that is free.
+    fn take(&self, below: u32) -> Option<u32> {
+        let from = self.first.load(Ordering::Relaxed);
+        self.take_from(from as usize, below).or_else(|| {
+            // What is known may be out of date.
+            (from > 0).then(|| self.take_from(0, below)).flatten()
+        })
+    }
+
+    fn take_from(&self, from: usize, below: u32) -> Option<u32> {
+        for at in from..(below as usize).div_ceil(64) {
+            let mut word = self.taken[at].load(Ordering::Relaxed);
+            while word != u64::MAX {
+                let bit = (!word).trailing_zeros();
+                let id = at as u32 * 64 + bit;
+                if id >= below {
+                    return None;
+                }
+                // Acquire pairs with the Release of `put`.
+                match self.taken[at].compare_exchange_weak(
+                    word,
+                    word | 1 << bit,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => {
+                        // Only if nobody has given one back meanwhile.
+                        let _ = self.first.compare_exchange(
+                            from as u32,
+                            at as u32,
+                            Ordering::Relaxed,
+                            Ordering::Relaxed,
+                        );
+                        self.in_use.fetch_add(1, Ordering::Relaxed);
+                        return Some(id);
+                    }
+                    Err(now) => word = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives back an id that nobody looks at any more.
+    pub(super) fn put(&self, id: u32) {
+        self.in_use.fetch_sub(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `take_from`.
+        self.taken[id as usize / 64].fetch_and(!(1 << (id % 64)), Ordering::Release);
+        self.first.fetch_min(id / 64, Ordering::Relaxed);
+    }
+
+    /// Sees to it that an id has a holder's record.
+    fn have_holder(&self, id: u32) -> Option<&Holder> {
+        while self.holders.high_water() <= id {
+            self.holders.alloc(ID_LIMIT)?;
+        }
+        Some(self.holders.get(id))
+    }
+}
+
+impl Hierarchy {
+    /// Gives the root its id. Once, before any other is asked for.
+    pub(super) fn init_kmem_ids(&self) -> Option<()> {
+        let ids = &self.kmem_ids;
+        // 0 is no id.
+        ids.taken[0].store(0b11, Ordering::Relaxed);
+        ids.in_use.store(1, Ordering::Relaxed);
+        ids.have_holder(ROOT_ID)?
+            .group
+            .store(ROOT, Ordering::Relaxed);
+        let root = self.memcgs.get(ROOT);
+        root.kmem_id.store(ROOT_ID, Ordering::Release);
+        Some(())
+    }
+
+    /// The kmem id of a group: its own, or the smallest that is free, which is its own from now on. The groups above it have
+    /// theirs first. The caller is pinned. Cost: a load; at first use a search of the bits and a CAS or two a level.
+    ///
+    /// # Errors
+    /// [`IdError::Gone`] once the group's end has begun; else there is no id, or no memory for one.
+    pub fn kmem_id(&self, group: &Memcg) -> Result<u32, IdError> {
+        self.kmem_id_below(group, self.kmem_ids.max_id() + 1)
+    }
+
+    /// As [`Self::kmem_id`], giving only ids below `below`: what needs no table to grow.
+    pub fn kmem_id_below(&self, group: &Memcg, below: u32) -> Result<u32, IdError> {
+        loop {
+            // Acquire pairs with the Release of `give_kmem_id`.
+            match group.kmem_id.load(Ordering::Acquire) {
+                NO_ID => {}
+                ENDED => return Err(IdError::Gone),
+                id => return Ok(id),
+            }
+            // The topmost that has none. Of a group that is online all above are.
+            let mut first = group;
+            while let Some(above) = first.parent() {
+                match above.kmem_id.load(Ordering::Acquire) {
+                    NO_ID => first = above,
+                    ENDED => return Err(IdError::Gone),
+                    _ => break,
+                }
+            }
+            self.give_kmem_id(first, below)?;
+        }
+    }
+
+    /// The kmem id of a group that has one. The caller is pinned.
+    #[inline]
+    pub fn kmem_id_if_any(&self, group: &Memcg) -> Option<u32> {
+        match group.kmem_id.load(Ordering::Acquire) {
+            NO_ID | ENDED => None,
+            id => Some(id),
+        }
+    }
+
+    /// The nearest group, this one or above, that has or gets an id, and the id: whose lists and caches serve `group`. The
+    /// root's at worst. What is served is charged to its owner all the same. The caller is pinned.
+    pub fn kmem_id_or_above<'a>(&'a self, group: &'a Memcg) -> (u32, &'a Memcg) {
+        let mut at = group;
+        loop {
+            match (self.kmem_id(at), at.parent()) {
+                (Ok(id), _) => return (id, at),
+                // Gone: the group above, which inherits. Without ids: likewise, it may have one.
+                (Err(_), Some(above)) => at = above,
+                (Err(_), None) => return (ROOT_ID, at),
+            }
+        }
+    }
+
+    /// Whether `group` has `id` still, asked after something was entered under it: whoever ends the group has seen what was
+    /// entered, or we see the end. If it has ended the caller ends what it entered, as a group's end would.
+    pub fn still_has_kmem_id(&self, group: &Memcg, id: u32) -> bool {
+        // Pairs with the fence of `end_kmem_id`.
+        fence(Ordering::SeqCst);
+        group.kmem_id.load(Ordering::Acquire) == id
+    }
+
+    #[cold]
+    fn give_kmem_id(&self, group: &Memcg, below: u32) -> Result<(), IdError> {
+        let ids = &self.kmem_ids;
+        let id = match ids.take(below) {
+            Some(id) => id,
+            None => {
+                // Those of ended groups may only wait for somebody to look.
+                for _ in 0..4 {
+                    self.collect();
+                }
+                ids.take(below).ok_or_else(|| {
+                    ids.nr_exhausted.fetch_add(1, Ordering::Relaxed);
+                    IdError::Exhausted
+                })?
+            }
+        };
+        let Some(holder) = ids.have_holder(id) else {
+            ids.put(id);
+            return Err(IdError::NoMemory);
+        };
+        holder.group.store(group.index(), Ordering::Release);
+        // Release pairs with the Acquire of `kmem_id`: the holder is known.
+        if group
+            .kmem_id
+            .compare_exchange(NO_ID, id, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            // Another was quicker, or the group has ended. Nobody has seen the id.
+            holder.group.store(0, Ordering::Relaxed);
+            ids.put(id);
+        }
+        Ok(())
+    }
+
+    /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it had, which nobody else gets
+    /// until [`Self::let_go_kmem_id`].
+    pub fn end_kmem_id(&self, group: &Memcg) -> Option<u32> {
+        let id = group.kmem_id.swap(ENDED, Ordering::AcqRel);
+        // Pairs with the fence of `still_has_kmem_id`.
+        fence(Ordering::SeqCst);
+        (id != NO_ID && id != ENDED).then_some(id)
+    }
+
+    /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more. The caller is pinned.
+    pub fn let_go_kmem_id(&self, id: u32) {
+        self.kmem_ids
+            .holders
+            .get(id)
+            .group
+            .store(0, Ordering::Release);
+        self.retire(What::KmemId, id);
+    }
+
+    /// Gives back the ids of a list that limbo has let go; answers how many.
+    pub(super) fn put_kmem_ids(&self, first: u32) -> u32 {
+        let (mut at, mut n) = (first, 0);
+        while at != 0 {
+            let next = self.kmem_ids.holders.get(at).link.load(Ordering::Relaxed);
+            self.kmem_ids.put(at);
+            at = next;
+            n += 1;
+        }
+        n
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,291 @@
+//! Tables by kmem id: where a cache or a list has what it keeps for each group.
+//!
+//! A table maps an id to an index of some arena, 0 for none. It is made of blocks that double in size and never move, so it
+//! grows while others read it, and neither waits for the other.
+//!
+//! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table takes no memory before the
+//! first `put`.
+//! Relied on: ids as `group::kmem_id` gives them: dense, and nobody's until every reader of the last holder is gone.
+//! Never done: a look at what the indices mean; freeing it (a reader may have found it just before: its owner waits for the
+//! epochs).
+//!
+//! Who enters something first for a group does it in this order, so that nothing is left under an id whose group has ended:
+//!
+//! 1. `tree.kmem_id(group)`;
+//! 2. make the thing, [`PerId::put`] it (another may have been quicker: then that is the group's);
+//! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end the thing as that end does
+//!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
+
+use super::Kmem;
+use super::own::own_bytes;
+use crate::group::kmem_id::ID_LIMIT;
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::thread::ThreadRec;
+
+const FIRST_BITS: u32 = if cfg!(loom) { 2 } else { 6 };
+const FIRST: u32 = 1 << FIRST_BITS;
+const BLOCKS: usize = (ID_LIMIT / FIRST).ilog2() as usize + 1;
+
+/// One table. Zero bytes are an empty one.
+#[derive(Default)]
+pub struct PerId {
+    blocks: [AtomicPtr<AtomicU32>; BLOCKS],
+}
+
+// SAFETY: null pointers.
+unsafe impl Zeroed for PerId {}
+
+/// What all tables of an engine share.
+#[derive(Default)]
+pub struct Tables {
+    array_bytes: AtomicU64,
+}
+
+// SAFETY: integers.
+unsafe impl Zeroed for Tables {}
+
+impl Tables {
+    /// Bytes of all arrays.
+    pub fn array_bytes(&self) -> u64 {
+        self.array_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What came of a `put`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Put {
+    /// It is there.
+    Done,
+    /// Another was there already: this one.
+    Found(u32),
+    /// No memory for a larger table; nothing has changed.
+    NoMemory,
+}
+
+fn place(id: u32) -> (usize, usize) {
+    let at = id + FIRST;
+    let block = at.ilog2() - FIRST_BITS;
+    (block as usize, (at - (FIRST << block)) as usize)
+}
+
+const fn block_bytes(block: usize) -> usize {
+    ((FIRST as usize) << block) * size_of::<u32>()
+}
+
+impl PerId {
+    fn slot(&self, id: u32) -> Option<&AtomicU32> {
+        let (block, at) = place(id);
+        // Acquire pairs with the Release of `ensure`.
+        let slots = self.blocks.get(block)?.load(Ordering::Acquire);
+        if slots.is_null() {
+            return None;
+        }
+        // SAFETY: the block has FIRST << block slots, `at` is below that by `place`.
+        Some(unsafe { &*slots.add(at) })
+    }
+
+    /// What is under an id. The caller is pinned. Cost: two dependent loads.
+    #[inline]
+    pub fn get(&self, _kmem: &Kmem, _rec: &ThreadRec, id: u32) -> Option<u32> {
+        // Acquire pairs with the Release of `put`: what the index names is whole.
+        let value = self.slot(id)?.load(Ordering::Acquire);
+        (value != 0).then_some(value)
+    }
+
+    /// Enters `value`, which is not 0, under an id that has nothing. The caller is pinned, and asks
+    /// `Hierarchy::still_has_kmem_id` afterwards.
+    pub fn put(&self, kmem: &Kmem, id: u32, value: u32) -> Put {
+        debug_assert!(value != 0 && id != 0 && id < ID_LIMIT);
+        if self.ensure(kmem, place(id).0).is_none() {
+            return Put::NoMemory;
+        }
+        let Some(slot) = self.slot(id) else {
+            return Put::NoMemory;
+        };
+        // Release pairs with the Acquire of `get`.
+        match slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Put::Done,
+            Err(found) => Put::Found(found),
+        }
+    }
+
+    /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and gives no memory.
+    pub fn take(&self, _kmem: &Kmem, id: u32) -> Option<u32> {
+        let value = self.slot(id)?.swap(0, Ordering::AcqRel);
+        (value != 0).then_some(value)
+    }
+
+    /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The caller is pinned.
+    pub fn each(&self, _kmem: &Kmem, mut f: impl FnMut(u32, u32)) {
+        for block in 0..BLOCKS {
+            let first = FIRST * ((1 << block) - 1);
+            for id in first..first + (FIRST << block) {
+                match self.slot(id) {
+                    Some(slot) => match slot.load(Ordering::Acquire) {
+                        0 => {}
+                        value => f(id, value),
+                    },
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// Bytes the table takes beside itself.
+    pub fn bytes(&self) -> u64 {
+        (0..BLOCKS)
+            .filter(|&block| !self.blocks[block].load(Ordering::Relaxed).is_null())
+            .map(|block| own_bytes(block_bytes(block)) as u64)
+            .sum()
+    }
+
+    /// The blocks up to `last`: an array that has an id has all smaller ones.
+    fn ensure(&self, kmem: &Kmem, last: usize) -> Option<()> {
+        for block in (0..=last).rev() {
+            if !self.blocks[block].load(Ordering::Acquire).is_null() {
+                break;
+            }
+            let new = block_new(kmem, block)?;
+            // Release pairs with the Acquire of `slot`: zeros.
+            if self.blocks[block]
+                .compare_exchange(
+                    core::ptr::null_mut(),
+                    new,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_err()
+            {
+                // SAFETY: the other thread's block won; nobody has seen this one.
+                unsafe { block_free(kmem, new, block) };
+                continue;
+            }
+            let bytes = own_bytes(block_bytes(block)) as u64;
+            kmem.tables.array_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Gives the table's memory back: it is empty again.
+    ///
+    /// # Safety
+    /// Nobody else uses the table, nor will somebody who found it before.
+    pub unsafe fn clear(&self, kmem: &Kmem) {
+        for block in 0..BLOCKS {
+            let slots = self.blocks[block].swap(core::ptr::null_mut(), Ordering::Acquire);
+            if slots.is_null() {
+                continue;
+            }
+            // SAFETY: a block of `block_new`; the caller says that nobody uses it.
+            unsafe { block_free(kmem, slots, block) };
+            let bytes = own_bytes(block_bytes(block)) as u64;
+            kmem.tables.array_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(not(loom))]
+fn block_new(kmem: &Kmem, block: usize) -> Option<*mut AtomicU32> {
+    let p = kmem.own_alloc(block_bytes(block))?;
+    Some(p.as_ptr().cast())
+}
+
+#[cfg(not(loom))]
+unsafe fn block_free(kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
+    if let Some(p) = core::ptr::NonNull::new(slots.cast()) {
+        // SAFETY: the caller's: a block of `block_new`.
+        unsafe { kmem.own_free(p, block_bytes(block)) };
+    }
+}
+
+// Loom's atomics are objects, not bytes: its blocks are built from `Default`.
+#[cfg(loom)]
+fn block_new(_kmem: &Kmem, block: usize) -> Option<*mut AtomicU32> {
+    let all: Vec<AtomicU32> = (0..FIRST << block).map(|_| AtomicU32::default()).collect();
+    Some(Box::leak(all.into_boxed_slice()).as_mut_ptr())
+}
+
+#[cfg(loom)]
+unsafe fn block_free(_kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
+    let n = (FIRST as usize) << block;
+    // SAFETY: made by `block_new` with this length, seen by nobody else.
+    drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(slots, n)) });
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_fill_blocks_without_gap_or_overlap() {
+        let mut expected = (0, 0);
+        for id in 0..10_000 {
+            assert_eq!(place(id), expected);
+            expected.1 += 1;
+            if expected.1 == (FIRST as usize) << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert!(place(ID_LIMIT - 1).0 < BLOCKS);
+    }
+
+    fn alone() -> (&'static Kmem, &'static ThreadRec) {
+        let kmem: &'static Kmem = Box::leak(Box::default());
+        kmem.init().unwrap();
+        (kmem, Box::leak(Box::default()))
+    }
+
+    #[test]
+    fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
+        let (kmem, rec) = alone();
+        let before = kmem.stat().live;
+        let table = PerId::default();
+        assert_eq!((table.get(kmem, rec, 1), table.bytes()), (None, 0));
+        assert_eq!(table.take(kmem, 70_000), None);
+        assert_eq!(table.put(kmem, 5, 50), Put::Done);
+        assert_eq!(table.put(kmem, 5, 51), Put::Found(50));
+        assert_eq!(table.bytes(), 256);
+        // Beyond what slabs hold.
+        assert_eq!(table.put(kmem, 70_000, 7), Put::Done);
+        assert_eq!(table.get(kmem, rec, 70_000), Some(7));
+        assert_eq!(table.get(kmem, rec, 5), Some(50));
+        assert_eq!(table.bytes(), kmem.tables.array_bytes());
+        let mut all = Vec::new();
+        table.each(kmem, |id, value| all.push((id, value)));
+        assert_eq!(all, [(5, 50), (70_000, 7)]);
+        assert_eq!(table.take(kmem, 5), Some(50));
+        assert_eq!(table.take(kmem, 5), None);
+        assert_eq!(table.get(kmem, rec, 5), None);
+        // SAFETY: nobody else knows it.
+        unsafe { table.clear(kmem) };
+        assert_eq!((table.bytes(), kmem.tables.array_bytes()), (0, 0));
+        // What was freed from elsewhere counts as live until its heap looks.
+        assert!(kmem.stat().live - before < 256 << 10);
+    }
+
+    #[test]
+    fn readers_find_everything_while_the_table_grows() {
+        let (kmem, rec) = alone();
+        let table = PerId::default();
+        std::thread::scope(|s| {
+            for t in 0..2 {
+                let table = &table;
+                s.spawn(move || {
+                    for id in (1..20_000).filter(|id| id % 2 == t) {
+                        assert_eq!(table.put(kmem, id, id), Put::Done);
+                        let back = id.saturating_sub(64).max(2 - t);
+                        let back = back - (back % 2 != t) as u32;
+                        if back > 0 {
+                            assert_eq!(table.get(kmem, rec, back), Some(back));
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..20_000).all(|id| table.get(kmem, rec, id) == Some(id)));
+        // SAFETY: nobody else knows it.
+        unsafe { table.clear(kmem) };
+    }
+}
