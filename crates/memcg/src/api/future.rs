@@ -4,6 +4,7 @@ use super::error::TaskError;
 use super::memcg::Memcg;
 use super::scope::{Entered, no_account};
 use super::task::Task;
+use crate::engine::worker;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -76,6 +77,7 @@ pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
         let _free = no_account();
         let bell = Arc::<Bell>::default();
         if let Owner::Task(task) = &owner {
+            worker::set_waker(wake_killed);
             lock(&WAKERS)
                 .get_or_insert_default()
                 .insert(task.tag(), bell.clone());

@@ -22,7 +22,7 @@ pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, T
 pub use future::{InGroup, OomKilled, in_group};
 pub use memcg::{Memcg, root};
 pub use peak_watch::PeakWatch;
-pub use scope::{Entered, no_account, safe_point};
+pub use scope::{Entered, no_account, run_deferred, safe_point};
 pub use task::Task;
 
 /// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an allocation, or the program runs

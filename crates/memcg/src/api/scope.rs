@@ -1,5 +1,6 @@
 //! Scopes: whom a thread works for, from here to the end of a block.
 
+use crate::engine::By;
 use crate::engine::process::with_rec;
 use crate::engine::throttle::MOST_NS;
 use crate::group::NO_TAG;
@@ -46,8 +47,25 @@ pub fn no_account() -> Entered {
 
 /// Pays, by sleeping, the delay this thread owes for having charged groups above their `high`; at most 2 s.
 ///
-/// For places where a pause harms nobody: between requests, outside locks. Returns the time slept.
+/// For places where a pause harms nobody: between requests, outside locks. Where the engine has no thread of its own, what
+/// it has put off is done here first. Returns the time slept.
 pub fn safe_point() -> core::time::Duration {
-    let slept = with_rec(|engine, rec| engine.safe_point(rec, MOST_NS)).unwrap_or(0);
-    core::time::Duration::from_nanos(slept)
+    let slept = with_rec(|engine, rec| {
+        engine.help(rec, By::All);
+        engine.safe_point(rec, MOST_NS)
+    });
+    core::time::Duration::from_nanos(slept.unwrap_or(0))
+}
+
+/// Does, on this thread, what the engine has put off; answers how many pieces of work that were.
+///
+/// A program that has the engine's worker thread never needs it. Without one (`MEMCG_NO_THREAD`, or a process that can have
+/// no more threads) this is what keeps it going, and so do [`safe_point`] and charges that may wait. May run shrinkers and
+/// wakers of the program.
+pub fn run_deferred() -> usize {
+    with_rec(|engine, rec| {
+        let _helping = rec.begin_helping();
+        engine.run_deferred(rec, By::All)
+    })
+    .unwrap_or(0)
 }

@@ -10,7 +10,7 @@ use super::descriptor::{self, Kept};
 use super::place::{self, remove_socket, socket_path};
 use super::request::{protocol_error, serve};
 use crate::api::no_account;
-use crate::engine::{kmalloc, process};
+use crate::engine::{By, kmalloc, process, worker};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -47,31 +47,21 @@ pub fn serve_in_thread() -> io::Result<()> {
     let _free = no_account();
     let listener = bind()?;
     IS_TO_STOP.store(0, Ordering::Relaxed);
-    // Signals are the program's: the new thread inherits a mask that blocks all.
-    let mask = SignalMask::block_all();
-    let started = spawn(listener);
-    drop(mask);
-    started
+    spawn(listener)
 }
 
 /// Starts the helper without the standard library's thread, which would allocate in it before we can say whose it is.
 fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
     let given = Box::into_raw(Box::new(listener));
-    let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-    let mut thread: libc::pthread_t = 0;
-    // SAFETY: the attributes are initialized by the first call and destroyed by the last; `start` takes `given` over.
-    let error = unsafe {
-        libc::pthread_attr_init(attributes.as_mut_ptr());
-        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
-        let error = libc::pthread_create(&mut thread, attributes.as_ptr(), start, given.cast());
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        error
+    // SAFETY: `start` takes `given` over.
+    let thread = match unsafe { crate::os::spawn::spawn(STACK, start, given.cast()) } {
+        Ok(thread) => thread,
+        Err(error) => {
+            // SAFETY: no thread was made, so it is still ours.
+            drop(unsafe { Box::from_raw(given) });
+            return Err(io::Error::from_raw_os_error(error));
+        }
     };
-    if error != 0 {
-        // SAFETY: no thread was made, so it is still ours.
-        drop(unsafe { Box::from_raw(given) });
-        return Err(io::Error::from_raw_os_error(error));
-    }
     HELPER_OF.store(crate::os::ids::pid(), Ordering::Relaxed);
     HELPER.store(thread as u64, Ordering::Relaxed);
     Ok(())
@@ -144,28 +134,6 @@ pub fn after_fork() {
     place::forget();
 }
 
-struct SignalMask(libc::sigset_t);
-
-impl SignalMask {
-    fn block_all() -> Self {
-        let mut before = core::mem::MaybeUninit::uninit();
-        let mut all = core::mem::MaybeUninit::uninit();
-        // SAFETY: both sets are filled by these calls before they are used.
-        unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            Self(before.assume_init())
-        }
-    }
-}
-
-impl Drop for SignalMask {
-    fn drop(&mut self) {
-        // SAFETY: the mask that was in force before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, core::ptr::null_mut()) };
-    }
-}
-
 fn run(listener: Kept<UnixListener>) {
     let _free = no_account();
     crate::os::ids::set_thread_name(c"memcg-control");
@@ -193,6 +161,7 @@ fn run(listener: Kept<UnixListener>) {
         }
         // A program that does nothing gives nothing back of itself.
         kmalloc::decay();
+        process::with_rec(|engine, rec| engine.help(rec, By::All));
         let now = Instant::now();
         if rest <= now
             && let Some(Ok(open)) = listener.as_ref().map(Kept::get)
@@ -206,17 +175,19 @@ fn run(listener: Kept<UnixListener>) {
 
 /// Whether every other thread of the process has ended. Cheap while any thread that has allocated is left.
 fn is_last_thread() -> bool {
-    let others = process::with_rec(|engine, _| engine.tree.threads.each().count() > 1);
-    if others != Some(false) {
+    if process::nr_threads() > 0 {
         return false;
     }
-    let own = crate::os::ids::tid().to_string();
+    let own = [crate::os::ids::tid(), worker::thread::tid()].map(|tid| tid.to_string());
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return false;
     };
     tasks
         .flatten()
-        .filter(|task| task.file_name().to_str() != Some(own.as_str()))
+        .filter(|task| {
+            let name = task.file_name();
+            !own.iter().any(|own| name.to_str() == Some(own))
+        })
         .all(|task| {
             // A first thread that ended before the others stays, as a zombie, until the last is gone.
             let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
 
-use super::{Accounting, Engine};
+use super::{Accounting, By, Engine};
 use crate::group::charge::{Mode, Refusal, round_up};
 use crate::group::{Event, Kind, NO_TAG, OomPolicy};
 use crate::thread::ThreadRec;
@@ -70,6 +70,7 @@ impl Engine {
         self.charge_slow(rec, tag, bytes, kind, flags)?;
         if flags.has(Flags::WAIT) {
             // No longer pinned: a sleeper must not hold up the epochs.
+            self.help(rec, By::Engine);
             self.safe_point(rec, super::throttle::MOST_NS);
         }
         Ok(bytes)

@@ -13,9 +13,11 @@ pub mod kmalloc;
 pub mod options;
 pub mod process;
 pub mod throttle;
+pub mod worker;
 
 pub use charge::{ChargeError, Flags};
 pub use process::{engine, try_engine};
+pub use worker::{By, Work};
 
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
@@ -37,6 +39,8 @@ pub struct Engine {
     changing: AtomicU32,
     forking: AtomicU32,
     started_ns: AtomicU64,
+    /// What waits to be done.
+    deferred: worker::queue::Queue,
     /// Accounting in the process is on because somebody put an allocator of ours in.
     installed: AtomicU32,
 }

@@ -9,6 +9,7 @@ pub struct Options {
     strict: AtomicU32,
     pay_in_malloc: AtomicU32,
     debt_by_default: AtomicU32,
+    no_thread: AtomicU32,
 }
 
 // SAFETY: integers only.
@@ -33,6 +34,16 @@ impl Options {
     /// Sets it.
     pub fn set_pay_in_malloc(&self, on: bool) {
         self.pay_in_malloc.store(on.into(), Ordering::Relaxed);
+    }
+
+    /// No thread of the engine's own: what is put off is done by threads of the program that wait anyway.
+    pub fn no_thread(&self) -> bool {
+        self.no_thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it; a worker that runs already goes on.
+    pub fn set_no_thread(&self, on: bool) {
+        self.no_thread.store(on.into(), Ordering::Relaxed);
     }
 
     /// What a heap charge over max does in a group without a policy: go into debt (a Rust global allocator, where a

@@ -165,6 +165,12 @@ pub fn set_last_thread_hook(hook: fn()) {
     LAST_HOOK.store(hook as *mut (), Ordering::Release);
 }
 
+/// How many threads of the program have a record.
+#[must_use]
+pub fn nr_threads() -> u32 {
+    NR_THREADS.load(Ordering::Relaxed)
+}
+
 /// In the child of a fork.
 pub(super) fn has_one_thread() {
     NR_THREADS.store(known_rec().is_some().into(), Ordering::Relaxed);
@@ -181,6 +187,7 @@ pub fn depart() {
     // SAFETY: the block is this thread's.
     let block = unsafe { &*tls::block() };
     if block.own.get() == 0 && NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
+        super::worker::thread::dismiss();
         // Acquire pairs with the Release of `set_last_thread_hook`.
         let hook = LAST_HOOK.load(Ordering::Acquire);
         if !hook.is_null() {

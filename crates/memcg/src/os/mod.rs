@@ -14,3 +14,4 @@ pub mod ids;
 pub mod map;
 pub mod say;
 pub mod sigmask;
+pub mod spawn;

@@ -19,3 +19,5 @@ mod reuse;
 mod signals;
 #[cfg(not(loom))]
 mod stress;
+#[cfg(not(loom))]
+mod worker;

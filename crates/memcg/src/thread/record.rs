@@ -16,6 +16,8 @@
 //! * `current`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
 //! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads (`engine::fork`).
+//! * `helping`: the owner alone; not 0 while it does the engine's work, reclaim above all: what it charges then is forced,
+//!   and it does not begin more of that work.
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
 //!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
@@ -84,6 +86,7 @@ pub struct ThreadRec {
     pub(crate) heap: AtomicU32,
     pub(crate) task: AtomicU32,
     pub(crate) changing: AtomicU32,
+    helping: AtomicU32,
     named: [AtomicU64; NAMED],
     pub(crate) slots: [Slot; ALL],
 }
@@ -106,6 +109,7 @@ impl Default for ThreadRec {
             heap: AtomicU32::default(),
             task: AtomicU32::default(),
             changing: AtomicU32::default(),
+            helping: AtomicU32::default(),
             named: core::array::from_fn(|_| AtomicU64::default()),
             slots: core::array::from_fn(|_| Slot::default()),
         }
@@ -152,7 +156,32 @@ impl Drop for Transit<'_> {
     }
 }
 
+/// The thread does the engine's work. Dropping it ends that.
+#[must_use]
+pub struct Helping<'a> {
+    rec: &'a ThreadRec,
+    before: u32,
+}
+
+impl Drop for Helping<'_> {
+    fn drop(&mut self) {
+        self.rec.helping.store(self.before, Ordering::Relaxed);
+    }
+}
+
 impl ThreadRec {
+    /// The thread does the engine's work until the guard's end. Nests.
+    pub(crate) fn begin_helping(&self) -> Helping<'_> {
+        let before = self.helping.load(Ordering::Relaxed);
+        self.helping.store(1, Ordering::Relaxed);
+        Helping { rec: self, before }
+    }
+
+    /// Whether it does.
+    pub fn is_helping(&self) -> bool {
+        self.helping.load(Ordering::Relaxed) != 0
+    }
+
     /// Begins a transit: until the guard's end, bytes may be neither in a slot nor off the counters.
     pub(crate) fn begin_transit(&self) -> Transit<'_> {
         // A read-modify-write, or a signal handler's transit in the middle would be lost from the count.
@@ -178,6 +207,7 @@ impl ThreadRec {
         self.pin.store(0, Ordering::Relaxed);
         self.task.store(0, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
+        self.helping.store(0, Ordering::Relaxed);
         // The last thread's were returned; a drainer may read them still.
         for slot in &self.slots {
             slot.tag.store(0, Ordering::Relaxed);

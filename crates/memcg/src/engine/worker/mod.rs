@@ -1,0 +1,106 @@
+//! Work for later: what a charge, or the end of something, wants done where there is time and no lock held.
+//!
+//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one (`thread`), else by
+//! whoever comes to a place where it may: a charge that may wait, a safe point, [`Engine::run_deferred`]. It begins after
+//! [`Engine::defer`] of it returned, so it sees what led to it. Two items that are the same and both waiting are one.
+//! Relied on: nothing but the word of an item. Usable in a signal handler, in malloc, under any lock.
+//! Never done: code of the program under a lock of ours, or on a thread that did not say it may run here; a promise of
+//! order. An item names things by index: whoever does it looks whether they are still what they were.
+
+pub mod queue;
+pub mod thread;
+mod work;
+
+pub use work::Work;
+
+use super::{Engine, process};
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::thread::ThreadRec;
+
+/// Wakes the future of a task that was marked to die; by `api`, which knows futures.
+static WAKER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Has `wake` called for every task that [`Work::Wake`] names.
+pub fn set_waker(wake: fn(u32)) {
+    // Release pairs with the Acquire of `wake`.
+    WAKER.store(wake as *mut (), Ordering::Release);
+}
+
+fn wake(tag: u32) {
+    // Acquire pairs with the Release of `set_waker`.
+    let wake = WAKER.load(Ordering::Acquire);
+    if !wake.is_null() {
+        // SAFETY: only `set_waker` stores here, and it stores a `fn(u32)`.
+        let wake: fn(u32) = unsafe { core::mem::transmute(wake) };
+        wake(tag);
+    }
+}
+
+/// Who does what waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The engine's own thread, or a thread that said code of the program may run here: everything.
+    All,
+    /// A thread that may only wait: what runs no code of the program.
+    Engine,
+}
+
+impl Engine {
+    /// Has `work` done later. `false`: too much waits already, and it will not be done.
+    ///
+    /// Cost: a look at up to [`queue::PLACES`] words, one CAS; a system call if the worker sleeps.
+    pub fn defer(&self, work: Work) -> bool {
+        let taken = self.deferred.push(work.to_word());
+        self.deferred.ring();
+        taken
+    }
+
+    /// Does what waits, here and now; answers how many items. Unpinned, without a lock.
+    pub fn run_deferred(&self, rec: &ThreadRec, by: By) -> usize {
+        let mut done = 0;
+        // What is deferred by what runs is left to the next round: this one ends.
+        for place in 0..queue::PLACES {
+            let may = |word| Work::of_word(word).is_some_and(|work| by.may(work));
+            if let Some(work) = self.deferred.take(place, may).and_then(Work::of_word) {
+                self.perform(rec, work);
+                done += 1;
+            }
+        }
+        done
+    }
+
+    /// At a place that may wait: what waits is done, where there is no thread for it. A load where nothing waits.
+    #[inline]
+    pub fn help(&self, rec: &ThreadRec, by: By) {
+        if !self.deferred.is_empty() && !rec.is_helping() {
+            self.help_slow(rec, by);
+        }
+    }
+
+    #[cold]
+    fn help_slow(&self, rec: &ThreadRec, by: By) {
+        if process::is_ours(self) {
+            thread::restart();
+        }
+        if !thread::serves(self) {
+            let _helping = rec.begin_helping();
+            self.run_deferred(rec, by);
+        }
+    }
+
+    /// What an item means.
+    fn perform(&self, _rec: &ThreadRec, work: Work) {
+        match work {
+            Work::Wake { tag } => wake(tag),
+        }
+    }
+}
+
+impl By {
+    fn may(self, work: Work) -> bool {
+        self == By::All || !work.runs_code_of_the_program()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The places where work waits: words, 0 when free, filled and emptied by one CAS each.
+//!
+//! A bounded set, not a line: who fills looks for the same word first, who empties looks at all. So a handler of a signal
+//! may fill a place while its thread does, and a full set is told, not waited for.
+
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// How many items may wait.
+pub const PLACES: usize = if cfg!(loom) { 2 } else { 64 };
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+
+/// See the module.
+pub struct Queue {
+    places: [AtomicU64; PLACES],
+    /// Items waiting, or a moment ago.
+    waiting: AtomicU32,
+    /// Whether the worker sleeps, on this word.
+    bell: AtomicU32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            places: core::array::from_fn(|_| AtomicU64::new(0)),
+            waiting: AtomicU32::new(0),
+            bell: AtomicU32::new(AWAKE),
+        }
+    }
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Queue {}
+
+impl Queue {
+    /// Takes `word` in, unless it waits already. `false`: no place is free.
+    pub fn push(&self, word: u64) -> bool {
+        // One that waits is found, not passed over, or what is asked for often would fill all places.
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            for place in &self.places {
+                // A read-modify-write also where nothing changes: Release pairs with the Acquire of `take`, which is still to
+                // come.
+                if place.load(Ordering::Relaxed) == word
+                    && place
+                        .compare_exchange(word, word, Ordering::Release, Ordering::Relaxed)
+                        .is_ok()
+                {
+                    return true;
+                }
+            }
+        }
+        // First, so that it is never less than there are.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let taken = self.places.iter().any(|place| {
+            // Release pairs with the Acquire of `take`: what led to the work is seen by who does it.
+            place.load(Ordering::Relaxed) == 0
+                && place
+                    .compare_exchange(0, word, Ordering::Release, Ordering::Relaxed)
+                    .is_ok()
+        });
+        if !taken {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Empties a place that holds what `may` be taken.
+    pub fn take(&self, place: usize, may: impl Fn(u64) -> bool) -> Option<u64> {
+        let at = &self.places[place];
+        let word = at.load(Ordering::Relaxed);
+        if word == 0 || !may(word) {
+            return None;
+        }
+        // Acquire pairs with the Release of `push`.
+        at.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(word)
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    /// Wakes the worker if it sleeps. Cost: a fence and a load if it does not.
+    pub fn ring(&self) {
+        // Pairs with the fence of `sleep`: it sees what was pushed, or we see it asleep.
+        fence(Ordering::SeqCst);
+        if self.bell.load(Ordering::Relaxed) == ASLEEP
+            && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP
+        {
+            #[cfg(not(loom))]
+            crate::os::futex::wake_one(&self.bell);
+        }
+    }
+
+    /// Sleeps until somebody rings; returns at once if something waits, or `is_over` says so.
+    #[cfg(not(loom))]
+    pub(super) fn sleep(&self, is_over: impl Fn() -> bool) {
+        self.bell.store(ASLEEP, Ordering::Relaxed);
+        // Pairs with the fence of `ring`.
+        fence(Ordering::SeqCst);
+        if self.is_empty() && !is_over() {
+            crate::os::futex::wait(&self.bell, ASLEEP);
+        }
+        self.bell.store(AWAKE, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,80 @@
+use super::queue::{PLACES, Queue};
+use super::{By, Work};
+use crate::engine::Engine;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+#[test]
+fn what_waits_twice_is_done_once_and_what_does_not_fit_is_told() {
+    let queue = Queue::default();
+    for word in 1..=PLACES as u64 {
+        assert!(queue.push(word));
+    }
+    assert!(queue.push(7), "it waits already");
+    assert!(!queue.push(1000));
+    let all = |queue: &Queue| {
+        (0..PLACES)
+            .filter_map(|place| queue.take(place, |_| true))
+            .sum::<u64>()
+    };
+    assert_eq!(all(&queue), (1..=PLACES as u64).sum());
+    assert!(queue.is_empty());
+    assert!(queue.push(1000));
+}
+
+#[test]
+fn an_item_is_itself_again_when_it_is_taken() {
+    for work in [Work::Wake { tag: 0 }, Work::Wake { tag: u32::MAX }] {
+        assert_ne!(work.to_word(), 0);
+        assert_eq!(Work::of_word(work.to_word()), Some(work));
+    }
+    assert_eq!(Work::of_word(0), None);
+}
+
+#[test]
+fn items_pushed_by_several_threads_are_each_taken() {
+    static QUEUE: std::sync::LazyLock<Queue> = std::sync::LazyLock::new(Queue::default);
+    let sum = AtomicU64::new(0);
+    let left = AtomicU64::new(4);
+    std::thread::scope(|s| {
+        for thread in 0..4u64 {
+            let left = &left;
+            s.spawn(move || {
+                for n in 1..=10_000 {
+                    while !QUEUE.push(thread * 10_000 + n) {
+                        std::thread::yield_now();
+                    }
+                }
+                left.fetch_sub(1, Ordering::Release);
+            });
+        }
+        for _ in 0..2 {
+            s.spawn(|| {
+                while left.load(Ordering::Acquire) > 0 || !QUEUE.is_empty() {
+                    for place in 0..PLACES {
+                        if let Some(word) = QUEUE.take(place, |_| true) {
+                            sum.fetch_add(word, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(sum.into_inner(), (1..=40_000).sum());
+}
+
+#[test]
+fn code_of_the_program_runs_only_where_it_may() {
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+    super::set_waker(|tag| {
+        WOKEN.fetch_add(tag.into(), Ordering::Relaxed);
+    });
+    let engine = Engine::leaked();
+    let (_, rec) = engine.tree.threads.join().unwrap();
+    assert!(engine.defer(Work::Wake { tag: 4_000_000_000 }));
+    assert_eq!(engine.run_deferred(rec, By::Engine), 0);
+    engine.help(rec, By::Engine);
+    assert_eq!(WOKEN.load(Ordering::Relaxed), 0);
+    engine.help(rec, By::All);
+    assert_eq!(WOKEN.load(Ordering::Relaxed), 4_000_000_000);
+    assert_eq!(engine.run_deferred(rec, By::All), 0);
+}

@@ -1,0 +1,113 @@
+//! The worker: one thread of the process that does what was put off, and sleeps in between.
+//!
+//! It is started where the program calls us for something that will need it (a shrinker, a policy, a future in a group),
+//! and again at the next charge that may wait: never inside malloc or a signal handler. All its signals are blocked, its
+//! stack is small, it is charged to nobody. It does not keep the process alive: the last thread of the program that has a
+//! record tells it to leave. The child of a fork has none until it needs one.
+
+use super::By;
+use crate::engine::{Engine, process};
+use crate::os::{ids, spawn};
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// For the code of the program that runs here.
+const STACK: usize = 1 << 20;
+
+/// What there is.
+static STATE: AtomicU32 = AtomicU32::new(NONE);
+const NONE: u32 = 0;
+const RUNNING: u32 = 1;
+const LEAVING: u32 = 2;
+
+/// Somebody needs it; it may have left, or be a parent's.
+static IS_WANTED: AtomicU32 = AtomicU32::new(0);
+static TID: AtomicU32 = AtomicU32::new(0);
+
+/// Whether `engine` has a thread that does its work.
+#[inline]
+pub fn serves(engine: &Engine) -> bool {
+    process::is_ours(engine) && STATE.load(Ordering::Relaxed) == RUNNING
+}
+
+/// The worker's thread id; 0 without one.
+#[must_use]
+pub fn tid() -> u32 {
+    TID.load(Ordering::Relaxed)
+}
+
+/// Starts the worker of this process if there is none and the options allow it. Where the program has called us: it makes
+/// a thread, and so takes the C library's locks. Without memory for one there is none: work then runs inline.
+pub fn want() {
+    IS_WANTED.store(1, Ordering::Relaxed);
+    restart();
+}
+
+/// Starts it again if it is wanted and was lost, by a fork, say.
+#[inline]
+pub(crate) fn restart() {
+    if IS_WANTED.load(Ordering::Relaxed) != 0 && STATE.load(Ordering::Relaxed) == NONE {
+        start();
+    }
+}
+
+#[cold]
+fn start() {
+    let Some(engine) = process::try_engine() else {
+        return;
+    };
+    if engine.options.no_thread()
+        || STATE
+            .compare_exchange(NONE, RUNNING, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    // What the C library allocates for it is nobody's.
+    let scope = process::with_rec(|engine, rec| engine.tree.enter_scope(rec, crate::group::NO_TAG));
+    // SAFETY: `run` takes nothing and may run once at a time, which the state sees to.
+    match unsafe { spawn::spawn(STACK, run, core::ptr::null_mut()) } {
+        // SAFETY: just made, joinable, and nobody else has its handle.
+        Ok(thread) => unsafe {
+            libc::pthread_detach(thread);
+        },
+        Err(_) => STATE.store(NONE, Ordering::Relaxed),
+    }
+    if let Some(scope) = scope {
+        process::with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));
+    }
+}
+
+extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
+    process::become_own_thread();
+    ids::set_thread_name(c"memcg-worker");
+    TID.store(ids::tid(), Ordering::Relaxed);
+    process::with_rec(|engine, rec| {
+        let is_over = || STATE.load(Ordering::Relaxed) == LEAVING;
+        let _helping = rec.begin_helping();
+        while !is_over() {
+            if engine.run_deferred(rec, By::All) == 0 {
+                engine.deferred.sleep(is_over);
+            }
+        }
+    });
+    TID.store(0, Ordering::Relaxed);
+    STATE.store(NONE, Ordering::Relaxed);
+    core::ptr::null_mut()
+}
+
+/// Tells the worker to leave, with what it is doing done: no thread of the program that it could work for is left.
+pub(crate) fn dismiss() {
+    if STATE
+        .compare_exchange(RUNNING, LEAVING, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
+        && let Some(engine) = process::try_engine()
+    {
+        engine.deferred.ring();
+    }
+}
+
+/// In the child of a fork: the worker is the parent's.
+pub(crate) fn forget_in_child() {
+    TID.store(0, Ordering::Relaxed);
+    STATE.store(NONE, Ordering::Relaxed);
+}
