@@ -56,7 +56,7 @@ fn without_one() {
     engine().defer(Work::Wake { tag: 3 });
     help(By::Engine);
     assert_eq!(WOKEN.load(Ordering::Relaxed), 0);
-    assert_eq!(crate::run_deferred(), 1);
+    assert_eq!(crate::api::run_deferred(), 1);
     assert_eq!(WOKEN.load(Ordering::Relaxed), 3);
 }
 

@@ -1,3 +1,5 @@
+//! The set of what waits, and who takes what out of it.
+
 use super::queue::{PLACES, Queue};
 use super::{By, Work};
 use crate::engine::Engine;
