@@ -3,21 +3,39 @@
 
 python_tests.py FILE threading|gc|subprocess|multiprocessing [--long] [NAME...]
 
-Without --long what only waits is left out; with names only those tests run. The exit status is 0 whatever they came to.
+Without --long what only waits is left out; with names only those tests run, and none that has a line in the file. The exit
+status is 0 whatever they came to; it is not after a test that did not end: FILE.begun names it, the rest is for another run.
 """
+import faulthandler
 import sys
 import unittest
 
 # Whose time is waiting, or that try again what is tried beside them.
 SLOW = ("TestWait", "Manager", "ThreadsTest", "TestFinalize", "TestPollEintr", "TestResourceTracker", "NoPoll", "WorkerLifetime")
 
+# Seconds after which a test is taken for one that never ends (one that waits for a peer where there is no network, say).
+PATIENCE = 20
+
 
 class Outcomes(unittest.TestResult):
     """One word a test; a test with failed parts failed."""
 
-    def __init__(self):
+    def __init__(self, path):
         super().__init__()
         self.words = {}
+        self.path = path
+
+    def startTest(self, test):
+        super().startTest(test)
+        with open(self.path + ".begun", "w") as file:
+            file.write(test.id())
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+
+    def stopTest(self, test):
+        faulthandler.cancel_dump_traceback_later()
+        super().stopTest(test)
+        with open(self.path, "a") as file:
+            file.write(f"{self.words.get(test.id(), 'ok')} {test.id()}\n")
 
     def note(self, test, word):
         self.words[test.id()] = word
@@ -66,13 +84,17 @@ def each(suite):
 def main():
     path, module, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
     is_long, names = "--long" in rest, {name for name in rest if not name.startswith("-")}
+    try:
+        with open(path) as file:
+            done = {line.split()[1] for line in file}
+    except FileNotFoundError:
+        done = set()
     suite = unittest.TestSuite(
         test for test in each(tests_of(module))
-        if (test.id() in names if names else is_long or not any(slow in test.id() for slow in SLOW)))
-    outcomes = Outcomes()
+        if test.id() not in done
+        and (test.id() in names if names else is_long or not any(slow in test.id() for slow in SLOW)))
+    outcomes = Outcomes(path)
     suite.run(outcomes)
-    with open(path, "w") as file:
-        file.writelines(sorted(f"{word} {name}\n" for name, word in outcomes.words.items()))
     for test, why in outcomes.failures + outcomes.errors:
         print(f"{test.id()}\n{why}", file=sys.stderr)
 

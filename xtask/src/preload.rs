@@ -13,7 +13,7 @@ use crate::child::{Ended, build_release, how_it_ended, run_limited, scratch, tai
 use crate::{Counted, Failure, has_extension, target_dir};
 
 /// How long a script may take, and with `--long`.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 const LONG_LIMIT: Duration = Duration::from_secs(1200);
 
 /// The exit status that says "skipped", automake's.
