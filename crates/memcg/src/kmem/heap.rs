@@ -187,9 +187,10 @@ impl Heap {
 
     /// Takes a full slab out of use. `false`: something was freed into it meanwhile.
     fn fill_up(&self, slab: SlabRef) -> bool {
-        slab.enough
-            .store((slab.used.load(Relaxed) / 8).max(1), Relaxed);
-        if !slab.remote.ask_notice() {
+        if !slab
+            .remote
+            .ask_notice(level_of(slab.used.load(Relaxed) - 1))
+        {
             return false;
         }
         let class = slab.class.load(Relaxed) as usize;
@@ -229,8 +230,7 @@ impl Heap {
     fn list_or_release(&self, kmem: &Kmem, slab: SlabRef) {
         if self.state() != State::Owned {
             // Nobody will look at it unless the next free asks somebody to.
-            slab.enough.store(1, Relaxed);
-            while !slab.remote.ask_notice() {
+            while !slab.remote.ask_notice(0) {
                 // SAFETY: we act for the owner; the count is true.
                 unsafe { slab.collect() };
             }
@@ -374,7 +374,7 @@ impl Heap {
         unsafe { slab.collect() };
         if slab.free.load(Relaxed) == NONE
             && slab.fresh.load(Relaxed) >= slab.bytes.load(Relaxed)
-            && slab.remote.ask_notice()
+            && slab.remote.ask_notice(level_of(slab.used.load(Relaxed)))
         {
             // Full still: somebody else has taken what came.
             slab.held.store(slab.used.load(Relaxed), Relaxed);
@@ -483,6 +483,11 @@ impl Heap {
     }
 }
 
+/// Of how many objects freed by others, as a power of two, the owner of a full slab of `held` wants to know.
+fn level_of(held: u32) -> u32 {
+    (held / 8).max(1).ilog2()
+}
+
 /// Takes an object from a slab with room.
 ///
 /// # Safety
@@ -530,7 +535,7 @@ pub(super) unsafe fn put_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, 
 /// The object at `offset` is live, uncharged, and ends here.
 #[inline(always)]
 pub(super) unsafe fn publish(slab: SlabRef, offset: u32) -> bool {
-    let pushed = slab.remote.push(offset, 1, slab.enough(), |next| {
+    let pushed = slab.remote.push(offset, 1, |next| {
         if next == offset {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
         }

@@ -3,6 +3,7 @@
 //! A [`List`] is its heap's alone. A [`Returned`] is pushed by anybody and taken whole by who acts for the heap.
 
 use super::slab::{Slab, SlabRef};
+use crate::sync::atomic;
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -66,7 +67,7 @@ impl List {
 /// A stack of slabs in flight; zero: empty.
 #[derive(Default)]
 pub struct Returned {
-    first: AtomicUsize,
+    first: atomic::AtomicUsize,
 }
 
 impl Returned {

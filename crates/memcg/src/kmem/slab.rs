@@ -18,6 +18,7 @@ use super::class;
 use super::heap::Heap;
 use super::layout;
 use super::remote::{NONE, Remote};
+use crate::sync::atomic;
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -53,6 +54,7 @@ pub const IN_USE: u32 = 2;
 const RECIPROCAL_SHIFT: u32 = 40;
 
 /// The record of a slab. Zero bytes: a free unit.
+#[derive(Default)]
 #[repr(C, align(128))]
 pub struct Slab {
     pub(super) owner: AtomicUsize,
@@ -71,14 +73,12 @@ pub struct Slab {
     pub(super) remote: Remote,
     pub(super) next: AtomicUsize,
     pub(super) prev: AtomicUsize,
-    pub(super) returned: AtomicUsize,
+    pub(crate) returned: atomic::AtomicUsize,
     /// Bytes of a large or huge object.
     pub(super) extent: AtomicUsize,
     pub(super) listed: AtomicU32,
     /// The objects of a full slab that are held; the units of a large extent.
     pub(super) held: AtomicU32,
-    /// An eighth of the objects of a full slab; one when nobody looks at the slab.
-    pub(super) enough: AtomicU32,
     /// Units from the slab's record, for [`SlabKind::Inside`].
     back: AtomicU32,
     /// The units were zero when the slab was made: what is behind `fresh` still is.
@@ -157,7 +157,6 @@ impl Slab {
         let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(size as u64);
         self.reciprocal.store(reciprocal, Relaxed);
         self.class.store(class as u32, Relaxed);
-        self.enough.store(1, Relaxed);
         self.key.store(key_of(start), Relaxed);
         self.tag.store(tag, Relaxed);
         self.free.store(NONE, Relaxed);
@@ -196,12 +195,6 @@ impl Slab {
     #[inline]
     pub(super) fn begins_a_list(&self, offset: u32) -> bool {
         self.free.load(Relaxed) == offset || self.remote.peek().first == offset
-    }
-
-    /// Objects freed by others from which on the owner of a full slab wants to know.
-    #[inline(always)]
-    pub(super) fn enough(&self) -> u32 {
-        self.enough.load(Relaxed)
     }
 
     /// The record a slab of many units is found by.

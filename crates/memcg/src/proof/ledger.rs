@@ -75,7 +75,7 @@ impl Object {
         Some(this)
     }
 
-    fn paint(&self) {
+    pub fn paint(&self) {
         if self.bytes >= 8 {
             for end in self.ends() {
                 // SAFETY: in the object.

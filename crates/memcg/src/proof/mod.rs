@@ -9,6 +9,8 @@ mod faults;
 mod ledger;
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod loom_kmem;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]
@@ -17,6 +19,8 @@ mod own_process;
 mod reuse;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod signals;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
+mod steps;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
