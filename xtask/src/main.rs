@@ -9,6 +9,7 @@ mod docs;
 mod examples;
 mod layers;
 mod preload;
+mod scenarios;
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +18,15 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, docs, preload,
-                   instructions of the hit paths; stops at the first failure. --quick leaves out loom, preload and instructions
+  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, scenarios, docs,
+                   preload, instructions of the hit paths; stops at the first failure. --quick leaves out loom, preload
+                   and instructions
   layers           the rooms of crates/memcg/src use only rooms above them; no allocating collections below api;
                    every unsafe block argued; no file too long or without a head
   docs             run the commands in the ```console blocks of README.md and docs/**/*.md
   examples         run every example of every crate
+  scenarios [NAME...]
+                   run scenarios/**/*.scn, or those whose path has NAME in it (exit 77 skips)
   preload [--long] run tests/preload/*.sh against the release build (exit 77 skips)
   bench [--quick] [NAME...]
                    against other allocators, in rounds (bench/README.md); --instructions and --gate count instead,
@@ -35,7 +39,15 @@ Exit status: 0 all is well, 1 something failed, 2 the command line is wrong.
 
 /// The commands, for whoever must know whether one exists.
 pub const COMMANDS: &[&str] = &[
-    "test", "layers", "docs", "examples", "preload", "bench", "dist", "help",
+    "test",
+    "layers",
+    "docs",
+    "examples",
+    "scenarios",
+    "preload",
+    "bench",
+    "dist",
+    "help",
 ];
 
 /// What went wrong, in one line for people.
@@ -55,6 +67,7 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(&root),
         ["docs"] => docs::run(&root),
         ["examples"] => examples::run(&root),
+        ["scenarios", ref rest @ ..] => scenarios::run_some(&root, rest),
         ["preload"] => preload::run(&root),
         ["preload", "--long"] => preload::run_long(&root),
         ["bench", ref rest @ ..] => bench::run(&root, rest),

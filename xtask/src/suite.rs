@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::child::{build_release, cargo, stream};
-use crate::{Counted, Failure, bench, docs, examples, layers, preload, target_dir};
+use crate::{Counted, Failure, bench, docs, examples, layers, preload, scenarios, target_dir};
 
 type Step = (&'static str, fn(&Path) -> Result<Counted, Failure>);
 
@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     }),
     ("loom", loom),
     ("examples", examples::run),
+    ("scenarios", scenarios::run),
     ("docs", docs::run),
     ("preload", preload::run),
     ("instructions", bench::gate),

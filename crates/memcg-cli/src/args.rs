@@ -5,6 +5,7 @@
 use crate::commands;
 use crate::exec;
 use crate::failure::Failure;
+use crate::scenario;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -20,9 +21,10 @@ Examples:
 
 Errors are one line on stderr: what, where, what to do. Exit codes:
   0    done
-  1    the engine refused the request; the line names the errno
+  1    the engine refused the request; the line names the errno. memcg run: a step failed
   2    wrong usage
   3    no such process, not under memcg, or it cannot be connected to
+  77   memcg run: the scenario needs what this build does not have
   125  memcg exec itself failed
   126  the program cannot be executed
   127  the program was not found
@@ -46,6 +48,8 @@ enum Command {
     Exec(exec::Options),
     /// Show the groups of a process, live
     Top(commands::top::Options),
+    /// Run scenarios on an engine of their own
+    Run(scenario::Options),
     /// List the processes under memcg
     Ps(commands::ps::Options),
     /// Read a file of a group
@@ -69,6 +73,7 @@ impl Request {
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
             Command::Exec(options) => return exec::run(&options),
+            Command::Run(options) => return scenario::run(&options),
             Command::Top(options) => commands::top::run(&options)?,
             Command::Ps(options) => commands::ps::run(&options)?,
             Command::Get(options) => commands::files::get(&options)?,

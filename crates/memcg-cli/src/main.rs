@@ -7,11 +7,13 @@
 //! - `client`: the control socket of a process under the engine
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
+//! - `scenario`: `memcg run`
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
-//! Nothing here links the engine: the commands speak the control socket's protocol, and `exec` carries the preload
-//! library as bytes.
+//! The engine is linked for `scenario` alone, and for the objects of its scenarios (`sys::heap`): the other commands speak
+//! the control socket's protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
+//! library's.
 
 mod args;
 mod client;
@@ -19,6 +21,7 @@ mod commands;
 mod exec;
 mod failure;
 mod output;
+mod scenario;
 mod size;
 mod snapshot;
 mod sys;

@@ -1,0 +1,282 @@
+//! What each command does, on the engine.
+//!
+//! One `Actor` a thread: it reads files as one who has them open, so a peak it starts again is its own.
+
+use super::command::{Command, Needs};
+use super::look;
+use super::reference::{self, Value};
+use super::unchanged::Before;
+use super::words::show;
+use super::world::{Fault, Part, World};
+use crate::size::human;
+use crate::sys::heap::Objects;
+use memcg::engine::Flags;
+use memcg::engine::process::engine;
+use memcg::files::{self, Reader};
+use memcg::{Task, TaskError, root, safe_point};
+
+/// What a command has to say when it has done what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// For stdout.
+    pub output: Option<String>,
+    /// What an expectation found.
+    pub found: Option<String>,
+}
+
+/// Who acts.
+pub struct Actor<'a> {
+    /// On what.
+    pub world: &'a World,
+    /// How files are read and written.
+    pub reader: Reader,
+    /// Whether no other thread acts at the same time.
+    pub is_alone: bool,
+}
+
+impl<'a> Actor<'a> {
+    /// One who acts on a world.
+    pub fn new(world: &'a World, is_alone: bool) -> Actor<'a> {
+        Actor {
+            world,
+            reader: Reader::new(engine()),
+            is_alone,
+        }
+    }
+
+    /// Does what the command says.
+    pub fn act(&self, command: &Command) -> Result<Said, Fault> {
+        match command {
+            Command::Print(reference) => self.print(reference),
+            Command::Read { group, file } => Ok(Said {
+                output: Some(self.read(group, file)?),
+                found: None,
+            }),
+            Command::Expect(expect) => look::check(self, expect).map(found),
+            Command::Within(time, expect) => look::check_within(self, *time, expect).map(found),
+            Command::Fails { errno, command } => self.fails(errno, command),
+            other => self.change(other).map(|()| Said::default()),
+        }
+    }
+
+    /// The commands that change something and say nothing.
+    fn change(&self, command: &Command) -> Result<(), Fault> {
+        match command {
+            Command::Mkdir(paths) => paths.iter().try_for_each(|path| {
+                World::with(|engine, rec| files::mkdir(engine, rec, path))??;
+                Ok(())
+            }),
+            Command::Rmdir(paths) => paths.iter().try_for_each(|path| {
+                World::with(|engine, rec| files::rmdir(engine, rec, path))??;
+                Ok(())
+            }),
+            Command::Write { group, file, value } => self.write(group, file, value),
+            Command::Task { name, group } => self.new_task(name, group),
+            Command::Move {
+                task,
+                group,
+                policy,
+            } => self.move_task(task, group, policy.as_deref()),
+            Command::Exit(name) => self.world.end_task(name),
+            Command::Alloc {
+                task,
+                tag,
+                size,
+                count,
+            } => self.alloc(task, tag, *size, *count),
+            Command::Reserve { task, tag, bytes } => {
+                self.world.check_tag(tag, task)?;
+                let charge = self
+                    .world
+                    .task(task)?
+                    .try_reserve(*bytes)
+                    .map_err(|why| Fault::refused("ENOMEM", why.to_string()))?;
+                self.world.hold(tag, task, Part::Reserved(charge))
+            }
+            Command::Free { task, tag } => {
+                self.world.task(task)?;
+                self.world.take(tag).map(drop)
+            }
+            Command::Give { task, tag, to } => {
+                self.world.task(task)?;
+                self.world.task(to)?;
+                self.world.give(tag, task, to)
+            }
+            Command::Lacking { what, needs } => Err(Fault::Lacks {
+                what: (*what).to_owned(),
+                needs: *needs,
+            }),
+            Command::Set { option, value } => super::options::set(option, value),
+            // The others are not handed here.
+            _ => Ok(()),
+        }
+    }
+
+    /// The text of a file.
+    pub fn read(&self, group: &[u8], file: &str) -> Result<String, Fault> {
+        if reference::is_of_pages(file) {
+            return Err(lacks_pages(file));
+        }
+        let text = World::with(|_, rec| self.reader.read(rec, group, file.as_bytes()))??;
+        Ok(text)
+    }
+
+    fn print(&self, reference: &reference::Reference) -> Result<Said, Fault> {
+        let value = look::figure(self, reference)?;
+        let text = &reference.text;
+        let output = match &value {
+            Value::Number(number) => match number.bytes() {
+                Some(bytes) if bytes >= 1024 => format!("{text} {number} ({})\n", human(bytes)),
+                _ => format!("{text} {number}\n"),
+            },
+            Value::Text(_) => format!("{text} {value}\n"),
+        };
+        Ok(Said {
+            output: Some(output),
+            found: Some(value.to_string()),
+        })
+    }
+
+    fn write(&self, group: &[u8], file: &str, value: &[Vec<u8>]) -> Result<(), Fault> {
+        if reference::is_of_pages(file) {
+            return Err(lacks_pages(file));
+        }
+        let mut value = value.join(&b' ');
+        if file == "cgroup.procs" || file == "cgroup.threads" {
+            // Ids are not known beforehand: a task's name stands for its own.
+            if let Some(id) = self.world.task_id(value.trim_ascii()) {
+                value = id.to_string().into_bytes();
+            }
+        }
+        World::with(|_, rec| self.reader.write(rec, group, file.as_bytes(), &value))??;
+        if file == "cgroup.kill" {
+            self.world.bury();
+        } else {
+            // A limit that was lowered may have cost somebody his life.
+            self.world.bury_after_oom();
+        }
+        Ok(())
+    }
+
+    fn new_task(&self, name: &[u8], group: &[u8]) -> Result<(), Fault> {
+        let Some(found) = root().lookup(group) else {
+            return Err(Fault::refused(
+                "ENOENT",
+                format!("{}: no such group", show(group)),
+            ));
+        };
+        let task = Task::new(&found, name).map_err(|why| {
+            let errno = match why {
+                TaskError::NoMemory => "ENOMEM",
+                _ => "ENODEV",
+            };
+            Fault::refused(errno, why.to_string())
+        })?;
+        self.world.add_task(name, task)
+    }
+
+    fn move_task(&self, task: &[u8], group: &[u8], policy: Option<&str>) -> Result<(), Fault> {
+        if let Some(policy) = policy.filter(|policy| *policy != "transfer") {
+            return Err(Fault::refused(
+                "EOPNOTSUPP",
+                format!("'{policy}' is no way a task moves here: transfer is"),
+            ));
+        }
+        let id = self.world.task(task)?.id();
+        World::with(|engine, rec| files::move_task(engine, rec, id, group))??;
+        Ok(())
+    }
+
+    fn alloc(&self, name: &[u8], tag: &[u8], size: u64, count: Option<u64>) -> Result<(), Fault> {
+        self.world.check_tag(tag, name)?;
+        let task = self.world.task(name)?;
+        let too_much = || Fault::refused("ENOMEM", format!("{size} bytes are no object's size"));
+        let bytes = usize::try_from(size).map_err(|_| too_much())?;
+        let mut objects = Objects::new(bytes, self.world.next_seed());
+        let mut refused = None;
+        {
+            let _for_the_task = task.enter();
+            while count != Some(objects.len() as u64) {
+                if objects.push(Flags::WAIT) {
+                    continue;
+                }
+                // Who was killed for this gives what it held; then there may be room.
+                if self.world.bury_after_oom() && !task.is_killed() {
+                    continue;
+                }
+                refused = Some(objects.len());
+                break;
+            }
+            // A step's end is a place where a pause harms nobody.
+            safe_point();
+        }
+        self.world.bury_after_oom();
+        match (refused, count) {
+            (Some(nr), Some(count)) => {
+                let killed = if self.world.is_killed(name) {
+                    ": it was killed"
+                } else {
+                    ""
+                };
+                Err(Fault::refused(
+                    "ENOMEM",
+                    format!(
+                        "{}: object {} of {count}, of {size} bytes, was refused{killed}",
+                        show(name),
+                        nr + 1
+                    ),
+                ))
+            }
+            _ => self.world.hold(tag, name, Part::Heap(objects)),
+        }
+    }
+
+    fn fails(&self, errno: &str, command: &Command) -> Result<Said, Fault> {
+        let before = self.is_alone.then(|| Before::look(self)).transpose()?;
+        match self.act(command) {
+            Err(Fault::Refused {
+                errno: found,
+                message,
+            }) => {
+                if found != errno {
+                    return Err(Fault::Wrong(format!(
+                        "it fails, but with {found}, not {errno}: {message}"
+                    )));
+                }
+                if let Some(changed) = before
+                    .map(|before| before.difference(self, command))
+                    .transpose()?
+                    .flatten()
+                {
+                    return Err(Fault::Wrong(format!(
+                        "it fails with {errno}, but something has changed: {changed}"
+                    )));
+                }
+                Ok(found_text(format!("{found}: {message}")))
+            }
+            Err(other) => Err(other),
+            Ok(_) => Err(Fault::Wrong(format!(
+                "it does not fail, and {errno} is expected"
+            ))),
+        }
+    }
+}
+
+fn found(text: String) -> Said {
+    found_text(text)
+}
+
+fn found_text(text: String) -> Said {
+    Said {
+        output: None,
+        found: Some(text),
+    }
+}
+
+/// What a file or figure of pages is answered with.
+pub fn lacks_pages(what: &str) -> Fault {
+    Fault::Lacks {
+        what: what.to_owned(),
+        needs: Needs::Pages,
+    }
+}

@@ -1,0 +1,173 @@
+//! The commands of a scenario, as values.
+
+use super::expect::Expect;
+use super::reference::Reference;
+use std::time::Duration;
+
+/// A name of a task, tag or cache, or a path: bytes, as groups' names are.
+pub type Name = Vec<u8>;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Makes groups.
+    Mkdir(Vec<Name>),
+    /// Removes groups.
+    Rmdir(Vec<Name>),
+    /// Writes a file of a group; the words of the value as they were.
+    Write {
+        /// The group.
+        group: Name,
+        /// The file.
+        file: String,
+        /// What to write.
+        value: Vec<Name>,
+    },
+    /// Reads a file of a group, and prints it.
+    Read {
+        /// The group.
+        group: Name,
+        /// The file.
+        file: String,
+    },
+    /// Prints a figure.
+    Print(Reference),
+    /// A task in a group.
+    Task {
+        /// Its name.
+        name: Name,
+        /// The group.
+        group: Name,
+    },
+    /// Moves a task.
+    Move {
+        /// The task.
+        task: Name,
+        /// Where to.
+        group: Name,
+        /// How, if not as the group says.
+        policy: Option<String>,
+    },
+    /// Ends a task.
+    Exit(Name),
+    /// Heap objects.
+    Alloc {
+        /// Who allocates.
+        task: Name,
+        /// What they are called.
+        tag: Name,
+        /// Bytes of each.
+        size: u64,
+        /// How many; `None`: until one is refused.
+        count: Option<u64>,
+    },
+    /// Bytes charged without memory behind them.
+    Reserve {
+        /// Who reserves.
+        task: Name,
+        /// What it is called.
+        tag: Name,
+        /// How many.
+        bytes: u64,
+    },
+    /// Frees what a tag names.
+    Free {
+        /// Who frees.
+        task: Name,
+        /// What.
+        tag: Name,
+    },
+    /// Hands a tag on; the charge stays.
+    Give {
+        /// Who holds it.
+        task: Name,
+        /// What.
+        tag: Name,
+        /// Who will.
+        to: Name,
+    },
+    /// A command this build cannot do.
+    Lacking {
+        /// The command's word.
+        what: &'static str,
+        /// What it needs.
+        needs: Needs,
+    },
+    /// An option of the engine.
+    Set {
+        /// Which.
+        option: String,
+        /// To what.
+        value: String,
+    },
+    /// What must hold now.
+    Expect(Expect),
+    /// What must hold some time soon.
+    Within(Duration, Expect),
+    /// A command that must fail.
+    Fails {
+        /// With which error.
+        errno: String,
+        /// Which.
+        command: Box<Command>,
+    },
+}
+
+/// What a build may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Regions, files, swap.
+    Pages,
+    /// Named caches of objects.
+    Caches,
+}
+
+impl Needs {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Needs::Pages => "pages",
+            Needs::Caches => "caches",
+        }
+    }
+}
+
+/// One line that is a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its line, from 1.
+    pub line: usize,
+    /// As written, without comment.
+    pub text: String,
+    /// Its words, when counters must be put in before it means anything.
+    pub words: Vec<super::words::Word>,
+    /// What it means, if it has no counters.
+    pub command: Option<Command>,
+}
+
+/// How a block runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// One round after the other.
+    Repeat,
+    /// Each round in a thread of its own, all at once.
+    Parallel,
+}
+
+/// A piece of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A command.
+    Step(Step),
+    /// `repeat` or `parallel`, to its `end`.
+    Block {
+        /// How.
+        how: How,
+        /// Its head; the first word after the keyword is how often.
+        head: Step,
+        /// The name of its counter.
+        counter: String,
+        /// What it repeats.
+        body: Vec<Node>,
+    },
+}

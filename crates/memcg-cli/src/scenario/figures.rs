@@ -1,0 +1,153 @@
+//! Expectations and the figures in them, from the words of a line.
+
+use super::amount;
+use super::command::Name;
+use super::expect::{Expect, OPERATORS, Operator, Sum, Term};
+use super::grammar::path;
+use super::line::Line;
+use super::reference::Reference;
+use super::words::Wrong;
+
+/// What `expect` expects.
+pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {
+    let first = line.next("PATH:FILE, a TAG or a PATH")?;
+    let name = || first.bytes.clone();
+    if let Some(word) = line.peek() {
+        let one_word = match word.bytes.as_slice() {
+            b"gone" if first.bytes.starts_with(b"/") => Some(Expect::Group {
+                path: name(),
+                there: false,
+            }),
+            b"there" => Some(Expect::Group {
+                path: name(),
+                there: true,
+            }),
+            b"gone" => Some(Expect::Freed(name())),
+            b"intact" => Some(Expect::Intact(name())),
+            b"killed" => Some(Expect::Killed(name())),
+            _ => None,
+        };
+        if let Some(expect) = one_word {
+            line.skip(1);
+            return Ok(expect);
+        }
+        if line.take("in") {
+            let path = path(line)?;
+            return Ok(Expect::In { task: name(), path });
+        }
+    }
+    line.back();
+    let left = sum(line)?;
+    let what = "an operator (== != < <= > >= ~ has lacks), gone, there, intact, killed or in";
+    let word = line.next(what)?;
+    let Some(&(_, operator)) = OPERATORS.iter().find(|(text, _)| word.is(text)) else {
+        return Err(Wrong::new(
+            word.column,
+            format!("'{}': expected {what}", word.show()),
+        ));
+    };
+    if let [(_, Term::Text(text))] = left.as_slice() {
+        return Err(Wrong::new(
+            first.column,
+            format!(
+                "'{text}' is no figure: expected PATH:FILE[.KEY], as /a:memory.current, or NAME:held"
+            ),
+        ));
+    }
+    let right = sum(line)?;
+    let tolerance = tolerance(line)?;
+    if operator == Operator::Close && tolerance.is_none() {
+        return Err(Wrong::new(
+            line.column(),
+            "~ needs how far apart: expected ±TOL% or ±SIZE",
+        ));
+    }
+    Ok(Expect::Compare {
+        left,
+        operator,
+        right,
+        tolerance,
+    })
+}
+
+fn tolerance(line: &mut Line<'_>) -> Result<Option<amount::Tolerance>, Wrong> {
+    let Some(word) = line.peek() else {
+        return Ok(None);
+    };
+    let Some(rest) = amount::after_sign(&word.bytes) else {
+        return Ok(None);
+    };
+    line.skip(1);
+    if rest.is_empty() {
+        let next = line.next("a tolerance, as 3% or 1M")?;
+        return amount::tolerance(&next.bytes, next.column).map(Some);
+    }
+    amount::tolerance(rest, word.column).map(Some)
+}
+
+/// `TERM [+ TERM | - TERM]…`
+fn sum(line: &mut Line<'_>) -> Result<Sum, Wrong> {
+    let mut all = vec![(false, term(line)?)];
+    loop {
+        let minus = line.peek().is_some_and(|word| word.is("-"));
+        if !minus && !line.peek().is_some_and(|word| word.is("+")) {
+            return Ok(all);
+        }
+        line.skip(1);
+        all.push((minus, term(line)?));
+    }
+}
+
+fn term(line: &mut Line<'_>) -> Result<Term, Wrong> {
+    let word = line.next("a figure or a value")?;
+    if let Some(reference) = Reference::read(word) {
+        return reference.map(Term::File);
+    }
+    if !word.quoted {
+        if let Some(task) = word.bytes.strip_suffix(b":held") {
+            return Ok(Term::Held(task.to_vec()));
+        }
+        if let Some(number) = amount::literal(word) {
+            return Ok(Term::Number(number, word.show()));
+        }
+    }
+    Ok(Term::Text(word.show()))
+}
+
+/// `PATH:FILE[.KEY]`.
+pub fn reference(line: &mut Line<'_>) -> Result<Reference, Wrong> {
+    let word = line.next("PATH:FILE[.KEY]")?;
+    Reference::read(word).unwrap_or_else(|| {
+        Err(Wrong::new(
+            word.column,
+            format!(
+                "'{}': expected PATH:FILE[.KEY], as /a:memory.current",
+                word.show()
+            ),
+        ))
+    })
+}
+
+/// `PATH/FILE`, or `PATH:FILE`.
+pub fn file(line: &mut Line<'_>) -> Result<(Name, String), Wrong> {
+    let word = line.next("PATH/FILE")?;
+    if let Some(Ok(reference)) = Reference::read(word) {
+        return Ok((reference.group, reference.name));
+    }
+    let wrong = || {
+        Wrong::new(
+            word.column,
+            format!("'{}': expected PATH/FILE, as /a/memory.max", word.show()),
+        )
+    };
+    let slash = word
+        .bytes
+        .iter()
+        .rposition(|&b| b == b'/')
+        .ok_or_else(wrong)?;
+    let name = core::str::from_utf8(&word.bytes[slash + 1..]).map_err(|_| wrong())?;
+    if name.is_empty() {
+        return Err(wrong());
+    }
+    Ok((word.bytes[..slash].to_vec(), name.to_owned()))
+}

@@ -1,0 +1,192 @@
+//! A scenario's text as blocks and commands, or where it is wrong.
+//!
+//! Kept: any bytes are read or refused with a line and a column, in time linear in their length; never a panic, nor
+//! recursion deeper than [`DEEPEST`].
+
+use super::command::{How, Node, Step};
+use super::grammar;
+use super::line::Line;
+use super::words::{Counter, Word, Wrong, has_counters, put_in, words};
+
+/// How deep blocks may nest.
+pub const DEEPEST: usize = 16;
+
+/// What is wrong in a scenario, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+    /// What is there, and what was expected.
+    pub message: String,
+}
+
+/// A block that is not closed yet.
+struct Open {
+    how: How,
+    head: Step,
+    counter: String,
+    before: Vec<Node>,
+}
+
+/// Reads a scenario.
+///
+/// # Errors
+/// The first place that is wrong.
+pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut open: Vec<Open> = Vec::new();
+    let mut nodes = Vec::new();
+    for (i, line) in text.split(|&b| b == b'\n').enumerate() {
+        let line_number = i + 1;
+        let at = |wrong: Wrong| SyntaxError {
+            line: line_number,
+            column: wrong.column,
+            message: wrong.message,
+        };
+        let words = words(line).map_err(at)?;
+        let Some(first) = words.first() else { continue };
+        let step = Step {
+            line: line_number,
+            text: written(line, &words),
+            words: Vec::new(),
+            command: None,
+        };
+        if first.is("end") {
+            if let Some(word) = words.get(1) {
+                return Err(at(too_much(word)));
+            }
+            let Some(block) = open.pop() else {
+                return Err(at(Wrong::new(
+                    first.column,
+                    "'end' without a block: expected a command",
+                )));
+            };
+            let body = std::mem::replace(&mut nodes, block.before);
+            nodes.push(Node::Block {
+                how: block.how,
+                head: block.head,
+                counter: block.counter,
+                body,
+            });
+            continue;
+        }
+        // What a line means may depend on counters; whether it can mean anything does not.
+        let counters: Vec<Counter> = open.iter().map(|block| ones(&block.counter)).collect();
+        let tried = put_in(&words, &counters).map_err(at)?;
+        let how = match &first.bytes[..] {
+            b"repeat" => Some(How::Repeat),
+            b"parallel" => Some(How::Parallel),
+            _ => None,
+        };
+        if let Some(how) = how.filter(|_| !first.quoted) {
+            let (_, counter) = head(&tried, how).map_err(at)?;
+            if open.len() == DEEPEST {
+                return Err(at(Wrong::new(
+                    first.column,
+                    format!("blocks nest at most {DEEPEST} deep"),
+                )));
+            }
+            open.push(Open {
+                how,
+                head: Step { words, ..step },
+                counter,
+                before: std::mem::take(&mut nodes),
+            });
+            continue;
+        }
+        let command = grammar::command(&tried).map_err(at)?;
+        let step = if has_counters(&words) {
+            Step { words, ..step }
+        } else {
+            Step {
+                command: Some(command),
+                ..step
+            }
+        };
+        nodes.push(Node::Step(step));
+    }
+    match open.pop() {
+        None => Ok(nodes),
+        Some(block) => Err(SyntaxError {
+            line: block.head.line,
+            column: block.head.words.first().map_or(1, |word| word.column),
+            message: "this block is never closed: expected a line 'end'".into(),
+        }),
+    }
+}
+
+/// How often a block runs, and the name of its counter: `repeat 100`, `parallel 8 as t`.
+///
+/// # Errors
+/// Where the line is wrong.
+pub fn head(words: &[Word], how: How) -> Result<(u64, String), Wrong> {
+    let mut line = Line::new(words);
+    line.next("a block")?;
+    let what = "how often, a number";
+    let word = line.next(what)?;
+    let count = super::amount::count(word)?;
+    if how == How::Parallel && !(1..=256).contains(&count) {
+        return Err(Wrong::new(
+            word.column,
+            format!("'{}': expected 1 to 256 threads", word.show()),
+        ));
+    }
+    let mut counter = String::from("i");
+    if line.take("as") {
+        let word = line.next("a name for the counter")?;
+        let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+        if !word.bytes.iter().all(is_name) || word.bytes.first().is_none_or(u8::is_ascii_digit) {
+            return Err(Wrong::new(
+                word.column,
+                format!(
+                    "'{}': expected a counter's name: letters, digits, _",
+                    word.show()
+                ),
+            ));
+        }
+        counter = word.show();
+    }
+    line.end()?;
+    Ok((count, counter))
+}
+
+fn ones(name: &str) -> Counter {
+    Counter {
+        name: name.to_owned(),
+        value: 1,
+    }
+}
+
+fn too_much(word: &Word) -> Wrong {
+    Wrong::new(
+        word.column,
+        format!(
+            "'{}' is too much: expected the end of the line",
+            word.show()
+        ),
+    )
+}
+
+/// The line as a person wrote it, without indentation and comment.
+fn written(line: &[u8], words: &[Word]) -> String {
+    let Some(first) = words.first() else {
+        return String::new();
+    };
+    let text: String = String::from_utf8_lossy(line)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .skip(first.column - 1)
+        .collect();
+    let (mut in_quotes, mut is_escaped, mut before) = (false, false, ' ');
+    let comment = text.char_indices().find(|&(_, c)| {
+        let begins = c == '#' && !in_quotes && before == ' ';
+        in_quotes ^= c == '"' && !is_escaped && (in_quotes || before == ' ');
+        is_escaped = c == '\\' && in_quotes && !is_escaped;
+        before = c;
+        begins
+    });
+    let end = comment.map_or(text.len(), |(at, _)| at);
+    text[..end].trim_end().to_owned()
+}
