@@ -13,6 +13,7 @@ mod cli {
     mod exec;
     mod exec_aside;
     mod exec_refused;
+    mod scenarios;
     mod top;
     mod top_live;
     mod usage;

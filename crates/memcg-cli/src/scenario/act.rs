@@ -85,10 +85,9 @@ impl<'a> Actor<'a> {
                 count,
             } => self.alloc(task, tag, *size, *count),
             Command::Reserve { task, tag, bytes } => {
+                let owner = self.world.task(task)?;
                 self.world.check_tag(tag, task)?;
-                let charge = self
-                    .world
-                    .task(task)?
+                let charge = owner
                     .try_reserve(*bytes)
                     .map_err(|why| Fault::refused("ENOMEM", why.to_string()))?;
                 self.world.hold(tag, task, Part::Reserved(charge))
@@ -188,8 +187,8 @@ impl<'a> Actor<'a> {
     }
 
     fn alloc(&self, name: &[u8], tag: &[u8], size: u64, count: Option<u64>) -> Result<(), Fault> {
-        self.world.check_tag(tag, name)?;
         let task = self.world.task(name)?;
+        self.world.check_tag(tag, name)?;
         let too_much = || Fault::refused("ENOMEM", format!("{size} bytes are no object's size"));
         let bytes = usize::try_from(size).map_err(|_| too_much())?;
         let mut objects = Objects::new(bytes, self.world.next_seed());

@@ -57,7 +57,7 @@ fn help_goes_to_stdout_with_examples_and_exit_codes() {
         assert!(text.contains(part), "{part}");
     }
     for command in [
-        "exec", "top", "ps", "get", "set", "ls", "mkdir", "rmdir", "move", "owners",
+        "exec", "run", "top", "ps", "get", "set", "ls", "mkdir", "rmdir", "move", "owners",
     ] {
         let help = run(&[command, "--help"]);
         assert!(help.printed().contains("Examples:"), "{command}");

@@ -144,6 +144,26 @@ fn groups_come_and_go_as_directories_do() {
 }
 
 #[test]
+fn groups_nobody_looks_at_any_more_are_not_counted_as_dying() {
+    let w = World::new();
+    for n in 0..5 {
+        w.mkdir(&format!("/g{n}"));
+    }
+    for n in 0..5 {
+        rmdir(w.engine, w.rec, format!("/g{n}").as_bytes()).unwrap();
+    }
+    let dying = || key(&w.get("/", "cgroup.stat"), "nr_dying_descendants");
+    {
+        // Whoever looked before they went may still see them.
+        let _looking = w.engine.tree.threads.epoch.pin(w.rec);
+        w.mkdir("/late");
+        rmdir(w.engine, w.rec, b"/late").unwrap();
+        assert!(dying() > 0);
+    }
+    assert_eq!(dying(), 0);
+}
+
+#[test]
 fn a_task_is_listed_moved_by_its_id_and_keeps_its_group_busy() {
     let w = World::new();
     w.mkdir("/a");
