@@ -36,7 +36,7 @@ pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
 
 #[cold]
 #[inline(never)]
-fn malloc_slow(bytes: usize) -> *mut c_void {
+extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
     if is_aside() {
         return if below::ready() {
             // SAFETY: it is ready.
@@ -45,7 +45,7 @@ fn malloc_slow(bytes: usize) -> *mut c_void {
             below::early(bytes)
         };
     }
-    checked(kmalloc::alloc(bytes, Flags::NOWAIT))
+    checked(kmalloc::alloc_missed(bytes, Flags::NOWAIT))
 }
 
 /// # Safety
@@ -61,13 +61,13 @@ pub unsafe extern "C" fn free(p: *mut c_void) {
 
 #[cold]
 #[inline(never)]
-unsafe fn free_slow(p: *mut c_void) {
+unsafe extern "C" fn free_slow(p: *mut c_void) {
     if p.is_null() {
         return;
     }
     if !is_aside() {
         // SAFETY: the caller's.
-        unsafe { kmalloc::free(p.cast()) };
+        unsafe { kmalloc::free_missed(p.cast()) };
     } else if below::early_size(p).is_none() && below::ready() {
         // SAFETY: an object of the allocator below.
         unsafe { below::free(p) };

@@ -7,6 +7,7 @@ use crate::thread::ThreadRec;
 
 /// What a charge may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
 pub struct Flags(u32);
 
 impl Flags {

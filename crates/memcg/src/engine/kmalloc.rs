@@ -9,17 +9,14 @@
 use super::process::{engine, known_rec, try_engine};
 use super::{Flags, heap};
 use crate::kmem::bad::{self, BadFree};
-use crate::kmem::class::{MAX_CLASS_BYTES, bytes_of, class_of, class_of_aligned};
+use crate::kmem::class::{bytes_of, class_if_any, class_of_aligned};
 use crate::kmem::stat::KmemStat;
 use crate::kmem::{Heap, Kmem, Object, Taken, extent_bytes, hit};
 use crate::os::errno;
 use crate::thread::ThreadRec;
 use crate::thread::tls::{self, DEPARTED};
 use core::ptr::null_mut;
-use core::sync::atomic::{
-    Ordering::{Acquire, Relaxed},
-    compiler_fence,
-};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What every object is aligned to.
 pub const ALIGN: usize = 16;
@@ -27,16 +24,13 @@ pub const ALIGN: usize = 16;
 /// The calling thread's record and heap, if it has both.
 #[inline(always)]
 fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
-    // SAFETY: the block is this thread's, alive while it runs.
-    let heap = unsafe { (*tls::block()).heap.get() };
+    let (heap, rec) = tls::heap_and_rec();
     if heap == 0 {
         return None;
     }
-    // In this order: a signal handler between the two may be the first of the thread to allocate.
-    compiler_fence(Acquire);
-    // SAFETY: as above.
-    let rec = unsafe { (*tls::block()).rec.get() };
     // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this thread's.
+    unsafe { core::hint::assert_unchecked(rec != 0) };
+    // SAFETY: as above.
     Some(unsafe { (&*(rec as *const ThreadRec), &*(heap as *const Heap)) })
 }
 
@@ -46,12 +40,10 @@ fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
 #[inline(always)]
 #[must_use]
 pub fn alloc_hit(bytes: usize) -> Option<*mut u8> {
-    if bytes > MAX_CLASS_BYTES {
-        return None;
-    }
+    let class = class_if_any(bytes)?;
     let (rec, heap) = known()?;
-    // SAFETY: the thread's own.
-    unsafe { hit::alloc(rec, heap, class_of(bytes)) }
+    // SAFETY: the thread's own; a class.
+    unsafe { hit::alloc(rec, heap, class) }
 }
 
 /// Takes `bytes` at a multiple of 16. Null: a limit refuses, or the kernel has no memory.
@@ -73,7 +65,7 @@ pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     }
     if let Some(class) = class_of_aligned(bytes, align)
         && let Some((rec, heap)) = known()
-        // SAFETY: the thread's own.
+        // SAFETY: the thread's own; a class.
         && let Some(p) = unsafe { hit::alloc(rec, heap, class) }
     {
         return p;
@@ -123,9 +115,26 @@ pub unsafe fn free(p: *mut u8) {
     }
 }
 
+/// As [`alloc`], after [`alloc_hit`] had none.
+#[must_use]
+pub fn alloc_missed(bytes: usize, flags: Flags) -> *mut u8 {
+    alloc_slow(bytes, ALIGN, flags, false)
+}
+
+/// As [`free`], after [`free_hit`] did nothing.
+///
+/// # Safety
+/// As [`free`].
+pub unsafe fn free_missed(p: *mut u8) {
+    // SAFETY: the caller's.
+    unsafe { free_slow(p) };
+}
+
+// The slow paths are of the C ABI, which does not unwind: a hit has nothing to prepare for them.
+
 #[cold]
 #[inline(never)]
-fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8 {
+extern "C" fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8 {
     if align <= ALIGN
         && !zeroed
         && let Some(p) = alloc_nearly(bytes)
@@ -155,11 +164,8 @@ fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool) -> *mut u8
 /// An object that is no hit but for its charge: what its class has at hand is used up.
 #[inline(always)]
 fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
-    if bytes > MAX_CLASS_BYTES {
-        return None;
-    }
+    let class = class_if_any(bytes)?;
     let (rec, own) = known()?;
-    let class = class_of(bytes);
     let size = bytes_of(class) as u64;
     let tag = rec.charge_hit(size)?;
     let kmem = &engine().kmem;
@@ -208,7 +214,7 @@ fn own_heap(kmem: &'static Kmem) -> Option<(&'static ThreadRec, &'static Heap)> 
 
 #[cold]
 #[inline(never)]
-unsafe fn free_slow(p: *mut u8) {
+unsafe extern "C" fn free_slow(p: *mut u8) {
     if p.is_null() {
         return;
     }

@@ -12,6 +12,7 @@ use super::word::{Unchanged, Word};
 use super::{Hierarchy, NO_TAG};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::record::Slot;
 use crate::thread::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
@@ -32,11 +33,7 @@ impl Busy<'_> {
     /// Takes `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
     pub(crate) fn take(&self, tag: u32, bytes: u64) -> bool {
-        let rec = self.rec();
-        let slot = rec.current_slot.load(Relaxed) as usize;
-        debug_assert!(slot <= NOWHERE);
-        // SAFETY: only slot numbers are stored in `current_slot`, and NOWHERE is the last slot.
-        let slot = unsafe { rec.slots.get_unchecked(slot) };
+        let slot = self.rec().current_slot();
         let balance = slot.balance.load(Relaxed);
         if slot.tag.load(Relaxed) != tag || balance < bytes {
             return false;
@@ -48,35 +45,37 @@ impl Busy<'_> {
     /// Puts `bytes` into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
     pub(crate) fn give(&self, tag: u32, bytes: u64) -> bool {
-        self.rec()
-            .slot_of(tag)
-            .is_some_and(|slot| self.give_slot(slot, bytes))
+        let rec = self.rec();
+        rec.slot_of(tag)
+            .is_some_and(|slot| give_slot(&rec.slots[slot], bytes))
     }
 
-    /// As [`Self::give`], looking only where `tag` usually is.
+    /// As [`Self::give`], looking only where `tag` usually is: with whom the thread works for, and at home.
     #[inline(always)]
     pub(crate) fn give_home(&self, tag: u32, bytes: u64) -> bool {
         let rec = self.rec();
-        let mut slot = ThreadRec::home(tag);
-        if rec.slots[slot].tag.load(Relaxed) != tag {
-            slot ^= 1;
-            if slot == UNTRACKED || rec.slots[slot].tag.load(Relaxed) != tag {
-                return false;
-            }
+        let slot = rec.current_slot();
+        if slot.tag.load(Relaxed) == tag {
+            return give_slot(slot, bytes);
         }
-        self.give_slot(slot, bytes)
+        let home = ThreadRec::home(tag);
+        let slot = &rec.slots[home];
+        if slot.tag.load(Relaxed) == tag {
+            return give_slot(slot, bytes);
+        }
+        let slot = &rec.slots[home ^ 1];
+        home ^ 1 != UNTRACKED && slot.tag.load(Relaxed) == tag && give_slot(slot, bytes)
     }
+}
 
-    #[inline(always)]
-    fn give_slot(&self, slot: usize, bytes: u64) -> bool {
-        let rec = self.rec();
-        let balance = rec.slots[slot].balance.load(Relaxed) + bytes;
-        if balance > rec.slots[slot].cap.load(Relaxed) {
-            return false;
-        }
-        rec.slots[slot].balance.store(balance, Relaxed);
-        true
+#[inline(always)]
+fn give_slot(slot: &Slot, bytes: u64) -> bool {
+    let balance = slot.balance.load(Relaxed) + bytes;
+    if balance > slot.cap.load(Relaxed) {
+        return false;
     }
+    slot.balance.store(balance, Relaxed);
+    true
 }
 
 impl ThreadRec {
@@ -111,17 +110,17 @@ impl ThreadRec {
         self.enter().is_some_and(|busy| busy.give(tag, bytes))
     }
 
-    /// Makes `tag` the owner this thread charges; it has `slot`, or nowhere. A hit asks the slot for its tag, so a signal
-    /// handler between the two stores at worst goes without stock.
+    /// Makes `tag` the owner this thread charges; its slot is at `place`, or nowhere. A hit asks the slot for its tag, so a
+    /// signal handler between the two stores at worst goes without stock.
     #[inline(always)]
-    fn stand_on(&self, tag: u32, slot: usize) -> Scope {
+    fn stand_on(&self, tag: u32, place: u32) -> Scope {
         let scope = Scope::new(
-            slot,
+            place,
             self.current.load(Relaxed),
-            self.current_slot.load(Relaxed),
+            self.current_at.load(Relaxed),
         );
         self.current.store(tag, Relaxed);
-        self.current_slot.store(slot as u32, Relaxed);
+        self.stand_at(place);
         scope
     }
 
@@ -247,7 +246,7 @@ impl Hierarchy {
             }
             if rec.current.load(Relaxed) == tag {
                 // It may have been entered while it could not get a slot.
-                rec.current_slot.store(slot as u32, Relaxed);
+                rec.stand_at(ThreadRec::place_of(slot));
             }
             if found.is_some() {
                 return true;
@@ -292,7 +291,7 @@ impl Hierarchy {
     /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
     /// stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
-        let _ = rec.stand_on(NO_TAG, UNTRACKED);
+        let _ = rec.stand_on(NO_TAG, ThreadRec::place_of(UNTRACKED));
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
         while let Some(slot) = rec.named().next() {
@@ -312,16 +311,19 @@ impl Hierarchy {
     /// here on. Answers what to hand to `leave_scope`. Cost: a few plain stores when a slot names it already.
     #[inline(always)]
     pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
-        let mut at = ThreadRec::home(tag);
-        if rec.slots[at].tag.load(Relaxed) != tag {
-            at ^= 1;
+        let mut place = ThreadRec::place_of(ThreadRec::home(tag));
+        // SAFETY: a home, and the other of its pair.
+        let mut slot = unsafe { rec.slot_at(place) };
+        if slot.tag.load(Relaxed) != tag {
+            place = ThreadRec::place_of(ThreadRec::home(tag) ^ 1);
+            // SAFETY: as above.
+            slot = unsafe { rec.slot_at(place) };
         }
-        let slot = &rec.slots[at];
         // First stood on, then looked at: a signal handler that comes between evicts no slot that is stood on.
         slot.scopes.store(slot.scopes.load(Relaxed) + 1, Relaxed);
         compiler_fence(SeqCst);
         if slot.tag.load(Relaxed) == tag {
-            return rec.stand_on(tag, at);
+            return rec.stand_on(tag, place);
         }
         slot.scopes.store(slot.scopes.load(Relaxed) - 1, Relaxed);
         self.enter_scope_slow(rec, tag)
@@ -337,7 +339,7 @@ impl Hierarchy {
             // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
             self.hold_objcg(tag);
         }
-        rec.stand_on(tag, slot.unwrap_or(NOWHERE))
+        rec.stand_on(tag, ThreadRec::place_of(slot.unwrap_or(NOWHERE)))
     }
 
     /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes with the record. Waits
@@ -345,7 +347,7 @@ impl Hierarchy {
     pub fn enter_for_good(&self, rec: &ThreadRec, tag: u32) {
         for _ in 0..10_000 {
             let scope = self.enter_scope(rec, tag);
-            if scope.slot() != NOWHERE {
+            if !scope.is_counted() {
                 return;
             }
             self.leave_scope(rec, scope);
@@ -360,14 +362,14 @@ impl Hierarchy {
         let tag = rec.current.load(Relaxed);
         // First, or a signal handler could charge an owner that nobody names any more.
         rec.current.store((scope.0 >> 32) as u32, Relaxed);
-        rec.current_slot
-            .store((scope.0 >> 16) as u32 & 0xffff, Relaxed);
+        rec.stand_at((scope.0 >> 16) as u32 & 0xffff);
         compiler_fence(SeqCst);
-        if scope.slot() >= NOWHERE {
+        if scope.is_counted() {
             self.leave_held(rec, tag);
         } else {
+            // SAFETY: a scope that was made stores the place of a slot.
             // A slot that is stood on is not evicted, so it is the one of `enter_scope`.
-            let slot = &rec.slots[scope.slot()];
+            let slot = unsafe { rec.slot_at(scope.place()) };
             slot.scopes
                 .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
         }
@@ -408,18 +410,21 @@ impl Hierarchy {
 }
 
 /// What [`Hierarchy::enter_scope`] found, to be put back. One word, so that it stays in a register: {owner before:32, its
-/// slot:16, the scope's slot:16}, where the slot NOWHERE says that the scope names its owner by a reference of its own.
+/// slot's place:16, the scope's slot's place:16}, where NOWHERE's place says that the scope names its owner by a reference of
+/// its own.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub struct Scope(u64);
+
+const _: () = assert!(ThreadRec::place_of(NOWHERE) < 0xffff);
 
 impl Scope {
     /// No scope: there was no memory to make one.
     pub const NONE: Scope = Scope(u64::MAX);
 
     #[inline(always)]
-    fn new(slot: usize, before: u32, before_slot: u32) -> Self {
-        Self(u64::from(before) << 32 | u64::from(before_slot) << 16 | slot as u64)
+    fn new(place: u32, before: u32, before_at: u32) -> Self {
+        Self(u64::from(before) << 32 | u64::from(before_at) << 16 | u64::from(place))
     }
 
     /// Whether it is [`Self::NONE`].
@@ -429,16 +434,14 @@ impl Scope {
     }
 
     #[inline(always)]
-    fn slot(self) -> usize {
-        (self.0 & 0xffff) as usize
+    fn place(self) -> u32 {
+        (self.0 & 0xffff) as u32
     }
-}
 
-#[cfg(all(test, not(loom)))]
-impl Scope {
     /// Whether it holds a reference of its own: who drops it without leaving leaks that.
-    pub(crate) fn is_counted(&self) -> bool {
-        self.slot() == NOWHERE
+    #[inline(always)]
+    pub(crate) fn is_counted(self) -> bool {
+        self.place() == ThreadRec::place_of(NOWHERE)
     }
 }
 

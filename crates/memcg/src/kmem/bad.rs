@@ -4,6 +4,7 @@ use crate::os::say;
 
 /// What is wrong with a pointer given to free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
 pub enum BadFree {
     /// It was freed before.
     Double,
@@ -13,9 +14,9 @@ pub enum BadFree {
     Foreign,
 }
 
-/// Ends the process for a bad free.
+/// Ends the process for a bad free. Of the C ABI, which does not unwind: a hit needs nothing prepared for it.
 #[cold]
-pub fn bad_free(at: usize, why: BadFree) -> ! {
+pub extern "C" fn bad_free(at: usize, why: BadFree) -> ! {
     bad_pointer(b"free", at, why)
 }
 

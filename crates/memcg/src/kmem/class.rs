@@ -64,6 +64,19 @@ pub const fn class_of(bytes: usize) -> usize {
     }
 }
 
+/// As [`class_of`]; `None` for more than a class has. What is small is asked first.
+#[inline(always)]
+#[must_use]
+pub const fn class_if_any(bytes: usize) -> Option<usize> {
+    if bytes <= TABLE_BYTES {
+        Some(TABLE[bytes.div_ceil(16)] as usize)
+    } else if bytes <= MAX_CLASS_BYTES {
+        Some(by_formula(bytes))
+    } else {
+        None
+    }
+}
+
 /// The class for objects of `bytes` at multiples of `align`, a power of two; `None` when that takes an extent.
 #[inline]
 #[must_use]

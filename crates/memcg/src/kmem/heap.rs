@@ -124,10 +124,23 @@ impl Heap {
     }
 
     /// The slab a class allocates from.
-    #[inline(always)]
     pub(super) fn active(&self, class: usize) -> SlabRef {
+        assert!(class < NR_CLASSES);
+        // SAFETY: just asked.
+        unsafe { self.active_unchecked(class) }
+    }
+
+    /// As [`Self::active`].
+    ///
+    /// # Safety
+    /// `class` is below [`NR_CLASSES`].
+    #[inline(always)]
+    pub(super) unsafe fn active_unchecked(&self, class: usize) -> SlabRef {
+        debug_assert!(class < NR_CLASSES);
+        // SAFETY: the caller's.
+        let active = unsafe { self.active.get_unchecked(class) };
         // SAFETY: set by `make` and `set_active` to NO_SLAB or a slab in use, which stays mapped.
-        unsafe { &*(self.active[class].load(Relaxed) as *const Slab) }
+        unsafe { &*(active.load(Relaxed) as *const Slab) }
     }
 
     /// Takes an object of `class` for `tag`. `None`: the kernel gives no memory.

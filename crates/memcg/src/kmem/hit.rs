@@ -17,12 +17,13 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Takes an object of `class` for whom the thread is working for.
 ///
 /// # Safety
-/// `rec` and `heap` are the calling thread's.
+/// `rec` and `heap` are the calling thread's; `class` is below [`super::class::NR_CLASSES`].
 #[inline(always)]
 pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u8> {
     let busy = rec.enter_unfenced()?;
     // Not before: a signal handler may put another slab in its place, and give this one back.
-    let slab = heap.active(class);
+    // SAFETY: the caller's.
+    let slab = unsafe { heap.active_unchecked(class) };
     let offset = slab.free.load(Relaxed);
     if offset >= slab.bytes.load(Relaxed) {
         return None;
@@ -33,8 +34,7 @@ pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u
         return None;
     }
     // SAFETY: the owner, inside the look; `offset` is the first of the list.
-    unsafe { slab.pop_first(offset) };
-    Some((slab.start() + offset as usize) as *mut u8)
+    Some(unsafe { slab.pop_first(offset) } as *mut u8)
 }
 
 /// Frees an object of the thread's own slabs into them, and its bytes into stock.
@@ -66,7 +66,7 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
         return false;
     }
     // SAFETY: the owner, inside the look; the object is live by the caller's promise.
-    unsafe { slab.push(offset) };
+    unsafe { slab.push_at(at, offset) };
     true
 }
 

@@ -262,16 +262,19 @@ impl Slab {
         Some(offset)
     }
 
-    /// Takes `offset`, the first of the list.
+    /// Takes `offset`, the first of the list; answers where the object is.
     ///
     /// # Safety
     /// As [`Self::pop`]; `offset` is what `free` says, and in the slab.
     #[inline(always)]
-    pub(super) unsafe fn pop_first(&self, offset: u32) {
+    pub(super) unsafe fn pop_first(&self, offset: u32) -> usize {
+        let at = self.start() + offset as usize;
         // In this order: cut off between the two (a jump out of a signal handler), it leaks an object and frees none.
         self.used.store(self.used.load(Relaxed) + 1, Relaxed);
-        // SAFETY: on the list, so free.
-        self.free.store(unsafe { self.link(offset) }, Relaxed);
+        // SAFETY: on the list, so free: its first bytes are the list's.
+        let next = unsafe { (at as *const u32).read() } ^ self.key.load(Relaxed);
+        self.free.store(next, Relaxed);
+        at
     }
 
     /// Puts an object on the list.
@@ -280,8 +283,19 @@ impl Slab {
     /// The owner, in a heap section; the object is live and ends here.
     #[inline(always)]
     pub(super) unsafe fn push(&self, offset: u32) {
+        // SAFETY: the caller's.
+        unsafe { self.push_at(self.start() + offset as usize, offset) };
+    }
+
+    /// Puts the object at the address `at`, which is `offset`, on the list.
+    ///
+    /// # Safety
+    /// As [`Self::push`].
+    #[inline(always)]
+    pub(super) unsafe fn push_at(&self, at: usize, offset: u32) {
+        let link = self.free.load(Relaxed) ^ self.key.load(Relaxed);
         // SAFETY: the object is the caller's until it is on the list.
-        unsafe { self.set_link(offset, self.free.load(Relaxed)) };
+        unsafe { (at as *mut u32).write(link) };
         self.free.store(offset, Relaxed);
         self.used.store(self.used.load(Relaxed) - 1, Relaxed);
     }

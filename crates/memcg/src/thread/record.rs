@@ -11,7 +11,7 @@
 //! * `slots`: `tag`, `balance` and `cap` are the owner's while busy and no drain is on, or the drainer's once it saw
 //!   `drain` take effect. Anybody may read them (relaxed) for a sum that does not have to be exact. `scopes` is the
 //!   owner's alone; a slot that is stood on keeps its tag.
-//! * `current_slot` is where the slot of `current` was last seen, or [`NOWHERE`].
+//! * `current_at` is where the slot of `current` was last seen ([`ThreadRec::place_of`]), or [`NOWHERE`]'s place.
 //! * `named`: a bit for each slot with a tag, the owner's, as `tag`.
 //! * `current`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
@@ -72,7 +72,7 @@ pub struct ThreadRec {
     pub(crate) busy: AtomicU32,
     pub(crate) drain: AtomicU32,
     pub(crate) current: AtomicU32,
-    pub(crate) current_slot: AtomicU32,
+    pub(crate) current_at: AtomicU32,
     pub(crate) hand: AtomicU32,
     pub(crate) seq: AtomicU32,
     pub(crate) pin: AtomicU64,
@@ -97,7 +97,7 @@ impl Default for ThreadRec {
             busy: AtomicU32::default(),
             drain: AtomicU32::default(),
             current: AtomicU32::default(),
-            current_slot: AtomicU32::default(),
+            current_at: AtomicU32::default(),
             hand: AtomicU32::default(),
             seq: AtomicU32::default(),
             pin: AtomicU64::default(),
@@ -202,7 +202,7 @@ impl ThreadRec {
             self.drain.fetch_and(!FENCED, Ordering::Relaxed);
         }
         self.current.store(0, Ordering::Relaxed);
-        self.current_slot.store(UNTRACKED as u32, Ordering::Relaxed);
+        self.stand_at(Self::place_of(UNTRACKED));
         self.owed_ns.store(0, Ordering::Relaxed);
         self.pin.store(0, Ordering::Relaxed);
         self.task.store(0, Ordering::Relaxed);
@@ -329,6 +329,48 @@ impl ThreadRec {
     pub(crate) fn end_drain(&self) {
         // Release pairs with the Acquire of `enter`. A read-modify-write: `adopt` may set the other bit meanwhile.
         self.drain.fetch_and(!1, Ordering::Release);
+    }
+
+    /// Where a slot lies: in bytes from the record's beginning, so that a hit finds it by one addition.
+    #[inline(always)]
+    pub(crate) const fn place_of(slot: usize) -> u32 {
+        #[cfg(not(loom))]
+        let place = core::mem::offset_of!(Self, slots) + slot * size_of::<Slot>();
+        // Loom's atomics are objects, not bytes.
+        #[cfg(loom)]
+        let place = slot;
+        place as u32
+    }
+
+    /// The slot at a place.
+    ///
+    /// # Safety
+    /// `place` is of [`Self::place_of`], for a slot up to [`NOWHERE`].
+    #[inline(always)]
+    pub(crate) unsafe fn slot_at(&self, place: u32) -> &Slot {
+        debug_assert!((0..ALL).any(|slot| Self::place_of(slot) == place));
+        #[cfg(not(loom))]
+        // SAFETY: the caller's: within the record, where a slot begins.
+        unsafe {
+            &*core::ptr::from_ref(self)
+                .byte_add(place as usize)
+                .cast::<Slot>()
+        }
+        #[cfg(loom)]
+        &self.slots[place as usize]
+    }
+
+    /// The slot of the current owner, or one that is empty.
+    #[inline(always)]
+    pub(crate) fn current_slot(&self) -> &Slot {
+        // SAFETY: `stand_at` stores places alone.
+        unsafe { self.slot_at(self.current_at.load(Ordering::Relaxed)) }
+    }
+
+    /// Notes where the current owner's slot is.
+    #[inline(always)]
+    pub(crate) fn stand_at(&self, place: u32) {
+        self.current_at.store(place, Ordering::Relaxed);
     }
 
     /// Where `tag` is looked for first.

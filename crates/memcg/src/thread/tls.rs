@@ -50,6 +50,39 @@ core::arch::global_asm!(
     ".popsection",
 );
 
+/// The addresses of the calling thread's heap and record. The heap's is read first: a signal handler that comes between
+/// may be the first of the thread to allocate, and a heap is never there without a record.
+#[inline(always)]
+pub fn heap_and_rec() -> (usize, usize) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        let (heap, rec): (usize, usize);
+        // SAFETY: reads two words of the block by its offset from the thread pointer, which the linker or loader fixed.
+        unsafe {
+            core::arch::asm!(
+                "mov {r}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                "mov {h}, qword ptr fs:[{r} + 16]",
+                "mov {r}, qword ptr fs:[{r}]",
+                h = out(reg) heap,
+                r = out(reg) rec,
+                options(pure, readonly, nostack, preserves_flags)
+            );
+        }
+        (heap, rec)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    {
+        // SAFETY: the block is this thread's, alive while it runs.
+        let heap = unsafe { (*block()).heap.get() };
+        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Acquire);
+        // SAFETY: as above.
+        (heap, unsafe { (*block()).rec.get() })
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(Block, rec) == 0);
+const _: () = assert!(core::mem::offset_of!(Block, heap) == 16);
+
 /// The calling thread's block.
 #[inline(always)]
 pub fn block() -> *const Block {
