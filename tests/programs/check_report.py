@@ -14,7 +14,7 @@ for path, row in rows.items():
     children = [r for p, r in rows.items() if p != path and p.startswith(prefix) and "/" not in p[len(prefix):]]
     parts = int(row["own"]) + int(row["inherited"]) + sum(int(c["current"]) for c in children)
     assert parts == int(row["current"]), (path, parts, row["current"])
-    assert int(row["heap"]) + int(row["mapped"]) + int(row["reserved"]) == int(row["current"]), row
+    assert int(row["heap"]) + int(row["mapped"]) + int(row["reserved"]) + int(row["slab"]) == int(row["current"]), row
 root = rows["/"]
 exact = "held" in head
 assert exact or "--exact" not in sys.argv, ("the process was not at rest", head)

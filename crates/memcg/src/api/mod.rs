@@ -7,6 +7,8 @@
 
 pub mod accounted;
 pub mod alloc;
+pub mod cache;
+mod cache_error;
 pub mod charge;
 pub mod error;
 pub mod future;
@@ -15,8 +17,11 @@ pub mod peak_watch;
 pub mod scope;
 pub mod task;
 
+pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
+pub use cache::{CacheOptions, KBox, KBytes, KmemCache, SizedCache};
+pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
 pub use future::{InGroup, OomKilled, in_group};

@@ -12,7 +12,7 @@ use crate::units::Limit;
 use core::fmt::Write;
 use std::collections::HashMap;
 
-const COLUMNS: &str = "path\tcurrent\tpeak\tmax\thigh\tlow\tmin\treserve\ttasks\tinherited\town\theap\tmapped\treserved\t\
+const COLUMNS: &str = "path\tcurrent\tpeak\tmax\thigh\tlow\tmin\treserve\ttasks\tinherited\town\theap\tmapped\treserved\tslab\t\
     stocked\tev_low\tev_high\tev_max\tev_oom\tev_oom_kill\tthrottled_us\n";
 
 #[derive(Default, Clone, Copy)]
@@ -95,7 +95,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         tree.with_path(group.name(), |piece| path.extend_from_slice(piece));
         let _ = write!(
             text,
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
             escape(&path),
             usage.current,
             counter.peak(),
@@ -110,6 +110,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
             usage.heap,
             usage.mapped,
             group.side_kind(Kind::Reserved),
+            usage.slab,
             usage.stocked,
         );
         let shown = [

@@ -106,7 +106,7 @@ fn every_request_is_served() {
         .lines()
         .find(|row| row.starts_with("/wire\t"))
         .unwrap();
-    assert_eq!((columns.len(), row.split('\t').count()), (21, 21));
+    assert_eq!((columns.len(), row.split('\t').count()), (22, 22));
     assert_eq!(
         row.split('\t')
             .nth(columns.iter().position(|c| *c == "max").unwrap()),

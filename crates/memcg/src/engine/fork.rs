@@ -291,6 +291,7 @@ extern "C" fn child() {
 fn abandon_heaps(engine: &Engine) {
     for (_, rec) in engine.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
         kmalloc::abandon(&engine.kmem, rec, rec.is_busy());
+        engine.kmem.abandon_caches(rec);
     }
 }
 

@@ -6,6 +6,7 @@
 //! Relied on: all rooms above.
 //! Never done: anything visible to a program (that is `api`), text (that is `files`).
 
+pub mod cache;
 pub mod charge;
 pub mod fork;
 pub mod heap;

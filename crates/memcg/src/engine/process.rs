@@ -113,6 +113,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     if block.rec.get() == DEPARTED {
         engine.tree.enter_for_good(rec, crate::group::ROOT_TAG);
         let answer = f(engine, rec);
+        engine.kmem.leave_caches(rec);
         engine.tree.return_all(rec);
         engine.tree.threads.leave(index);
         return Some(answer);
@@ -199,6 +200,7 @@ pub fn depart() {
     let task = rec.task.swap(0, Ordering::Relaxed);
     super::kmalloc::leave(&ENGINE.kmem, rec);
     rec.end_busy();
+    ENGINE.kmem.leave_caches(rec);
     if task != 0 {
         let _pin = ENGINE.tree.threads.epoch.pin(rec);
         ENGINE.change(|| ENGINE.tree.end_task(task));

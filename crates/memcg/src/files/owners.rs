@@ -6,7 +6,7 @@ use crate::group::stat::OwnerLine;
 use core::fmt::Write;
 
 /// The columns.
-pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\n";
+pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\tSLAB\n";
 
 pub fn owners(at: At<'_>) -> String {
     let mut all: Vec<OwnerLine> = Vec::new();
@@ -31,19 +31,21 @@ pub fn owners(at: At<'_>) -> String {
         let heap = line
             .held
             .saturating_sub(line.mapped)
-            .saturating_sub(line.reserved);
+            .saturating_sub(line.reserved)
+            .saturating_sub(line.slab);
         let origin: String = String::from_utf8_lossy(&origin)
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
             .collect();
         let _ = writeln!(
             text,
-            "{origin}\t{state}\t{}\t{}\t{heap}\t{}\t{}\t{}",
+            "{origin}\t{state}\t{}\t{}\t{heap}\t{}\t{}\t{}\t{}",
             utc(line.ended_at / 1_000_000_000),
             line.held,
             line.mapped,
             line.reserved,
-            line.id
+            line.id,
+            line.slab
         );
     }
     text

@@ -23,10 +23,11 @@ pub fn stat(at: At<'_>) -> String {
         }
     });
     let mut lines = vec![
-        ("anon", usage.heap + usage.mapped),
+        ("anon", usage.heap + usage.mapped + usage.slab),
         ("heap", usage.heap),
         ("mapped", usage.mapped),
         ("reserved", usage.reserved),
+        ("slab", usage.slab),
         ("stocked", usage.stocked),
         ("granted", at.group.counter.granted()),
         ("tasks", u64::from(at.group.nr_tasks())),
@@ -139,7 +140,7 @@ pub fn numa_stat(at: At<'_>) -> String {
     let usage = at.engine.tree.usage(at.group);
     format!(
         "anon N0={}\nheap N0={}\nmapped N0={}\n",
-        usage.heap + usage.mapped,
+        usage.heap + usage.mapped + usage.slab,
         usage.heap,
         usage.mapped
     )

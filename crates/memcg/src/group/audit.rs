@@ -167,7 +167,7 @@ impl Hierarchy {
     }
 
     fn audit_owner(&self, tag: u32, objcg: &Objcg) -> Result<(), Discrepancy> {
-        let (mut slots, mut stocked, mut caps) = (0, 0, 0);
+        let (mut slots, mut stocked, mut caps, mut slab) = (0, 0, 0, 0);
         for (_, rec) in self.threads.each() {
             for slot in rec
                 .named()
@@ -179,6 +179,7 @@ impl Hierarchy {
                 slots += 1;
                 stocked += balance;
                 caps += cap;
+                slab += rec.slots[slot].slab.load(Ordering::Relaxed);
             }
         }
         if objcg.state() == State::Free {
@@ -193,8 +194,9 @@ impl Hierarchy {
         let charged = objcg.charged_bytes();
         at_most("owner's stock", tag, charged, stocked)?;
         same("owner's grants", tag, caps, objcg.granted.read().bytes)?;
-        let kinds = objcg.side.iter().map(|word| word.read().bytes).sum();
-        at_most("owner's kinds", tag, charged - stocked, kinds)?;
+        let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
+        at_most("owner's stock of cache objects", tag, kinds, slab)?;
+        at_most("owner's kinds", tag, charged - stocked, kinds - slab)?;
 
         let lives = u64::from(objcg.is_live());
         at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
@@ -242,7 +244,8 @@ impl Hierarchy {
             )?;
             for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == 0) {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
-                same("stock of no owner", index, 0, cap)?;
+                let slab = rec.slots[slot].slab.load(Ordering::Relaxed);
+                same("stock of no owner", index, 0, cap + slab)?;
                 same("scopes on no owner", index, 0, nr(&rec.slots[slot].scopes))?;
             }
         }

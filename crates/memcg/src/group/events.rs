@@ -30,10 +30,12 @@ pub enum Event {
     Inherited,
     /// A charge was forced above max.
     Debt,
+    /// An object of a kmem cache met `memory.kmem.max`.
+    KmemMax,
 }
 
 /// How many there are.
-pub const EVENTS: usize = 9;
+pub const EVENTS: usize = 10;
 
 /// All, with their names.
 pub const ALL: [(Event, &str); EVENTS] = [
@@ -46,6 +48,7 @@ pub const ALL: [(Event, &str); EVENTS] = [
     (Event::Late, "late"),
     (Event::Inherited, "inherited"),
     (Event::Debt, "debt"),
+    (Event::KmemMax, "kmem_max"),
 ];
 
 /// What happened to one group.

@@ -7,6 +7,7 @@ use super::cell::Cell;
 use super::census::Census;
 use super::events::{Event, Tally};
 use super::objcg::NR_SIDE_KINDS;
+use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -67,6 +68,8 @@ pub struct Memcg {
     pub(super) drained_at: AtomicU64,
     pub(super) nr_drains: AtomicU64,
     pub(super) side_kinds: [AtomicU64; NR_SIDE_KINDS],
+    /// The limit of cache objects' bytes.
+    pub(super) kmem_max: AtomicU64,
 }
 
 // SAFETY: integers, a null pointer and a free lock.
@@ -111,6 +114,7 @@ impl Memcg {
         ] {
             field.store(value, Ordering::Relaxed);
         }
+        self.kmem_max.store(UNLIMITED, Ordering::Relaxed);
         for field in [&self.drained_at, &self.nr_drains]
             .into_iter()
             .chain(&self.side_kinds)

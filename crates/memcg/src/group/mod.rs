@@ -29,6 +29,7 @@ pub mod objcg;
 pub mod pressure;
 pub mod recount;
 pub mod settings;
+pub mod slab;
 pub mod stall;
 pub mod stat;
 pub mod stock;

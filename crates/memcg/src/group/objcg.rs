@@ -26,19 +26,22 @@ pub enum Kind {
     Mapped,
     /// A reservation: bytes of whatever the program wants to count.
     Reserved,
+    /// An object of a kmem cache.
+    Slab,
 }
 
 /// Kinds with a word of their own.
-pub const NR_SIDE_KINDS: usize = 2;
+pub const NR_SIDE_KINDS: usize = 3;
 
 impl Kind {
     /// Its place among the side words; `None` for heap.
     #[must_use]
-    pub fn side(self) -> Option<usize> {
+    pub const fn side(self) -> Option<usize> {
         match self {
             Kind::Heap => None,
             Kind::Mapped => Some(0),
             Kind::Reserved => Some(1),
+            Kind::Slab => Some(2),
         }
     }
 }
@@ -64,7 +67,7 @@ const KILLED: u32 = 1 << 8;
 
 /// See the module.
 #[derive(Default)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct Objcg {
     pub(crate) charged: Word,
     pub(crate) granted: Word,
@@ -91,7 +94,7 @@ unsafe impl Record for Objcg {
     }
 }
 
-const _: () = assert!(core::mem::size_of::<Objcg>() == 64 || cfg!(loom));
+const _: () = assert!(core::mem::size_of::<Objcg>() == 72 || cfg!(loom));
 
 impl Objcg {
     /// Its state.

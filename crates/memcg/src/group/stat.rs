@@ -25,6 +25,8 @@ pub struct Usage {
     pub mapped: u64,
     /// Reservations, of `current`.
     pub reserved: u64,
+    /// Objects of kmem caches, of `current`.
+    pub slab: u64,
 }
 
 /// One owner, as the ledger shows it.
@@ -46,6 +48,8 @@ pub struct OwnerLine {
     pub mapped: u64,
     /// Of them, reserved.
     pub reserved: u64,
+    /// Of them, objects of kmem caches.
+    pub slab: u64,
     /// When it ended, ns since 1970.
     pub ended_at: u64,
 }
@@ -82,12 +86,14 @@ impl Hierarchy {
         let current = charged - stocked;
         let mapped = group.side_kind(Kind::Mapped).min(current);
         let reserved = group.side_kind(Kind::Reserved).min(current - mapped);
+        let slab = self.slab_bytes(group).min(current - mapped - reserved);
         Usage {
             current,
             stocked,
-            heap: current - mapped - reserved,
+            heap: current - mapped - reserved - slab,
             mapped,
             reserved,
+            slab,
         }
     }
 
@@ -190,6 +196,9 @@ impl Hierarchy {
                 held: charged.bytes.saturating_sub(stocked),
                 mapped: objcg.side_bytes(Kind::Mapped),
                 reserved: objcg.side_bytes(Kind::Reserved),
+                slab: objcg
+                    .side_bytes(Kind::Slab)
+                    .saturating_sub(self.slab_stocked_for(tag)),
                 ended_at: objcg.ended_at(),
             });
         }

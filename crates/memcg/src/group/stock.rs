@@ -9,7 +9,7 @@
 
 use super::charge::{Mode, Refusal};
 use super::word::{Unchanged, Word};
-use super::{Hierarchy, NO_TAG};
+use super::{Hierarchy, Kind, NO_TAG};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::record::Slot;
@@ -27,6 +27,7 @@ struct Taken {
     tag: u32,
     balance: u64,
     cap: u64,
+    slab: u64,
 }
 
 impl Busy<'_> {
@@ -268,6 +269,9 @@ impl Hierarchy {
         if taken.cap > 0 {
             self.ungrant_word(taken.tag, taken.cap);
         }
+        if taken.slab > 0 {
+            self.sub_side(taken.tag, taken.slab, Kind::Slab);
+        }
         if taken.balance > 0 {
             self.uncharge_exact(taken.tag, taken.balance);
         }
@@ -279,8 +283,12 @@ impl Hierarchy {
         let tag = rec.slots[slot].tag.load(Relaxed);
         let balance = rec.slots[slot].balance.swap(0, Relaxed);
         let cap = rec.slots[slot].cap.swap(0, Relaxed);
+        let slab = rec.slots[slot].slab.swap(0, Relaxed);
         if cap > 0 {
             self.ungrant_word(tag, cap);
+        }
+        if slab > 0 {
+            self.sub_side(tag, slab, Kind::Slab);
         }
         if balance > 0 {
             self.uncharge_exact(tag, balance);
@@ -468,5 +476,6 @@ fn take(rec: &ThreadRec, slot: usize) -> Taken {
         tag,
         balance: rec.slots[slot].balance.swap(0, Relaxed),
         cap: rec.slots[slot].cap.swap(0, Relaxed),
+        slab: rec.slots[slot].slab.swap(0, Relaxed),
     }
 }

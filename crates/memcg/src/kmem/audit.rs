@@ -19,6 +19,7 @@ impl Kmem {
         for slab in self.each_slab() {
             match slab.kind() {
                 SlabKind::Objects => slab.each_live(&mut f),
+                SlabKind::Cached => self.caches.each_live_of(slab, &mut f),
                 SlabKind::Large => f(slab.tag.load(Relaxed), slab.extent.load(Relaxed)),
                 _ => {}
             }

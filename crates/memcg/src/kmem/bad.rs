@@ -12,6 +12,8 @@ pub enum BadFree {
     Inside,
     /// It was not allocated here.
     Foreign,
+    /// It is an object of a kmem cache, and only that cache frees it.
+    Cached,
 }
 
 /// Ends the process for a bad free. Of the C ABI, which does not unwind: a hit needs nothing prepared for it.
@@ -26,6 +28,7 @@ pub fn bad_pointer(what: &[u8], at: usize, why: BadFree) -> ! {
     let why: &[u8] = match why {
         BadFree::Double => b"it was freed before",
         BadFree::Inside => b"no allocated object begins there",
+        BadFree::Cached => b"it is an object of a kmem cache, which alone frees it",
         BadFree::Foreign => b"it was not allocated by this allocator, or is long gone",
     };
     say::line(&[

@@ -5,6 +5,7 @@
 //!                       └ extent of whole pages               `extent`
 //! heap of a thread ── class ── slab in use, partial slabs     `heap`, `list`
 //! frees of others ── the slab's own stack, notice             `remote`
+//! cache ── slabs of its own ── object                         `cache`
 //! ```
 //!
 //! Kept: a live object's tag can be had from its address alone, by any thread, and never changes. A slab is taken from and
@@ -16,6 +17,7 @@
 
 pub mod audit;
 pub mod bad;
+pub mod cache;
 pub mod chunk;
 pub mod class;
 pub mod ends;
@@ -70,6 +72,8 @@ pub struct Kmem {
     /// What all tables by kmem id share.
     pub tables: per_id::Tables,
     huge_bytes: AtomicUsize,
+    /// Named caches of objects.
+    pub caches: cache::Caches,
     /// The signal mask of the thread that forks; guarded by the locks it holds.
     mask_over_fork: AtomicU64,
 }
@@ -209,6 +213,7 @@ impl Kmem {
                 tag: slab.tag.load(Relaxed),
             }),
             SlabKind::Free => Err(BadFree::Double),
+            SlabKind::Cached => Err(BadFree::Cached),
             _ => Err(BadFree::Inside),
         }
     }
@@ -343,6 +348,7 @@ impl Kmem {
     pub fn hold_over_fork(&self) {
         let signals = sigmask::block_all();
         core::mem::forget(self.shared_lock.lock(Rank::Shared));
+        self.caches.hold_over_fork();
         self.spans.hold_over_fork();
         self.mask_over_fork.store(signals.keep(), Relaxed);
     }
@@ -350,6 +356,7 @@ impl Kmem {
     /// In a child that was cloned without [`Self::hold_over_fork`]: nobody holds a lock here.
     pub fn reset_locks_in_child(&self) {
         self.shared_lock.reset_in_child();
+        self.caches.reset_locks_in_child();
         self.spans.reset_lock_in_child();
     }
 
@@ -357,6 +364,7 @@ impl Kmem {
     pub fn let_go_after_fork(&self) {
         let signals = sigmask::Blocked::kept(self.mask_over_fork.load(Relaxed));
         self.spans.let_go_after_fork();
+        self.caches.let_go_after_fork();
         self.shared_lock.let_go(Rank::Shared);
         drop(signals);
     }

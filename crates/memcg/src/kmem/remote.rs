@@ -50,6 +50,11 @@ impl Remote {
         self.0.store(u64::from(NONE), Ordering::Relaxed);
     }
 
+    /// The word itself, for slabs of kmem caches, which have their own rules for it.
+    pub(super) fn word(&self) -> &AtomicU64 {
+        &self.0
+    }
+
     /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point to what was first.
     pub fn push(&self, first: u32, count: u32, link_last: impl Fn(u32)) -> Pushed {
         let mut now = self.0.load(Ordering::Relaxed);

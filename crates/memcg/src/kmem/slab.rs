@@ -38,6 +38,8 @@ pub enum SlabKind {
     Huge = 3,
     /// The inside of a slab of many units: `back` units behind its record.
     Inside = 4,
+    /// A slab of a kmem cache: `cache::objects` says what its fields are.
+    Cached = 5,
 }
 
 /// `tag` of a slab whose objects have each their own.
@@ -111,6 +113,7 @@ impl Slab {
             2 => SlabKind::Large,
             3 => SlabKind::Huge,
             4 => SlabKind::Inside,
+            5 => SlabKind::Cached,
             _ => SlabKind::Free,
         }
     }
@@ -176,6 +179,44 @@ impl Slab {
         self.owner
             .store(core::ptr::from_ref(heap) as usize, Relaxed);
         self.set_kind(SlabKind::Objects);
+    }
+
+    /// Makes the units of this record a slab of a kmem cache, empty, in no list: objects `size` bytes apart.
+    ///
+    /// # Safety
+    /// The units, from this record's on, are free and the caller's.
+    pub(super) unsafe fn make_cached(&'static self, cache: u32, size: usize, units: usize) {
+        let start = layout::start_of(self.address());
+        self.start.store(start, Relaxed);
+        self.size.store(size as u32, Relaxed);
+        self.bytes
+            .store((units * layout::UNIT / size * size) as u32, Relaxed);
+        let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(size as u64);
+        self.reciprocal.store(reciprocal, Relaxed);
+        self.class.store(cache, Relaxed);
+        self.key.store(key_of(start), Relaxed);
+        self.tag.store(0, Relaxed);
+        self.free.store(NONE, Relaxed);
+        self.used.store(0, Relaxed);
+        self.fresh.store(0, Relaxed);
+        self.listed.store(IN_NONE, Relaxed);
+        self.owner.store(0, Relaxed);
+        for back in 1..units {
+            // SAFETY: the unit is one of the slab's.
+            let inside = unsafe { Slab::of(start + back * layout::UNIT) };
+            inside.owner.store(0, Relaxed);
+            inside.back.store(back as u32, Relaxed);
+            inside.set_kind(SlabKind::Inside);
+        }
+    }
+
+    /// Ends a slab of a kmem cache of so many units.
+    pub(super) fn unmake_cached(&'static self, units: usize) {
+        for back in 1..units {
+            // SAFETY: the unit is one of the slab's.
+            unsafe { Slab::of(self.start() + back * layout::UNIT) }.set_kind(SlabKind::Free);
+        }
+        self.set_kind(SlabKind::Free);
     }
 
     /// Ends what the record was.

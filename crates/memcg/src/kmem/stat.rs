@@ -40,6 +40,12 @@ impl Kmem {
                         let units = class::units_of(slab.class.load(Relaxed) as usize);
                         stat.spare = stat.spare.saturating_sub(units * UNIT);
                     }
+                    SlabKind::Cached => {
+                        let (live, all, units) = self.caches.bytes_of(slab);
+                        stat.live += live;
+                        stat.free += all - live;
+                        stat.spare = stat.spare.saturating_sub(units * UNIT);
+                    }
                     SlabKind::Large => {
                         stat.live += slab.extent.load(Relaxed);
                         stat.spare = stat.spare.saturating_sub(slab.units() * UNIT);

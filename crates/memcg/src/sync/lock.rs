@@ -20,8 +20,10 @@ pub enum Rank {
     Collect = 4,
     /// The heap of signal handlers and of threads without one.
     Shared = 5,
+    /// The lists of some kmem caches.
+    Caches = 6,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 6,
+    Spans = 7,
 }
 
 const FREE: u32 = 0;
@@ -127,7 +129,7 @@ mod ranks {
     use core::cell::Cell;
     thread_local! {
         // One counter a rank, no destructor: usable at any time in a thread's life.
-        static HELD: Cell<[u8; 8]> = const { Cell::new([0; 8]) };
+        static HELD: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
     }
     pub fn enter(rank: Rank) {
         HELD.with(|held| {

@@ -57,6 +57,13 @@ impl Epoch {
         Pin { rec, before }
     }
 
+    /// The epoch, after whatever the caller did before.
+    pub fn now(&self) -> u64 {
+        // After the unlinking of what is dated by it.
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Acquire)
+    }
+
     /// The bag for something that was just unlinked. The caller is pinned.
     pub fn bag(&self) -> usize {
         // After the unlinking, or the item would be dated too early.

@@ -25,7 +25,7 @@ use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use core::sync::atomic::compiler_fence;
+use core::sync::atomic::{AtomicUsize, compiler_fence};
 
 /// Tenants whose stock one thread keeps at a time, and the one that is nobody.
 ///
@@ -53,6 +53,8 @@ pub struct Slot {
     pub(crate) tag: AtomicU32,
     /// Scopes of this thread that charge it.
     pub(crate) scopes: AtomicU32,
+    /// Bytes counted as objects of kmem caches in advance: of the owner's count of that kind, not of `balance`.
+    pub(crate) slab: AtomicU64,
 }
 
 /// `busy` inside a look at the slots.
@@ -87,6 +89,8 @@ pub struct ThreadRec {
     pub(crate) task: AtomicU32,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
+    /// The address of what it has of kmem caches, which stays with the record; 0: nothing yet.
+    pub(crate) caches: AtomicUsize,
     named: [AtomicU64; NAMED],
     pub(crate) slots: [Slot; ALL],
 }
@@ -110,6 +114,7 @@ impl Default for ThreadRec {
             task: AtomicU32::default(),
             changing: AtomicU32::default(),
             helping: AtomicU32::default(),
+            caches: AtomicUsize::new(0),
             named: core::array::from_fn(|_| AtomicU64::default()),
             slots: core::array::from_fn(|_| Slot::default()),
         }
@@ -214,6 +219,7 @@ impl ThreadRec {
             slot.scopes.store(0, Ordering::Relaxed);
             slot.balance.store(0, Ordering::Relaxed);
             slot.cap.store(0, Ordering::Relaxed);
+            slot.slab.store(0, Ordering::Relaxed);
         }
         for word in &self.named {
             word.store(0, Ordering::Relaxed);

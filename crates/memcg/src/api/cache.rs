@@ -1,0 +1,418 @@
+//! Named caches of objects of one size: the kernel's kmem_cache, safe.
+//!
+//! [`KmemCache`] holds values of one type, [`SizedCache`] bytes. An object belongs to whom the thread works for when it is
+//! allocated, and is freed by the drop of its handle, on any thread. A cache whose handle is dropped gives no objects any more;
+//! those that are out stay what they are, and the last one ends it.
+
+use super::cache_error::{AllocError, CacheError};
+use super::memcg::pinned;
+use crate::engine::process::with_rec;
+use crate::engine::{Flags, engine};
+use crate::kmem::cache::{Plan, Ways};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// A constructor of bytes: called once for each object, when a slab's object is first made, with zeros.
+pub type Constructor = fn(&mut [u8]);
+
+/// How a cache is to be.
+///
+/// ```
+/// let cache = memcg::CacheOptions::new("session").align(64).typed::<[u64; 5]>().unwrap();
+/// let object = cache.alloc([7; 5]).unwrap();
+/// assert_eq!(object[0], 7);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct CacheOptions<'a> {
+    name: &'a str,
+    align: usize,
+    ways: Ways,
+    ctor: Option<Constructor>,
+}
+
+impl<'a> CacheOptions<'a> {
+    /// A cache of this name: 1 to 32 bytes. Several may have the same.
+    pub fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            align: 1,
+            ways: Ways::default(),
+            ctor: None,
+        }
+    }
+
+    /// Objects at multiples of `align`, a power of two to 4096 (and of what their type needs).
+    pub fn align(mut self, align: usize) -> Self {
+        self.align = align;
+        self
+    }
+
+    /// Its objects are charged to nobody.
+    pub fn no_account(self) -> Self {
+        self.with(Ways::NOACCOUNT)
+    }
+
+    /// What the refused rival of dead caches needs: full slabs are kept in a list too. Slower; to be measured.
+    pub fn track_full_slabs(self) -> Self {
+        self.with(Ways::TRACKED)
+    }
+
+    /// A constructor, for a cache of bytes: an object is handed out as it left it, or as its last user did.
+    pub fn constructor(mut self, ctor: Constructor) -> Self {
+        self.ctor = Some(ctor);
+        self.with(Ways::CONSTRUCTED)
+    }
+
+    fn with(mut self, ways: Ways) -> Self {
+        self.ways = self.ways.with(ways);
+        self
+    }
+
+    fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<u32, CacheError> {
+        if self.name.is_empty() || self.name.len() > crate::kmem::cache::NAME_BYTES {
+            return Err(CacheError::Name);
+        }
+        let plan = Plan {
+            name: self.name.as_bytes(),
+            bytes,
+            align: self.align.max(align),
+            ways: self.ways,
+            ctor,
+        };
+        if !plan.is_possible() {
+            return Err(CacheError::Size);
+        }
+        pinned(|engine, rec| engine.create_cache(rec, &plan)).ok_or(CacheError::NoMemory)
+    }
+
+    /// A cache of values of `T`, to nearly 64 KiB. Values are moved in and dropped when freed, so a constructor given here is
+    /// not used.
+    ///
+    /// # Errors
+    /// See [`CacheError`].
+    pub fn typed<T>(mut self) -> Result<KmemCache<T>, CacheError> {
+        self.ctor = None;
+        self.ways = self.ways.without(Ways::CONSTRUCTED);
+        Ok(KmemCache {
+            index: self.create(size_of::<T>(), align_of::<T>(), 0)?,
+            _values: PhantomData,
+        })
+    }
+
+    /// A cache of objects of `bytes`, to nearly 64 KiB.
+    ///
+    /// # Errors
+    /// See [`CacheError`].
+    pub fn sized(self, bytes: usize) -> Result<SizedCache, CacheError> {
+        let ctor = self.ctor.map_or(0, |ctor| ctor as usize);
+        Ok(SizedCache {
+            index: self.create(bytes, 1, ctor)?,
+            bytes,
+        })
+    }
+}
+
+/// Takes an object; where it is, and whether nobody has had it before.
+#[inline]
+fn take(index: u32, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
+    let found = with_rec(|engine, rec| engine.alloc_cached(rec, index, flags))
+        .ok_or(AllocError::NoMemory)?
+        .map_err(AllocError::new)?;
+    let at = NonNull::new(found.at as *mut u8).ok_or(AllocError::NoMemory)?;
+    Ok((at, found.raw))
+}
+
+/// Frees an object.
+///
+/// # Safety
+/// A live object of a cache of this process, which ends here.
+#[inline]
+unsafe fn give(at: NonNull<u8>, raw: bool) {
+    // SAFETY: the caller's.
+    with_rec(|engine, rec| unsafe { engine.free_cached(rec, at.as_ptr() as usize, raw) });
+}
+
+fn end(index: u32) {
+    with_rec(|engine, rec| engine.destroy_cache(rec, index));
+}
+
+/// A cache of values of one type. May be shared by threads.
+///
+/// ```
+/// struct Session { id: u64, buffer: [u8; 1000] }
+/// let sessions = memcg::KmemCache::<Session>::new("session").unwrap();
+/// let group = memcg::root().create("sessions-of-one").unwrap();
+/// let session = group.run(|| sessions.alloc(Session { id: 1, buffer: [0; 1000] })).unwrap();
+/// assert_eq!(session.id, 1);
+/// assert_eq!(group.usage().slab, 1008);
+/// std::thread::spawn(|| drop(session)).join().unwrap();
+/// assert_eq!(group.current(), 0);
+/// ```
+#[derive(Debug)]
+pub struct KmemCache<T> {
+    index: u32,
+    _values: PhantomData<fn(T) -> T>,
+}
+
+impl<T> KmemCache<T> {
+    /// With the options as they are at first.
+    ///
+    /// # Errors
+    /// See [`CacheError`].
+    pub fn new(name: &str) -> Result<Self, CacheError> {
+        CacheOptions::new(name).typed()
+    }
+
+    /// An object with `value`, for whom the thread works for. It may wait; see [`Self::alloc_with`].
+    ///
+    /// # Errors
+    /// See [`AllocError`]; `value` is dropped.
+    pub fn alloc(&self, value: T) -> Result<KBox<T>, AllocError> {
+        self.alloc_with(Flags::WAIT, || value)
+    }
+
+    /// An object with what `make` makes, once there is one. Cost of a hit: no lock, no atomic instruction.
+    ///
+    /// # Errors
+    /// See [`AllocError`]; `make` is not called then.
+    pub fn alloc_with(
+        &self,
+        flags: Flags,
+        make: impl FnOnce() -> T,
+    ) -> Result<KBox<T>, AllocError> {
+        let (at, _) = take(self.index, flags)?;
+        let guard = Unmade(at);
+        // SAFETY: an object for a `T`, just taken.
+        unsafe { at.cast::<T>().write(make()) };
+        core::mem::forget(guard);
+        Ok(KBox {
+            at: at.cast(),
+            _value: PhantomData,
+        })
+    }
+
+    /// Its number, by which slabinfo and scenarios know it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.index
+    }
+
+    /// Gives back the memory of slabs that are empty. It cannot fail.
+    pub fn shrink(&self) {
+        engine().kmem.shrink_slub(self.index);
+    }
+}
+
+impl<T> Drop for KmemCache<T> {
+    fn drop(&mut self) {
+        end(self.index);
+    }
+}
+
+/// An object whose value or bytes were not made: a panic frees it.
+struct Unmade(NonNull<u8>);
+
+impl Drop for Unmade {
+    fn drop(&mut self) {
+        // SAFETY: taken, and nobody else's.
+        unsafe { give(self.0, true) };
+    }
+}
+
+/// A value in an object of a [`KmemCache`]; its drop drops the value and frees the object, on any thread.
+pub struct KBox<T> {
+    at: NonNull<T>,
+    _value: PhantomData<T>,
+}
+
+// SAFETY: it owns a T and is freed on any thread.
+unsafe impl<T: Send> Send for KBox<T> {}
+// SAFETY: a shared one gives shared references only.
+unsafe impl<T: Sync> Sync for KBox<T> {}
+
+impl<T> KBox<T> {
+    /// Moves the value out and frees the object.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        let at = self.at;
+        core::mem::forget(self);
+        // SAFETY: a live object with a value, which is moved out of it.
+        let value = unsafe { at.read() };
+        // SAFETY: the object ends here.
+        unsafe { give(at.cast(), false) };
+        value
+    }
+}
+
+impl<T> Deref for KBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: a live object with a value, ours.
+        unsafe { self.at.as_ref() }
+    }
+}
+
+impl<T> DerefMut for KBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, borrowed exclusively.
+        unsafe { self.at.as_mut() }
+    }
+}
+
+impl<T: core::fmt::Debug> core::fmt::Debug for KBox<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T> Drop for KBox<T> {
+    fn drop(&mut self) {
+        /// The object goes even if the value's drop panics.
+        struct Free(NonNull<u8>);
+        impl Drop for Free {
+            fn drop(&mut self) {
+                // SAFETY: live, ours, its value gone.
+                unsafe { give(self.0, false) };
+            }
+        }
+        let _free = Free(self.at.cast());
+        // SAFETY: a live value, which ends here.
+        unsafe { self.at.as_ptr().drop_in_place() };
+    }
+}
+
+/// A cache of objects of so many bytes. May be shared by threads.
+#[derive(Debug)]
+pub struct SizedCache {
+    index: u32,
+    bytes: usize,
+}
+
+impl SizedCache {
+    /// Of `bytes` each, with the options as they are at first.
+    ///
+    /// # Errors
+    /// See [`CacheError`].
+    pub fn new(name: &str, bytes: usize) -> Result<Self, CacheError> {
+        CacheOptions::new(name).sized(bytes)
+    }
+
+    /// An object for whom the thread works for: zeros; or, of a cache with a constructor, what that made, or what the last user
+    /// left. It may wait.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    pub fn alloc(&self) -> Result<KBytes, AllocError> {
+        self.alloc_flags(Flags::WAIT)
+    }
+
+    /// As [`Self::alloc`], with flags.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    pub fn alloc_flags(&self, flags: Flags) -> Result<KBytes, AllocError> {
+        let (at, raw) = take(self.index, flags)?;
+        let cache = engine().kmem.caches.get(self.index);
+        if !cache.ways().has(Ways::CONSTRUCTED) {
+            // SAFETY: an object of so many bytes, just taken.
+            unsafe { at.as_ptr().write_bytes(0, self.bytes) };
+        } else if raw {
+            let guard = Unmade(at);
+            // SAFETY: as above; the address was made of a `Constructor` by `CacheOptions::sized`, the one maker of such caches.
+            unsafe {
+                at.as_ptr().write_bytes(0, self.bytes);
+                let ctor: Constructor = core::mem::transmute(cache.ctor());
+                ctor(core::slice::from_raw_parts_mut(at.as_ptr(), self.bytes));
+            }
+            core::mem::forget(guard);
+        }
+        Ok(KBytes {
+            at,
+            bytes: self.bytes,
+        })
+    }
+
+    /// An object as it is: for what writes it itself. NOWAIT and all other flags as given.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    pub fn alloc_raw(&self, flags: Flags) -> Result<NonNull<MaybeUninit<u8>>, AllocError> {
+        take(self.index, flags).map(|(at, _)| at.cast())
+    }
+
+    /// Frees one of [`Self::alloc_raw`].
+    ///
+    /// # Safety
+    /// A live object of [`Self::alloc_raw`], of any cache, which ends here.
+    pub unsafe fn free_raw(&self, at: NonNull<MaybeUninit<u8>>) {
+        // SAFETY: the caller's.
+        unsafe { give(at.cast(), false) };
+    }
+
+    /// Its number, by which slabinfo and scenarios know it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.index
+    }
+
+    /// Bytes of an object.
+    #[must_use]
+    pub fn object_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back the memory of slabs that are empty. It cannot fail.
+    pub fn shrink(&self) {
+        engine().kmem.shrink_slub(self.index);
+    }
+}
+
+impl Drop for SizedCache {
+    fn drop(&mut self) {
+        end(self.index);
+    }
+}
+
+/// Bytes in an object of a [`SizedCache`]; freed when dropped, on any thread.
+pub struct KBytes {
+    at: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: it owns its bytes and is freed on any thread.
+unsafe impl Send for KBytes {}
+// SAFETY: a shared one gives shared references only.
+unsafe impl Sync for KBytes {}
+
+impl Deref for KBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a live object of so many bytes, all written when it was made.
+        unsafe { core::slice::from_raw_parts(self.at.as_ptr(), self.bytes) }
+    }
+}
+
+impl DerefMut for KBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.at.as_ptr(), self.bytes) }
+    }
+}
+
+impl core::fmt::Debug for KBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "KBytes({})", self.bytes)
+    }
+}
+
+impl Drop for KBytes {
+    fn drop(&mut self) {
+        // SAFETY: live, ours.
+        unsafe { give(self.at, false) };
+    }
+}

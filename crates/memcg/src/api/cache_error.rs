@@ -1,0 +1,70 @@
+//! Why there is no cache, or no object.
+
+use super::error::ReserveError;
+use crate::engine::cache::CacheRefusal;
+use core::fmt;
+
+/// A cache was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// Not a name.
+    Name,
+    /// No such objects.
+    Size,
+    /// No memory for it.
+    NoMemory,
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "a cache's name has 1 to 32 bytes",
+            Self::Size => {
+                "an object of a cache has at most 64 KiB with all that belongs to it, at a power of two to 4096"
+            }
+            Self::NoMemory => "no memory for one more cache",
+        })
+    }
+}
+
+impl core::error::Error for CacheError {}
+
+/// An object was not allocated; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// A group's `memory.max` is in the way.
+    Max(ReserveError),
+    /// A group's `memory.kmem.max` is.
+    KmemMax(ReserveError),
+    /// The cache has ended.
+    Dead,
+    /// The kernel gives no memory.
+    NoMemory,
+}
+
+impl AllocError {
+    #[cold]
+    pub(crate) fn new(refused: CacheRefusal) -> Self {
+        match refused {
+            CacheRefusal::Max(why) => Self::Max(ReserveError::new(&why)),
+            CacheRefusal::KmemMax(why) => Self::KmemMax(ReserveError::new(&why)),
+            CacheRefusal::Dead => Self::Dead,
+            CacheRefusal::NoMemory => Self::NoMemory,
+        }
+    }
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Max(why) => write!(f, "memory.max: {why}"),
+            Self::KmemMax(why) => write!(f, "memory.kmem.max: {why}"),
+            Self::Dead => f.write_str("the cache has ended"),
+            Self::NoMemory => f.write_str("the kernel gives no memory"),
+        }
+    }
+}
+
+impl core::error::Error for AllocError {}

@@ -1,0 +1,253 @@
+//! Objects of kmem caches: a kind of their own, with a limit of their own, and stock of its count.
+//!
+//! An object is charged as any other, from the owner's stock. Beside that it is counted under [`Kind::Slab`], at the owner and
+//! at every group above; a slot keeps some of that count in advance, so a hit is two subtractions. Where
+//! a group or one above has a `memory.kmem.max` nothing is counted in advance: the limit is met by what objects hold.
+
+use super::charge::{each_level, round_up};
+use super::events::Event;
+use super::memcg::Memcg;
+use super::word::Unchanged;
+use super::{Hierarchy, Kind, NO_TAG, Refusal};
+use crate::counter::Level;
+use crate::counter::page_counter::UNLIMITED;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::thread::{Busy, ThreadRec};
+
+/// The most a slot keeps of the count, in bytes; half of it is taken at a time.
+const MOST: u64 = 64 << 10;
+
+const SIDE: usize = match Kind::Slab.side() {
+    Some(side) => side,
+    None => unreachable!(),
+};
+
+impl Busy<'_> {
+    /// Takes an object's `bytes` from the stock of `tag`, which is the current owner.
+    #[inline(always)]
+    pub(crate) fn take_slab(&self, tag: u32, bytes: u64) -> bool {
+        let slot = self.rec().current_slot();
+        let slab = slot.slab.load(Relaxed);
+        if slab < bytes || !self.take(tag, bytes) {
+            return false;
+        }
+        slot.slab.store(slab - bytes, Relaxed);
+        true
+    }
+
+    /// Puts an object's `bytes` into the stock of `tag`, if a slot has room for them.
+    #[inline(always)]
+    pub(crate) fn give_slab(&self, tag: u32, bytes: u64) -> bool {
+        let Some(at) = self.rec().slot_of(tag) else {
+            return false;
+        };
+        let slot = &self.rec().slots[at];
+        let slab = slot.slab.load(Relaxed) + bytes;
+        // A slot without any of it is under a limit, or was drained.
+        if slab == bytes || slab > MOST || !self.give(tag, bytes) {
+            return false;
+        }
+        slot.slab.store(slab, Relaxed);
+        true
+    }
+}
+
+impl Memcg {
+    /// Bytes of cache objects it may hold with all below; [`UNLIMITED`] without a limit.
+    pub fn kmem_max(&self) -> u64 {
+        // Acquire pairs with the Release of `set_kmem_max`.
+        self.kmem_max.load(Acquire)
+    }
+
+    /// Sets it. What threads have counted in advance is to be drained after.
+    pub fn set_kmem_max(&self, bytes: u64) {
+        self.kmem_max.store(bytes, Release);
+    }
+
+    /// Whether it or a group above has such a limit. O(depth).
+    pub fn has_kmem_limit(&self) -> bool {
+        let mut level = Some(self);
+        while let Some(group) = level {
+            if group.kmem_max() != UNLIMITED {
+                return true;
+            }
+            level = group.parent();
+        }
+        false
+    }
+
+    /// One level: counts `bytes` if they fit. The count then, if not.
+    fn try_count_slab(&self, bytes: u64) -> Result<(), u64> {
+        let max = self.kmem_max();
+        let count = &self.side_kinds[SIDE];
+        if max == UNLIMITED {
+            count.fetch_add(bytes, AcqRel);
+            return Ok(());
+        }
+        // AcqRel: changes of a count are one order, so a limit is never passed.
+        count
+            .fetch_update(AcqRel, Acquire, |now| {
+                now.checked_add(bytes).filter(|&sum| sum <= max)
+            })
+            .map(|_| ())
+    }
+}
+
+impl Hierarchy {
+    /// Counts `bytes` (a multiple of 8), already charged, as cache objects of `tag`, within every `memory.kmem.max` or `forced`.
+    /// The caller is pinned.
+    pub(crate) fn count_slab(&self, tag: u32, bytes: u64, forced: bool) -> Result<(), Refusal> {
+        if forced {
+            self.add_side(tag, bytes, Kind::Slab);
+            return Ok(());
+        }
+        let word = &self.objcgs.get(tag).side[SIDE];
+        loop {
+            let cell = word.read().cell;
+            let group = self.resolve(cell).group;
+            count_path(group, bytes)?;
+            match word.add(cell, bytes) {
+                Ok(()) => return Ok(()),
+                Err(why) => {
+                    uncount_path(self.resolve(cell).group, None, bytes);
+                    if why != Unchanged::Moved {
+                        self.report_broken();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts an object of `bytes`, already charged to `tag`: from the slot's stock, with a refill of it, or exactly. The caller
+    /// is pinned.
+    pub fn charge_slab(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        forced: bool,
+    ) -> Result<(), Refusal> {
+        if tag == NO_TAG || take_stocked(rec, tag, bytes) {
+            return Ok(());
+        }
+        let limited = self
+            .resolve(self.objcgs.get(tag).cell())
+            .group
+            .has_kmem_limit();
+        if limited || forced || bytes > MOST / 8 {
+            return self.count_slab(tag, bytes, forced);
+        }
+        let _transit = rec.begin_transit();
+        let more = round_up(MOST / 2);
+        self.count_slab(tag, bytes + more, false)?;
+        let deposited = rec.enter().is_some_and(|_busy| {
+            let Some(slot) = rec.slot_of(tag) else {
+                return false;
+            };
+            let slab = rec.slots[slot].slab.load(Relaxed);
+            rec.slots[slot].slab.store(slab + more, Relaxed);
+            true
+        });
+        if !deposited {
+            self.sub_side(tag, more, Kind::Slab);
+        }
+        Ok(())
+    }
+
+    /// Takes an object of `bytes` out of the count of `tag`: into stock, or exactly. Before it is uncharged. The caller is
+    /// pinned.
+    pub fn uncharge_slab(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        if tag == NO_TAG {
+            return;
+        }
+        let _transit = rec.begin_transit();
+        // Half stays, so that the next is a hit in either direction.
+        let surplus = rec.enter().and_then(|_busy| {
+            let slot = &rec.slots[rec.slot_of(tag)?].slab;
+            let all = slot.load(Relaxed) + bytes;
+            (all > MOST / 2 + bytes).then(|| {
+                slot.store(MOST / 2, Relaxed);
+                all - MOST / 2
+            })
+        });
+        self.sub_side(tag, surplus.unwrap_or(bytes), Kind::Slab);
+    }
+
+    /// Bytes that threads have counted as cache objects of `tag` in advance. O(threads).
+    pub fn slab_stocked_for(&self, tag: u32) -> u64 {
+        self.slab_stocks()
+            .filter(|&(of, _)| of == tag)
+            .map(|(_, bytes)| bytes)
+            .sum()
+    }
+
+    /// Bytes of cache objects that the group and all below hold. The caller is pinned. O(threads × depth).
+    pub fn slab_bytes(&self, group: &Memcg) -> u64 {
+        let stocked: u64 = self
+            .slab_stocks()
+            .filter(|&(tag, _)| {
+                self.objcgs
+                    .try_get(tag)
+                    .is_some_and(|objcg| self.resolve(objcg.cell()).group.is_within(group))
+            })
+            .map(|(_, bytes)| bytes)
+            .sum();
+        group.side_kind(Kind::Slab).saturating_sub(stocked)
+    }
+
+    fn slab_stocks(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.threads.each().flat_map(|(_, rec)| {
+            rec.named().map(|slot| {
+                (
+                    rec.slots[slot].tag.load(Relaxed),
+                    rec.slots[slot].slab.load(Relaxed),
+                )
+            })
+        })
+    }
+}
+
+fn take_stocked(rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+    let Some(_busy) = rec.enter() else {
+        return false;
+    };
+    let Some(slot) = rec.slot_of(tag) else {
+        return false;
+    };
+    let slab = rec.slots[slot].slab.load(Relaxed);
+    if slab < bytes {
+        return false;
+    }
+    rec.slots[slot].slab.store(slab - bytes, Relaxed);
+    true
+}
+
+/// Counts `bytes` at every level, or at none.
+fn count_path(start: &Memcg, bytes: u64) -> Result<(), Refusal> {
+    let mut level = Some(start);
+    while let Some(group) = level {
+        if let Err(usage) = group.try_count_slab(bytes) {
+            uncount_path(start, Some(group), bytes);
+            group.event(Event::KmemMax);
+            return Err(Refusal {
+                group: group.index(),
+                usage,
+                max: group.kmem_max(),
+            });
+        }
+        level = group.parent();
+    }
+    Ok(())
+}
+
+/// Undoes that, below `end`.
+fn uncount_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) {
+    let mut done = false;
+    each_level(start, |level| {
+        done |= end.is_some_and(|end| core::ptr::eq(level, end));
+        if !done {
+            level.side_kinds[SIDE].fetch_sub(bytes, AcqRel);
+        }
+    });
+}

@@ -1,0 +1,185 @@
+//! The end of a cache: dead first, gone with its last slab.
+//!
+//! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the moment it is empty, and who
+//! gives the last one back ends it. Its number is used again when no thread can still be looking at it.
+
+use super::slots::Content;
+use super::{Cache, Caches, DEAD};
+use crate::group::Hierarchy;
+use crate::kmem::Kmem;
+use crate::thread::ThreadRec;
+use core::sync::atomic::{
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
+
+/// `state` of a cache.
+pub(super) const LIVE: u32 = 1;
+/// Its last slab is gone; nobody has dated that yet.
+const ENDED: u32 = 2;
+
+impl Cache {
+    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that the death is complete. `false`: it was.
+    fn die(&self) -> bool {
+        self.slabs
+            .fetch_update(AcqRel, Acquire, |n| {
+                (n & DEAD == 0).then_some((n + 1) | DEAD)
+            })
+            .is_ok()
+    }
+}
+
+impl Kmem {
+    /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot fail, and does not allocate.
+    ///
+    /// Cost: O(threads) and a membarrier, if it has slabs.
+    pub fn bury(&self, tree: &Hierarchy, own: &ThreadRec, index: u32) {
+        let cache = self.caches.get(index);
+        if !cache.die() {
+            return;
+        }
+        // Pairs with the fence of `see_to`.
+        fence(SeqCst);
+        self.shrink_slub(index);
+        if cache.nr_slabs() > 1 && !self.flush_slots(tree, own, index) {
+            cache.stuck.store(1, Relaxed);
+            self.caches.nr_stuck.fetch_add(1, Relaxed);
+        }
+        self.sub_slab(cache, index);
+    }
+
+    /// Takes back what threads have of a dead cache. `false`: one of them was in the middle of a hit for too long.
+    fn flush_slots(&self, tree: &Hierarchy, own: &ThreadRec, index: u32) -> bool {
+        let threads = &tree.threads;
+        let ticket = threads.drain_ticket();
+        let (mut all, mut others) = (true, false);
+        for (_, rec) in threads.each() {
+            if self.caches.table_of(rec).is_none() {
+                continue;
+            }
+            if core::ptr::eq(rec, own) {
+                match rec.enter().map(|_look| self.empty_slot(rec, index)) {
+                    Some(content) => self.leave_slot(content),
+                    None => all = false,
+                }
+            } else if rec.begin_drain() {
+                rec.drainer.store(ticket, Relaxed);
+                others = true;
+            } else {
+                all = false;
+            }
+        }
+        if !others {
+            return all;
+        }
+        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its flag and that the cache is
+        // dead.
+        threads.heavy_fence();
+        for rec in threads.each_ever() {
+            if rec.drainer.load(Relaxed) != ticket {
+                continue;
+            }
+            let idle = rec.await_idle();
+            let content = if idle {
+                self.empty_slot(rec, index)
+            } else {
+                all = false;
+                Content::default()
+            };
+            rec.drainer.store(0, Relaxed);
+            rec.end_drain();
+            self.leave_slot(content);
+        }
+        all
+    }
+
+    fn empty_slot(&self, rec: &ThreadRec, index: u32) -> Content {
+        let slot = self.caches.table_of(rec).map(|table| table.slot(index));
+        match slot {
+            Some(slot) if slot.cache.load(Relaxed) == index => slot.empty(),
+            _ => Content::default(),
+        }
+    }
+
+    /// Gives back all that a thread has of caches: at its end, or for one that a fork's child does not have.
+    pub fn leave_caches(&self, rec: &ThreadRec) {
+        let Some(table) = self.caches.table_of(rec) else {
+            return;
+        };
+        for slot in table.all() {
+            while slot.at.load(Relaxed) != 0 {
+                // A drainer that is at it is done in a moment, and never waits for us.
+                if let Some(content) = rec.enter().map(|_look| slot.empty()) {
+                    self.leave_slot(content);
+                }
+                crate::sync::relax();
+            }
+        }
+    }
+
+    /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What it was cut off in the middle
+    /// of costs an object at most.
+    pub fn abandon_caches(&self, rec: &ThreadRec) {
+        if let Some(table) = self.caches.table_of(rec) {
+            for slot in table.all() {
+                self.leave_slot(slot.empty());
+            }
+        }
+    }
+
+    /// Whether [`Self::tend_caches`] has something to do.
+    #[inline]
+    pub fn have_caches_ended(&self) -> bool {
+        !self.caches.ended.is_empty() || self.caches.nr_stuck.load(Relaxed) > 0
+    }
+
+    /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The caller is pinned.
+    pub fn tend_caches(&self, tree: &Hierarchy, own: &ThreadRec) {
+        if self.caches.nr_stuck.load(Relaxed) > 0 {
+            for index in 1..self.caches.high_water() {
+                let cache = self.caches.get(index);
+                if cache.stuck.swap(0, AcqRel) == 0 {
+                    continue;
+                }
+                self.caches.nr_stuck.fetch_sub(1, Relaxed);
+                if cache.is_there() && !self.flush_slots(tree, own, index) {
+                    cache.stuck.store(1, Release);
+                    self.caches.nr_stuck.fetch_add(1, Relaxed);
+                }
+            }
+        }
+        self.caches.date_ended(tree);
+    }
+}
+
+impl Caches {
+    /// A dead cache has given its last slab back.
+    pub(super) fn end(&self, index: u32) {
+        let cache = self.get(index);
+        // Release pairs with the Acquire of `is_there`.
+        cache.state.store(ENDED, Release);
+        self.ended.push(index, &cache.link);
+    }
+
+    /// Notes when what has ended was found so. The caller is pinned.
+    fn date_ended(&self, tree: &Hierarchy) {
+        while let Some(index) = self.ended.pop(|index| &self.get(index).link) {
+            let cache = self.get(index);
+            cache.state.store(0, Release);
+            cache.ended_at.store(tree.threads.epoch.now(), Relaxed);
+            self.limbo.push(index, &cache.link);
+        }
+    }
+
+    /// The number of a cache that has ended, and that nobody looks at any more.
+    pub(super) fn recycle(&self, tree: &Hierarchy) -> Option<u32> {
+        let index = self.limbo.pop(|index| &self.get(index).link)?;
+        // What was pinned before it ended has looked for the last time three epochs later.
+        if tree.threads.epoch.now() >= self.get(index).ended_at.load(Relaxed) + 3 {
+            return Some(index);
+        }
+        self.limbo.push(index, &self.get(index).link);
+        tree.collect();
+        None
+    }
+}

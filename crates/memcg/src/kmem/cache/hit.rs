@@ -1,0 +1,52 @@
+//! The hits: an object taken from, or freed into, what the thread has at hand, its bytes out of what it has in stock.
+//!
+//! No call, no atomic instruction, no lock: the thread's record, its slot, the slab's record, the object (and its tag, where
+//! each has its own). Whatever does not fit is answered with `None` or `false`, nothing changed.
+
+use super::objects::Found;
+use super::slots::Own;
+use crate::group::NO_TAG;
+use crate::kmem::bad::{self, BadFree};
+use crate::kmem::slab::SlabRef;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Takes an object of `cache`, whose school is Slub, for `tag`: whom the thread works for, or nobody.
+#[inline(always)]
+pub fn alloc(own: Own<'_>, cache: u32, tag: u32) -> Option<Found> {
+    let busy = own.look()?;
+    let slab = own.slot(cache).slab_of(cache)?;
+    let offset = slab.free.load(Relaxed);
+    if offset >= slab.bytes.load(Relaxed) || !slab.take_for(offset, tag) {
+        return None;
+    }
+    if tag != NO_TAG && !busy.take_slab(tag, slab.charged_bytes()) {
+        return None;
+    }
+    // SAFETY: in the slot of the thread, inside its look; `offset` is the first of the list.
+    Some(unsafe { slab.take_first(offset) })
+}
+
+/// Frees an object of a slab that the thread allocates from.
+///
+/// # Safety
+/// The object at `offset` is live, and ends here.
+#[inline(always)]
+pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
+    let slot = own.slot(slab.cache());
+    let Some(busy) = own.look() else {
+        return false;
+    };
+    if slot.at.load(Relaxed) != slab.address() {
+        return false;
+    }
+    if slab.free.load(Relaxed) == offset || slab.used.load(Relaxed) == 0 {
+        bad::bad_free(slab.start() + offset as usize, BadFree::Double);
+    }
+    let tag = slab.tag_of(offset);
+    if tag != NO_TAG && !busy.give_slab(tag, slab.charged_bytes()) {
+        return false;
+    }
+    // SAFETY: as above; the object is live by the caller's promise.
+    unsafe { slab.put_first(offset, raw) };
+    true
+}

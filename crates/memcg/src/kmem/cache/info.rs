@@ -1,0 +1,66 @@
+//! What caches have: for slabinfo, for the auditor, for the totals.
+
+use super::{Cache, Caches};
+use crate::kmem::Kmem;
+use crate::kmem::slab::{Slab, SlabKind};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// What one cache has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CacheStat {
+    /// Objects that are out.
+    pub active: usize,
+    /// Objects there is room for.
+    pub objects: usize,
+    /// Slabs.
+    pub slabs: usize,
+}
+
+impl Caches {
+    /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes meanwhile.
+    pub(in crate::kmem) fn each_live_of(&self, slab: &Slab, f: &mut impl FnMut(u32, usize)) {
+        let bytes = slab.charged_bytes() as usize;
+        slab.each_listed_live(|_, tag| f(tag, bytes));
+    }
+
+    /// Bytes of a slab's live objects, all its bytes, its units.
+    pub(in crate::kmem) fn bytes_of(&self, slab: &Slab) -> (usize, usize, usize) {
+        let all = slab.bytes.load(Relaxed) as usize;
+        let live = slab.nr_out() * slab.object_bytes();
+        (live.min(all), all, self.get(slab.cache()).shape().units)
+    }
+}
+
+impl Slab {
+    /// Objects that are out.
+    fn nr_out(&self) -> usize {
+        let used = self.used.load(Relaxed);
+        used.saturating_sub(self.word().peek().count) as usize
+    }
+}
+
+impl Kmem {
+    /// Fills `stats`, by number, with what caches have: a moment's view. O(units in use). Neither allocates nor waits.
+    pub fn cache_stats(&self, stats: &mut [CacheStat]) {
+        self.spans.locked(|| {
+            for slab in self.each_slab() {
+                if slab.kind() != SlabKind::Cached {
+                    continue;
+                }
+                let Some(stat) = stats.get_mut(slab.cache() as usize) else {
+                    continue;
+                };
+                stat.slabs += 1;
+                stat.objects += slab.bytes.load(Relaxed) as usize / slab.object_bytes();
+                stat.active += slab.nr_out();
+            }
+        });
+    }
+}
+
+impl Cache {
+    /// Objects of a slab.
+    pub fn per_slab(&self) -> usize {
+        self.shape().per_slab()
+    }
+}

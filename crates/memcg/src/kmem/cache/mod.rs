@@ -1,0 +1,328 @@
+//! Named caches of objects of one size, each with slabs of its own: the kernel's kmem_cache.
+//!
+//! ```text
+//! Cache ── slab ── object ── tag                  shape, objects
+//!   │        └ what others freed into it          word
+//!   ├ partial slabs, returned ones                slub     (full ones are in no list)
+//!   └ thread's slot: the slab in use              slots, hit
+//! ```
+//!
+//! Kept: a live object's tag and its cache are had from its address alone. A slab is in one place: a thread's slot, a list of its
+//! cache, nobody's (full), or the hands of who takes it from one to another. A cache that is dead gives no slab to anybody, keeps
+//! none that is empty, and ends with its last.
+//! Relied on: the spans for units, the look at a thread's slots (`thread`) that drainers and signal handlers stay out of.
+//! Never done: charging beyond the stock (that is `engine`); a constructor, or any code of the program; a lock or an
+//! atomic instruction where the thread's slab has room.
+//!
+//! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and never over a system call.
+
+pub mod dead;
+pub mod hit;
+pub mod info;
+pub mod objects;
+pub mod shape;
+pub mod slots;
+pub mod slub;
+mod word;
+
+use crate::group::Hierarchy;
+use crate::kmem::list::{List, Returned};
+use crate::os::sigmask;
+use crate::sync::Zeroed;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::AtomicU32;
+use crate::sync::lock::{Lock, Rank};
+use crate::sync::stack::Stack;
+use core::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use shape::Shape;
+
+pub use info::CacheStat;
+pub use objects::Found;
+pub use slots::Own;
+
+/// Bytes of a cache's name, at most.
+pub const NAME_BYTES: usize = 32;
+
+const STRIPES: usize = 64;
+
+/// How a cache works, a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ways(u32);
+
+impl Ways {
+    /// Its objects are charged to nobody.
+    pub const NOACCOUNT: Ways = Ways(1);
+    /// Red zones, and poison where there is no constructor.
+    pub const CHECKED: Ways = Ways(2);
+    /// It has a constructor.
+    pub const CONSTRUCTED: Ways = Ways(4);
+    /// Full slabs are in a list too: what reparenting slab by slab would need.
+    pub const TRACKED: Ways = Ways(8);
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Ways) -> Ways {
+        Ways(self.0 | other.0)
+    }
+
+    /// Without `other`.
+    #[must_use]
+    pub const fn without(self, other: Ways) -> Ways {
+        Ways(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    #[must_use]
+    pub const fn has(self, other: Ways) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// What a cache is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// 1 to [`NAME_BYTES`] bytes.
+    pub name: &'a [u8],
+    /// Bytes of an object.
+    pub bytes: usize,
+    /// Its alignment.
+    pub align: usize,
+    /// How it works.
+    pub ways: Ways,
+    /// The address of its constructor, for who calls it; 0 without one.
+    pub ctor: usize,
+}
+
+impl Plan<'_> {
+    fn shape(&self) -> Option<Shape> {
+        if self.name.is_empty() || self.name.len() > NAME_BYTES {
+            return None;
+        }
+        let (checked, constructed) = (Ways::CHECKED, Ways::CONSTRUCTED);
+        Shape::new(
+            self.bytes,
+            self.align,
+            self.ways.has(checked),
+            self.ways.has(constructed),
+        )
+    }
+
+    /// Whether there can be such a cache.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.shape().is_some()
+    }
+}
+
+/// `slabs` of a cache that is dead.
+const DEAD: u32 = 1 << 31;
+
+/// A cache.
+#[derive(Default)]
+#[repr(C, align(64))]
+pub struct Cache {
+    ways: AtomicU32,
+    bytes: AtomicU32,
+    stride: AtomicU32,
+    link_at: AtomicU32,
+    units: AtomicU32,
+    align: AtomicU32,
+    ctor: AtomicUsize,
+    name: [AtomicU64; NAME_BYTES / 8],
+    /// 0: no cache.
+    state: AtomicU32,
+    link: AtomicU32,
+
+    /// Its slabs in number, and DEAD.
+    slabs: AtomicU32,
+    nr_partial: AtomicU32,
+    nr_returned: AtomicU32,
+    /// Dead, and a thread has something of it still.
+    stuck: AtomicU32,
+    /// The epoch in which it was found to have ended.
+    ended_at: AtomicU64,
+    partial: List,
+    full: List,
+    returned: Returned,
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Cache {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Cache {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+#[derive(Default)]
+#[repr(align(64))]
+struct Stripe(Lock);
+
+/// All caches of one engine.
+pub struct Caches {
+    records: Arena<Cache>,
+    tables: Arena<slots::Table>,
+    stripes: [Stripe; STRIPES],
+    /// Caches without a slab, dead: as they ended, and as they were dated.
+    ended: Stack,
+    limbo: Stack,
+    nr_stuck: AtomicU32,
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self {
+            records: Arena::default(),
+            tables: Arena::default(),
+            stripes: core::array::from_fn(|_| Stripe::default()),
+            ended: Stack::default(),
+            limbo: Stack::default(),
+            nr_stuck: AtomicU32::default(),
+        }
+    }
+}
+// SAFETY: all parts are Zeroed, a lock is free when zero.
+unsafe impl Zeroed for Caches {}
+
+impl Cache {
+    /// How its objects lie.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            bytes: self.bytes.load(Relaxed) as usize,
+            stride: self.stride.load(Relaxed) as usize,
+            link_at: self.link_at.load(Relaxed) as usize,
+            units: self.units.load(Relaxed) as usize,
+        }
+    }
+
+    /// Bytes an object is charged.
+    #[inline(always)]
+    pub fn charged_bytes(&self) -> u64 {
+        self.bytes.load(Relaxed).into()
+    }
+
+    /// How it works.
+    #[inline(always)]
+    pub fn ways(&self) -> Ways {
+        Ways(self.ways.load(Relaxed))
+    }
+
+    /// The address of its constructor; 0 without one.
+    #[inline(always)]
+    pub fn ctor(&self) -> usize {
+        self.ctor.load(Relaxed)
+    }
+
+    /// Its name, with zeros behind it.
+    pub fn name(&self) -> [u8; NAME_BYTES] {
+        let mut name = [0; NAME_BYTES];
+        for (to, from) in name.chunks_exact_mut(8).zip(&self.name) {
+            to.copy_from_slice(&from.load(Relaxed).to_ne_bytes());
+        }
+        name
+    }
+
+    /// Whether there is a cache, dead or alive.
+    pub fn is_there(&self) -> bool {
+        // Acquire pairs with the Release of `Caches::create`.
+        self.state.load(Acquire) != 0
+    }
+
+    /// Whether it gives no objects any more.
+    pub fn is_dead(&self) -> bool {
+        self.slabs.load(Acquire) & DEAD != 0
+    }
+
+    /// Slabs it has.
+    pub fn nr_slabs(&self) -> u32 {
+        self.slabs.load(Relaxed) & !DEAD
+    }
+
+    /// Counts a slab more, of a cache that is not dead.
+    fn add_slab(&self) -> bool {
+        // AcqRel: one order of changes, so that death and the last slab's end see each other.
+        self.slabs
+            .fetch_update(AcqRel, Acquire, |n| (n & DEAD == 0).then_some(n + 1))
+            .is_ok()
+    }
+
+    /// Counts one less. `true`: that was the last of a dead cache.
+    fn sub_slab(&self) -> bool {
+        self.slabs.fetch_sub(1, AcqRel) == DEAD | 1
+    }
+}
+
+impl Caches {
+    /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is no memory.
+    pub fn create(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<u32> {
+        let shape = plan.shape()?;
+        let index = self.recycle(tree).or_else(|| self.records.alloc(1 << 24))?;
+        let cache = self.records.get(index);
+        for (field, value) in [
+            (&cache.bytes, shape.bytes),
+            (&cache.stride, shape.stride),
+            (&cache.link_at, shape.link_at),
+            (&cache.units, shape.units),
+            (&cache.align, plan.align),
+        ] {
+            field.store(value as u32, Relaxed);
+        }
+        let mut name = [0; NAME_BYTES];
+        name[..plan.name.len()].copy_from_slice(plan.name);
+        for (to, from) in cache.name.iter().zip(name.as_chunks().0) {
+            to.store(u64::from_ne_bytes(*from), Relaxed);
+        }
+        cache.ways.store(plan.ways.0, Relaxed);
+        cache.ctor.store(plan.ctor, Relaxed);
+        for field in [&cache.slabs, &cache.nr_partial, &cache.nr_returned] {
+            field.store(0, Relaxed);
+        }
+        cache.stuck.store(0, Relaxed);
+        // Release pairs with the Acquire of `is_there`.
+        cache.state.store(dead::LIVE, Release);
+        Some(index)
+    }
+
+    /// The cache of a number.
+    #[inline(always)]
+    pub fn get(&self, cache: u32) -> &Cache {
+        self.records.get(cache)
+    }
+
+    /// One past the highest number of a cache.
+    pub fn high_water(&self) -> u32 {
+        self.records.high_water()
+    }
+
+    /// Runs `f` under the lock of a cache's lists, with all signals off.
+    fn locked<R>(&self, cache: u32, f: impl FnOnce() -> R) -> R {
+        let _signals = sigmask::block_all();
+        let _held = self.stripes[cache as usize % STRIPES].0.lock(Rank::Caches);
+        f()
+    }
+
+    /// Before a fork: takes all locks of the lists. Signals are off.
+    pub(super) fn hold_over_fork(&self) {
+        for stripe in &self.stripes {
+            core::mem::forget(stripe.0.lock(Rank::Caches));
+        }
+    }
+
+    /// Undoes that, on either side.
+    pub(super) fn let_go_after_fork(&self) {
+        for stripe in &self.stripes {
+            stripe.0.let_go(Rank::Caches);
+        }
+    }
+
+    /// In a child that was cloned while threads may have held some.
+    pub(super) fn reset_locks_in_child(&self) {
+        for stripe in &self.stripes {
+            stripe.0.reset_in_child();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a thread has of caches: for each the slab it allocates from, or its magazine.
+//!
+//! A slot is used, and filled, by its thread inside a look (`ThreadRec::enter`); it is emptied by its thread in a look, or by
+//! another that has raised the thread's drain flag and found it off its slots. So a hit needs neither a lock nor an atomic
+//! instruction, and a dead cache gets back what threads hold of it.
+//!
+//! The table belongs to the thread's record and stays with it: who drains the record drains the table.
+
+use super::Caches;
+use crate::kmem::slab::{Slab, SlabRef};
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::AtomicU32;
+use crate::thread::{Busy, ThreadRec};
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+/// Caches a thread has something of at once, at most.
+pub const SLOTS: usize = 256;
+
+/// One cache's.
+#[derive(Default)]
+pub struct Slot {
+    /// Whose; 0: nobody's.
+    pub(super) cache: AtomicU32,
+    /// What is in the magazine.
+    pub(super) nr: AtomicU32,
+    /// The address of a slab's record, or of a magazine; 0: none.
+    pub(super) at: AtomicUsize,
+}
+
+/// A thread's slots.
+#[repr(C, align(64))]
+pub struct Table {
+    slots: [Slot; SLOTS],
+    link: AtomicU32,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            slots: core::array::from_fn(|_| Slot::default()),
+            link: AtomicU32::default(),
+        }
+    }
+}
+// SAFETY: integers only.
+unsafe impl Zeroed for Table {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Table {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// The calling thread's record and table.
+#[derive(Clone, Copy)]
+pub struct Own<'a> {
+    /// Its record.
+    pub rec: &'a ThreadRec,
+    /// Its table.
+    pub table: &'a Table,
+}
+
+/// What was in a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Content {
+    /// Whose; 0: nobody's.
+    pub cache: u32,
+    pub nr: u32,
+    pub at: usize,
+}
+
+impl Table {
+    /// Where `cache` is looked for.
+    #[inline(always)]
+    pub(super) fn slot(&self, cache: u32) -> &Slot {
+        &self.slots[cache as usize % SLOTS]
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+}
+
+impl Slot {
+    /// The slab that `cache` is allocated from here.
+    #[inline(always)]
+    pub(super) fn slab_of(&self, cache: u32) -> Option<SlabRef> {
+        if self.cache.load(Relaxed) != cache {
+            return None;
+        }
+        // SAFETY: set by `fill` to a slab in use, which stays mapped until it is taken out.
+        unsafe { (self.at.load(Relaxed) as *const Slab).as_ref() }
+    }
+
+    /// Takes out what is in it. Whoever may empty it.
+    pub(super) fn empty(&self) -> Content {
+        Content {
+            cache: self.cache.swap(0, Relaxed),
+            nr: self.nr.swap(0, Relaxed),
+            at: self.at.swap(0, Relaxed),
+        }
+    }
+
+    /// Fills it. Its thread, in a look.
+    pub(super) fn fill(&self, content: Content) {
+        self.nr.store(content.nr, Relaxed);
+        self.at.store(content.at, Relaxed);
+        self.cache.store(content.cache, Relaxed);
+    }
+}
+
+impl<'a> Own<'a> {
+    /// Begins a look at the slots.
+    #[inline(always)]
+    pub(super) fn look(&self) -> Option<Busy<'a>> {
+        self.rec.enter()
+    }
+
+    #[inline(always)]
+    pub(super) fn slot(&self, cache: u32) -> &'a Slot {
+        self.table.slot(cache)
+    }
+}
+
+impl Caches {
+    /// The table of a record, the calling thread's, made now if it has none. `None` without memory.
+    #[inline(always)]
+    pub fn own<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
+        // Acquire pairs with the AcqRel of `make_table`: the record may have been another thread's.
+        let at = rec.caches.load(Acquire);
+        if at == 0 {
+            return self.make_table(rec);
+        }
+        // SAFETY: set by `make_table` to a record of the arena, which lives for ever.
+        let table = unsafe { &*(at as *const Table) };
+        Some(Own { rec, table })
+    }
+
+    #[cold]
+    fn make_table<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
+        let index = self.tables.alloc(1 << 22)?;
+        let table = self.tables.get(index);
+        let new = core::ptr::from_ref(table) as usize;
+        // A signal handler may have been first.
+        match rec.caches.compare_exchange(0, new, AcqRel, Acquire) {
+            Ok(_) => Some(Own { rec, table }),
+            Err(_) => {
+                self.tables.free(index);
+                self.own(rec)
+            }
+        }
+    }
+
+    /// The table of any record, if it has one.
+    pub(super) fn table_of<'a>(&'a self, rec: &'a ThreadRec) -> Option<&'a Table> {
+        // SAFETY: as in `own`.
+        unsafe { (rec.caches.load(Acquire) as *const Table).as_ref() }
+    }
+}
