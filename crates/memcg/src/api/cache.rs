@@ -7,7 +7,7 @@
 use super::cache_error::{AllocError, CacheError};
 use super::memcg::pinned;
 use crate::engine::process::with_rec;
-use crate::engine::{Flags, engine};
+use crate::engine::{Flags, engine, worker};
 use crate::kmem::cache::{Plan, Ways};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -55,6 +55,12 @@ impl<'a> CacheOptions<'a> {
         self.with(Ways::NOACCOUNT)
     }
 
+    /// A cache of its own for each group, made when the group first needs it: its slabs hold no other tenant's objects, and go as a
+    /// whole when it ends.
+    pub fn per_group(self) -> Self {
+        self.with(Ways::PER_GROUP)
+    }
+
     /// What the refused rival of dead caches needs: full slabs are kept in a list too. Slower; to be measured.
     pub fn track_full_slabs(self) -> Self {
         self.with(Ways::TRACKED)
@@ -84,6 +90,10 @@ impl<'a> CacheOptions<'a> {
         };
         if !plan.is_possible() {
             return Err(CacheError::Size);
+        }
+        if self.ways.has(Ways::PER_GROUP) {
+            // Who may not wait leaves the making of a group's cache to the worker.
+            worker::thread::want();
         }
         pinned(|engine, rec| engine.create_cache(rec, &plan)).ok_or(CacheError::NoMemory)
     }

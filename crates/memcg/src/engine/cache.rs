@@ -5,10 +5,11 @@
 //! Relied on: `kmem::cache`, which never charges but from stock.
 //! Never done: a constructor (that is `api`); code of the program under a lock.
 
+use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
 use crate::group::{Kind, NO_TAG, Refusal};
 use crate::kmem::bad;
-use crate::kmem::cache::{Cache, Found, Plan, Ways, hit};
+use crate::kmem::cache::{Cache, Child, Found, Plan, Ways, hit};
 use crate::thread::ThreadRec;
 
 /// Why there is no object; nothing has changed.
@@ -28,14 +29,14 @@ impl Engine {
     /// A new cache; its number. `None`: no such objects can be, or there is no memory.
     pub fn create_cache(&self, rec: &ThreadRec, plan: &Plan<'_>) -> Option<u32> {
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.kmem.caches.create(&self.tree, plan)
+        self.kmem.create_cache(&self.tree, plan)
     }
 
     /// Ends a cache: it gives no objects any more, and goes with its last one.
     pub fn destroy_cache(&self, rec: &ThreadRec, index: u32) {
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.kmem.bury(&self.tree, rec, index);
-        self.kmem.tend_caches(&self.tree, rec);
+        self.kmem.bury(&self.tree, index);
+        self.kmem.tend_caches(&self.tree);
     }
 
     /// Whom an object of a cache is for.
@@ -60,10 +61,20 @@ impl Engine {
     ) -> Result<Found, CacheRefusal> {
         let cache = self.kmem.caches.get(index);
         let tag = self.owner_of_object(rec, cache, flags);
-        if let Some(own) = self.kmem.caches.own(rec)
-            && let Some(found) = hit::alloc(own, index, tag)
-        {
-            return Ok(found);
+        if let Some(own) = self.kmem.caches.own(rec) {
+            let found = if cache.ways().has(Ways::PER_GROUP) && tag != NO_TAG {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+                match self.kmem.child_of(&self.tree, rec, index, group) {
+                    Child::Is(child) => hit::alloc(own, child, tag),
+                    Child::Missing => None,
+                }
+            } else {
+                hit::alloc(own, index, tag)
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
         }
         self.alloc_cached_slow(rec, cache, index, tag, flags)
     }
@@ -87,11 +98,61 @@ impl Engine {
         };
         let bytes = cache.charged_bytes();
         self.charge_object(rec, tag, bytes, flags)?;
+        self.take_cached(rec, cache, index, tag, flags)
+            .ok_or_else(|| {
+                self.uncharge_object(rec, tag, bytes);
+                CacheRefusal::NoMemory
+            })
+    }
+
+    /// An object for `tag`, charged already, from the cache that serves its group.
+    fn take_cached(
+        &self,
+        rec: &ThreadRec,
+        cache: &Cache,
+        index: u32,
+        tag: u32,
+        flags: Flags,
+    ) -> Option<Found> {
         let own = self.kmem.caches.own(rec);
-        self.kmem.take_slub(own, index, tag).ok_or_else(|| {
-            self.uncharge_object(rec, tag, bytes);
-            CacheRefusal::NoMemory
+        if !cache.ways().has(Ways::PER_GROUP) || tag == NO_TAG {
+            return self.kmem.take_slub(own, index, tag);
+        }
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        let child = match self.kmem.child_of(&self.tree, rec, index, group) {
+            Child::Is(child) => child,
+            Child::Missing if flags.has(Flags::WAIT) => self
+                .kmem
+                .make_child(&self.tree, rec, index, group)
+                .unwrap_or(index),
+            Child::Missing => {
+                let group = group.index();
+                self.defer(Work::Split {
+                    cache: index,
+                    group,
+                });
+                index
+            }
+        };
+        let found = self.kmem.take_slub(own, child, tag);
+        // The group may have ended meanwhile: then the cache itself serves, whatever happens.
+        found.or_else(|| {
+            (child != index)
+                .then(|| self.kmem.take_slub(own, index, tag))
+                .flatten()
         })
+    }
+
+    /// What an allocation that could not wait had deferred: the group's own cache, if there still are the two.
+    pub(super) fn split_cache(&self, rec: &ThreadRec, index: u32, group: u32) {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let group = self.tree.memcgs.get(group);
+        let cache = self.kmem.caches.get(index);
+        if group.is_online() && cache.is_there() && !cache.is_dead() {
+            // Without memory the next allocation asks again.
+            let _ = self.kmem.make_child(&self.tree, rec, index, group);
+        }
     }
 
     fn charge_object(
@@ -165,7 +226,7 @@ impl Engine {
         unsafe { self.kmem.put_cached(own, slab, offset, raw) };
         if self.kmem.have_caches_ended() {
             let _pin = self.tree.threads.epoch.pin(rec);
-            self.kmem.tend_caches(&self.tree, rec);
+            self.kmem.tend_caches(&self.tree);
         }
     }
 }

@@ -15,6 +15,7 @@ impl Kmem {
         let Some(id) = tree.end_kmem_id(group) else {
             return;
         };
+        self.end_child_caches(tree, id);
         tree.let_go_kmem_id(id);
     }
 }

@@ -2,12 +2,15 @@
 
 use super::common::Random;
 use super::ledger;
+use crate::engine::worker::By;
 use crate::engine::{Engine, Flags};
-use crate::group::objcg::Kind;
+use crate::group::objcg::{Kind, State};
 use crate::group::{ROOT, ROOT_TAG};
 use crate::kmem::cache::{CacheStat, Plan, Ways};
+use crate::offline;
 use crate::thread::ThreadRec;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
 
 /// A live object: where, of which cache, whose, and what was written into it.
@@ -31,7 +34,9 @@ impl Thing {
 
 struct World {
     engine: &'static Engine,
-    groups: Vec<(u32, u32)>,
+    /// By index.
+    groups: Mutex<Vec<u32>>,
+    nr_groups: AtomicU32,
     caches: Vec<(u32, usize)>,
 }
 
@@ -39,14 +44,6 @@ impl World {
     fn new(ways: Ways) -> Self {
         let engine = Engine::leaked();
         let (_, rec) = engine.tree.threads.join().unwrap();
-        let groups = (0..6)
-            .map(|n| {
-                let _pin = engine.tree.threads.epoch.pin(rec);
-                let root = engine.tree.memcgs.get(ROOT);
-                let index = engine.tree.create(root, &[b'a' + n]).unwrap();
-                (index, engine.tree.memcgs.get(index).tag())
-            })
-            .collect();
         let caches = [(24, 8), (200, 64), (1000, 8), (9000, 16)]
             .into_iter()
             .map(|(bytes, align)| {
@@ -60,20 +57,60 @@ impl World {
                 (engine.create_cache(rec, &plan).unwrap(), bytes)
             })
             .collect();
-        engine.tree.return_all(rec);
-        Self {
+        let world = Self {
             engine,
-            groups,
+            groups: Mutex::default(),
+            nr_groups: AtomicU32::new(0),
             caches,
+        };
+        for _ in 0..6 {
+            world.add_group(rec, &mut world.groups.lock().unwrap());
         }
+        engine.tree.return_all(rec);
+        world
+    }
+
+    fn add_group(&self, rec: &ThreadRec, groups: &mut Vec<u32>) {
+        let tree = &self.engine.tree;
+        let _pin = tree.threads.epoch.pin(rec);
+        let name = self.nr_groups.fetch_add(1, Ordering::Relaxed).to_string();
+        groups.push(tree.create(tree.memcgs.get(ROOT), name.as_bytes()).unwrap());
+    }
+
+    /// One group less, whatever it holds, and a new one.
+    fn replace_group(&self, rec: &ThreadRec, random: &mut Random) {
+        let mut groups = self.groups.lock().unwrap();
+        let at = random.next(groups.len() as u64) as usize;
+        let group = groups.swap_remove(at);
+        {
+            let _pin = self.engine.tree.threads.epoch.pin(rec);
+            let group = self.engine.tree.memcgs.get(group);
+            offline::remove(&self.engine.tree, &self.engine.kmem, group).unwrap();
+        }
+        self.add_group(rec, &mut groups);
+    }
+
+    /// Whom to work for, named until it is released.
+    fn some_owner(&self, random: &mut Random) -> u32 {
+        let groups = self.groups.lock().unwrap();
+        let group = groups[random.next(groups.len() as u64) as usize];
+        let tag = self.engine.tree.memcgs.get(group).tag();
+        self.engine.tree.hold_objcg(tag);
+        tag
     }
 
     fn alloc(&self, rec: &ThreadRec, random: &mut Random) -> Option<Thing> {
         let (cache, bytes) = self.caches[random.next(self.caches.len() as u64) as usize];
-        let (_, tag) = self.groups[random.next(self.groups.len() as u64) as usize];
-        let scope = self.engine.tree.enter_scope(rec, tag);
-        let found = self.engine.alloc_cached(rec, cache, Flags::NOWAIT);
-        self.engine.tree.leave_scope(rec, scope);
+        let tag = self.some_owner(random);
+        let tree = &self.engine.tree;
+        let scope = tree.enter_scope(rec, tag);
+        let flags = [Flags::NOWAIT, Flags::WAIT][random.next(2) as usize];
+        let found = self.engine.alloc_cached(rec, cache, flags);
+        tree.leave_scope(rec, scope);
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.release_objcg(tag);
+        }
         let at = found.ok()?.at;
         let mark = random.next(256) as u8;
         // SAFETY: an object of so many bytes.
@@ -109,19 +146,39 @@ impl World {
             *held.entry(thing.tag).or_default() += bytes;
             *count.entry(thing.cache).or_default() += 1;
         }
-        for &(_, tag) in &self.groups {
-            let counted = tree.objcgs.get(tag).side_bytes(Kind::Slab) - tree.slab_stocked_for(tag);
-            assert_eq!(counted, held.get(&tag).copied().unwrap_or(0));
+        for tag in 1..tree.objcgs.high_water() {
+            let owner = tree.objcgs.get(tag);
+            if owner.state() != State::Free {
+                let counted = owner.side_bytes(Kind::Slab) - tree.slab_stocked_for(tag);
+                assert_eq!(counted, held.get(&tag).copied().unwrap_or(0));
+            }
         }
         let high = self.engine.kmem.caches.high_water() as usize;
         let mut stats = vec![CacheStat::default(); high];
         self.engine.kmem.cache_stats(&mut stats);
-        for &(cache, _) in &self.caches {
-            let active = stats[cache as usize].active;
-            assert_eq!(active, count.get(&cache).copied().unwrap_or(0));
-            let slabs = self.engine.kmem.caches.get(cache).nr_slabs();
-            assert_eq!(stats[cache as usize].slabs, slabs as usize);
+        let mut active = BTreeMap::<u32, usize>::new();
+        for (index, stat) in (0..).zip(&stats).skip(1) {
+            let cache = self.engine.kmem.caches.get(index);
+            assert_eq!(stat.slabs, cache.nr_slabs() as usize);
+            let root = if cache.root() == 0 {
+                index
+            } else {
+                cache.root()
+            };
+            *active.entry(root).or_default() += stat.active;
         }
+        for &(cache, _) in &self.caches {
+            let count = count.get(&cache).copied().unwrap_or(0);
+            assert_eq!(active[&cache], count);
+        }
+    }
+
+    /// Caches there are, alive or dead.
+    fn nr_caches(&self) -> usize {
+        let caches = &self.engine.kmem.caches;
+        (1..caches.high_water())
+            .filter(|&index| caches.get(index).is_there())
+            .count()
     }
 }
 
@@ -143,10 +200,14 @@ fn storm(ways: Ways, rounds: u64) {
                     barrier.wait();
                     for _ in 0..6_000 {
                         match random.next(16) {
-                            0..=8 => own.extend(world.alloc(rec, &mut random)),
-                            9..=12 if !own.is_empty() => {
+                            0..=7 => own.extend(world.alloc(rec, &mut random)),
+                            8..=9 | 12 if !own.is_empty() => {
                                 let at = random.next(own.len() as u64) as usize;
                                 world.free(rec, &own.swap_remove(at));
+                            }
+                            10 if random.next(100) == 0 => world.replace_group(rec, &mut random),
+                            11 if random.next(20) == 0 => {
+                                engine.run_deferred(rec, By::All);
                             }
                             13 => shared.lock().unwrap().extend(own.pop()),
                             _ => {
@@ -175,10 +236,11 @@ fn storm(ways: Ways, rounds: u64) {
     for thing in &all {
         world.free(rec, thing);
     }
-    for &(cache, _) in &world.caches {
-        let cache = world.engine.kmem.caches.get(cache);
-        assert!(!cache.is_there(), "a dead cache outlives its last object");
-    }
+    assert_eq!(
+        world.nr_caches(),
+        0,
+        "a dead cache outlives its last object"
+    );
     world.engine.kmem.leave_caches(rec);
     world.engine.tree.return_all(rec);
     ledger::check(world.engine);
@@ -200,4 +262,88 @@ fn full_slabs_in_a_list_change_nothing_but_the_cost() {
 #[test]
 fn constructed_and_unaccounted_objects_live_by_the_same_rules() {
     storm(Ways::CONSTRUCTED.with(Ways::NOACCOUNT), 3);
+}
+
+#[test]
+fn every_group_has_slabs_of_its_own_and_leaves_them_to_their_last_object() {
+    storm(Ways::PER_GROUP, 4);
+}
+
+/// An object for a group, and the cache it lies in.
+fn take(world: &World, rec: &ThreadRec, group: u32, cache: u32, flags: Flags) -> (usize, u32) {
+    let tree = &world.engine.tree;
+    let scope = tree.enter_scope(rec, tree.memcgs.get(group).tag());
+    let at = world.engine.alloc_cached(rec, cache, flags).unwrap().at;
+    tree.leave_scope(rec, scope);
+    (at, world.engine.kmem.cache_of(at).unwrap())
+}
+
+#[test]
+fn who_may_not_wait_gets_an_object_of_the_cache_itself_charged_to_its_owner() {
+    let world = World::new(Ways::PER_GROUP);
+    let engine = world.engine;
+    let (_, rec) = engine.tree.threads.join().unwrap();
+    let (cache, _) = world.caches[1];
+    let group = world.groups.lock().unwrap()[0];
+    let (first, of) = take(&world, rec, group, cache, Flags::NOWAIT);
+    assert_eq!(of, cache);
+    let bytes = engine.kmem.caches.get(cache).charged_bytes();
+    assert_eq!(engine.tree.slab_bytes(engine.tree.memcgs.get(group)), bytes);
+    assert_eq!(engine.run_deferred(rec, By::Engine), 1);
+    let (second, child) = take(&world, rec, group, cache, Flags::NOWAIT);
+    let (third, same) = take(&world, rec, group, cache, Flags::WAIT);
+    assert!(child != cache && same == child);
+    let other = world.groups.lock().unwrap()[1];
+    let (fourth, others) = take(&world, rec, other, cache, Flags::WAIT);
+    assert!(others != cache && others != child);
+    for at in [first, second, third, fourth] {
+        // SAFETY: live; ends here.
+        unsafe { engine.free_cached(rec, at, false) };
+    }
+    ledger::check(engine);
+}
+
+#[test]
+fn a_dead_cache_is_the_parents_allocates_nothing_and_ends_with_its_last_object() {
+    let world = World::new(Ways::PER_GROUP);
+    let engine = world.engine;
+    let tree = &engine.tree;
+    let (_, rec) = tree.threads.join().unwrap();
+    let (cache, _) = world.caches[0];
+    let group = world.groups.lock().unwrap()[0];
+    let things: Vec<_> = (0..5_000)
+        .map(|_| take(&world, rec, group, cache, Flags::WAIT))
+        .collect();
+    let child = things[0].1;
+    let record = engine.kmem.caches.get(child);
+    assert!(things.iter().all(|thing| thing.1 == child) && record.nr_slabs() == 3);
+    let tag = tree.memcgs.get(group).tag();
+    tree.hold_objcg(tag);
+    {
+        let _pin = tree.threads.epoch.pin(rec);
+        offline::remove(tree, &engine.kmem, tree.memcgs.get(group)).unwrap();
+        let owner = tree.objcgs.get(record.owner()).cell();
+        assert_eq!(tree.resolve(owner).group.index(), ROOT);
+    }
+    assert!(record.is_dead() && record.nr_slabs() == 3);
+    // Who still works for the removed group is served by the cache itself.
+    let scope = tree.enter_scope(rec, tag);
+    let late = engine.alloc_cached(rec, cache, Flags::WAIT).unwrap().at;
+    tree.leave_scope(rec, scope);
+    assert_eq!(engine.kmem.cache_of(late), Some(cache));
+    let held = tree.slab_bytes(tree.memcgs.get(ROOT));
+    assert_eq!(held, 5_001 * record.charged_bytes());
+    let (last, rest) = things.split_last().unwrap();
+    for thing in rest {
+        // SAFETY: live; ends here.
+        unsafe { engine.free_cached(rec, thing.0, false) };
+    }
+    assert_eq!(record.nr_slabs(), 1, "a slab goes the moment it is empty");
+    assert!(record.is_there());
+    for at in [last.0, late] {
+        // SAFETY: live; ends here.
+        unsafe { engine.free_cached(rec, at, false) };
+    }
+    assert!(!record.is_there());
+    ledger::check(engine);
 }

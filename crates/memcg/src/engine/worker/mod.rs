@@ -89,9 +89,10 @@ impl Engine {
     }
 
     /// What an item means.
-    fn perform(&self, _rec: &ThreadRec, work: Work) {
+    fn perform(&self, rec: &ThreadRec, work: Work) {
         match work {
             Work::Wake { tag } => wake(tag),
+            Work::Split { cache, group } => self.split_cache(rec, cache, group),
         }
     }
 }

@@ -8,10 +8,18 @@ pub enum Work {
         /// The task.
         tag: u32,
     },
+    /// A group gets a cache of its own, as the layout of a cache has it.
+    Split {
+        /// The cache's number.
+        cache: u32,
+        /// The group's index.
+        group: u32,
+    },
 }
 
 const KIND_AT: u32 = 56;
 const WAKE: u64 = 1;
+const SPLIT: u64 = 2;
 
 impl Work {
     /// As a word; never 0.
@@ -19,6 +27,10 @@ impl Work {
     pub fn to_word(self) -> u64 {
         match self {
             Work::Wake { tag } => WAKE << KIND_AT | u64::from(tag),
+            Work::Split { cache, group } => {
+                debug_assert!(cache < 1 << 24);
+                SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group)
+            }
         }
     }
 
@@ -27,6 +39,10 @@ impl Work {
     pub fn of_word(word: u64) -> Option<Self> {
         match word >> KIND_AT {
             WAKE => Some(Work::Wake { tag: word as u32 }),
+            SPLIT => Some(Work::Split {
+                cache: (word >> 32) as u32 & 0xff_ffff,
+                group: word as u32,
+            }),
             _ => None,
         }
     }
@@ -35,6 +51,7 @@ impl Work {
     pub(super) fn runs_code_of_the_program(self) -> bool {
         match self {
             Work::Wake { .. } => true,
+            Work::Split { .. } => false,
         }
     }
 }

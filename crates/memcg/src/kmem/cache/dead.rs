@@ -33,15 +33,16 @@ impl Kmem {
     /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot fail, and does not allocate.
     ///
     /// Cost: O(threads) and a membarrier, if it has slabs.
-    pub fn bury(&self, tree: &Hierarchy, own: &ThreadRec, index: u32) {
+    pub fn bury(&self, tree: &Hierarchy, index: u32) {
         let cache = self.caches.get(index);
         if !cache.die() {
             return;
         }
         // Pairs with the fence of `see_to`.
         fence(SeqCst);
+        self.bury_children(tree, index);
         self.shrink_slub(index);
-        if cache.nr_slabs() > 1 && !self.flush_slots(tree, own, index) {
+        if cache.nr_slabs() > 1 && !self.flush_slots(tree, index) {
             cache.stuck.store(1, Relaxed);
             self.caches.nr_stuck.fetch_add(1, Relaxed);
         }
@@ -49,7 +50,7 @@ impl Kmem {
     }
 
     /// Takes back what threads have of a dead cache. `false`: one of them was in the middle of a hit for too long.
-    fn flush_slots(&self, tree: &Hierarchy, own: &ThreadRec, index: u32) -> bool {
+    fn flush_slots(&self, tree: &Hierarchy, index: u32) -> bool {
         let threads = &tree.threads;
         let ticket = threads.drain_ticket();
         let (mut all, mut others) = (true, false);
@@ -57,12 +58,8 @@ impl Kmem {
             if self.caches.table_of(rec).is_none() {
                 continue;
             }
-            if core::ptr::eq(rec, own) {
-                match rec.enter().map(|_look| self.empty_slot(rec, index)) {
-                    Some(content) => self.leave_slot(content),
-                    None => all = false,
-                }
-            } else if rec.begin_drain() {
+            // The caller's own like any other's: it is in no look, unless this is a signal handler that came in between.
+            if rec.begin_drain() {
                 rec.drainer.store(ticket, Relaxed);
                 others = true;
             } else {
@@ -134,7 +131,7 @@ impl Kmem {
     }
 
     /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The caller is pinned.
-    pub fn tend_caches(&self, tree: &Hierarchy, own: &ThreadRec) {
+    pub fn tend_caches(&self, tree: &Hierarchy) {
         if self.caches.nr_stuck.load(Relaxed) > 0 {
             for index in 1..self.caches.high_water() {
                 let cache = self.caches.get(index);
@@ -142,7 +139,7 @@ impl Kmem {
                     continue;
                 }
                 self.caches.nr_stuck.fetch_sub(1, Relaxed);
-                if cache.is_there() && !self.flush_slots(tree, own, index) {
+                if cache.is_there() && !self.flush_slots(tree, index) {
                     cache.stuck.store(1, Release);
                     self.caches.nr_stuck.fetch_add(1, Relaxed);
                 }
@@ -166,16 +163,21 @@ impl Caches {
         while let Some(index) = self.ended.pop(|index| &self.get(index).link) {
             let cache = self.get(index);
             cache.state.store(0, Release);
+            let owner = cache.owner.swap(0, Relaxed);
+            if owner != 0 {
+                tree.release_objcg(owner);
+            }
             cache.ended_at.store(tree.threads.epoch.now(), Relaxed);
             self.limbo.push(index, &cache.link);
         }
     }
 
     /// The number of a cache that has ended, and that nobody looks at any more.
-    pub(super) fn recycle(&self, tree: &Hierarchy) -> Option<u32> {
+    pub(super) fn recycle(&self, kmem: &Kmem, tree: &Hierarchy) -> Option<u32> {
         let index = self.limbo.pop(|index| &self.get(index).link)?;
         // What was pinned before it ended has looked for the last time three epochs later.
         if tree.threads.epoch.now() >= self.get(index).ended_at.load(Relaxed) + 3 {
+            self.forget_family(kmem, index);
             return Some(index);
         }
         self.limbo.push(index, &self.get(index).link);

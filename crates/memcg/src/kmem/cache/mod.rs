@@ -16,6 +16,7 @@
 //!
 //! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and never over a system call.
 
+mod children;
 pub mod dead;
 pub mod hit;
 pub mod info;
@@ -26,6 +27,7 @@ pub mod slub;
 mod word;
 
 use crate::group::Hierarchy;
+use crate::kmem::Kmem;
 use crate::kmem::list::{List, Returned};
 use crate::os::sigmask;
 use crate::sync::Zeroed;
@@ -39,6 +41,7 @@ use core::sync::atomic::{
 };
 use shape::Shape;
 
+pub use children::Child;
 pub use info::CacheStat;
 pub use objects::Found;
 pub use slots::Own;
@@ -61,6 +64,8 @@ impl Ways {
     pub const CONSTRUCTED: Ways = Ways(4);
     /// Full slabs are in a list too: what reparenting slab by slab would need.
     pub const TRACKED: Ways = Ways(8);
+    /// A cache of its own for each group.
+    pub const PER_GROUP: Ways = Ways(16);
 
     /// Both.
     #[must_use]
@@ -132,6 +137,11 @@ pub struct Cache {
     align: AtomicU32,
     ctor: AtomicUsize,
     name: [AtomicU64; NAME_BYTES / 8],
+    /// What is there for each group, of a cache with [`Ways::PER_GROUP`]; 0: none.
+    family: AtomicU32,
+    /// Of a group's: the cache it was made for, and the group's own owner, which it names.
+    root: AtomicU32,
+    owner: AtomicU32,
     /// 0: no cache.
     state: AtomicU32,
     link: AtomicU32,
@@ -166,6 +176,7 @@ struct Stripe(Lock);
 pub struct Caches {
     records: Arena<Cache>,
     tables: Arena<slots::Table>,
+    families: Arena<children::Family>,
     stripes: [Stripe; STRIPES],
     /// Caches without a slab, dead: as they ended, and as they were dated.
     ended: Stack,
@@ -178,6 +189,7 @@ impl Default for Caches {
         Self {
             records: Arena::default(),
             tables: Arena::default(),
+            families: Arena::default(),
             stripes: core::array::from_fn(|_| Stripe::default()),
             ended: Stack::default(),
             limbo: Stack::default(),
@@ -226,6 +238,16 @@ impl Cache {
         name
     }
 
+    /// Of a group's cache: the cache it was made for. 0 for others.
+    pub fn root(&self) -> u32 {
+        self.root.load(Relaxed)
+    }
+
+    /// Of a group's cache: the group's own owner, whose group owns the cache now. 0 for others.
+    pub fn owner(&self) -> u32 {
+        self.owner.load(Relaxed)
+    }
+
     /// Whether there is a cache, dead or alive.
     pub fn is_there(&self) -> bool {
         // Acquire pairs with the Release of `Caches::create`.
@@ -256,18 +278,26 @@ impl Cache {
     }
 }
 
-impl Caches {
+impl Kmem {
     /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is no memory.
-    pub fn create(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<u32> {
+    pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<u32> {
         let shape = plan.shape()?;
-        let index = self.recycle(tree).or_else(|| self.records.alloc(1 << 24))?;
-        let cache = self.records.get(index);
+        let caches = &self.caches;
+        let index = caches
+            .recycle(self, tree)
+            .or_else(|| caches.records.alloc(1 << 24))?;
+        let cache = caches.get(index);
         for (field, value) in [
             (&cache.bytes, shape.bytes),
             (&cache.stride, shape.stride),
             (&cache.link_at, shape.link_at),
             (&cache.units, shape.units),
             (&cache.align, plan.align),
+            (&cache.slabs, 0),
+            (&cache.nr_partial, 0),
+            (&cache.nr_returned, 0),
+            (&cache.stuck, 0),
+            (&cache.root, 0),
         ] {
             field.store(value as u32, Relaxed);
         }
@@ -278,15 +308,17 @@ impl Caches {
         }
         cache.ways.store(plan.ways.0, Relaxed);
         cache.ctor.store(plan.ctor, Relaxed);
-        for field in [&cache.slabs, &cache.nr_partial, &cache.nr_returned] {
-            field.store(0, Relaxed);
+        if plan.ways.has(Ways::PER_GROUP) && caches.make_family(index).is_none() {
+            caches.limbo.push(index, &cache.link);
+            return None;
         }
-        cache.stuck.store(0, Relaxed);
         // Release pairs with the Acquire of `is_there`.
         cache.state.store(dead::LIVE, Release);
         Some(index)
     }
+}
 
+impl Caches {
     /// The cache of a number.
     #[inline(always)]
     pub fn get(&self, cache: u32) -> &Cache {

@@ -142,6 +142,9 @@ impl Kmem {
 
     /// A slab with room, or a new one: ours, in no list.
     fn find_cached(&self, cache: &Cache, index: u32, tag: u32) -> Option<SlabRef> {
+        if cache.is_dead() {
+            return None;
+        }
         if cache.nr_partial.load(Relaxed) > 0 || !cache.returned.is_empty() {
             let mut gone = Gone::default();
             let found = self.caches.locked(index, || {
@@ -298,6 +301,12 @@ impl Kmem {
         }
         // SAFETY: the caller's; uncharged.
         unsafe { self.put_slub(slab, offset, raw) };
+    }
+
+    /// The cache that a live object lies in; `None`: it is none of a cache.
+    #[must_use]
+    pub fn cache_of(&self, at: usize) -> Option<u32> {
+        self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
     }
 
     /// The slab and the offset of the live object of a cache that begins at `at`.
