@@ -15,6 +15,9 @@ use memcg::engine::process::engine;
 use memcg::files::{self, Reader};
 use memcg::{Task, TaskError, root, safe_point};
 
+/// How a task allocates: it may wait for room. Its delay for being above `high` is paid once a step.
+const FLAGS: Flags = Flags::WAIT.with(Flags::OWE);
+
 /// What a command has to say when it has done what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -196,7 +199,7 @@ impl<'a> Actor<'a> {
         {
             let _for_the_task = task.enter();
             while count != Some(objects.len() as u64) {
-                if objects.push(Flags::WAIT) {
+                if objects.push(FLAGS) {
                     continue;
                 }
                 // Who was killed for this gives what it held; then there may be room.
@@ -206,7 +209,7 @@ impl<'a> Actor<'a> {
                 refused = Some(objects.len());
                 break;
             }
-            // A step's end is a place where a pause harms nobody.
+            // One pause a step, two seconds at most: as a program does between two requests.
             safe_point();
         }
         self.world.bury_after_oom();

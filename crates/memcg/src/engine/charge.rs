@@ -22,6 +22,9 @@ impl Flags {
     /// Is not made at all, and succeeds.
     pub const NOACCOUNT: Flags = Flags(8);
 
+    /// With `WAIT`: what the thread owes for being above `high` is left for its next safe point. For many charges in a row.
+    pub const OWE: Flags = Flags(64);
+
     /// Both.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
@@ -69,7 +72,7 @@ impl Engine {
             return Ok(bytes);
         }
         self.charge_slow(rec, tag, bytes, kind, flags)?;
-        if flags.has(Flags::WAIT) {
+        if flags.has(Flags::WAIT) && !flags.has(Flags::OWE) {
             // No longer pinned: a sleeper must not hold up the epochs.
             self.help(rec, By::Engine);
             self.safe_point(rec, super::throttle::MOST_NS);
@@ -201,6 +204,9 @@ mod tests {
         charge(Flags::NOWAIT).unwrap();
         let owed = rec.owed_ns();
         assert!(owed > 0 && group.nr_events(Event::High, true) == 1);
+        charge(Flags::WAIT.with(Flags::OWE)).unwrap();
+        assert!(rec.owed_ns() >= owed);
+        engine.uncharge(rec, group.tag(), 1 << 20, Kind::Reserved);
         group.counter.set_high((2 << 20) + (900 << 10));
         let start = std::time::Instant::now();
         charge(Flags::WAIT).unwrap();
