@@ -9,14 +9,9 @@ use super::unchanged::Before;
 use super::words::show;
 use super::world::{Fault, Part, World};
 use crate::size::human;
-use crate::sys::heap::Objects;
-use memcg::engine::Flags;
 use memcg::engine::process::engine;
 use memcg::files::{self, Reader};
-use memcg::{Task, TaskError, root, safe_point};
-
-/// How a task allocates: it may wait for room. Its delay for being above `high` is paid once a step.
-const FLAGS: Flags = Flags::WAIT.with(Flags::OWE);
+use memcg::{Task, TaskError, root};
 
 /// What a command has to say when it has done what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +81,9 @@ impl<'a> Actor<'a> {
                 tag,
                 size,
                 count,
-            } => self.alloc(task, tag, *size, *count),
+                cache,
+            } => self.alloc(task, tag, *size, *count, cache.as_deref()),
+            Command::Cache(plan) => super::caches::create(self.world, plan),
             Command::Reserve { task, tag, bytes } => {
                 let owner = self.world.task(task)?;
                 self.world.check_tag(tag, task)?;
@@ -187,50 +184,6 @@ impl<'a> Actor<'a> {
         let id = self.world.task(task)?.id();
         World::with(|engine, rec| files::move_task(engine, rec, id, group))??;
         Ok(())
-    }
-
-    fn alloc(&self, name: &[u8], tag: &[u8], size: u64, count: Option<u64>) -> Result<(), Fault> {
-        let task = self.world.task(name)?;
-        self.world.check_tag(tag, name)?;
-        let too_much = || Fault::refused("ENOMEM", format!("{size} bytes are no object's size"));
-        let bytes = usize::try_from(size).map_err(|_| too_much())?;
-        let mut objects = Objects::new(bytes, self.world.next_seed());
-        let mut refused = None;
-        {
-            let _for_the_task = task.enter();
-            while count != Some(objects.len() as u64) {
-                if objects.push(FLAGS) {
-                    continue;
-                }
-                // Who was killed for this gives what it held; then there may be room.
-                if self.world.bury_after_oom() && !task.is_killed() {
-                    continue;
-                }
-                refused = Some(objects.len());
-                break;
-            }
-            // One pause a step, two seconds at most: as a program does between two requests.
-            safe_point();
-        }
-        self.world.bury_after_oom();
-        match (refused, count) {
-            (Some(nr), Some(count)) => {
-                let killed = if self.world.is_killed(name) {
-                    ": it was killed"
-                } else {
-                    ""
-                };
-                Err(Fault::refused(
-                    "ENOMEM",
-                    format!(
-                        "{}: object {} of {count}, of {size} bytes, was refused{killed}",
-                        show(name),
-                        nr + 1
-                    ),
-                ))
-            }
-            _ => self.world.hold(tag, name, Part::Heap(objects)),
-        }
     }
 
     fn fails(&self, errno: &str, command: &Command) -> Result<Said, Fault> {

@@ -60,7 +60,11 @@ pub enum Command {
         size: u64,
         /// How many; `None`: until one is refused.
         count: Option<u64>,
+        /// Of which cache; `None`: of the heap.
+        cache: Option<Name>,
     },
+    /// A cache of objects.
+    Cache(Cache),
     /// Bytes charged without memory behind them.
     Reserve {
         /// Who reserves.
@@ -113,13 +117,34 @@ pub enum Command {
     },
 }
 
+/// A cache of objects, as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Its name.
+    pub name: Name,
+    /// Bytes of an object.
+    pub bytes: u64,
+    /// Whether its objects are charged.
+    pub is_accounted: bool,
+    /// Whether each group has slabs of its own.
+    pub is_per_group: bool,
+    /// Whether it is of the school of SLAB.
+    pub is_slab: bool,
+    /// Whether its objects are entries of directories, which can be reclaimed.
+    pub is_dentry: bool,
+}
+
 /// What a build may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Regions, files, swap.
     Pages,
-    /// Named caches of objects.
-    Caches,
+    /// Caches with slabs for each group.
+    PerGroup,
+    /// The school of SLAB.
+    Slab,
+    /// A cache of entries of directories.
+    Dentries,
 }
 
 impl Needs {
@@ -127,7 +152,9 @@ impl Needs {
     pub fn text(self) -> &'static str {
         match self {
             Needs::Pages => "pages",
-            Needs::Caches => "caches",
+            Needs::PerGroup => "caches with slabs for each group",
+            Needs::Slab => "the school of SLAB",
+            Needs::Dentries => "a cache of entries of directories",
         }
     }
 }

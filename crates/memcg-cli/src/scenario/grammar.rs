@@ -1,7 +1,7 @@
 //! One command from the words of its line.
 
 use super::amount;
-use super::command::{Command, Name, Needs};
+use super::command::{Cache, Command, Name, Needs};
 use super::figures::{expect, file, reference};
 use super::line::Line;
 use super::words::{Word, Wrong};
@@ -161,17 +161,13 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
         "alloc" => {
             let tag = name(line, "a tag")?;
             let (size, count) = size_and_count(line)?;
-            if let Some(word) = line.peek()
-                && word.bytes.starts_with(b"cache=")
-            {
-                line.skip(1);
-                return Ok(lacking("alloc … cache=", Needs::Caches));
-            }
+            let cache = of_cache(line)?;
             Ok(Command::Alloc {
                 task,
                 tag,
                 size,
                 count: Some(count),
+                cache,
             })
         }
         "fill" => Ok(Command::Alloc {
@@ -179,6 +175,7 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             tag: name(line, "a tag")?,
             size: amount::size(line.next("the size of an object")?)?,
             count: None,
+            cache: of_cache(line)?,
         }),
         "reserve" => Ok(Command::Reserve {
             task,
@@ -220,7 +217,7 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
         "walk" => {
             name(line, "a cache")?;
             line.next("a directory")?;
-            Ok(lacking("walk", Needs::Caches))
+            Ok(lacking("walk", Needs::Dentries))
         }
         verb => {
             name(line, "a tag")?;
@@ -242,22 +239,50 @@ fn offset(word: &Word) -> Result<u64, Wrong> {
     })
 }
 
+/// `[cache=C]`
+fn of_cache(line: &mut Line<'_>) -> Result<Option<Name>, Wrong> {
+    let Some(word) = line.peek() else {
+        return Ok(None);
+    };
+    match word.bytes.strip_prefix(b"cache=") {
+        Some([]) => Err(Wrong::new(
+            word.column + 6,
+            "the name of a cache is expected",
+        )),
+        Some(name) => {
+            line.skip(1);
+            Ok(Some(name.to_vec()))
+        }
+        None => Ok(None),
+    }
+}
+
 /// `cache C size=N [accounted|noaccount] [layout=…] [school=…] [dentry]`
 fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
-    new_name(line, "a name for the cache")?;
-    let mut has_size = false;
+    let mut cache = Cache {
+        name: new_name(line, "a name for the cache")?,
+        bytes: 0,
+        is_accounted: true,
+        is_per_group: false,
+        is_slab: false,
+        is_dentry: false,
+    };
     while let Some(word) = line.peek() {
         line.skip(1);
         match word.bytes.as_slice() {
-            b"accounted" | b"noaccount" | b"dentry" | b"layout=shared" | b"layout=pergroup"
-            | b"school=slub" | b"school=slab" => {}
+            b"accounted" => cache.is_accounted = true,
+            b"noaccount" => cache.is_accounted = false,
+            b"layout=shared" => cache.is_per_group = false,
+            b"layout=pergroup" => cache.is_per_group = true,
+            b"school=slub" => cache.is_slab = false,
+            b"school=slab" => cache.is_slab = true,
+            b"dentry" => cache.is_dentry = true,
             bytes if bytes.starts_with(b"size=") => {
-                amount::size(&Word {
+                cache.bytes = amount::size(&Word {
                     bytes: bytes[5..].to_vec(),
                     column: word.column + 5,
                     quoted: false,
                 })?;
-                has_size = true;
             }
             _ => {
                 return Err(Wrong::new(
@@ -270,10 +295,10 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
             }
         }
     }
-    if !has_size {
+    if cache.bytes == 0 {
         return Err(Wrong::new(line.column(), "the line ends: expected size=N"));
     }
-    Ok(lacking("cache", Needs::Caches))
+    Ok(Command::Cache(cache))
 }
 
 fn fails(line: &mut Line<'_>) -> Result<Command, Wrong> {

@@ -6,19 +6,21 @@
 //! - `words`, `amount`, `reference`, `expect`, `command`: what a line is made of
 //! - `line`, `figures`, `grammar`, `parser`: a line, and a file, from text
 //! - `world`: what a scenario has made
-//! - `act`, `look`, `unchanged`, `options`: what commands do, expectations find, failures may not
+//! - `act`, `objects`, `caches`, `options`, `look`, `unchanged`: what commands do, expectations find, failures may not
 //! - `runner`, `report`: step after step, and what is said about it
 //! - `batch`: several files
 
 mod act;
 mod amount;
 mod batch;
+mod caches;
 mod command;
 mod expect;
 mod figures;
 mod grammar;
 mod line;
 mod look;
+mod objects;
 mod options;
 mod parser;
 mod reference;

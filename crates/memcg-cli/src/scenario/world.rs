@@ -10,7 +10,7 @@ use memcg::engine::Engine;
 use memcg::engine::process::{engine, with_rec};
 use memcg::files::FileError;
 use memcg::thread::ThreadRec;
-use memcg::{Charge, Event, Task, root};
+use memcg::{Charge, Event, SizedCache, Task, root};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,6 +97,7 @@ pub struct World {
     tasks: Mutex<HashMap<Name, Arc<Task>>>,
     killed: Mutex<HashSet<Name>>,
     things: Mutex<HashMap<Name, Things>>,
+    caches: Mutex<HashMap<Name, Arc<SizedCache>>>,
     /// Kills for memory that were seen.
     kills: AtomicU64,
     seeds: AtomicU64,
@@ -114,6 +115,7 @@ impl World {
             tasks: Mutex::default(),
             killed: Mutex::default(),
             things: Mutex::default(),
+            caches: Mutex::default(),
             kills: AtomicU64::new(0),
             seeds: AtomicU64::new(1),
         }
@@ -263,6 +265,28 @@ impl World {
         lock(&self.things).get(tag).map(f)
     }
 
+    /// Keeps a new cache.
+    pub fn add_cache(&self, name: &[u8], cache: SizedCache) -> Result<(), Fault> {
+        let mut caches = lock(&self.caches);
+        if caches.contains_key(name) {
+            drop(caches);
+            drop(cache);
+            let message = format!("cache '{}': there is one of that name", show(name));
+            return Err(Fault::refused("EEXIST", message));
+        }
+        caches.insert(name.to_vec(), Arc::new(cache));
+        Ok(())
+    }
+
+    /// A cache.
+    pub fn cache(&self, name: &[u8]) -> Result<Arc<SizedCache>, Fault> {
+        let found = lock(&self.caches).get(name).cloned();
+        found.ok_or_else(|| {
+            let message = format!("cache '{}': there is none of that name", show(name));
+            Fault::refused("ENOENT", message)
+        })
+    }
+
     /// Every tag, and what is held under it by whom.
     pub fn holdings(&self) -> Vec<(Name, String)> {
         lock(&self.things)
@@ -281,6 +305,8 @@ impl World {
         drop(things);
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         drop(tasks);
+        let caches = std::mem::take(&mut *lock(&self.caches));
+        drop(caches);
     }
 }
 

@@ -1,12 +1,16 @@
-//! Heap objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
+//! Objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
 
 use memcg::engine::{Flags, kmalloc};
+use memcg::{AllocError, SizedCache};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Objects of one size, live until this is dropped. They belong to whom the thread worked for when they were made.
 pub struct Objects {
     size: usize,
     seed: u64,
+    /// Where they are from, if not the heap. Kept: a cache ends after its objects.
+    cache: Option<Arc<SizedCache>>,
     all: Vec<NonNull<u8>>,
 }
 
@@ -14,29 +18,42 @@ pub struct Objects {
 unsafe impl Send for Objects {}
 
 impl Objects {
-    /// None as yet.
-    pub fn new(size: usize, seed: u64) -> Objects {
+    /// None as yet; they will be of the heap.
+    pub fn of_heap(size: usize, seed: u64) -> Objects {
         Objects {
             size,
             seed,
+            cache: None,
             all: Vec::new(),
         }
     }
 
-    /// One more, charged to whom the thread works for, and every byte of it written. `false`: it was refused.
-    pub fn push(&mut self, flags: Flags) -> bool {
-        let Some(at) = NonNull::new(kmalloc::alloc(self.size, flags)) else {
-            return false;
+    /// None as yet; they will be of a cache.
+    pub fn of_cache(cache: Arc<SizedCache>, seed: u64) -> Objects {
+        Objects {
+            size: cache.object_bytes(),
+            seed,
+            cache: Some(cache),
+            all: Vec::new(),
+        }
+    }
+
+    /// One more, charged to whom the thread works for, and every byte of it written; or why it was refused.
+    pub fn push(&mut self, flags: Flags) -> Result<(), Option<AllocError>> {
+        let at = match &self.cache {
+            None => NonNull::new(kmalloc::alloc(self.size, flags)).ok_or(None)?,
+            Some(cache) => cache.alloc_raw(flags).map_err(Some)?.cast(),
         };
         let mut pattern = pattern(self.seed, self.all.len());
-        // SAFETY: an object of `size` bytes that was just made, and is nobody else's.
+        // SAFETY: an object of `size` bytes that was just made, and is nobody else's; bytes need no value before they are
+        // written.
         let bytes = unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), self.size) };
         for piece in bytes.chunks_mut(8) {
             piece.copy_from_slice(&pattern.to_ne_bytes()[..piece.len()]);
             pattern = pattern.wrapping_add(STEP);
         }
         self.all.push(at);
-        true
+        Ok(())
     }
 
     /// How many there are.
@@ -62,8 +79,12 @@ impl Objects {
 impl Drop for Objects {
     fn drop(&mut self) {
         for at in self.all.drain(..) {
-            // SAFETY: an object made by `push`, which ends here.
-            unsafe { kmalloc::free(at.as_ptr()) };
+            match &self.cache {
+                // SAFETY: an object made by `push` of the heap, which ends here.
+                None => unsafe { kmalloc::free(at.as_ptr()) },
+                // SAFETY: an object made by `push` of this cache, which ends here.
+                Some(cache) => unsafe { cache.free_raw(at.cast()) },
+            }
         }
     }
 }
@@ -82,13 +103,15 @@ mod tests {
 
     #[test]
     fn an_overwritten_byte_is_found() {
-        let mut objects = Objects::new(100, 3);
-        for _ in 0..50 {
-            assert!(objects.push(Flags::NOWAIT));
+        let cache = Arc::new(SizedCache::new("pattern", 100).expect("a cache"));
+        for mut objects in [Objects::of_heap(100, 3), Objects::of_cache(cache, 3)] {
+            for _ in 0..50 {
+                assert_eq!(objects.push(Flags::NOWAIT), Ok(()));
+            }
+            assert_eq!((objects.len(), objects.first_damaged()), (50, None));
+            // SAFETY: inside a live object.
+            unsafe { *objects.all[17].as_ptr().add(99) ^= 1 };
+            assert_eq!(objects.first_damaged(), Some(17));
         }
-        assert_eq!((objects.len(), objects.first_damaged()), (50, None));
-        // SAFETY: inside a live object.
-        unsafe { *objects.all[17].as_ptr().add(99) ^= 1 };
-        assert_eq!(objects.first_damaged(), Some(17));
     }
 }

@@ -1,0 +1,39 @@
+//! `cache C …`: named caches of objects.
+
+use super::command::{Cache, Needs};
+use super::words::show;
+use super::world::{Fault, World};
+use memcg::{CacheError, CacheOptions};
+
+/// Makes a cache.
+pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
+    let lacks = |what: &str, needs| {
+        Err(Fault::Lacks {
+            what: what.to_owned(),
+            needs,
+        })
+    };
+    if plan.is_dentry {
+        return lacks("dentry", Needs::Dentries);
+    }
+    if plan.is_per_group {
+        return lacks("layout=pergroup", Needs::PerGroup);
+    }
+    if plan.is_slab {
+        return lacks("school=slab", Needs::Slab);
+    }
+    let name = show(&plan.name);
+    let mut options = CacheOptions::new(&name);
+    if !plan.is_accounted {
+        options = options.no_account();
+    }
+    let bytes = usize::try_from(plan.bytes).unwrap_or(usize::MAX);
+    let cache = options.sized(bytes).map_err(|why| {
+        let errno = match why {
+            CacheError::NoMemory => "ENOMEM",
+            _ => "EINVAL",
+        };
+        Fault::refused(errno, format!("cache '{name}': {why}"))
+    })?;
+    world.add_cache(&plan.name, cache)
+}

@@ -1,0 +1,83 @@
+//! `NAME alloc`, `NAME fill`: objects, all or none.
+
+use super::act::Actor;
+use super::words::show;
+use super::world::{Fault, Part};
+use crate::sys::heap::Objects;
+use memcg::engine::Flags;
+use memcg::safe_point;
+
+/// How a task allocates: it may wait for room. Its delay for being above `high` is paid once a step.
+const FLAGS: Flags = Flags::WAIT.with(Flags::OWE);
+
+impl Actor<'_> {
+    /// Allocates `count` objects for a task, or until one is refused.
+    pub fn alloc(
+        &self,
+        name: &[u8],
+        tag: &[u8],
+        size: u64,
+        count: Option<u64>,
+        cache: Option<&[u8]>,
+    ) -> Result<(), Fault> {
+        let task = self.world.task(name)?;
+        self.world.check_tag(tag, name)?;
+        let mut objects = self.none_as_yet(size, cache)?;
+        let mut refused = None;
+        {
+            let _for_the_task = task.enter();
+            while count != Some(objects.len() as u64) {
+                let Err(why) = objects.push(FLAGS) else {
+                    continue;
+                };
+                // Who was killed for this gives what it held; then there may be room.
+                if self.world.bury_after_oom() && !task.is_killed() {
+                    continue;
+                }
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                refused = Some((objects.len() + 1, why));
+                break;
+            }
+            // One pause a step, two seconds at most: as a program does between two requests.
+            safe_point();
+        }
+        self.world.bury_after_oom();
+        let (Some((nr, why)), Some(count)) = (refused, count) else {
+            return self.world.hold(tag, name, Part::Heap(objects));
+        };
+        let killed = if self.world.is_killed(name) {
+            ": it was killed"
+        } else {
+            ""
+        };
+        Err(Fault::refused(
+            "ENOMEM",
+            format!(
+                "{}: object {nr} of {count} was refused{why}{killed}",
+                show(name)
+            ),
+        ))
+    }
+
+    /// Room for objects, of the heap or a cache.
+    fn none_as_yet(&self, size: u64, cache: Option<&[u8]>) -> Result<Objects, Fault> {
+        let seed = self.world.next_seed();
+        let Some(name) = cache else {
+            let too_much =
+                |_| Fault::refused("ENOMEM", format!("{size} bytes are no object's size"));
+            return Ok(Objects::of_heap(
+                usize::try_from(size).map_err(too_much)?,
+                seed,
+            ));
+        };
+        let cache = self.world.cache(name)?;
+        let bytes = cache.object_bytes() as u64;
+        if size > bytes {
+            return Err(Fault::refused(
+                "EINVAL",
+                format!("an object of cache '{}' has {bytes} bytes", show(name)),
+            ));
+        }
+        Ok(Objects::of_cache(cache, seed))
+    }
+}
