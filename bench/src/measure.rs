@@ -11,19 +11,22 @@ pub struct Run {
     pub wall_ns: u64,
     /// Its CPU time, all threads.
     pub cpu_ns: u64,
-    /// What the row is about when that is no time: bytes, or the 99th percentile in ns.
+    /// What the row is about when that is not its own time: bytes, the 99th percentile in ns, or all CPU in ns.
     pub value: f64,
+    /// A ratio, where a row has one.
+    pub extra: f64,
 }
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "ops={} wall_ns={} cpu_ns={} value={} peak_kib={} rss_kib={}",
+            "ops={} wall_ns={} cpu_ns={} value={} extra={} peak_kib={} rss_kib={}",
             self.ops,
             self.wall_ns,
             self.cpu_ns,
             self.value,
+            self.extra,
             status_kib("VmHWM:"),
             status_kib("VmRSS:")
         )
@@ -50,6 +53,19 @@ pub fn cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// The clock of the calling thread's CPU time, for [`cpu_of`] in any thread while this one lives.
+pub fn own_clock() -> i32 {
+    let mut clock = 0;
+    // SAFETY: the thread itself; a valid place.
+    unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+    clock
+}
+
+/// CPU time of the thread that clock is of.
+pub fn cpu_of(clock: i32) -> u64 {
+    clock_ns(clock)
+}
+
 /// Times `work`, which does `ops` operations.
 pub fn measure(ops: u64, work: impl FnOnce()) -> Run {
     let (wall, cpu) = (wall_ns(), cpu_ns());
@@ -59,6 +75,7 @@ pub fn measure(ops: u64, work: impl FnOnce()) -> Run {
         wall_ns: wall_ns() - wall,
         ops,
         value: 0.0,
+        extra: 0.0,
     }
 }
 

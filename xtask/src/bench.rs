@@ -22,6 +22,9 @@ const PEERS: &[&str] = &[
     "cap",
 ];
 
+/// Images of `bench/pools`, which takes a minute to build: only when a row that has them may be asked for.
+const POOLS: &[&str] = &["pool-greedy", "pool-fair", "pool-tracked"];
+
 /// Builds, then runs the harness with `arguments`.
 pub fn run(root: &Path, arguments: &[&str]) -> Result<Counted, Failure> {
     let bench = root.join("bench");
@@ -55,6 +58,14 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<Counted, Failure> {
         .arg(&bench)
         .arg("--memcg")
         .arg(source);
+    if !counting && wants_pools(arguments) {
+        let built = target.join("pools");
+        if let Err(why) = build_in(&bench.join("pools"), &built, "the pools", &[], false)
+            .and_then(|()| copy(&built.join("release"), &images, POOLS))
+        {
+            eprintln!("no pools: {why}");
+        }
+    }
     if lined {
         let target = target.join("lined");
         build(&bench, &target, "memcg", true)?;
@@ -147,26 +158,28 @@ pub fn gate(root: &Path) -> Result<Counted, Failure> {
 
 /// Builds the images of a feature, with line tables or without; the error is the compiler's first.
 fn build(bench: &Path, target: &Path, feature: &str, lined: bool) -> Result<(), Failure> {
-    eprintln!("building {feature}");
+    build_in(bench, target, feature, &["--features", feature], lined)
+}
+
+fn build_in(
+    folder: &Path,
+    target: &Path,
+    name: &str,
+    features: &[&str],
+    lined: bool,
+) -> Result<(), Failure> {
+    eprintln!("building {name}");
     let debug = if lined { "line-tables-only" } else { "none" };
-    let output = cargo(
-        bench,
-        &[
-            "build",
-            "--release",
-            "--bins",
-            "--features",
-            feature,
-            "--target-dir",
-        ],
-    )
-    .arg(target)
-    .env("CARGO_PROFILE_RELEASE_DEBUG", debug)
-    // Incremental code is cut into other units, and inlined otherwise.
-    .env("CARGO_INCREMENTAL", "0")
-    .stdin(Stdio::null())
-    .output()
-    .map_err(|e| format!("cannot run cargo: {e}"))?;
+    let output = cargo(folder, &["build", "--release", "--bins"])
+        .args(features)
+        .arg("--target-dir")
+        .arg(target)
+        .env("CARGO_PROFILE_RELEASE_DEBUG", debug)
+        // Incremental code is cut into other units, and inlined otherwise.
+        .env("CARGO_INCREMENTAL", "0")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("cannot run cargo: {e}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -175,7 +188,35 @@ fn build(bench: &Path, target: &Path, feature: &str, lined: bool) -> Result<(), 
         .lines()
         .find(|line| line.contains("error"))
         .unwrap_or("cargo build failed");
-    Err(format!("{feature} does not build: {first}"))
+    Err(format!("{name} does not build: {first}"))
+}
+
+/// Whether the names asked for, all if there are none, may be of rows that pools have.
+fn wants_pools(arguments: &[&str]) -> bool {
+    let mut names = arguments
+        .iter()
+        .enumerate()
+        .filter(|&(i, word)| {
+            let value = i > 0 && ["--rounds", "--peers"].contains(&arguments[i - 1]);
+            !word.starts_with('-') && !value
+        })
+        .map(|(_, word)| *word)
+        .peekable();
+    names.peek().is_none()
+        || names.any(|name| {
+            ["own", "pools", "reserve", "refuse"]
+                .iter()
+                .any(|of| name.starts_with(of))
+        })
+}
+
+/// Copies images to where the others are.
+fn copy(from: &Path, to: &Path, images: &[&str]) -> Result<(), Failure> {
+    for image in images {
+        std::fs::copy(from.join(image), to.join(image))
+            .map_err(|e| format!("cannot copy {image}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Compiles mimalloc's shared library as its own build does in release mode, if it is not there yet.
@@ -243,6 +284,13 @@ fn folder_in(metadata: &str, package: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pools_are_built_for_their_rows_and_for_all() {
+        assert!(wants_pools(&["--rounds", "3", "--peers", "memcg"]));
+        assert!(wants_pools(&["pair-64", "refuse-storm"]));
+        assert!(!wants_pools(&["--quick", "pair-64"]));
+    }
 
     #[test]
     fn a_package_is_found_in_metadata() {

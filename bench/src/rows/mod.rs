@@ -1,13 +1,14 @@
 //! The rows: what every image can be asked to do.
 //!
-//! Each does the same work for every peer, long enough (20 ms at the fastest) that the clock is nothing.
+//! Each does the same work for every peer, long enough (10 ms at the fastest) that the clock is nothing.
 
+mod classics;
 mod shapes;
 mod small;
 mod threaded;
 
 use crate::Peer;
-use crate::measure::Run;
+use crate::measure::{Run, threads};
 use std::alloc::{Layout, alloc, dealloc};
 use std::hint::black_box;
 
@@ -23,6 +24,10 @@ pub enum Unit {
     Wall,
     /// [`Run::value`] in bytes.
     Bytes,
+    /// [`Run::value`] in ns.
+    Value,
+    /// [`Run::extra`], a ratio.
+    Ratio,
     /// Peak resident KiB of the process.
     Peak,
 }
@@ -39,6 +44,8 @@ pub struct Row {
     pub threads: bool,
     /// Only memcg has it.
     pub own: bool,
+    /// Pools of reservations have it too.
+    pub pools: bool,
     /// The row whose runs it is read from: itself, mostly.
     pub of: &'static str,
     /// For people.
@@ -52,6 +59,7 @@ const fn row(name: &'static str, ops: u64, unit: Unit, what: &'static str) -> Ro
         unit,
         threads: false,
         own: false,
+        pools: false,
         of: name,
         what,
     }
@@ -64,6 +72,7 @@ const fn read_from(of: &'static str, name: &'static str, unit: Unit, what: &'sta
         unit,
         threads: false,
         own: false,
+        pools: false,
         of,
         what,
     }
@@ -76,6 +85,7 @@ const fn threaded(name: &'static str, ops: u64, what: &'static str) -> Row {
         unit: Unit::Cpu,
         threads: true,
         own: false,
+        pools: false,
         of: name,
         what,
     }
@@ -88,57 +98,95 @@ const fn own(name: &'static str, ops: u64, unit: Unit, what: &'static str) -> Ro
         unit,
         threads: matches!(unit, Unit::Wall),
         own: true,
+        pools: false,
         of: name,
         what,
+    }
+}
+
+/// Of memcg and of pools of reservations.
+const fn books(name: &'static str, ops: u64, what: &'static str) -> Row {
+    Row {
+        pools: true,
+        ..own(name, ops, Unit::Cpu, what)
+    }
+}
+
+/// Another number of a row of memcg's.
+const fn own_from(of: &'static str, name: &'static str, unit: Unit, what: &'static str) -> Row {
+    Row {
+        own: true,
+        ..read_from(of, name, unit, what)
     }
 }
 
 /// All rows, in the order of the tables.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    row("pair-16", 10_000_000, Unit::Cpu, "allocate, write, free"),
-    row("pair-64", 10_000_000, Unit::Cpu, "the same, 64 B"),
-    row("pair-256", 10_000_000, Unit::Cpu, "the same, 256 B"),
-    row("pair-1024", 10_000_000, Unit::Cpu, "the same, 1 KiB"),
-    row("pair-4096", 8_000_000, Unit::Cpu, "the same, 4 KiB"),
-    row("batch-16", 6_000_000, Unit::Cpu, "256 objects, freed in random order"),
-    row("batch-64", 6_000_000, Unit::Cpu, "the same, 64 B"),
-    row("batch-256", 6_000_000, Unit::Cpu, "the same, 256 B"),
-    row("batch-1024", 4_000_000, Unit::Cpu, "the same, 1 KiB"),
-    row("batch-4096", 600_000, Unit::Cpu, "the same, 4 KiB"),
-    row("tenants", 2_000_000, Unit::Cpu, "a tenant at random enters, replaces one of 4096 objects of 16 B-4 KiB, leaves"),
-    row("tenants-turns", 2_000_000, Unit::Cpu, "the same, 64 replacements a turn"),
-    row("tenants-scope", 8_000_000, Unit::Cpu, "the scopes of `tenants` alone"),
+    row("pair-16", 4_000_000, Unit::Cpu, "allocate, write, free"),
+    row("pair-64", 4_000_000, Unit::Cpu, "the same, 64 B"),
+    row("pair-256", 4_000_000, Unit::Cpu, "the same, 256 B"),
+    row("pair-1024", 4_000_000, Unit::Cpu, "the same, 1 KiB"),
+    row("pair-4096", 2_000_000, Unit::Cpu, "the same, 4 KiB"),
+    row("batch-16", 3_000_000, Unit::Cpu, "256 objects, freed in random order"),
+    row("batch-64", 3_000_000, Unit::Cpu, "the same, 64 B"),
+    row("batch-256", 3_000_000, Unit::Cpu, "the same, 256 B"),
+    row("batch-1024", 2_000_000, Unit::Cpu, "the same, 1 KiB"),
+    row("batch-4096", 200_000, Unit::Cpu, "the same, 4 KiB"),
+    row("tenants", 1_000_000, Unit::Cpu, "a tenant at random enters, replaces one of 4096 objects of 16 B-4 KiB, leaves"),
+    row("tenants-turns", 1_000_000, Unit::Cpu, "the same, 64 replacements a turn"),
+    row("tenants-scope", 4_000_000, Unit::Cpu, "the scopes of `tenants` alone"),
     read_from("tenants less scope", "tenants-net", Unit::Cpu, "`tenants` less its scopes"),
-    threaded("handoff-64", 4_000_000, "allocate here, free there, 64 B"),
-    threaded("handoff-mixed", 2_000_000, "the same, 16 B-4 KiB"),
+    threaded("handoff-64", 2_000_000, "allocate here, free there, 64 B"),
+    threaded("handoff-mixed", 1_000_000, "the same, 16 B-4 KiB"),
     threaded("larson", 2_000_000, "threads replace random objects of 8-1000 B, then hand all of them to a new thread"),
-    threaded("xmalloc", 3_000_000, "threads allocate batches and free whatever batch comes first"),
-    threaded("threads", 1_500, "a thread begins, allocates 200 objects, frees them, ends"),
-    row("realloc-small", 6_000_000, Unit::Cpu, "16 B to 8 KiB by halves more, a step"),
-    row("realloc-large", 1_000, Unit::Cpu, "16 KiB to 16 MiB by a quarter more, touching new pages, a step"),
-    row("mixed", 1_500_000, Unit::Cpu, "16 B-64 KiB, half short-lived, half long-lived"),
-    row("large", 5_000, Unit::Cpu, "16 blocks of 64 KiB-32 MiB, replaced at random"),
-    row("fragment", 1, Unit::Cpu, "40 phases of other sizes, a tenth survives 8 phases; whole run"),
+    threaded("xmalloc", 2_000_000, "threads allocate batches and free whatever batch comes first"),
+    threaded("threads", 800, "a thread begins, allocates 200 objects, frees them, ends"),
+    row("realloc-small", 3_000_000, Unit::Cpu, "16 B to 8 KiB by halves more, a step"),
+    row("realloc-large", 400, Unit::Cpu, "16 KiB to 16 MiB by a quarter more, touching new pages, a step"),
+    row("mixed", 1_000_000, Unit::Cpu, "16 B-64 KiB, half short-lived, half long-lived"),
+    row("large", 1_500, Unit::Cpu, "16 blocks of 64 KiB-32 MiB, replaced at random"),
+    row("fragment", 1, Unit::Cpu, "24 phases of other sizes, a tenth survives 8 phases; whole run"),
     read_from("fragment", "fragment-peak", Unit::Peak, "peak RSS of the same, KiB"),
+    row("cfrac", 2_500_000, Unit::Cpu, "numbers of a few digits, made and dropped by every step of a factoring"),
+    row("espresso", 2_000_000, Unit::Cpu, "covers of bit vectors, made out of others; arrays that double"),
+    row("alloc-test", 1_000_000, Unit::Cpu, "random sizes to 1500 B, lifetimes from short to very long"),
+    threaded("alloc-test-n", 1_500_000, "the same, a table for each thread"),
+    row("glibc-simple", 2_000_000, Unit::Cpu, "25-1600 blocks of a size, freed in order or in reverse"),
+    threaded("glibc-thread", 1_500_000, "threads replace random blocks, mostly small, to 32 KiB"),
+    threaded("mstress", 1_000_000, "generations of threads that retain objects and pass some on"),
+    threaded("cache-scratch", 200_000, "threads write their small objects, the first one made by main"),
+    threaded("cache-thrash", 200_000, "the same, all their own"),
     row("retain", 1_000_000, Unit::Cpu, "10^6 objects of 64 B, kept"),
     read_from("retain", "retain-rss", Unit::Bytes, "RSS for each of them"),
-    own("charge-1", 20_000_000, Unit::Cpu, "charge and uncharge 64 B, depth 4, from stock, no memory"),
-    own("charge-8", 20_000_000, Unit::Cpu, "the same for 8 tenants in turn, scope included"),
-    own("scope", 20_000_000, Unit::Cpu, "enter and leave one group"),
-    own("scope-8", 20_000_000, Unit::Cpu, "enter and leave 8 groups in turn"),
-    own("reserve-1", 1_000_000, Unit::Cpu, "try_reserve 64 B, depth 4, and drop"),
-    own("reserve-8", 1_000_000, Unit::Cpu, "the same for 8 tenants in turn"),
-    own("refuse", 400_000, Unit::Cpu, "try_reserve in a full group"),
-    own("read-current", 400_000, Unit::Cpu, "memory.current as text, 32 threads"),
-    own("read-stat", 100_000, Unit::Cpu, "memory.stat as text, 32 threads"),
-    own("create-remove", 200_000, Unit::Cpu, "a group's life, all CPU"),
+    own("charge-1", 8_000_000, Unit::Cpu, "charge and uncharge 64 B, depth 4, from stock, no memory"),
+    own("charge-8", 4_000_000, Unit::Cpu, "the same for 8 tenants in turn, scope included"),
+    own("scope", 8_000_000, Unit::Cpu, "enter and leave one group"),
+    own("scope-8", 8_000_000, Unit::Cpu, "enter and leave 8 groups in turn"),
+    books("reserve-1", 500_000, "reserve 64 B and give them back, exactly counted; memcg at depth 4"),
+    books("reserve-8", 500_000, "the same for 8 tenants in turn"),
+    books("reserve-threads", 500_000, "the same on all threads, a tenant for each"),
+    books("refuse", 200_000, "4 KiB for a tenant that is full"),
+    books("refuse-storm", 200_000, "the same for 64 full tenants at random, on all threads"),
+    own("at-limit", 400_000, Unit::Cpu, "64 tenants at 256 KiB, all threads: a tenant frees an object, takes another or is refused"),
+    own("below-limit", 400_000, Unit::Cpu, "the same with room"),
+    own("read-current", 200_000, Unit::Cpu, "memory.current as text, 32 threads"),
+    own("read-stat", 50_000, Unit::Cpu, "memory.stat as text, 32 threads"),
+    own("drain", 4_000, Unit::Wall, "a written limit takes the stock of a busy thread back"),
+    own_from("drain", "drain-cpu", Unit::Value, "all CPU of that: the writer's and what the workers lose"),
+    own_from("drain", "drain-bystander", Unit::Ratio, "a thread of another group meanwhile: its time for a pair to that without"),
+    own("create-remove", 100_000, Unit::Cpu, "a group's life, all CPU"),
     own("remove-1e6", 1, Unit::Wall, "end of a group that holds 10^6 objects"),
-    own("remove-busy", 1, Unit::Wall, "the same with 10^4 inherited owners, 8 threads allocating in it"),
-    own("move-1e5", 2_000, Unit::Wall, "move of a task that holds 10^5 objects of 100 B"),
-    own("move-1e6", 2_000, Unit::Wall, "the same, 10^6"),
-    own("move-1e7", 2_000, Unit::Wall, "the same, 10^7"),
-    own("move-busy", 2_000, Unit::Wall, "the same, 10^7, 8 threads allocating in it"),
+    own("remove-busy", 32, Unit::Wall, "the same with 10^4 inherited owners, 8 threads allocating in it; median of 32"),
+    own_from("remove-busy", "remove-busy-p99", Unit::Value, "the 99th percentile of those"),
+    own("remove-load", 1_000, Unit::Value, "all CPU of an end, that of 8 threads allocating in the group included"),
+    own("move-1e5", 1_000, Unit::Wall, "move of a task that holds 10^5 objects of 100 B"),
+    own("move-1e6", 1_000, Unit::Wall, "the same, 10^6"),
+    own("move-1e7", 1_000, Unit::Wall, "the same, 10^7"),
+    own_from("move-1e7", "move-1e7-p99", Unit::Value, "the 99th percentile of those"),
+    own("move-busy", 1_000, Unit::Wall, "the same, 10^7, 8 threads allocating in it"),
+    own_from("move-busy", "move-busy-p99", Unit::Value, "the 99th percentile of those"),
+    own("move-load", 3_000, Unit::Value, "all CPU of a move, that of 8 threads allocating in the task included"),
     own("groups-rss", 1_000_000, Unit::Bytes, "RSS for each of 10^6 groups with names of 12 bytes"),
 ];
 
@@ -161,6 +209,15 @@ pub fn run<P: Peer>(name: &str, ops: u64) -> Option<Run> {
         "mixed" => shapes::mixed(ops),
         "large" => shapes::large(ops),
         "fragment" => shapes::fragment(),
+        "cfrac" => classics::cfrac(ops),
+        "espresso" => classics::espresso(ops),
+        "alloc-test" => classics::alloc_test::<P>(ops, 1),
+        "alloc-test-n" => classics::alloc_test::<P>(ops, threads()),
+        "glibc-simple" => classics::simple(ops),
+        "glibc-thread" => classics::threaded::<P>(ops),
+        "mstress" => classics::mstress::<P>(ops),
+        "cache-scratch" => classics::cache::<P>(ops, true),
+        "cache-thrash" => classics::cache::<P>(ops, false),
         "retain" => shapes::retain(ops),
         _ => return None,
     })

@@ -53,7 +53,7 @@ pub fn mixed(ops: u64) -> Run {
             unsafe { slot.at.add(slot.size - 1).write_volatile(1) };
         }
     };
-    go(1 << 17);
+    go(1 << 16);
     measure(ops, || go(ops))
 }
 
@@ -71,11 +71,11 @@ pub fn large(ops: u64) -> Run {
             }
         }
     };
-    go(0, 1000);
-    measure(ops, || go(1000, ops))
+    go(0, 300);
+    measure(ops, || go(300, ops))
 }
 
-const PHASES: usize = 40;
+const PHASES: usize = 24;
 const SURVIVE: usize = 8;
 const PHASE_BYTES: usize = 8 << 20;
 

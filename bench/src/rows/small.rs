@@ -58,7 +58,7 @@ pub fn tenants<P: Peer>(ops: u64, turn: u32) -> Run {
             }
         }
     };
-    go(1 << 17);
+    go(1 << 16);
     measure(ops, || go(ops))
 }
 

@@ -4,12 +4,13 @@
 //! code is kept (peers are linked into it): what the C library executes depends on the machine's processor.
 
 use crate::options::Options;
+use memcg_bench::rows::ROWS;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Operations of the first run, or a fourth of what the row times; the second does three times as many.
 const FEW: u64 = 51_200;
-const MANY: u64 = 153_600;
 
 /// What an operation executes at one address, or in one function.
 #[derive(Default, Clone, Copy)]
@@ -45,9 +46,14 @@ pub fn profile(
     row: &str,
     accesses: bool,
 ) -> Result<Profile, String> {
-    let few = run(options, image, row, FEW, accesses)?;
-    let mut many = run(options, image, row, MANY, accesses)?;
-    let ops = (MANY - FEW) as f64;
+    let timed = ROWS.iter().find(|known| known.name == row);
+    let count = timed.map_or(FEW, |row| FEW.min(row.ops / 4));
+    if count == 0 {
+        return Err(format!("{row} has too few operations to count"));
+    }
+    let few = run(options, image, row, count, accesses)?;
+    let mut many = run(options, image, row, 3 * count, accesses)?;
+    let ops = (2 * count) as f64;
     for (address, (_, cost)) in &mut many {
         let before = few.get(address).map(|(_, cost)| *cost).unwrap_or_default();
         *cost = Cost {

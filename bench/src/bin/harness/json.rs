@@ -1,9 +1,9 @@
 //! The same as JSON: every run of every row, and what the tables say.
 
 use crate::machine;
-use crate::peers::{IMAGES, version};
+use crate::peers::{IMAGES, POOLS, version};
 use crate::programs::BELOW;
-use crate::report::{Line, Report};
+use crate::report::{Line, Of, Report};
 use memcg_bench::rows::Unit;
 
 /// All of it.
@@ -14,6 +14,7 @@ pub fn text(report: &Report) -> String {
         .collect();
     let peers: Vec<String> = IMAGES
         .iter()
+        .chain(POOLS)
         .filter(|peer| !report.missing.contains(&peer.name))
         .map(|peer| {
             format!(
@@ -26,11 +27,13 @@ pub fn text(report: &Report) -> String {
         })
         .collect();
     let images: Vec<&str> = IMAGES.iter().map(|p| p.name).collect();
+    let books: Vec<&str> = IMAGES.iter().chain(POOLS).map(|p| p.name).collect();
     let below: Vec<&str> = BELOW.iter().map(|b| b.name).collect();
     let mut rows: Vec<String> = Vec::new();
     for (lines, peers) in [
-        (report.lines(false), &images),
-        (report.lines(true), &images),
+        (report.lines(Of::All), &images),
+        (report.lines(Of::Pools), &books),
+        (report.lines(Of::Memcg), &images),
         (report.programs(), &below),
     ] {
         rows.extend(lines.iter().map(|line| row(report, line, peers)));
@@ -85,6 +88,8 @@ fn row(report: &Report, line: &Line, peers: &[&str]) -> String {
         Unit::Wall => "wall ns",
         Unit::Bytes => "bytes",
         Unit::Peak => "peak KiB",
+        Unit::Value => "ns",
+        Unit::Ratio => "ratio",
     };
     format!(
         "    {{\"row\": {}, \"unit\": {}, \"what\": {}, \"peers\": {{\n{}\n    }}}}",

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 pub fn show(n: f64, unit: Unit) -> String {
     let (n, suffix) = match unit {
         Unit::Bytes => return format!("{n:.1} B"),
+        Unit::Ratio => return format!("{n:.2}"),
         Unit::Peak => (n / 1024.0, "M"),
-        Unit::Cpu | Unit::Wall if n >= 1e6 => (n / 1e6, "ms"),
-        Unit::Cpu | Unit::Wall if n >= 1e4 => (n / 1e3, "us"),
-        Unit::Cpu | Unit::Wall => (n, ""),
+        _ if n >= 1e6 => (n / 1e6, "ms"),
+        _ if n >= 1e4 => (n / 1e3, "us"),
+        _ => (n, ""),
     };
     if n >= 100.0 {
         format!("{n:.0}{suffix}")

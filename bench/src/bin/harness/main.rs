@@ -19,7 +19,7 @@ mod whereabouts;
 
 use memcg_bench::rows::ROWS;
 use options::{Mode, Options};
-use peers::{IMAGES, Peer};
+use peers::{IMAGES, POOLS, Peer};
 use report::Report;
 use stats::Samples;
 use std::process::ExitCode;
@@ -64,12 +64,12 @@ impl Job<'_> {
 
 fn measure(options: &Options) -> Result<(), String> {
     let started = Instant::now();
-    let images: Vec<&Peer> = IMAGES
-        .iter()
-        .filter(|peer| options.wants_peer(peer.name) && options.image(peer.name).exists())
-        .collect();
+    let there = |peer: &&Peer| options.wants_peer(peer.name) && options.image(peer.name).exists();
+    let images: Vec<&Peer> = IMAGES.iter().filter(there).collect();
+    let pools: Vec<&Peer> = POOLS.iter().filter(there).collect();
     let missing: Vec<&str> = IMAGES
         .iter()
+        .chain(POOLS)
         .map(|peer| peer.name)
         .filter(|name| !options.image(name).exists())
         .collect();
@@ -81,7 +81,8 @@ fn measure(options: &Options) -> Result<(), String> {
     {
         let peers = images
             .iter()
-            .filter(|peer| !row.own || peer.name == "memcg");
+            .filter(|peer| !row.own || peer.name == "memcg")
+            .chain(pools.iter().filter(|_| row.pools));
         groups.push(peers.map(|peer| Job::Row(row, peer)).collect());
     }
     for program in programs::ALL

@@ -1,13 +1,13 @@
 //! The command line of the harness; `cargo xtask bench` fills in the folders.
 
-use memcg_bench::rows::Row;
+use memcg_bench::rows::{ROWS, Row};
 use std::path::PathBuf;
 
 const USAGE: &str = "\
 usage: harness --images DIR --bench DIR [--preload FILE] [--memcg TEXT] [--quick | --rounds N] [--json] [--no-save] [--peers A,B]
                [--instructions [--where] | --gate | --gate-write] [NAME...]
 
-NAME is a row, the beginning of one (pair, tenants), rows, own, classics or programs. Without any: all.
+NAME is a row, the beginning of one (pair, tenants), rows, own, pools or programs. Without any: all.
 --where shows the functions that execute a row's instructions, of memcg and of the peers named.";
 
 /// What to do.
@@ -115,6 +115,10 @@ impl Options {
     pub fn wants_row(&self, row: &Row) -> bool {
         let kind = if row.own { "own" } else { "rows" };
         self.wants(row.name, kind)
+            || row.pools && self.wants(row.name, "pools")
+            || ROWS
+                .iter()
+                .any(|other| other.of == row.name && self.wants(other.name, kind))
     }
 
     /// Whether a peer is asked for.

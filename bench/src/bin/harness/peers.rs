@@ -27,6 +27,14 @@ pub const IMAGES: &[Peer] = &[
     Peer { name: "cap", package: "cap", flags: "over System" },
 ];
 
+/// Pools of reservations: a query engine's, of `bench/pools`.
+#[rustfmt::skip]
+pub const POOLS: &[Peer] = &[
+    Peer { name: "pool-greedy", package: "datafusion-execution", flags: "GreedyMemoryPool" },
+    Peer { name: "pool-fair", package: "datafusion-execution", flags: "FairSpillPool, consumers that can spill" },
+    Peer { name: "pool-tracked", package: "datafusion-execution", flags: "TrackConsumersPool<GreedyMemoryPool>" },
+];
+
 /// The column name where room is little.
 pub fn short(name: &str) -> &str {
     match name {
@@ -37,10 +45,15 @@ pub fn short(name: &str) -> &str {
     }
 }
 
-/// The version of a package in Cargo.lock.
+/// The version of a package in Cargo.lock, or in that of the pools.
 pub fn version(package: &str) -> Option<&'static str> {
-    let lock = include_str!("../../../Cargo.lock");
     let name = format!("name = \"{package}\"\n");
-    let after = &lock[lock.find(&name)? + name.len()..];
+    let locks = [
+        include_str!("../../../Cargo.lock"),
+        include_str!("../../../pools/Cargo.lock"),
+    ];
+    let after = locks
+        .iter()
+        .find_map(|lock| Some(&lock[lock.find(&name)? + name.len()..]))?;
     after.strip_prefix("version = \"")?.split('"').next()
 }

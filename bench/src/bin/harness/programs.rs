@@ -158,6 +158,7 @@ pub fn run(
         cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
         wall_ns: (wall_ns() - start) as f64,
         value: 0.0,
+        extra: 0.0,
         peak_kib: usage.ru_maxrss as f64,
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::layout::{lay_out, show};
 use crate::options::Options;
-use crate::peers::{IMAGES, short, version};
+use crate::peers::{IMAGES, POOLS, short, version};
 use crate::programs::{ALL, BELOW};
 use crate::stats::Samples;
 use crate::{machine, targets};
@@ -24,6 +24,17 @@ pub struct Report<'a> {
     pub seconds: f64,
 }
 
+/// Which rows.
+#[derive(Clone, Copy)]
+pub enum Of {
+    /// Those that all images have.
+    All,
+    /// Those that memcg and pools of reservations have.
+    Pools,
+    /// memcg's.
+    Memcg,
+}
+
 /// A row of a table: rows of images and of programs look the same here.
 pub struct Line {
     /// Its name.
@@ -37,9 +48,13 @@ pub struct Line {
 }
 
 impl Report<'_> {
-    /// Rows of images that have numbers.
-    pub fn lines(&self, own: bool) -> Vec<Line> {
-        let rows = ROWS.iter().filter(|row| row.own == own);
+    /// Rows of all images that have numbers, of memcg and the pools, or of memcg alone.
+    pub fn lines(&self, of: Of) -> Vec<Line> {
+        let rows = ROWS.iter().filter(|row| match of {
+            Of::All => !row.own,
+            Of::Pools => row.pools,
+            Of::Memcg => row.own && !row.pools,
+        });
         let lines = rows.map(|row| Line {
             name: row.name,
             of: row.of,
@@ -66,6 +81,7 @@ impl Report<'_> {
         let names = IMAGES
             .iter()
             .map(|p| p.name)
+            .chain(POOLS.iter().map(|p| p.name))
             .chain(BELOW.iter().map(|b| b.name));
         names
             .into_iter()
@@ -88,7 +104,7 @@ impl Report<'_> {
         if markdown {
             self.head(&mut out);
         }
-        let (rows, programs) = (self.lines(false), self.programs());
+        let (rows, programs) = (self.lines(Of::All), self.programs());
         self.table(
             &mut out,
             markdown,
@@ -139,11 +155,32 @@ impl Report<'_> {
                 Some("glibc"),
             );
         }
+        let books: Vec<&str> = ["memcg"]
+            .into_iter()
+            .chain(POOLS.iter().map(|pool| pool.name))
+            .collect();
+        let reservations = self.lines(Of::Pools);
+        self.table(
+            &mut out,
+            markdown,
+            "Reservations, beside pools of DataFusion",
+            &reservations,
+            &books,
+            None,
+        );
+        self.table(
+            &mut out,
+            markdown,
+            "Reservations, ratio to memcg",
+            &reservations,
+            &books,
+            Some("memcg"),
+        );
         self.table(
             &mut out,
             markdown,
             "memcg's own",
-            &self.lines(true),
+            &self.lines(Of::Memcg),
             &["memcg"],
             None,
         );
@@ -168,6 +205,7 @@ impl Report<'_> {
         );
         for peer in IMAGES
             .iter()
+            .chain(POOLS)
             .filter(|peer| !self.missing.contains(&peer.name))
         {
             let said = machine::said(

@@ -33,6 +33,7 @@ pub fn image(options: &Options, row: &Row, peer: &str) -> Result<Sample, String>
         cpu_ns: field("cpu_ns")? / ops,
         wall_ns: field("wall_ns")? / ops,
         value: field("value")?,
+        extra: field("extra")?,
         peak_kib: field("peak_kib")?,
     })
 }

@@ -12,6 +12,8 @@ pub struct Sample {
     pub wall_ns: f64,
     /// The row's own value.
     pub value: f64,
+    /// A ratio, where the row has one.
+    pub extra: f64,
     /// Peak resident size of the process.
     pub peak_kib: f64,
 }
@@ -22,7 +24,8 @@ impl Sample {
         match unit {
             Unit::Cpu => self.cpu_ns,
             Unit::Wall => self.wall_ns,
-            Unit::Bytes => self.value,
+            Unit::Bytes | Unit::Value => self.value,
+            Unit::Ratio => self.extra,
             Unit::Peak => self.peak_kib,
         }
     }
@@ -169,6 +172,7 @@ mod tests {
                         cpu_ns: n,
                         wall_ns: n,
                         value: n,
+                        extra: 0.0,
                         peak_kib: n,
                     },
                 );

@@ -4,7 +4,7 @@ use crate::layout::lay_out;
 use crate::peers::{IMAGES, short};
 use crate::report::Report;
 use crate::stats::Samples;
-use memcg_bench::rows::Unit::{self, Bytes, Cpu, Peak, Wall};
+use memcg_bench::rows::Unit::{self, Bytes, Cpu, Peak, Value, Wall};
 
 /// The hit paths.
 const HITS: &[&str] = &[
@@ -43,6 +43,18 @@ const SHAPES: &[&str] = &[
     "fragment",
     "retain",
 ];
+/// Kinds of work that allocators are traditionally compared by; `larson` and `xmalloc` are among the shapes.
+const CLASSICS: &[&str] = &[
+    "cfrac",
+    "espresso",
+    "alloc-test",
+    "alloc-test-n",
+    "glibc-simple",
+    "glibc-thread",
+    "mstress",
+    "cache-scratch",
+    "cache-thrash",
+];
 const PROGRAMS: &[&str] = &[
     "python",
     "python-malloc",
@@ -69,7 +81,7 @@ pub fn write(report: &Report, out: &mut String, markdown: bool) {
 
 fn means(report: &Report, out: &mut String, markdown: bool) {
     let net = hits_net();
-    let kinds: [(&str, &[&str], Unit); 9] = [
+    let kinds: [(&str, &[&str], Unit); 11] = [
         ("pairs", PAIRS, Cpu),
         ("batches", BATCHES, Cpu),
         ("handoffs", HANDOFFS, Cpu),
@@ -77,6 +89,8 @@ fn means(report: &Report, out: &mut String, markdown: bool) {
         ("hits, scopes apart", &net, Cpu),
         ("shapes", SHAPES, Cpu),
         ("shapes, peak RSS", SHAPES, Peak),
+        ("classics", CLASSICS, Cpu),
+        ("classics, peak RSS", CLASSICS, Peak),
         ("programs", PROGRAMS, Cpu),
         ("programs, peak RSS", PROGRAMS, Peak),
     ];
@@ -123,7 +137,12 @@ fn over(samples: &Samples, rows: &[&str], peer: &str, baseline: &str, unit: Unit
 fn targets(report: &Report, out: &mut String, markdown: bool) {
     let s = report.samples;
     let net = hits_net();
-    let work: Vec<&'static str> = SHAPES.iter().chain(PROGRAMS).copied().collect();
+    let work: Vec<&'static str> = SHAPES
+        .iter()
+        .chain(CLASSICS)
+        .chain(PROGRAMS)
+        .copied()
+        .collect();
     let mean = |rows: &[&str], peer, baseline, unit| over(s, rows, peer, baseline, unit);
     let worst = |rows: &[&'static str], baseline| {
         let ratios = rows
@@ -132,7 +151,6 @@ fn targets(report: &Report, out: &mut String, markdown: bool) {
         ratios.max_by(|a, b| a.0.total_cmp(&b.0))
     };
     let median = |row: &str, unit| s.spread(row, "memcg", unit).map(|spread| spread.median);
-    let most = |row: &str, unit| s.spread(row, "memcg", unit).map(|spread| spread.most);
     let ratio = |row, baseline, unit| {
         s.ratio(row, "memcg", baseline, unit)
             .map(|spread| spread.median)
@@ -145,7 +163,7 @@ fn targets(report: &Report, out: &mut String, markdown: bool) {
         (named("worst hit / jemalloc", worst(HITS, "jemalloc")), 1.0, worst(HITS, "jemalloc").map(|w| w.0)),
         (named("worst hit / glibc", worst(HITS, "glibc")), 1.0, worst(HITS, "glibc").map(|w| w.0)),
         ("accounting off: hits / mimalloc3".into(), 1.05, mean(HITS, "memcg-off", "mimalloc3", Cpu)),
-        ("shapes and programs / mimalloc3".into(), 1.05, mean(&work, "memcg", "mimalloc3", Cpu)),
+        ("shapes, classics and programs / mimalloc3".into(), 1.05, mean(&work, "memcg", "mimalloc3", Cpu)),
         (named("worst of them / mimalloc3", worst(&work, "mimalloc3")), 1.3, worst(&work, "mimalloc3").map(|w| w.0)),
         (named("worst of them / glibc", worst(&work, "glibc")), 1.0, worst(&work, "glibc").map(|w| w.0)),
         ("their peak RSS / jemalloc".into(), 1.10, mean(&work, "memcg", "jemalloc", Peak)),
@@ -160,14 +178,17 @@ fn targets(report: &Report, out: &mut String, markdown: bool) {
         ("the same, 8 in turn, scopes included (2.5 + 2), ns".into(), 4.5, kb("charge-8")),
         ("enter and leave, ns".into(), 2.0, kb("scope")),
         ("refusal, ns".into(), 200.0, kb("refuse")),
+        ("refusal in a storm, ns".into(), 200.0, kb("refuse-storm")),
         ("memory.current as text, ns".into(), 1000.0, kb("read-current")),
         ("memory.stat as text, ns".into(), 3000.0, kb("read-stat")),
         ("create and remove, all CPU, ns".into(), 1000.0, kb("create-remove")),
         ("a group of 10^6, B".into(), 512.0, median("groups-rss", Bytes)),
-        ("remove with 10^6 objects, most, ns".into(), 5000.0, most("remove-1e6", Wall)),
-        ("remove-busy, most, ns".into(), 5000.0, most("remove-busy", Wall)),
-        ("move of 10^7 objects, p99, ns".into(), 3000.0, most("move-1e7", Bytes)),
-        ("move-busy, p99, ns".into(), 10_000.0, most("move-busy", Bytes)),
+        ("remove with 10^6 objects, ns".into(), 5000.0, median("remove-1e6", Wall)),
+        ("remove-busy, p99, ns".into(), 5000.0, median("remove-busy", Value)),
+        ("remove-load, all CPU, ns".into(), 5000.0, median("remove-load", Value)),
+        ("move of 10^7 objects, p99, ns".into(), 3000.0, median("move-1e7", Value)),
+        ("move-busy, p99, ns".into(), 10_000.0, median("move-busy", Value)),
+        ("move-load, all CPU, ns".into(), 10_000.0, median("move-load", Value)),
     ];
     let mut rows = vec![["", "target", "now", ""].map(str::to_owned).to_vec()];
     for (name, target, now) in list {

@@ -1,6 +1,8 @@
 //! Image: memcg's own slabs, accounting on; and the rows only memcg has.
 
 mod books;
+mod load;
+mod loaded;
 mod whole;
 
 use memcg_bench::Peer;
@@ -34,7 +36,9 @@ impl Peer for Own {
         let row = ROWS.iter().find(|row| row.own && row.name == name)?;
         let ops = ops.unwrap_or(row.ops);
         let _thread = On::thread();
-        books::run(name, ops).or_else(|| whole::run(name, ops))
+        books::run(name, ops)
+            .or_else(|| whole::run(name, ops))
+            .or_else(|| loaded::run(name, ops))
     }
 }
 

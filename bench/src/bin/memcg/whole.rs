@@ -1,18 +1,16 @@
 //! Rows about whole groups and tasks: how long an end or a move takes, whatever is held.
 
+use crate::load::under;
 use memcg::{Memcg, Task, root};
 use memcg_bench::measure::{Run, cpu_ns, measure, rss, table, wall_ns};
-use memcg_bench::rows::{layout, take};
-use std::alloc::{alloc, dealloc};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use memcg_bench::rows::take;
 
 const BUSY: usize = 8;
 
 /// Runs one of these rows.
 pub fn run(name: &str, ops: u64) -> Option<Run> {
     Some(match name {
-        "remove-1e6" => remove(false),
-        "remove-busy" => remove(true),
+        "remove-1e6" => remove(),
         "move-1e5" => moves(ops, 100_000, false),
         "move-1e6" => moves(ops, 1_000_000, false),
         "move-1e7" => moves(ops, 10_000_000, false),
@@ -22,52 +20,15 @@ pub fn run(name: &str, ops: u64) -> Option<Run> {
     })
 }
 
-/// Runs `work` while threads allocate and free in what `enter` enters.
-fn while_busy<G>(busy: bool, enter: impl Fn() -> G + Sync, work: impl FnOnce() -> Run) -> Run {
-    let (over, begun) = (AtomicBool::new(false), AtomicU32::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..if busy { BUSY } else { 0 } {
-            scope.spawn(|| {
-                let _entered = enter();
-                begun.fetch_add(1, Ordering::Relaxed);
-                while !over.load(Ordering::Relaxed) {
-                    for _ in 0..64 {
-                        // SAFETY: of that layout, at once freed.
-                        unsafe { dealloc(std::hint::black_box(alloc(layout(100))), layout(100)) };
-                    }
-                }
-            });
-        }
-        while busy && (begun.load(Ordering::Relaxed) as usize) < BUSY {
-            std::thread::yield_now();
-        }
-        let run = work();
-        over.store(true, Ordering::Relaxed);
-        run
-    })
-}
-
-fn remove(busy: bool) -> Run {
+fn remove() -> Run {
     let parent = root().create("service").expect("a group");
     let group = parent.create("session").expect("a group");
-    if busy {
-        // Ended children whose objects live on: their owners are the group's now.
-        for i in 0..10_000 {
-            let child = group.create(format!("child-{i}")).expect("a group");
-            child.run(|| take(100));
-            child.remove().expect("removed");
-        }
-    }
     group.run(|| {
         for _ in 0..1_000_000 {
             take(100);
         }
     });
-    while_busy(
-        busy,
-        || group.enter(),
-        || measure(1, || group.remove().expect("removed")),
-    )
+    measure(1, || group.remove().expect("removed"))
 }
 
 fn moves(ops: u64, objects: usize, busy: bool) -> Run {
@@ -84,10 +45,10 @@ fn moves(ops: u64, objects: usize, busy: bool) -> Run {
     let times = table::<u64>(ops as usize);
     let to = |i: usize| -> &Memcg { if i & 1 == 0 { &b } else { &a } };
     let cpu = cpu_ns();
-    let mut run = while_busy(
-        busy,
-        || task.enter(),
-        || {
+    let mut run = under(
+        if busy { BUSY } else { 0 },
+        |_| task.enter(),
+        |_| {
             let mut i = 0;
             measure(ops, || {
                 for time in times.iter_mut() {
