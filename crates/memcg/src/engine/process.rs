@@ -83,8 +83,7 @@ fn make_key() {
 /// The calling thread's record, if it has one: the two instructions of a hit.
 #[inline(always)]
 pub fn known_rec() -> Option<&'static ThreadRec> {
-    // SAFETY: the block is this thread's, alive while it runs.
-    let at = unsafe { (*tls::block()).rec.get() };
+    let at = tls::rec();
     if at <= DEPARTED {
         return None;
     }

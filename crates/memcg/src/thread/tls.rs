@@ -80,6 +80,30 @@ pub fn heap_and_rec() -> (usize, usize) {
     }
 }
 
+/// The address of the calling thread's record, as `rec` of its block says.
+#[inline(always)]
+pub fn rec() -> usize {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        let rec: usize;
+        // SAFETY: reads a word of the block by its offset from the thread pointer, which the linker or loader fixed.
+        unsafe {
+            core::arch::asm!(
+                "mov {r}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                "mov {r}, qword ptr fs:[{r}]",
+                r = out(reg) rec,
+                options(pure, readonly, nostack, preserves_flags)
+            );
+        }
+        rec
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    // SAFETY: the block is this thread's, alive while it runs.
+    unsafe {
+        (*block()).rec.get()
+    }
+}
+
 const _: () = assert!(core::mem::offset_of!(Block, rec) == 0);
 const _: () = assert!(core::mem::offset_of!(Block, heap) == 16);
 
