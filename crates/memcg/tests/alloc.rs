@@ -197,6 +197,43 @@ fn a_group_is_removed_with_all_it_holds_and_its_owner_stays_in_the_ledger() {
 }
 
 #[test]
+fn reservations_of_a_removed_group_are_the_parents_until_dropped_anywhere() {
+    let parent = root().create("reservations-above").unwrap();
+    let group = parent.create("below").unwrap();
+    let task = group.task("task").unwrap();
+    let mut held: Vec<_> = [8, 64, 4096, 1 << 20]
+        .into_iter()
+        .flat_map(|bytes| [group.try_reserve(bytes), task.try_reserve(bytes)])
+        .map(Result::unwrap)
+        .collect();
+    held.push(group.try_reserve(0).unwrap());
+    let emptied = held[0].split(8);
+    let all: u64 = held
+        .iter()
+        .chain([&emptied])
+        .map(memcg::Charge::bytes)
+        .sum();
+    assert_eq!((group.current(), parent.usage().reserved), (all, all));
+    drop(task);
+    group.remove().unwrap();
+    drop(group);
+    assert_eq!((parent.current(), parent.usage().reserved), (all, all));
+    // Others come in the place of the owners that have ended.
+    for round in 0..200 {
+        let other = parent.create(format!("other-{round}")).unwrap();
+        drop(other.try_reserve(64).unwrap());
+        other.remove().unwrap();
+    }
+    assert_eq!(parent.current(), all);
+    std::thread::scope(|s| {
+        s.spawn(move || drop(held));
+    });
+    drop(emptied);
+    assert_eq!((parent.current(), parent.usage().reserved), (0, 0));
+    parent.remove().unwrap();
+}
+
+#[test]
 fn reservations_split_merge_resize_and_stay_when_forgotten() {
     let (a, b) = (group("reserve-a"), group("reserve-b"));
     a.set_max(Limit::bytes(1_000));

@@ -1,4 +1,7 @@
 //! Reservations: charges without memory of ours behind them.
+//!
+//! What a charge holds names its owner, as any charged thing does; a charge of nothing has a name of its own (a reference).
+//! So taking and giving back a few bytes touches nothing but the thread's stock.
 
 use super::error::{MergeError, ReserveError};
 use crate::engine::Flags;
@@ -26,6 +29,9 @@ pub struct Charge {
     bytes: u64,
 }
 
+/// Larger ones are never taken from stock.
+const MOST_HIT: u64 = 1 << 20;
+
 /// As [`Memcg::try_reserve`](super::Memcg::try_reserve), for whom the thread is working.
 ///
 /// # Errors
@@ -36,13 +42,50 @@ pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
 
 impl Charge {
     /// Charges a `tag` the caller names.
+    #[inline]
     pub(crate) fn new(tag: u32, bytes: u64) -> Result<Self, ReserveError> {
-        let mut charge = Self { tag, bytes: 0 };
-        if tag != NO_TAG {
-            engine().tree.hold_objcg(tag);
+        let is_hit = bytes <= MOST_HIT
+            && with_rec(|_, rec| rec.reserve_hit(tag, round_up(bytes))).unwrap_or(false);
+        if is_hit && bytes > 0 {
+            return Ok(Self { tag, bytes });
         }
+        Self::new_slow(tag, bytes)
+    }
+
+    #[cold]
+    fn new_slow(tag: u32, bytes: u64) -> Result<Self, ReserveError> {
+        let charge = Self { tag, bytes: 0 };
+        charge.hold();
+        let mut charge = charge;
         charge.grow(bytes)?;
         Ok(charge)
+    }
+
+    /// Names the owner by a reference.
+    fn hold(&self) {
+        if self.tag != NO_TAG {
+            engine().tree.hold_objcg(self.tag);
+        }
+    }
+
+    /// Lets go of that.
+    fn release(&self) {
+        if self.tag != NO_TAG {
+            with_rec(|engine, rec| {
+                let _pin = engine.tree.threads.epoch.pin(rec);
+                engine.tree.release_objcg(self.tag);
+            });
+        }
+    }
+
+    /// Changes the bytes; a charge of nothing is named by a reference.
+    fn set_bytes(&mut self, bytes: u64) {
+        let was_empty = core::mem::replace(&mut self.bytes, bytes) == 0;
+        match (was_empty, bytes == 0) {
+            (true, false) => self.release(),
+            (false, true) => self.hold(),
+            _ => {}
+        }
     }
 
     /// Bytes held.
@@ -72,16 +115,23 @@ impl Charge {
             .transpose()
             .map_err(|refused| ReserveError::new(&refused))?;
         }
-        self.bytes = new;
+        self.set_bytes(new);
         Ok(())
     }
 
     fn shrink(&mut self, by: u64) {
         let new = self.bytes - by;
         let less = round_up(self.bytes) - round_up(new);
-        self.bytes = new;
-        if less > 0 {
-            with_rec(|engine, rec| engine.uncharge(rec, self.tag, less, Kind::Reserved));
+        // First named otherwise, then given back.
+        self.set_bytes(new);
+        self.give_back(less);
+    }
+
+    /// Gives back bytes that this no longer counts.
+    #[inline]
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            with_rec(|engine, rec| engine.uncharge(rec, self.tag, bytes, Kind::Reserved));
         }
     }
 
@@ -110,20 +160,26 @@ impl Charge {
         );
         let rest = self.bytes - bytes;
         let extra = round_up(rest) + round_up(bytes) - round_up(self.bytes);
-        if self.tag != NO_TAG {
-            engine().tree.hold_objcg(self.tag);
-        }
         if extra > 0 {
             let forced = with_rec(|engine, rec| {
                 engine.charge(rec, self.tag, extra, Kind::Reserved, Flags::FORCE)
             });
             debug_assert!(forced.is_none_or(|charged| charged.is_ok()));
         }
+        let was_empty = self.bytes == 0;
         self.bytes = rest;
-        Charge {
+        let other = Charge {
             tag: self.tag,
             bytes,
+        };
+        // Of the two, those of nothing need a name.
+        if bytes == 0 {
+            other.hold();
         }
+        if rest == 0 && !was_empty {
+            self.hold();
+        }
+        other
     }
 
     /// Takes `other` in.
@@ -136,35 +192,35 @@ impl Charge {
         }
         let all = self.bytes + other.bytes;
         let less = round_up(self.bytes) + round_up(other.bytes) - round_up(all);
-        other.bytes = 0;
-        self.bytes = all;
-        if less > 0 {
-            with_rec(|engine, rec| engine.uncharge(rec, self.tag, less, Kind::Reserved));
+        let other_bytes = core::mem::take(&mut other.bytes);
+        if other_bytes > 0 {
+            // Its bytes named the owner, and it has them no more.
+            core::mem::forget(other);
         }
+        if all > 0 {
+            self.set_bytes(all);
+        }
+        self.give_back(less);
         Ok(())
     }
 
     /// Leaves the bytes charged for good: they outlive this value and every handle, and show in the ledger once their task
     /// or group has ended. For memory that is given away to code that never frees.
     pub fn forget(self) {
-        with_rec(|engine, rec| {
-            let _pin = engine.tree.threads.epoch.pin(rec);
-            if self.tag != NO_TAG {
-                engine.tree.release_objcg(self.tag);
-            }
-        });
+        if self.bytes == 0 {
+            self.release();
+        }
         core::mem::forget(self);
     }
 }
 
 impl Drop for Charge {
+    #[inline]
     fn drop(&mut self) {
-        self.shrink(self.bytes);
-        if self.tag != NO_TAG {
-            with_rec(|engine, rec| {
-                let _pin = engine.tree.threads.epoch.pin(rec);
-                engine.tree.release_objcg(self.tag);
-            });
+        if self.bytes == 0 {
+            return self.release();
         }
+        // With its bytes goes the name: nothing may look at the owner after this.
+        self.give_back(round_up(self.bytes));
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::{Accounting, Engine};
 use crate::files::{rss, rss_peak};
 use crate::group::events::ALL;
 use crate::group::objcg::State;
-use crate::group::{Event, Kind, ROOT};
+use crate::group::{Event, ROOT};
 use crate::thread::ThreadRec;
 use crate::units::Limit;
 use core::fmt::Write;
@@ -109,7 +109,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
             own.own,
             usage.heap,
             usage.mapped,
-            group.side_kind(Kind::Reserved),
+            usage.reserved,
             usage.slab,
             usage.stocked,
         );

@@ -68,7 +68,12 @@ impl Engine {
         if flags.has(Flags::NOACCOUNT) {
             return Ok(0);
         }
-        if kind == Kind::Heap && rec.charge_hit_of(tag, bytes) {
+        let is_hit = match kind {
+            Kind::Heap => rec.charge_hit_of(tag, bytes),
+            Kind::Reserved => rec.reserve_hit(tag, bytes),
+            _ => false,
+        };
+        if is_hit {
             return Ok(bytes);
         }
         self.charge_slow(rec, tag, bytes, kind, flags)?;
@@ -90,13 +95,16 @@ impl Engine {
     ) -> Result<(), ChargeError> {
         let _pin = self.tree.threads.epoch.pin(rec);
         let first = match kind {
-            Kind::Heap => self.tree.charge(rec, tag, bytes),
+            Kind::Heap | Kind::Reserved => self.tree.charge(rec, tag, bytes),
             _ => self.tree.charge_exact(tag, bytes, Mode::Within),
         };
         first
             .or_else(|refusal| self.charge_refused(rec, tag, bytes, flags, refusal))
             .map_err(|refusal| ChargeError { bytes, refusal })?;
-        self.tree.add_side(tag, bytes, kind);
+        match kind {
+            Kind::Reserved => self.tree.count_reserved(rec, tag, bytes),
+            _ => self.tree.add_side(tag, bytes, kind),
+        }
         self.owe(rec, tag, bytes);
         if self.tree.is_broken() {
             self.on_broken();
@@ -159,15 +167,26 @@ impl Engine {
         if tag == NO_TAG || self.accounting() == Accounting::Broken {
             return;
         }
-        if kind == Kind::Heap {
-            if rec.uncharge_hit(tag, bytes) {
-                return;
+        match kind {
+            Kind::Heap => {
+                if rec.uncharge_hit(tag, bytes) {
+                    return;
+                }
+                self.tree.uncharge(rec, tag, bytes);
             }
-            self.tree.uncharge(rec, tag, bytes);
-        } else {
-            let _pin = self.tree.threads.epoch.pin(rec);
-            self.tree.sub_side(tag, bytes, kind);
-            self.tree.uncharge_exact(tag, bytes);
+            Kind::Reserved => {
+                if rec.unreserve_hit(tag, bytes) {
+                    return;
+                }
+                let _pin = self.tree.threads.epoch.pin(rec);
+                self.tree.uncount_reserved(rec, tag, bytes);
+                self.tree.uncharge(rec, tag, bytes);
+            }
+            _ => {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                self.tree.sub_side(tag, bytes, kind);
+                self.tree.uncharge_exact(tag, bytes);
+            }
         }
         if self.tree.is_broken() {
             self.on_broken();

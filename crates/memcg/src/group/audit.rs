@@ -167,7 +167,7 @@ impl Hierarchy {
     }
 
     fn audit_owner(&self, tag: u32, objcg: &Objcg) -> Result<(), Discrepancy> {
-        let (mut slots, mut stocked, mut caps, mut slab) = (0, 0, 0, 0);
+        let (mut slots, mut stocked, mut caps, mut ahead) = (0, 0, 0, 0);
         for (_, rec) in self.threads.each() {
             for slot in rec
                 .named()
@@ -177,9 +177,10 @@ impl Hierarchy {
                 let balance = rec.slots[slot].balance.load(Ordering::Relaxed);
                 at_most("owner's balance in a slot", tag, cap, balance)?;
                 slots += 1;
+                ahead += rec.slots[slot].spare.load(Ordering::Relaxed);
                 stocked += balance;
                 caps += cap;
-                slab += rec.slots[slot].slab.load(Ordering::Relaxed);
+                ahead += rec.slots[slot].slab.load(Ordering::Relaxed);
             }
         }
         if objcg.state() == State::Free {
@@ -195,8 +196,8 @@ impl Hierarchy {
         at_most("owner's stock", tag, charged, stocked)?;
         same("owner's grants", tag, caps, objcg.granted.read().bytes)?;
         let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
-        at_most("owner's stock of cache objects", tag, kinds, slab)?;
-        at_most("owner's kinds", tag, charged - stocked, kinds - slab)?;
+        at_most("owner's kinds in advance", tag, kinds, ahead)?;
+        at_most("owner's kinds", tag, charged - stocked, kinds - ahead)?;
 
         let lives = u64::from(objcg.is_live());
         at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
@@ -245,7 +246,8 @@ impl Hierarchy {
             for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == 0) {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let slab = rec.slots[slot].slab.load(Ordering::Relaxed);
-                same("stock of no owner", index, 0, cap + slab)?;
+                let spare = rec.slots[slot].spare.load(Ordering::Relaxed);
+                same("stock of no owner", index, 0, cap + slab + spare)?;
                 same("scopes on no owner", index, 0, nr(&rec.slots[slot].scopes))?;
             }
         }

@@ -28,6 +28,7 @@ pub mod name;
 pub mod objcg;
 pub mod pressure;
 pub mod recount;
+pub mod reserved;
 pub mod settings;
 pub mod slab;
 pub mod stall;

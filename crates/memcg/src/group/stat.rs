@@ -55,7 +55,7 @@ pub struct OwnerLine {
 }
 
 /// Where stock lies, seen from a group.
-enum Place<'a> {
+pub(super) enum Place<'a> {
     /// Not below it.
     Elsewhere,
     /// Below it, and no reserve in between.
@@ -69,10 +69,12 @@ impl Hierarchy {
     pub fn usage(&self, group: &Memcg) -> Usage {
         let mut charged = 0;
         let mut stocked = 0;
+        let mut reserved = 0;
         for _ in 0..TRIES {
             let before = self.transits();
             charged = group.counter.usage();
             stocked = self.stocked_under(group);
+            reserved = self.reserved_under(group);
             // Pairs with the Release of `begin_transit`: who saw the bytes on their way sees the mark below.
             fence(Ordering::Acquire);
             let steady =
@@ -85,7 +87,7 @@ impl Hierarchy {
         let stocked = stocked.min(charged);
         let current = charged - stocked;
         let mapped = group.side_kind(Kind::Mapped).min(current);
-        let reserved = group.side_kind(Kind::Reserved).min(current - mapped);
+        let reserved = reserved.min(current - mapped);
         let slab = self.slab_bytes(group).min(current - mapped - reserved);
         Usage {
             current,
@@ -138,7 +140,7 @@ impl Hierarchy {
         sum
     }
 
-    fn place_of_stock(&self, tag: u32, top: &Memcg) -> Place<'_> {
+    pub(super) fn place_of_stock(&self, tag: u32, top: &Memcg) -> Place<'_> {
         let Some(objcg) = self.objcgs.try_get(tag) else {
             return Place::Elsewhere;
         };
@@ -195,7 +197,7 @@ impl Hierarchy {
                 group: self.resolve(charged.cell).group.index(),
                 held: charged.bytes.saturating_sub(stocked),
                 mapped: objcg.side_bytes(Kind::Mapped),
-                reserved: objcg.side_bytes(Kind::Reserved),
+                reserved: self.reserved_of(tag),
                 slab: objcg
                     .side_bytes(Kind::Slab)
                     .saturating_sub(self.slab_stocked_for(tag)),

@@ -18,9 +18,9 @@ use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 /// The smallest and the largest cap of a slot, in bytes. A slot starts small and doubles each time it runs dry.
 #[cfg(not(loom))]
-const CAP: (u64, u64) = (4 << 10, 64 << 10);
+pub(super) const CAP: (u64, u64) = (4 << 10, 64 << 10);
 #[cfg(loom)]
-const CAP: (u64, u64) = (64, 64);
+pub(super) const CAP: (u64, u64) = (64, 64);
 
 /// What a slot held: its owner must get it back.
 struct Taken {
@@ -28,6 +28,7 @@ struct Taken {
     balance: u64,
     cap: u64,
     slab: u64,
+    spare: u64,
 }
 
 impl Busy<'_> {
@@ -54,23 +55,14 @@ impl Busy<'_> {
     /// As [`Self::give`], looking only where `tag` usually is: with whom the thread works for, and at home.
     #[inline(always)]
     pub(crate) fn give_home(&self, tag: u32, bytes: u64) -> bool {
-        let rec = self.rec();
-        let slot = rec.current_slot();
-        if slot.tag.load(Relaxed) == tag {
-            return give_slot(slot, bytes);
-        }
-        let home = ThreadRec::home(tag);
-        let slot = &rec.slots[home];
-        if slot.tag.load(Relaxed) == tag {
-            return give_slot(slot, bytes);
-        }
-        let slot = &rec.slots[home ^ 1];
-        home ^ 1 != UNTRACKED && slot.tag.load(Relaxed) == tag && give_slot(slot, bytes)
+        self.rec()
+            .slot_near(tag)
+            .is_some_and(|slot| give_slot(slot, bytes))
     }
 }
 
 #[inline(always)]
-fn give_slot(slot: &Slot, bytes: u64) -> bool {
+pub(super) fn give_slot(slot: &Slot, bytes: u64) -> bool {
     let balance = slot.balance.load(Relaxed) + bytes;
     if balance > slot.cap.load(Relaxed) {
         return false;
@@ -103,6 +95,22 @@ impl ThreadRec {
         }
         self.slots[slot].balance.store(balance - bytes, Relaxed);
         true
+    }
+
+    /// The slot of `tag`, if it is where it usually is: with whom the thread works for, or at home. The owner, busy.
+    #[inline(always)]
+    pub(super) fn slot_near(&self, tag: u32) -> Option<&Slot> {
+        let slot = self.current_slot();
+        if slot.tag.load(Relaxed) == tag {
+            return Some(slot);
+        }
+        let home = Self::home(tag);
+        let slot = &self.slots[home];
+        if slot.tag.load(Relaxed) == tag {
+            return Some(slot);
+        }
+        let slot = &self.slots[home ^ 1];
+        (home ^ 1 != UNTRACKED && slot.tag.load(Relaxed) == tag).then_some(slot)
     }
 
     /// A hit the other way: puts `bytes` back into the stock of `tag`, if a slot has room for them.
@@ -271,6 +279,9 @@ impl Hierarchy {
         }
         if taken.slab > 0 {
             self.sub_side(taken.tag, taken.slab, Kind::Slab);
+        }
+        if taken.spare > 0 {
+            self.sub_side(taken.tag, taken.spare, Kind::Reserved);
         }
         if taken.balance > 0 {
             self.uncharge_exact(taken.tag, taken.balance);
@@ -477,5 +488,6 @@ fn take(rec: &ThreadRec, slot: usize) -> Taken {
         balance: rec.slots[slot].balance.swap(0, Relaxed),
         cap: rec.slots[slot].cap.swap(0, Relaxed),
         slab: rec.slots[slot].slab.swap(0, Relaxed),
+        spare: rec.slots[slot].spare.swap(0, Relaxed),
     }
 }

@@ -31,10 +31,28 @@ pub(super) fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<
     }
 }
 
+/// A reservation, as the engine makes one.
+pub(super) fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+    if !rec.reserve_hit(tag, bytes) {
+        charge(tree, rec, tag, bytes)?;
+        let _pin = tree.threads.epoch.pin(rec);
+        tree.count_reserved(rec, tag, bytes);
+    }
+    Ok(())
+}
+
 pub(super) fn free(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
-    if kind == Kind::Heap {
-        tree.uncharge(rec, tag, bytes);
-        return;
+    match kind {
+        Kind::Heap => return tree.uncharge(rec, tag, bytes),
+        Kind::Reserved => {
+            if !rec.unreserve_hit(tag, bytes) {
+                let _pin = tree.threads.epoch.pin(rec);
+                tree.uncount_reserved(rec, tag, bytes);
+                tree.uncharge(rec, tag, bytes);
+            }
+            return;
+        }
+        _ => {}
     }
     let _pin = tree.threads.epoch.pin(rec);
     tree.sub_side(tag, bytes, kind);

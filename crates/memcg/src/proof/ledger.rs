@@ -34,7 +34,7 @@ pub(super) fn check(engine: &Engine) {
             assert_eq!(objects, 0, "objects of the owner {tag}, who is done with");
             continue;
         }
-        let others = owner.side_bytes(Kind::Mapped) + owner.side_bytes(Kind::Reserved);
+        let others = owner.side_bytes(Kind::Mapped) + tree.reserved_of(tag);
         let charged = owner.charged_bytes() - tree.stocked_for(tag) - others;
         assert_eq!(charged, objects, "the owner {tag}: charged, held");
     }

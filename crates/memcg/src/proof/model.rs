@@ -267,6 +267,7 @@ impl World {
                 assert_eq!(charged, tag, "the thread charges whom it entered");
             }),
             Kind::Heap => charge(tree, rec, tag, bytes),
+            Kind::Reserved => reserve(tree, rec, tag, bytes),
             _ => {
                 let _pin = tree.threads.epoch.pin(rec);
                 let mut outcome = tree.charge_exact(tag, bytes, Mode::Within);

@@ -94,13 +94,15 @@ impl Worker {
             1 => Kind::Reserved,
             _ => Kind::Heap,
         };
-        let charged = if kind == Kind::Heap {
-            charge(self.tree, rec, tag, bytes)
-        } else {
-            let _pin = self.tree.threads.epoch.pin(rec);
-            self.tree
-                .charge_exact(tag, bytes, Mode::Within)
-                .map(|()| self.tree.add_side(tag, bytes, kind))
+        let charged = match kind {
+            Kind::Heap => charge(self.tree, rec, tag, bytes),
+            Kind::Reserved => reserve(self.tree, rec, tag, bytes),
+            _ => {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                self.tree
+                    .charge_exact(tag, bytes, Mode::Within)
+                    .map(|()| self.tree.add_side(tag, bytes, kind))
+            }
         };
         if charged.is_ok() {
             self.held.push(Thing { tag, bytes, kind });

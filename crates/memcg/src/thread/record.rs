@@ -44,6 +44,29 @@ pub const NOWHERE: usize = SLOTS;
 const ALL: usize = SLOTS + 1;
 const NAMED: usize = SLOTS.div_ceil(64);
 
+/// Bytes of a kind that a slot has counted in advance: less than 4 GiB.
+#[derive(Default)]
+pub(crate) struct Ahead(AtomicU32);
+
+impl Ahead {
+    #[inline(always)]
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order).into()
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, bytes: u64, order: Ordering) {
+        debug_assert!(bytes <= u32::MAX.into());
+        self.0.store(bytes as u32, order);
+    }
+
+    #[inline(always)]
+    pub(crate) fn swap(&self, bytes: u64, order: Ordering) -> u64 {
+        debug_assert!(bytes <= u32::MAX.into());
+        self.0.swap(bytes as u32, order).into()
+    }
+}
+
 /// Stock of one owner.
 #[derive(Default)]
 #[repr(C, align(32))]
@@ -54,7 +77,9 @@ pub struct Slot {
     /// Scopes of this thread that charge it.
     pub(crate) scopes: AtomicU32,
     /// Bytes counted as objects of kmem caches in advance: of the owner's count of that kind, not of `balance`.
-    pub(crate) slab: AtomicU64,
+    pub(crate) slab: Ahead,
+    /// Bytes counted as reserved in advance: of the owner's count of that kind, what no reservation holds.
+    pub(crate) spare: Ahead,
 }
 
 /// `busy` inside a look at the slots.
@@ -220,6 +245,7 @@ impl ThreadRec {
             slot.balance.store(0, Ordering::Relaxed);
             slot.cap.store(0, Ordering::Relaxed);
             slot.slab.store(0, Ordering::Relaxed);
+            slot.spare.store(0, Ordering::Relaxed);
         }
         for word in &self.named {
             word.store(0, Ordering::Relaxed);

@@ -18,8 +18,8 @@ fn a_reader_that_starts_the_peak_again_does_so_for_itself() {
     w.mkdir("/a");
     let (one, other) = (Reader::new(w.engine), Reader::new(w.engine));
     let up_and_down = |bytes| {
-        assert!(w.charge_kind("/a", bytes, Kind::Reserved));
-        w.engine.uncharge(w.rec, w.tag("/a"), bytes, Kind::Reserved);
+        assert!(w.charge_kind("/a", bytes, Kind::Mapped));
+        w.engine.uncharge(w.rec, w.tag("/a"), bytes, Kind::Mapped);
     };
     let peak = |reader: &Reader| reader.read(w.rec, b"/a", b"memory.peak").unwrap();
     let restart = |reader: &Reader| reader.write(w.rec, b"/a", b"memory.peak", b"reset");

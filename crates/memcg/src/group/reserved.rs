@@ -1,0 +1,154 @@
+//! Reservations out of stock: what is counted by kind as well as charged.
+//!
+//! Kept: beside its balance a slot has `spare`, bytes that its owner's count of reserved ones has in advance. So taking and
+//! giving back a reservation changes two numbers of the thread's own. A reader takes the slots' part off again.
+//! Relied on: `stock` for slots; whoever takes a slot away gives its part back.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use super::objcg::Kind;
+use super::stat::Place;
+use super::stock::{CAP, give_slot};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::ThreadRec;
+
+/// The most bytes a slot counts in advance.
+const SPARE_MAX: u64 = CAP.1;
+
+impl ThreadRec {
+    /// A hit for a reservation: takes `bytes` from the stock of `tag`, charged and counted as reserved.
+    #[inline(always)]
+    pub fn reserve_hit(&self, tag: u32, bytes: u64) -> bool {
+        let Some(_busy) = self.enter() else {
+            return false;
+        };
+        let Some(slot) = self.slot_near(tag) else {
+            return false;
+        };
+        let (balance, spare) = (slot.balance.load(Relaxed), slot.spare.load(Relaxed));
+        if balance < bytes || spare < bytes {
+            return false;
+        }
+        slot.balance.store(balance - bytes, Relaxed);
+        slot.spare.store(spare - bytes, Relaxed);
+        true
+    }
+
+    /// The end of a reservation as a hit: puts `bytes` back into the stock of `tag`.
+    #[inline(always)]
+    pub fn unreserve_hit(&self, tag: u32, bytes: u64) -> bool {
+        let Some(_busy) = self.enter() else {
+            return false;
+        };
+        let Some(slot) = self.slot_near(tag) else {
+            return false;
+        };
+        let spare = slot.spare.load(Relaxed) + bytes;
+        if spare > SPARE_MAX || !give_slot(slot, bytes) {
+            return false;
+        }
+        slot.spare.store(spare, Relaxed);
+        true
+    }
+
+    /// What the slots count as reserved in advance, as [`Self::stocks`].
+    pub fn spares(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.named().map(|slot| {
+            (
+                self.slots[slot].tag.load(Relaxed),
+                self.slots[slot].spare.load(Relaxed),
+            )
+        })
+    }
+}
+
+impl Hierarchy {
+    /// Counts `bytes`, charged already, as reserved: from what the slot has in advance, or with more of it, or exactly. The
+    /// caller is pinned.
+    pub fn count_reserved(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        let had = rec.enter().is_some_and(|_busy| {
+            rec.slot_near(tag).is_some_and(|slot| {
+                let spare = slot.spare.load(Relaxed);
+                let left = spare.checked_sub(bytes);
+                slot.spare.store(left.unwrap_or(spare), Relaxed);
+                left.is_some()
+            })
+        });
+        if had {
+            return;
+        }
+        let more = if bytes > SPARE_MAX / 4 {
+            0
+        } else {
+            SPARE_MAX / 2
+        };
+        let _transit = rec.begin_transit();
+        self.add_side(tag, bytes + more, Kind::Reserved);
+        if more == 0 {
+            return;
+        }
+        let left = match rec.enter() {
+            Some(_busy) => rec.slot_near(tag).map_or(more, |slot| {
+                let all = slot.spare.load(Relaxed) + more;
+                slot.spare.store(all.min(SPARE_MAX), Relaxed);
+                all - all.min(SPARE_MAX)
+            }),
+            None => more,
+        };
+        if left > 0 {
+            self.sub_side(tag, left, Kind::Reserved);
+        }
+    }
+
+    /// Takes `bytes`, not yet uncharged, out of the count of reserved ones: into the slot, or exactly. The caller is pinned.
+    pub fn uncount_reserved(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        let _transit = rec.begin_transit();
+        let surplus = rec.enter().and_then(|_busy| {
+            let slot = rec.slot_near(tag)?;
+            let all = slot.spare.load(Relaxed) + bytes;
+            let keep = if all > SPARE_MAX { SPARE_MAX / 2 } else { all };
+            slot.spare.store(keep, Relaxed);
+            Some(all - keep)
+        });
+        let surplus = surplus.unwrap_or(bytes);
+        if surplus > 0 {
+            self.sub_side(tag, surplus, Kind::Reserved);
+        }
+    }
+
+    /// What reservations hold at `top` and below: what is counted so, without what threads count in advance. O(threads).
+    pub(super) fn reserved_under(&self, top: &Memcg) -> u64 {
+        let counted = top.side_kind(Kind::Reserved);
+        if counted == 0 {
+            return 0;
+        }
+        let spare: u64 = self
+            .spares()
+            .filter(|&(tag, _)| !matches!(self.place_of_stock(tag, top), Place::Elsewhere))
+            .map(|(_, spare)| spare)
+            .sum();
+        counted.saturating_sub(spare)
+    }
+
+    /// Every slot that counts something as reserved in advance: tag and bytes.
+    fn spares(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.threads
+            .each()
+            .flat_map(|(_, rec)| rec.spares())
+            .filter(|&(tag, spare)| tag != 0 && spare != 0)
+    }
+
+    /// Bytes reservations hold of one owner. O(threads).
+    pub fn reserved_of(&self, tag: u32) -> u64 {
+        let counted = self.objcgs.get(tag).side_bytes(Kind::Reserved);
+        if counted == 0 {
+            return 0;
+        }
+        let spare: u64 = self
+            .spares()
+            .filter(|&(t, _)| t == tag)
+            .map(|(_, spare)| spare)
+            .sum();
+        counted.saturating_sub(spare)
+    }
+}
