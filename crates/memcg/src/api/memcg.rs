@@ -171,9 +171,9 @@ impl Memcg {
     /// # Errors
     /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
     pub fn remove(&self) -> Result<(), RemoveError> {
-        self.with(|engine, _, group| {
+        self.with(|engine, rec, group| {
             engine
-                .change(|| offline::remove(&engine.tree, &engine.kmem, group))
+                .change(|| offline::remove(&engine.tree, &engine.kmem, rec, group))
                 .map_err(RemoveError::from)
         })
         .unwrap_or(Err(RemoveError::Gone))

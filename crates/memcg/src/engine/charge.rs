@@ -188,6 +188,7 @@ impl Engine {
                 self.tree.uncharge_exact(tag, bytes);
             }
         }
+        self.note_ends();
         if self.tree.is_broken() {
             self.on_broken();
         }

@@ -2,7 +2,6 @@
 
 use super::{At, Errno, FileError, move_here};
 use crate::api::future::wake_killed;
-use crate::group::memcg::Css;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
 use core::fmt::Write;
@@ -121,10 +120,12 @@ pub const STAT: &str = "cgroup.stat";
 
 pub fn stat(at: At<'_>) -> String {
     let tree = &at.engine.tree;
-    let dying = (1..tree.memcgs.high_water())
-        .map(|index| tree.memcgs.get(index))
-        .filter(|group| group.css() == Css::Dying && group.is_within(at.group))
-        .count();
+    let mut dying = 0;
+    let mut last = 0;
+    while let Some(index) = tree.next_lingering(at.group, last) {
+        dying += 1;
+        last = index;
+    }
     format!(
         "nr_descendants {}\nnr_dying_descendants {dying}\n",
         at.group.nr_descendants()

@@ -103,7 +103,7 @@ pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileEr
 pub fn rmdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
     at(engine, rec, path, |here| {
         engine
-            .change(|| offline::remove(&engine.tree, &engine.kmem, here.group))
+            .change(|| offline::remove(&engine.tree, &engine.kmem, rec, here.group))
             .map_err(|why| tree_error(path, why))
     })
 }

@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod directory;
+mod dying;
 mod error;
 mod events;
 mod handle;
@@ -71,6 +72,7 @@ fn at<R>(
     f: impl FnOnce(At<'_>) -> Result<R, FileError>,
 ) -> Result<R, FileError> {
     let _free = no_account();
+    engine.settle(rec);
     let _pin = engine.tree.threads.epoch.pin(rec);
     let index = engine.tree.lookup(path).ok_or_else(|| {
         FileError::new(

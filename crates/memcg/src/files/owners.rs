@@ -12,17 +12,17 @@ pub fn owners(at: At<'_>) -> String {
     let mut all: Vec<OwnerLine> = Vec::new();
     at.engine.tree.each_owner(|line| {
         let ended = matches!(line.state, State::DeadTask | State::DeadGroup);
-        if ended && line.group == at.group.index() && line.held > 0 {
+        // What a group that lingers holds is found with the group above that it will go to.
+        let tree = &at.engine.tree;
+        let here = || tree.nearest_online(tree.memcgs.get(line.group)).index() == at.group.index();
+        if ended && line.held > 0 && here() {
             all.push(line);
         }
     });
     all.sort_by_key(|line| (core::cmp::Reverse(line.held), line.tag));
     let mut text = String::from(HEADER);
     for line in all {
-        let mut origin = Vec::new();
-        at.engine
-            .tree
-            .with_path(line.name, |piece| origin.extend_from_slice(piece));
+        let origin = origin(at, line.name);
         let state = if line.state == State::DeadTask {
             "ended-task"
         } else {
@@ -33,10 +33,6 @@ pub fn owners(at: At<'_>) -> String {
             .saturating_sub(line.mapped)
             .saturating_sub(line.reserved)
             .saturating_sub(line.slab);
-        let origin: String = String::from_utf8_lossy(&origin)
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
         let _ = writeln!(
             text,
             "{origin}\t{state}\t{}\t{}\t{heap}\t{}\t{}\t{}\t{}",
@@ -51,8 +47,20 @@ pub fn owners(at: At<'_>) -> String {
     text
 }
 
+/// The path a name ends, fit for a line.
+pub(super) fn origin(at: At<'_>, name: u32) -> String {
+    let mut origin = Vec::new();
+    at.engine
+        .tree
+        .with_path(name, |piece| origin.extend_from_slice(piece));
+    String::from_utf8_lossy(&origin)
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
 /// Seconds since 1970 as RFC 3339 in UTC.
-fn utc(seconds: u64) -> String {
+pub(super) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Civil date from days, in 400-year eras that begin on 1 March of year 0.
     let shifted = days + 719_468;

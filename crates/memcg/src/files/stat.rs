@@ -59,6 +59,21 @@ pub fn stat(at: At<'_>) -> String {
             ("cells", u64::from(tree.cells.in_use())),
             ("limbo", u64::from(tree.limbo_len())),
         ]);
+        let ids = at.engine.id_stat();
+        lines.extend([
+            ("dying", u64::from(ids.lingering)),
+            ("dying_gone", ids.lingered),
+            ("kmem_ids", u64::from(ids.in_use)),
+            ("kmem_ids_max", u64::from(ids.max)),
+            ("kmem_ids_exhausted", ids.exhausted),
+            ("kmem_id_bytes", ids.id_bytes),
+            ("kmem_array_bytes", ids.tables.arrays),
+            ("kmem_array_grown", ids.tables.grown),
+            ("kmem_tree_bytes", ids.tables.trees),
+            ("kmem_hint_bytes", ids.hint_bytes),
+            ("kmem_ids_asked", ids.tables.asked),
+            ("kmem_ids_given", ids.tables.helped),
+        ]);
     }
     lines
         .into_iter()
@@ -124,6 +139,10 @@ fn engine_bytes(at: At<'_>) -> u64 {
     ]
     .into_iter()
     .map(|(n, bytes)| u64::from(n) * bytes as u64)
+    .chain([
+        tree.kmem_ids.bytes(),
+        at.engine.kmem.tables.stat().trees_most,
+    ])
     .sum()
 }
 

@@ -1,6 +1,8 @@
 //! The table of files.
 
-use super::{At, FileError, cgroup, events, memory, overhead, owners, policy, pressure, stat};
+use super::{
+    At, FileError, cgroup, dying, events, memory, overhead, owners, policy, pressure, stat,
+};
 
 type Read = fn(At<'_>) -> String;
 type Write = fn(At<'_>, &[u8]) -> Result<(), FileError>;
@@ -37,6 +39,8 @@ enum Where {
     NotRoot,
     /// In the root only: about the process.
     Root,
+    /// Where removed groups linger.
+    Lingering,
     /// Where this machine can tell.
     OneNode,
 }
@@ -58,6 +62,7 @@ impl File {
             Where::All => true,
             Where::NotRoot => !at.is_root(),
             Where::Root => at.is_root(),
+            Where::Lingering => at.engine.tree.lingers(),
             Where::OneNode => stat::has_one_node(),
         }
     }
@@ -93,12 +98,13 @@ files! {
     "cgroup.events" NotRoot r cgroup::events; "populated: whether live tasks are in the group or below"
     "cgroup.kill" NotRoot w cgroup::kill; "1 tells every live task of the group and below to stop"
     "cgroup.procs" All r cgroup::procs; w cgroup::move_in; "ids of the live tasks; writing one moves that task here"
-    "cgroup.stat" All r cgroup::stat; "groups below: live, and removed but still being looked at"
+    "cgroup.stat" All r cgroup::stat; "groups below: live, and removed that still hold bytes (where groups linger)"
     "cgroup.subtree_control" All r cgroup::subtree_control; w cgroup::set_subtree_control; "controllers the children have; +memory or -memory"
     "cgroup.threads" All r cgroup::threads; w cgroup::move_thread_in; "of the live tasks, those that are threads; as cgroup.procs, of threads only"
     "cgroup.type" NotRoot r cgroup::kind; w cgroup::set_kind; "domain"
     "memory.current" All r memory::current; "bytes held in the group and below, exact at rest"
     "memory.debt.max" NotRoot r memory::debt_max; w memory::set_debt_max; "ours: how far debt may take it above max: bytes or default (max/4, at most 64M)"
+    "memory.dying" Lingering r dying::dying; "ours: removed groups below that still hold bytes, where groups linger"
     "memory.events" All r events::hierarchical; "what happened in the group and below"
     "memory.events.local" All r events::local; "what happened in the group itself"
     "memory.high" NotRoot r memory::high; w memory::set_high; "the throttle line"
@@ -127,7 +133,7 @@ pub fn markdown() -> String {
         let root = match file.place {
             Where::NotRoot => "not",
             Where::Root => "only",
-            Where::All | Where::OneNode => "",
+            Where::All | Where::OneNode | Where::Lingering => "",
         };
         text += &format!(
             "| `{}` | {} | {root} | {} |\n",

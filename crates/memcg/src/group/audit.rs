@@ -86,6 +86,12 @@ impl Hierarchy {
             groups += 1;
             at = self.next_in_preorder(ROOT, index);
         }
+        let mut at = 0;
+        while let Some(index) = self.next_lingering(self.memcgs.get(ROOT), at) {
+            self.audit_lingering(index)?;
+            groups += 1;
+            at = index;
+        }
         let mut owners = 0;
         for (tag, objcg) in self.each_objcg() {
             self.audit_owner(tag, objcg)?;
@@ -126,6 +132,8 @@ impl Hierarchy {
         let found = u64::from(group.nr_descendants());
         same("group's descendants", index, descendants, found)?;
 
+        passed_up += self.passed_up_by_lingering(group)?;
+
         let sums = self.sums_of(group);
         let usage = sums.charged + passed_up;
         same("group's usage", index, usage, counter.usage())?;
@@ -136,6 +144,62 @@ impl Hierarchy {
         let found = count.tasks() as u64;
         same("group's tasks, all", index, sums.tasks_below, found)?;
         same("group's stalls", index, 0, count.stalled() as u64)?;
+        for (side, &expected) in sums.side.iter().enumerate() {
+            let found = group.side_count(side).load(Ordering::Relaxed);
+            same("group's bytes of a kind", index, expected, found)?;
+        }
+        Ok(())
+    }
+
+    /// What the children of `group` that linger have it charged.
+    fn passed_up_by_lingering(&self, group: &Memcg) -> Result<u64, Discrepancy> {
+        let (mut bytes, mut n, mut at) = (0, 0, 0);
+        while let Some(index) = self.next_lingering(group, at) {
+            at = index;
+            let below = self.memcgs.get(index);
+            if below.parent_index() == group.index() {
+                bytes += below.counter.usage();
+                n += 1;
+            }
+        }
+        let found = nr(&group.nr_lingering);
+        same("group's children that linger", group.index(), n, found)?;
+        Ok(bytes)
+    }
+
+    /// A group that lingers holds something, or one below does; it has neither children, tasks, reserve nor stock.
+    fn audit_lingering(&self, index: u32) -> Result<(), Discrepancy> {
+        let group = self.memcgs.get(index);
+        let counter = &group.counter;
+        same(
+            "lingering group closed",
+            index,
+            0,
+            u64::from(counter.is_closed()),
+        )?;
+        same(
+            "lingering group's children",
+            index,
+            0,
+            nr(&group.nr_children),
+        )?;
+        same(
+            "lingering group's tasks",
+            index,
+            0,
+            u64::from(group.nr_tasks()),
+        )?;
+        same("lingering group's reserve", index, 0, counter.reserve())?;
+        let sums = self.sums_of(group);
+        let usage = sums.charged + self.passed_up_by_lingering(group)?;
+        same("lingering group's usage", index, usage, counter.usage())?;
+        same(
+            "lingering group's grants",
+            index,
+            sums.granted,
+            counter.granted(),
+        )?;
+        same("lingering group done with", index, 1, usage.min(1))?;
         for (side, &expected) in sums.side.iter().enumerate() {
             let found = group.side_count(side).load(Ordering::Relaxed);
             same("group's bytes of a kind", index, expected, found)?;
@@ -202,7 +266,8 @@ impl Hierarchy {
         let lives = u64::from(objcg.is_live());
         at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
         let at = self.resolve(objcg.cell());
-        same("owner's group", tag, 1, u64::from(at.group.is_online()))?;
+        let there = at.group.is_online() || at.group.is_lingering();
+        same("owner's group", tag, 1, u64::from(there))?;
         if lives == 1 {
             same("live owner", tag, 0, u64::from(at.inherited))?;
         } else {

@@ -67,14 +67,18 @@ impl Hierarchy {
                 Mode::Debt { by_default } => debt_over(level, by_default),
                 Mode::Force => Over::Any,
             })
-            .map_err(|refused| Refusal {
-                group: refused.level.index(),
-                usage: refused.usage,
-                max: refused.level.counter.max(),
+            .map_err(|refused| {
+                // What was undone may have been in the way of an end.
+                self.look_at_end(cell);
+                Refusal {
+                    group: refused.level.index(),
+                    usage: refused.usage,
+                    max: refused.level.counter.max(),
+                }
             })?;
             match word.add(cell, bytes) {
                 Ok(()) => {
-                    if to.inherited {
+                    if to.inherited || self.lingers() && to.group.is_lingering() {
                         to.group.event(Event::Late);
                     }
                     if mode != Mode::Within {
@@ -115,6 +119,7 @@ impl Hierarchy {
         if uncharge(self.resolve(cell).group, None, bytes).is_err() {
             self.report_broken();
         }
+        self.look_at_end(cell);
     }
 
     /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.

@@ -62,6 +62,10 @@ pub struct Memcg {
     pub(super) nr_tasks: AtomicU32,
     /// Its number in the tables of lists and caches; see `kmem_id`.
     pub(super) kmem_id: AtomicU32,
+    /// Whether it lingers; see `linger`.
+    pub(super) linger: AtomicU32,
+    /// Children that linger, or will in a moment.
+    pub(super) nr_lingering: AtomicU32,
     /// See the module.
     pub lock: Lock,
     pub(super) draining: AtomicU32,
@@ -110,6 +114,8 @@ impl Memcg {
             (&self.nr_descendants, 0),
             (&self.nr_tasks, 0),
             (&self.kmem_id, 0),
+            (&self.linger, 0),
+            (&self.nr_lingering, 0),
             (&self.draining, 0),
         ] {
             field.store(value, Ordering::Relaxed);

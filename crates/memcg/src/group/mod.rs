@@ -22,6 +22,7 @@ mod footprint;
 mod index;
 pub mod kmem_id;
 pub mod limbo;
+pub mod linger;
 pub mod memcg;
 mod meter;
 pub mod name;
@@ -82,6 +83,7 @@ pub struct Hierarchy {
     pub threads: Threads,
     index: index::Index,
     limbo: limbo::Limbo,
+    lingering: linger::Lingering,
     next_task: AtomicU32,
     /// Recounts there have been: what began before one is not to be ended.
     recounts: AtomicU32,

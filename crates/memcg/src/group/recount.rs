@@ -23,6 +23,15 @@ impl Hierarchy {
             }
             at = self.next_in_preorder(ROOT, index);
         }
+        for index in 1..self.memcgs.high_water() {
+            let group = self.memcgs.get(index);
+            if group.is_lingering() {
+                group.counter.set_counts(0, 0);
+                for side in 0..NR_SIDE_KINDS {
+                    group.side_count(side).store(0, Ordering::Relaxed);
+                }
+            }
+        }
         for tag in 1..self.objcgs.high_water() {
             let objcg = self.objcgs.get(tag);
             if objcg.state() == State::Free {
@@ -48,6 +57,7 @@ impl Hierarchy {
             });
         }
         self.recount_reserves();
+        self.note_done_anew();
     }
 
     /// Adds the unused part of every reserve to the levels above it: children before their parents.

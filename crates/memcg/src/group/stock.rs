@@ -233,6 +233,7 @@ impl Hierarchy {
         if surplus > 0 {
             self.uncharge_exact(tag, surplus);
         }
+        self.return_if_lingering(rec, tag);
         true
     }
 
@@ -405,7 +406,7 @@ impl Hierarchy {
         loop {
             let cell = word.read().cell;
             let group = self.resolve(cell).group;
-            if !grant(group, bytes) {
+            if self.lingers() && group.is_lingering() || !grant(group, bytes) {
                 return false;
             }
             match word.add(cell, bytes) {

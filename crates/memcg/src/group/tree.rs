@@ -141,16 +141,21 @@ impl Hierarchy {
             0 => parent.last_child.store(prev, Ordering::Relaxed),
             next => self.memcgs.get(next).prev.store(prev, Ordering::Relaxed),
         }
+        // Before the parent can be found without children.
+        self.expect_lingering(parent);
         parent.nr_children.fetch_sub(1, Ordering::Relaxed);
         count_descendants(group, u32::MAX);
         Ok(())
     }
 
-    /// The last step of a group's end: its own owner and its record are let go. The caller is pinned.
-    pub(crate) fn dismiss(&self, group: &Memcg, now_ns: u64) {
-        let tag = group.tag();
-        let _ = self.objcgs.get(tag).end(State::DeadGroup, now_ns);
-        self.release_objcg(tag);
+    /// Ends the life of a group's own owner: what is charged to it is what the group left.
+    pub(crate) fn end_own_objcg(&self, group: &Memcg, now_ns: u64) {
+        let _ = self.objcgs.get(group.tag()).end(State::DeadGroup, now_ns);
+    }
+
+    /// The last step of a group's end: its own owner, ended before, and its record are let go. The caller is pinned.
+    pub(crate) fn dismiss(&self, group: &Memcg) {
+        self.release_objcg(group.tag());
         self.unref_name(group.name());
         self.retire(What::Memcg, group.index());
     }

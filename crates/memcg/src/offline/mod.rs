@@ -2,17 +2,20 @@
 //!
 //! Kept: `remove` neither allocates nor fails once the group has been found free of children and tasks; its cost does not
 //! depend on what the group holds or had inherited. From its return on nothing finds the group, and what was charged to
-//! it is charged to its parent, where every byte had been counted all along.
+//! it is charged to its parent, where every byte had been counted all along; or, where groups linger, stays its own until it goes.
 //! Relied on: the flips of `group`.
 //! Never done: touching a thing that was charged; reclaim; waiting for a reader (the epoch does that).
+
+pub mod linger;
 
 use crate::counter::{Level, uncharge};
 use crate::group::tree::TreeError;
 use crate::group::{Event, Hierarchy, Memcg};
 use crate::kmem::Kmem;
 use crate::os::clock;
+use crate::thread::ThreadRec;
 
-/// Ends a group. The caller is pinned.
+/// Ends a group. The caller is pinned by `rec`. Where groups linger see [`linger`]; else
 ///
 /// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
 /// 2. hand its lists and caches to the parent, and let go of its kmem id;
@@ -23,7 +26,15 @@ use crate::os::clock;
 /// # Errors
 /// [`TreeError::HasChildren`], [`TreeError::HasTasks`], [`TreeError::Root`], or [`TreeError::Gone`] for one that was
 /// removed already; nothing has changed then.
-pub fn remove(tree: &Hierarchy, kmem: &Kmem, group: &Memcg) -> Result<(), TreeError> {
+pub fn remove(
+    tree: &Hierarchy,
+    kmem: &Kmem,
+    rec: &ThreadRec,
+    group: &Memcg,
+) -> Result<(), TreeError> {
+    if tree.lingers() {
+        return linger::begin(tree, kmem, rec, group);
+    }
     remove_by(tree, group, |parent| kmem.group_ends(tree, group, parent))
 }
 
@@ -58,6 +69,7 @@ fn remove_by(
     if left > 0 {
         parent.event(Event::Inherited);
     }
-    tree.dismiss(group, clock::wall_ns());
+    tree.end_own_objcg(group, clock::wall_ns());
+    tree.dismiss(group);
     Ok(())
 }

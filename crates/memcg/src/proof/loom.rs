@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 type Tree = &'static Hierarchy;
 
 /// Runs `f` on a tree of its own under every schedule with at most so many preemptions.
-fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
+pub(super) fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
@@ -36,22 +36,22 @@ fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
     println!("{} schedules", schedules.load(Ordering::Relaxed));
 }
 
-fn join(tree: Tree) -> &'static ThreadRec {
+pub(super) fn join(tree: Tree) -> &'static ThreadRec {
     tree.threads.join().unwrap().1
 }
 
-fn go<R: 'static>(f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
+pub(super) fn go<R: 'static>(f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
     thread::spawn(f)
 }
 
 /// A group below another. While nobody else is at work.
-fn group(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static Memcg {
+pub(super) fn group(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static Memcg {
     let _pin = tree.threads.epoch.pin(rec);
     let index = tree.create(parent, name.as_bytes()).unwrap();
     tree.memcgs.get(index)
 }
 
-fn root(tree: Tree) -> &'static Memcg {
+pub(super) fn root(tree: Tree) -> &'static Memcg {
     tree.memcgs.get(ROOT)
 }
 
@@ -60,12 +60,12 @@ fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u32 {
     tree.new_task(group, b"t", 0).unwrap()
 }
 
-fn charge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+pub(super) fn charge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
     let _pin = tree.threads.epoch.pin(rec);
     tree.charge_exact(tag, bytes, Mode::Within).is_ok()
 }
 
-fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) {
+pub(super) fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) {
     let _pin = tree.threads.epoch.pin(rec);
     tree.uncharge_exact(tag, bytes);
 }

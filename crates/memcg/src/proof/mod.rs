@@ -9,8 +9,12 @@ mod common;
 mod faults;
 #[cfg(not(loom))]
 mod ledger;
+#[cfg(not(loom))]
+mod linger;
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod loom_ids;
 #[cfg(loom)]
 mod loom_kmem;
 #[cfg(not(loom))]

@@ -18,12 +18,14 @@ pub enum Rank {
     Index = 3,
     /// The collector of what epochs have let go.
     Collect = 4,
+    /// Changes of a table by kmem id that is a tree. Nothing is taken under it.
+    Tables = 5,
     /// The heap of signal handlers and of threads without one.
-    Shared = 5,
+    Shared = 6,
     /// The lists of some kmem caches.
-    Caches = 6,
+    Caches = 7,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 7,
+    Spans = 8,
 }
 
 const FREE: u32 = 0;

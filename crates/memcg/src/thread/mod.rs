@@ -7,6 +7,7 @@
 //! Never done: anything about groups. Tags are numbers here.
 
 pub mod epoch;
+pub mod hint;
 pub mod record;
 pub mod registry;
 #[cfg(not(loom))]

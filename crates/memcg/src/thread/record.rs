@@ -21,6 +21,7 @@
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
 //!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
+use super::hint::Hints;
 use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -118,6 +119,8 @@ pub struct ThreadRec {
     pub(crate) caches: AtomicUsize,
     named: [AtomicU64; NAMED],
     pub(crate) slots: [Slot; ALL],
+    /// What it looked up last in tables that are trees.
+    pub(crate) hints: Hints,
 }
 
 impl Default for ThreadRec {
@@ -142,6 +145,7 @@ impl Default for ThreadRec {
             caches: AtomicUsize::new(0),
             named: core::array::from_fn(|_| AtomicU64::default()),
             slots: core::array::from_fn(|_| Slot::default()),
+            hints: Hints::default(),
         }
     }
 }
@@ -238,6 +242,7 @@ impl ThreadRec {
         self.task.store(0, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
         self.helping.store(0, Ordering::Relaxed);
+        self.hints.forget();
         // The last thread's were returned; a drainer may read them still.
         for slot in &self.slots {
             slot.tag.store(0, Ordering::Relaxed);

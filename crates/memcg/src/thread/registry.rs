@@ -68,6 +68,11 @@ impl Threads {
         self.table.get(index)
     }
 
+    /// Records in use.
+    pub fn nr(&self) -> u32 {
+        self.table.in_use()
+    }
+
     /// Every record in use, with its index. O(threads there ever were at once).
     pub fn each(&self) -> impl Iterator<Item = (u32, &ThreadRec)> {
         (1..self.table.high_water())

@@ -93,6 +93,9 @@ impl Engine {
         match work {
             Work::Wake { tag } => wake(tag),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
+            Work::Ends => {
+                self.settle(rec);
+            }
         }
     }
 }

@@ -15,11 +15,14 @@ pub enum Work {
         /// The group's index.
         group: u32,
     },
+    /// Groups that lingered and hold nothing any more are ended.
+    Ends,
 }
 
 const KIND_AT: u32 = 56;
 const WAKE: u64 = 1;
 const SPLIT: u64 = 2;
+const ENDS: u64 = 4;
 
 impl Work {
     /// As a word; never 0.
@@ -31,6 +34,7 @@ impl Work {
                 debug_assert!(cache < 1 << 24);
                 SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group)
             }
+            Work::Ends => ENDS << KIND_AT,
         }
     }
 
@@ -43,6 +47,7 @@ impl Work {
                 cache: (word >> 32) as u32 & 0xff_ffff,
                 group: word as u32,
             }),
+            ENDS => Some(Work::Ends),
             _ => None,
         }
     }
@@ -52,6 +57,7 @@ impl Work {
         match self {
             Work::Wake { .. } => true,
             Work::Split { .. } => false,
+            Work::Ends => false,
         }
     }
 }

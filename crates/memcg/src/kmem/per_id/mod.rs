@@ -1,7 +1,14 @@
 //! Tables by kmem id: where a cache or a list has what it keeps for each group.
 //!
-//! A table maps an id to an index of some arena, 0 for none. It is made of blocks that double in size and never move, so it
-//! grows while others read it, and neither waits for the other.
+//! A table maps an id to an index of some arena, 0 for none. By the engine's policy of ids it is an array or a tree:
+//!
+//! * [`IdPolicy::ReparentAndFree`]: an array, and an id is free as soon as its group is removed;
+//! * [`IdPolicy::ReclaimOfflineFirst`]: an array; a group that lingers keeps its id, and before arrays grow those that linger are
+//!   asked for theirs;
+//! * [`IdPolicy::ShrinkableTree`]: a tree (`tree`), which shrinks as ids go, with a hint of the last lookup in each thread.
+//!
+//! An array (here) is made of blocks that double in size and never move, so it grows while others read it, and neither waits for
+//! the other. It does not shrink.
 //!
 //! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table takes no memory before the
 //! first `put`.
@@ -16,11 +23,16 @@
 //! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end the thing as that end does
 //!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
 
+mod policy;
+mod tree;
+
+pub use policy::{IdPolicy, TableStat, Tables};
+
 use super::Kmem;
 use super::own::own_bytes;
 use crate::group::kmem_id::ID_LIMIT;
 use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 
 const FIRST_BITS: u32 = if cfg!(loom) { 2 } else { 6 };
@@ -31,26 +43,11 @@ const BLOCKS: usize = (ID_LIMIT / FIRST).ilog2() as usize + 1;
 #[derive(Default)]
 pub struct PerId {
     blocks: [AtomicPtr<AtomicU32>; BLOCKS],
+    tree: tree::Tree,
 }
 
-// SAFETY: null pointers.
+// SAFETY: null pointers, and an empty tree.
 unsafe impl Zeroed for PerId {}
-
-/// What all tables of an engine share.
-#[derive(Default)]
-pub struct Tables {
-    array_bytes: AtomicU64,
-}
-
-// SAFETY: integers.
-unsafe impl Zeroed for Tables {}
-
-impl Tables {
-    /// Bytes of all arrays.
-    pub fn array_bytes(&self) -> u64 {
-        self.array_bytes.load(Ordering::Relaxed)
-    }
-}
 
 /// What came of a `put`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,9 +83,13 @@ impl PerId {
         Some(unsafe { &*slots.add(at) })
     }
 
-    /// What is under an id. The caller is pinned. Cost: two dependent loads.
+    /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads; in a tree the hint, else a load
+    /// a level.
     #[inline]
-    pub fn get(&self, _kmem: &Kmem, _rec: &ThreadRec, id: u32) -> Option<u32> {
+    pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: u32) -> Option<u32> {
+        if kmem.tables.are_trees() {
+            return self.tree.get(&kmem.tables, rec, id);
+        }
         // Acquire pairs with the Release of `put`: what the index names is whole.
         let value = self.slot(id)?.load(Ordering::Acquire);
         (value != 0).then_some(value)
@@ -98,6 +99,10 @@ impl PerId {
     /// `Hierarchy::still_has_kmem_id` afterwards.
     pub fn put(&self, kmem: &Kmem, id: u32, value: u32) -> Put {
         debug_assert!(value != 0 && id != 0 && id < ID_LIMIT);
+        kmem.tables.use_policy();
+        if kmem.tables.are_trees() {
+            return self.tree.put(&kmem.tables, id, value);
+        }
         if self.ensure(kmem, place(id).0).is_none() {
             return Put::NoMemory;
         }
@@ -112,13 +117,20 @@ impl PerId {
     }
 
     /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and gives no memory.
-    pub fn take(&self, _kmem: &Kmem, id: u32) -> Option<u32> {
+    pub fn take(&self, kmem: &Kmem, id: u32) -> Option<u32> {
+        if kmem.tables.are_trees() {
+            return self.tree.take(&kmem.tables, id);
+        }
         let value = self.slot(id)?.swap(0, Ordering::AcqRel);
         (value != 0).then_some(value)
     }
 
     /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The caller is pinned.
-    pub fn each(&self, _kmem: &Kmem, mut f: impl FnMut(u32, u32)) {
+    pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(u32, u32)) {
+        if kmem.tables.are_trees() {
+            self.tree.each(&kmem.tables, &mut f);
+            return;
+        }
         for block in 0..BLOCKS {
             let first = FIRST * ((1 << block) - 1);
             for id in first..first + (FIRST << block) {
@@ -134,7 +146,10 @@ impl PerId {
     }
 
     /// Bytes the table takes beside itself.
-    pub fn bytes(&self) -> u64 {
+    pub fn bytes(&self, kmem: &Kmem) -> u64 {
+        if kmem.tables.are_trees() {
+            return self.tree.nr_nodes(&kmem.tables) * size_of::<tree::Node>() as u64;
+        }
         (0..BLOCKS)
             .filter(|&block| !self.blocks[block].load(Ordering::Relaxed).is_null())
             .map(|block| own_bytes(block_bytes(block)) as u64)
@@ -162,10 +177,14 @@ impl PerId {
                 unsafe { block_free(kmem, new, block) };
                 continue;
             }
-            let bytes = own_bytes(block_bytes(block)) as u64;
-            kmem.tables.array_bytes.fetch_add(bytes, Ordering::Relaxed);
+            kmem.tables.count_block(block, true);
         }
         Some(())
+    }
+
+    /// In the child of a fork: nobody changes it there.
+    pub fn reset_lock_in_child(&self) {
+        self.tree.reset_lock_in_child();
     }
 
     /// Gives the table's memory back: it is empty again.
@@ -173,6 +192,7 @@ impl PerId {
     /// # Safety
     /// Nobody else uses the table, nor will somebody who found it before.
     pub unsafe fn clear(&self, kmem: &Kmem) {
+        self.tree.clear(&kmem.tables);
         for block in 0..BLOCKS {
             let slots = self.blocks[block].swap(core::ptr::null_mut(), Ordering::Acquire);
             if slots.is_null() {
@@ -180,8 +200,7 @@ impl PerId {
             }
             // SAFETY: a block of `block_new`; the caller says that nobody uses it.
             unsafe { block_free(kmem, slots, block) };
-            let bytes = own_bytes(block_bytes(block)) as u64;
-            kmem.tables.array_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            kmem.tables.count_block(block, false);
         }
     }
 }
@@ -215,77 +234,4 @@ unsafe fn block_free(_kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_fill_blocks_without_gap_or_overlap() {
-        let mut expected = (0, 0);
-        for id in 0..10_000 {
-            assert_eq!(place(id), expected);
-            expected.1 += 1;
-            if expected.1 == (FIRST as usize) << expected.0 {
-                expected = (expected.0 + 1, 0);
-            }
-        }
-        assert!(place(ID_LIMIT - 1).0 < BLOCKS);
-    }
-
-    fn alone() -> (&'static Kmem, &'static ThreadRec) {
-        let kmem: &'static Kmem = Box::leak(Box::default());
-        kmem.init().unwrap();
-        (kmem, Box::leak(Box::default()))
-    }
-
-    #[test]
-    fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
-        let (kmem, rec) = alone();
-        let before = kmem.stat().live;
-        let table = PerId::default();
-        assert_eq!((table.get(kmem, rec, 1), table.bytes()), (None, 0));
-        assert_eq!(table.take(kmem, 70_000), None);
-        assert_eq!(table.put(kmem, 5, 50), Put::Done);
-        assert_eq!(table.put(kmem, 5, 51), Put::Found(50));
-        assert_eq!(table.bytes(), 256);
-        // Beyond what slabs hold.
-        assert_eq!(table.put(kmem, 70_000, 7), Put::Done);
-        assert_eq!(table.get(kmem, rec, 70_000), Some(7));
-        assert_eq!(table.get(kmem, rec, 5), Some(50));
-        assert_eq!(table.bytes(), kmem.tables.array_bytes());
-        let mut all = Vec::new();
-        table.each(kmem, |id, value| all.push((id, value)));
-        assert_eq!(all, [(5, 50), (70_000, 7)]);
-        assert_eq!(table.take(kmem, 5), Some(50));
-        assert_eq!(table.take(kmem, 5), None);
-        assert_eq!(table.get(kmem, rec, 5), None);
-        // SAFETY: nobody else knows it.
-        unsafe { table.clear(kmem) };
-        assert_eq!((table.bytes(), kmem.tables.array_bytes()), (0, 0));
-        // What was freed from elsewhere counts as live until its heap looks.
-        assert!(kmem.stat().live - before < 256 << 10);
-    }
-
-    #[test]
-    fn readers_find_everything_while_the_table_grows() {
-        let (kmem, rec) = alone();
-        let table = PerId::default();
-        std::thread::scope(|s| {
-            for t in 0..2 {
-                let table = &table;
-                s.spawn(move || {
-                    for id in (1..20_000).filter(|id| id % 2 == t) {
-                        assert_eq!(table.put(kmem, id, id), Put::Done);
-                        let back = id.saturating_sub(64).max(2 - t);
-                        let back = back - (back % 2 != t) as u32;
-                        if back > 0 {
-                            assert_eq!(table.get(kmem, rec, back), Some(back));
-                        }
-                    }
-                });
-            }
-        });
-        assert!((1..20_000).all(|id| table.get(kmem, rec, id) == Some(id)));
-        // SAFETY: nobody else knows it.
-        unsafe { table.clear(kmem) };
-    }
-}
+mod tests;

@@ -1,0 +1,34 @@
+//! `memory.dying`: removed groups that still hold bytes. Where groups linger.
+
+use super::At;
+use super::owners::{origin, utc};
+use core::fmt::Write;
+
+/// The columns.
+pub const HEADER: &str = "ORIGIN\tENDED\tHELD\tID\n";
+
+/// A line for each below the group, those that hold most first. ID is the kmem id it keeps, `-` without.
+pub fn dying(at: At<'_>) -> String {
+    let tree = &at.engine.tree;
+    let mut all = Vec::new();
+    let mut last = 0;
+    while let Some(index) = tree.next_lingering(at.group, last) {
+        last = index;
+        let group = tree.memcgs.get(index);
+        let ended = tree.objcgs.get(group.tag()).ended_at();
+        let held = tree.usage(group).current;
+        all.push((held, index, ended, tree.kmem_id_if_any(group)));
+    }
+    all.sort_by_key(|&(held, index, ..)| (core::cmp::Reverse(held), index));
+    let mut text = String::from(HEADER);
+    for (held, index, ended, id) in all {
+        let origin = origin(at, tree.memcgs.get(index).name());
+        let id = id.map_or_else(|| String::from("-"), |id| id.to_string());
+        let _ = writeln!(
+            text,
+            "{origin}\t{}\t{held}\t{id}",
+            utc(ended / 1_000_000_000)
+        );
+    }
+    text
+}

@@ -1,0 +1,250 @@
+//! `group-end = linger`: a removed group keeps its charges until the last byte goes, as the classic kernel has it.
+//!
+//! Kept: a lingering group is out of the tree but its record, cell, name and counter stay, and what is charged to its owners is
+//! counted at it and above. It has ended for good when it holds nothing and no group lingers below it: whoever takes that away
+//! marks it, whichever thread that is, and `offline` does the rest.
+//! Relied on: `offline` for the order of the steps; the epochs.
+//! Never done: a lock or a look on a hit. Only what takes bytes off a group's counter looks, and only in a hierarchy that
+//! lingers.
+//!
+//! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that could not be drained when the
+//! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use crate::counter::{Level, uncharge};
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::stack::Stack;
+use crate::thread::ThreadRec;
+
+/// `Memcg::linger` of a group that lingers.
+const LINGERS: u32 = 1;
+/// Of one that holds nothing any more, and waits for `offline`.
+const DONE: u32 = 2;
+
+/// Whether removed groups linger, and those that do.
+#[derive(Default)]
+pub struct Lingering {
+    on: AtomicU32,
+    nr: AtomicU32,
+    /// Groups that are done.
+    done: Stack,
+    /// Groups that lingered and are gone.
+    nr_gone: AtomicU64,
+}
+
+// SAFETY: integers and a stack.
+unsafe impl Zeroed for Lingering {}
+
+impl Memcg {
+    /// Whether it has been removed and still holds bytes.
+    pub fn is_lingering(&self) -> bool {
+        self.linger.load(Ordering::Acquire) != 0
+    }
+}
+
+impl Hierarchy {
+    /// Whether removed groups linger.
+    #[inline]
+    pub fn lingers(&self) -> bool {
+        self.lingering.on.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it. `false`, and nothing changed, once there has been a group other than the root.
+    pub fn set_lingers(&self, on: bool) -> bool {
+        if self.memcgs.high_water() > super::ROOT + 1 {
+            return on == self.lingers();
+        }
+        self.lingering.on.store(on.into(), Ordering::Relaxed);
+        true
+    }
+
+    /// Groups that linger now.
+    pub fn nr_lingering(&self) -> u32 {
+        self.lingering.nr.load(Ordering::Relaxed)
+    }
+
+    /// Groups that lingered and are gone.
+    pub fn nr_lingered(&self) -> u64 {
+        self.lingering.nr_gone.load(Ordering::Relaxed)
+    }
+
+    /// Whether groups wait for the last steps of their end.
+    pub fn has_done(&self) -> bool {
+        !self.lingering.done.is_empty()
+    }
+
+    /// The lingering group of the next higher index within `top`; `None` at the end. From 0 on, all of them. The caller is
+    /// pinned. O(groups).
+    pub fn next_lingering(&self, top: &Memcg, after: u32) -> Option<u32> {
+        if self.nr_lingering() == 0 {
+            return None;
+        }
+        (after + 1..self.memcgs.high_water()).find(|&index| {
+            let group = self.memcgs.get(index);
+            group.is_lingering() && group.is_within(top)
+        })
+    }
+
+    /// The nearest group, this one or above, that does not linger.
+    pub fn nearest_online<'a>(&'a self, group: &'a Memcg) -> &'a Memcg {
+        let mut at = group;
+        while at.is_lingering()
+            && let Some(above) = at.parent()
+        {
+            at = above;
+        }
+        at
+    }
+
+    /// A group in `parent` will linger: the parent does not end before it. Under the parent's lock, while the group is a child.
+    pub(super) fn expect_lingering(&self, parent: &Memcg) {
+        if self.lingers() {
+            parent.nr_lingering.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The group, out of the tree, lingers from here on. The caller is pinned by `rec`.
+    pub(crate) fn begin_linger(&self, rec: &ThreadRec, group: &Memcg, now_ns: u64) {
+        self.end_own_objcg(group, now_ns);
+        self.lingering.nr.fetch_add(1, Ordering::Relaxed);
+        group.linger.store(LINGERS, Ordering::Release);
+        // Pairs with those of `look_at_end` and `return_if_lingering`: they see that it lingers, or we see what they did.
+        fence(Ordering::SeqCst);
+        // Nobody is told to pay for it any more. Charges in its name still need its max.
+        group.counter.set_min(0);
+        group.counter.set_low(0);
+        let back = group.counter.set_reserve(
+            0,
+            |_| Err(()),
+            |back| {
+                if let Some(parent) = group.parent()
+                    && uncharge(parent, None, back).is_err()
+                {
+                    self.report_broken();
+                }
+            },
+        );
+        if back.is_err() {
+            self.report_broken();
+        }
+        // A thread that was preempted in a hit is skipped by a drain.
+        for _ in 0..4 {
+            if group.counter.granted() == 0 {
+                break;
+            }
+            self.drain(rec, group);
+        }
+        self.note_if_done(group);
+    }
+
+    /// Bytes were taken off the group of a cell. The caller is pinned.
+    #[inline]
+    pub(super) fn look_at_end(&self, cell: u32) {
+        if self.lingers() {
+            self.look_at_end_slow(cell);
+        }
+    }
+
+    #[cold]
+    fn look_at_end_slow(&self, cell: u32) {
+        // Pairs with that of `begin_linger`, and of whoever takes the last group below away.
+        fence(Ordering::SeqCst);
+        self.note_if_done(self.resolve(cell).group);
+    }
+
+    /// Marks a lingering group that holds nothing, once, for `offline` to find.
+    pub(crate) fn note_if_done(&self, group: &Memcg) {
+        if group.linger.load(Ordering::Relaxed) != LINGERS
+            || group.counter.usage() != 0
+            || group.nr_lingering.load(Ordering::Acquire) != 0
+        {
+            return;
+        }
+        // AcqRel: one of those who see it gets to do it, and sees what the others did.
+        if group
+            .linger
+            .compare_exchange(LINGERS, DONE, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            self.lingering.done.push(group.index(), group.link());
+        }
+    }
+
+    /// The groups that are done: the first, and [`Self::after_done`] leads to the others. Each is the caller's.
+    pub(crate) fn take_done(&self) -> u32 {
+        self.lingering.done.take()
+    }
+
+    /// The next of a list of [`Self::take_done`]; before its predecessor is ended.
+    pub(crate) fn after_done(&self, index: u32) -> u32 {
+        self.memcgs.get(index).link().load(Ordering::Relaxed)
+    }
+
+    /// Something was charged in the name of a group that was done: it lingers on. `false`: it is done.
+    pub(crate) fn lingers_on(&self, group: &Memcg) -> bool {
+        if group.counter.usage() == 0 {
+            return false;
+        }
+        group.linger.store(LINGERS, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.note_if_done(group);
+        true
+    }
+
+    /// The group does not linger any more: its cell leads to its parent's. The parent may be done by that.
+    pub(crate) fn end_linger(&self, group: &Memcg, parent: &Memcg) {
+        group.linger.store(0, Ordering::Release);
+        self.lingering.nr.fetch_sub(1, Ordering::Relaxed);
+        self.lingering.nr_gone.fetch_add(1, Ordering::Relaxed);
+        // AcqRel: who finds none below sees that they are gone.
+        parent.nr_lingering.fetch_sub(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        self.note_if_done(parent);
+    }
+
+    /// After stock was put into a slot of `tag`: taken back if the owner's group began to linger meanwhile.
+    #[inline]
+    pub(super) fn return_if_lingering(&self, rec: &ThreadRec, tag: u32) {
+        if self.lingers() {
+            self.return_if_lingering_slow(rec, tag);
+        }
+    }
+
+    #[cold]
+    fn return_if_lingering_slow(&self, rec: &ThreadRec, tag: u32) {
+        // Pairs with that of `begin_linger`: its drain sees the slot's cap, or we see that the group lingers.
+        fence(Ordering::SeqCst);
+        if !self
+            .resolve(self.objcgs.get(tag).cell())
+            .group
+            .is_lingering()
+        {
+            return;
+        }
+        if let Some(_busy) = rec.enter()
+            && let Some(slot) = rec.slot_of(tag)
+        {
+            self.take_stock(rec, slot);
+        }
+    }
+
+    /// In the child of a fork: what the parent's other threads had begun to note is noted anew. After the counts are right.
+    pub(super) fn note_done_anew(&self) {
+        if !self.lingers() {
+            return;
+        }
+        let _ = self.take_done();
+        for index in 1..self.memcgs.high_water() {
+            let group = self.memcgs.get(index);
+            if group.is_lingering() {
+                group.linger.store(LINGERS, Ordering::Relaxed);
+            }
+        }
+        for index in 1..self.memcgs.high_water() {
+            self.note_if_done(self.memcgs.get(index));
+        }
+    }
+}

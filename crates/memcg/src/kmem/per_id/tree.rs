@@ -1,0 +1,334 @@
+//! A table as a radix tree: it shrinks as groups go, and costs a step a level to look something up.
+//!
+//! Kept: a node has something under it, or is free for any table. The tree is as high as its largest id needs.
+//! Relied on: nodes are records that never move, so a reader may look at one that has become another's; what it found is good
+//! only if the table's version is what it was: whoever takes something out changes the version before a node is free.
+//! Never done: a wait of a reader. It looks again only if something was taken out meanwhile.
+
+use super::{Put, Tables};
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::lock::{Lock, Rank};
+use crate::thread::ThreadRec;
+
+const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
+const WIDTH: usize = 1 << BITS;
+/// Nodes are numbered below this; the bits above are the height.
+const NODE_LIMIT: u32 = 1 << 28;
+/// So high are the highest.
+const HEIGHT_MAX: u32 = 6;
+
+/// One node: nodes below, or at the bottom what the table maps to.
+pub struct Node {
+    link: AtomicU32,
+    /// Slots that are not 0. Under the lock of the table it is in.
+    used: AtomicU32,
+    slots: [AtomicU32; WIDTH],
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            link: AtomicU32::default(),
+            used: AtomicU32::default(),
+            slots: core::array::from_fn(|_| AtomicU32::default()),
+        }
+    }
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Node {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Node {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// The tree of one table.
+#[derive(Default)]
+pub(super) struct Tree {
+    /// {height:4 | node:28}; 0: empty.
+    root: AtomicU32,
+    /// Changes are made one at a time.
+    lock: Lock,
+    /// Its number among the tables, for hints; 0: not used yet.
+    serial: AtomicU32,
+    /// Changes whenever something was taken out.
+    version: AtomicU64,
+}
+
+// SAFETY: integers and a free lock.
+unsafe impl Zeroed for Tree {}
+
+fn split(root: u32) -> (u32, u32) {
+    (root / NODE_LIMIT, root % NODE_LIMIT)
+}
+
+fn slot_at(id: u32, height: u32) -> usize {
+    (id >> (BITS * (height - 1))) as usize % WIDTH
+}
+
+/// Whether a tree of that height has a place for `id`.
+fn reaches(height: u32, id: u32) -> bool {
+    u64::from(id) < 1 << (BITS * height)
+}
+
+impl Tree {
+    pub(super) fn get(&self, tables: &Tables, rec: &ThreadRec, id: u32) -> Option<u32> {
+        let serial = self.serial.load(Ordering::Relaxed);
+        let key = u64::from(serial) << 32 | u64::from(id);
+        loop {
+            // Acquire pairs with the Release of `take`.
+            let version = self.version.load(Ordering::Acquire);
+            if let Some(value) = rec.hints.get(serial, key, version) {
+                return Some(value);
+            }
+            let found = self.walk(tables, id);
+            // Pairs with the Release stores into slots: who read what a node's next user wrote sees the version changed.
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                if let Some(value) = found {
+                    rec.hints.keep(serial, key, version, value);
+                }
+                return found;
+            }
+        }
+    }
+
+    fn walk(&self, tables: &Tables, id: u32) -> Option<u32> {
+        // Acquire, here and below, pairs with the Release stores of `put`: a node comes with its slots.
+        let (height, mut at) = split(self.root.load(Ordering::Acquire));
+        if !reaches(height, id) {
+            return None;
+        }
+        for level in (1..=height).rev() {
+            if at == 0 {
+                return None;
+            }
+            at = tables.nodes.try_get(at)?.slots[slot_at(id, level)].load(Ordering::Acquire);
+        }
+        (at != 0).then_some(at)
+    }
+
+    pub(super) fn put(&self, tables: &Tables, id: u32, value: u32) -> Put {
+        let _held = self.lock.lock(Rank::Tables);
+        if self.serial.load(Ordering::Relaxed) == 0 {
+            let serial = tables.nr_trees.fetch_add(1, Ordering::Relaxed) + 1;
+            self.serial.store(serial, Ordering::Relaxed);
+        }
+        if let Some(found) = self.walk(tables, id) {
+            return Put::Found(found);
+        }
+        // The nodes it takes at most, before anything changes.
+        let mut spare = [0; HEIGHT_MAX as usize * 2];
+        for at in 0..self.needs(tables, id) {
+            let Some(node) = tables.new_node() else {
+                give_back(tables, &spare[..at]);
+                return Put::NoMemory;
+            };
+            spare[at] = node;
+        }
+        let mut next = spare.iter().copied().take_while(|&node| node != 0);
+        let (mut height, mut root) = split(self.root.load(Ordering::Relaxed));
+        while !reaches(height, id) {
+            let Some(node) = (if root == 0 { Some(0) } else { next.next() }) else {
+                return Put::NoMemory;
+            };
+            if node != 0 {
+                set(tables, node, 0, root);
+                root = node;
+            }
+            height += 1;
+        }
+        if root == 0 {
+            root = next.next().unwrap_or(0);
+        }
+        // From the bottom up would publish at once; top down each step is a whole tree, which lacks what is not there yet.
+        self.root
+            .store(height * NODE_LIMIT | root, Ordering::Release);
+        let mut at = root;
+        for level in (2..=height).rev() {
+            let slot = slot_at(id, level);
+            let below = tables.nodes.get(at).slots[slot].load(Ordering::Relaxed);
+            at = if below != 0 {
+                below
+            } else {
+                let node = next.next().unwrap_or(0);
+                set(tables, at, slot, node);
+                node
+            };
+        }
+        set(tables, at, slot_at(id, 1), value);
+        Put::Done
+    }
+
+    /// How many nodes a put of `id` takes.
+    fn needs(&self, tables: &Tables, id: u32) -> usize {
+        let (mut height, root) = split(self.root.load(Ordering::Relaxed));
+        let mut n = 0;
+        let grows = !reaches(height, id);
+        while !reaches(height, id) {
+            n += usize::from(root != 0);
+            height += 1;
+        }
+        if root == 0 {
+            return height as usize;
+        }
+        if grows {
+            // Below the new root nothing of the way is there, or it would have reached.
+            return n + height as usize - 1;
+        }
+        let mut at = root;
+        for level in (2..=height).rev() {
+            at = tables.nodes.get(at).slots[slot_at(id, level)].load(Ordering::Relaxed);
+            if at == 0 {
+                return level as usize - 1;
+            }
+        }
+        0
+    }
+
+    pub(super) fn take(&self, tables: &Tables, id: u32) -> Option<u32> {
+        let _held = self.lock.lock(Rank::Tables);
+        let value = self.walk(tables, id)?;
+        let (mut height, mut root) = split(self.root.load(Ordering::Relaxed));
+        let mut path = [0; HEIGHT_MAX as usize + 1];
+        let mut at = root;
+        for level in (1..=height).rev() {
+            path[level as usize] = at;
+            at = tables.nodes.get(at).slots[slot_at(id, level)].load(Ordering::Relaxed);
+        }
+        let mut free = [0; HEIGHT_MAX as usize * 2];
+        let mut nr_free = 0;
+        let mut drop_node = |node| {
+            free[nr_free] = node;
+            nr_free += 1;
+        };
+        for level in 1..=height {
+            let node = tables.nodes.get(path[level as usize]);
+            node.slots[slot_at(id, level)].store(0, Ordering::Release);
+            if node.used.fetch_sub(1, Ordering::Relaxed) != 1 {
+                break;
+            }
+            drop_node(path[level as usize]);
+            if level == height {
+                (height, root) = (0, 0);
+            }
+        }
+        // Lower, while the root has nothing but small ids below it.
+        while height > 1 {
+            let top = tables.nodes.get(root);
+            let below = top.slots[0].load(Ordering::Relaxed);
+            if top.used.load(Ordering::Relaxed) != 1 || below == 0 {
+                break;
+            }
+            drop_node(root);
+            (height, root) = (height - 1, below);
+        }
+        self.root
+            .store(height * NODE_LIMIT | root, Ordering::Release);
+        // Release pairs with the Acquire of `get`; before the nodes are anybody's.
+        self.version.fetch_add(1, Ordering::AcqRel);
+        give_back(tables, &free[..nr_free]);
+        Some(value)
+    }
+
+    /// Calls `f` with every id and what is under it.
+    pub(super) fn each(&self, tables: &Tables, f: &mut impl FnMut(u32, u32)) {
+        let (height, root) = split(self.root.load(Ordering::Acquire));
+        if root != 0 {
+            each_below(tables, root, height, 0, f);
+        }
+    }
+
+    /// Nodes it has.
+    pub(super) fn nr_nodes(&self, tables: &Tables) -> u64 {
+        let (height, root) = split(self.root.load(Ordering::Acquire));
+        if root == 0 {
+            0
+        } else {
+            count(tables, root, height)
+        }
+    }
+
+    /// Empties it. Nobody else uses the table.
+    pub(super) fn clear(&self, tables: &Tables) {
+        let (height, root) = split(self.root.swap(0, Ordering::AcqRel));
+        self.version.fetch_add(1, Ordering::AcqRel);
+        if root != 0 {
+            clear_below(tables, root, height);
+        }
+    }
+
+    /// In the child of a fork.
+    pub(super) fn reset_lock_in_child(&self) {
+        self.lock.reset_in_child();
+    }
+}
+
+fn set(tables: &Tables, node: u32, slot: usize, value: u32) {
+    let node = tables.nodes.get(node);
+    node.used.fetch_add(1, Ordering::Relaxed);
+    // Release pairs with the Acquire of `walk`.
+    node.slots[slot].store(value, Ordering::Release);
+}
+
+fn give_back(tables: &Tables, nodes: &[u32]) {
+    for &node in nodes {
+        tables.nodes.free(node);
+    }
+}
+
+fn below(tables: &Tables, node: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let slots = tables.nodes.get(node).slots.iter().enumerate();
+    slots
+        .map(|(at, slot)| (at as u32, slot.load(Ordering::Acquire)))
+        .filter(|&(_, value)| value != 0)
+}
+
+fn each_below(tables: &Tables, node: u32, height: u32, first: u32, f: &mut impl FnMut(u32, u32)) {
+    for (at, value) in below(tables, node) {
+        let id = first | at << (BITS * (height - 1));
+        if height == 1 {
+            f(id, value);
+        } else {
+            each_below(tables, value, height - 1, id, f);
+        }
+    }
+}
+
+fn count(tables: &Tables, node: u32, height: u32) -> u64 {
+    let more = if height == 1 {
+        0
+    } else {
+        below(tables, node)
+            .map(|(_, node)| count(tables, node, height - 1))
+            .sum()
+    };
+    1 + more
+}
+
+fn clear_below(tables: &Tables, node: u32, height: u32) {
+    if height > 1 {
+        for (_, node) in below(tables, node) {
+            clear_below(tables, node, height - 1);
+        }
+    }
+    tables.nodes.free(node);
+}
+
+impl Tables {
+    /// An empty node.
+    fn new_node(&self) -> Option<u32> {
+        let index = self.nodes.alloc(NODE_LIMIT)?;
+        let node = self.nodes.get(index);
+        node.used.store(0, Ordering::Relaxed);
+        for slot in &node.slots {
+            // Release: a reader of the node's last table that sees this sees its version changed.
+            slot.store(0, Ordering::Release);
+        }
+        Some(index)
+    }
+}
