@@ -113,7 +113,7 @@ fn loom_a_first_use_beside_the_end_leaves_nothing_under_the_id() {
 
 #[test]
 fn loom_two_first_uses_get_the_same_id() {
-    model(4, |tree, _| {
+    model(2, |tree, _| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, a, "b");
