@@ -85,7 +85,7 @@ impl World {
         {
             let _pin = self.engine.tree.threads.epoch.pin(rec);
             let group = self.engine.tree.memcgs.get(group);
-            offline::remove(&self.engine.tree, &self.engine.kmem, group).unwrap();
+            offline::remove(&self.engine.tree, &self.engine.kmem, rec, group).unwrap();
         }
         self.add_group(rec, &mut groups);
     }
@@ -321,7 +321,7 @@ fn a_dead_cache_is_the_parents_allocates_nothing_and_ends_with_its_last_object()
     tree.hold_objcg(tag);
     {
         let _pin = tree.threads.epoch.pin(rec);
-        offline::remove(tree, &engine.kmem, tree.memcgs.get(group)).unwrap();
+        offline::remove(tree, &engine.kmem, rec, tree.memcgs.get(group)).unwrap();
         let owner = tree.objcgs.get(record.owner()).cell();
         assert_eq!(tree.resolve(owner).group.index(), ROOT);
     }
