@@ -115,9 +115,6 @@ pub fn move_thread_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     move_here(at, id)
 }
 
-/// The file that counts the dying: those are let go before it is read that nobody is looking at any more.
-pub const STAT: &str = "cgroup.stat";
-
 pub fn stat(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let mut dying = 0;

@@ -70,16 +70,6 @@ impl Hierarchy {
         }
     }
 
-    /// Frees all that waits for nothing but that somebody comes by. The caller is not pinned. Never waits.
-    pub fn settle(&self) {
-        for _ in 0..BAGS {
-            if self.limbo.waiting() == 0 {
-                break;
-            }
-            self.collect();
-        }
-    }
-
     /// Moves the epoch on once, if nobody is in the way, and frees what that lets go. Never waits.
     pub fn collect(&self) {
         let Some(_held) = self.limbo.lock.try_lock(Rank::Collect) else {

@@ -62,6 +62,10 @@ pub(super) struct Tree {
 // SAFETY: integers and a free lock.
 unsafe impl Zeroed for Tree {}
 
+fn join(height: u32, node: u32) -> u32 {
+    (height * NODE_LIMIT) | node
+}
+
 fn split(root: u32) -> (u32, u32) {
     (root / NODE_LIMIT, root % NODE_LIMIT)
 }
@@ -146,8 +150,7 @@ impl Tree {
             root = next.next().unwrap_or(0);
         }
         // From the bottom up would publish at once; top down each step is a whole tree, which lacks what is not there yet.
-        self.root
-            .store(height * NODE_LIMIT | root, Ordering::Release);
+        self.root.store(join(height, root), Ordering::Release);
         let mut at = root;
         for level in (2..=height).rev() {
             let slot = slot_at(id, level);
@@ -193,7 +196,7 @@ impl Tree {
     pub(super) fn take(&self, tables: &Tables, id: u32) -> Option<u32> {
         let _held = self.lock.lock(Rank::Tables);
         let value = self.walk(tables, id)?;
-        let (mut height, mut root) = split(self.root.load(Ordering::Relaxed));
+        let (height, mut root) = split(self.root.load(Ordering::Relaxed));
         let mut path = [0; HEIGHT_MAX as usize + 1];
         let mut at = root;
         for level in (1..=height).rev() {
@@ -214,9 +217,10 @@ impl Tree {
             }
             drop_node(path[level as usize]);
             if level == height {
-                (height, root) = (0, 0);
+                root = 0;
             }
         }
+        let mut height = if root == 0 { 0 } else { height };
         // Lower, while the root has nothing but small ids below it.
         while height > 1 {
             let top = tables.nodes.get(root);
@@ -227,8 +231,7 @@ impl Tree {
             drop_node(root);
             (height, root) = (height - 1, below);
         }
-        self.root
-            .store(height * NODE_LIMIT | root, Ordering::Release);
+        self.root.store(join(height, root), Ordering::Release);
         // Release pairs with the Acquire of `get`; before the nodes are anybody's.
         self.version.fetch_add(1, Ordering::AcqRel);
         give_back(tables, &free[..nr_free]);
