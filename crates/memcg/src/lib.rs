@@ -26,6 +26,7 @@ pub mod offline;
 pub mod os;
 #[cfg(test)]
 mod proof;
+pub mod reclaim;
 pub mod sync;
 pub mod thread;
 pub mod units;

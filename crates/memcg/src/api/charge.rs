@@ -37,27 +37,28 @@ const MOST_HIT: u64 = 1 << 20;
 /// # Errors
 /// As there.
 pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
-    Charge::new(with_rec(|_, rec| rec.current()).unwrap_or(NO_TAG), bytes)
+    let tag = with_rec(|_, rec| rec.current()).unwrap_or(NO_TAG);
+    Charge::new(tag, bytes, Flags::NOWAIT)
 }
 
 impl Charge {
     /// Charges a `tag` the caller names.
     #[inline]
-    pub(crate) fn new(tag: u32, bytes: u64) -> Result<Self, ReserveError> {
+    pub(crate) fn new(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let is_hit = bytes <= MOST_HIT
             && with_rec(|_, rec| rec.reserve_hit(tag, round_up(bytes))).unwrap_or(false);
         if is_hit && bytes > 0 {
             return Ok(Self { tag, bytes });
         }
-        Self::new_slow(tag, bytes)
+        Self::new_slow(tag, bytes, flags)
     }
 
     #[cold]
-    fn new_slow(tag: u32, bytes: u64) -> Result<Self, ReserveError> {
+    fn new_slow(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let charge = Self { tag, bytes: 0 };
         charge.hold();
         let mut charge = charge;
-        charge.grow(bytes)?;
+        charge.grow(bytes, flags)?;
         Ok(charge)
     }
 
@@ -94,7 +95,7 @@ impl Charge {
         self.bytes
     }
 
-    fn grow(&mut self, by: u64) -> Result<(), ReserveError> {
+    fn grow(&mut self, by: u64, flags: Flags) -> Result<(), ReserveError> {
         let Some(new) = self
             .bytes
             .checked_add(by)
@@ -109,11 +110,9 @@ impl Charge {
         };
         let more = round_up(new) - round_up(self.bytes);
         if more > 0 {
-            with_rec(|engine, rec| {
-                engine.charge(rec, self.tag, more, Kind::Reserved, Flags::NOWAIT)
-            })
-            .transpose()
-            .map_err(|refused| ReserveError::new(&refused))?;
+            with_rec(|engine, rec| engine.charge(rec, self.tag, more, Kind::Reserved, flags))
+                .transpose()
+                .map_err(|refused| ReserveError::new(&refused))?;
         }
         self.set_bytes(new);
         Ok(())
@@ -140,8 +139,16 @@ impl Charge {
     /// # Errors
     /// When a limit refuses the growth; it then holds what it held.
     pub fn resize(&mut self, bytes: u64) -> Result<(), ReserveError> {
+        self.resize_with(bytes, Flags::NOWAIT)
+    }
+
+    /// As [`Charge::resize`], doing what `flags` allow, as [`Memcg::try_reserve_with`](super::Memcg::try_reserve_with).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resize_with(&mut self, bytes: u64, flags: Flags) -> Result<(), ReserveError> {
         if bytes >= self.bytes {
-            return self.grow(bytes - self.bytes);
+            return self.grow(bytes - self.bytes, flags);
         }
         self.shrink(self.bytes - bytes);
         Ok(())

@@ -4,8 +4,8 @@ use super::charge::Charge;
 use super::error::{CreateError, RemoveError, ReserveError, TaskError};
 use super::scope::{Entered, no_account};
 use super::task::Task;
-use crate::engine::Engine;
 use crate::engine::process::{engine, with_rec};
+use crate::engine::{Engine, Flags};
 use crate::group::stat::Usage;
 use crate::group::{self, Event, ROOT, ROOT_TAG};
 use crate::offline;
@@ -99,6 +99,11 @@ impl Memcg {
         })
     }
 
+    /// The same, of the group that was in that record at that time.
+    pub(crate) fn of_ask(engine: &Engine, index: u32, generation: u32) -> Option<Self> {
+        Self::of_index(engine, index).filter(|group| group.generation == generation)
+    }
+
     /// Runs `f` on the group if it is still there.
     pub(crate) fn with<R>(
         &self,
@@ -179,6 +184,11 @@ impl Memcg {
         .unwrap_or(Err(RemoveError::Gone))
     }
 
+    /// The tag of its own owner, which the handle names.
+    pub(crate) fn tag(&self) -> u32 {
+        self.tag
+    }
+
     /// Whether it has not been removed.
     #[must_use]
     pub fn is_online(&self) -> bool {
@@ -218,7 +228,22 @@ impl Memcg {
     /// # Errors
     /// When a limit is in the way, with the group, its usage and its max.
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag, bytes)
+        Charge::new(self.tag, bytes, Flags::NOWAIT)
+    }
+
+    /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers, go beyond the limit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_reserve_with(&self, bytes: u64, flags: Flags) -> Result<Charge, ReserveError> {
+        Charge::new(self.tag, bytes, flags)
+    }
+
+    /// Gets up to `bytes` back from the group and those below it: stock, then what shrinkers give, on this thread. Answers how
+    /// many came back. As writing `memory.reclaim`.
+    pub fn reclaim(&self, bytes: u64) -> u64 {
+        self.with(|engine, rec, group| engine.reclaim_bytes(rec, group, bytes))
+            .unwrap_or(0)
     }
 
     /// Bytes held in the group and below: exact when nothing is in flight. O(threads). 0 once removed.
@@ -248,9 +273,9 @@ impl Memcg {
     }
 
     /// Sets the hard limit, in bytes. Stock under the group is taken back first. A limit below what is held is debt:
-    /// charges are refused until enough is freed. No effect on a removed group; the root takes no limit.
+    /// charges are refused until enough is freed; shrinkers are asked for that here and now. No effect on a removed group; the root takes no limit.
     pub fn set_max(&self, max: Limit) {
-        self.set_limit(|group| group.counter.set_max(max.get()));
+        self.set_limit(max, |group| group.counter.set_max(max.get()));
     }
 
     /// The throttle line.
@@ -262,10 +287,10 @@ impl Memcg {
 
     /// Sets the throttle line, in bytes: above it charges owe delays, paid at safe points.
     pub fn set_high(&self, high: Limit) {
-        self.set_limit(|group| group.counter.set_high(high.get()));
+        self.set_limit(high, |group| group.counter.set_high(high.get()));
     }
 
-    fn set_limit(&self, set: impl FnOnce(&group::Memcg)) {
+    fn set_limit(&self, line: Limit, set: impl FnOnce(&group::Memcg)) {
         self.with(|engine, rec, group| {
             if group.index() == ROOT {
                 return;
@@ -275,6 +300,7 @@ impl Memcg {
                 let _held = group.lock.lock(Rank::Group);
                 set(group);
             });
+            engine.reclaim_to(rec, group, line.get());
         });
     }
 

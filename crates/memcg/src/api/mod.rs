@@ -12,9 +12,11 @@ mod cache_error;
 pub mod charge;
 pub mod error;
 pub mod future;
+pub mod list_lru;
 pub mod memcg;
 pub mod peak_watch;
 pub mod scope;
+pub mod shrinker;
 pub mod task;
 
 pub use crate::engine::Flags;
@@ -25,9 +27,11 @@ pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
 pub use future::{InGroup, OomKilled, in_group};
+pub use list_lru::{ListLru, LruItem, Verdict, Walked};
 pub use memcg::{Memcg, root};
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
+pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use task::Task;
 
 /// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an allocation, or the program runs

@@ -5,6 +5,7 @@ use super::error::{MoveError, ReserveError, TaskError};
 use super::memcg::Memcg;
 use super::scope::Entered;
 use crate::attach;
+use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
 
 /// A live task. Dropping it ends it: what it still holds stays in its group, as a line of `memory.owners`, until freed.
@@ -69,7 +70,9 @@ impl Task {
         group
             .with(|engine, rec, group| {
                 engine
-                    .change(|| attach::move_task(&engine.tree, rec, self.tag, group))
+                    .lists_follow(self.tag, || {
+                        engine.change(|| attach::move_task(&engine.tree, rec, self.tag, group))
+                    })
                     .map_err(MoveError::new)
             })
             .unwrap_or(Err(MoveError::Gone))
@@ -104,7 +107,7 @@ impl Task {
     /// # Errors
     /// As there.
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag, bytes)
+        Charge::new(self.tag, bytes, Flags::NOWAIT)
     }
 
     /// Whether somebody wrote `cgroup.kill` on its group: it is to stop as soon as it can.

@@ -13,12 +13,15 @@ pub struct Flags(u32);
 impl Flags {
     /// May neither sleep nor run code of the program: what malloc can do. The default.
     pub const NOWAIT: Flags = Flags(0);
-    /// May sleep: what the thread owes for being above `high` is paid before the charge returns.
+    /// May sleep: what the thread owes for being above `high` is paid before the charge returns. At a limit it waits for the
+    /// engine's worker to reclaim.
     pub const WAIT: Flags = Flags(1);
     /// Is made whatever the limits say.
     pub const FORCE: Flags = Flags(2);
     /// Goes into debt where the group has no policy of its own.
     pub const DEBT: Flags = Flags(4);
+    /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
+    pub const USER: Flags = Flags(16);
     /// Is not made at all, and succeeds.
     pub const NOACCOUNT: Flags = Flags(8);
 
@@ -79,7 +82,12 @@ impl Engine {
         self.charge_slow(rec, tag, bytes, kind, flags)?;
         if flags.has(Flags::WAIT) && !flags.has(Flags::OWE) {
             // No longer pinned: a sleeper must not hold up the epochs.
-            self.help(rec, By::Engine);
+            let by = if flags.has(Flags::USER) {
+                By::All
+            } else {
+                By::Engine
+            };
+            self.help(rec, by);
             self.safe_point(rec, super::throttle::MOST_NS);
         }
         Ok(bytes)
@@ -122,7 +130,8 @@ impl Engine {
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
-        if flags.has(Flags::FORCE) {
+        // What reclaim charges is forced, or it would wait for itself.
+        if flags.has(Flags::FORCE) || rec.is_helping() {
             return tree.charge_exact(tag, bytes, Mode::Force);
         }
         if refusal.group == 0 {
@@ -144,6 +153,17 @@ impl Engine {
                 Err(again) => last = again,
             }
         }
+        if !self.kmem.shrinkers.is_empty() {
+            match self.charge_after_reclaim(rec, tag, bytes, flags, last) {
+                Ok(()) => return Ok(()),
+                Err(again) => last = again,
+            }
+            if last.group == 0 {
+                return Err(last);
+            }
+        }
+        // Found anew: reclaim may have taken long.
+        let full = tree.memcgs.get(last.group);
         let by_default = flags.has(Flags::DEBT);
         let may_owe = match full.oom_policy() {
             OomPolicy::Debt => true,
@@ -158,6 +178,43 @@ impl Engine {
         }
         if last.group != 0 {
             tree.memcgs.get(last.group).event(Event::Oom);
+        }
+        Err(last)
+    }
+
+    /// Tries again as long as room is made; leaves the rest to the worker where the caller may not wait.
+    #[cold]
+    fn charge_after_reclaim(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        flags: Flags,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let tree = &self.tree;
+        let mut last = refusal;
+        if !flags.has(Flags::WAIT) {
+            let full = tree.memcgs.get(last.group);
+            if bytes <= full.counter.max() {
+                self.wake_reclaim(full, bytes);
+            }
+            return Err(last);
+        }
+        for _ in 0..super::reclaim::ROUNDS {
+            let full = tree.memcgs.get(last.group);
+            // What can never fit is not worth what others have.
+            if bytes > full.counter.max()
+                || !self.make_room(rec, full, bytes, flags.has(Flags::USER))
+            {
+                break;
+            }
+            tree.drain_for_charge(rec, tree.memcgs.get(last.group));
+            match tree.charge_exact(tag, bytes, Mode::Within) {
+                Ok(()) => return Ok(()),
+                Err(again) if again.group == 0 => return Err(again),
+                Err(again) => last = again,
+            }
         }
         Err(last)
     }

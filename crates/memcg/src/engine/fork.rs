@@ -272,6 +272,7 @@ extern "C" fn child() {
     engine.changing.store(0, Ordering::Relaxed);
     engine.tree.threads.init();
     engine.tree.reset_locks_in_child();
+    engine.kmem.lists.reset_locks_in_child();
     process::has_one_thread();
     super::worker::thread::forget_in_child();
     abandon_heaps(engine);

@@ -13,8 +13,10 @@ pub mod heap;
 pub mod ids;
 pub mod kmalloc;
 pub mod linger;
+pub mod lists;
 pub mod options;
 pub mod process;
+pub mod reclaim;
 pub mod throttle;
 pub mod worker;
 
@@ -42,6 +44,8 @@ pub struct Engine {
     changing: AtomicU32,
     forking: AtomicU32,
     started_ns: AtomicU64,
+    /// What reclaim remembers.
+    reclaims: reclaim::State,
     /// What waits to be done.
     deferred: worker::queue::Queue,
     /// Accounting in the process is on because somebody put an allocator of ours in.

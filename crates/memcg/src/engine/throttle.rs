@@ -15,16 +15,26 @@ pub const MALLOC_NS: u64 = 10_000_000;
 /// The longest one payment.
 pub const MOST_NS: u64 = 2_000_000_000;
 
+/// Above this the worker reclaims, before charges have to: a 32nd below max.
+fn reclaim_line(level: &crate::group::Memcg) -> u64 {
+    let max = level.counter.max();
+    max - max / 32
+}
+
 impl Engine {
     /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
     pub(super) fn owe(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
         let mut worst = 0;
+        let may_reclaim = !self.kmem.shrinkers.is_empty() && !rec.is_helping();
         each_level(
             self.tree.resolve(self.tree.objcgs.get(tag).cell()).group,
             |level| {
                 let high = level.counter.high();
                 if high != UNLIMITED {
                     worst = worst.max(throttle::overage(level.counter.usage(), high));
+                }
+                if may_reclaim && level.counter.usage() > high.min(reclaim_line(level)) {
+                    self.wake_reclaim(level, 0);
                 }
             },
         );

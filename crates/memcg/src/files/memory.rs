@@ -63,7 +63,12 @@ macro_rules! limits {
         }
         pub fn $set(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             let bytes = limit(value)?;
-            set(at, $drain, || at.group.counter.$set(bytes))
+            set(at, $drain, || at.group.counter.$set(bytes))?;
+            if $drain {
+                // Whether that succeeds or not, the limit is what was written.
+                at.engine.reclaim_to(at.rec, at.group, bytes);
+            }
+            Ok(())
         }
     )*};
 }
@@ -162,7 +167,7 @@ pub fn reclaim(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             ));
         }
     }
-    let taken = at.engine.tree.drain(at.rec, at.group);
+    let taken = at.engine.reclaim_bytes(at.rec, at.group, wanted);
     if taken < wanted {
         return Err(FileError::new(
             Errno::EAGAIN,

@@ -192,7 +192,10 @@ fn move_here(here: At<'_>, id: u32) -> Result<(), FileError> {
     };
     let tag = tree.task_by_id(id).ok_or_else(no_task)?;
     here.engine
-        .change(|| attach::move_task(tree, here.rec, tag, here.group))
+        .lists_follow(tag, || {
+            here.engine
+                .change(|| attach::move_task(tree, here.rec, tag, here.group))
+        })
         .map_err(|why| match why {
             attach::MoveError::NoTask => no_task(),
             attach::MoveError::NoGroup => {

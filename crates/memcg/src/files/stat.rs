@@ -36,6 +36,8 @@ pub fn stat(at: At<'_>) -> String {
         ("late", at.group.nr_events(Event::Late, false)),
         ("drains", at.group.nr_drains()),
         ("throttled_us", at.group.throttled_us()),
+        ("shrinker_scanned", at.group.shrunk().0),
+        ("shrinker_freed", at.group.shrunk().1),
     ];
     if at.is_root() {
         let rss = rss();
@@ -141,6 +143,7 @@ fn engine_bytes(at: At<'_>) -> u64 {
     .map(|(n, bytes)| u64::from(n) * bytes as u64)
     .chain([
         tree.kmem_ids.bytes(),
+        at.engine.kmem.lists.bytes(),
         at.engine.kmem.tables.stat().trees_most,
     ])
     .sum()

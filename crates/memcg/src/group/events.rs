@@ -61,6 +61,8 @@ pub struct Tally {
     events: [AtomicU64; EVENTS],
     events_local: [AtomicU64; EVENTS],
     throttled_us: AtomicU64,
+    shrinker_scanned: AtomicU64,
+    shrinker_freed: AtomicU64,
 }
 
 // SAFETY: integers and a null pointer.
@@ -82,7 +84,13 @@ impl Tally {
         for count in tally.events.iter().chain(&tally.events_local) {
             count.store(0, Ordering::Relaxed);
         }
-        tally.throttled_us.store(0, Ordering::Relaxed);
+        for count in [
+            &tally.throttled_us,
+            &tally.shrinker_scanned,
+            &tally.shrinker_freed,
+        ] {
+            count.store(0, Ordering::Relaxed);
+        }
         Some(tally)
     }
 }
@@ -110,6 +118,22 @@ impl Memcg {
     pub fn throttled_us(&self) -> u64 {
         self.known_tally()
             .map_or(0, |tally| tally.throttled_us.load(Ordering::Relaxed))
+    }
+
+    /// Things shrinkers were asked for here and below, and those they freed.
+    pub fn shrunk(&self) -> (u64, u64) {
+        self.known_tally().map_or((0, 0), |tally| {
+            (
+                tally.shrinker_scanned.load(Ordering::Relaxed),
+                tally.shrinker_freed.load(Ordering::Relaxed),
+            )
+        })
+    }
+
+    /// Adds to both, here and above.
+    pub fn add_shrunk(&self, scanned: u64, freed: u64) {
+        self.count(|tally| &tally.shrinker_scanned, scanned, true);
+        self.count(|tally| &tally.shrinker_freed, freed, true);
     }
 
     /// Adds to them, here and above.

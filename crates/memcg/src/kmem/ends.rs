@@ -11,11 +11,14 @@ use crate::group::{Hierarchy, Memcg};
 impl Kmem {
     /// Ends what lists and caches keep for `group`, which is out of the tree but still the one its cell leads to. The caller is
     /// pinned. `parent` may be ending as well, on another thread: what is handed on goes to the nearest above that is not.
-    pub fn group_ends(&self, tree: &Hierarchy, group: &Memcg, _parent: &Memcg) {
+    pub fn group_ends(&self, tree: &Hierarchy, group: &Memcg, parent: &Memcg) {
         let Some(id) = tree.end_kmem_id(group) else {
             return;
         };
+        self.lists.group_ends(self, id);
         self.end_child_caches(tree, id);
+        let (above, _) = tree.kmem_id_or_above(parent);
+        self.shrinkers.group_ends(id, above);
         tree.let_go_kmem_id(id);
     }
 }

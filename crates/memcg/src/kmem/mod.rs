@@ -28,9 +28,11 @@ pub mod huge;
 pub mod large;
 pub mod layout;
 pub mod list;
+pub mod list_lru;
 pub mod map;
 pub mod own;
 pub mod per_id;
+pub mod shrinker;
 pub mod slab;
 pub mod span;
 pub mod stat;
@@ -69,6 +71,10 @@ pub struct Kmem {
     /// The heap of whoever has none; 0 until it is needed.
     shared: AtomicU32,
     shared_lock: Lock,
+    /// Who can give memory back.
+    pub shrinkers: shrinker::Shrinkers,
+    /// Lists of reclaimable things.
+    pub lists: list_lru::Lists,
     /// What all tables by kmem id share.
     pub tables: per_id::Tables,
     huge_bytes: AtomicUsize,

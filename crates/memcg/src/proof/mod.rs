@@ -17,6 +17,8 @@ mod loom;
 mod loom_ids;
 #[cfg(loom)]
 mod loom_kmem;
+#[cfg(loom)]
+mod loom_lists;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]

@@ -20,12 +20,14 @@ pub enum Rank {
     Collect = 4,
     /// Changes of a table by kmem id that is a tree. Nothing is taken under it.
     Tables = 5,
+    /// A list of one group; two only parent before child.
+    List = 6,
     /// The heap of signal handlers and of threads without one.
-    Shared = 6,
+    Shared = 7,
     /// The lists of some kmem caches.
-    Caches = 7,
+    Caches = 8,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 8,
+    Spans = 9,
 }
 
 const FREE: u32 = 0;

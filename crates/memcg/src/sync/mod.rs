@@ -8,6 +8,7 @@
 pub mod arena;
 pub mod lock;
 pub mod stack;
+pub mod users;
 
 /// The atomics every room uses: core's, or loom's under its model checker.
 pub mod atomic {

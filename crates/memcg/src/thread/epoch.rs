@@ -39,7 +39,36 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// The thread is not pinned, however often it was, until this is dropped; then it is pinned anew if it was.
+#[must_use]
+pub struct Lifted<'a> {
+    epoch: &'a Epoch,
+    rec: &'a ThreadRec,
+    was_pinned: bool,
+}
+
+impl Drop for Lifted<'_> {
+    fn drop(&mut self) {
+        if self.was_pinned {
+            core::mem::forget(self.epoch.pin(self.rec));
+        }
+    }
+}
+
 impl Epoch {
+    /// Lifts the thread's pins for a time that may be long: code of the program runs. What was found under them may be something
+    /// else afterwards, and is not used again but as an index that is looked at anew. The pins' guards go on guarding: an older
+    /// epoch that one of them puts back holds up the epochs a little longer, no more.
+    pub fn lift<'a>(&'a self, rec: &'a ThreadRec) -> Lifted<'a> {
+        // Release pairs with the Acquire of `all_at`, as when a pin ends.
+        let was_pinned = rec.pin.swap(0, Ordering::Release) != 0;
+        Lifted {
+            epoch: self,
+            rec,
+            was_pinned,
+        }
+    }
+
     /// Pins for the thread of `rec`. Nests, also from a signal handler at any point: each guard restores what it found.
     pub fn pin<'a>(&self, rec: &'a ThreadRec) -> Pin<'a> {
         let before = rec.pin.load(Ordering::Relaxed);

@@ -11,7 +11,7 @@ pub mod queue;
 pub mod thread;
 mod work;
 
-pub use work::Work;
+pub use work::{ROOM, Work};
 
 use super::{Engine, process};
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -96,6 +96,10 @@ impl Engine {
             Work::Ends => {
                 self.settle(rec);
             }
+            Work::Reclaim { group, room } => {
+                self.reclaim_behind(rec, group, u64::from(room) * ROOM)
+            }
+            Work::Sort { id } => self.with_lists(rec, |cx| self.kmem.lists.sort(cx, id)),
         }
     }
 }

@@ -25,7 +25,17 @@ fn what_waits_twice_is_done_once_and_what_does_not_fit_is_told() {
 
 #[test]
 fn an_item_is_itself_again_when_it_is_taken() {
-    for work in [Work::Wake { tag: 0 }, Work::Wake { tag: u32::MAX }] {
+    let all = [0, u32::MAX].into_iter().flat_map(|n| {
+        [
+            Work::Wake { tag: n },
+            Work::Reclaim {
+                group: n,
+                room: n >> 8,
+            },
+            Work::Sort { id: n },
+        ]
+    });
+    for work in all {
         assert_ne!(work.to_word(), 0);
         assert_eq!(Work::of_word(work.to_word()), Some(work));
     }

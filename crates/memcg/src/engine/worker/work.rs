@@ -17,12 +17,31 @@ pub enum Work {
     },
     /// Groups that lingered and hold nothing any more are ended.
     Ends,
+    /// A group is above, or near, a limit: shrinkers are asked.
+    Reclaim {
+        /// The group, by index; it may be another by now.
+        group: u32,
+        /// Room that somebody needs there, in units of [`ROOM`], below 2²⁴.
+        room: u32,
+    },
+    /// A task has left a group: what it had in lists there goes along.
+    Sort {
+        /// The group's kmem id.
+        id: u32,
+    },
 }
+
+/// 64 KiB.
+pub const ROOM: u64 = 64 << 10;
+const ROOM_AT: u32 = 32;
+const ROOM_MAX: u32 = (1 << (KIND_AT - ROOM_AT)) - 1;
 
 const KIND_AT: u32 = 56;
 const WAKE: u64 = 1;
 const SPLIT: u64 = 2;
 const ENDS: u64 = 4;
+const RECLAIM: u64 = 3;
+const SORT: u64 = 5;
 
 impl Work {
     /// As a word; never 0.
@@ -35,6 +54,11 @@ impl Work {
                 SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group)
             }
             Work::Ends => ENDS << KIND_AT,
+            Work::Reclaim { group, room } => {
+                let room = room.min(ROOM_MAX);
+                RECLAIM << KIND_AT | u64::from(room) << ROOM_AT | u64::from(group)
+            }
+            Work::Sort { id } => SORT << KIND_AT | u64::from(id),
         }
     }
 
@@ -48,6 +72,11 @@ impl Work {
                 group: word as u32,
             }),
             ENDS => Some(Work::Ends),
+            RECLAIM => Some(Work::Reclaim {
+                group: word as u32,
+                room: (word >> ROOM_AT) as u32 & ROOM_MAX,
+            }),
+            SORT => Some(Work::Sort { id: word as u32 }),
             _ => None,
         }
     }
@@ -55,7 +84,8 @@ impl Work {
     /// Whether doing it calls what the program gave us.
     pub(super) fn runs_code_of_the_program(self) -> bool {
         match self {
-            Work::Wake { .. } => true,
+            // Of things whose owner lets go meanwhile the walk is the last to know.
+            Work::Wake { .. } | Work::Reclaim { .. } | Work::Sort { .. } => true,
             Work::Split { .. } => false,
             Work::Ends => false,
         }

@@ -1,0 +1,211 @@
+//! Shrinkers: what a program can give up when memory is short.
+
+use super::list_lru::{ListLru, Verdict};
+use super::memcg::Memcg;
+use super::scope::no_account;
+use crate::engine::process::engine;
+use crate::engine::worker::thread;
+use crate::kmem::shrinker::{Ask, Manner, Ops};
+use core::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Something that can give memory back when asked: a cache, a pool, buffers that can be made again.
+///
+/// It is asked when a group has to be made smaller: first how much could go ([`count`](Self::count)), then to let go of some of it
+/// ([`scan`](Self::scan)), in proportion to what all shrinkers have and to how hard it is. What it was asked for and did not get to
+/// is asked for again next time.
+///
+/// It is called on a thread that charges with [`Flags::WAIT`](crate::Flags) and `USER`, on one that wrote a limit or
+/// `memory.reclaim`, or on the engine's own worker; on several at once; never under a lock of the engine. What it charges is
+/// charged by force. It may do anything with groups, tasks and lists. If it panics, that is the end of this call of it only.
+///
+/// Source of the idea: Linux, `include/linux/shrinker.h`.
+pub trait Shrinker: Send + Sync + 'static {
+    /// Things that could go, of the scope's group alone (not of those below it).
+    fn count(&self, scope: &Scope) -> u64;
+
+    /// Tries to let go of `nr` things of the scope's group; answers how many it did. `None`: it cannot now, and is not asked
+    /// again this time.
+    fn scan(&self, scope: &Scope, nr: u64) -> Option<u64>;
+
+    /// What it costs to make one thing again, in units of a read from disk: the more, the less it is asked for. 0: nothing.
+    fn seeks(&self) -> u32 {
+        2
+    }
+
+    /// Things it is asked for at a time.
+    fn batch(&self) -> u64 {
+        128
+    }
+
+    /// Whether it has things by group. One that has not is asked only when the root is reclaimed.
+    fn is_per_group(&self) -> bool {
+        true
+    }
+}
+
+/// Whom a shrinker is asked for.
+#[derive(Debug)]
+pub struct Scope {
+    group: Memcg,
+}
+
+impl Scope {
+    /// The group: its own things only, not those of groups below it.
+    #[must_use]
+    pub fn group(&self) -> &Memcg {
+        &self.group
+    }
+}
+
+/// A registered shrinker: dropping this unregisters it, at any time, also inside a call of it.
+///
+/// No call begins after that; one that goes on on another thread goes on, and then what the shrinker is made of is dropped.
+#[must_use = "the shrinker is unregistered when this is dropped"]
+#[derive(Debug)]
+pub struct Registration {
+    index: u32,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        engine().kmem.shrinkers.unregister(self.index);
+    }
+}
+
+/// Registers a shrinker. The engine's worker thread is started, if there is none and the process may have one.
+///
+/// ```
+/// use memcg::{ListLru, Scope, Shrinker, Verdict};
+/// use std::sync::Arc;
+///
+/// struct Cache(Arc<ListLru<memcg::Charge>>);
+///
+/// impl Shrinker for Cache {
+///     fn count(&self, scope: &Scope) -> u64 {
+///         self.0.count(scope.group())
+///     }
+///     fn scan(&self, scope: &Scope, nr: u64) -> Option<u64> {
+///         Some(self.0.walk(scope.group(), nr, |_| Verdict::Removed).removed)
+///     }
+/// }
+///
+/// let cached = Arc::new(ListLru::new());
+/// let tenant = memcg::root().create("shrinker-tenant").unwrap();
+/// let _registered = memcg::register_shrinker(Cache(cached.clone()));
+/// let page = cached.insert_for(&tenant, tenant.try_reserve(4096).unwrap());
+/// // The cache was asked, and forgets; the page goes with its last handle.
+/// assert!(tenant.write("memory.reclaim", "1M").is_err());
+/// assert!(!page.is_listed());
+/// ```
+///
+/// # Panics
+/// Without memory for its record.
+pub fn register_shrinker<S: Shrinker>(shrinker: S) -> Registration {
+    let manner = Manner {
+        per_group: shrinker.is_per_group(),
+        seeks: shrinker.seeks(),
+        batch: shrinker.batch(),
+        list: None,
+    };
+    register(shrinker, manner)
+}
+
+fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
+    let data = {
+        let _free = no_account();
+        Box::into_raw(Box::new(shrinker))
+    };
+    // SAFETY: `Of::<S>::OPS` takes the box; a shrinker may be called by several threads, and dropped by any.
+    let index = unsafe {
+        engine()
+            .kmem
+            .shrinkers
+            .register(&Of::<S>::OPS, data.cast_const().cast(), manner)
+    };
+    let Some(index) = index else {
+        // SAFETY: nobody else has it.
+        drop(unsafe { Box::from_raw(data) });
+        panic!("no memory for a shrinker");
+    };
+    thread::want();
+    Registration { index }
+}
+
+impl<T: Send + Sync + 'static> ListLru<T> {
+    /// Registers a shrinker of the list: when memory is short, `look` is shown the things of the group it is short in, oldest
+    /// first, and says of each what becomes of it. Groups that have none in the list are passed over.
+    ///
+    /// The list stays as long as the registration.
+    ///
+    /// # Panics
+    /// Without memory for its record.
+    pub fn shrink_by(&self, look: impl Fn(&T) -> Verdict + Send + Sync + 'static) -> Registration {
+        let list = self.handle();
+        let manner = Manner {
+            per_group: true,
+            seeks: 2,
+            batch: 128,
+            list: Some(self.list()),
+        };
+        register(OfList { list, look }, manner)
+    }
+}
+
+struct OfList<T: Send + Sync + 'static, F> {
+    list: ListLru<T>,
+    look: F,
+}
+
+impl<T, F> Shrinker for OfList<T, F>
+where
+    T: Send + Sync + 'static,
+    F: Fn(&T) -> Verdict + Send + Sync + 'static,
+{
+    fn count(&self, scope: &Scope) -> u64 {
+        self.list.count(scope.group())
+    }
+
+    fn scan(&self, scope: &Scope, nr: u64) -> Option<u64> {
+        Some(self.list.walk(scope.group(), nr, &self.look).removed)
+    }
+}
+
+/// The functions of one type of shrinker.
+struct Of<S>(PhantomData<S>);
+
+impl<S: Shrinker> Of<S> {
+    const OPS: Ops = Ops {
+        count: Self::count,
+        scan: Self::scan,
+        let_go: Self::let_go,
+    };
+
+    /// Runs `f` for the group, if it is there still; a panic is none of the caller's.
+    ///
+    /// # Safety
+    /// `data` is the box of a live registration.
+    unsafe fn call<R>(data: *const (), ask: Ask, f: impl FnOnce(&S, &Scope) -> R) -> Option<R> {
+        let group = Memcg::of_ask(engine(), ask.group, ask.generation)?;
+        // SAFETY: the caller's.
+        let shrinker = unsafe { &*data.cast::<S>() };
+        catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()
+    }
+
+    unsafe fn count(data: *const (), ask: Ask) -> u64 {
+        // SAFETY: the caller's.
+        unsafe { Self::call(data, ask, |shrinker, scope| shrinker.count(scope)) }.unwrap_or(0)
+    }
+
+    unsafe fn scan(data: *const (), ask: Ask, nr: u64) -> Option<u64> {
+        // SAFETY: the caller's.
+        unsafe { Self::call(data, ask, |shrinker, scope| shrinker.scan(scope, nr)) }.flatten()
+    }
+
+    unsafe fn let_go(data: *const ()) {
+        let _free = no_account();
+        // SAFETY: the caller's: the last to know it.
+        let shrinker = unsafe { Box::from_raw(data.cast_mut().cast::<S>()) };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(shrinker)));
+    }
+}

@@ -1,0 +1,449 @@
+//! Reclaim: going round a group and those below it, asking shrinkers, until enough came back or nothing more does.
+//!
+//! Kept: bounded, by the priorities and the groups there are. Code of the program runs unpinned, without a lock, on a thread that is
+//! marked as helping: what it charges is forced, and it does not begin to reclaim in turn. What a thread cannot do itself is
+//! left to the worker.
+//! Relied on: `reclaim` for whom and how much; `kmem::shrinker` for who is registered.
+//! Never done: a refusal, a kill: the loop around a charge decides that.
+//!
+//! How much came back is seen from outside: how much less is in use than before each call. Of what others charge meanwhile that
+//! shows less, of what they free more; so whoever needs room tries again as long as anything was freed by anybody.
+
+use super::worker::ROOM;
+use super::worker::thread;
+use super::{Engine, Work};
+use crate::counter::protection::{Pass, Standing, standing};
+use crate::group::{Event, Memcg, ROOT};
+use crate::kmem::shrinker::Ask;
+use crate::os::clock;
+use crate::reclaim::share::{PRIORITIES, exposed, share};
+use crate::reclaim::subtree::{Cursors, Protections, Round};
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::thread::ThreadRec;
+
+/// The least that is worth a pass, in bytes; a sixteenth of a small group's max.
+const CLUSTER: u64 = 128 << 10;
+/// Tries of a charge, or of a write, that get anything back each.
+pub(super) const ROUNDS: u32 = 64;
+/// How long a charge waits for others that reclaim, or for the worker: in steps, and at most.
+const STEP_NS: u64 = 200_000;
+const STEPS: u32 = 500;
+
+/// What the passes of an engine share.
+#[derive(Default)]
+pub struct State {
+    cursors: Cursors,
+    /// Passes under way.
+    running: AtomicU32,
+    /// Things freed by all passes so far.
+    freed: AtomicU64,
+}
+
+// SAFETY: integers.
+unsafe impl Zeroed for State {}
+
+/// What came back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reclaimed {
+    /// Bytes, as far as could be seen.
+    pub bytes: u64,
+    /// Things that shrinkers said they freed.
+    pub things: u64,
+}
+
+/// A pass is under way until this is dropped.
+struct Running<'a>(&'a State);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One pass: for whom, and how far it has come.
+struct Control<'a> {
+    rec: &'a ThreadRec,
+    top: Ask,
+    want: u64,
+    pass: Pass,
+    priority: u32,
+    protections: Protections,
+    got: Reclaimed,
+    /// Things that could have been asked for in this round.
+    met: u64,
+    low_skipped: bool,
+}
+
+impl Control<'_> {
+    fn is_enough(&self) -> bool {
+        self.got.bytes >= self.want
+    }
+
+    /// How many things make up what is still wanted, by the size of those that were freed, or before any was, of `all` that the
+    /// group has.
+    fn things_wanted(&self, all: u64, part: Option<Part>) -> u64 {
+        let (bytes, things) = match (self.got, part) {
+            (got, _) if got.bytes > 0 && got.things > 0 => (got.bytes, got.things),
+            (_, Some(part)) => (part.usage, all),
+            _ => return u64::MAX,
+        };
+        let left = self.want.saturating_sub(self.got.bytes);
+        (u128::from(left) * u128::from(things) / u128::from(bytes.max(1)))
+            .try_into()
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+}
+
+/// The group as it is to be known when it is looked at again.
+fn ask_of(group: &Memcg) -> Ask {
+    Ask {
+        group: group.index(),
+        generation: group.generation(),
+    }
+}
+
+impl Engine {
+    /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what was found under them is to be
+    /// looked for anew. Runs shrinkers of the program on this thread.
+    pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
+        if self.kmem.shrinkers.is_empty() {
+            return Reclaimed::default();
+        }
+        let top = ask_of(top);
+        self.reclaims.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&self.reclaims);
+        let tag = rec.current();
+        let _stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
+        let _lifted = self.tree.threads.epoch.lift(rec);
+        let _helping = rec.begin_helping();
+        let mut control = Control {
+            rec,
+            top,
+            want,
+            pass: Pass::RespectLow,
+            priority: PRIORITIES,
+            protections: Protections::below(top.group),
+            got: Reclaimed::default(),
+            met: 0,
+            low_skipped: false,
+        };
+        self.run_pass(&mut control);
+        if !control.is_enough() && control.low_skipped {
+            control.pass = Pass::IgnoreLow;
+            self.run_pass(&mut control);
+        }
+        control.got
+    }
+
+    /// Rounds of rising pressure.
+    fn run_pass(&self, control: &mut Control<'_>) {
+        for priority in (0..=PRIORITIES).rev() {
+            control.priority = priority;
+            control.met = 0;
+            self.run_round(control);
+            if control.is_enough() || control.met == 0 {
+                return;
+            }
+        }
+    }
+
+    fn run_round(&self, control: &mut Control<'_>) {
+        let epoch = &self.tree.threads.epoch;
+        let mut round = {
+            let _pin = epoch.pin(control.rec);
+            let Some(top) = self.group_of(control.top) else {
+                return;
+            };
+            // Computed anew: usage has changed.
+            control.protections = Protections::below(control.top.group);
+            Round::begin(&self.tree, top, self.reclaims.cursors.get(top.index()))
+        };
+        loop {
+            let next = {
+                let _pin = epoch.pin(control.rec);
+                round.next(&self.tree).map(|index| {
+                    self.reclaims.cursors.set(control.top.group, index);
+                    let group = self.tree.memcgs.get(index);
+                    (ask_of(group), self.part_of(control, group))
+                })
+            };
+            match next {
+                Some((ask, Some(part))) => self.ask_all(control, ask, part),
+                Some((_, None)) => {}
+                None => break,
+            }
+            if control.is_enough() {
+                break;
+            }
+        }
+        if control.top.group == ROOT && !control.is_enough() {
+            self.ask_for_all(control);
+        }
+    }
+
+    /// Which part of what a group has is to be asked for now; `None`: nothing. The caller is pinned.
+    fn part_of(&self, control: &mut Control<'_>, group: &Memcg) -> Option<Part> {
+        let usage = group.counter.usage();
+        let effective = control.protections.of(&self.tree, group);
+        let may = match standing(usage, effective) {
+            Standing::Empty | Standing::WithinMin => false,
+            Standing::WithinLow if control.pass == Pass::RespectLow => {
+                control.low_skipped = true;
+                false
+            }
+            Standing::WithinLow => {
+                if control.priority == PRIORITIES {
+                    group.event(Event::Low);
+                }
+                true
+            }
+            Standing::Exposed => {
+                control.low_skipped |= effective.low > effective.min;
+                true
+            }
+        };
+        may.then_some(Part { usage, effective })
+    }
+
+    fn group_of(&self, ask: Ask) -> Option<&Memcg> {
+        let group = self.tree.memcgs.get(ask.group);
+        (group.generation() == ask.generation && group.is_online()).then_some(group)
+    }
+
+    /// Asks every shrinker that has things by group.
+    fn ask_all(&self, control: &mut Control<'_>, ask: Ask, part: Part) {
+        let shrinkers = &self.kmem.shrinkers;
+        for index in 1..shrinkers.high_water() {
+            let Some(held) = shrinkers.hold(index) else {
+                continue;
+            };
+            let manner = held.manner();
+            if !manner.per_group {
+                continue;
+            }
+            let id = {
+                let _pin = self.tree.threads.epoch.pin(control.rec);
+                let Some(group) = self.group_of(ask) else {
+                    return;
+                };
+                let id = self.tree.kmem_id_if_any(group).unwrap_or(0);
+                if let Some(list) = manner.list
+                    && !self.kmem.lists.has_any(&self.kmem, control.rec, list, id)
+                {
+                    continue;
+                }
+                id
+            };
+            self.ask_one(control, &held, ask, id, Some(part));
+            if control.is_enough() {
+                return;
+            }
+        }
+    }
+
+    /// Asks every shrinker that has not, when the root is reclaimed.
+    fn ask_for_all(&self, control: &mut Control<'_>) {
+        let shrinkers = &self.kmem.shrinkers;
+        for index in 1..shrinkers.high_water() {
+            let Some(held) = shrinkers.hold(index) else {
+                continue;
+            };
+            if !held.manner().per_group {
+                self.ask_one(control, &held, control.top, 0, None);
+            }
+            if control.is_enough() {
+                return;
+            }
+        }
+    }
+
+    fn ask_one(
+        &self,
+        control: &mut Control<'_>,
+        held: &crate::kmem::shrinker::Held<'_>,
+        ask: Ask,
+        id: u32,
+        part: Option<Part>,
+    ) {
+        let manner = held.manner();
+        let all = held.count(ask);
+        if all == 0 {
+            return;
+        }
+        let freeable = part.map_or(all, |part| {
+            exposed(all, part.usage, part.effective, control.pass)
+        });
+        control.met += freeable;
+        let share = share(
+            freeable,
+            held.take_deferred(id),
+            control.priority,
+            manner.seeks,
+        );
+        let mut scanned = 0;
+        while let Some(most) = share.next_batch(scanned, freeable, manner.batch) {
+            // A batch of large things may be far more than is wanted.
+            let nr = most.min(control.things_wanted(all, part));
+            let before = self.held_below(control);
+            let Some(freed) = held.scan(ask, nr) else {
+                break;
+            };
+            scanned += nr;
+            let bytes = before.saturating_sub(self.held_below(control));
+            control.got.bytes += bytes;
+            control.got.things += freed;
+            self.reclaims.freed.fetch_add(freed, Ordering::Relaxed);
+            self.count_shrunk(control.rec, ask, nr, freed);
+            if control.is_enough() {
+                break;
+            }
+        }
+        held.defer(id, share.owed_after(scanned, freeable));
+    }
+
+    /// What is in use in the group that is reclaimed for.
+    fn held_below(&self, control: &Control<'_>) -> u64 {
+        let _pin = self.tree.threads.epoch.pin(control.rec);
+        self.group_of(control.top)
+            .map_or(0, |top| self.tree.usage(top).current)
+    }
+
+    fn count_shrunk(&self, rec: &ThreadRec, ask: Ask, scanned: u64, freed: u64) {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        if let Some(group) = self.group_of(ask) {
+            group.add_shrunk(scanned, freed);
+        }
+    }
+
+    /// A charge of `bytes` was refused by `full`: gets room for it, or says that there is none to be had. The caller is pinned, and
+    /// looks for `full` anew. `true`: worth another try.
+    pub(super) fn make_room(
+        &self,
+        rec: &ThreadRec,
+        full: &Memcg,
+        bytes: u64,
+        inline: bool,
+    ) -> bool {
+        let seen = self.reclaims.freed.load(Ordering::Relaxed);
+        if inline {
+            let want = bytes.max(CLUSTER.min(full.counter.max() / 16));
+            if self.reclaim(rec, full, want) != Reclaimed::default() {
+                return true;
+            }
+            // Others may be at what there is.
+            return self
+                .await_progress(rec, seen, || self.reclaims.running.load(Ordering::Relaxed));
+        }
+        self.wake_reclaim(full, bytes);
+        thread::serves(self)
+            && self.await_progress(rec, seen, || {
+                self.reclaims.running.load(Ordering::Relaxed) + u32::from(!self.deferred.is_empty())
+            })
+    }
+
+    /// Waits until something was freed, as long as `at_it` says that somebody may yet.
+    fn await_progress(&self, rec: &ThreadRec, seen: u64, at_it: impl Fn() -> u32) -> bool {
+        let _lifted = self.tree.threads.epoch.lift(rec);
+        for _ in 0..STEPS {
+            if self.reclaims.freed.load(Ordering::Relaxed) != seen {
+                return true;
+            }
+            if at_it() == 0 {
+                return false;
+            }
+            clock::sleep_ns(STEP_NS);
+        }
+        false
+    }
+
+    /// Has the worker reclaim from `group`, for a charge of `bytes`, if there is anybody to ask.
+    pub(super) fn wake_reclaim(&self, group: &Memcg, bytes: u64) {
+        if !self.kmem.shrinkers.is_empty() {
+            self.defer(Work::Reclaim {
+                group: group.index(),
+                room: bytes.div_ceil(ROOM).min(u32::MAX.into()) as u32,
+            });
+        }
+    }
+
+    /// In the background: down to `high`, to where a group gives stock again, a sixteenth below `max`, and to where a charge of
+    /// `room` bytes fits.
+    pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: u32, room: u64) {
+        let excess = {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            let group = self.tree.memcgs.get(index);
+            if !group.is_online() {
+                return;
+            }
+            let max = group.counter.max();
+            let line = group
+                .counter
+                .high()
+                .min(max - max / 16)
+                .min(max.saturating_sub(room));
+            group.counter.usage().saturating_sub(line)
+        };
+        if excess > 0 {
+            let group = self.tree.memcgs.get(index);
+            self.reclaim(rec, group, excess);
+        }
+    }
+
+    /// After a limit was written: gets the group's usage down to `line`, if that is possible. Lifts the caller's pins. `false`: it
+    /// stays above.
+    pub fn reclaim_to(&self, rec: &ThreadRec, group: &Memcg, line: u64) -> bool {
+        let ask = ask_of(group);
+        for _ in 0..ROUNDS {
+            let (group, excess) = {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                let Some(group) = self.group_of(ask) else {
+                    return true;
+                };
+                let mut usage = group.counter.usage();
+                if usage > line && group.counter.granted() > 0 {
+                    self.tree.drain(rec, group);
+                    usage = group.counter.usage();
+                }
+                (group, usage.saturating_sub(line))
+            };
+            if excess == 0 {
+                return true;
+            }
+            if self.reclaim(rec, group, excess) == Reclaimed::default() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing more comes; answers the bytes.
+    /// Lifts the caller's pins.
+    pub fn reclaim_bytes(&self, rec: &ThreadRec, group: &Memcg, want: u64) -> u64 {
+        let ask = ask_of(group);
+        let mut got = self.tree.drain(rec, group);
+        for _ in 0..ROUNDS {
+            if got >= want {
+                break;
+            }
+            let group = self.tree.memcgs.get(ask.group);
+            if group.generation() != ask.generation {
+                break;
+            }
+            let now = self.reclaim(rec, group, want - got);
+            if now == Reclaimed::default() {
+                break;
+            }
+            got += now.bytes;
+        }
+        got
+    }
+}
+
+/// Of a group's things, which part may be asked for.
+#[derive(Clone, Copy)]
+struct Part {
+    usage: u64,
+    effective: crate::counter::protection::Protection,
+}

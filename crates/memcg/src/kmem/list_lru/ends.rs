@@ -1,0 +1,56 @@
+//! A group's end: its lists become its parent's.
+
+use super::super::Kmem;
+use super::Lists;
+use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
+
+impl Lists {
+    /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any more. Takes no memory, does
+    /// not fail. O(lists). The caller is pinned.
+    pub fn group_ends(&self, kmem: &Kmem, id: u32) {
+        for list in 1..self.lists.high_water() {
+            let users = &self.lists.get(list).users;
+            if !users.try_hold() {
+                // A list without items, as it is ending.
+                continue;
+            }
+            self.end_head(kmem, list, id);
+            if users.let_go() {
+                self.free(kmem, list);
+            }
+        }
+    }
+
+    /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
+    /// under its lock, that it has ended.
+    pub(super) fn end_head(&self, kmem: &Kmem, list: u32, id: u32) {
+        let Some(index) = self.lists.get(list).heads.take(kmem, id) else {
+            return;
+        };
+        let head = self.heads.get(index);
+        let above = head.above.load(Ordering::Relaxed);
+        loop {
+            // The parent's may have ended meanwhile as well. We name `above`, so what it leads to is there.
+            let to = self.live(above);
+            let target = self.heads.get(to);
+            // Parent before child.
+            let _above = target.lock.lock(Rank::List);
+            if target.to.load(Ordering::Relaxed) != 0 {
+                continue;
+            }
+            {
+                let _held = head.lock.lock(Rank::List);
+                // SAFETY: both rings' own links, both locks.
+                unsafe { head.ring.splice(&target.ring) };
+                target.add_nr(head.nr());
+                head.sub_nr(head.nr());
+                target.hold();
+                head.set_ended(to);
+            }
+            break;
+        }
+        self.let_go(above);
+        self.let_go(index);
+    }
+}

@@ -1,0 +1,383 @@
+//! Lists of reclaimable things, one for each group: the group's own, oldest first.
+//!
+//! ```text
+//! list ── kmem id ──► head ── ring ── link ── link …      the link is in the thing; it names its head, never a group
+//!                       └ ended: leads to the head of the group above
+//! ```
+//!
+//! Kept: a thing is in one list at most; which group's, its owner says at the moment it is put in: its tag leads to a group,
+//! that to a kmem id, that to a head. One lock a list and group. A group's list takes memory when something is first put in,
+//! those of the groups above first. A group's end is: redirect (nobody finds the head any more), then splice, then lead on;
+//! O(lists), whatever is in them. What was put in meanwhile is in the parent's.
+//! Relied on: `per_id` for head by id; ids that are nobody's until every pinned reader of the last holder is gone.
+//! Never done: a callback under a lock; a charge; a wait for a walker.
+//!
+//! A task that moves leaves the things it has listed where they are. A walk that meets one puts it into the list of the group
+//! it belongs to now, instead of showing it.
+
+mod ends;
+mod head;
+mod link;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod walk;
+
+pub use link::Link;
+pub use walk::{Verdict, Walked};
+
+use super::Kmem;
+use super::per_id::{PerId, Put};
+use crate::counter::Level;
+use crate::group::kmem_id::ROOT_ID;
+use crate::group::{Hierarchy, Memcg, ROOT};
+use crate::sync::Zeroed;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::lock::{Held, Rank};
+use crate::sync::users::Users;
+use crate::thread::ThreadRec;
+use head::{Head, key};
+use link::{OFF, ON};
+
+/// All lists of an engine.
+#[derive(Default)]
+pub struct Lists {
+    lists: Arena<ListRec>,
+    heads: Arena<Head>,
+}
+
+// SAFETY: arenas.
+unsafe impl Zeroed for Lists {}
+
+/// One list.
+#[derive(Default)]
+struct ListRec {
+    link: AtomicU32,
+    users: Users,
+    let_go: AtomicPtr<()>,
+    heads: PerId,
+}
+
+/// Ends a hold on the thing that a link is in.
+///
+/// # Safety
+/// The hold is the caller's.
+pub type LetGo = unsafe fn(*const Link);
+
+// SAFETY: all parts are Zeroed.
+unsafe impl Zeroed for ListRec {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for ListRec {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// Where an operation takes place.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// The groups.
+    pub tree: &'a Hierarchy,
+    /// The slabs, and these lists.
+    pub kmem: &'a Kmem,
+    /// The calling thread's record.
+    pub rec: &'a ThreadRec,
+    /// Runs what a fork has to wait for.
+    pub change: &'a dyn Fn(&mut dyn FnMut()),
+}
+
+impl Cx<'_> {
+    /// Runs `f` as one change.
+    fn changed<R>(&self, f: impl FnOnce() -> R) -> R {
+        let (mut f, mut answer) = (Some(f), None);
+        (self.change)(&mut || answer = f.take().map(|f| f()));
+        match answer {
+            Some(answer) => answer,
+            None => unreachable!("a change is run once"),
+        }
+    }
+}
+
+impl Lists {
+    /// A new list, with a place for the root's items; `let_go` is how a walk ends its hold on a thing it looked at. `None`
+    /// without memory.
+    pub fn open(&self, cx: Cx<'_>, let_go: LetGo) -> Option<u32> {
+        let list = self.lists.alloc(u32::MAX)?;
+        let rec = self.lists.get(list);
+        let root = self.heads.alloc(u32::MAX);
+        let put = root.map(|root| {
+            self.heads.get(root).make(key(list, ROOT_ID), 0);
+            rec.heads.put(cx.kmem, ROOT_ID, root)
+        });
+        if put == Some(Put::Done) {
+            rec.let_go.store(let_go as *mut (), Ordering::Relaxed);
+            rec.users.begin();
+            return Some(list);
+        }
+        if let Some(root) = root {
+            self.heads.free(root);
+        }
+        self.lists.free(list);
+        None
+    }
+
+    /// Ends a list in which nothing is, nor will be.
+    pub fn close(&self, cx: Cx<'_>, list: u32) {
+        if self.lists.get(list).users.end() {
+            self.free(cx.kmem, list);
+        }
+    }
+
+    fn free(&self, kmem: &Kmem, list: u32) {
+        let rec = self.lists.get(list);
+        rec.heads.each(kmem, |_, head| self.let_go(head));
+        // SAFETY: the list has ended and nobody uses it, as `users` says.
+        unsafe { rec.heads.clear(kmem) };
+        self.lists.free(list);
+    }
+
+    /// Puts a thing at the end of the list of its owner's group. `false`: it is in a list.
+    ///
+    /// Cost: a lock and what leads to it. Takes memory when it is the group's first; without any the nearest group above that has
+    /// a list has the thing.
+    ///
+    /// # Safety
+    /// The link stays where it is until it is taken out; the list lives until then.
+    pub unsafe fn add(&self, cx: Cx<'_>, list: u32, link: &Link) -> bool {
+        // Acquire pairs with the Release of `off`.
+        let claimed = link
+            .state
+            .compare_exchange(OFF, ON, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        if claimed {
+            // SAFETY: the caller's.
+            unsafe { self.place(cx, list, link) };
+        }
+        claimed
+    }
+
+    /// Takes a thing out of whatever list it is in. `false`: it is in none.
+    pub fn del(&self, cx: Cx<'_>, link: &Link) -> bool {
+        loop {
+            let taken = cx.changed(|| {
+                self.lock_home(link).is_some_and(|(head, _held)| {
+                    self.take_out(head, link);
+                    off(link);
+                    true
+                })
+            });
+            if taken {
+                return true;
+            }
+            // Another thread puts it in, this moment.
+            if link.state.load(Ordering::Acquire) == OFF {
+                return false;
+            }
+            crate::sync::relax();
+        }
+    }
+
+    /// Things in the list of a kmem id.
+    pub fn count(&self, cx: Cx<'_>, list: u32, id: u32) -> u64 {
+        let _pin = cx.tree.threads.epoch.pin(cx.rec);
+        let head = self.lists.get(list).heads.get(cx.kmem, cx.rec, id);
+        head.map_or(0, |head| self.heads.get(head).nr())
+    }
+
+    /// Whether a kmem id has anything in a list that may be ending. The caller is pinned.
+    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: u32, id: u32) -> bool {
+        let head = self.lists.get(list).heads.get(kmem, rec, id);
+        head.is_some_and(|head| self.heads.get(head).nr() > 0)
+    }
+
+    /// Things in the list of all groups. O(ids).
+    pub fn count_all(&self, cx: Cx<'_>, list: u32) -> u64 {
+        let _pin = cx.tree.threads.epoch.pin(cx.rec);
+        let mut sum = 0;
+        self.lists.get(list).heads.each(cx.kmem, |_, head| {
+            sum += self.heads.get(head).nr();
+        });
+        sum
+    }
+
+    /// Bytes of the heads; those of the tables by kmem id are counted with all tables.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.heads.high_water()) * size_of::<Head>() as u64
+            + u64::from(self.lists.high_water()) * size_of::<ListRec>() as u64
+    }
+
+    /// In the child of a fork, which waited for changes here to end: nobody holds a lock.
+    pub fn reset_locks_in_child(&self) {
+        for head in 1..self.heads.high_water() {
+            self.heads.get(head).lock.reset_in_child();
+        }
+    }
+
+    /// Heads there are, those included that have ended and still lead somewhere.
+    pub fn nr_heads(&self) -> u32 {
+        self.heads.in_use()
+    }
+
+    /// Links a claimed thing in, where it belongs now.
+    ///
+    /// # Safety
+    /// As [`Self::add`].
+    unsafe fn place(&self, cx: Cx<'_>, list: u32, link: &Link) {
+        cx.changed(|| {
+            let _pin = cx.tree.threads.epoch.pin(cx.rec);
+            loop {
+                let cell = cx.tree.objcgs.get(link.tag()).cell();
+                let group = cx.tree.resolve(cell).group;
+                let (index, key) = self.head_of(cx, list, group);
+                let head = self.heads.get(index);
+                let _held = head.lock.lock(Rank::List);
+                if !head.is_of(key) {
+                    // Its group ended meanwhile; then the group above is found.
+                    continue;
+                }
+                // SAFETY: under the lock; the caller's.
+                unsafe { link.insert_before(&head.ring) };
+                head.add_nr(1);
+                head.hold();
+                // Release pairs with the Acquire of `lock_home`.
+                link.home.store(index, Ordering::Release);
+                return;
+            }
+        });
+    }
+
+    /// The head for what belongs to `group`, made if need be: its own, or the nearest above. The caller is pinned.
+    fn head_of(&self, cx: Cx<'_>, list: u32, group: &Memcg) -> (u32, u64) {
+        let mut group = group;
+        loop {
+            let (id, at) = cx.tree.kmem_id_or_above(group);
+            if let Some(head) = self
+                .find(cx, list, id)
+                .or_else(|| self.make(cx, list, at, id))
+            {
+                return (head, key(list, id));
+            }
+            // Ended, or no memory: the group above. The root has a head as long as the list lives.
+            group = at.parent().unwrap_or_else(|| cx.tree.memcgs.get(ROOT));
+        }
+    }
+
+    fn find(&self, cx: Cx<'_>, list: u32, id: u32) -> Option<u32> {
+        self.lists.get(list).heads.get(cx.kmem, cx.rec, id)
+    }
+
+    /// Makes the head of a group, those above it first, so that the group's end needs no memory. `None`: without memory, or the
+    /// group's end has begun.
+    #[cold]
+    fn make(&self, cx: Cx<'_>, list: u32, group: &Memcg, id: u32) -> Option<u32> {
+        loop {
+            // The topmost that has none.
+            let (mut at, mut at_id) = (group, id);
+            let above = loop {
+                let above = at.parent()?;
+                let above_id = cx.tree.kmem_id_if_any(above)?;
+                if let Some(head) = self.find(cx, list, above_id) {
+                    break head;
+                }
+                (at, at_id) = (above, above_id);
+            };
+            let made = self.enter(cx, list, at, at_id, above)?;
+            if at_id == id {
+                return Some(made);
+            }
+        }
+    }
+
+    fn enter(&self, cx: Cx<'_>, list: u32, group: &Memcg, id: u32, above: u32) -> Option<u32> {
+        let index = self.heads.alloc(u32::MAX)?;
+        // Found a moment ago, it may have ended and be another's: then it is not made a parent of.
+        {
+            let parent = self.heads.get(above);
+            let _held = parent.lock.lock(Rank::List);
+            let parent_id = group.parent().and_then(|up| cx.tree.kmem_id_if_any(up));
+            if !parent_id.is_some_and(|up| parent.is_of(key(list, up))) {
+                self.heads.free(index);
+                return None;
+            }
+            parent.hold();
+        }
+        self.heads.get(index).make(key(list, id), above);
+        match self.lists.get(list).heads.put(cx.kmem, id, index) {
+            Put::Done if cx.tree.still_has_kmem_id(group, id) => Some(index),
+            Put::Done => {
+                // The group's end has passed by: what it would have done.
+                self.end_head(cx.kmem, list, id);
+                None
+            }
+            other => {
+                self.let_go(index);
+                match other {
+                    Put::Found(head) => Some(head),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Where the items of a head are.
+    fn live(&self, index: u32) -> u32 {
+        let mut at = index;
+        loop {
+            // Acquire pairs with the Release of `set_ended`.
+            match self.heads.get(at).to.load(Ordering::Acquire) {
+                0 => return at,
+                to => at = to,
+            }
+        }
+    }
+
+    /// Locks the list a link is in. `None`: it is in none.
+    fn lock_home(&self, link: &Link) -> Option<(u32, Held<'_>)> {
+        loop {
+            let home = link.home.load(Ordering::Acquire);
+            if home == 0 {
+                return None;
+            }
+            let at = self.live(home);
+            let head = self.heads.get(at);
+            let held = head.lock.lock(Rank::List);
+            // Of a link in this list nothing changes now. Of one that was taken out meanwhile `at` means nothing.
+            let home = link.home.load(Ordering::Acquire);
+            if home != 0 && head.to.load(Ordering::Relaxed) == 0 && self.live(home) == at {
+                return Some((at, held));
+            }
+        }
+    }
+
+    /// Takes a link out of the ring of the live head `index`. Under its lock.
+    fn take_out(&self, index: u32, link: &Link) {
+        // SAFETY: in this ring, under its lock.
+        unsafe { link.unlink() };
+        if !link.is_mark() {
+            self.heads.get(index).sub_nr(1);
+        }
+        let home = link.home.swap(0, Ordering::Release);
+        self.let_go(home);
+    }
+
+    /// One name less for a head; the last frees it, and lets go of what it led to.
+    fn let_go(&self, index: u32) {
+        let mut at = index;
+        while at != 0 && self.heads.get(at).let_go() {
+            let head = self.heads.get(at);
+            let next = match head.to.load(Ordering::Relaxed) {
+                0 => head.above.load(Ordering::Relaxed),
+                to => to,
+            };
+            head.set_ended(0);
+            self.heads.free(at);
+            at = next;
+        }
+    }
+}
+
+/// A thing that was taken out may be put in again.
+fn off(link: &Link) {
+    // Release pairs with the Acquire of `add` and `del`.
+    link.state.store(OFF, Ordering::Release);
+}

@@ -1,0 +1,271 @@
+//! Lists under groups that come and go; moves of tasks are proved above (`proof`).
+
+use super::{Cx, Link, Verdict, Walked};
+use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
+use crate::kmem::Kmem;
+use crate::thread::ThreadRec;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct World {
+    tree: &'static Hierarchy,
+    kmem: &'static Kmem,
+    rec: &'static ThreadRec,
+    list: u32,
+}
+
+unsafe fn let_go(link: *const Link) {
+    // SAFETY: the links of these tests are leaked.
+    assert!(!unsafe { &*link }.let_go());
+}
+
+fn run(f: &mut dyn FnMut()) {
+    f();
+}
+
+impl World {
+    fn new() -> Self {
+        let kmem: &'static Kmem = Box::leak(Box::default());
+        kmem.init().unwrap();
+        let tree = Hierarchy::leaked();
+        let (_, rec) = tree.threads.join().unwrap();
+        let mut world = Self {
+            tree,
+            kmem,
+            rec,
+            list: 0,
+        };
+        world.list = kmem.lists.open(world.cx(), let_go).unwrap();
+        world
+    }
+
+    fn on_another_thread(&self) -> Self {
+        let (_, rec) = self.tree.threads.join().unwrap();
+        Self { rec, ..*self }
+    }
+
+    fn cx(&self) -> Cx<'static> {
+        Cx {
+            tree: self.tree,
+            kmem: self.kmem,
+            rec: self.rec,
+            change: &run,
+        }
+    }
+
+    fn group(&self, parent: &Memcg, name: &str) -> &'static Memcg {
+        let _pin = self.tree.threads.epoch.pin(self.rec);
+        let index = self.tree.create(parent, name.as_bytes()).unwrap();
+        self.tree.memcgs.get(index)
+    }
+
+    fn root(&self) -> &'static Memcg {
+        self.tree.memcgs.get(ROOT)
+    }
+
+    /// As `offline::remove`, which is above.
+    fn end(&self, group: &Memcg) {
+        use crate::counter::Level;
+        let _pin = self.tree.threads.epoch.pin(self.rec);
+        let parent = group.parent().unwrap();
+        self.tree.unlink(group).unwrap();
+        self.kmem.group_ends(self.tree, group, parent);
+        group.counter.close();
+        self.tree.link_cell(group.cell(), parent.cell());
+        self.tree.end_own_objcg(group, 0);
+        self.tree.dismiss(group);
+    }
+
+    fn add(&self, link: &Link) -> bool {
+        // SAFETY: the links of these tests are leaked.
+        unsafe { self.kmem.lists.add(self.cx(), self.list, link) }
+    }
+
+    fn del(&self, link: &Link) -> bool {
+        self.kmem.lists.del(self.cx(), link)
+    }
+
+    fn count(&self, group: &Memcg) -> u64 {
+        match self.tree.kmem_id_if_any(group) {
+            Some(id) => self.kmem.lists.count(self.cx(), self.list, id),
+            None => 0,
+        }
+    }
+
+    fn walk(&self, group: &Memcg, nr: u64, mut look: impl FnMut(&Link) -> Verdict) -> Walked {
+        let id = self.tree.kmem_id(group).unwrap();
+        let lists = &self.kmem.lists;
+        lists.walk(self.cx(), self.list, id, nr, &mut look)
+    }
+}
+
+fn link(tag: u32) -> &'static Link {
+    Box::leak(Box::new(Link::new(tag)))
+}
+
+#[test]
+fn a_thing_is_in_the_list_of_its_owner_s_group_and_in_one_only() {
+    let w = World::new();
+    let (a, b) = (w.group(w.root(), "a"), w.group(w.root(), "b"));
+    let (of_a, of_b) = (link(a.tag()), link(b.tag()));
+    assert!(w.add(of_a) && w.add(of_b));
+    assert!(!w.add(of_a));
+    assert_eq!((w.count(a), w.count(b), w.count(w.root())), (1, 1, 0));
+    assert!(w.del(of_a));
+    assert!(!w.del(of_a) && !of_a.is_listed());
+    assert!(w.add(of_a) && w.del(of_a) && w.del(of_b));
+    assert_eq!(w.kmem.lists.count_all(w.cx(), w.list), 0);
+}
+
+#[test]
+fn a_walk_shows_the_oldest_first_and_does_as_it_is_told() {
+    let w = World::new();
+    let a = w.group(w.root(), "a");
+    let all: Vec<_> = (0..6).map(|_| link(a.tag())).collect();
+    assert!(all.iter().all(|link| w.add(link)));
+    let order = |w: &World| {
+        let mut seen = Vec::new();
+        w.walk(a, u64::MAX, |link| {
+            seen.push(all.iter().position(|l| core::ptr::eq(*l, link)).unwrap());
+            Verdict::Skip
+        });
+        seen
+    };
+    assert_eq!(order(&w), [0, 1, 2, 3, 4, 5]);
+    let mut verdicts = [
+        Verdict::Rotate,
+        Verdict::Removed,
+        Verdict::Skip,
+        Verdict::Retry,
+        Verdict::Rotate,
+        Verdict::Stop,
+    ]
+    .into_iter();
+    let walked = w.walk(a, u64::MAX, |_| verdicts.next().unwrap());
+    assert_eq!((walked.scanned, walked.removed), (5, 1));
+    assert_eq!(order(&w), [2, 4, 5, 0, 3]);
+    let walked = w.walk(a, 2, |_| Verdict::Removed);
+    assert_eq!((walked.scanned, walked.removed), (2, 2));
+    assert_eq!(order(&w), [5, 0, 3]);
+    // What is rotated is not met again.
+    let walked = w.walk(a, u64::MAX, |_| Verdict::Rotate);
+    assert_eq!(walked.scanned, 3);
+}
+
+#[test]
+fn a_callback_may_do_whatever_it_likes_with_the_list() {
+    let w = World::new();
+    let a = w.group(w.root(), "a");
+    let all: Vec<_> = (0..4).map(|_| link(a.tag())).collect();
+    assert!(all.iter().all(|link| w.add(link)));
+    // Takes out what is looked at, and what comes next.
+    let walked = w.walk(a, u64::MAX, |link| {
+        assert!(w.del(link));
+        w.del(all[1]);
+        Verdict::Removed
+    });
+    assert_eq!((walked.scanned, walked.removed), (3, 3));
+    assert!(all.iter().all(|link| w.add(link)));
+    // Walks inside a walk; ends the group in the middle.
+    let b = w.group(w.root(), "b");
+    let of_b: Vec<_> = (0..3).map(|_| link(b.tag())).collect();
+    assert!(of_b.iter().all(|link| w.add(link)));
+    let walked = w.walk(b, u64::MAX, |_| {
+        assert_eq!(w.walk(b, u64::MAX, |_| Verdict::Rotate).scanned, 3);
+        w.end(b);
+        Verdict::Skip
+    });
+    assert_eq!(walked.scanned, 1);
+    assert_eq!((w.count(w.root()), w.count(a)), (3, 4));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        w.walk(a, u64::MAX, |_| panic!("of the program"))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(w.walk(a, u64::MAX, |_| Verdict::Removed).removed, 4);
+}
+
+#[test]
+fn what_a_group_leaves_is_its_parent_s_without_a_touch_and_its_heads_go_with_the_last_of_it() {
+    let w = World::new();
+    let before = w.kmem.lists.nr_heads();
+    let a = w.group(w.root(), "a");
+    let b = w.group(a, "b");
+    let c = w.group(b, "c");
+    let all: Vec<_> = [a, b, c, c].map(|group| link(group.tag())).to_vec();
+    // The deepest first: those above get their lists all the same.
+    assert!(all.iter().rev().all(|link| w.add(link)));
+    w.end(c);
+    assert_eq!((w.count(a), w.count(b)), (1, 3));
+    w.end(b);
+    assert_eq!(w.count(a), 4);
+    // In the name of a removed group.
+    let late = link(all[3].tag());
+    assert!(w.add(late));
+    w.end(a);
+    assert_eq!(w.count(w.root()), 5);
+    assert!(all.iter().all(|link| w.del(link)) && w.del(late));
+    assert_eq!(w.kmem.lists.nr_heads(), before);
+    w.kmem.lists.close(w.cx(), w.list);
+    assert_eq!(w.kmem.lists.nr_heads(), before - 1);
+}
+
+#[test]
+fn things_come_and_go_by_threads_while_groups_end_and_walks_go_on() {
+    let w = World::new();
+    let rounds = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        for thread in 0..2usize {
+            let (w, rounds) = (w.on_another_thread(), &rounds);
+            s.spawn(move || {
+                let mut held: Vec<&Link> = Vec::new();
+                while rounds.load(Ordering::Relaxed) < 300 {
+                    let group = {
+                        let _pin = w.tree.threads.epoch.pin(w.rec);
+                        let found = w.tree.lookup(b"/a/b").map(|at| w.tree.memcgs.get(at).tag());
+                        // Named for good: the links are leaked.
+                        found
+                            .inspect(|&tag| w.tree.hold_objcg(tag))
+                            .unwrap_or(ROOT_TAG)
+                    };
+                    for n in 0..8 {
+                        let new = link(if n % 2 == thread { group } else { ROOT_TAG });
+                        assert!(w.add(new));
+                        held.push(new);
+                    }
+                    while held.len() > 40 {
+                        assert!(w.del(held.swap_remove(held.len() / 2)));
+                    }
+                }
+                for link in held {
+                    assert!(w.del(link));
+                }
+            });
+        }
+        let walker = w.on_another_thread();
+        let rounds = &rounds;
+        s.spawn(move || {
+            let mut n = 0u32;
+            while rounds.load(Ordering::Relaxed) < 300 {
+                walker.walk(walker.root(), 16, |_| {
+                    n += 1;
+                    if n.is_multiple_of(3) {
+                        Verdict::Rotate
+                    } else {
+                        Verdict::Skip
+                    }
+                });
+            }
+        });
+        for _ in 0..300 {
+            let a = w.group(w.root(), "a");
+            let b = w.group(a, "b");
+            for _ in 0..20 {
+                std::thread::yield_now();
+            }
+            w.end(b);
+            w.end(a);
+            rounds.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert_eq!(w.kmem.lists.count_all(w.cx(), w.list), 0);
+    assert_eq!(w.kmem.lists.nr_heads(), 1);
+}

@@ -1,0 +1,222 @@
+//! Walking a group's list: each thing is shown to a callback, which says what becomes of it.
+//!
+//! The callback runs without a lock. The walker's place is a mark in the ring, so things may come and go meanwhile, also the one
+//! that is looked at: its memory is held. A walk whose group ends goes no further; what it had not seen is in the parent's list.
+
+use super::link::Link;
+use super::{Cx, LetGo, Lists};
+use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
+
+/// What becomes of a thing that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is taken out of the list, unless the callback has done so, and counts as freed.
+    Removed,
+    /// It goes to the end of the list: it was used.
+    Rotate,
+    /// It stays where it is.
+    Skip,
+    /// It is looked at again, at once.
+    Retry,
+    /// It stays where it is, and the walk is over.
+    Stop,
+}
+
+/// What a walk did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Walked {
+    /// Things looked at.
+    pub scanned: u64,
+    /// Of them, removed.
+    pub removed: u64,
+}
+
+/// The mark of a walk; taken out when the walk ends, also by a panic of the callback.
+struct Mark<'a> {
+    lists: &'a Lists,
+    cx: Cx<'a>,
+    link: &'a Link,
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        self.cx.changed(|| {
+            if let Some((head, _held)) = self.lists.lock_home(self.link) {
+                self.lists.take_out(head, self.link);
+            }
+        });
+    }
+}
+
+/// The memory of a thing, until it is dropped.
+struct Kept(*const Link, LetGo);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: `next` has taken the hold for us.
+        unsafe { (self.1)(self.0) };
+    }
+}
+
+impl Lists {
+    /// Shows up to `nr` things of the list of `id`, which lives, to `look`, oldest first, each once. Unpinned, without a lock.
+    pub fn walk(
+        &self,
+        cx: Cx<'_>,
+        list: u32,
+        id: u32,
+        nr: u64,
+        look: &mut dyn FnMut(&Link) -> Verdict,
+    ) -> Walked {
+        let mut walked = Walked::default();
+        let place = Link::mark();
+        let Some((head, present)) = self.begin_walk(cx, list, id, &place) else {
+            return walked;
+        };
+        let mark = Mark {
+            lists: self,
+            cx,
+            link: &place,
+        };
+        let let_go = self.let_go_of(list);
+        // What is rotated is not met again.
+        let mut left = nr.min(present);
+        while left > 0 {
+            let Some(link) = self.next(cx, head, mark.link) else {
+                break;
+            };
+            let kept = Kept(link, let_go);
+            // SAFETY: its memory is held until `kept` goes.
+            let link = unsafe { &*kept.0 };
+            left -= 1;
+            if self.goes_elsewhere(cx, list, head, link) {
+                continue;
+            }
+            walked.scanned += 1;
+            let mut verdict = look(link);
+            while verdict == Verdict::Retry && left > 0 {
+                left -= 1;
+                verdict = look(link);
+            }
+            match verdict {
+                Verdict::Removed => {
+                    self.del(cx, link);
+                    walked.removed += 1;
+                }
+                Verdict::Rotate => self.rotate(cx, link),
+                Verdict::Skip | Verdict::Retry => {}
+                Verdict::Stop => break,
+            }
+        }
+        walked
+    }
+
+    /// Puts the mark in front of all; answers the head, and how many there are.
+    fn begin_walk(&self, cx: Cx<'_>, list: u32, id: u32, mark: &Link) -> Option<(u32, u64)> {
+        cx.changed(|| {
+            let _pin = cx.tree.threads.epoch.pin(cx.rec);
+            let index = self.find(cx, list, id)?;
+            let head = self.heads.get(index);
+            if head.nr() == 0 {
+                return None;
+            }
+            let _held = head.lock.lock(Rank::List);
+            if !head.is_of(super::key(list, id)) {
+                return None;
+            }
+            // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it out.
+            unsafe { mark.insert_before(head.ring.following()) };
+            head.hold();
+            mark.home.store(index, Ordering::Release);
+            Some((index, head.nr()))
+        })
+    }
+
+    /// Moves the mark past the next thing, whose memory is held for the caller.
+    fn next(&self, cx: Cx<'_>, head: u32, mark: &Link) -> Option<*const Link> {
+        cx.changed(|| {
+            let (at, _held) = self.lock_home(mark)?;
+            if at != head {
+                return None;
+            }
+            let ring = &self.heads.get(at).ring;
+            loop {
+                // SAFETY: in the ring, under its lock.
+                let next = unsafe { mark.following() };
+                if core::ptr::eq(next, ring) {
+                    return None;
+                }
+                // SAFETY: likewise; the mark is put in again at once.
+                unsafe {
+                    mark.unlink();
+                    mark.insert_before(next.following());
+                }
+                if !next.is_mark() {
+                    next.hold();
+                    return Some(core::ptr::from_ref(next));
+                }
+            }
+        })
+    }
+
+    /// Puts a thing that belongs to another group by now into that one's list.
+    fn goes_elsewhere(&self, cx: Cx<'_>, list: u32, head: u32, link: &Link) -> bool {
+        let taken = cx.changed(|| {
+            let _pin = cx.tree.threads.epoch.pin(cx.rec);
+            let cell = cx.tree.objcgs.get(link.tag()).cell();
+            let (right, _) = self.head_of(cx, list, cx.tree.resolve(cell).group);
+            if right == head {
+                return false;
+            }
+            match self.lock_home(link) {
+                // Nobody but us puts it in again: it stays claimed.
+                Some((at, _held)) if at == head => {
+                    self.take_out(at, link);
+                    true
+                }
+                _ => false,
+            }
+        });
+        if taken {
+            // SAFETY: as when it was added: its thing is taken out of every list before it goes, and waits for us until then.
+            unsafe { self.place(cx, list, link) };
+        }
+        taken
+    }
+
+    /// Puts a thing at the end of the list it is in.
+    fn rotate(&self, cx: Cx<'_>, link: &Link) {
+        cx.changed(|| {
+            if let Some((at, _held)) = self.lock_home(link) {
+                let ring = &self.heads.get(at).ring;
+                // SAFETY: in this ring, under its lock; put in again at once.
+                unsafe {
+                    link.unlink();
+                    link.insert_before(ring);
+                }
+            }
+        });
+    }
+
+    /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now into their lists: after the move
+    /// of a task. Unpinned, without a lock.
+    pub fn sort(&self, cx: Cx<'_>, id: u32) {
+        for list in 1..self.lists.high_water() {
+            let users = &self.lists.get(list).users;
+            if !users.try_hold() {
+                continue;
+            }
+            self.walk(cx, list, id, u64::MAX, &mut |_| Verdict::Skip);
+            if users.let_go() {
+                self.free(cx.kmem, list);
+            }
+        }
+    }
+
+    fn let_go_of(&self, list: u32) -> LetGo {
+        let f = self.lists.get(list).let_go.load(Ordering::Relaxed);
+        // SAFETY: `open` has stored a function of this type, before the list was used.
+        unsafe { core::mem::transmute::<*mut (), LetGo>(f) }
+    }
+}

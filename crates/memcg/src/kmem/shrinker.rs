@@ -1,0 +1,362 @@
+//! The registry of shrinkers: what the program gave us that can give memory back when asked.
+//!
+//! A shrinker is two functions, how many things could go and try to free so many, for one group or for all. Here is who is
+//! registered, and what each was asked for and did not get to (`deferred`), by group.
+//!
+//! Kept: a shrinker that was unregistered is not called any more, but where a call goes on at that moment; what it is made of is
+//! let go by whoever is last. What a group had deferred is its parent's after its end.
+//! Relied on: nobody's kmem id but a group's that is looked at under a pin.
+//! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two groups that share a place the
+//! later is remembered, and what the earlier owed is not asked for.
+
+use crate::sync::Zeroed;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::users::Users;
+
+/// Whom a shrinker is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ask {
+    /// The group, by index.
+    pub group: u32,
+    /// Which of the groups that were in that record.
+    pub generation: u32,
+}
+
+/// How the program's shrinker is called.
+pub struct Ops {
+    /// How many things could be freed.
+    ///
+    /// # Safety
+    /// With the data it was registered with.
+    pub count: unsafe fn(*const (), Ask) -> u64,
+    /// Tries to free so many; answers how many it did. `None`: it cannot now.
+    ///
+    /// # Safety
+    /// As `count`.
+    pub scan: unsafe fn(*const (), Ask, u64) -> Option<u64>,
+    /// Ends the data. Called once.
+    ///
+    /// # Safety
+    /// As `count`; nobody calls anything of it any more.
+    pub let_go: unsafe fn(*const ()),
+}
+
+/// How a shrinker wants to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manner {
+    /// For one group at a time; else for all, when the root is reclaimed.
+    pub per_group: bool,
+    /// What it costs to make one thing again: the more, the less is asked. 0: nothing.
+    pub seeks: u32,
+    /// How many are asked for at a time.
+    pub batch: u64,
+    /// The list that has its things, if it is one: it is asked where that has any.
+    pub list: Option<u32>,
+}
+
+/// Groups whose remainders a shrinker remembers.
+const PLACES: usize = 64;
+/// A remainder: {id:20 | things:44}.
+const NR_BITS: u32 = 44;
+const NR: u64 = (1 << NR_BITS) - 1;
+
+const _: () = assert!(crate::group::kmem_id::ID_LIMIT <= 1 << (64 - NR_BITS));
+
+/// All shrinkers of an engine.
+#[derive(Default)]
+pub struct Shrinkers {
+    table: Arena<Shrinker>,
+    nr: AtomicU32,
+}
+
+// SAFETY: all parts are Zeroed.
+unsafe impl Zeroed for Shrinkers {}
+
+/// One registered shrinker.
+pub struct Shrinker {
+    link: AtomicU32,
+    users: Users,
+    ops: AtomicPtr<Ops>,
+    data: AtomicPtr<()>,
+    per_group: AtomicU32,
+    seeks: AtomicU32,
+    batch: AtomicU64,
+    /// 0: none.
+    list: AtomicU32,
+    deferred: [AtomicU64; PLACES],
+}
+
+impl Default for Shrinker {
+    fn default() -> Self {
+        Self {
+            link: AtomicU32::default(),
+            users: Users::default(),
+            ops: AtomicPtr::default(),
+            data: AtomicPtr::default(),
+            per_group: AtomicU32::default(),
+            seeks: AtomicU32::default(),
+            batch: AtomicU64::default(),
+            list: AtomicU32::default(),
+            deferred: core::array::from_fn(|_| AtomicU64::default()),
+        }
+    }
+}
+
+// SAFETY: integers, null pointers, Zeroed parts.
+unsafe impl Zeroed for Shrinker {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Shrinker {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// A shrinker that may be called until this is dropped.
+pub struct Held<'a> {
+    all: &'a Shrinkers,
+    index: u32,
+    rec: &'a Shrinker,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.rec.users.let_go() {
+            self.all.free(self.index);
+        }
+    }
+}
+
+impl Held<'_> {
+    fn ops(&self) -> &'static Ops {
+        // SAFETY: `register` has stored a static's address before anybody could hold it.
+        unsafe { &*self.rec.ops.load(Ordering::Relaxed) }
+    }
+
+    fn data(&self) -> *const () {
+        self.rec.data.load(Ordering::Relaxed)
+    }
+
+    /// Code of the program: unpinned, without a lock.
+    pub fn count(&self, ask: Ask) -> u64 {
+        // SAFETY: registered, and held.
+        unsafe { (self.ops().count)(self.data(), ask) }
+    }
+
+    /// Code of the program, as `count`.
+    pub fn scan(&self, ask: Ask, nr: u64) -> Option<u64> {
+        // SAFETY: registered, and held.
+        unsafe { (self.ops().scan)(self.data(), ask, nr) }
+    }
+
+    /// How it wants to be asked.
+    pub fn manner(&self) -> Manner {
+        let list = self.rec.list.load(Ordering::Relaxed);
+        Manner {
+            per_group: self.rec.per_group.load(Ordering::Relaxed) != 0,
+            seeks: self.rec.seeks.load(Ordering::Relaxed),
+            batch: self.rec.batch.load(Ordering::Relaxed),
+            list: (list != 0).then_some(list),
+        }
+    }
+
+    /// Takes what the shrinker still owes for the group of `id`; 0 is for all.
+    pub fn take_deferred(&self, id: u32) -> u64 {
+        self.rec.take_deferred(id)
+    }
+
+    /// Adds to it.
+    pub fn defer(&self, id: u32, nr: u64) {
+        self.rec.defer(id, nr);
+    }
+}
+
+impl Shrinker {
+    fn take_deferred(&self, id: u32) -> u64 {
+        let take =
+            |now: u64| (now >> NR_BITS == u64::from(id) && now & NR != 0).then_some(now & !NR);
+        self.deferred[id as usize % PLACES]
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_or(0, |was| was & NR)
+    }
+
+    fn defer(&self, id: u32, nr: u64) {
+        if nr == 0 {
+            return;
+        }
+        let add = |now: u64| {
+            let owed = if now >> NR_BITS == u64::from(id) {
+                now & NR
+            } else {
+                0
+            };
+            Some(u64::from(id) << NR_BITS | owed.saturating_add(nr).min(NR))
+        };
+        let _ = self.deferred[id as usize % PLACES].fetch_update(
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+            add,
+        );
+    }
+}
+
+impl Shrinkers {
+    /// Registers a shrinker. `None` without memory: `data` stays the caller's.
+    ///
+    /// # Safety
+    /// The functions of `ops` may be called with `data`, on any thread, until `let_go` was, once.
+    pub unsafe fn register(
+        &self,
+        ops: &'static Ops,
+        data: *const (),
+        manner: Manner,
+    ) -> Option<u32> {
+        let index = self.table.alloc(u32::MAX)?;
+        let rec = self.table.get(index);
+        rec.ops
+            .store(core::ptr::from_ref(ops).cast_mut(), Ordering::Relaxed);
+        rec.data.store(data.cast_mut(), Ordering::Relaxed);
+        rec.per_group
+            .store(manner.per_group.into(), Ordering::Relaxed);
+        rec.seeks.store(manner.seeks, Ordering::Relaxed);
+        rec.batch.store(manner.batch.max(1), Ordering::Relaxed);
+        rec.list.store(manner.list.unwrap_or(0), Ordering::Relaxed);
+        for owed in &rec.deferred {
+            owed.store(0, Ordering::Relaxed);
+        }
+        rec.users.begin();
+        self.nr.fetch_add(1, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// Ends a registration: no call begins from here on.
+    pub fn unregister(&self, index: u32) {
+        self.nr.fetch_sub(1, Ordering::Relaxed);
+        if self.table.get(index).users.end() {
+            self.free(index);
+        }
+    }
+
+    fn free(&self, index: u32) {
+        let rec = self.table.get(index);
+        let ops = rec.ops.load(Ordering::Relaxed);
+        // SAFETY: as registered; this is the one call, and nobody holds the shrinker.
+        unsafe { ((*ops).let_go)(rec.data.load(Ordering::Relaxed)) };
+        self.table.free(index);
+    }
+
+    /// Whether none is registered. A load.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.nr.load(Ordering::Relaxed) == 0
+    }
+
+    /// How many there are.
+    pub fn nr(&self) -> u32 {
+        self.nr.load(Ordering::Relaxed)
+    }
+
+    /// The registered shrinker of an index, to be called.
+    pub fn hold(&self, index: u32) -> Option<Held<'_>> {
+        let rec = self.table.get(index);
+        // Not made where it may not be used: dropping it would let go of what was never held.
+        rec.users.try_hold().then(|| Held {
+            all: self,
+            index,
+            rec,
+        })
+    }
+
+    /// Indices there are, or were: `1..high_water`.
+    pub fn high_water(&self) -> u32 {
+        self.table.high_water()
+    }
+
+    /// A group's end: what it owed is its parent's. O(shrinkers).
+    pub(super) fn group_ends(&self, id: u32, parent: u32) {
+        for index in 1..self.table.high_water() {
+            let rec = self.table.get(index);
+            rec.defer(parent, rec.take_deferred(id));
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64 as Count;
+
+    static OPS: Ops = Ops {
+        count: |data, _| {
+            // SAFETY: registered with a leaked count.
+            unsafe { &*data.cast::<Count>() }.load(Ordering::Relaxed)
+        },
+        scan: |_, _, nr| Some(nr),
+        let_go: |data| {
+            // SAFETY: the one of the registration.
+            drop(unsafe { Arc::from_raw(data.cast::<Count>()) });
+        },
+    };
+
+    const ASK: Ask = Ask {
+        group: 1,
+        generation: 0,
+    };
+
+    fn register(all: &Shrinkers) -> (u32, Arc<Count>) {
+        let count = Arc::new(Count::new(5));
+        let manner = Manner {
+            per_group: true,
+            seeks: 2,
+            batch: 0,
+            list: None,
+        };
+        let data = Arc::into_raw(count.clone()).cast();
+        // SAFETY: as `OPS` takes it.
+        (unsafe { all.register(&OPS, data, manner) }.unwrap(), count)
+    }
+
+    #[test]
+    fn one_that_is_unregistered_during_a_call_ends_with_the_call() {
+        let all = Shrinkers::default();
+        let (index, count) = register(&all);
+        assert!(!all.is_empty());
+        {
+            let held = all.hold(index).unwrap();
+            assert_eq!(held.count(ASK), 5);
+            all.unregister(index);
+            assert!(all.hold(index).is_none() && all.is_empty());
+            assert_eq!(Arc::strong_count(&count), 2);
+            assert_eq!(held.scan(ASK, 3), Some(3));
+        }
+        assert_eq!(Arc::strong_count(&count), 1);
+        // Its record is another's now.
+        let (again, other) = register(&all);
+        assert_eq!(again, index);
+        all.unregister(again);
+        assert_eq!(Arc::strong_count(&other), 1);
+    }
+
+    #[test]
+    fn what_is_owed_for_a_group_is_its_parent_s_after_it() {
+        let all = Shrinkers::default();
+        let (index, _count) = register(&all);
+        let held = all.hold(index).unwrap();
+        held.defer(7, 10);
+        held.defer(7, 5);
+        held.defer(3, 1);
+        all.group_ends(7, 3);
+        assert_eq!((held.take_deferred(7), held.take_deferred(3)), (0, 16));
+        assert_eq!(held.take_deferred(3), 0);
+        // Two that share a place: the later is remembered.
+        held.defer(1, 4);
+        held.defer(1 + PLACES as u32, 6);
+        assert_eq!(
+            (held.take_deferred(1), held.take_deferred(1 + PLACES as u32)),
+            (0, 6)
+        );
+        drop(held);
+        all.unregister(index);
+    }
+}

@@ -1,0 +1,173 @@
+//! A group's end against what comes into its list and what leaves it: the real lists, under every schedule.
+
+use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
+use crate::kmem::Kmem;
+use crate::kmem::list_lru::{Cx, Link, Verdict};
+use crate::thread::ThreadRec;
+use loom::thread;
+
+struct World {
+    tree: &'static Hierarchy,
+    kmem: &'static Kmem,
+    rec: &'static ThreadRec,
+    list: u32,
+}
+
+fn run(f: &mut dyn FnMut()) {
+    f();
+}
+
+unsafe fn let_go(link: *const Link) {
+    // SAFETY: the links of these models live as long as they.
+    assert!(!unsafe { &*link }.let_go());
+}
+
+impl World {
+    fn cx(&self) -> Cx<'static> {
+        Cx {
+            tree: self.tree,
+            kmem: self.kmem,
+            rec: self.rec,
+            change: &run,
+        }
+    }
+
+    fn other(&self) -> Self {
+        let rec = self.tree.threads.join().unwrap().1;
+        Self { rec, ..*self }
+    }
+
+    fn group(&self, parent: &Memcg, name: &[u8]) -> &'static Memcg {
+        let _pin = self.tree.threads.epoch.pin(self.rec);
+        let index = self.tree.create(parent, name).unwrap();
+        self.tree.memcgs.get(index)
+    }
+
+    fn root(&self) -> &'static Memcg {
+        self.tree.memcgs.get(ROOT)
+    }
+
+    fn add(&self, link: &Link) -> bool {
+        // SAFETY: the links of these models live as long as they.
+        unsafe { self.kmem.lists.add(self.cx(), self.list, link) }
+    }
+
+    fn del(&self, link: &Link) -> bool {
+        self.kmem.lists.del(self.cx(), link)
+    }
+
+    fn end(&self, group: &Memcg) {
+        let _pin = self.tree.threads.epoch.pin(self.rec);
+        crate::offline::remove(self.tree, self.kmem, self.rec, group).unwrap();
+    }
+
+    fn count(&self, group: &Memcg) -> u64 {
+        let id = self.tree.kmem_id_if_any(group).unwrap();
+        self.kmem.lists.count(self.cx(), self.list, id)
+    }
+}
+
+fn model(preemptions: usize, f: impl Fn(&World) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 100_000;
+    builder.check(move || {
+        let tree = Hierarchy::leaked();
+        let kmem: &'static Kmem = Box::leak(Box::default());
+        let (_, rec) = tree.threads.join().unwrap();
+        let mut world = World {
+            tree,
+            kmem,
+            rec,
+            list: 0,
+        };
+        world.list = kmem.lists.open(world.cx(), let_go).unwrap();
+        f(&world);
+        assert_eq!(kmem.lists.count_all(world.cx(), world.list), 0);
+        assert_eq!(
+            kmem.lists.nr_heads(),
+            1,
+            "a head is left of a group that ended"
+        );
+        kmem.lists.close(world.cx(), world.list);
+        // SAFETY: both were leaked above; the threads that knew them have been joined.
+        drop(unsafe {
+            (
+                Box::from_raw(core::ptr::from_ref(tree).cast_mut()),
+                Box::from_raw(core::ptr::from_ref(kmem).cast_mut()),
+            )
+        });
+    });
+}
+
+fn link(tag: u32) -> &'static Link {
+    Box::leak(Box::new(Link::new(tag)))
+}
+
+#[test]
+fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
+    model(3, |w| {
+        let a = w.group(w.root(), b"a");
+        w.tree.hold_objcg(a.tag());
+        let (other, new) = (w.other(), link(a.tag()));
+        let first = link(a.tag());
+        assert!(w.add(first));
+        let adder = thread::spawn(move || assert!(other.add(new)));
+        w.end(a);
+        adder.join().unwrap();
+        assert_eq!(w.count(w.root()), 2);
+        assert!(w.del(new) && w.del(first));
+    });
+}
+
+#[test]
+fn loom_the_first_of_a_group_that_ends_is_in_the_parent_s_list() {
+    model(3, |w| {
+        let a = w.group(w.root(), b"a");
+        w.tree.hold_objcg(a.tag());
+        let (other, new) = (w.other(), link(a.tag()));
+        let adder = thread::spawn(move || assert!(other.add(new)));
+        w.end(a);
+        adder.join().unwrap();
+        assert_eq!(w.count(w.root()), 1);
+        assert!(w.del(new));
+    });
+}
+
+#[test]
+fn loom_what_is_taken_out_while_its_group_ends_is_taken_out_once() {
+    model(3, |w| {
+        let a = w.group(w.root(), b"a");
+        let b = w.group(a, b"b");
+        w.tree.hold_objcg(b.tag());
+        let (first, second) = (link(b.tag()), link(b.tag()));
+        assert!(w.add(first) && w.add(second));
+        let other = w.other();
+        let deleter = thread::spawn(move || {
+            assert!(other.del(first));
+            assert!(!other.del(first));
+        });
+        w.end(b);
+        w.end(a);
+        deleter.join().unwrap();
+        assert_eq!(w.count(w.root()), 1);
+        assert!(w.del(second));
+    });
+}
+
+#[test]
+fn loom_a_walk_and_a_deletion_of_what_it_looks_at_agree() {
+    model(3, |w| {
+        let all = [link(ROOT_TAG), link(ROOT_TAG)];
+        assert!(all.iter().all(|link| w.add(link)));
+        let other = w.other();
+        let deleter = thread::spawn(move || assert!(other.del(all[0])));
+        let id = w.tree.kmem_id(w.root()).unwrap();
+        let lists = &w.kmem.lists;
+        let walked = lists.walk(w.cx(), w.list, id, 9, &mut |_| Verdict::Rotate);
+        assert!(matches!(walked.scanned, 1 | 2));
+        deleter.join().unwrap();
+        assert_eq!(w.count(w.root()), 1);
+        assert!(w.del(all[1]));
+    });
+}

@@ -1,0 +1,49 @@
+//! Who uses a thing that may be ended at any time: it is let go by the last, whether that is the end or a use.
+
+use super::Zeroed;
+use super::atomic::{AtomicU32, Ordering};
+
+const LIVE: u32 = 1 << 31;
+
+/// Not live at first: nobody may use it.
+#[derive(Default)]
+pub struct Users(AtomicU32);
+
+// SAFETY: an integer.
+unsafe impl Zeroed for Users {}
+
+impl Users {
+    /// From here on it may be used.
+    pub fn begin(&self) {
+        // Release pairs with the Acquire of `try_hold`: what was made is whole.
+        self.0.store(LIVE, Ordering::Release);
+    }
+
+    /// Whether it has not ended.
+    pub fn is_live(&self) -> bool {
+        self.0.load(Ordering::Acquire) & LIVE != 0
+    }
+
+    /// One more use, unless it has ended.
+    pub fn try_hold(&self) -> bool {
+        let hold = |now: u32| (now & LIVE != 0).then(|| now + 1);
+        // Acquire pairs with the Release of `begin`.
+        self.0
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, hold)
+            .is_ok()
+    }
+
+    /// One use less; `true`: the last, and it has ended. The caller lets go of it.
+    #[must_use]
+    pub fn let_go(&self) -> bool {
+        // AcqRel: the last one sees what the others did.
+        self.0.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Ends it; `true`: nobody uses it. The caller lets go of it.
+    #[must_use]
+    pub fn end(&self) -> bool {
+        // AcqRel: as in `let_go`.
+        self.0.fetch_and(!LIVE, Ordering::AcqRel) == LIVE
+    }
+}
