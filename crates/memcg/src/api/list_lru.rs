@@ -1,11 +1,14 @@
 //! Lists of reclaimable things, one for each group.
 
+use super::cache::{CacheOptions, SizedCache};
+use super::cache_error::{AllocError, CacheError};
 use super::memcg::Memcg;
 use super::scope::{Entered, no_account};
+use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::worker::thread as worker;
 use crate::group::{NO_TAG, ROOT_TAG};
-use crate::kmem::list_lru::{Cx, Link};
+use crate::kmem::list_lru::{Cx, LetGo, Link};
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -44,6 +47,8 @@ pub struct ListLru<T: Send + Sync + 'static> {
 /// The list, as long as there is a handle or a thing of it.
 struct Core {
     list: u32,
+    /// Where its things are made; `None`: on the heap.
+    cache: Option<SizedCache>,
 }
 
 impl Drop for Core {
@@ -94,6 +99,42 @@ unsafe fn let_go<T>(link: *const Link) {
     }
 }
 
+/// As [`let_go`], of a list whose things are objects of its cache.
+///
+/// # Safety
+/// `link` is of a `Node<T>` in such an object, and the hold the caller's.
+unsafe fn let_go_cached<T>(link: *const Link) {
+    // SAFETY: the caller's.
+    if !unsafe { &*link }.let_go() {
+        return;
+    }
+    let node = link.cast_mut().cast::<Node<T>>();
+    // SAFETY: the link is its first field. The object is freed by the cache, which outlives its list this way.
+    let core = unsafe { &*node }.core.clone();
+    /// The object goes even if the value's drop panics.
+    struct Free<'a>(&'a Core, NonNull<u8>);
+    impl Drop for Free<'_> {
+        fn drop(&mut self) {
+            if let Some(cache) = &self.0.cache {
+                // SAFETY: from `alloc_raw` of this cache, see `try_item`; its value is gone.
+                unsafe { cache.free_raw(self.1.cast()) };
+            }
+        }
+    }
+    if let Some(at) = NonNull::new(node) {
+        let _free = Free(&core, at.cast());
+        // SAFETY: a live node that nobody holds any more.
+        unsafe { at.as_ptr().drop_in_place() };
+    }
+}
+
+/// A list whose things are let go of by `let_go`.
+fn open(let_go: LetGo) -> Option<u32> {
+    let _free = no_account();
+    worker::want();
+    at(|cx| cx.kmem.lists.open(cx, let_go))
+}
+
 impl<T: Send + Sync + 'static> Default for ListLru<T> {
     fn default() -> Self {
         Self::new()
@@ -107,11 +148,28 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     /// Without memory for it.
     #[must_use]
     pub fn new() -> Self {
+        let list = open(let_go::<T>).expect("no memory for a list");
+        Self::of_core(Core { list, cache: None })
+    }
+
+    /// An empty list whose things are objects of a kmem cache of its own: charged as such to whom they belong, and refused
+    /// where there is no room. See [`ListLru::try_item`].
+    ///
+    /// # Errors
+    /// See [`CacheError`].
+    pub fn in_cache(options: CacheOptions<'_>) -> Result<Self, CacheError> {
+        let cache = options
+            .align(align_of::<Node<T>>())
+            .sized(size_of::<Node<T>>())?;
+        let list = open(let_go_cached::<T>).ok_or(CacheError::NoMemory)?;
+        let cache = Some(cache);
+        Ok(Self::of_core(Core { list, cache }))
+    }
+
+    fn of_core(core: Core) -> Self {
         let _free = no_account();
-        worker::want();
-        let list = at(|cx| cx.kmem.lists.open(cx, let_go::<T>)).expect("no memory for a list");
         Self {
-            core: Arc::new(Core { list }),
+            core: Arc::new(core),
             _things: PhantomData,
         }
     }
@@ -155,16 +213,56 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     }
 
     fn make(&self, tag: u32, value: T) -> LruItem<T> {
-        let tag = if tag == NO_TAG { ROOT_TAG } else { tag };
-        engine().tree.hold_objcg(tag);
-        let node = Box::new(Node {
-            link: Link::new(tag),
-            core: self.core.clone(),
-            value,
-        });
+        if self.core.cache.is_some() {
+            // Who asks for no answer gets its thing whatever the limits say.
+            let made = self.try_item(Flags::FORCE, || value);
+            return made.unwrap_or_else(|why| panic!("no memory for a thing of a list: {why}"));
+        }
+        let node = Box::new(self.node(tag, value));
         LruItem {
             node: NonNull::from(Box::leak(node)),
         }
+    }
+
+    fn node(&self, tag: u32, value: T) -> Node<T> {
+        let tag = if tag == NO_TAG { ROOT_TAG } else { tag };
+        engine().tree.hold_objcg(tag);
+        Node {
+            link: Link::new(tag),
+            core: self.core.clone(),
+            value,
+        }
+    }
+
+    /// A thing with what `make` makes, for whom the thread works for, in no list yet. With [`Flags::WAIT`] and
+    /// [`Flags::USER`] shrinkers run here when there is no room, this list's as well: not under a lock they take.
+    ///
+    /// # Errors
+    /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then. Of others: never.
+    pub fn try_item(
+        &self,
+        flags: Flags,
+        make: impl FnOnce() -> T,
+    ) -> Result<LruItem<T>, AllocError> {
+        let Some(cache) = &self.core.cache else {
+            return Ok(self.item(make()));
+        };
+        /// Nothing is made in it yet: a panic of `make` frees it.
+        struct Empty<'a>(&'a SizedCache, NonNull<core::mem::MaybeUninit<u8>>);
+        impl Drop for Empty<'_> {
+            fn drop(&mut self) {
+                // SAFETY: taken a moment ago, and nobody else's.
+                unsafe { self.0.free_raw(self.1) };
+            }
+        }
+        let empty = Empty(cache, cache.alloc_raw(flags)?);
+        let at = empty.1.cast::<Node<T>>();
+        let value = make();
+        let tag = with_rec(|_, rec| rec.current()).unwrap_or(ROOT_TAG);
+        // SAFETY: an object of this size and alignment, ours.
+        unsafe { at.write(self.node(tag, value)) };
+        core::mem::forget(empty);
+        Ok(LruItem { node: at })
     }
 
     /// Puts a thing at the end of its group's list. `false`: it is in the list.
@@ -232,6 +330,13 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         self.node().link.is_listed()
     }
 
+    /// One more hold on the value: it stays where it is until the last is dropped, also when the item has gone meanwhile.
+    #[must_use]
+    pub fn share(&self) -> LruRef<T> {
+        self.node().link.hold();
+        LruRef { node: self.node }
+    }
+
     fn unlist(&self) -> bool {
         self.is_listed() && at(|cx| cx.kmem.lists.del(cx, &self.node().link))
     }
@@ -249,7 +354,63 @@ impl<T: Send + Sync + 'static> Drop for LruItem<T> {
     fn drop(&mut self) {
         self.unlist();
         // SAFETY: the hold of the handle, which ends here.
-        unsafe { let_go::<T>(&self.node().link) };
+        unsafe { end_hold(self.node) };
+    }
+}
+
+/// # Safety
+/// The hold is the caller's, who does not use the node any more.
+unsafe fn end_hold<T>(node: NonNull<Node<T>>) {
+    // SAFETY: held.
+    let is_cached = unsafe { node.as_ref() }.core.cache.is_some();
+    let link = node.as_ptr().cast_const().cast::<Link>();
+    // SAFETY: the caller's; a list's things are all of one kind.
+    unsafe {
+        if is_cached {
+            let_go_cached::<T>(link);
+        } else {
+            let_go::<T>(link);
+        }
+    }
+}
+
+/// A shared hold on the value of an [`LruItem`], which may have been dropped meanwhile. Being held keeps nothing in the list.
+pub struct LruRef<T: Send + Sync + 'static> {
+    node: NonNull<Node<T>>,
+}
+
+// SAFETY: as an Arc's.
+unsafe impl<T: Send + Sync> Send for LruRef<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for LruRef<T> {}
+
+impl<T: Send + Sync + 'static> Clone for LruRef<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: held by us.
+        unsafe { self.node.as_ref() }.link.hold();
+        Self { node: self.node }
+    }
+}
+
+impl<T: Send + Sync + 'static> Deref for LruRef<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: held by us.
+        unsafe { &self.node.as_ref().value }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for LruRef<T> {
+    fn drop(&mut self) {
+        // SAFETY: our hold, which ends here.
+        unsafe { end_hold(self.node) };
+    }
+}
+
+impl<T: Send + Sync + core::fmt::Debug + 'static> core::fmt::Debug for LruRef<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("LruRef").field(&**self).finish()
     }
 }
 

@@ -27,7 +27,7 @@ pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
 pub use future::{InGroup, OomKilled, in_group};
-pub use list_lru::{ListLru, LruItem, Verdict, Walked};
+pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use memcg::{Memcg, root};
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
