@@ -50,6 +50,7 @@ extern "C" fn begin() {
         engine.set_installed();
         engine.options.set_strict(is_set("MEMCG_STRICT"));
         engine.options.set_pay_in_malloc(is_set("MEMCG_THROTTLE"));
+        engine.options.set_kill_process(true);
         engine.options.set_no_thread(is_set("MEMCG_NO_THREAD"));
         rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
         for line in text("MEMCG_SET")

@@ -12,7 +12,7 @@ use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The future's group was told to die (`cgroup.kill`): the future has been dropped where it stood.
+/// The future was told to die, by `cgroup.kill` or because its group was out of memory: the future has been dropped where it stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OomKilled;
 
@@ -24,7 +24,7 @@ impl fmt::Display for OomKilled {
 
 impl core::error::Error for OomKilled {}
 
-/// Where to wake the future of a task: by its tag, while it lives.
+/// Where to wake the future of a task: by its id, which a move does not change, while it lives.
 static WAKERS: Mutex<Option<HashMap<u32, Arc<Bell>>>> = Mutex::new(None);
 
 #[derive(Default)]
@@ -36,10 +36,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Wakes the future of a task that was marked to die; nothing if the task is no future.
-pub fn wake_killed(tag: u32) {
-    let bell = lock(&WAKERS)
-        .as_ref()
-        .and_then(|all| all.get(&tag).cloned());
+pub fn wake_killed(id: u32) {
+    let bell = lock(&WAKERS).as_ref().and_then(|all| all.get(&id).cloned());
     // No lock of ours is held while the program's waker runs.
     let waker = bell.and_then(|bell| lock(&bell.0).take());
     if let Some(waker) = waker {
@@ -49,7 +47,8 @@ pub fn wake_killed(tag: u32) {
 
 /// Runs `future` as a task of `group`: charged there on whatever thread it is polled, movable with what it holds.
 ///
-/// It resolves to the future's output, or to [`OomKilled`] after `cgroup.kill`: the future is then dropped in place, also
+/// It resolves to the future's output, or to [`OomKilled`] after `cgroup.kill`, and where `memory.oom.policy` is
+/// `kill` and it was chosen: the future is then dropped in place, also
 /// if it was idle. Dropping it early drops the future, in the group. If the group has been removed, charges go to the
 /// nearest group above.
 ///
@@ -78,9 +77,10 @@ pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
         let bell = Arc::<Bell>::default();
         if let Owner::Task(task) = &owner {
             worker::set_waker(wake_killed);
+            worker::thread::want();
             lock(&WAKERS)
                 .get_or_insert_default()
-                .insert(task.tag(), bell.clone());
+                .insert(task.id(), bell.clone());
         }
         bell
     };
@@ -167,7 +167,7 @@ impl<F> Drop for InGroup<F> {
             let _free = no_account();
             let bell = lock(&WAKERS)
                 .as_mut()
-                .and_then(|all| all.remove(&task.tag()));
+                .and_then(|all| all.remove(&task.id()));
             drop(bell);
         }
         let _entered = self.owner.enter();

@@ -275,7 +275,7 @@ impl Memcg {
     /// Sets the hard limit, in bytes. Stock under the group is taken back first. A limit below what is held is debt:
     /// charges are refused until enough is freed; shrinkers are asked for that here and now. No effect on a removed group; the root takes no limit.
     pub fn set_max(&self, max: Limit) {
-        self.set_limit(max, |group| group.counter.set_max(max.get()));
+        self.set_limit(max, true, |group| group.counter.set_max(max.get()));
     }
 
     /// The throttle line.
@@ -287,10 +287,10 @@ impl Memcg {
 
     /// Sets the throttle line, in bytes: above it charges owe delays, paid at safe points.
     pub fn set_high(&self, high: Limit) {
-        self.set_limit(high, |group| group.counter.set_high(high.get()));
+        self.set_limit(high, false, |group| group.counter.set_high(high.get()));
     }
 
-    fn set_limit(&self, line: Limit, set: impl FnOnce(&group::Memcg)) {
+    fn set_limit(&self, line: Limit, may_kill: bool, set: impl FnOnce(&group::Memcg)) {
         self.with(|engine, rec, group| {
             if group.index() == ROOT {
                 return;
@@ -300,7 +300,9 @@ impl Memcg {
                 let _held = group.lock.lock(Rank::Group);
                 set(group);
             });
-            engine.reclaim_to(rec, group, line.get());
+            if !engine.reclaim_to(rec, group, line.get()) && may_kill {
+                engine.kill_to_max(rec, group);
+            }
         });
     }
 
@@ -323,7 +325,7 @@ impl Memcg {
                     && engine.tree.resolve(task.cell()).group.is_within(top)
                     && task.kill()
                 {
-                    super::future::wake_killed(tag);
+                    super::future::wake_killed(task.id());
                 }
             }
         });

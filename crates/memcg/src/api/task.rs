@@ -40,10 +40,6 @@ impl Task {
             .unwrap_or(Err(TaskError::Gone))
     }
 
-    pub(crate) fn tag(&self) -> u32 {
-        self.tag
-    }
-
     /// Its id, as `cgroup.procs` lists it.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -110,7 +106,7 @@ impl Task {
         Charge::new(self.tag, bytes, Flags::NOWAIT)
     }
 
-    /// Whether somebody wrote `cgroup.kill` on its group: it is to stop as soon as it can.
+    /// Whether it was told to die, by `cgroup.kill` or because its group was out of memory: it is to stop as soon as it can.
     #[must_use]
     pub fn is_killed(&self) -> bool {
         engine().tree.objcgs.get(self.tag).is_killed()

@@ -168,7 +168,7 @@ impl Engine {
         let may_owe = match full.oom_policy() {
             OomPolicy::Debt => true,
             OomPolicy::Default => by_default,
-            OomPolicy::Deny => false,
+            OomPolicy::Deny | OomPolicy::Kill => false,
         };
         if may_owe {
             match tree.charge_exact(tag, bytes, Mode::Debt { by_default }) {
@@ -176,8 +176,51 @@ impl Engine {
                 Err(again) => last = again,
             }
         }
+        if full.oom_policy() == OomPolicy::Kill && last.group != 0 {
+            match self.charge_after_kill(rec, tag, bytes, flags, last) {
+                Ok(()) => return Ok(()),
+                Err(again) => last = again,
+            }
+        }
         if last.group != 0 {
             tree.memcgs.get(last.group).event(Event::Oom);
+        }
+        Err(last)
+    }
+
+    /// Has a task die, and takes what it will give back in advance; waits for that where the caller may and the credit is not
+    /// enough.
+    #[cold]
+    fn charge_after_kill(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        flags: Flags,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let mut last = refusal;
+        for _ in 0..super::reclaim::STEPS {
+            let full = self.tree.memcgs.get(last.group);
+            let group = last.group;
+            let by = self.oom_kill(full, bytes);
+            if by == 0 {
+                return Err(last);
+            }
+            match self
+                .tree
+                .charge_exact(tag, bytes, Mode::Beyond { group, by })
+            {
+                Ok(()) => return Ok(()),
+                // Another group is full as well: that is its affair.
+                Err(again) if again.group != group => return Err(again),
+                Err(again) => last = again,
+            }
+            if !flags.has(Flags::WAIT) {
+                return Err(last);
+            }
+            let _lifted = self.tree.threads.epoch.lift(rec);
+            crate::os::clock::sleep_ns(super::reclaim::STEP_NS);
         }
         Err(last)
     }

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod kmalloc;
 pub mod linger;
 pub mod lists;
+pub mod oom;
 pub mod options;
 pub mod process;
 pub mod reclaim;
@@ -44,6 +45,8 @@ pub struct Engine {
     changing: AtomicU32,
     forking: AtomicU32,
     started_ns: AtomicU64,
+    /// Who was told to die.
+    victims: oom::Victims,
     /// What reclaim remembers.
     reclaims: reclaim::State,
     /// What waits to be done.

@@ -10,6 +10,7 @@ pub struct Options {
     pay_in_malloc: AtomicU32,
     debt_by_default: AtomicU32,
     no_thread: AtomicU32,
+    kill_process: AtomicU32,
 }
 
 // SAFETY: integers only.
@@ -34,6 +35,16 @@ impl Options {
     /// Sets it.
     pub fn set_pay_in_malloc(&self, on: bool) {
         self.pay_in_malloc.store(on.into(), Ordering::Relaxed);
+    }
+
+    /// Where a thread is to be killed for memory the process is: its threads know nothing of us.
+    pub fn kill_process(&self) -> bool {
+        self.kill_process.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets it.
+    pub fn set_kill_process(&self, on: bool) {
+        self.kill_process.store(on.into(), Ordering::Relaxed);
     }
 
     /// No thread of the engine's own: what is put off is done by threads of the program that wait anyway.

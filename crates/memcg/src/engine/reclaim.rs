@@ -13,7 +13,7 @@ use super::worker::ROOM;
 use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
-use crate::group::{Event, Memcg, ROOT};
+use crate::group::{Event, Memcg, OomPolicy, ROOT};
 use crate::kmem::shrinker::Ask;
 use crate::os::clock;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
@@ -27,8 +27,8 @@ const CLUSTER: u64 = 128 << 10;
 /// Tries of a charge, or of a write, that get anything back each.
 pub(super) const ROUNDS: u32 = 64;
 /// How long a charge waits for others that reclaim, or for the worker: in steps, and at most.
-const STEP_NS: u64 = 200_000;
-const STEPS: u32 = 500;
+pub(super) const STEP_NS: u64 = 200_000;
+pub(super) const STEPS: u32 = 500;
 
 /// What the passes of an engine share.
 #[derive(Default)]
@@ -416,6 +416,17 @@ impl Engine {
             }
         }
         false
+    }
+
+    /// After `max` was written and could not be reclaimed to: where the policy is to kill, that is done.
+    pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
+        let ask = ask_of(group);
+        let _pin = self.tree.threads.epoch.pin(rec);
+        if let Some(group) = self.group_of(ask)
+            && group.oom_policy() == OomPolicy::Kill
+        {
+            self.oom_kill(group, 0);
+        }
     }
 
     /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing more comes; answers the bytes.

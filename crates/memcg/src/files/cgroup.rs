@@ -140,7 +140,7 @@ pub fn kill(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             && tree.resolve(task.cell()).group.is_within(at.group)
             && task.kill()
         {
-            wake_killed(tag);
+            wake_killed(task.id());
         }
     }
     Ok(())

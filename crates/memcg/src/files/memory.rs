@@ -57,7 +57,7 @@ fn gone() -> FileError {
 }
 
 macro_rules! limits {
-    ($($get:ident $set:ident $drain:literal;)*) => {$(
+    ($($get:ident $set:ident $drain:literal $kill:literal;)*) => {$(
         pub fn $get(at: At<'_>) -> String {
             line(at.group.counter.$get())
         }
@@ -66,17 +66,20 @@ macro_rules! limits {
             set(at, $drain, || at.group.counter.$set(bytes))?;
             if $drain {
                 // Whether that succeeds or not, the limit is what was written.
-                at.engine.reclaim_to(at.rec, at.group, bytes);
+                let is_down = at.engine.reclaim_to(at.rec, at.group, bytes);
+                if !is_down && $kill {
+                    at.engine.kill_to_max(at.rec, at.group);
+                }
             }
             Ok(())
         }
     )*};
 }
 limits! {
-    max set_max true;
-    high set_high true;
-    low set_low false;
-    min set_min false;
+    max set_max true true;
+    high set_high true false;
+    low set_low false false;
+    min set_min false false;
 }
 
 pub fn reserve(at: At<'_>) -> String {
@@ -191,10 +194,11 @@ pub fn set_oom_group(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
-const POLICIES: [(OomPolicy, &str); 3] = [
+const POLICIES: [(OomPolicy, &str); 4] = [
     (OomPolicy::Default, "default"),
     (OomPolicy::Deny, "deny"),
     (OomPolicy::Debt, "debt"),
+    (OomPolicy::Kill, "kill"),
 ];
 
 pub fn oom_policy(at: At<'_>) -> String {
@@ -210,7 +214,8 @@ pub fn oom_policy(at: At<'_>) -> String {
 
 pub fn set_oom_policy(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     let chosen = POLICIES.iter().find(|(_, name)| name.as_bytes() == value);
-    let (policy, _) = chosen.ok_or_else(|| FileError::invalid("write default, deny or debt"))?;
+    let (policy, _) =
+        chosen.ok_or_else(|| FileError::invalid("write default, deny, debt or kill"))?;
     at.group.set_oom_policy(*policy);
     Ok(())
 }

@@ -115,7 +115,7 @@ files! {
     "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
     "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's bytes go when it ends: parent"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
-    "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny or debt"
+    "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny, debt or kill"
     "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"

@@ -23,6 +23,13 @@ pub enum Mode {
         /// The caller's wish for groups without a policy.
         by_default: bool,
     },
+    /// Beyond the max of one group, by so much; within all others.
+    Beyond {
+        /// The group, by index.
+        group: u32,
+        /// Bytes.
+        by: u64,
+    },
     /// Whatever the limits say.
     Force,
 }
@@ -65,6 +72,7 @@ impl Hierarchy {
             try_charge(to.group, None, bytes, |level: &Memcg| match mode {
                 Mode::Within => Over::By(0),
                 Mode::Debt { by_default } => debt_over(level, by_default),
+                Mode::Beyond { group, by } => Over::By(if level.index() == group { by } else { 0 }),
                 Mode::Force => Over::Any,
             })
             .map_err(|refused| {

@@ -14,6 +14,8 @@ pub enum OomPolicy {
     Deny = 1,
     /// Force, up to `memory.debt.max` above max.
     Debt = 2,
+    /// Tell a task of the group to die.
+    Kill = 3,
 }
 
 /// `settings`: the depth, then the policy, then a bit each.
@@ -46,6 +48,7 @@ impl Memcg {
         match (self.settings.load(Ordering::Relaxed) & POLICY) >> POLICY_AT {
             1 => OomPolicy::Deny,
             2 => OomPolicy::Debt,
+            3 => OomPolicy::Kill,
             _ => OomPolicy::Default,
         }
     }

@@ -26,7 +26,7 @@ fn with_a_worker() {
     with_rec(|_, _| ()).unwrap();
     thread::want();
     for n in 1..=100 {
-        assert!(engine().defer(Work::Wake { tag: n }));
+        assert!(engine().defer(Work::Wake { id: n }));
         await_woken((1..=n).sum());
     }
     let before = WOKEN.load(Ordering::Relaxed);
@@ -34,7 +34,7 @@ fn with_a_worker() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         assert!(!thread::serves(engine()));
-        engine().defer(Work::Wake { tag: 7 });
+        engine().defer(Work::Wake { id: 7 });
         // Starts its own.
         help(By::Engine);
         await_woken(before + 7);
@@ -53,7 +53,7 @@ fn without_one() {
     with_rec(|_, _| ()).unwrap();
     thread::want();
     assert!(!thread::serves(engine()));
-    engine().defer(Work::Wake { tag: 3 });
+    engine().defer(Work::Wake { id: 3 });
     help(By::Engine);
     assert_eq!(WOKEN.load(Ordering::Relaxed), 0);
     assert_eq!(crate::api::run_deferred(), 1);

@@ -26,13 +26,13 @@ pub fn set_waker(wake: fn(u32)) {
     WAKER.store(wake as *mut (), Ordering::Release);
 }
 
-fn wake(tag: u32) {
+fn wake(id: u32) {
     // Acquire pairs with the Release of `set_waker`.
     let wake = WAKER.load(Ordering::Acquire);
     if !wake.is_null() {
         // SAFETY: only `set_waker` stores here, and it stores a `fn(u32)`.
         let wake: fn(u32) = unsafe { core::mem::transmute(wake) };
-        wake(tag);
+        wake(id);
     }
 }
 
@@ -91,7 +91,7 @@ impl Engine {
     /// What an item means.
     fn perform(&self, rec: &ThreadRec, work: Work) {
         match work {
-            Work::Wake { tag } => wake(tag),
+            Work::Wake { id } => wake(id),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
             Work::Ends => {
                 self.settle(rec);

@@ -27,7 +27,7 @@ fn what_waits_twice_is_done_once_and_what_does_not_fit_is_told() {
 fn an_item_is_itself_again_when_it_is_taken() {
     let all = [0, u32::MAX].into_iter().flat_map(|n| {
         [
-            Work::Wake { tag: n },
+            Work::Wake { id: n },
             Work::Reclaim {
                 group: n,
                 room: n >> 8,
@@ -82,7 +82,7 @@ fn code_of_the_program_runs_only_where_it_may() {
     });
     let engine = Engine::leaked();
     let (_, rec) = engine.tree.threads.join().unwrap();
-    assert!(engine.defer(Work::Wake { tag: 4_000_000_000 }));
+    assert!(engine.defer(Work::Wake { id: 4_000_000_000 }));
     assert_eq!(engine.run_deferred(rec, By::Engine), 0);
     engine.help(rec, By::Engine);
     assert_eq!(WOKEN.load(Ordering::Relaxed), 0);

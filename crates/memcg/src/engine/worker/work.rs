@@ -5,8 +5,8 @@
 pub enum Work {
     /// The future of a task that is to die is told so.
     Wake {
-        /// The task.
-        tag: u32,
+        /// The task's id, which a move does not change.
+        id: u32,
     },
     /// A group gets a cache of its own, as the layout of a cache has it.
     Split {
@@ -48,7 +48,7 @@ impl Work {
     #[must_use]
     pub fn to_word(self) -> u64 {
         match self {
-            Work::Wake { tag } => WAKE << KIND_AT | u64::from(tag),
+            Work::Wake { id } => WAKE << KIND_AT | u64::from(id),
             Work::Split { cache, group } => {
                 debug_assert!(cache < 1 << 24);
                 SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group)
@@ -66,7 +66,7 @@ impl Work {
     #[must_use]
     pub fn of_word(word: u64) -> Option<Self> {
         match word >> KIND_AT {
-            WAKE => Some(Work::Wake { tag: word as u32 }),
+            WAKE => Some(Work::Wake { id: word as u32 }),
             SPLIT => Some(Work::Split {
                 cache: (word >> 32) as u32 & 0xff_ffff,
                 group: word as u32,

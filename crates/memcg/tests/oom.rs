@@ -1,0 +1,189 @@
+//! A group whose policy is to kill: who goes, who does not, and that his memory goes with him.
+
+use memcg::{Event, Flags, InGroup, Limit, Memcg, OomKilled, in_group, root};
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+#[global_allocator]
+static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+
+const MIB: u64 = 1 << 20;
+
+fn group(name: &str, max: u64) -> Memcg {
+    let group = root().create(name).unwrap();
+    group.set_max(Limit::bytes(max));
+    group.write("memory.oom.policy", "kill").unwrap();
+    group
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn wait(&self) {
+        while self.rung() == 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+type Idle = Pin<Box<InGroup<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
+
+/// A future that has taken `bytes` and waits for ever.
+fn idle(group: &Memcg, bytes: u64, bell: &Arc<Bell>) -> Idle {
+    let future: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let held = vec![1u8; bytes as usize];
+        pending::<()>().await;
+        drop(held);
+    });
+    let mut idle = Box::pin(in_group(group, future));
+    assert_eq!(poll(&mut idle, bell), Poll::Pending);
+    idle
+}
+
+fn poll(idle: &mut Idle, bell: &Arc<Bell>) -> Poll<Result<(), OomKilled>> {
+    let waker = Waker::from(bell.clone());
+    idle.as_mut().poll(&mut Context::from_waker(&waker))
+}
+
+fn is_killed(idle: &Idle) -> bool {
+    idle.task().unwrap().is_killed()
+}
+
+#[test]
+fn the_largest_goes_also_when_idle_and_its_memory_is_lent_until_it_has_gone() {
+    let g = group("largest", 6 * MIB);
+    let (of_large, of_small): (Arc<Bell>, Arc<Bell>) = Default::default();
+    let mut large = idle(&g, 3 * MIB, &of_large);
+    let small = idle(&g, MIB, &of_small);
+    // Malloc may neither wait nor wake: it is served all the same, on credit.
+    let held = g.try_reserve(3 * MIB).unwrap();
+    assert!(is_killed(&large) && !is_killed(&small));
+    assert!(g.current() > 6 * MIB && g.current() < 8 * MIB);
+    assert_eq!(
+        (g.nr_events(Event::OomKill), g.nr_events(Event::Oom)),
+        (1, 1)
+    );
+    // One at a time: what goes beyond the credit is refused, and nobody else is told to die.
+    assert!(g.try_reserve(4 * MIB).is_err());
+    assert!(!is_killed(&small));
+    of_large.wait();
+    assert_eq!(poll(&mut large, &of_large), Poll::Ready(Err(OomKilled)));
+    assert!(g.current() < 5 * MIB, "{}", g.current());
+    assert_eq!((g.nr_events(Event::OomKill), of_small.rung()), (1, 0));
+    drop(large);
+    // The next one's turn.
+    let more = g.try_reserve(5 * MIB / 2).unwrap();
+    assert!(is_killed(&small));
+    of_small.wait();
+    drop((held, more, small));
+    assert_eq!(g.current(), 0);
+}
+
+#[test]
+fn of_a_group_that_dies_as_a_whole_nobody_is_left() {
+    let g = group("whole", 8 * MIB);
+    let unit = g.create("unit").unwrap();
+    unit.write("memory.oom.group", "1").unwrap();
+    let part = unit.create("part").unwrap();
+    let bell: Arc<Bell> = Default::default();
+    let mut members = [idle(&part, 3 * MIB, &bell), idle(&unit, MIB, &bell)];
+    let bystander = idle(&g, 2 * MIB, &bell);
+    let held = g.try_reserve(4 * MIB).unwrap();
+    assert!(members.iter().all(is_killed) && !is_killed(&bystander));
+    assert_eq!(unit.nr_events(Event::OomGroupKill), 1);
+    assert_eq!(
+        (unit.nr_events(Event::OomKill), g.nr_events(Event::OomKill)),
+        (2, 2)
+    );
+    for member in &mut members {
+        assert_eq!(poll(member, &bell), Poll::Ready(Err(OomKilled)));
+    }
+    drop(held);
+}
+
+#[test]
+fn without_anybody_to_kill_a_charge_is_refused() {
+    let g = group("nobody", 4 * MIB);
+    let held = g.try_reserve(3 * MIB).unwrap();
+    assert!(g.try_reserve(2 * MIB).is_err());
+    assert!(
+        g.try_reserve_with(2 * MIB, Flags::WAIT.with(Flags::USER))
+            .is_err()
+    );
+    assert_eq!(g.nr_events(Event::OomKill), 0);
+    assert!(g.nr_events(Event::Oom) >= 2);
+    // A task of elsewhere is none of this group's.
+    let elsewhere = group("elsewhere", 64 * MIB);
+    let bell: Arc<Bell> = Default::default();
+    let other = idle(&elsewhere, 8 * MIB, &bell);
+    assert!(g.try_reserve(2 * MIB).is_err());
+    assert!(!is_killed(&other));
+    drop(held);
+}
+
+#[test]
+fn who_may_wait_waits_for_the_victim_to_go() {
+    let g = group("waits", 4 * MIB);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let victim = runtime.spawn(in_group(&g, async {
+        let held = vec![1u8; 2 << 20];
+        pending::<()>().await;
+        drop(held);
+    }));
+    while g.current() < 2 * MIB {
+        std::thread::yield_now();
+    }
+    let held = g.try_reserve_with(3 * MIB, Flags::WAIT).unwrap();
+    assert!(matches!(runtime.block_on(victim), Ok(Err(OomKilled))));
+    assert_eq!(g.current(), 3 * MIB);
+    drop(held);
+}
+
+#[test]
+fn a_max_that_is_written_below_what_is_used_has_the_largest_go() {
+    let g = group("shrunk", 16 * MIB);
+    let bell: Arc<Bell> = Default::default();
+    let mut large = idle(&g, 4 * MIB, &bell);
+    let small = idle(&g, MIB, &bell);
+    g.write("memory.max", "2M").unwrap();
+    assert!(is_killed(&large) && !is_killed(&small));
+    bell.wait();
+    assert_eq!(poll(&mut large, &bell), Poll::Ready(Err(OomKilled)));
+    assert!(g.current() <= 2 * MIB);
+}
+
+#[test]
+fn a_thread_that_works_for_a_task_sees_that_it_is_to_stop() {
+    let g = group("thread", 4 * MIB);
+    let task = g.task("job").unwrap();
+    let mut held = Vec::new();
+    while !task.is_killed() {
+        match task.try_reserve(MIB) {
+            Ok(more) => held.push(more),
+            Err(e) => panic!("refused before it was told: {e}"),
+        }
+    }
+    assert!((4..=5).contains(&held.len()), "{}", held.len());
+    // What it holds was the credit; it does not grow by what the victim goes on taking.
+    for _ in 0..16 {
+        held.extend(task.try_reserve(MIB).ok());
+    }
+    assert!(g.current() <= 8 * MIB, "{}", g.current());
+}
