@@ -212,7 +212,7 @@ impl<T> KmemCache<T> {
 
     /// Gives back the memory of slabs that are empty. It cannot fail.
     pub fn shrink(&self) {
-        engine().kmem.shrink_slub(self.index);
+        pinned(|engine, _| engine.kmem.shrink_cache(&engine.tree, self.index));
     }
 }
 
@@ -377,7 +377,7 @@ impl SizedCache {
 
     /// Gives back the memory of slabs that are empty. It cannot fail.
     pub fn shrink(&self) {
-        engine().kmem.shrink_slub(self.index);
+        pinned(|engine, _| engine.kmem.shrink_cache(&engine.tree, self.index));
     }
 }
 

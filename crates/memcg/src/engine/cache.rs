@@ -5,11 +5,14 @@
 //! Relied on: `kmem::cache`, which never charges but from stock.
 //! Never done: a constructor (that is `api`); code of the program under a lock.
 
+use super::options::Tracking;
+use super::cache_shrinker;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
-use crate::group::{Kind, NO_TAG, Refusal};
+use crate::group::{Kind, Memcg, NO_TAG, ROOT, ROOT_TAG, Refusal};
 use crate::kmem::bad;
-use crate::kmem::cache::{Cache, Child, Found, Plan, Ways, hit};
+use crate::kmem::cache::{Cache, Child, Found, Plan, Ways, debug, hit};
+use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
 /// Why there is no object; nothing has changed.
@@ -23,6 +26,29 @@ pub enum CacheRefusal {
     Dead,
     /// The kernel gives no memory.
     NoMemory,
+}
+
+impl CacheRefusal {
+    /// Who was full.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Max(why) | Self::KmemMax(why) => Some(why.refusal),
+            Self::Dead | Self::NoMemory => None,
+        }
+    }
+}
+
+/// Calls of a cache's shrinker for one allocation.
+const ROUNDS: usize = 4;
+
+/// Checks an object of a cache that has that.
+#[inline(always)]
+fn check_taken(cache: &Cache, found: Found) {
+    if cache.ways().has(Ways::CHECKED) {
+        // SAFETY: just taken, of this cache or of one that was made after it.
+        unsafe { debug::on_alloc(cache, found) };
+    }
 }
 
 impl Engine {
@@ -45,7 +71,48 @@ impl Engine {
         if cache.ways().has(Ways::NOACCOUNT) || flags.has(Flags::NOACCOUNT) {
             return NO_TAG;
         }
-        rec.current()
+        let tag = rec.current();
+        if self.options.tracks_simply() || tag == NO_TAG {
+            return tag;
+        }
+        self.owner_by_rules(rec, cache, tag)
+    }
+
+    fn owner_by_rules(&self, rec: &ThreadRec, cache: &Cache, tag: u32) -> u32 {
+        let on = |which| self.options.tracking(which);
+        if on(Tracking::OptIn) && !cache.ways().has(Ways::ACCOUNT) && cache.shrinker() == 0 {
+            return NO_TAG;
+        }
+        if on(Tracking::RootUntracked) && tag == ROOT_TAG {
+            return NO_TAG;
+        }
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        if on(Tracking::RootUntracked) && group.index() == ROOT
+            || on(Tracking::Filtered) && !self.kmem.caches.is_accounted_in(group, &cache.name())
+        {
+            return NO_TAG;
+        }
+        tag
+    }
+
+    /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. Under the
+    /// group's lock or not at the same time as another. `false` without memory.
+    pub fn set_cache_filter(&self, group: &Memcg, words: &[u8]) -> bool {
+        let is_gone = |index: u32, generation: u32| {
+            let group = self.tree.memcgs.get(index);
+            group.generation() != generation || !group.is_online()
+        };
+        let _held = self.filters_lock.lock(Rank::Collect);
+        let any = self.kmem.caches.set_filter(group, words, is_gone);
+        self.options
+            .set_tracking(Tracking::Filtered, any.unwrap_or(true));
+        any.is_some()
+    }
+
+    /// Now and then: what caches have not used for a while goes back.
+    pub fn tick_caches(&self) {
+        self.kmem.reap_caches_at_times(&self.tree);
     }
 
     /// Takes an object of a cache, for whom the thread works for.
@@ -66,17 +133,20 @@ impl Engine {
                 let _pin = self.tree.threads.epoch.pin(rec);
                 let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
                 match self.kmem.child_of(&self.tree, rec, index, group) {
-                    Child::Is(child) => hit::alloc(own, child, tag),
+                    Child::Is(child) => hit::alloc(own, cache.ways(), child, tag),
                     Child::Missing => None,
                 }
             } else {
-                hit::alloc(own, index, tag)
+                hit::alloc(own, cache.ways(), index, tag)
             };
             if let Some(found) = found {
+                check_taken(cache, found);
                 return Ok(found);
             }
         }
-        self.alloc_cached_slow(rec, cache, index, tag, flags)
+        let found = self.alloc_cached_slow(rec, cache, index, tag, flags)?;
+        check_taken(cache, found);
+        Ok(found)
     }
 
     #[cold]
@@ -97,7 +167,7 @@ impl Engine {
             NO_TAG
         };
         let bytes = cache.charged_bytes();
-        self.charge_object(rec, tag, bytes, flags)?;
+        self.charge_object(rec, cache, tag, flags)?;
         self.take_cached(rec, cache, index, tag, flags)
             .ok_or_else(|| {
                 self.uncharge_object(rec, tag, bytes);
@@ -116,7 +186,7 @@ impl Engine {
     ) -> Option<Found> {
         let own = self.kmem.caches.own(rec);
         if !cache.ways().has(Ways::PER_GROUP) || tag == NO_TAG {
-            return self.kmem.take_slub(own, index, tag);
+            return self.kmem.take_cached(own, index, tag);
         }
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
@@ -135,11 +205,11 @@ impl Engine {
                 index
             }
         };
-        let found = self.kmem.take_slub(own, child, tag);
+        let found = self.kmem.take_cached(own, child, tag);
         // The group may have ended meanwhile: then the cache itself serves, whatever happens.
         found.or_else(|| {
             (child != index)
-                .then(|| self.kmem.take_slub(own, index, tag))
+                .then(|| self.kmem.take_cached(own, index, tag))
                 .flatten()
         })
     }
@@ -155,16 +225,40 @@ impl Engine {
         }
     }
 
+    /// Charges an object: within the limits, or after the cache's shrinker has made room.
     fn charge_object(
+        &self,
+        rec: &ThreadRec,
+        cache: &Cache,
+        tag: u32,
+        flags: Flags,
+    ) -> Result<(), CacheRefusal> {
+        if tag == NO_TAG {
+            return Ok(());
+        }
+        let bytes = cache.charged_bytes();
+        let mut outcome = self.try_charge_object(rec, tag, bytes, flags);
+        for _ in 0..ROUNDS {
+            let (Err(why), shrinker) = (outcome, cache.shrinker());
+            if shrinker == 0 || !flags.has(Flags::WAIT) {
+                break;
+            }
+            let full = why.refusal().map_or(0, |refusal| refusal.group);
+            if full == 0 || cache_shrinker::call(shrinker, full, bytes) == 0 {
+                break;
+            }
+            outcome = self.try_charge_object(rec, tag, bytes, flags);
+        }
+        outcome
+    }
+
+    fn try_charge_object(
         &self,
         rec: &ThreadRec,
         tag: u32,
         bytes: u64,
         flags: Flags,
     ) -> Result<(), CacheRefusal> {
-        if tag == NO_TAG {
-            return Ok(());
-        }
         self.charge(rec, tag, bytes, Kind::Heap, flags)
             .map_err(CacheRefusal::Max)?;
         let forced = flags.has(Flags::FORCE);
@@ -215,6 +309,10 @@ impl Engine {
             Ok(found) => found,
             Err(why) => bad::bad_pointer(b"kmem_cache_free", at, why),
         };
+        // SAFETY: the caller's: a live object of the slab's cache.
+        if slab.is_checked() && !unsafe { debug::on_free(self.kmem.caches.get(slab.cache()), at) } {
+            return;
+        }
         let own = self.kmem.caches.own(rec);
         // SAFETY: the caller's.
         if own.is_some_and(|own| unsafe { hit::free(own, slab, offset, raw) }) {

@@ -330,6 +330,7 @@ pub fn stat() -> KmemStat {
 pub fn decay() {
     if let Some(engine) = try_engine() {
         engine.kmem.decay();
+        engine.tick_caches();
     }
 }
 

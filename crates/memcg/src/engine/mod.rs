@@ -7,6 +7,7 @@
 //! Never done: anything visible to a program (that is `api`), text (that is `files`).
 
 pub mod cache;
+pub mod cache_shrinker;
 pub mod charge;
 pub mod fork;
 pub mod heap;
@@ -53,6 +54,8 @@ pub struct Engine {
     deferred: worker::queue::Queue,
     /// Accounting in the process is on because somebody put an allocator of ours in.
     installed: AtomicU32,
+    /// Guards the words of `memory.kmem.caches`.
+    filters_lock: Lock,
 }
 
 // SAFETY: all parts are Zeroed.

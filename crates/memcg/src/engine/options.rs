@@ -9,6 +9,7 @@ pub struct Options {
     strict: AtomicU32,
     pay_in_malloc: AtomicU32,
     debt_by_default: AtomicU32,
+    tracking: AtomicU32,
     no_thread: AtomicU32,
     kill_process: AtomicU32,
 }
@@ -16,7 +17,38 @@ pub struct Options {
 // SAFETY: integers only.
 unsafe impl Zeroed for Options {}
 
+/// Which objects of kmem caches are accounted, a bit each; 0: all but those of NOACCOUNT caches and scopes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tracking {
+    /// What the root's own owners allocate is not.
+    RootUntracked = 1,
+    /// Only that of caches which ask for it: by a flag, or by being registered.
+    OptIn = 2,
+    /// Groups have words about it.
+    Filtered = 4,
+}
+
 impl Options {
+    /// Whether a rule about cache objects is in force; any, asked for all at once with [`Self::tracks_simply`].
+    pub fn tracking(&self, which: Tracking) -> bool {
+        self.tracking.load(Ordering::Relaxed) & which as u32 != 0
+    }
+
+    /// Whether no such rule is in force.
+    #[inline(always)]
+    pub fn tracks_simply(&self) -> bool {
+        self.tracking.load(Ordering::Relaxed) == 0
+    }
+
+    /// Puts such a rule in force, or out of it. Objects that are out stay whose they are.
+    pub fn set_tracking(&self, which: Tracking, on: bool) {
+        if on {
+            self.tracking.fetch_or(which as u32, Ordering::Relaxed);
+        } else {
+            self.tracking.fetch_and(!(which as u32), Ordering::Relaxed);
+        }
+    }
+
     /// An inconsistency aborts instead of switching accounting off.
     pub fn strict(&self) -> bool {
         self.strict.load(Ordering::Relaxed) != 0

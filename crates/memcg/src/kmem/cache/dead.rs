@@ -3,8 +3,7 @@
 //! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the moment it is empty, and who
 //! gives the last one back ends it. Its number is used again when no thread can still be looking at it.
 
-use super::slots::Content;
-use super::{Cache, Caches, DEAD};
+use super::{Cache, Caches, DEAD, Ways};
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
 use crate::thread::ThreadRec;
@@ -41,61 +40,36 @@ impl Kmem {
         // Pairs with the fence of `see_to`.
         fence(SeqCst);
         self.bury_children(tree, index);
-        self.shrink_slub(index);
+        self.shrink_dead(index);
         if cache.nr_slabs() > 1 && !self.flush_slots(tree, index) {
             cache.stuck.store(1, Relaxed);
             self.caches.nr_stuck.fetch_add(1, Relaxed);
         }
+        self.shrink_dead(index);
         self.sub_slab(cache, index);
     }
 
-    /// Takes back what threads have of a dead cache. `false`: one of them was in the middle of a hit for too long.
-    fn flush_slots(&self, tree: &Hierarchy, index: u32) -> bool {
-        let threads = &tree.threads;
-        let ticket = threads.drain_ticket();
-        let (mut all, mut others) = (true, false);
-        for (_, rec) in threads.each() {
-            if self.caches.table_of(rec).is_none() {
-                continue;
-            }
-            // The caller's own like any other's: it is in no look, unless this is a signal handler that came in between.
-            if rec.begin_drain() {
-                rec.drainer.store(ticket, Relaxed);
-                others = true;
-            } else {
-                all = false;
-            }
+    /// What is in nobody's hands of a dead cache.
+    fn shrink_dead(&self, index: u32) {
+        if self.caches.get(index).ways().has(Ways::MAGAZINES) {
+            self.shrink_magazines(index, true);
+        } else {
+            self.shrink_slub(index);
         }
-        if !others {
-            return all;
-        }
-        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its flag and that the cache is
-        // dead.
-        threads.heavy_fence();
-        for rec in threads.each_ever() {
-            if rec.drainer.load(Relaxed) != ticket {
-                continue;
-            }
-            let idle = rec.await_idle();
-            let content = if idle {
-                self.empty_slot(rec, index)
-            } else {
-                all = false;
-                Content::default()
-            };
-            rec.drainer.store(0, Relaxed);
-            rec.end_drain();
-            self.leave_slot(content);
-        }
-        all
     }
 
-    fn empty_slot(&self, rec: &ThreadRec, index: u32) -> Content {
-        let slot = self.caches.table_of(rec).map(|table| table.slot(index));
-        match slot {
-            Some(slot) if slot.cache.load(Relaxed) == index => slot.empty(),
-            _ => Content::default(),
-        }
+    /// Takes back what threads have of a cache. `false`: one of them was in the middle of a hit for too long.
+    pub(super) fn flush_slots(&self, tree: &Hierarchy, index: u32) -> bool {
+        self.with_idle_threads(
+            tree,
+            |_| true,
+            |table| {
+                let slot = table.slot(index);
+                if slot.cache.load(Relaxed) == index {
+                    self.leave_slot(slot.empty());
+                }
+            },
+        )
     }
 
     /// Gives back all that a thread has of caches: at its end, or for one that a fork's child does not have.
@@ -178,6 +152,7 @@ impl Caches {
         // What was pinned before it ended has looked for the last time three epochs later.
         if tree.threads.epoch.now() >= self.get(index).ended_at.load(Relaxed) + 3 {
             self.forget_family(kmem, index);
+            kmem.forget_array(index);
             return Some(index);
         }
         self.limbo.push(index, &self.get(index).link);

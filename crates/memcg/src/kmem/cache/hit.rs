@@ -5,14 +5,18 @@
 
 use super::objects::Found;
 use super::slots::Own;
+use super::{Ways, magazine};
 use crate::group::NO_TAG;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::slab::SlabRef;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Takes an object of `cache`, whose school is Slub, for `tag`: whom the thread works for, or nobody.
+/// Takes an object of the cache of a number for `tag`: whom the thread works for, or nobody.
 #[inline(always)]
-pub fn alloc(own: Own<'_>, cache: u32, tag: u32) -> Option<Found> {
+pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: u32) -> Option<Found> {
+    if ways.has(Ways::MAGAZINES) {
+        return magazine::alloc(own, cache, tag);
+    }
     let busy = own.look()?;
     let slab = own.slot(cache).slab_of(cache)?;
     let offset = slab.free.load(Relaxed);
@@ -26,12 +30,15 @@ pub fn alloc(own: Own<'_>, cache: u32, tag: u32) -> Option<Found> {
     Some(unsafe { slab.take_first(offset) })
 }
 
-/// Frees an object of a slab that the thread allocates from.
+/// Frees an object into the thread's magazine, or the slab that it allocates from.
 ///
 /// # Safety
 /// The object at `offset` is live, and ends here.
 #[inline(always)]
 pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
+    if slab.has_magazines() {
+        return magazine::free(own, slab, offset, raw);
+    }
     let slot = own.slot(slab.cache());
     let Some(busy) = own.look() else {
         return false;

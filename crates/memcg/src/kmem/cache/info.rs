@@ -1,5 +1,6 @@
 //! What caches have: for slabinfo, for the auditor, for the totals.
 
+use super::magazine::IDLE;
 use super::{Cache, Caches};
 use crate::kmem::Kmem;
 use crate::kmem::slab::{Slab, SlabKind};
@@ -20,7 +21,11 @@ impl Caches {
     /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes meanwhile.
     pub(in crate::kmem) fn each_live_of(&self, slab: &Slab, f: &mut impl FnMut(u32, usize)) {
         let bytes = slab.charged_bytes() as usize;
-        slab.each_listed_live(|_, tag| f(tag, bytes));
+        slab.each_listed_live(|tag| {
+            if !slab.has_magazines() || tag != IDLE {
+                f(tag, bytes);
+            }
+        });
     }
 
     /// Bytes of a slab's live objects, all its bytes, its units.
@@ -55,6 +60,21 @@ impl Kmem {
                 stat.active += slab.nr_out();
             }
         });
+        // What is in magazines is out of its slab, but free.
+        let caches = &self.caches;
+        let mut less = |index: u32, nr: usize| {
+            if let Some(stat) = stats.get_mut(index as usize) {
+                stat.active = stat.active.saturating_sub(nr);
+            }
+        };
+        for index in 1..caches.high_water() {
+            less(index, caches.get(index).nr_shared.load(Relaxed) as usize);
+        }
+        for table in (1..caches.tables.high_water()).map(|table| caches.tables.get(table)) {
+            for slot in table.all() {
+                less(slot.cache.load(Relaxed), slot.nr_in_magazine());
+            }
+        }
     }
 }
 

@@ -18,12 +18,16 @@
 
 mod children;
 pub mod dead;
+pub mod debug;
+pub mod filter;
 pub mod hit;
 pub mod info;
+pub mod magazine;
 pub mod objects;
 pub mod shape;
 pub mod slots;
 pub mod slub;
+mod verbs;
 mod word;
 
 use crate::group::Hierarchy;
@@ -66,6 +70,10 @@ impl Ways {
     pub const TRACKED: Ways = Ways(8);
     /// A cache of its own for each group.
     pub const PER_GROUP: Ways = Ways(16);
+    /// The school Slab: magazines. Without it: Slub.
+    pub const MAGAZINES: Ways = Ways(32);
+    /// Its objects are accounted also where only those of such caches are.
+    pub const ACCOUNT: Ways = Ways(64);
 
     /// Both.
     #[must_use]
@@ -136,6 +144,8 @@ pub struct Cache {
     units: AtomicU32,
     align: AtomicU32,
     ctor: AtomicUsize,
+    /// Who makes room where a group is over a limit: the engine's affair; 0: nobody.
+    shrinker: AtomicUsize,
     name: [AtomicU64; NAME_BYTES / 8],
     /// What is there for each group, of a cache with [`Ways::PER_GROUP`]; 0: none.
     family: AtomicU32,
@@ -157,6 +167,11 @@ pub struct Cache {
     partial: List,
     full: List,
     returned: Returned,
+    /// Of the school Slab: empty slabs, and the array that threads share.
+    empty: List,
+    nr_empty: AtomicU32,
+    nr_shared: AtomicU32,
+    shared: AtomicUsize,
 }
 
 // SAFETY: integers only.
@@ -177,6 +192,8 @@ pub struct Caches {
     records: Arena<Cache>,
     tables: Arena<slots::Table>,
     families: Arena<children::Family>,
+    filters: Arena<filter::Filter>,
+    reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
     /// Caches without a slab, dead: as they ended, and as they were dated.
     ended: Stack,
@@ -190,6 +207,8 @@ impl Default for Caches {
             records: Arena::default(),
             tables: Arena::default(),
             families: Arena::default(),
+            filters: Arena::default(),
+            reaped_at: AtomicU64::default(),
             stripes: core::array::from_fn(|_| Stripe::default()),
             ended: Stack::default(),
             limbo: Stack::default(),
@@ -227,6 +246,19 @@ impl Cache {
     #[inline(always)]
     pub fn ctor(&self) -> usize {
         self.ctor.load(Relaxed)
+    }
+
+    /// Who makes room in a group, as it was registered; 0: nobody.
+    pub fn shrinker(&self) -> usize {
+        // Acquire pairs with the Release of `register`.
+        self.shrinker.load(Acquire)
+    }
+
+    /// Registers who makes room. `false`: somebody is.
+    pub fn register(&self, shrinker: usize) -> bool {
+        self.shrinker
+            .compare_exchange(0, shrinker, AcqRel, Acquire)
+            .is_ok()
     }
 
     /// Its name, with zeros behind it.
@@ -298,6 +330,8 @@ impl Kmem {
             (&cache.nr_returned, 0),
             (&cache.stuck, 0),
             (&cache.root, 0),
+            (&cache.nr_empty, 0),
+            (&cache.nr_shared, 0),
         ] {
             field.store(value as u32, Relaxed);
         }
@@ -308,6 +342,7 @@ impl Kmem {
         }
         cache.ways.store(plan.ways.0, Relaxed);
         cache.ctor.store(plan.ctor, Relaxed);
+        cache.shrinker.store(0, Relaxed);
         if plan.ways.has(Ways::PER_GROUP) && caches.make_family(index).is_none() {
             caches.limbo.push(index, &cache.link);
             return None;

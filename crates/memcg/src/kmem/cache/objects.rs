@@ -1,7 +1,7 @@
 //! The objects of a cache's slab: its record, its free list.
 //!
 //! The record is that of any unit. Of a cache's slab `class` is the cache, `size` the distance of two objects, `extent` the bytes
-//! that an object is charged, `held` where in a free object its link lies; `owner` is nobody, so no heap takes it for its own.
+//! that an object is charged, `held` where in a free object its link lies, `zeroed` how the cache works; `owner` is nobody, so no heap takes it for its own.
 //! `used` is what is not on the slab's own list; what was pushed on its word is among it until it is collected.
 //!
 //! A link is {next:31, raw:1}, xored with the slab's key. Raw is the object that it lies in: nobody has had it since the
@@ -10,6 +10,7 @@
 //! Who may touch it: the thread that allocates from the slab, in a look at its slots; or whoever holds the lock of the cache
 //! and found it in a list; or who has just made it, or taken it out of either.
 
+use super::Ways;
 use super::word::Word;
 use crate::kmem::bad;
 use crate::kmem::layout::UNIT;
@@ -38,14 +39,28 @@ impl Slab {
         cache: u32,
         shape: &super::shape::Shape,
         tag: u32,
+        ways: Ways,
     ) {
         // SAFETY: the caller's.
         unsafe { self.make_cached(cache, shape.stride, shape.units) };
         self.extent.store(shape.bytes, Relaxed);
         self.held.store(shape.link_at as u32, Relaxed);
         self.tag.store(tag, Relaxed);
+        self.zeroed.store(ways.0, Relaxed);
         self.word().reset();
         self.set_kind(SlabKind::Cached);
+    }
+
+    /// Whether its cache is of the school Slab.
+    #[inline(always)]
+    pub(super) fn has_magazines(&self) -> bool {
+        Ways(self.zeroed.load(Relaxed)).has(Ways::MAGAZINES)
+    }
+
+    /// Whether its objects are checked.
+    #[inline(always)]
+    pub fn is_checked(&self) -> bool {
+        Ways(self.zeroed.load(Relaxed)).has(Ways::CHECKED)
     }
 
     #[inline(always)]
@@ -55,7 +70,7 @@ impl Slab {
 
     /// Its cache.
     #[inline(always)]
-    pub(super) fn cache(&self) -> u32 {
+    pub fn cache(&self) -> u32 {
         self.class.load(Relaxed)
     }
 
@@ -223,12 +238,11 @@ impl Slab {
         self.fresh.load(Relaxed) as usize / self.object_bytes()
     }
 
-    /// Calls `f` with the tag of each object that is on none of the slab's two lists, and answers how many there are. Nothing
-    /// changes meanwhile.
+    /// Calls `f` with the tag of each object that is on none of the slab's two lists. Nothing changes meanwhile.
     ///
     /// # Panics
     /// When the lists do not add up.
-    pub(super) fn each_listed_live(&self, mut f: impl FnMut(usize, u32)) -> usize {
+    pub(super) fn each_listed_live(&self, mut f: impl FnMut(u32)) {
         let mut free = [0u64; UNIT / 16 / 64];
         let mut nr_free = 0;
         for first in [self.free.load(Relaxed), self.word().peek().first] {
@@ -248,9 +262,8 @@ impl Slab {
         assert_eq!(held, live, "a slab of a cache counts wrong");
         for index in (0..self.nr_fresh()).filter(|i| free[i / 64] >> (i % 64) & 1 == 0) {
             let offset = index * self.object_bytes();
-            f(offset, self.tag_of(offset as u32));
+            f(self.tag_of(offset as u32));
         }
-        live
     }
 
     /// The next in its cache's list.

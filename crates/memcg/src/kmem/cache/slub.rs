@@ -8,10 +8,8 @@ use super::objects::Found;
 use super::slots::{Content, Own};
 use super::word::{NEVER, Pushed};
 use super::{Cache, Ways};
-use crate::kmem::bad::BadFree;
-use crate::kmem::map::Place;
-use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabKind, SlabRef};
-use crate::kmem::{Kmem, layout, list::List};
+use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
+use crate::kmem::{Kmem, list::List};
 use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
     fence,
@@ -32,7 +30,7 @@ const LOOK_FOR_TAG: usize = 4;
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or
     /// the cache is dead. `own` is the calling thread's, if it has any.
-    pub fn take_slub(&self, own: Option<Own<'_>>, index: u32, tag: u32) -> Option<Found> {
+    pub(super) fn take_slub(&self, own: Option<Own<'_>>, index: u32, tag: u32) -> Option<Found> {
         let cache = self.caches.get(index);
         let mut spare = None;
         loop {
@@ -130,14 +128,11 @@ impl Kmem {
         self.leave_slot(before.unwrap_or(content));
     }
 
-    /// What was in a slot goes back to its cache.
-    pub(super) fn leave_slot(&self, content: Content) {
-        if content.at != 0 {
-            let cache = self.caches.get(content.cache);
-            // SAFETY: it was put there by `install`, and belongs to who has taken it out.
-            let slab = unsafe { &*(content.at as *const Slab) };
-            self.put_back(cache, content.cache, slab);
-        }
+    /// A slab that was in a slot goes back to its cache.
+    pub(super) fn leave_slab(&self, content: Content) {
+        // SAFETY: it was put there by `install`, and belongs to who has taken it out.
+        let slab = unsafe { &*(content.at as *const Slab) };
+        self.put_back(self.caches.get(content.cache), content.cache, slab);
     }
 
     /// A slab with room, or a new one: ours, in no list.
@@ -162,7 +157,7 @@ impl Kmem {
                 unsafe { found.gather() };
                 Some(found)
             });
-            self.give_up(cache, index, gone);
+            self.give_units(cache, index, gone.slabs);
             if found.is_some() {
                 return found;
             }
@@ -178,7 +173,7 @@ impl Kmem {
         // SAFETY: the first unit of a span just allocated.
         let slab = unsafe { Slab::of(span.start) };
         // SAFETY: as above.
-        unsafe { slab.make_objects(index, &shape, tag) };
+        unsafe { slab.make_objects(index, &shape, tag, cache.ways()) };
         slab.listed.store(IN_USE, Relaxed);
         Some(slab)
     }
@@ -187,14 +182,14 @@ impl Kmem {
     fn put_back(&self, cache: &Cache, index: u32, slab: SlabRef) {
         let mut gone = Gone::default();
         self.caches.locked(index, || settle(cache, slab, &mut gone));
-        self.give_up(cache, index, gone);
+        self.give_units(cache, index, gone.slabs);
     }
 
     /// Frees an object that was uncharged, into a slab that is not in the thread's slot.
     ///
     /// # Safety
     /// The object at `offset` is live and ends here.
-    pub unsafe fn put_slub(&self, slab: SlabRef, offset: u32, raw: bool) {
+    unsafe fn put_slub(&self, slab: SlabRef, offset: u32, raw: bool) {
         let index = slab.cache();
         let pushed = slab.word().push(offset, |next| {
             // SAFETY: the object is the caller's until it is published.
@@ -224,14 +219,14 @@ impl Kmem {
         }
         let mut gone = Gone::default();
         self.caches.locked(index, || arrive(cache, slab, &mut gone));
-        self.give_up(cache, index, gone);
+        self.give_units(cache, index, gone.slabs);
     }
 
     fn settle_all_returned(&self, cache: &Cache, index: u32) {
         let mut gone = Gone::default();
         self.caches
             .locked(index, || self.settle_returned(cache, &mut gone));
-        self.give_up(cache, index, gone);
+        self.give_units(cache, index, gone.slabs);
     }
 
     /// Looks at the returned slabs. Under the lock.
@@ -244,7 +239,7 @@ impl Kmem {
     }
 
     /// Gives back what is empty, and looks at what waits. It cannot fail.
-    pub fn shrink_slub(&self, index: u32) {
+    pub(super) fn shrink_slub(&self, index: u32) {
         let cache = self.caches.get(index);
         let mut gone = Gone::default();
         self.caches.locked(index, || {
@@ -264,32 +259,20 @@ impl Kmem {
                 }
             }
         });
-        self.give_up(cache, index, gone);
-    }
-
-    /// Gives the units of empty slabs back.
-    fn give_up(&self, cache: &Cache, index: u32, gone: Gone) {
-        while let Some(slab) = gone.slabs.first() {
-            gone.slabs.remove(slab);
-            let units = cache.shape().units;
-            slab.unmake_cached(units);
-            self.spans.free(slab.address(), units);
-            self.sub_slab(cache, index);
-        }
-    }
-
-    /// Counts a slab less; the last of a dead cache ends it.
-    pub(super) fn sub_slab(&self, cache: &Cache, index: u32) {
-        if cache.sub_slab() {
-            self.caches.end(index);
-        }
+        self.give_units(cache, index, gone.slabs);
     }
 
     /// Frees an object that was no hit, and was uncharged since.
     ///
     /// # Safety
     /// The object at `offset` is live, uncharged, and ends here.
-    pub unsafe fn put_cached(&self, own: Option<Own<'_>>, slab: SlabRef, offset: u32, raw: bool) {
+    pub(super) unsafe fn put_slab_of_own(
+        &self,
+        own: Option<Own<'_>>,
+        slab: SlabRef,
+        offset: u32,
+        raw: bool,
+    ) {
         // It may have lacked room in stock only.
         if let Some(own) = own
             && let Some(_look) = own.look()
@@ -301,39 +284,6 @@ impl Kmem {
         }
         // SAFETY: the caller's; uncharged.
         unsafe { self.put_slub(slab, offset, raw) };
-    }
-
-    /// The cache that a live object lies in; `None`: it is none of a cache.
-    #[must_use]
-    pub fn cache_of(&self, at: usize) -> Option<u32> {
-        self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
-    }
-
-    /// The slab and the offset of the live object of a cache that begins at `at`.
-    ///
-    /// # Errors
-    /// What is wrong with the address. Not every address that is wrong is found out.
-    #[inline]
-    pub fn locate_cached(&self, at: usize) -> Result<(SlabRef, u32), BadFree> {
-        if self.place(at) != Place::Chunk {
-            return Err(BadFree::Foreign);
-        }
-        let unit = layout::unit_of(at);
-        if !(layout::FIRST_UNIT..layout::END_UNIT).contains(&unit) {
-            return Err(BadFree::Inside);
-        }
-        // SAFETY: the chunk is mapped.
-        let slab = unsafe { Slab::of(at) }.lead();
-        match slab.kind() {
-            SlabKind::Cached => {}
-            SlabKind::Free => return Err(BadFree::Double),
-            _ => return Err(BadFree::Foreign),
-        }
-        let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
-        if slab.free.load(Relaxed) == offset || slab.word().peek().first == offset {
-            return Err(BadFree::Double);
-        }
-        Ok((slab, offset))
     }
 }
 

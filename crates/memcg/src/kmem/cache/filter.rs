@@ -1,0 +1,206 @@
+//! Which caches' objects a group accounts: words `+name`, `-name`, `*`, set for a group and all below that have none.
+//!
+//! The last word that fits a cache's name decides; `*` in a word fits anything, a word of its own means `+*`. Where nothing fits, and
+//! where nobody has set anything, objects are accounted. Few groups have any: they are looked for in a list.
+
+use super::{Caches, NAME_BYTES};
+use crate::counter::Level;
+use crate::group::Memcg;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::AtomicU32;
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Bytes of a group's words.
+pub const FILTER_BYTES: usize = 248;
+const WORDS: usize = FILTER_BYTES / 8;
+
+/// One group's words.
+#[derive(Default)]
+pub struct Filter {
+    /// Odd while it is written.
+    version: AtomicU32,
+    /// 0: nobody's.
+    group: AtomicU32,
+    generation: AtomicU32,
+    link: AtomicU32,
+    text: [AtomicU64; WORDS],
+}
+
+// SAFETY: integers only.
+unsafe impl Zeroed for Filter {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Filter {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// Words, with zeros behind them.
+pub type Text = [u8; FILTER_BYTES];
+
+/// Whether objects of the cache `name` are accounted by words.
+#[must_use]
+pub fn accounts(words: &[u8], name: &[u8]) -> bool {
+    words
+        .split(u8::is_ascii_whitespace)
+        .filter_map(|word| match word.split_first()? {
+            (b'+', pattern) => fits(pattern, name).then_some(true),
+            (b'-', pattern) => fits(pattern, name).then_some(false),
+            _ => (word == b"*").then_some(true),
+        })
+        .last()
+        .unwrap_or(true)
+}
+
+/// Whether the words can be set: `+name`, `-name`, `*`.
+#[must_use]
+pub fn is_valid(words: &[u8]) -> bool {
+    words.len() <= FILTER_BYTES
+        && words
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty())
+            .all(|word| match word.split_first() {
+                Some((b'+' | b'-', name)) => !name.is_empty() && name.len() <= NAME_BYTES,
+                _ => word == b"*",
+            })
+}
+
+/// Whether a pattern, in which `*` is any bytes, is the name.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.iter().position(|&b| b == b'*') {
+        None => pattern == name,
+        Some(at) => {
+            let (head, tail) = (&pattern[..at], &pattern[at + 1..]);
+            name.len() >= at
+                && &name[..at] == head
+                && (at..=name.len()).any(|from| fits(tail, &name[from..]))
+        }
+    }
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    &text[..text.iter().position(|&b| b == 0).unwrap_or(text.len())]
+}
+
+impl Filter {
+    /// The words of a group; `None`: not its own.
+    fn text_of(&self, group: &Memcg) -> Option<Text> {
+        loop {
+            // Acquire pairs with the Release of `set`: words of one writing.
+            let version = self.version.load(Acquire);
+            let is_its = self.group.load(Relaxed) == group.index()
+                && self.generation.load(Relaxed) == group.generation();
+            let mut text = [0; FILTER_BYTES];
+            for (to, from) in text.chunks_exact_mut(8).zip(&self.text) {
+                to.copy_from_slice(&from.load(Relaxed).to_ne_bytes());
+            }
+            core::sync::atomic::fence(Acquire);
+            if version & 1 == 0 && self.version.load(Relaxed) == version {
+                return is_its.then_some(text);
+            }
+            crate::sync::relax();
+        }
+    }
+
+    fn set(&self, group: &Memcg, words: &[u8]) {
+        let version = self.version.load(Relaxed);
+        self.version.store(version | 1, Relaxed);
+        core::sync::atomic::fence(Release);
+        let mut text = [0; FILTER_BYTES];
+        text[..words.len()].copy_from_slice(words);
+        for (to, from) in self.text.iter().zip(text.as_chunks().0) {
+            to.store(u64::from_ne_bytes(*from), Relaxed);
+        }
+        self.generation.store(group.generation(), Relaxed);
+        self.group.store(group.index(), Relaxed);
+        self.version.store((version | 1) + 1, Release);
+    }
+}
+
+impl Caches {
+    fn filter_of(&self, group: &Memcg) -> Option<(&Filter, Text)> {
+        (1..self.filters.high_water()).find_map(|index| {
+            let filter = self.filters.get(index);
+            Some((filter, filter.text_of(group)?))
+        })
+    }
+
+    /// The words of a group, of its own or inherited; `None`: there are none.
+    pub fn filter_text(&self, group: &Memcg) -> Option<Text> {
+        let mut level = Some(group);
+        while let Some(group) = level {
+            if let Some((_, text)) = self.filter_of(group) {
+                return Some(text);
+            }
+            level = group.parent();
+        }
+        None
+    }
+
+    /// Whether a group accounts objects of the cache `name`. O(depth × groups with words).
+    pub fn is_accounted_in(&self, group: &Memcg, name: &[u8]) -> bool {
+        self.filter_text(group)
+            .is_none_or(|text| accounts(trimmed(&text), trimmed(name)))
+    }
+
+    /// Sets a group's words, which are valid; none: it inherits again. One caller at a time. `None` without memory. Answers
+    /// whether any group has words.
+    pub fn set_filter(&self, group: &Memcg, words: &[u8], is_gone: impl Fn(u32, u32) -> bool) -> Option<bool> {
+        let found = self.filter_of(group).map(|(filter, _)| filter);
+        match found {
+            Some(filter) if words.is_empty() => {
+                filter.group.store(0, Relaxed);
+            }
+            Some(filter) => filter.set(group, words),
+            None if words.is_empty() => {}
+            None => {
+                // One of a group that has gone, or another.
+                let old = (1..self.filters.high_water())
+                    .map(|index| self.filters.get(index))
+                    .find(|filter| {
+                        let of = filter.group.load(Relaxed);
+                        of == 0 || is_gone(of, filter.generation.load(Relaxed))
+                    });
+                let filter = match old {
+                    Some(filter) => filter,
+                    None => self.filters.get(self.filters.alloc(1 << 20)?),
+                };
+                filter.set(group, words);
+            }
+        }
+        let any = (1..self.filters.high_water())
+            .any(|index| self.filters.get(index).group.load(Relaxed) != 0);
+        Some(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_that_fits_decides() {
+        for (words, name, expected) in [
+            ("", "dentry", true),
+            ("-dentry", "dentry", false),
+            ("-dentry", "inode", true),
+            ("-* +dentry", "dentry", true),
+            ("-* +dentry", "inode", false),
+            ("+dentry -*", "dentry", false),
+            ("-* *", "inode", true),
+            ("-a*c", "abbc", false),
+            ("-a*c", "abb", true),
+            ("-*tr*", "dentry", false),
+        ] {
+            assert!(is_valid(words.as_bytes()));
+            assert_eq!(accounts(words.as_bytes(), name.as_bytes()), expected, "{words}");
+        }
+        for words in ["dentry", "+", "-", "**", "+dentry inode"] {
+            assert!(!is_valid(words.as_bytes()), "{words}");
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! The school Slab: a magazine of free objects per thread and cache, an array the threads share, slabs behind both.
+//!
+//! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an allocation takes the last one in:
+//! both without an atomic instruction. A full magazine gives half to the shared array, an empty one takes half from there, or
+//! from slabs, under the lock of the cache. What nobody touches for a while goes back to the slabs, and empty slabs to the kernel
+//! ([`Kmem::reap_caches`]).
+//!
+//! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object in a magazine or in the array
+//! says so, and a second free is found out. A slab's own list is changed under the lock alone, its word not used.
+
+use super::objects::Found;
+use super::slots::{Content, Own, Slot};
+use super::{Cache, Ways};
+use crate::group::{Hierarchy, NO_TAG};
+use crate::kmem::Kmem;
+use crate::os::clock;
+use crate::kmem::bad::{self, BadFree};
+use crate::kmem::list::List;
+use crate::kmem::remote::NONE;
+use crate::kmem::slab::{IN_NONE, IN_PARTIAL, MIXED, Slab, SlabRef};
+use core::ptr::NonNull;
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+/// The tag of what is in a magazine or the array.
+pub(super) const IDLE: u32 = MIXED - 1;
+
+/// Bytes of a magazine: its capacity, then addresses of objects, the lowest bit of which says raw.
+const BYTES: usize = 512;
+const MOST: usize = BYTES / size_of::<usize>() - 1;
+/// Bytes of the array: as many magazines of the largest capacity.
+const ARRAY_BYTES: usize = 8 * BYTES;
+
+/// In `nr` of a slot: used since the reaper came by.
+const TOUCHED: u32 = 1 << 31;
+
+/// Empty slabs a cache keeps until the reaper comes by.
+const MOST_EMPTY: u32 = 4;
+
+/// `listed` of a slab.
+const IN_FULL: u32 = 3;
+const IN_EMPTY: u32 = 4;
+
+/// A few objects on their way.
+struct Batch {
+    objects: [usize; MOST],
+    nr: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            objects: [0; MOST],
+            nr: 0,
+        }
+    }
+
+    fn push(&mut self, entry: usize) {
+        self.objects[self.nr] = entry;
+        self.nr += 1;
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        self.nr = self.nr.checked_sub(1)?;
+        Some(self.objects[self.nr])
+    }
+}
+
+/// A magazine, or the array: words of memory of this room's own.
+#[derive(Clone, Copy)]
+struct Words(usize);
+
+impl Words {
+    /// # Safety
+    /// The word is in the block.
+    #[inline(always)]
+    unsafe fn at(self, n: usize) -> &'static AtomicUsize {
+        // SAFETY: the caller's; blocks are aligned and live until who has taken them out gives them back.
+        unsafe { &*(self.0 as *const AtomicUsize).add(n) }
+    }
+
+    #[inline(always)]
+    fn capacity(self) -> usize {
+        // SAFETY: the first word of any.
+        unsafe { self.at(0) }.load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn get(self, n: usize) -> usize {
+        debug_assert!(n < self.capacity());
+        // SAFETY: below the capacity.
+        unsafe { self.at(n + 1) }.load(Relaxed)
+    }
+
+    #[inline(always)]
+    fn set(self, n: usize, entry: usize) {
+        debug_assert!(n < self.capacity());
+        // SAFETY: below the capacity.
+        unsafe { self.at(n + 1) }.store(entry, Relaxed);
+    }
+}
+
+/// The slab and the offset of an entry's object, and whether it is raw.
+#[inline(always)]
+fn open(entry: usize) -> (SlabRef, u32, bool) {
+    // SAFETY: entries are addresses of objects of slabs, which stay as long as an object of theirs is out.
+    let slab = unsafe { Slab::of(entry) }.lead();
+    let offset = (entry & !1) - slab.start();
+    (slab, offset as u32, entry & 1 != 0)
+}
+
+/// Objects a magazine of a cache has at most.
+fn capacity_of(cache: &Cache) -> usize {
+    match cache.shape().stride {
+        ..=256 => 60,
+        257..=1024 => 32,
+        1025..=4096 => 16,
+        _ => 8,
+    }
+}
+
+impl Slot {
+    /// The magazine of `cache`, and what is in it.
+    #[inline(always)]
+    fn magazine_of(&self, cache: u32) -> Option<(Words, usize)> {
+        let at = self.at.load(Relaxed);
+        if self.cache.load(Relaxed) != cache || at == 0 {
+            return None;
+        }
+        Some((Words(at), (self.nr.load(Relaxed) & !TOUCHED) as usize))
+    }
+
+    /// What is in the magazine; 0 where a slab is.
+    pub(super) fn nr_in_magazine(&self) -> usize {
+        (self.nr.load(Relaxed) & !TOUCHED) as usize
+    }
+
+    #[inline(always)]
+    fn set_nr(&self, nr: usize) {
+        self.nr.store(nr as u32 | TOUCHED, Relaxed);
+    }
+}
+
+/// A hit: the last object in. `None`: nothing was done.
+#[inline(always)]
+pub(super) fn alloc(own: Own<'_>, cache: u32, tag: u32) -> Option<Found> {
+    let busy = own.look()?;
+    let slot = own.slot(cache);
+    let (magazine, nr) = slot.magazine_of(cache)?;
+    let last = nr.checked_sub(1)?;
+    let (slab, offset, raw) = open(magazine.get(last));
+    if tag != NO_TAG && !busy.take_slab(tag, slab.charged_bytes()) {
+        return None;
+    }
+    slot.set_nr(last);
+    slab.note_tag(offset, tag);
+    Some(Found {
+        at: slab.start() + offset as usize,
+        raw,
+    })
+}
+
+/// A hit: into the thread's magazine. `false`: nothing was done.
+#[inline(always)]
+pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
+    let Some(busy) = own.look() else {
+        return false;
+    };
+    let slot = own.slot(slab.cache());
+    let Some((magazine, nr)) = slot.magazine_of(slab.cache()) else {
+        return false;
+    };
+    let tag = slab.tag_of(offset);
+    if tag == IDLE {
+        bad::bad_free(slab.start() + offset as usize, BadFree::Double);
+    }
+    if nr >= magazine.capacity() || tag != NO_TAG && !busy.give_slab(tag, slab.charged_bytes()) {
+        return false;
+    }
+    slab.note_tag(offset, IDLE);
+    magazine.set(nr, slab.start() + offset as usize | usize::from(raw));
+    slot.set_nr(nr + 1);
+    true
+}
+
+impl Kmem {
+    /// As `take_slub`, of a cache with magazines.
+    pub(super) fn take_magazine(
+        &self,
+        own: Option<Own<'_>>,
+        index: u32,
+        tag: u32,
+    ) -> Option<Found> {
+        let cache = self.caches.get(index);
+        if cache.is_dead() {
+            return None;
+        }
+        let want = own.map_or(1, |_| capacity_of(cache) / 2);
+        let mut batch = Batch::new();
+        self.caches.locked(index, || draw(cache, want, &mut batch));
+        if batch.nr == 0 {
+            let slab = self.new_slab_of_magazines(cache, index)?;
+            self.caches.locked(index, || {
+                list(cache, slab);
+                draw(cache, want, &mut batch);
+            });
+        }
+        let (slab, offset, raw) = open(batch.pop()?);
+        slab.note_tag(offset, tag);
+        if let Some(own) = own {
+            self.load(own, cache, index, &mut batch);
+        }
+        self.flush(index, batch);
+        Some(Found {
+            at: slab.start() + offset as usize,
+            raw,
+        })
+    }
+
+    fn new_slab_of_magazines(&self, cache: &Cache, index: u32) -> Option<SlabRef> {
+        if !cache.add_slab() {
+            return None;
+        }
+        let shape = cache.shape();
+        let Some(span) = self.spans.alloc(shape.units, 1) else {
+            self.sub_slab(cache, index);
+            return None;
+        };
+        // SAFETY: the first unit of a span just allocated.
+        let slab = unsafe { Slab::of(span.start) };
+        // SAFETY: as above.
+        unsafe { slab.make_objects(index, &shape, MIXED, cache.ways()) };
+        Some(slab)
+    }
+
+    /// Puts what fits of a batch into the thread's magazine, which it gets if it has none.
+    fn load(&self, own: Own<'_>, cache: &Cache, index: u32, batch: &mut Batch) {
+        let slot = own.slot(index);
+        let has_one = |slot: &Slot| slot.magazine_of(index).is_some();
+        let mut spare = None;
+        if !has_one(slot) {
+            spare = self.own_alloc(BYTES);
+            if let Some(new) = spare {
+                // SAFETY: the first word of a block nobody has seen.
+                unsafe { Words(new.as_ptr() as usize).at(0) }.store(capacity_of(cache), Relaxed);
+            }
+        }
+        let mut before = Content::default();
+        if let Some(_look) = own.look() {
+            if !has_one(slot)
+                && !cache.is_dead()
+                && let Some(new) = spare.take()
+            {
+                before = slot.empty();
+                slot.fill(Content {
+                    cache: index,
+                    nr: 0,
+                    at: new.as_ptr() as usize,
+                });
+            }
+            if let Some((magazine, mut nr)) = slot.magazine_of(index) {
+                while nr < magazine.capacity()
+                    && let Some(entry) = batch.pop()
+                {
+                    magazine.set(nr, entry);
+                    nr += 1;
+                }
+                slot.set_nr(nr);
+            }
+        }
+        if let Some(unused) = spare {
+            // SAFETY: of `own_alloc`, never installed.
+            unsafe { self.own_free(unused, BYTES) };
+        }
+        self.leave_slot(before);
+    }
+
+    /// Frees an object that was no hit, and was uncharged since.
+    ///
+    /// # Safety
+    /// The object at `offset` is live and ends here.
+    pub(super) unsafe fn put_magazine(
+        &self,
+        own: Option<Own<'_>>,
+        slab: SlabRef,
+        offset: u32,
+        raw: bool,
+    ) {
+        let index = slab.cache();
+        let cache = self.caches.get(index);
+        let at = slab.start() + offset as usize;
+        if slab.tag_of(offset) == IDLE {
+            bad::bad_free(at, BadFree::Double);
+        }
+        slab.note_tag(offset, IDLE);
+        let mut batch = Batch::new();
+        if let Some(own) = own
+            && let Some(_look) = own.look()
+            && let Some((magazine, nr)) = own.slot(index).magazine_of(index)
+            && nr == magazine.capacity()
+        {
+            // The oldest half goes.
+            let half = nr / 2;
+            for n in 0..nr {
+                match n.checked_sub(half) {
+                    None => batch.push(magazine.get(n)),
+                    Some(to) => magazine.set(to, magazine.get(n)),
+                }
+            }
+            own.slot(index).set_nr(nr - half);
+        }
+        self.flush(index, batch);
+        let mut batch = Batch::new();
+        batch.push(at | usize::from(raw));
+        if let Some(own) = own
+            && !cache.is_dead()
+        {
+            self.load(own, cache, index, &mut batch);
+        }
+        self.flush(index, batch);
+    }
+
+    /// A batch goes to the array, or to its slabs.
+    fn flush(&self, index: u32, mut batch: Batch) {
+        if batch.nr == 0 {
+            return;
+        }
+        let cache = self.caches.get(index);
+        let array = self.array_of(cache);
+        let mut gone = List::default();
+        self.caches.locked(index, || {
+            while let Some(entry) = batch.pop() {
+                let nr = cache.nr_shared.load(Relaxed) as usize;
+                match array {
+                    Some(array) if nr < array.capacity() && !cache.is_dead() => {
+                        array.set(nr, entry);
+                        cache.nr_shared.store((nr + 1) as u32, Relaxed);
+                    }
+                    _ => put_back(cache, entry, &mut gone),
+                }
+            }
+        });
+        self.give_units(cache, index, gone);
+    }
+
+    /// The array, made now if there is none.
+    fn array_of(&self, cache: &Cache) -> Option<Words> {
+        let at = cache.shared.load(Acquire);
+        if at != 0 || cache.is_dead() {
+            return (at != 0).then_some(Words(at));
+        }
+        let new = self.own_alloc(ARRAY_BYTES)?;
+        let words = Words(new.as_ptr() as usize);
+        // SAFETY: the first word of a block nobody has seen.
+        unsafe { words.at(0) }.store(8 * capacity_of(cache), Relaxed);
+        // AcqRel: its capacity is seen by who finds it.
+        match cache.shared.compare_exchange(0, words.0, AcqRel, Acquire) {
+            Ok(_) => Some(words),
+            Err(other) => {
+                // SAFETY: of `own_alloc`, seen by nobody.
+                unsafe { self.own_free(new, ARRAY_BYTES) };
+                Some(Words(other))
+            }
+        }
+    }
+
+    /// The array of a cache that has ended, if somebody made one as it died.
+    pub(super) fn forget_array(&self, index: u32) {
+        let array = self.caches.get(index).shared.swap(0, Relaxed);
+        if let Some(block) = NonNull::new(array as *mut u8) {
+            // SAFETY: of `array_of`, of a cache that nobody looks at any more.
+            unsafe { self.own_free(block, ARRAY_BYTES) };
+        }
+    }
+
+    /// What was in a slot: its objects go on, its magazine ends.
+    pub(super) fn leave_magazine(&self, content: Content) {
+        let magazine = Words(content.at);
+        let mut batch = Batch::new();
+        for n in 0..(content.nr & !TOUCHED) as usize {
+            batch.push(magazine.get(n));
+        }
+        self.flush(content.cache, batch);
+        if let Some(block) = NonNull::new(content.at as *mut u8) {
+            // SAFETY: installed by `load`, taken out by the caller.
+            unsafe { self.own_free(block, BYTES) };
+        }
+    }
+
+    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array itself goes.
+    pub(super) fn shrink_magazines(&self, index: u32, everything: bool) {
+        let cache = self.caches.get(index);
+        let mut gone = List::default();
+        let array = self.caches.locked(index, || {
+            let array = Words(cache.shared.load(Relaxed));
+            if array.0 != 0 {
+                let nr = cache.nr_shared.load(Relaxed) as usize;
+                let most = if everything {
+                    nr
+                } else {
+                    array.capacity().div_ceil(5).min(nr)
+                };
+                for n in nr - most..nr {
+                    put_back(cache, array.get(n), &mut gone);
+                }
+                cache.nr_shared.store((nr - most) as u32, Relaxed);
+            }
+            let nr_empty = cache.nr_empty.load(Relaxed);
+            let most = if everything {
+                nr_empty
+            } else {
+                nr_empty.div_ceil(5)
+            };
+            for _ in 0..most {
+                if let Some(slab) = cache.empty.first() {
+                    unlist(cache, slab);
+                    gone.push(slab);
+                }
+            }
+            if cache.is_dead() {
+                cache.shared.swap(0, Relaxed)
+            } else {
+                0
+            }
+        });
+        if let Some(block) = NonNull::new(array as *mut u8) {
+            // SAFETY: of `array_of`; used under the lock alone, by a cache that is not dead.
+            unsafe { self.own_free(block, ARRAY_BYTES) };
+        }
+        self.give_units(cache, index, gone);
+    }
+
+    /// Gives back what caches with magazines have not used since it last came by: a fifth of each magazine, array and
+    /// stock of empty slabs; or (`everything`) all they have. For a thread that comes by now and then, and on demand.
+    ///
+    /// Cost: O(threads × slots + caches), and a membarrier.
+    pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
+        let caches = &self.caches;
+        let is_magazine = |index: u32| {
+            index != 0 && {
+                let cache = caches.get(index);
+                cache.is_there() && cache.ways().has(Ways::MAGAZINES)
+            }
+        };
+        self.with_idle_threads(
+            tree,
+            |table| {
+                table
+                    .all()
+                    .any(|slot| is_magazine(slot.cache.load(Relaxed)))
+            },
+            |table| {
+                for slot in table.all() {
+                    let index = slot.cache.load(Relaxed);
+                    if is_magazine(index) {
+                        self.reap_slot(slot, index, everything);
+                    }
+                }
+            },
+        );
+        for index in 1..caches.high_water() {
+            if is_magazine(index) {
+                self.shrink_magazines(index, everything);
+            }
+        }
+    }
+
+    /// The same every two seconds, where there is such a cache; for a thread that comes by now and then.
+    pub fn reap_caches_at_times(&self, tree: &Hierarchy) {
+        const EVERY_NS: u64 = 2_000_000_000;
+        let now = clock::coarse_ns();
+        let last = self.caches.reaped_at.load(Relaxed);
+        let due = now.wrapping_sub(last) >= EVERY_NS && self.caches.high_water() > 1;
+        // One of those who come by.
+        let swap = |from| {
+            self.caches
+                .reaped_at
+                .compare_exchange(from, now, Relaxed, Relaxed)
+        };
+        if due && swap(last).is_ok() {
+            self.reap_caches(tree, false);
+        }
+    }
+
+    /// A thread's magazine, the thread off its slots.
+    fn reap_slot(&self, slot: &Slot, index: u32, everything: bool) {
+        let touched = slot.nr.load(Relaxed) & TOUCHED != 0;
+        let Some((magazine, nr)) = slot.magazine_of(index) else {
+            return;
+        };
+        if touched && !everything {
+            slot.nr.store(nr as u32, Relaxed);
+            return;
+        }
+        let most = if everything {
+            nr
+        } else {
+            magazine.capacity().div_ceil(5).min(nr)
+        };
+        let mut batch = Batch::new();
+        for n in 0..nr {
+            match n.checked_sub(most) {
+                None => batch.push(magazine.get(n)),
+                Some(to) => magazine.set(to, magazine.get(n)),
+            }
+        }
+        slot.nr.store((nr - most) as u32, Relaxed);
+        self.flush(index, batch);
+    }
+}
+
+/// Draws up to `want` objects: of the array, of partial slabs, of empty ones. Under the lock.
+fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
+    let array = Words(cache.shared.load(Relaxed));
+    while array.0 != 0 && batch.nr < want {
+        let Some(last) = cache.nr_shared.load(Relaxed).checked_sub(1) else {
+            break;
+        };
+        batch.push(array.get(last as usize));
+        cache.nr_shared.store(last, Relaxed);
+    }
+    while batch.nr < want {
+        let Some(slab) = cache.partial.first().or_else(|| cache.empty.first()) else {
+            return;
+        };
+        // SAFETY: in a list, under the lock.
+        while batch.nr < want && unsafe { slab.has_room() } {
+            let offset = slab.free.load(Relaxed);
+            slab.note_tag(offset, IDLE);
+            // SAFETY: as above.
+            let found = unsafe { slab.take_first(offset) };
+            batch.push(found.at | usize::from(found.raw));
+        }
+        unlist(cache, slab);
+        list(cache, slab);
+    }
+}
+
+/// An object goes back to its slab. Under the lock.
+fn put_back(cache: &Cache, entry: usize, gone: &mut List) {
+    let (slab, offset, raw) = open(entry);
+    unlist(cache, slab);
+    // SAFETY: under the lock; the object is nobody's.
+    unsafe { slab.put_first(offset, raw) };
+    let is_empty = slab.used.load(Relaxed) == 0;
+    if is_empty && (cache.is_dead() || cache.nr_empty.load(Relaxed) >= MOST_EMPTY) {
+        gone.push(slab);
+    } else {
+        list(cache, slab);
+    }
+}
+
+/// Puts a slab in the list it belongs in. Under the lock.
+fn list(cache: &Cache, slab: SlabRef) {
+    let used = slab.used.load(Relaxed);
+    let full = slab.free.load(Relaxed) == NONE && slab.is_full();
+    let (listed, list) = match used {
+        0 => (IN_EMPTY, &cache.empty),
+        _ if full => (IN_FULL, &cache.full),
+        _ => (IN_PARTIAL, &cache.partial),
+    };
+    slab.listed.store(listed, Relaxed);
+    list.push(slab);
+    if listed == IN_EMPTY {
+        cache
+            .nr_empty
+            .store(cache.nr_empty.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+/// Takes a slab out of its list. Under the lock.
+fn unlist(cache: &Cache, slab: SlabRef) {
+    match slab.listed.load(Relaxed) {
+        IN_EMPTY => {
+            cache.empty.remove(slab);
+            cache
+                .nr_empty
+                .store(cache.nr_empty.load(Relaxed) - 1, Relaxed);
+        }
+        IN_FULL => cache.full.remove(slab),
+        IN_PARTIAL => cache.partial.remove(slab),
+        _ => {}
+    }
+    slab.listed.store(IN_NONE, Relaxed);
+}

@@ -1,0 +1,155 @@
+//! What is done with a cache whatever its school: take, put, shrink, find.
+
+use super::objects::Found;
+use super::slots::{Content, Own, Table};
+use super::{Cache, Ways};
+use crate::group::Hierarchy;
+use crate::kmem::bad::BadFree;
+use crate::kmem::list::List;
+use crate::kmem::map::Place;
+use crate::kmem::slab::{Slab, SlabKind, SlabRef};
+use crate::kmem::{Kmem, layout};
+use core::sync::atomic::Ordering::Relaxed;
+
+impl Kmem {
+    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or the
+    /// cache is dead. `own` is the calling thread's, if it has any.
+    pub fn take_cached(&self, own: Option<Own<'_>>, index: u32, tag: u32) -> Option<Found> {
+        if self.caches.get(index).ways().has(Ways::MAGAZINES) {
+            self.take_magazine(own, index, tag)
+        } else {
+            self.take_slub(own, index, tag)
+        }
+    }
+
+    /// Frees an object that was no hit, and was uncharged since.
+    ///
+    /// # Safety
+    /// The object at `offset` is live, uncharged, and ends here.
+    pub unsafe fn put_cached(&self, own: Option<Own<'_>>, slab: SlabRef, offset: u32, raw: bool) {
+        if slab.has_magazines() {
+            // SAFETY: the caller's.
+            unsafe { self.put_magazine(own, slab, offset, raw) };
+        } else {
+            // SAFETY: the caller's.
+            unsafe { self.put_slab_of_own(own, slab, offset, raw) };
+        }
+    }
+
+    /// Gives back what a cache does not need: what threads hold of it in magazines, what others freed, empty slabs. It cannot
+    /// fail.
+    pub fn shrink_cache(&self, tree: &Hierarchy, index: u32) {
+        if self.caches.get(index).ways().has(Ways::MAGAZINES) {
+            let _ = self.flush_slots(tree, index);
+            self.shrink_magazines(index, true);
+        } else {
+            self.shrink_slub(index);
+        }
+    }
+
+    /// What was in a slot goes back to its cache.
+    pub(super) fn leave_slot(&self, content: Content) {
+        if content.at == 0 {
+            return;
+        }
+        if self.caches.get(content.cache).ways().has(Ways::MAGAZINES) {
+            self.leave_magazine(content);
+        } else {
+            self.leave_slab(content);
+        }
+    }
+
+    /// Gives the units of empty slabs, in no list of the cache any more, back.
+    pub(super) fn give_units(&self, cache: &Cache, index: u32, gone: List) {
+        while let Some(slab) = gone.first() {
+            gone.remove(slab);
+            let units = cache.shape().units;
+            slab.unmake_cached(units);
+            self.spans.free(slab.address(), units);
+            self.sub_slab(cache, index);
+        }
+    }
+
+    /// Counts a slab less; the last of a dead cache ends it.
+    pub(super) fn sub_slab(&self, cache: &Cache, index: u32) {
+        if cache.sub_slab() {
+            self.caches.end(index);
+        }
+    }
+
+    /// Runs `f` on the table of each thread of which `concerns` says so, while that thread is off its slots. `false`: one was
+    /// not, for too long. What `concerns` sees is a moment old.
+    pub(super) fn with_idle_threads(
+        &self,
+        tree: &Hierarchy,
+        concerns: impl Fn(&Table) -> bool,
+        f: impl Fn(&Table),
+    ) -> bool {
+        let threads = &tree.threads;
+        let ticket = threads.drain_ticket();
+        let (mut all, mut any) = (true, false);
+        for (_, rec) in threads.each() {
+            if !self.caches.table_of(rec).is_some_and(&concerns) {
+                continue;
+            }
+            // The caller's own like any other's: it is in no look, unless this is a signal handler that came in between.
+            if rec.begin_drain() {
+                rec.drainer.store(ticket, Relaxed);
+                any = true;
+            } else {
+                all = false;
+            }
+        }
+        if !any {
+            return all;
+        }
+        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its flag, and all that was
+        // stored before.
+        threads.heavy_fence();
+        for rec in threads.each_ever() {
+            if rec.drainer.load(Relaxed) != ticket {
+                continue;
+            }
+            match self.caches.table_of(rec) {
+                Some(table) if rec.await_idle() => f(table),
+                _ => all = false,
+            }
+            rec.drainer.store(0, Relaxed);
+            rec.end_drain();
+        }
+        all
+    }
+
+    /// The cache that a live object lies in; `None`: it is none of a cache.
+    #[must_use]
+    pub fn cache_of(&self, at: usize) -> Option<u32> {
+        self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
+    }
+
+    /// The slab and the offset of the live object of a cache that begins at `at`.
+    ///
+    /// # Errors
+    /// What is wrong with the address. Not every address that is wrong is found out.
+    #[inline]
+    pub fn locate_cached(&self, at: usize) -> Result<(SlabRef, u32), BadFree> {
+        if self.place(at) != Place::Chunk {
+            return Err(BadFree::Foreign);
+        }
+        let unit = layout::unit_of(at);
+        if !(layout::FIRST_UNIT..layout::END_UNIT).contains(&unit) {
+            return Err(BadFree::Inside);
+        }
+        // SAFETY: the chunk is mapped.
+        let slab = unsafe { Slab::of(at) }.lead();
+        match slab.kind() {
+            SlabKind::Cached => {}
+            SlabKind::Free => return Err(BadFree::Double),
+            _ => return Err(BadFree::Foreign),
+        }
+        let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
+        if slab.free.load(Relaxed) == offset || slab.word().peek().first == offset {
+            return Err(BadFree::Double);
+        }
+        Ok((slab, offset))
+    }
+}
