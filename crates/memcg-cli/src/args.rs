@@ -66,6 +66,8 @@ enum Command {
     Move(commands::groups::Move),
     /// Show who holds a group's memory
     Owners(commands::owners::Options),
+    /// Show the kmem caches of a group
+    Slabinfo(commands::slabinfo::Options),
 }
 
 impl Request {
@@ -83,6 +85,7 @@ impl Request {
             Command::Rmdir(options) => commands::groups::rmdir(&options)?,
             Command::Move(options) => commands::groups::move_task(&options)?,
             Command::Owners(options) => commands::owners::run(&options)?,
+            Command::Slabinfo(options) => commands::slabinfo::run(&options)?,
         }
         Ok(ExitCode::SUCCESS)
     }

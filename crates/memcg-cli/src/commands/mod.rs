@@ -5,6 +5,8 @@ pub mod groups;
 pub mod ls;
 pub mod owners;
 pub mod ps;
+mod rows;
+pub mod slabinfo;
 pub mod top;
 
 use crate::client::Client;

@@ -3,7 +3,7 @@
 use super::command::{Cache, Needs};
 use super::words::show;
 use super::world::{Fault, World};
-use memcg::{CacheError, CacheOptions};
+use memcg::{CacheError, CacheLayout, CacheOptions, School};
 
 /// Makes a cache.
 pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
@@ -16,14 +16,14 @@ pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
     if plan.is_dentry {
         return lacks("dentry", Needs::Dentries);
     }
-    if plan.is_per_group {
-        return lacks("layout=pergroup", Needs::PerGroup);
-    }
-    if plan.is_slab {
-        return lacks("school=slab", Needs::Slab);
-    }
     let name = show(&plan.name);
     let mut options = CacheOptions::new(&name);
+    if plan.is_per_group {
+        options = options.layout(CacheLayout::PerGroup);
+    }
+    if plan.is_slab {
+        options = options.school(School::Slab);
+    }
     if !plan.is_accounted {
         options = options.no_account();
     }

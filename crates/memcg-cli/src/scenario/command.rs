@@ -139,10 +139,6 @@ pub struct Cache {
 pub enum Needs {
     /// Regions, files, swap.
     Pages,
-    /// Caches with slabs for each group.
-    PerGroup,
-    /// The school of SLAB.
-    Slab,
     /// A cache of entries of directories.
     Dentries,
 }
@@ -152,8 +148,6 @@ impl Needs {
     pub fn text(self) -> &'static str {
         match self {
             Needs::Pages => "pages",
-            Needs::PerGroup => "caches with slabs for each group",
-            Needs::Slab => "the school of SLAB",
             Needs::Dentries => "a cache of entries of directories",
         }
     }

@@ -5,9 +5,11 @@
 //! those that are out stay what they are, and the last one ends it.
 
 use super::cache_error::{AllocError, CacheError};
-use super::memcg::pinned;
+use super::memcg::{Memcg, pinned};
+use super::scope::no_account;
+use crate::engine::options::Tracking;
 use crate::engine::process::with_rec;
-use crate::engine::{Flags, engine, worker};
+use crate::engine::{Flags, cache_shrinker, engine, worker};
 use crate::kmem::cache::{Plan, Ways};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -16,6 +18,27 @@ use core::ptr::NonNull;
 
 /// A constructor of bytes: called once for each object, when a slab's object is first made, with zeros.
 pub type Constructor = fn(&mut [u8]);
+
+/// How a cache keeps free objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum School {
+    /// Free lists in the slabs, a slab per thread; full slabs are nobody's.
+    #[default]
+    Slub,
+    /// Magazines per thread, a shared array, a reaper that comes by every two seconds.
+    Slab,
+}
+
+/// Which groups' objects share slabs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CacheLayout {
+    /// All.
+    #[default]
+    Shared,
+    /// Each group has slabs of its own, from when it first needs them: no fragmentation between tenants, and what a group leaves goes
+    /// slab by slab.
+    PerGroup,
+}
 
 /// How a cache is to be.
 ///
@@ -55,10 +78,25 @@ impl<'a> CacheOptions<'a> {
         self.with(Ways::NOACCOUNT)
     }
 
-    /// A cache of its own for each group, made when the group first needs it: its slabs hold no other tenant's objects, and go as a
-    /// whole when it ends.
-    pub fn per_group(self) -> Self {
-        self.with(Ways::PER_GROUP)
+    /// Which groups' objects share slabs.
+    pub fn layout(self, layout: CacheLayout) -> Self {
+        self.choose(Ways::PER_GROUP, layout == CacheLayout::PerGroup)
+    }
+
+    /// How free objects are kept.
+    pub fn school(self, school: School) -> Self {
+        self.choose(Ways::MAGAZINES, school == School::Slab)
+    }
+
+    /// Its objects are accounted also where only those of such caches are ([`set_cache_tracking`]).
+    pub fn account(self) -> Self {
+        self.with(Ways::ACCOUNT)
+    }
+
+    /// A red zone behind each object, and poison in free ones: a write behind the end, or after the free, is found when the object is
+    /// freed, or taken again, and ends the process with a line that names the cache and the object. Slower.
+    pub fn checked(self) -> Self {
+        self.with(Ways::CHECKED)
     }
 
     /// What the refused rival of dead caches needs: full slabs are kept in a list too. Slower; to be measured.
@@ -75,6 +113,11 @@ impl<'a> CacheOptions<'a> {
     fn with(mut self, ways: Ways) -> Self {
         self.ways = self.ways.with(ways);
         self
+    }
+
+    fn choose(mut self, ways: Ways, on: bool) -> Self {
+        self.ways = self.ways.without(ways);
+        if on { self.with(ways) } else { self }
     }
 
     fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<u32, CacheError> {
@@ -123,6 +166,67 @@ impl<'a> CacheOptions<'a> {
             bytes,
         })
     }
+}
+
+/// Makes room in a group, about so many bytes, and answers how many it freed.
+type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
+
+/// Calls what [`register`] keeps.
+fn call_shrinker(at: usize, group: u32, bytes: u64) -> u64 {
+    // SAFETY: `register` made the address of a box that is never freed.
+    let shrink = unsafe { &*(at as *const Box<Shrink>) };
+    let group = pinned(|engine, _| Memcg::of_index(engine, group));
+    group.map_or(0, |group| shrink(&group, bytes))
+}
+
+fn register(index: u32, shrink: Box<Shrink>) -> bool {
+    cache_shrinker::set_caller(call_shrinker);
+    let _free = no_account();
+    let at = Box::into_raw(Box::new(shrink));
+    let registered = engine().kmem.caches.get(index).register(at as usize);
+    if !registered {
+        // SAFETY: made above, and nobody's.
+        drop(unsafe { Box::from_raw(at) });
+    }
+    registered
+}
+
+/// Something that can be registered: a cache.
+pub trait AnyCache {
+    /// Its number.
+    fn number(&self) -> u32;
+}
+
+impl<T> AnyCache for KmemCache<T> {
+    fn number(&self) -> u32 {
+        self.index
+    }
+}
+
+impl AnyCache for SizedCache {
+    fn number(&self) -> u32 {
+        self.index
+    }
+}
+
+/// Has `shrink` called where an object of `cache` does not fit: with the group that is full and the bytes wanted, by the thread
+/// that allocates, if it may wait and run code of the program ([`Flags::USER`]), under no lock. What it answers is how much it freed; 0 refuses the allocation. Registered
+/// caches are accounted also where only such are ([`set_cache_tracking`]). `false`: the cache has one already.
+///
+/// After the published design of 2012. What is registered is kept for the life of the process.
+pub fn register_memcg_cache(
+    cache: &impl AnyCache,
+    shrink: impl Fn(&Memcg, u64) -> u64 + Send + Sync + 'static,
+) -> bool {
+    register(cache.number(), Box::new(shrink))
+}
+
+/// Which objects of caches are accounted: of all that are not exempt, or of caches that ask for it; and whether what the root's own
+/// owners allocate is.
+pub fn set_cache_tracking(opt_in: bool, root: bool) {
+    let options = &engine().options;
+    options.set_tracking(Tracking::OptIn, opt_in);
+    options.set_tracking(Tracking::RootUntracked, !root);
 }
 
 /// Takes an object; where it is, and whether nobody has had it before.
@@ -176,12 +280,13 @@ impl<T> KmemCache<T> {
         CacheOptions::new(name).typed()
     }
 
-    /// An object with `value`, for whom the thread works for. It may wait; see [`Self::alloc_with`].
+    /// An object with `value`, for whom the thread works for. It may wait, and shrinkers of the program may run; see
+    /// [`Self::alloc_with`].
     ///
     /// # Errors
     /// See [`AllocError`]; `value` is dropped.
     pub fn alloc(&self, value: T) -> Result<KBox<T>, AllocError> {
-        self.alloc_with(Flags::WAIT, || value)
+        self.alloc_with(Flags::WAIT.with(Flags::USER), || value)
     }
 
     /// An object with what `make` makes, once there is one. Cost of a hit: no lock, no atomic instruction.
@@ -312,12 +417,12 @@ impl SizedCache {
     }
 
     /// An object for whom the thread works for: zeros; or, of a cache with a constructor, what that made, or what the last user
-    /// left. It may wait.
+    /// left. It may wait, and shrinkers of the program may run.
     ///
     /// # Errors
     /// See [`AllocError`].
     pub fn alloc(&self) -> Result<KBytes, AllocError> {
-        self.alloc_flags(Flags::WAIT)
+        self.alloc_flags(Flags::WAIT.with(Flags::USER))
     }
 
     /// As [`Self::alloc`], with flags.

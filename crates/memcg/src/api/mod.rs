@@ -22,7 +22,10 @@ pub mod task;
 pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
-pub use cache::{CacheOptions, KBox, KBytes, KmemCache, SizedCache};
+pub use cache::{
+    AnyCache, CacheLayout, CacheOptions, KBox, KBytes, KmemCache, School, SizedCache,
+    register_memcg_cache, set_cache_tracking,
+};
 pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};
 pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};

@@ -5,8 +5,8 @@
 //! Relied on: `kmem::cache`, which never charges but from stock.
 //! Never done: a constructor (that is `api`); code of the program under a lock.
 
-use super::options::Tracking;
 use super::cache_shrinker;
+use super::options::Tracking;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
 use crate::group::{Kind, Memcg, NO_TAG, ROOT, ROOT_TAG, Refusal};
@@ -96,18 +96,23 @@ impl Engine {
         tag
     }
 
-    /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. Under the
-    /// group's lock or not at the same time as another. `false` without memory.
+    /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. `false`
+    /// without memory.
     pub fn set_cache_filter(&self, group: &Memcg, words: &[u8]) -> bool {
         let is_gone = |index: u32, generation: u32| {
             let group = self.tree.memcgs.get(index);
             group.generation() != generation || !group.is_online()
         };
-        let _held = self.filters_lock.lock(Rank::Collect);
+        let _held = self.filters_lock.lock(Rank::Words);
         let any = self.kmem.caches.set_filter(group, words, is_gone);
         self.options
             .set_tracking(Tracking::Filtered, any.unwrap_or(true));
         any.is_some()
+    }
+
+    /// In the child of a fork: who held it is not here.
+    pub(super) fn reset_locks_in_child(&self) {
+        self.filters_lock.reset_in_child();
     }
 
     /// Now and then: what caches have not used for a while goes back.
@@ -239,8 +244,9 @@ impl Engine {
         let bytes = cache.charged_bytes();
         let mut outcome = self.try_charge_object(rec, tag, bytes, flags);
         for _ in 0..ROUNDS {
-            let (Err(why), shrinker) = (outcome, cache.shrinker());
-            if shrinker == 0 || !flags.has(Flags::WAIT) {
+            let shrinker = cache.shrinker();
+            let Err(why) = outcome else { break };
+            if shrinker == 0 || !flags.has(Flags::WAIT.with(Flags::USER)) {
                 break;
             }
             let full = why.refusal().map_or(0, |refusal| refusal.group);

@@ -273,6 +273,7 @@ extern "C" fn child() {
     engine.tree.threads.init();
     engine.tree.reset_locks_in_child();
     engine.kmem.lists.reset_locks_in_child();
+    engine.reset_locks_in_child();
     process::has_one_thread();
     super::worker::thread::forget_in_child();
     abandon_heaps(engine);

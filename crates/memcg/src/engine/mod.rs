@@ -30,6 +30,7 @@ use crate::group::Hierarchy;
 use crate::kmem::Kmem;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::lock::Lock;
 use options::Options;
 
 /// One engine. The process has [`engine`]; tests make their own with [`Engine::leaked`].

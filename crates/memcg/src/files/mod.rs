@@ -11,6 +11,7 @@ mod dying;
 mod error;
 mod events;
 mod handle;
+mod kmem;
 mod memory;
 mod overhead;
 mod owners;

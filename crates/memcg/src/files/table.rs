@@ -1,7 +1,7 @@
 //! The table of files.
 
 use super::{
-    At, FileError, cgroup, dying, events, memory, overhead, owners, policy, pressure, stat,
+    At, FileError, cgroup, dying, events, kmem, memory, overhead, owners, policy, pressure, stat,
 };
 
 type Read = fn(At<'_>) -> String;
@@ -108,6 +108,10 @@ files! {
     "memory.events" All r events::hierarchical; "what happened in the group and below"
     "memory.events.local" All r events::local; "what happened in the group itself"
     "memory.high" NotRoot r memory::high; w memory::set_high; "the throttle line"
+    "memory.kmem.caches" All r kmem::caches; w kmem::set_caches; "ours: which caches' objects are accounted here and, unless a group has words of its own, below: +NAME, -NAME, *; the last that fits decides"
+    "memory.kmem.current" All r kmem::current; "bytes of objects of kmem caches, of memory.current"
+    "memory.kmem.max" NotRoot r kmem::max; w kmem::set_max; "the limit of memory.kmem.current"
+    "memory.kmem.slabinfo" All r kmem::slabinfo; "kmem caches that are the group's or of one below; the root has those that are nobody's"
     "memory.low" NotRoot r memory::low; w memory::set_low; "protection from reclaim while others can give"
     "memory.max" NotRoot r memory::max; w memory::set_max; "the hard limit"
     "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"

@@ -25,7 +25,7 @@ impl Hierarchy {
 
     fn has_stock_under(&self, rec: &ThreadRec, top: &Memcg) -> bool {
         rec.named().any(|slot| {
-            rec.slots[slot].cap.load(Ordering::Relaxed) != 0
+            rec.slots[slot].has_any()
                 && self.is_stock_under(rec.slots[slot].tag.load(Ordering::Relaxed), top)
         })
     }

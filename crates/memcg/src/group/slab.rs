@@ -184,6 +184,10 @@ impl Hierarchy {
 
     /// Bytes of cache objects that the group and all below hold. The caller is pinned. O(threads × depth).
     pub fn slab_bytes(&self, group: &Memcg) -> u64 {
+        let counted = group.side_kind(Kind::Slab);
+        if counted == 0 {
+            return 0;
+        }
         let stocked: u64 = self
             .slab_stocks()
             .filter(|&(tag, _)| {
@@ -193,7 +197,7 @@ impl Hierarchy {
             })
             .map(|(_, bytes)| bytes)
             .sum();
-        group.side_kind(Kind::Slab).saturating_sub(stocked)
+        counted.saturating_sub(stocked)
     }
 
     fn slab_stocks(&self) -> impl Iterator<Item = (u32, u64)> {

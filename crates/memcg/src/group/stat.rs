@@ -198,9 +198,10 @@ impl Hierarchy {
                 held: charged.bytes.saturating_sub(stocked),
                 mapped: objcg.side_bytes(Kind::Mapped),
                 reserved: self.reserved_of(tag),
-                slab: objcg
-                    .side_bytes(Kind::Slab)
-                    .saturating_sub(self.slab_stocked_for(tag)),
+                slab: match objcg.side_bytes(Kind::Slab) {
+                    0 => 0,
+                    counted => counted.saturating_sub(self.slab_stocked_for(tag)),
+                },
                 ended_at: objcg.ended_at(),
             });
         }

@@ -18,16 +18,18 @@ pub enum Rank {
     Index = 3,
     /// The collector of what epochs have let go.
     Collect = 4,
+    /// The words of `memory.kmem.caches`.
+    Words = 5,
     /// Changes of a table by kmem id that is a tree. Nothing is taken under it.
-    Tables = 5,
+    Tables = 6,
     /// A list of one group; two only parent before child.
-    List = 6,
+    List = 7,
     /// The heap of signal handlers and of threads without one.
-    Shared = 7,
+    Shared = 8,
     /// The lists of some kmem caches.
-    Caches = 8,
+    Caches = 9,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 9,
+    Spans = 10,
 }
 
 const FREE: u32 = 0;

@@ -83,6 +83,13 @@ pub struct Slot {
     pub(crate) spare: Ahead,
 }
 
+impl Slot {
+    /// Whether there is anything of its owner's to take back.
+    pub(crate) fn has_any(&self) -> bool {
+        self.cap.load(Ordering::Relaxed) != 0 || self.slab.load(Ordering::Relaxed) != 0
+    }
+}
+
 /// `busy` inside a look at the slots.
 pub const IN_SLOTS: u32 = 1;
 /// `busy` inside a change of the thread's heap that leaves the slots alone, and may take its time.

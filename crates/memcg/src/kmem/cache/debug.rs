@@ -88,9 +88,9 @@ pub unsafe fn on_alloc(cache: &Cache, found: Found) {
         // SAFETY: the caller's.
         let object = unsafe { bytes(found.at, size) };
         let whole = |object: &[u8]| {
-            object.split_last().is_none_or(|(last, rest)| {
-                *last == POISON_END && rest.iter().all(|&b| b == POISON)
-            })
+            object
+                .split_last()
+                .is_none_or(|(last, rest)| *last == POISON_END && rest.iter().all(|&b| b == POISON))
         };
         if is_poisoned(cache) && !whole(object) {
             report(cache, found.at, Fault::AfterFree);

@@ -52,7 +52,7 @@ pub fn accounts(words: &[u8], name: &[u8]) -> bool {
             (b'-', pattern) => fits(pattern, name).then_some(false),
             _ => (word == b"*").then_some(true),
         })
-        .last()
+        .next_back()
         .unwrap_or(true)
 }
 
@@ -149,7 +149,12 @@ impl Caches {
 
     /// Sets a group's words, which are valid; none: it inherits again. One caller at a time. `None` without memory. Answers
     /// whether any group has words.
-    pub fn set_filter(&self, group: &Memcg, words: &[u8], is_gone: impl Fn(u32, u32) -> bool) -> Option<bool> {
+    pub fn set_filter(
+        &self,
+        group: &Memcg,
+        words: &[u8],
+        is_gone: impl Fn(u32, u32) -> bool,
+    ) -> Option<bool> {
         let found = self.filter_of(group).map(|(filter, _)| filter);
         match found {
             Some(filter) if words.is_empty() => {
@@ -197,7 +202,11 @@ mod tests {
             ("-*tr*", "dentry", false),
         ] {
             assert!(is_valid(words.as_bytes()));
-            assert_eq!(accounts(words.as_bytes(), name.as_bytes()), expected, "{words}");
+            assert_eq!(
+                accounts(words.as_bytes(), name.as_bytes()),
+                expected,
+                "{words}"
+            );
         }
         for words in ["dentry", "+", "-", "**", "+dentry inode"] {
             assert!(!is_valid(words.as_bytes()), "{words}");

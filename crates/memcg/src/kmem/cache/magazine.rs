@@ -13,11 +13,11 @@ use super::slots::{Content, Own, Slot};
 use super::{Cache, Ways};
 use crate::group::{Hierarchy, NO_TAG};
 use crate::kmem::Kmem;
-use crate::os::clock;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::list::List;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, MIXED, Slab, SlabRef};
+use crate::os::clock;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicUsize,
@@ -180,7 +180,7 @@ pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
         return false;
     }
     slab.note_tag(offset, IDLE);
-    magazine.set(nr, slab.start() + offset as usize | usize::from(raw));
+    magazine.set(nr, (slab.start() + offset as usize) | usize::from(raw));
     slot.set_nr(nr + 1);
     true
 }

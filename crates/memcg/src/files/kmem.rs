@@ -1,0 +1,105 @@
+//! `memory.kmem.*`: objects of kmem caches.
+
+use super::{At, Errno, FileError, path_of};
+use crate::group::ROOT;
+use crate::kmem::cache::{CacheStat, Ways, filter};
+use crate::sync::lock::Rank;
+use crate::units::{Limit, parse_limit};
+use core::fmt::Write;
+
+pub fn current(at: At<'_>) -> String {
+    format!("{}\n", at.engine.tree.slab_bytes(at.group))
+}
+
+pub fn max(at: At<'_>) -> String {
+    format!("{}\n", Limit::bytes(at.group.kmem_max()))
+}
+
+pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let bytes = parse_limit(value)
+        .map(Limit::get)
+        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))?;
+    let done = at.engine.change(|| {
+        let _held = at.group.lock.lock(Rank::Group);
+        at.group.is_online().then(|| at.group.set_kmem_max(bytes))
+    });
+    // After it: from here on nothing is counted in advance, and what was is given back.
+    at.engine.tree.drain(at.rec, at.group);
+    done.ok_or_else(|| FileError::new(Errno::ENODEV, "the group was removed meanwhile".into()))
+}
+
+pub fn caches(at: At<'_>) -> String {
+    let text = at.engine.kmem.caches.filter_text(at.group);
+    let text = text.unwrap_or([0; filter::FILTER_BYTES]);
+    let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
+    format!("{}\n", String::from_utf8_lossy(&text[..end]))
+}
+
+pub fn set_caches(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    if !filter::is_valid(value) {
+        return Err(FileError::invalid(format!(
+            "write words +NAME, -NAME or *, in which * is anything, {} bytes at most; nothing to inherit",
+            filter::FILTER_BYTES
+        )));
+    }
+    if at.engine.set_cache_filter(at.group, value) {
+        Ok(())
+    } else {
+        Err(FileError::new(Errno::ENOMEM, "no memory for it".into()))
+    }
+}
+
+/// The columns.
+pub const HEADER: &str =
+    "NAME\tACTIVE\tOBJECTS\tOBJSIZE\tPERSLAB\tPAGESPERSLAB\tSLABS\tSTATE\tLAYOUT\tSCHOOL\tOWNER\n";
+
+/// A line for each cache that the group, or one below, owns: the root those that are nobody's else.
+pub fn slabinfo(at: At<'_>) -> String {
+    let caches = &at.engine.kmem.caches;
+    let mut stats = vec![CacheStat::default(); caches.high_water() as usize];
+    at.engine.kmem.cache_stats(&mut stats);
+    let mut text = String::from(HEADER);
+    for (index, stat) in (0..).zip(&stats).skip(1) {
+        let cache = caches.get(index);
+        if !cache.is_there() {
+            continue;
+        }
+        let owner = match cache.owner() {
+            0 => at.engine.tree.memcgs.get(ROOT),
+            tag => {
+                let cell = at.engine.tree.objcgs.get(tag).cell();
+                at.engine.tree.resolve(cell).group
+            }
+        };
+        if !owner.is_within(at.group) {
+            continue;
+        }
+        let name = cache.name();
+        let name: String = String::from_utf8_lossy(&name)
+            .chars()
+            .filter(|c| *c != '\0')
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect();
+        let has = |ways, yes, no| if cache.ways().has(ways) { yes } else { no };
+        let shape = cache.shape();
+        let _ = writeln!(
+            text,
+            "{name}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+            stat.active,
+            stat.objects,
+            shape.stride,
+            shape.per_slab(),
+            shape.units * 16,
+            stat.slabs,
+            if cache.is_dead() { "dead" } else { "live" },
+            if cache.root() != 0 {
+                "child"
+            } else {
+                has(Ways::PER_GROUP, "pergroup", "shared")
+            },
+            has(Ways::MAGAZINES, "slab", "slub"),
+            path_of(at.engine, owner.index()),
+        );
+    }
+    text
+}
