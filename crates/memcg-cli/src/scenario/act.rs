@@ -4,6 +4,7 @@
 
 use super::command::{Command, Needs};
 use super::look;
+use super::objects::FLAGS;
 use super::reference::{self, Value};
 use super::unchanged::Before;
 use super::words::show;
@@ -75,6 +76,9 @@ impl<'a> Actor<'a> {
                 group,
                 policy,
             } => self.move_task(task, group, policy.as_deref()),
+            Command::Reap => World::with(|engine, rec| {
+                engine.reap(rec);
+            }),
             Command::Exit(name) => self.world.end_task(name),
             Command::Alloc {
                 task,
@@ -87,9 +91,9 @@ impl<'a> Actor<'a> {
             Command::Reserve { task, tag, bytes } => {
                 let owner = self.world.task(task)?;
                 self.world.check_tag(tag, task)?;
-                let charge = owner
-                    .try_reserve(*bytes)
-                    .map_err(|why| Fault::refused("ENOMEM", why.to_string()))?;
+                let full = |why: memcg::ReserveError| Fault::refused("ENOMEM", why.to_string());
+                let mut charge = owner.try_reserve(0).map_err(full)?;
+                charge.resize_with(*bytes, FLAGS).map_err(full)?;
                 self.world.hold(tag, task, Part::Reserved(charge))
             }
             Command::Free { task, tag } => {
@@ -105,7 +109,7 @@ impl<'a> Actor<'a> {
                 what: (*what).to_owned(),
                 needs: *needs,
             }),
-            Command::Set { option, value } => super::options::set(option, value),
+            Command::Set { option, value } => super::options::set(self.world, option, value),
             // The others are not handed here.
             _ => Ok(()),
         }

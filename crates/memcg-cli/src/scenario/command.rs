@@ -48,6 +48,8 @@ pub enum Command {
         /// How, if not as the group says.
         policy: Option<String>,
     },
+    /// One round of the zombie reaper.
+    Reap,
     /// Ends a task.
     Exit(Name),
     /// Heap objects.

@@ -7,9 +7,9 @@ use super::line::Line;
 use super::words::{Word, Wrong};
 
 /// The first words that are no task's name.
-pub const KEYWORDS: [&str; 19] = [
+pub const KEYWORDS: [&str; 20] = [
     "mkdir", "rmdir", "write", "read", "print", "task", "move", "exit", "share", "cache", "swap",
-    "zswap", "set", "repeat", "parallel", "end", "expect", "within", "fails",
+    "zswap", "set", "repeat", "parallel", "end", "expect", "within", "fails", "reap",
 ];
 
 /// What a task does.
@@ -111,6 +111,7 @@ fn one(line: &mut Line<'_>) -> Result<Command, Wrong> {
             Ok(lacking("zswap", Needs::Pages))
         }
         "cache" => cache(line),
+        "reap" => Ok(Command::Reap),
         "set" => Ok(Command::Set {
             option: line.next("an option")?.show(),
             value: line.next("its value")?.show(),

@@ -7,8 +7,8 @@ use crate::sys::heap::Objects;
 use memcg::engine::Flags;
 use memcg::safe_point;
 
-/// How a task allocates: it may wait for room. Its delay for being above `high` is paid once a step.
-const FLAGS: Flags = Flags::WAIT.with(Flags::OWE);
+/// How a task allocates: it may wait for room, and run what gives memory up. Its delay for being above `high` is paid once a step.
+pub const FLAGS: Flags = Flags::WAIT.with(Flags::USER).with(Flags::OWE);
 
 impl Actor<'_> {
     /// Allocates `count` objects for a task, or until one is refused.

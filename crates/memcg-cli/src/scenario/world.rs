@@ -126,6 +126,11 @@ impl World {
         with_rec(f).ok_or_else(|| Fault::refused("ENOMEM", "no memory for a thread's record"))
     }
 
+    /// What is written into objects begins there.
+    pub fn set_seed(&self, seed: u64) {
+        self.seeds.store(seed, Ordering::Relaxed);
+    }
+
     /// A number no other pattern of this scenario has.
     pub fn next_seed(&self) -> u64 {
         self.seeds.fetch_add(1, Ordering::Relaxed)
