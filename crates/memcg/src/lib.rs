@@ -33,7 +33,8 @@ pub mod units;
 
 #[cfg(not(loom))]
 pub use api::*;
-pub use group::{Event, stat::Usage};
+pub use attach::Moved;
+pub use group::{Event, MovePolicy, stat::Usage};
 pub use units::Limit;
 
 /// The README's code is a test.

@@ -179,14 +179,8 @@ impl<'a> Actor<'a> {
     }
 
     fn move_task(&self, task: &[u8], group: &[u8], policy: Option<&str>) -> Result<(), Fault> {
-        if let Some(policy) = policy.filter(|policy| *policy != "transfer") {
-            return Err(Fault::refused(
-                "EOPNOTSUPP",
-                format!("'{policy}' is no way a task moves here: transfer is"),
-            ));
-        }
         let id = self.world.task(task)?.id();
-        World::with(|engine, rec| files::move_task(engine, rec, id, group))??;
+        World::with(|engine, rec| files::move_task_by(engine, rec, id, group, policy))??;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! So taking and giving back a few bytes touches nothing but the thread's stock.
 
 use super::error::{MergeError, ReserveError};
+use super::memcg::pinned;
 use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
 use crate::group::charge::round_up;
@@ -42,7 +43,7 @@ pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
 }
 
 impl Charge {
-    /// Charges a `tag` the caller names.
+    /// Charges a `tag` the caller names; or its heir, if the task has moved on.
     #[inline]
     pub(crate) fn new(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let is_hit = bytes <= MOST_HIT
@@ -55,9 +56,10 @@ impl Charge {
 
     #[cold]
     fn new_slow(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
-        let charge = Self { tag, bytes: 0 };
-        charge.hold();
-        let mut charge = charge;
+        let mut charge = Self { tag, bytes: 0 };
+        if tag != NO_TAG {
+            charge.tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
+        }
         charge.grow(bytes, flags)?;
         Ok(charge)
     }

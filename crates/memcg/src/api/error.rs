@@ -132,16 +132,31 @@ impl From<TreeError> for TaskError {
     }
 }
 
-/// A task was not moved; it is where it was, with all it holds.
+/// A task was not moved; it is where it was, with all it holds (unless it says that it leaked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// The target has been removed.
+    /// The target has been removed, or the task has ended.
     Gone,
     /// A group on the target's side is full.
     Full(ReserveError),
     /// The task charged faster than room could be made for it.
     Busy,
+    /// Another move of the task is under way.
+    Moving,
+    /// A subsystem's `can_attach` refused, or panicked.
+    Refused {
+        /// Its name.
+        by: String,
+        /// What it said.
+        why: String,
+    },
+    /// Bytes of the task stay in too many groups already: a move by `transfer` brings them together.
+    Scattered,
+    /// No memory for a record.
+    NoMemory,
+    /// A move by `leaky` was refused, and could not move everything back: so many bytes are charged to nobody.
+    Leaked(u64),
 }
 
 impl MoveError {
@@ -149,6 +164,10 @@ impl MoveError {
         match e {
             attach::MoveError::NoGroup | attach::MoveError::NoTask => Self::Gone,
             attach::MoveError::Busy => Self::Busy,
+            attach::MoveError::Moving => Self::Moving,
+            attach::MoveError::Scattered => Self::Scattered,
+            attach::MoveError::NoMemory => Self::NoMemory,
+            attach::MoveError::Leaked(bytes) => Self::Leaked(bytes),
             attach::MoveError::Full(refusal) => {
                 Self::Full(ReserveError::new(&ChargeError { bytes: 0, refusal }))
             }
@@ -158,19 +177,30 @@ impl MoveError {
 
 impl fmt::Display for MoveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("the target group has been removed"),
+        let text = match self {
             Self::Full(full) => {
-                write!(
+                return write!(
                     f,
                     "{}: no room for the task: {} of {} bytes are in use",
                     full.group, full.usage, full.max
-                )
+                );
             }
-            Self::Busy => {
-                f.write_str("the task charges faster than room can be made for it: try again")
+            Self::Refused { by, why } => return write!(f, "{by} refused the task: {why}"),
+            Self::Leaked(bytes) => {
+                return write!(
+                    f,
+                    "no room for the task, nor for all of it on its way back: {bytes} bytes are charged to nobody"
+                );
             }
-        }
+            Self::Gone => "the target group has been removed, or the task has ended",
+            Self::Busy => "the task charges faster than room can be made for it: try again",
+            Self::Moving => "another move of the task is under way: try again",
+            Self::Scattered => {
+                "bytes of the task stay in too many groups already: bring them together by transfer"
+            }
+            Self::NoMemory => "no memory for a record of what stays",
+        };
+        f.write_str(text)
     }
 }
 

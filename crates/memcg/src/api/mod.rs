@@ -17,6 +17,7 @@ pub mod memcg;
 pub mod peak_watch;
 pub mod scope;
 pub mod shrinker;
+pub mod subsystem;
 pub mod task;
 
 pub use crate::engine::Flags;
@@ -35,6 +36,7 @@ pub use memcg::{Memcg, root};
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
 pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
+pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
 pub use task::Task;
 
 /// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an allocation, or the program runs

@@ -2,11 +2,14 @@
 
 use super::charge::Charge;
 use super::error::{MoveError, ReserveError, TaskError};
-use super::memcg::Memcg;
+use super::memcg::{Memcg, pinned};
 use super::scope::Entered;
-use crate::attach;
-use crate::engine::Flags;
+use super::subsystem::move_task;
+use crate::attach::Moved;
 use crate::engine::process::{engine, with_rec};
+use crate::engine::{Engine, Flags};
+use crate::group::MovePolicy;
+use crate::group::objcg::{Objcg, State};
 
 /// A live task. Dropping it ends it: what it still holds stays in its group, as a line of `memory.owners`, until freed.
 ///
@@ -43,12 +46,22 @@ impl Task {
     /// Its id, as `cgroup.procs` lists it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        engine().tree.objcgs.get(self.tag).id()
+        pinned(|engine, _| self.owner(engine).id())
     }
 
     /// What this thread allocates is charged to the task until the guard is dropped.
     pub fn enter(&self) -> Entered {
-        Entered::new(self.tag)
+        let own = engine().tree.objcgs.get(self.tag);
+        if own.state() != State::Left {
+            return Entered::new(self.tag);
+        }
+        // It has moved on without its bytes. Pinned, so that its present owner is named until the scope does.
+        pinned(|engine, _| {
+            let live = engine.tree.hold_live_tag(self.tag);
+            let entered = Entered::new(live);
+            engine.tree.release_objcg(live);
+            entered
+        })
     }
 
     /// Runs `f` for the task. Also left by a panic.
@@ -57,45 +70,75 @@ impl Task {
         f()
     }
 
-    /// Moves the task, with every byte it holds, to `group`: all or nothing, while it goes on charging and freeing.
-    /// Cost: O(depth), whatever it holds.
+    /// Moves the task to `group`, while it goes on charging and freeing: by the group's `memory.move`, which is `transfer`
+    /// unless it was set, so with every byte it holds, all or nothing, at a cost of O(depth) whatever it holds.
+    ///
+    /// Every registered [`Subsystem`](super::Subsystem) is asked.
     ///
     /// # Errors
-    /// When it does not fit there; then nothing has changed. See [`MoveError`].
+    /// When it does not fit there, or one refuses; then nothing has changed. See [`MoveError`].
     pub fn move_to(&self, group: &Memcg) -> Result<(), MoveError> {
-        group
-            .with(|engine, rec, group| {
-                engine
-                    .lists_follow(self.tag, || {
-                        engine.change(|| attach::move_task(&engine.tree, rec, self.tag, group))
-                    })
-                    .map_err(MoveError::new)
-            })
-            .unwrap_or(Err(MoveError::Gone))
+        self.move_by(group, None).map(|_| ())
+    }
+
+    /// As [`Self::move_to`], by this policy; says what moved and what stayed. See [`MovePolicy`].
+    ///
+    /// ```
+    /// use memcg::{Limit, MovePolicy};
+    ///
+    /// let (a, b) = (memcg::root().create("a").unwrap(), memcg::root().create("b").unwrap());
+    /// let task = a.task("query").unwrap();
+    /// let rows = task.try_reserve(800 << 20).unwrap();
+    /// let stayed = task.move_to_with(&b, MovePolicy::Stay).unwrap().stayed;
+    /// assert_eq!((a.current(), b.current(), stayed), (800 << 20, 0, 800 << 20));
+    /// drop(rows);
+    /// assert_eq!(a.current(), 0);
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn move_to_with(&self, group: &Memcg, policy: MovePolicy) -> Result<Moved, MoveError> {
+        self.move_by(group, Some(policy))
+    }
+
+    fn move_by(&self, group: &Memcg, policy: Option<MovePolicy>) -> Result<Moved, MoveError> {
+        with_rec(|engine, rec| move_task(engine, rec, self.tag, group, policy))
+            .unwrap_or(Err(MoveError::NoMemory))
+    }
+
+    /// Bytes that a `lazy` move left behind are used: as much of `bytes` as fits follows the task. Answers how much did.
+    pub fn follow(&self, bytes: u64) -> u64 {
+        pinned(|engine, _| {
+            let live = engine.tree.hold_live_tag(self.tag);
+            let bytes = engine.change(|| engine.tree.follow(live, bytes));
+            engine.tree.release_objcg(live);
+            bytes
+        })
     }
 
     /// The group it is in.
     #[must_use]
     pub fn group(&self) -> Option<Memcg> {
-        with_rec(|engine, rec| {
-            let _pin = engine.tree.threads.epoch.pin(rec);
-            let group = engine
-                .tree
-                .resolve(engine.tree.objcgs.get(self.tag).cell())
-                .group;
+        pinned(|engine, _| {
+            let group = engine.tree.resolve(self.owner(engine).cell()).group;
             Memcg::of_index(engine, group.index())
         })
-        .flatten()
     }
 
-    /// Bytes its things hold. O(threads).
+    /// Bytes its things hold, those included that a move left in another group, except those that `stay` left there for
+    /// good. O(threads).
     #[must_use]
     pub fn held(&self) -> u64 {
-        let tree = &engine().tree;
-        tree.objcgs
-            .get(self.tag)
-            .charged_bytes()
-            .saturating_sub(tree.stocked_for(self.tag))
+        pinned(|engine, _| {
+            let (tree, tag) = (&engine.tree, engine.tree.live_tag(self.tag));
+            (tree.objcgs.get(tag).charged_bytes() + tree.rest_bytes(tag))
+                .saturating_sub(tree.stocked_for(tag))
+        })
+    }
+
+    /// Its present owner. The caller is pinned.
+    fn owner(&self, engine: &'static Engine) -> &'static Objcg {
+        engine.tree.objcgs.get(engine.tree.live_tag(self.tag))
     }
 
     /// As [`Memcg::try_reserve`], for the task.
@@ -109,7 +152,7 @@ impl Task {
     /// Whether it was told to die, by `cgroup.kill` or because its group was out of memory: it is to stop as soon as it can.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        engine().tree.objcgs.get(self.tag).is_killed()
+        pinned(|engine, _| self.owner(engine).is_killed())
     }
 }
 

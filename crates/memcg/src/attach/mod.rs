@@ -1,23 +1,38 @@
-//! Moving a task: all its bytes change groups, or nothing does.
+//! Moving a task: all its bytes change groups, or what the policy says of them does; or nothing.
 //!
 //! Kept: at every moment the bytes are charged at the source or the target or, for the length of the move, at both below
-//! their nearest common ancestor; never at neither. No limit is passed. A refused move leaves everything as it was.
-//! Relied on: the task's lock orders its moves and its end; a group with a task stays online; the flips of `group`.
-//! Never done: touching a thing that was charged; stopping the task, which charges and frees all the while.
+//! their nearest common ancestor; never at neither. No limit is passed. A refused or cancelled move leaves everything as it
+//! was. (`leaky` breaks the first and the last of these, as published, and says by how much.)
+//! Relied on: one mover a task (`Objcg::begin_move`); the task's lock for the flip; a group with a task stays online; the flips
+//! of `group`.
+//! Never done: touching a thing that was charged; stopping the task, which charges and frees all the while; holding a lock
+//! between two steps, where others are asked.
+//!
+//! A move has three steps, with nothing of ours held in between: [`Attach::begin`], [`Attach::prepare`] (memory's `can_attach`),
+//! then [`Attach::commit`] or [`Attach::cancel`].
 
-use crate::counter::{Level, Over, try_charge, uncharge};
+mod part;
+mod room;
+mod whole;
+
+use crate::counter::Level;
 use crate::group::charge::Refusal;
+use crate::group::left::Unborn;
 use crate::group::objcg::{NR_SIDE_KINDS, Objcg, State};
+use crate::group::rest::MAX_RESTS;
 use crate::group::word::Unchanged;
-use crate::group::{Hierarchy, Memcg};
+use crate::group::{Hierarchy, Memcg, MovePolicy};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
+use room::{Room, Way};
 
-/// Rounds of making the reservation larger because the task went on charging.
+/// Rounds of making the room larger because the task went on charging.
 const ROUNDS: usize = 16;
+/// What `paged` and `leaky` move at a time, in bytes.
+pub const PIECE: u64 = 4096;
 
-/// Why a move was refused; nothing has changed.
+/// Why a move was refused; nothing has changed, unless it leaked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MoveError {
     /// The task has ended.
@@ -28,9 +43,45 @@ pub enum MoveError {
     Full(Refusal),
     /// The task charged faster than room could be reserved for it, sixteen times over.
     Busy,
+    /// Another move of the task is under way.
+    Moving,
+    /// Bytes of the task stay in too many groups already.
+    Scattered,
+    /// No memory for a record.
+    NoMemory,
+    /// A leaky move that was refused: so many bytes are charged to nobody from now on.
+    Leaked(u64),
 }
 
-/// Moves the task `tag` to `target`. The caller is pinned, and `rec` is its thread's. Cost: O(depth), some CAS a level.
+/// What a move did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moved {
+    /// Bytes that changed groups, stock included.
+    pub moved: u64,
+    /// Bytes that did not.
+    pub stayed: u64,
+    /// The pieces it took, where it went by pieces.
+    pub pieces: u64,
+}
+
+/// A move under way. Ends by [`Attach::commit`] or [`Attach::cancel`].
+#[must_use = "a move under way keeps others from beginning"]
+pub struct Attach {
+    /// The task's owner, named.
+    tag: u32,
+    target: u32,
+    policy: MovePolicy,
+    /// For the owner's own word, then for its rests in their order.
+    rooms: [Room; 1 + MAX_RESTS],
+    heir: Option<Unborn>,
+    /// Bytes that are to stay, with `lazy`.
+    evictable: u64,
+    pieces: u64,
+    recounts: u32,
+}
+
+/// Moves the task `tag` to `target` with all it holds, asking nobody. The caller is pinned, and `rec` is its thread's.
+/// Cost: O(depth), some CAS a level.
 ///
 /// # Errors
 /// See [`MoveError`].
@@ -40,190 +91,241 @@ pub fn move_task(
     tag: u32,
     target: &Memcg,
 ) -> Result<(), MoveError> {
-    let objcg = tree.objcgs.get(tag);
-    let _task = objcg.lock.lock(Rank::Task);
-    if objcg.state() != State::Task {
-        return Err(MoveError::NoTask);
-    }
-    // A live task's group is online and its cell's own.
-    let source = tree.resolve(objcg.cell()).group;
-    if core::ptr::eq(source, target) {
-        return if target.is_online() {
-            Ok(())
-        } else {
-            Err(MoveError::NoGroup)
-        };
-    }
-    if !tree.add_task_to(target) {
-        return Err(MoveError::NoGroup);
-    }
-    let common = common_ancestor(source, target);
-    let moved = transfer(tree, objcg, source, target, common).or_else(|refused| match refused {
-        // What the target's own threads stock may be all that is in the way.
-        MoveError::Full(refusal) if refusal.group != 0 => {
-            let full = tree.memcgs.get(refusal.group);
-            if tree.drain_for_charge(rec, full) {
-                transfer(tree, objcg, source, target, common)
-            } else {
-                Err(refused)
-            }
-        }
-        other => Err(other),
-    });
-    if let Err(why) = moved {
-        tree.remove_task_from(target);
-        return Err(why);
-    }
-    tree.move_side_words(objcg, source, target, common);
-    tree.rehome(objcg, source, target);
-    tree.remove_task_from(source);
-    // The stock it brought may be more than the target's budget: then it is taken back once.
-    let mut level = Some(target);
-    while let Some(group) = level {
-        if core::ptr::eq(group, common) {
-            break;
-        }
-        if group.counter.granted() > group.counter.stock_budget() {
-            tree.drain(rec, group);
-            break;
-        }
-        level = group.parent();
-    }
-    Ok(())
+    move_task_with(tree, rec, tag, target, MovePolicy::Transfer, 0).map(|_| ())
 }
 
-/// The transaction on bytes: reserve at the target, flip, release the source.
-fn transfer(
+/// The same by any policy, `evictable` being the bytes that may stay with `lazy`.
+///
+/// # Errors
+/// See [`MoveError`].
+pub fn move_task_with(
     tree: &Hierarchy,
-    objcg: &Objcg,
-    source: &Memcg,
+    rec: &ThreadRec,
+    tag: u32,
     target: &Memcg,
-    common: &Memcg,
-) -> Result<(), MoveError> {
-    let within = |_: &Memcg| Over::By(0);
-    let mut reserved = 0; // charged on the target's side
-    let mut owed = 0; // what that passes up to the common ancestor, which has it from the source's side already
-    let mut paid = 0; // charged at the common ancestor because the source's reserve will keep its bytes there
-    let mut outcome = Err(MoveError::Busy);
-    for _ in 0..ROUNDS {
-        let bytes = objcg.charged.read().bytes;
-        if bytes > reserved {
-            match try_charge(target, Some(common), bytes - reserved, within) {
-                Ok(up) => {
-                    owed += up;
-                    reserved = bytes;
-                }
-                Err(full) => {
-                    outcome = Err(refusal(&full));
-                    break;
-                }
+    policy: MovePolicy,
+    evictable: u64,
+) -> Result<Moved, MoveError> {
+    let mut attach = Attach::begin(tree, tag, target, policy)?;
+    attach.let_stay(evictable);
+    // Transfer needs no preparation where nobody else is asked.
+    if policy != MovePolicy::Transfer
+        && let Err(why) = attach.prepare(tree, rec)
+    {
+        return Err(attach.cancel(tree).unwrap_or(why));
+    }
+    attach.commit(tree, rec)
+}
+
+impl Attach {
+    /// Begins a move: from here to its end the target stays online, and no other move of the task begins. The caller is
+    /// pinned; `tag` may have been left for an heir.
+    ///
+    /// # Errors
+    /// Where there is no such task or group, or another move.
+    pub fn begin(
+        tree: &Hierarchy,
+        tag: u32,
+        target: &Memcg,
+        policy: MovePolicy,
+    ) -> Result<Self, MoveError> {
+        let tag = tree.try_hold_live_tag(tag).ok_or(MoveError::NoTask)?;
+        let objcg = tree.objcgs.get(tag);
+        let begun = {
+            let _task = objcg.lock.lock(Rank::Task);
+            if objcg.begin_move() {
+                Ok(())
+            } else if objcg.is_moving() {
+                Err(MoveError::Moving)
+            } else {
+                Err(MoveError::NoTask)
             }
-            // With a reserve at the source the common ancestor keeps bytes the source gives up: they must fit twice.
-            let kept = owed.saturating_sub(given_up(source, common, bytes));
-            if kept > paid {
-                match try_charge(common, None, kept - paid, within) {
-                    Ok(_) => paid = kept,
-                    Err(full) => {
-                        outcome = Err(refusal(&full));
-                        break;
-                    }
+        };
+        if begun.is_ok() && !tree.add_task_to(target) {
+            objcg.end_move();
+            tree.release_objcg(tag);
+            return Err(MoveError::NoGroup);
+        }
+        begun.inspect_err(|_| tree.release_objcg(tag))?;
+        Ok(Self {
+            tag,
+            target: target.index(),
+            policy,
+            rooms: [Room::default(); 1 + MAX_RESTS],
+            heir: None,
+            evictable: 0,
+            pieces: 0,
+            recounts: tree.nr_recounts(),
+        })
+    }
+
+    /// The group the task is in: it stays there, and the group online, until the move ends or the task does.
+    pub fn source(&self, tree: &Hierarchy) -> u32 {
+        tree.resolve(tree.objcgs.get(self.tag).cell()).group.index()
+    }
+
+    /// The task's owner.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// How it goes.
+    pub fn policy(&self) -> MovePolicy {
+        self.policy
+    }
+
+    /// With `lazy`: so many bytes of the task can be evicted, and need not go with it.
+    pub fn let_stay(&mut self, evictable: u64) {
+        self.evictable = evictable;
+    }
+
+    /// Memory's `can_attach`: whatever can be refused before others are asked is refused here. The caller is pinned.
+    ///
+    /// # Errors
+    /// See [`MoveError`]. To be followed by [`Self::cancel`]; or, where the target was full and there is more room now, by
+    /// another call, which goes on where the last one stopped.
+    pub fn prepare(&mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<(), MoveError> {
+        match self.policy {
+            MovePolicy::Transfer => {
+                self.cover_or_drain(tree, rec)?;
+                self.give_back(tree);
+                Ok(())
+            }
+            MovePolicy::ReserveBoth => self.cover_or_drain(tree, rec),
+            MovePolicy::Paged => self.cover_by_pieces(tree, rec),
+            MovePolicy::Leaky => self.ship_by_pieces(tree, rec),
+            MovePolicy::Stay => {
+                self.heir = tree.new_heir(self.tag, tree.memcgs.get(self.target));
+                self.heir.map(|_| ()).ok_or(MoveError::NoMemory)
+            }
+            MovePolicy::BestEffort | MovePolicy::Lazy => Ok(()),
+        }
+    }
+
+    /// Takes the move back: all is as before. Cannot fail; answers what a leaky move has lost. The caller is pinned.
+    pub fn cancel(mut self, tree: &Hierarchy) -> Option<MoveError> {
+        self.forget_if_recounted(tree);
+        self.give_back(tree);
+        if let Some(heir) = self.heir.take() {
+            tree.forget_heir(heir);
+        }
+        let leaked = self.ship_back(tree);
+        self.end(tree, true);
+        leaked.map(MoveError::Leaked)
+    }
+
+    /// The move itself: the point of no return. The caller is pinned.
+    ///
+    /// # Errors
+    /// When the task has ended, or has grown beyond what there is room for; then it has been cancelled.
+    pub fn commit(mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<Moved, MoveError> {
+        self.forget_if_recounted(tree);
+        let objcg = tree.objcgs.get(self.tag);
+        let moved = {
+            let _task = objcg.lock.lock(Rank::Task);
+            if objcg.state() == State::Task {
+                // A live task's group is online and its cell's own.
+                self.commit_locked(tree, rec)
+            } else {
+                Err(MoveError::NoTask)
+            }
+        };
+        match moved {
+            Ok(moved) => {
+                if let Some(heir) = self.heir.take() {
+                    tree.forget_heir(heir);
                 }
+                self.end(tree, false);
+                Ok(moved)
+            }
+            Err(why) => Err(self.cancel(tree).unwrap_or(why)),
+        }
+    }
+
+    fn commit_locked(&mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<Moved, MoveError> {
+        let source = tree.resolve(tree.objcgs.get(self.tag).cell()).group;
+        match self.policy {
+            MovePolicy::Transfer | MovePolicy::ReserveBoth | MovePolicy::Paged => {
+                self.move_whole(tree, rec, true)
+            }
+            // Nothing stays behind where nobody leaves.
+            _ if source.index() == self.target => self.move_whole(tree, rec, false),
+            MovePolicy::Leaky => self.move_whole(tree, rec, false),
+            MovePolicy::Lazy => self.move_but_evictable(tree, rec),
+            MovePolicy::BestEffort => self.move_what_fits(tree, rec),
+            MovePolicy::Stay => {
+                let heir = self.heir.take().ok_or(MoveError::NoMemory)?;
+                Ok(self.leave(tree, rec, heir))
             }
         }
-        match objcg.charged.flip(source.cell(), target.cell(), reserved) {
-            Ok(moved) => {
-                // What was reserved too much (the task freed meanwhile) goes into the same sum: on its own it would
-                // first have to be charged to the common ancestor, above its max perhaps.
-                let freed = uncharge(source, Some(common), moved)
-                    .and_then(|up| Ok(up + uncharge(target, Some(common), reserved - moved)?));
-                match freed {
-                    Ok(freed) => settle(tree, common, owed, paid + freed),
-                    Err(_) => tree.report_broken(),
-                }
-                return Ok(());
-            }
-            Err(Unchanged::Grown(_)) => {}
-            Err(_) => {
-                outcome = Err(MoveError::NoTask);
+    }
+
+    /// The task goes on as its heir; nothing it holds moves.
+    fn leave(&self, tree: &Hierarchy, rec: &ThreadRec, heir: Unborn) -> Moved {
+        tree.leave(self.tag, heir, tree.memcgs.get(self.target));
+        tree.end_stock(rec, self.tag);
+        let own = tree.objcgs.get(self.tag).charged_bytes();
+        Moved {
+            moved: 0,
+            stayed: own + tree.stayed_bytes(self.tag),
+            pieces: self.pieces,
+        }
+    }
+
+    /// In the child of a fork the counts were made anew, from words that know no room.
+    fn forget_if_recounted(&mut self, tree: &Hierarchy) {
+        if tree.nr_recounts() != self.recounts {
+            self.rooms = [Room::default(); 1 + MAX_RESTS];
+        }
+    }
+
+    fn end(self, tree: &Hierarchy, cancelled: bool) {
+        if cancelled && tree.nr_recounts() == self.recounts {
+            tree.remove_task_from(tree.memcgs.get(self.target));
+        }
+        tree.objcgs.get(self.tag).end_move();
+        tree.release_objcg(self.tag);
+    }
+
+    fn way<'a>(&self, tree: &'a Hierarchy, word: &Objcg) -> Way<'a> {
+        Way::new(
+            tree.resolve(word.cell()).group,
+            tree.memcgs.get(self.target),
+            self.policy == MovePolicy::ReserveBoth,
+        )
+    }
+
+    /// The own word has flipped: all else that is counted where the task is follows. Under the task's lock.
+    fn follow_own_word(&self, tree: &Hierarchy, rec: &ThreadRec, way: &Way<'_>) {
+        let objcg = tree.objcgs.get(self.tag);
+        tree.move_side_words(objcg, way);
+        tree.hold_cell(way.target.cell());
+        tree.unref_cell(way.source.cell());
+        tree.rehang_name(objcg.name(), way.target.name());
+        tree.remove_task_from(way.source);
+        // The stock it brought may be more than the target's budget: then it is taken back once.
+        let mut level = Some(way.target);
+        while let Some(group) = level.filter(|group| !core::ptr::eq(*group, way.common)) {
+            if group.counter.granted() > group.counter.stock_budget() {
+                tree.drain(rec, group);
                 break;
             }
+            level = group.parent();
         }
     }
-    match uncharge(target, Some(common), reserved) {
-        Ok(back) => settle(tree, common, owed, paid + back),
-        Err(_) => tree.report_broken(),
-    }
-    outcome
-}
-
-fn refusal(full: &crate::counter::Refused<'_, Memcg>) -> MoveError {
-    MoveError::Full(Refusal {
-        group: full.level.index(),
-        usage: full.usage,
-        max: full.level.counter.max(),
-    })
-}
-
-/// Brings the common ancestor and all above from what was paid to what is due.
-fn settle(tree: &Hierarchy, common: &Memcg, due: u64, paid: u64) {
-    let books = if due > paid {
-        // Only where a reserve changed meanwhile; it was promised, so it is given.
-        try_charge(common, None, due - paid, |_| Over::Any)
-            .map_err(|_| ())
-            .map(|_| ())
-    } else {
-        uncharge(common, None, paid - due)
-            .map_err(|_| ())
-            .map(|_| ())
-    };
-    if books.is_err() {
-        tree.report_broken();
-    }
-}
-
-/// What the source's side would give back to the common ancestor for `bytes`, as reserves and usage are now.
-fn given_up(source: &Memcg, common: &Memcg, bytes: u64) -> u64 {
-    let mut owed = bytes;
-    let mut level = source;
-    while !core::ptr::eq(level, common) && owed > 0 {
-        let (usage, reserve) = (level.counter.usage(), level.counter.reserve());
-        owed = usage.max(reserve) - usage.saturating_sub(owed).max(reserve);
-        match level.parent() {
-            Some(parent) => level = parent,
-            None => break,
-        }
-    }
-    owed
-}
-
-/// The nearest group both are within. One of the two, possibly.
-fn common_ancestor<'a>(a: &'a Memcg, b: &'a Memcg) -> &'a Memcg {
-    let (mut a, mut b) = (a, b);
-    while !core::ptr::eq(a, b) {
-        let deeper = if a.depth() >= b.depth() {
-            &mut a
-        } else {
-            &mut b
-        };
-        match deeper.parent() {
-            Some(parent) => *deeper = parent,
-            None => return a,
-        }
-    }
-    a
 }
 
 impl Hierarchy {
     /// Flips the words without limits: granted stock and side kinds, each with the groups' counts of it.
-    fn move_side_words(&self, objcg: &Objcg, source: &Memcg, target: &Memcg, common: &Memcg) {
+    fn move_side_words(&self, objcg: &Objcg, way: &Way<'_>) {
         let below = |start: &Memcg, f: &dyn Fn(&Memcg)| {
             let mut level = Some(start);
-            while let Some(group) = level.filter(|group| !core::ptr::eq(*group, common)) {
+            while let Some(group) = level.filter(|group| !core::ptr::eq(*group, way.common)) {
                 f(group);
                 level = group.parent();
             }
         };
-        let (from, to) = (source.cell(), target.cell());
+        let (from, to) = (way.source.cell(), way.target.cell());
         for side in 0..=NR_SIDE_KINDS {
             let word = if side == 0 {
                 &objcg.granted
@@ -240,29 +342,22 @@ impl Hierarchy {
             };
             loop {
                 let n = word.read().bytes;
-                below(target, &|group| add(group, n));
+                below(way.target, &|group| add(group, n));
                 match word.flip(from, to, n) {
                     Ok(moved) => {
-                        below(target, &|group| sub(group, n - moved));
-                        below(source, &|group| sub(group, moved));
+                        below(way.target, &|group| sub(group, n - moved));
+                        below(way.source, &|group| sub(group, moved));
                         break;
                     }
-                    Err(Unchanged::Grown(_)) => below(target, &|group| sub(group, n)),
+                    Err(Unchanged::Grown(_)) => below(way.target, &|group| sub(group, n)),
                     Err(_) => {
-                        below(target, &|group| sub(group, n));
+                        below(way.target, &|group| sub(group, n));
                         self.report_broken();
                         break;
                     }
                 }
             }
         }
-    }
-
-    /// The owner's reference on the cell, and its name's place, follow.
-    fn rehome(&self, objcg: &Objcg, source: &Memcg, target: &Memcg) {
-        self.hold_cell(target.cell());
-        self.unref_cell(source.cell());
-        self.rehang_name(objcg.name(), target.name());
     }
 }
 

@@ -57,8 +57,8 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
     tree.each_owner(|line| {
         let group = owns.entry(line.group).or_default();
         match line.state {
-            State::DeadTask | State::DeadGroup => group.inherited += line.held,
-            State::Group | State::Task | State::Free => group.own += line.held,
+            State::Group | State::Task => group.own += line.held,
+            _ => group.inherited += line.held,
         }
     });
     let root = tree.memcgs.get(ROOT);

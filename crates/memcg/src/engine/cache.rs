@@ -149,7 +149,11 @@ impl Engine {
                 return Ok(found);
             }
         }
-        let found = self.alloc_cached_slow(rec, cache, index, tag, flags)?;
+        // Whose task has moved on without its bytes has no stock, so its objects come this way.
+        let found = self.with_owner(rec, |now| {
+            let tag = if tag == NO_TAG { NO_TAG } else { now };
+            self.alloc_cached_slow(rec, cache, index, tag, flags)
+        })?;
         check_taken(cache, found);
         Ok(found)
     }

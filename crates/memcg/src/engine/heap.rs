@@ -25,8 +25,7 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
     // Without memory even for a thread's record the object goes uncounted: it is an error of the books, not of the program.
     with_rec(|engine, rec| {
         engine.set_installed();
-        let tag = rec.current();
-        if tag == NO_TAG || engine.accounting() != Accounting::On {
+        if rec.current() == NO_TAG || engine.accounting() != Accounting::On {
             return Some(NO_TAG);
         }
         let flags = if engine.options.debt_by_default() {
@@ -34,10 +33,12 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
         } else {
             flags
         };
-        let answer = engine
-            .charge(rec, tag, bytes as u64, Kind::Heap, flags)
-            .ok()
-            .map(|_| tag);
+        let answer = engine.with_owner(rec, |tag| {
+            engine
+                .charge(rec, tag, bytes as u64, Kind::Heap, flags)
+                .ok()
+                .map(|_| tag)
+        });
         if engine.options.pay_in_malloc() {
             engine.safe_point(rec, super::throttle::MALLOC_NS);
         }

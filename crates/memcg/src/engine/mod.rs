@@ -17,6 +17,7 @@ pub mod linger;
 pub mod lists;
 pub mod oom;
 pub mod options;
+pub mod owner;
 pub mod process;
 pub mod reclaim;
 pub mod throttle;
@@ -113,6 +114,11 @@ impl Engine {
     /// Since the engine began, ns.
     pub fn uptime_ns(&self) -> u64 {
         crate::os::clock::monotonic_ns().saturating_sub(self.started_ns.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the process's.
+    pub fn is_process_s(&self) -> bool {
+        process::is_ours(self)
     }
 
     /// Whether an allocator of ours serves this process.

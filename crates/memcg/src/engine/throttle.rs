@@ -52,7 +52,11 @@ impl Engine {
         }
         let pay = owed.min(most);
         rec.owed_ns.store(owed - pay, Ordering::Relaxed);
-        let tag = rec.current();
+        self.with_owner(rec, |tag| self.pay_for(rec, tag, pay));
+        pay
+    }
+
+    fn pay_for(&self, rec: &ThreadRec, tag: u32, pay: u64) {
         let stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
         clock::sleep_ns(pay);
         drop(stall);
@@ -63,6 +67,5 @@ impl Engine {
                 .group
                 .add_throttled_us(pay / 1000);
         }
-        pay
     }
 }

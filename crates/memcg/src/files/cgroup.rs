@@ -101,7 +101,7 @@ fn id(value: &[u8]) -> Result<u32, FileError> {
 }
 
 pub fn move_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    move_here(at, id(value)?)
+    move_here(at, id(value)?, None).map(|_| ())
 }
 
 pub fn move_thread_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
@@ -112,7 +112,7 @@ pub fn move_thread_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             format!("task {id} is no thread: write it to cgroup.procs"),
         ));
     }
-    move_here(at, id)
+    move_here(at, id, None).map(|_| ())
 }
 
 pub fn stat(at: At<'_>) -> String {

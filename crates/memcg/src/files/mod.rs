@@ -27,10 +27,11 @@ pub use reader::Reader;
 pub use stat::{rss, rss_peak};
 pub use table::{FILES, File, Mode, markdown};
 
-use crate::api::no_account;
-use crate::attach;
-use crate::engine::Engine;
-use crate::group::{Memcg, ROOT};
+use crate::api::subsystem::move_task as move_task_of_process;
+use crate::api::{self, no_account};
+use crate::attach::{self, Moved};
+use crate::engine::{Engine, engine};
+use crate::group::{Memcg, MovePolicy, ROOT};
 use crate::thread::ThreadRec;
 
 /// What a file's functions get to see.
@@ -176,14 +177,31 @@ fn write_by(
 /// Moves the live task of an id to a group.
 ///
 /// # Errors
-/// ESRCH without such a task, ENOMEM when it does not fit, EAGAIN when it charged too fast.
+/// ESRCH without such a task, ENOMEM when it does not fit, EAGAIN when it charged too fast, EACCES when a subsystem refuses.
 pub fn move_task(engine: &Engine, rec: &ThreadRec, id: u32, path: &[u8]) -> Result<(), FileError> {
+    move_task_by(engine, rec, id, path, None).map(|_| ())
+}
+
+/// The same by a policy, named as `memory.move` names them; without one by the group's own. Says what moved.
+///
+/// # Errors
+/// As [`move_task`]; EINVAL for what is no policy.
+pub fn move_task_by(
+    engine: &Engine,
+    rec: &ThreadRec,
+    id: u32,
+    path: &[u8],
+    policy: Option<&str>,
+) -> Result<Moved, FileError> {
+    let policy = policy
+        .map(|name| policy::chosen(&MovePolicy::ALL, name.as_bytes()))
+        .transpose()?;
     at(engine, rec, path, |here| {
-        move_here(here, id).map_err(|why| why.at(&show(path)))
+        move_here(here, id, policy).map_err(|why| why.at(&show(path)))
     })
 }
 
-fn move_here(here: At<'_>, id: u32) -> Result<(), FileError> {
+fn move_here(here: At<'_>, id: u32, policy: Option<MovePolicy>) -> Result<Moved, FileError> {
     let tree = &here.engine.tree;
     let no_task = || {
         FileError::new(
@@ -192,30 +210,36 @@ fn move_here(here: At<'_>, id: u32) -> Result<(), FileError> {
         )
     };
     let tag = tree.task_by_id(id).ok_or_else(no_task)?;
-    here.engine
-        .lists_follow(tag, || {
-            here.engine
-                .change(|| attach::move_task(tree, here.rec, tag, here.group))
-        })
-        .map_err(|why| match why {
-            attach::MoveError::NoTask => no_task(),
-            attach::MoveError::NoGroup => {
-                FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
-            }
-            attach::MoveError::Busy => FileError::new(
-                Errno::EAGAIN,
-                "the task charges faster than room can be made for it: try again".into(),
+    let gone = || FileError::new(Errno::ENODEV, "the group was removed meanwhile".into());
+    let outcome = if here.engine.is_process_s() {
+        // With all who have their say.
+        let target = api::Memcg::of_index(engine(), here.group.index()).ok_or_else(gone)?;
+        move_task_of_process(engine(), here.rec, tag, &target, policy)
+    } else {
+        let policy = policy.unwrap_or_else(|| here.group.move_policy());
+        here.engine
+            .lists_follow(tag, || {
+                here.engine
+                    .change(|| attach::move_task_with(tree, here.rec, tag, here.group, policy, 0))
+            })
+            .map_err(api::MoveError::new)
+    };
+    outcome.map_err(|why| match &why {
+        api::MoveError::Gone if here.group.is_online() => no_task(),
+        api::MoveError::Gone => gone(),
+        api::MoveError::Full(full) => FileError::new(
+            Errno::ENOMEM,
+            format!(
+                "no room for task {id}: {} uses {} of {} bytes: raise memory.max or free some",
+                full.group, full.usage, full.max
             ),
-            attach::MoveError::Full(full) => FileError::new(
-                Errno::ENOMEM,
-                format!(
-                    "no room for task {id}: {} uses {} of {} bytes: raise memory.max or free some",
-                    path_of(here.engine, full.group),
-                    full.usage,
-                    full.max
-                ),
-            ),
-        })
+        ),
+        api::MoveError::Refused { .. } => FileError::new(Errno::EACCES, why.to_string()),
+        api::MoveError::NoMemory | api::MoveError::Leaked(_) => {
+            FileError::new(Errno::ENOMEM, why.to_string())
+        }
+        _ => FileError::new(Errno::EAGAIN, why.to_string()),
+    })
 }
 
 fn path_of(engine: &Engine, group: u32) -> String {

@@ -1,4 +1,4 @@
-//! `memory.owners`: the ledger. Who has ended and still holds bytes here, since when.
+//! `memory.owners`: the ledger. Who has ended, or moved away, and still holds bytes here, since when.
 
 use super::At;
 use crate::group::objcg::State;
@@ -11,11 +11,10 @@ pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID
 pub fn owners(at: At<'_>) -> String {
     let mut all: Vec<OwnerLine> = Vec::new();
     at.engine.tree.each_owner(|line| {
-        let ended = matches!(line.state, State::DeadTask | State::DeadGroup);
         // What a group that lingers holds is found with the group above that it will go to.
         let tree = &at.engine.tree;
         let here = || tree.nearest_online(tree.memcgs.get(line.group)).index() == at.group.index();
-        if ended && line.held > 0 && here() {
+        if state(line.state).is_some() && line.held > 0 && here() {
             all.push(line);
         }
     });
@@ -23,11 +22,7 @@ pub fn owners(at: At<'_>) -> String {
     let mut text = String::from(HEADER);
     for line in all {
         let origin = origin(at, line.name);
-        let state = if line.state == State::DeadTask {
-            "ended-task"
-        } else {
-            "removed-group"
-        };
+        let state = state(line.state).unwrap_or_default();
         let heap = line
             .held
             .saturating_sub(line.mapped)
@@ -57,6 +52,17 @@ pub(super) fn origin(at: At<'_>, name: u32) -> String {
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
+}
+
+/// What the ledger says of an owner; `None` of one that is not in it.
+fn state(state: State) -> Option<&'static str> {
+    match state {
+        State::DeadTask => Some("ended-task"),
+        State::DeadGroup => Some("removed-group"),
+        State::Left => Some("left-by-task"),
+        State::Rest => Some("rest-of-task"),
+        State::Free | State::Group | State::Task | State::Lost => None,
+    }
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC.

@@ -115,7 +115,7 @@ files! {
     "memory.low" NotRoot r memory::low; w memory::set_low; "protection from reclaim while others can give"
     "memory.max" NotRoot r memory::max; w memory::set_max; "the hard limit"
     "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"
-    "memory.move" All r policy::on_move; w policy::set_on_move; "ours: what a task's bytes do when it moves: transfer"
+    "memory.move" All r policy::on_move; w policy::set_on_move; "ours: what the bytes of a task do that moves here: transfer, stay, lazy, best-effort, reserve-both, paged or leaky"
     "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
     "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's bytes go when it ends: parent"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"

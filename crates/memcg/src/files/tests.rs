@@ -354,15 +354,27 @@ fn reclaim_takes_stock_and_says_when_there_was_less() {
 fn a_policy_that_is_not_built_is_neither_taken_nor_shown() {
     let w = World::new();
     w.mkdir("/a");
-    for (file, built, other) in [
-        ("memory.move", "transfer", "lazy"),
-        ("memory.offline", "parent", "auto"),
-    ] {
-        w.set("/a", file, built).unwrap();
-        assert_eq!(w.set("/a", file, other), Err(Errno::EOPNOTSUPP));
-        assert_eq!(w.set("/a", file, "nonsense"), Err(Errno::EINVAL));
-        assert_eq!(w.get("/a", file), format!("{built}\n"));
+    w.set("/a", "memory.offline", "parent").unwrap();
+    assert_eq!(
+        w.set("/a", "memory.offline", "auto"),
+        Err(Errno::EOPNOTSUPP)
+    );
+    assert_eq!(w.set("/a", "memory.offline", "x"), Err(Errno::EINVAL));
+    assert_eq!(w.get("/a", "memory.offline"), "parent\n");
+}
+
+#[test]
+fn every_policy_of_moving_is_taken_and_shown_in_brackets() {
+    let w = World::new();
+    w.mkdir("/a");
+    assert!(w.get("/a", "memory.move").starts_with("[transfer] stay "));
+    for (_, name) in crate::group::MovePolicy::ALL {
+        w.set("/a", "memory.move", name).unwrap();
+        assert!(w.get("/a", "memory.move").contains(&format!("[{name}]")));
     }
+    assert_eq!(w.set("/a", "memory.move", "nonsense"), Err(Errno::EINVAL));
+    w.mkdir("/a/b");
+    assert!(w.get("/a/b", "memory.move").starts_with("[transfer]"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Hierarchy {
         let mut owners = 0;
         for (tag, objcg) in self.each_objcg() {
             self.audit_owner(tag, objcg)?;
-            owners += u64::from(objcg.state() != State::Free);
+            owners += u64::from(!matches!(objcg.state(), State::Free | State::Lost));
         }
         self.audit_kmem_ids()?;
         self.audit_slots()?;
@@ -211,7 +211,7 @@ impl Hierarchy {
         let mut sums = Sums::default();
         for (_, objcg) in self.each_objcg() {
             let state = objcg.state();
-            if state == State::Free {
+            if matches!(state, State::Free | State::Lost) {
                 continue;
             }
             let at = self.resolve(objcg.cell()).group;
@@ -252,6 +252,9 @@ impl Hierarchy {
             same("bytes of no owner", tag, 0, left)?;
             return same("slots of no owner", tag, 0, slots);
         }
+        if objcg.state() == State::Lost {
+            return Ok(());
+        }
         for word in objcg.words() {
             let (cell, found) = (u64::from(objcg.cell()), u64::from(word.read().cell));
             same("owner's cells", tag, cell, found)?;
@@ -260,8 +263,15 @@ impl Hierarchy {
         at_most("owner's stock", tag, charged, stocked)?;
         same("owner's grants", tag, caps, objcg.granted.read().bytes)?;
         let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
+        let rests = self.rest_bytes(tag);
         at_most("owner's kinds in advance", tag, kinds, ahead)?;
-        at_most("owner's kinds", tag, charged - stocked, kinds - ahead)?;
+        at_most(
+            "owner's kinds",
+            tag,
+            charged - stocked + rests,
+            kinds - ahead,
+        )?;
+        same("stock of an owner with rests", tag, 0, rests.min(caps))?;
 
         let lives = u64::from(objcg.is_live());
         at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
@@ -271,7 +281,8 @@ impl Hierarchy {
         if lives == 1 {
             same("live owner", tag, 0, u64::from(at.inherited))?;
         } else {
-            let held = objcg.nr_refs() + objcg.words().map(|w| w.read().bytes).sum::<u64>();
+            let words = objcg.words().map(|w| w.read().bytes).sum::<u64>();
+            let held = objcg.nr_refs() + words + rests;
             same("owner done with", tag, 1, held.min(1))?;
         }
         Ok(())

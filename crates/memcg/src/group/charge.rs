@@ -3,6 +3,7 @@
 //! A charge pays every group of the path of the cell it read, then adds to the word only if it still names that cell; on
 //! a mismatch (the task has moved) it takes the payment back and starts again. An uncharge takes from the word first and
 //! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
+//! An owner with rests (bytes that a move left elsewhere) pays those off first with what it frees.
 
 use super::Hierarchy;
 use super::events::Event;
@@ -110,20 +111,36 @@ impl Hierarchy {
 
     /// Takes `bytes` off the owner and all groups above it. The caller is pinned.
     pub fn uncharge_exact(&self, tag: u32, bytes: u64) {
-        match self.objcgs.get(tag).charged.sub(bytes) {
-            Ok(was) => {
-                self.uncharge_path(was.cell, bytes);
-                // Whether the owner has ended is asked behind the fence in there: asked before it, we might miss an end
-                // that misses our last byte.
-                if was.bytes == 0 {
-                    self.retire_if_done(tag);
+        let objcg = self.objcgs.get(tag);
+        let mut left = bytes;
+        loop {
+            let (taken, rests) = self.uncharge_rests(tag, left);
+            left -= taken;
+            if left == 0 && bytes != 0 {
+                self.retire_if_done(tag);
+                return;
+            }
+            match objcg.charged.sub(left) {
+                Ok(was) => {
+                    self.uncharge_path(was.cell, left);
+                    // Whether the owner has ended is asked behind the fence in there: asked before it, we might miss an
+                    // end that misses our last byte.
+                    if was.bytes == 0 {
+                        self.retire_if_done(tag);
+                    }
+                    return;
+                }
+                // A move has just put more of it into a rest.
+                Err(_) if rests && self.rest_bytes(tag) != 0 => {}
+                Err(_) => {
+                    self.report_broken();
+                    return;
                 }
             }
-            Err(_) => self.report_broken(),
         }
     }
 
-    fn uncharge_path(&self, cell: u32, bytes: u64) {
+    pub(super) fn uncharge_path(&self, cell: u32, bytes: u64) {
         if uncharge(self.resolve(cell).group, None, bytes).is_err() {
             self.report_broken();
         }

@@ -5,8 +5,8 @@
 //! a thread busy, and waits a bounded moment, or knows that it will see the flag. A thread that stays busy (preempted
 //! in the few instructions of a hit) is skipped: its stock stays.
 
-use super::Hierarchy;
 use super::memcg::Memcg;
+use super::{Hierarchy, Kind};
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
@@ -64,6 +64,62 @@ impl Hierarchy {
             rec.end_drain();
         }
         taken
+    }
+
+    /// Takes the stock every thread holds for one owner that gets none any more (`forbid_stock` came first). A thread that is
+    /// preempted in the few instructions of a hit may keep what it has, after some rounds. Cost: O(threads) and a membarrier.
+    pub(super) fn drain_owner(&self, own: &ThreadRec, tag: u32) {
+        const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
+        for _ in 0..ROUNDS {
+            let ticket = self.threads.drain_ticket();
+            let mut complete = true;
+            for (_, rec) in self.threads.each() {
+                if core::ptr::eq(rec, own) {
+                    match rec.enter() {
+                        Some(_busy) => self.take_owner(own, rec, tag),
+                        None => complete = false,
+                    }
+                } else if rec.begin_drain() {
+                    // Also those without stock of it: a refill under way must end, or see that there is to be none.
+                    rec.drainer.store(ticket, Ordering::Relaxed);
+                } else {
+                    complete = false;
+                }
+            }
+            // Pairs with `light` in `ThreadRec::enter`.
+            self.threads.heavy_fence();
+            for rec in self.threads.each_ever() {
+                if rec.drainer.load(Ordering::Relaxed) != ticket {
+                    continue;
+                }
+                if rec.await_idle() {
+                    self.take_owner(own, rec, tag);
+                } else {
+                    complete = false;
+                }
+                rec.drainer.store(0, Ordering::Relaxed);
+                rec.end_drain();
+            }
+            if complete {
+                return;
+            }
+            crate::sync::relax();
+        }
+    }
+
+    fn take_owner(&self, own: &ThreadRec, rec: &ThreadRec, tag: u32) {
+        let _transit = own.begin_transit();
+        for slot in rec.named() {
+            if rec.slots[slot].tag.load(Ordering::Relaxed) != tag {
+                continue;
+            }
+            // What is counted in advance as well: the owner's kinds are exact from here on.
+            let spare = rec.slots[slot].spare.swap(0, Ordering::Relaxed);
+            if spare > 0 {
+                self.sub_side(tag, spare, Kind::Reserved);
+            }
+            self.take_stock(rec, slot);
+        }
     }
 
     fn take_under(&self, own: &ThreadRec, rec: &ThreadRec, top: &Memcg) -> u64 {

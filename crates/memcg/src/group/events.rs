@@ -32,10 +32,12 @@ pub enum Event {
     Debt,
     /// An object of a kmem cache met `memory.kmem.max`.
     KmemMax,
+    /// Bytes that were to be charged here instead of elsewhere did not fit, and stayed.
+    RechargeFailed,
 }
 
 /// How many there are.
-pub const EVENTS: usize = 10;
+pub const EVENTS: usize = 11;
 
 /// All, with their names.
 pub const ALL: [(Event, &str); EVENTS] = [
@@ -49,6 +51,7 @@ pub const ALL: [(Event, &str); EVENTS] = [
     (Event::Inherited, "inherited"),
     (Event::Debt, "debt"),
     (Event::KmemMax, "kmem_max"),
+    (Event::RechargeFailed, "recharge_failed"),
 ];
 
 /// What happened to one group.

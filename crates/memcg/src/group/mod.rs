@@ -21,6 +21,7 @@ pub mod events;
 mod footprint;
 mod index;
 pub mod kmem_id;
+pub mod left;
 pub mod limbo;
 pub mod linger;
 pub mod memcg;
@@ -30,6 +31,7 @@ pub mod objcg;
 pub mod pressure;
 pub mod recount;
 pub mod reserved;
+pub mod rest;
 pub mod settings;
 pub mod slab;
 pub mod stall;
@@ -45,7 +47,7 @@ pub use events::Event;
 pub use kmem_id::IdError;
 pub use memcg::Memcg;
 pub use objcg::{Kind, Objcg};
-pub use settings::OomPolicy;
+pub use settings::{MovePolicy, OomPolicy};
 pub use tree::TreeError;
 
 use crate::sync::Zeroed;
@@ -137,6 +139,11 @@ impl Hierarchy {
     #[cold]
     pub(crate) fn report_broken(&self) {
         self.broken.store(1, Ordering::Relaxed);
+    }
+
+    /// Recounts there have been: what was counted before one and is in no owner's word is not counted any more.
+    pub(crate) fn nr_recounts(&self) -> u32 {
+        self.recounts.load(Ordering::Relaxed)
     }
 
     /// Whether an inconsistency has been met.

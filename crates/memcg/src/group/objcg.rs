@@ -7,6 +7,9 @@
 //! An owner outlives its group or task until its last byte goes; what remains of it is its line in the ledger. Then it
 //! is retired: by whoever takes the last byte, the last name (a handle, a scope's slot) or the life away, whichever comes
 //! last. Each of them does its part and then looks at the other two behind a full fence, so one sees all three.
+//!
+//! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
+//! of its bytes that a move left in another group are *rests*, owners without a tag on anything (see `rest`).
 
 use super::Hierarchy;
 use super::limbo::What;
@@ -60,10 +63,23 @@ pub enum State {
     DeadGroup = 3,
     /// Its task has ended.
     DeadTask = 4,
+    /// Its task goes on elsewhere, with another owner.
+    Left = 5,
+    /// Part of another owner's bytes, in another group.
+    Rest = 6,
+    /// As a rest, in no group: what a leaky move lost.
+    Lost = 7,
 }
 
+const STATE: u32 = 0xff;
 /// Set beside the state of a task that is to die.
 const KILLED: u32 = 1 << 8;
+/// Set beside the state of an owner that may not be stocked, because it has rests.
+const NO_STOCK: u32 = 1 << 9;
+/// Set beside the state of a rest that is wrongly charged where it is: to be reclaimed first, to follow when used.
+const MARKED: u32 = 1 << 11;
+/// Set beside the state of a task while a move of it is under way.
+const MOVING: u32 = 1 << 10;
 
 /// See the module.
 #[derive(Default)]
@@ -76,18 +92,19 @@ pub struct Objcg {
     refs: AtomicU32,
     state: AtomicU32,
     pub(super) name: AtomicU32,
-    /// A task's id.
+    /// A task's id; of one that is left, its heir's tag.
     pub(super) id: AtomicU32,
     /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
     ended_at: AtomicU64,
-    link: AtomicU32,
+    /// While it is somebody's: the first of its rests; of a rest, the next. Afterwards the lists'.
+    pub(super) link: AtomicU32,
     /// Orders moves and the end of one task.
     pub(crate) lock: Lock,
 }
 
 // SAFETY: integers and a free lock.
 unsafe impl Zeroed for Objcg {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: `link` is the lists' alone from the moment the owner is retired: `retire_if_done` looks at its rests before.
 unsafe impl Record for Objcg {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -99,11 +116,14 @@ const _: () = assert!(core::mem::size_of::<Objcg>() == 72 || cfg!(loom));
 impl Objcg {
     /// Its state.
     pub fn state(&self) -> State {
-        match self.state.load(Ordering::Acquire) & !KILLED {
+        match self.state.load(Ordering::Acquire) & STATE {
             1 => State::Group,
             2 => State::Task,
             3 => State::DeadGroup,
             4 => State::DeadTask,
+            5 => State::Left,
+            6 => State::Rest,
+            7 => State::Lost,
             _ => State::Free,
         }
     }
@@ -113,9 +133,10 @@ impl Objcg {
         matches!(self.state(), State::Group | State::Task)
     }
 
-    /// A task's id; 0 for a group's own.
+    /// A task's id; 0 for a group's own, and for one that is left.
     pub fn id(&self) -> u32 {
-        self.id.load(Ordering::Relaxed)
+        let id = self.id.load(Ordering::Relaxed);
+        if self.state() == State::Left { 0 } else { id }
     }
 
     /// Its name's index.
@@ -145,14 +166,66 @@ impl Objcg {
 
     /// Marks the task as one that is to die. `false` if it was marked, or is no live task.
     pub fn kill(&self) -> bool {
+        self.flag(KILLED, |state| {
+            state & STATE == State::Task as u32 && state & KILLED == 0
+        })
+    }
+
+    /// Sets a bit beside the state if `may` allows it.
+    fn flag(&self, bit: u32, may: impl Fn(u32) -> bool) -> bool {
+        // AcqRel: successive changes of the state are one total order.
         self.state
-            .compare_exchange(
-                State::Task as u32,
-                State::Task as u32 | KILLED,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+                may(state).then_some(state | bit)
+            })
             .is_ok()
+    }
+
+    /// Begins a move of a live task. `false`: there is one, or it has ended. To be followed by [`Self::end_move`].
+    pub(crate) fn begin_move(&self) -> bool {
+        self.flag(MOVING, |state| {
+            state & STATE == State::Task as u32 && state & MOVING == 0
+        })
+    }
+
+    /// Whether a move of it is under way.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.state.load(Ordering::Acquire) & MOVING != 0
+    }
+
+    /// Ends it.
+    pub(crate) fn end_move(&self) {
+        self.state.fetch_and(!MOVING, Ordering::AcqRel);
+    }
+
+    /// Whether a rest is wrongly charged where it is.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.state.load(Ordering::Acquire) & MARKED != 0
+    }
+
+    /// Says whether it is.
+    pub(crate) fn mark(&self, wrong: bool) {
+        if wrong {
+            self.state.fetch_or(MARKED, Ordering::AcqRel);
+        } else {
+            self.state.fetch_and(!MARKED, Ordering::AcqRel);
+        }
+    }
+
+    /// From now on it gets no stock. To be followed by a drain of what it has.
+    pub(super) fn forbid_stock(&self) {
+        self.state.fetch_or(NO_STOCK, Ordering::AcqRel);
+    }
+
+    /// It may have stock again.
+    pub(super) fn allow_stock(&self) {
+        self.state.fetch_and(!NO_STOCK, Ordering::AcqRel);
+    }
+
+    /// Whether it may have stock.
+    pub(super) fn may_stock(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        state & NO_STOCK == 0 && state & STATE != State::Left as u32
     }
 
     /// Whether it is to die.
@@ -164,9 +237,21 @@ impl Objcg {
     pub(crate) fn end(&self, state: State, now_ns: u64) -> u64 {
         // First, so that no stall begins for a task that has ended. AcqRel: as other changes of the word.
         let stalls = self.ended_at.swap(now_ns, Ordering::AcqRel);
-        // Release pairs with the Acquire of `state`.
-        self.state.store(state as u32, Ordering::Release);
+        // Release pairs with the Acquire of `state`. A move that is under way, and what it leaves, stay noted.
+        let _ = self
+            .state
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |was| {
+                // Whoever is left may have been told to die: its heir will be.
+                let kept = if state == State::Left { KILLED } else { 0 };
+                Some(was & (NO_STOCK | MOVING | kept) | state as u32)
+            });
         stalls
+    }
+
+    /// A rest begins, now.
+    pub(super) fn begin_rest(&self, now_ns: u64) {
+        self.ended_at.store(now_ns, Ordering::Relaxed);
+        self.mark(false);
     }
 
     /// A live task's word of stalls.
@@ -197,6 +282,7 @@ impl Hierarchy {
         objcg.name.store(name, Ordering::Relaxed);
         objcg.id.store(0, Ordering::Relaxed);
         objcg.ended_at.store(0, Ordering::Relaxed);
+        objcg.link.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `state`: who scans the table sees a whole owner.
         objcg.state.store(state as u32, Ordering::Release);
     }
@@ -214,21 +300,53 @@ impl Hierarchy {
         }
     }
 
+    /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
+    pub(super) fn try_hold_objcg(&self, tag: u32) -> bool {
+        self.objcgs
+            .get(tag)
+            .refs
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |refs| {
+                (refs != 0).then_some(refs + 1)
+            })
+            .is_ok()
+    }
+
     /// Retires an owner that has ended, is charged nothing and named by nobody. The caller is pinned.
     pub(crate) fn retire_if_done(&self, tag: u32) {
+        let mut tag = tag;
+        // An owner that is left names its heir, which may be done with then as well.
+        while let Some(heir) = self.retire_one_if_done(tag) {
+            if self.objcgs.get(heir).refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            tag = heir;
+        }
+    }
+
+    /// Answers the heir that nobody names for it any more.
+    fn retire_one_if_done(&self, tag: u32) -> Option<u32> {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
         fence(Ordering::SeqCst);
         let state = objcg.state.load(Ordering::Acquire);
-        let dead = matches!(objcg.state(), State::DeadGroup | State::DeadTask);
-        if !dead
-            || objcg.refs.load(Ordering::Acquire) != 0
+        if matches!(
+            objcg.state(),
+            State::Free | State::Group | State::Task | State::Lost
+        ) || objcg.refs.load(Ordering::Acquire) != 0
             || objcg.words().any(|word| word.read().bytes != 0)
+            || self.rest_bytes(tag) != 0
         {
-            return;
+            return None;
         }
+        let heir = objcg.heir();
+        // A rest's own link is to the next of the same owner, who lets go of them all.
+        let rests = if objcg.state() == State::Rest {
+            0
+        } else {
+            objcg.link.load(Ordering::Acquire)
+        };
         // One of those who see all three gets to do it.
-        if objcg
+        objcg
             .state
             .compare_exchange(
                 state,
@@ -236,12 +354,11 @@ impl Hierarchy {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             )
-            .is_err()
-        {
-            return;
-        }
+            .ok()?;
+        self.release_rests(rests);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());
         self.retire(What::Objcg, tag);
+        heir
     }
 }

@@ -18,6 +18,7 @@ impl Hierarchy {
             let group = self.memcgs.get(index);
             group.counter.set_counts(0, 0);
             self.reset_census(group, 0);
+            group.nr_tasks.store(0, Ordering::Relaxed);
             for side in 0..NR_SIDE_KINDS {
                 group.side_count(side).store(0, Ordering::Relaxed);
             }
@@ -34,13 +35,16 @@ impl Hierarchy {
         }
         for tag in 1..self.objcgs.high_water() {
             let objcg = self.objcgs.get(tag);
-            if objcg.state() == State::Free {
+            // Nobody moves a task here.
+            objcg.end_move();
+            if matches!(objcg.state(), State::Free | State::Lost) {
                 continue;
             }
             let (charged, granted) = (objcg.charged.read(), objcg.granted.read());
             let group = self.resolve(charged.cell).group;
             if objcg.state() == State::Task {
                 self.forget_stalls(objcg);
+                group.nr_tasks.fetch_add(1, Ordering::Relaxed);
                 self.count(group, Change::Task(true), None);
             }
             // Plain sums first; what reserves add is put on top below.

@@ -18,12 +18,48 @@ pub enum OomPolicy {
     Kill = 3,
 }
 
+/// What a task's bytes do when it moves. docs/internals/moving.md weighs them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
+pub enum MovePolicy {
+    /// All of them go with it, or it does not go.
+    #[default]
+    Transfer = 0,
+    /// They stay, for good; what is charged later is charged to the new group. As in the kernel since cgroup v2.
+    Stay = 1,
+    /// Those that can be evicted stay, marked: they are first to go, or follow when they are used. The others go with it.
+    Lazy = 2,
+    /// What fits goes with it, the rest stays until it is freed or follows.
+    BestEffort = 3,
+    /// As transfer, with room in both groups from the first question to the last answer.
+    ReserveBoth = 4,
+    /// A page's worth at a time, as published in 2008, with an undo that cannot fail.
+    Paged = 5,
+    /// The same with the undo that was published: what finds no room on its way back is charged to nobody.
+    Leaky = 6,
+}
+
+impl MovePolicy {
+    /// All, with their names.
+    pub const ALL: [(MovePolicy, &'static str); 7] = [
+        (MovePolicy::Transfer, "transfer"),
+        (MovePolicy::Stay, "stay"),
+        (MovePolicy::Lazy, "lazy"),
+        (MovePolicy::BestEffort, "best-effort"),
+        (MovePolicy::ReserveBoth, "reserve-both"),
+        (MovePolicy::Paged, "paged"),
+        (MovePolicy::Leaky, "leaky"),
+    ];
+}
+
 /// `settings`: the depth, then the policy, then a bit each.
 const DEPTH: u32 = 0xff;
 const POLICY_AT: u32 = 8;
 const POLICY: u32 = 3 << POLICY_AT;
 const OOM_GROUP: u32 = 1 << 10;
 const SUBTREE_CONTROL: u32 = 1 << 11;
+const MOVE_AT: u32 = 16;
+const MOVE: u32 = 7 << MOVE_AT;
 
 const _: () = assert!(super::name::DEPTH_MAX == DEPTH);
 
@@ -76,6 +112,19 @@ impl Memcg {
     /// Sets it.
     pub fn set_subtree_control(&self, on: bool) {
         self.set(SUBTREE_CONTROL, if on { SUBTREE_CONTROL } else { 0 });
+    }
+
+    /// What the bytes of a task do that moves here.
+    pub fn move_policy(&self) -> MovePolicy {
+        let at = (self.settings.load(Ordering::Relaxed) & MOVE) >> MOVE_AT;
+        MovePolicy::ALL
+            .get(at as usize)
+            .map_or(MovePolicy::Transfer, |(policy, _)| *policy)
+    }
+
+    /// Sets it.
+    pub fn set_move_policy(&self, policy: MovePolicy) {
+        self.set(MOVE, (policy as u32) << MOVE_AT);
     }
 
     fn set(&self, which: u32, to: u32) {

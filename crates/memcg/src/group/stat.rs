@@ -180,7 +180,7 @@ impl Hierarchy {
         for tag in 1..self.objcgs.high_water() {
             let objcg = self.objcgs.get(tag);
             let state = objcg.state();
-            if state == State::Free {
+            if matches!(state, State::Free | State::Lost) {
                 continue;
             }
             let charged = objcg.charged.read();
@@ -192,7 +192,7 @@ impl Hierarchy {
             each(OwnerLine {
                 tag,
                 state,
-                id: objcg.id(),
+                id: self.objcgs.get(self.live_tag(tag)).id(),
                 name: objcg.name(),
                 group: self.resolve(charged.cell).group.index(),
                 held: charged.bytes.saturating_sub(stocked),

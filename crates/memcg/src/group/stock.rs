@@ -191,6 +191,9 @@ impl Hierarchy {
         if bytes > CAP.1 / 4 {
             return false;
         }
+        if !self.objcgs.get(tag).may_stock() && !self.regain_stock(tag) {
+            return false;
+        }
         let _transit = rec.begin_transit();
         if !self.have_slot(rec, tag, false) {
             return false;
@@ -218,6 +221,8 @@ impl Hierarchy {
         // Deposit. A drain (or a handler) may have emptied or replaced the slot meanwhile: then the grant may be gone.
         let (mut surplus, mut unused) = (fill, granted);
         if let Some(_busy) = rec.enter()
+            // Asked while busy: who forbids it drains us afterwards.
+            && self.objcgs.get(tag).may_stock()
             && let Some(slot) = rec.slot_of(tag)
         {
             let room = rec.slots[slot].cap.load(Relaxed) + granted;
@@ -374,6 +379,21 @@ impl Hierarchy {
             crate::sync::relax();
         }
         let _ = self.enter_scope(rec, tag);
+    }
+
+    /// The scope `from` that is never left becomes one for `to`, if a slot can be had. `rec` is the caller's; `to` is named.
+    pub fn stand_for_good(&self, rec: &ThreadRec, from: u32, to: u32) -> bool {
+        if !self.have_slot(rec, to, true) {
+            return false;
+        }
+        let (Some(before), Some(slot)) = (rec.slot_of(from), rec.slot_of(to)) else {
+            return false;
+        };
+        let _ = rec.stand_on(to, ThreadRec::place_of(slot));
+        // After it, or a signal handler could evict the slot it stands on.
+        let scopes = &rec.slots[before].scopes;
+        scopes.store(scopes.load(Relaxed).saturating_sub(1), Relaxed);
+        true
     }
 
     /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.

@@ -44,16 +44,27 @@ impl Hierarchy {
     }
 
     /// Ends a task: what it still holds stays where it is accounted, as a line of that group's ledger. The caller's name
-    /// for it goes. The caller is pinned.
+    /// for it goes: `tag`, of which the task may be an heir by now. The caller is pinned.
     pub fn end_task(&self, tag: u32) {
-        let objcg = self.objcgs.get(tag);
-        {
-            let _task = objcg.lock.lock(Rank::Task);
-            // Under the task's lock it stays in its group, and the group, having a task, stays online.
-            let group = self.resolve(objcg.cell()).group;
-            let stalls = objcg.end(State::DeadTask, clock::wall_ns());
-            self.end_stall_of_ended(stalls);
-            self.remove_task(group);
+        loop {
+            let live = self.hold_live_tag(tag);
+            let objcg = self.objcgs.get(live);
+            let ended = {
+                let _task = objcg.lock.lock(Rank::Task);
+                let is_left = objcg.state() == State::Left;
+                if objcg.state() == State::Task {
+                    // Under the task's lock it stays in its group, and the group, having a task, stays online.
+                    let group = self.resolve(objcg.cell()).group;
+                    let stalls = objcg.end(State::DeadTask, clock::wall_ns());
+                    self.end_stall_of_ended(stalls);
+                    self.remove_task(group);
+                }
+                !is_left
+            };
+            self.release_objcg(live);
+            if ended {
+                break;
+            }
         }
         self.release_objcg(tag);
     }

@@ -117,6 +117,30 @@ impl Word {
         }
     }
 
+    /// Takes off what there is above `floor`, at most `bytes`; answers where it pointed and how much was taken.
+    pub fn sub_up_to(&self, bytes: u64, floor: u64) -> Reading {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            let now = split(word);
+            let taken = now.bytes.saturating_sub(floor).min(bytes);
+            // AcqRel: as in `add`.
+            match self.0.compare_exchange_weak(
+                word,
+                join(now.cell, now.bytes - taken),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    return Reading {
+                        cell: now.cell,
+                        bytes: taken,
+                    };
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
     /// The flip: `from` becomes `to` if the amount is at most `reserved`; answers the amount.
     pub fn flip(&self, from: u32, to: u32, reserved: u64) -> Result<u64, Unchanged> {
         let mut word = self.0.load(Ordering::Acquire);

@@ -24,6 +24,10 @@ mod loom_lists;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]
+mod moving;
+#[cfg(not(loom))]
+mod moving_model;
+#[cfg(not(loom))]
 mod own_process;
 #[cfg(not(loom))]
 mod reuse;

@@ -1,0 +1,226 @@
+//! Moves that leave a part behind: an amount goes into a rest (see `group::rest`), or arrives in one.
+//!
+//! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task, which frees meanwhile,
+//! finds its bytes in the two together at every moment. What was added too much is taken off again.
+
+use super::room::{Room, Way};
+use super::whole::drain;
+use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
+use crate::group::objcg::{NR_SIDE_KINDS, Objcg};
+use crate::group::word::Unchanged;
+use crate::group::{Event, Hierarchy, MovePolicy};
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
+
+/// Puts at most `bytes` of a rest into the own word, whatever the groups: their counts are the caller's affair. Answers
+/// how much there was.
+pub(super) fn join(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
+    if bytes == 0 || own.charged.add(own.cell(), bytes).is_err() {
+        return 0;
+    }
+    let moved = rest.charged.sub_up_to(bytes, 0).bytes;
+    if own.charged.sub(bytes - moved).is_err() {
+        tree.report_broken();
+    }
+    moved
+}
+
+/// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and what is stocked.
+fn part(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
+    if bytes == 0 || rest.charged.add(rest.cell(), bytes).is_err() {
+        return 0;
+    }
+    let moved = own.charged.sub_up_to(bytes, kept_by(own)).bytes;
+    if rest.charged.sub(bytes - moved).is_err() {
+        tree.report_broken();
+    }
+    moved
+}
+
+/// What only the own word can hold: kinds with a count of their own, and stock.
+fn kept_by(own: &Objcg) -> u64 {
+    let kinds = (0..NR_SIDE_KINDS).map(|side| own.side[side].read().bytes);
+    kinds.sum::<u64>() + own.granted.read().bytes
+}
+
+impl Attach {
+    /// What fits goes; if not even what cannot be parted does, the task goes and all it holds stays. Under the task's lock.
+    pub(super) fn move_what_fits(
+        &mut self,
+        tree: &Hierarchy,
+        rec: &ThreadRec,
+    ) -> Result<Moved, MoveError> {
+        match self.move_whole(tree, rec, false) {
+            Err(MoveError::Full(_)) => {}
+            other => return other,
+        }
+        let own = tree.objcgs.get(self.tag);
+        let way = self.way(tree, own);
+        tree.end_stock(rec, self.tag);
+        let rest = tree
+            .rest_in(self.tag, Some(way.source))
+            .ok_or(MoveError::Scattered)?;
+        for _ in 0..ROUNDS {
+            let bytes = own.charged_bytes();
+            let fits = bytes.min(way.free().saturating_add(self.rooms[0].bytes)) & !7;
+            if fits < kept_by(own) {
+                break;
+            }
+            if self.rooms[0].cover(&way, fits).is_err() {
+                self.rooms[0].give_back(tree, &way);
+                continue;
+            }
+            part(tree, own, rest, bytes - fits);
+            match self.rooms[0].flip(tree, &way, own) {
+                Ok(moved) => {
+                    self.follow_own_word(tree, rec, &way);
+                    return Ok(Moved {
+                        moved,
+                        stayed: tree.stayed_bytes(self.tag),
+                        pieces: self.pieces,
+                    });
+                }
+                Err(Unchanged::Grown(_)) => {}
+                Err(_) => return Err(MoveError::NoTask),
+            }
+        }
+        self.rooms[0].give_back(tree, &way);
+        let heir = tree
+            .new_heir(self.tag, way.target)
+            .ok_or(MoveError::NoMemory)?;
+        Ok(self.leave(tree, rec, heir))
+    }
+
+    /// What can be evicted stays, marked; all else goes or nothing does. Under the task's lock.
+    pub(super) fn move_but_evictable(
+        &mut self,
+        tree: &Hierarchy,
+        rec: &ThreadRec,
+    ) -> Result<Moved, MoveError> {
+        let own = tree.objcgs.get(self.tag);
+        if self.evictable == 0 {
+            return self.move_whole(tree, rec, false);
+        }
+        let way = self.way(tree, own);
+        tree.end_stock(rec, self.tag);
+        let rest = tree
+            .rest_in(self.tag, Some(way.source))
+            .ok_or(MoveError::Scattered)?;
+        let stays = own.charged_bytes().saturating_sub(kept_by(own));
+        let parted = part(tree, own, rest, stays.min(self.evictable) & !7);
+        let was_marked = rest.is_marked();
+        rest.mark(true);
+        self.move_whole(tree, rec, false).inspect_err(|_| {
+            rest.mark(was_marked);
+            join(tree, own, rest, parted.min(rest.charged_bytes()));
+        })
+    }
+
+    /// The move of 2008: a piece of the task is charged to the target and taken off the source, then the next.
+    pub(super) fn ship_by_pieces(
+        &mut self,
+        tree: &Hierarchy,
+        rec: &ThreadRec,
+    ) -> Result<(), MoveError> {
+        let own = tree.objcgs.get(self.tag);
+        let way = self.way(tree, own);
+        if core::ptr::eq(way.source, way.target) {
+            return Ok(());
+        }
+        tree.end_stock(rec, self.tag);
+        let rest = tree
+            .rest_in(self.tag, Some(way.target))
+            // What was there before would be moved back with the rest.
+            .filter(|rest| self.pieces > 0 || rest.charged_bytes() == 0)
+            .ok_or(MoveError::Scattered)?;
+        loop {
+            let left = own.charged_bytes().saturating_sub(kept_by(own));
+            if left == 0 {
+                return Ok(());
+            }
+            let mut room = Room::default();
+            match room.cover(&way, left.min(PIECE)) {
+                Ok(()) => {
+                    let moved = part(tree, own, rest, left.min(PIECE));
+                    room.settle(tree, &way, moved);
+                    self.pieces += 1;
+                }
+                Err(full) => {
+                    room.give_back(tree, &way);
+                    if !drain(tree, rec, &full) {
+                        return Err(MoveError::Full(full));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The undo of 2008: back a piece at a time, and a failure on the way back is ignored: that piece is charged to nobody.
+    /// Answers how much that was.
+    pub(super) fn ship_back(&self, tree: &Hierarchy) -> Option<u64> {
+        if self.policy != MovePolicy::Leaky || self.pieces == 0 {
+            return None;
+        }
+        let own = tree.objcgs.get(self.tag);
+        let target = tree.memcgs.get(self.target);
+        let rest = tree
+            .rests(self.tag)
+            .find(|rest| rest.cell() == target.cell() && rest.cell() != own.cell())?;
+        let back = Way::new(target, tree.resolve(own.cell()).group, false);
+        let mut lost = 0;
+        while rest.charged_bytes() > 0 {
+            let piece = rest.charged_bytes().min(PIECE);
+            let mut room = Room::default();
+            let moved = match room.cover(&back, piece) {
+                Ok(()) => {
+                    let moved = join(tree, own, rest, piece);
+                    room.settle(tree, &back, moved);
+                    moved
+                }
+                Err(_) => {
+                    room.give_back(tree, &back);
+                    let moved = tree.lose(self.tag, rest, piece);
+                    lost += moved;
+                    moved
+                }
+            };
+            if moved == 0 {
+                break;
+            }
+        }
+        (lost > 0).then_some(lost)
+    }
+}
+
+impl Hierarchy {
+    /// Bytes that `lazy` left behind are used: as much of `bytes` as fits follows the task. Answers how much did. The
+    /// caller is pinned and names `tag`. Cost: a look, where nothing was left; else O(depth).
+    pub fn follow(&self, tag: u32, bytes: u64) -> u64 {
+        let own = self.objcgs.get(tag);
+        if !self.rests(tag).any(Objcg::is_marked) || !own.begin_move() {
+            return 0;
+        }
+        let mut followed = 0;
+        {
+            let _task = own.lock.lock(Rank::Task);
+            let target = self.resolve(own.cell()).group;
+            for rest in self.rests(tag).filter(|rest| rest.is_marked()) {
+                let way = Way::new(self.resolve(rest.cell()).group, target, false);
+                let mut room = Room::default();
+                let wanted = rest.charged_bytes().min(bytes - followed) & !7;
+                let moved = match room.cover(&way, wanted) {
+                    Ok(()) => join(self, own, rest, wanted),
+                    Err(_) => {
+                        target.event(Event::RechargeFailed);
+                        0
+                    }
+                };
+                room.settle(self, &way, moved);
+                followed += moved;
+            }
+        }
+        own.end_move();
+        self.retire_if_done(tag);
+        followed
+    }
+}

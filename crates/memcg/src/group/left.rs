@@ -1,0 +1,128 @@
+//! Owners that are left: a task has gone on to another group without its bytes.
+//!
+//! What was charged to it stays charged to it, where it is, and is freed through it: every thing keeps its owner. The task
+//! charges an *heir* from then on, an owner of its own in the new group. Whoever names the old one (a handle, a scope a
+//! thread is still in) finds the heir through it, on slow paths: the old owner has no stock, so no hit charges it.
+//!
+//! Kept: one owner of a task lives, the last in the chain. Each names its heir until it is retired itself; chains are halved
+//! as they are followed, as cells' are.
+
+use super::Hierarchy;
+use super::memcg::Memcg;
+use super::objcg::{Objcg, State};
+use crate::os::clock;
+use crate::sync::atomic::Ordering;
+
+/// Records for an heir, not yet anybody's.
+#[derive(Clone, Copy)]
+pub(crate) struct Unborn {
+    tag: u32,
+    name: u32,
+}
+
+impl Objcg {
+    /// Of one that is left: who it is now.
+    pub(super) fn heir(&self) -> Option<u32> {
+        // Acquire pairs with the Release of `halve_heirs`; the first heir came before the state.
+        (self.state() == State::Left).then(|| self.id.load(Ordering::Acquire))
+    }
+}
+
+impl Hierarchy {
+    /// Whom a task that `tag` once was charges now: `tag` itself, nearly always. The caller is pinned and names `tag`.
+    pub fn live_tag(&self, tag: u32) -> u32 {
+        let mut at = tag;
+        loop {
+            let objcg = self.objcgs.get(at);
+            match objcg.heir() {
+                Some(next) => {
+                    self.halve_heirs(at, next);
+                    at = next;
+                }
+                // It was let go between two looks: what named it names the next by now.
+                None if objcg.state() == State::Free && at != tag => at = tag,
+                None => return at,
+            }
+        }
+    }
+
+    /// As [`Self::live_tag`], and names it: to be released by the caller. `None` if nobody names `tag` any more.
+    pub fn try_hold_live_tag(&self, tag: u32) -> Option<u32> {
+        loop {
+            let live = self.live_tag(tag);
+            if self.try_hold_objcg(live) {
+                return Some(live);
+            }
+            // Found by way of one that was let go meanwhile; or nobody names even the first.
+            if live == tag {
+                return None;
+            }
+            crate::sync::relax();
+        }
+    }
+
+    /// The same of a `tag` that the caller names.
+    pub fn hold_live_tag(&self, tag: u32) -> u32 {
+        let held = self.try_hold_live_tag(tag);
+        debug_assert!(held.is_some(), "owner {tag} is named by nobody");
+        held.unwrap_or(tag)
+    }
+
+    /// Lets `at` name the heir of its heir `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
+    fn halve_heirs(&self, at: u32, next: u32) {
+        let Some(beyond) = self.objcgs.get(next).heir() else {
+            return;
+        };
+        if !self.try_hold_objcg(at) {
+            return;
+        }
+        if self.try_hold_objcg(beyond) {
+            let swapped = self.objcgs.get(at).id.compare_exchange(
+                next,
+                beyond,
+                // Release pairs with the Acquire of `heir`.
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            self.release_objcg(if swapped.is_ok() { next } else { beyond });
+        }
+        self.release_objcg(at);
+    }
+
+    /// What an heir of `tag` in `target` will need. `None` without memory.
+    pub(crate) fn new_heir(&self, tag: u32, target: &Memcg) -> Option<Unborn> {
+        let name = self.copy_name(self.objcgs.get(tag).name(), target.name())?;
+        match self.alloc_or_collect(&self.objcgs, u32::MAX) {
+            Some(tag) => Some(Unborn { tag, name }),
+            None => {
+                self.unref_name(name);
+                None
+            }
+        }
+    }
+
+    /// It is not needed after all. The caller is pinned.
+    pub(crate) fn forget_heir(&self, heir: Unborn) {
+        self.unref_name(heir.name);
+        self.objcgs.free(heir.tag);
+    }
+
+    /// The live task `tag` goes on as its heir, in `target`, which counts it already. Under the task's lock. Threads may
+    /// charge the old owner until their stock of it is drained (`end_stock`).
+    pub(crate) fn leave(&self, tag: u32, heir: Unborn, target: &Memcg) {
+        let (old, new) = (self.objcgs.get(tag), self.objcgs.get(heir.tag));
+        let source = self.resolve(old.cell()).group;
+        self.open_objcg(heir.tag, target.cell(), heir.name, State::Free);
+        new.id.store(old.id(), Ordering::Relaxed);
+        // A task of that id is always found: the new one from before the old one is none.
+        let _ = new.end(State::Task, 0);
+        let id = old.id.swap(heir.tag, Ordering::AcqRel);
+        debug_assert_eq!(id, new.id());
+        let stalls = old.end(State::Left, clock::wall_ns());
+        self.end_stall_of_ended(stalls);
+        if old.is_killed() {
+            new.kill();
+        }
+        self.remove_task_from(source);
+    }
+}

@@ -1,0 +1,182 @@
+//! Rests: bytes of an owner that a move left in another group.
+//!
+//! An owner's things name it whatever happens, so which of them stayed cannot be told: what stays is an *amount*. It is an owner
+//! of its own, without a tag on anything, found through the owner it is of: a chain through `Objcg::link`, which nothing
+//! else uses while they live. What the owner's things hold is its own word and its rests together; what they free pays the
+//! rests off first. A rest is a line of the ledger of the group it is in, and is inherited with that.
+//!
+//! Kept: an owner with a rest has no stock, so that nothing is stocked that a rest holds. A rest grows only by the one mover of its
+//! owner (`Objcg::begin_move`), who adds to it before it takes from the word: whoever frees finds enough in the two.
+//! Relied on: rests leave the chain only with their owner. One that is empty serves the next move.
+//! A *lost* rest is in no group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
+
+use super::Hierarchy;
+use super::limbo::What;
+use super::memcg::Memcg;
+use super::name::NAME_MAX;
+use super::objcg::{Objcg, State};
+use crate::sync::atomic::Ordering;
+use crate::thread::ThreadRec;
+
+/// An owner has at most so many; a move that would need one more is refused.
+pub const MAX_RESTS: usize = 4;
+
+impl Hierarchy {
+    /// The rests of an owner, the newest first, lost and empty ones too. The caller is pinned, the owner not retired.
+    pub(crate) fn rests(&self, tag: u32) -> impl Iterator<Item = &Objcg> {
+        let objcg = self.objcgs.get(tag);
+        let first = match objcg.state() {
+            State::Rest | State::Lost | State::Free => 0,
+            // Acquire pairs with the Release of `new_rest`: whole records.
+            _ => objcg.link.load(Ordering::Acquire),
+        };
+        let at = |index: u32| (index != 0).then(|| self.objcgs.get(index));
+        core::iter::successors(at(first), move |rest| at(rest.link.load(Ordering::Acquire)))
+    }
+
+    /// Bytes of an owner that are not in its own word. The caller is pinned.
+    pub fn rest_bytes(&self, tag: u32) -> u64 {
+        self.rests(tag).map(Objcg::charged_bytes).sum()
+    }
+
+    /// Bytes of an owner that other groups have, without what is lost. The caller is pinned.
+    pub fn stayed_bytes(&self, tag: u32) -> u64 {
+        let rests = self.rests(tag).filter(|rest| rest.cell() != 0);
+        rests.map(Objcg::charged_bytes).sum()
+    }
+
+    /// Pays off rests with at most `bytes`; answers how much it was, and whether there is any record of one.
+    #[inline]
+    pub(super) fn uncharge_rests(&self, tag: u32, bytes: u64) -> (u64, bool) {
+        if self.objcgs.get(tag).link.load(Ordering::Acquire) == 0 {
+            return (0, false);
+        }
+        let mut taken = 0;
+        for rest in self.rests(tag) {
+            if taken == bytes {
+                break;
+            }
+            let was = rest.charged.sub_up_to(bytes - taken, 0);
+            if was.bytes > 0 && was.cell != 0 {
+                self.uncharge_path(was.cell, was.bytes);
+            }
+            taken += was.bytes;
+        }
+        (taken, true)
+    }
+
+    /// An owner that was denied stock because of its rests gets it again once they are paid off. `false`: not yet.
+    #[cold]
+    pub(super) fn regain_stock(&self, tag: u32) -> bool {
+        let objcg = self.objcgs.get(tag);
+        if objcg.state() == State::Left || self.rest_bytes(tag) != 0 {
+            return false;
+        }
+        // Only while nobody moves it: a mover puts amounts into rests after it has forbidden stock.
+        let Some(_task) = objcg.lock.try_lock(crate::sync::lock::Rank::Task) else {
+            return false;
+        };
+        if objcg.is_moving() || self.rest_bytes(tag) != 0 {
+            return false;
+        }
+        objcg.allow_stock();
+        true
+    }
+
+    /// Takes all stock of an owner and lets it have no more: the first step of leaving bytes behind.
+    pub(crate) fn end_stock(&self, own: &ThreadRec, tag: u32) {
+        self.objcgs.get(tag).forbid_stock();
+        self.drain_owner(own, tag);
+    }
+
+    /// A rest of `tag` in `group` (`None`: in no group), of the owner's mover. `None` without memory or when there are too
+    /// many.
+    pub(crate) fn rest_in(&self, tag: u32, group: Option<&Memcg>) -> Option<&Objcg> {
+        let cell = group.map_or(0, Memcg::cell);
+        if let Some(rest) = self.rests(tag).find(|rest| rest.cell() == cell) {
+            return Some(rest);
+        }
+        let Some(group) = group else {
+            return self.new_rest(tag, 0, 0);
+        };
+        let name = self.copy_name(self.objcgs.get(tag).name(), group.name())?;
+        let empty = |rest: &&Objcg| rest.cell() != 0 && rest.charged_bytes() == 0;
+        if let Some(rest) = self.rests(tag).find(empty) {
+            let from = rest.cell();
+            self.hold_cell(cell);
+            for word in rest.words() {
+                if word.flip(from, cell, 0).is_err() {
+                    self.report_broken();
+                }
+            }
+            self.unref_cell(from);
+            self.unref_name(rest.name.swap(name, Ordering::AcqRel));
+            rest.begin_rest(crate::os::clock::wall_ns());
+            return Some(rest);
+        }
+        let rest = self.new_rest(tag, cell, name);
+        if rest.is_none() {
+            self.unref_name(name);
+        }
+        rest
+    }
+
+    fn new_rest(&self, tag: u32, cell: u32, name: u32) -> Option<&Objcg> {
+        if self.rests(tag).filter(|rest| rest.cell() != 0).count() >= MAX_RESTS && cell != 0 {
+            return None;
+        }
+        let index = self.alloc_or_collect(&self.objcgs, u32::MAX)?;
+        let (objcg, rest) = (self.objcgs.get(tag), self.objcgs.get(index));
+        let state = if cell == 0 { State::Lost } else { State::Rest };
+        self.open_objcg(index, cell, name, state);
+        rest.id.store(objcg.id(), Ordering::Relaxed);
+        rest.begin_rest(crate::os::clock::wall_ns());
+        rest.link
+            .store(objcg.link.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Release pairs with the Acquire of `rests`. Only the mover writes it.
+        objcg.link.store(index, Ordering::Release);
+        Some(rest)
+    }
+
+    /// At most `bytes` of a rest become nobody's: they stay charged to the owner, and to no group. Answers how much it was;
+    /// 0 without memory.
+    pub(crate) fn lose(&self, tag: u32, rest: &Objcg, bytes: u64) -> u64 {
+        let Some(lost) = self.rest_in(tag, None) else {
+            return 0;
+        };
+        if lost.charged.add(0, bytes).is_err() {
+            return 0;
+        }
+        let was = rest.charged.sub_up_to(bytes, 0);
+        let _ = lost.charged.sub(bytes - was.bytes);
+        self.uncharge_path(was.cell, was.bytes);
+        was.bytes
+    }
+
+    /// Lets go of the chain of an owner that is retired, all of it empty. The caller is pinned.
+    pub(super) fn release_rests(&self, first: u32) {
+        let mut at = first;
+        while at != 0 {
+            let rest = self.objcgs.get(at);
+            let next = rest.link.load(Ordering::Acquire);
+            if rest.state() == State::Lost {
+                let _ = rest.end(State::Free, 0);
+                self.retire(What::Objcg, at);
+            } else {
+                self.release_objcg(at);
+            }
+            at = next;
+        }
+    }
+
+    /// The same name, below another.
+    pub(super) fn copy_name(&self, name: u32, above: u32) -> Option<u32> {
+        let (mut text, mut len) = ([0; NAME_MAX], 0);
+        self.with_name(name, |piece| {
+            let end = NAME_MAX.min(len + piece.len());
+            text[len..end].copy_from_slice(&piece[..end - len]);
+            len = end;
+        });
+        self.new_name(&text[..len], above)
+    }
+}

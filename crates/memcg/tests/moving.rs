@@ -1,0 +1,283 @@
+//! The transaction of a move as a program sees it: subsystems with their say, threads at work all the while.
+
+use memcg::{Attaching, Limit, Memcg, MoveError, MovePolicy, Subsystem, register_subsystem, root};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[global_allocator]
+static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+
+/// Subsystems are asked about every move of the process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn group(name: &str) -> Memcg {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    root().create(format!("{name}{serial}")).unwrap()
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Writes down what it is called for.
+struct Scribe {
+    name: &'static str,
+    log: Log,
+    answer: fn(&Attaching) -> Result<(), String>,
+    evictable: u64,
+}
+
+impl Scribe {
+    fn note(&self, what: &str) {
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{} {what}", self.name));
+    }
+}
+
+impl Subsystem for Scribe {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn can_attach(&self, task: &Attaching) -> Result<(), String> {
+        self.note("can_attach");
+        (self.answer)(task)
+    }
+    fn attach(&self, _: &Attaching) {
+        self.note("attach");
+    }
+    fn cancel_attach(&self, _: &Attaching) {
+        self.note("cancel_attach");
+    }
+    fn evictable(&self, _: &Attaching) -> u64 {
+        self.evictable
+    }
+}
+
+fn scribe(
+    name: &'static str,
+    log: &Log,
+    answer: fn(&Attaching) -> Result<(), String>,
+) -> Arc<Scribe> {
+    Arc::new(Scribe {
+        name,
+        log: log.clone(),
+        answer,
+        evictable: 0,
+    })
+}
+
+fn taken(log: &Log) -> Vec<String> {
+    std::mem::take(&mut *log.lock().unwrap())
+}
+
+#[test]
+fn all_are_asked_in_order_and_those_that_agreed_cancelled_in_reverse() {
+    let _alone = alone();
+    let log = Log::default();
+    let (a, b) = (group("a"), group("b"));
+    let task = a.task("t").unwrap();
+    let held = task.try_reserve(1 << 20).unwrap();
+    let _one = register_subsystem(scribe("one", &log, |_| Ok(())));
+    let _two = register_subsystem(scribe("two", &log, |_| Ok(())));
+    task.move_to(&b).unwrap();
+    assert_eq!(
+        taken(&log),
+        [
+            "one can_attach",
+            "two can_attach",
+            "one attach",
+            "two attach"
+        ]
+    );
+    let three = register_subsystem(scribe("three", &log, |task| {
+        // Asked where nothing of the engine's is held: it may allocate, make groups, even move others.
+        let here = task.from().create("made while asked").unwrap();
+        let another = here.task("another").unwrap();
+        drop(another);
+        here.remove().unwrap();
+        Err(format!("not to {}", task.to().path()))
+    }));
+    let _four = register_subsystem(scribe("four", &log, |_| Ok(())));
+    for (policy, _) in MovePolicy::ALL {
+        let why = task.move_to_with(&a, policy).unwrap_err();
+        assert_eq!(
+            why,
+            MoveError::Refused {
+                by: "three".into(),
+                why: format!("not to {}", a.path())
+            }
+        );
+        let log = taken(&log);
+        let log: Vec<&str> = log
+            .iter()
+            .map(String::as_str)
+            .filter(|line| line.ends_with("attach"))
+            .collect();
+        // The move of `another` is none, so no one was asked about it.
+        assert_eq!(
+            log,
+            [
+                "one can_attach",
+                "two can_attach",
+                "three can_attach",
+                "two cancel_attach",
+                "one cancel_attach"
+            ],
+            "{policy:?}"
+        );
+        assert_eq!((a.current(), b.current()), (0, 1 << 20), "{policy:?}");
+        assert_eq!(task.group().unwrap().path(), b.path());
+    }
+    drop(three);
+    task.move_to(&a).unwrap();
+    assert_eq!((a.current(), b.current()), (1 << 20, 0));
+    drop((held, task));
+    a.remove().unwrap();
+    b.remove().unwrap();
+}
+
+#[test]
+fn a_panic_of_one_that_is_asked_is_a_refusal_and_later_ones_change_nothing() {
+    let _alone = alone();
+    struct Panics(bool);
+    impl Subsystem for Panics {
+        fn name(&self) -> &str {
+            "panics"
+        }
+        fn can_attach(&self, _: &Attaching) -> Result<(), String> {
+            assert!(!self.0, "on purpose");
+            Ok(())
+        }
+        fn attach(&self, _: &Attaching) {
+            panic!("on purpose");
+        }
+    }
+    let (a, b) = (group("a"), group("b"));
+    let task = a.task("t").unwrap();
+    {
+        let _registered = register_subsystem(Arc::new(Panics(true)));
+        assert!(matches!(task.move_to(&b), Err(MoveError::Refused { .. })));
+    }
+    let _registered = register_subsystem(Arc::new(Panics(false)));
+    task.move_to(&b).unwrap();
+    assert_eq!(task.group().unwrap().path(), b.path());
+}
+
+#[test]
+fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
+    let _alone = alone();
+    let log = Log::default();
+    let (a, b) = (group("a"), group("b"));
+    b.set_max(Limit::bytes(1 << 20));
+    let task = a.task("t").unwrap();
+    let _held = task.try_reserve(2 << 20).unwrap();
+    let _one = register_subsystem(scribe("one", &log, |_| Ok(())));
+    assert!(matches!(task.move_to(&b), Err(MoveError::Full(_))));
+    assert_eq!(taken(&log), [""; 0]);
+    // Who is asked after it may use up the room there was: then all are cancelled. Not where it was reserved.
+    for (policy, moves) in [
+        (MovePolicy::Transfer, false),
+        (MovePolicy::ReserveBoth, true),
+        (MovePolicy::Paged, true),
+    ] {
+        let (a, b) = (group("a"), group("b"));
+        b.set_max(Limit::bytes(2 << 20));
+        let task = a.task("t").unwrap();
+        let held = task.try_reserve(2 << 20).unwrap();
+        let greedy = register_subsystem(scribe("greedy", &log, |task| {
+            let _ = task.to().try_reserve(1 << 20).map(memcg::Charge::forget);
+            Ok(())
+        }));
+        let outcome = task.move_to_with(&b, policy);
+        assert_eq!(outcome.is_ok(), moves, "{policy:?}: {outcome:?}");
+        let last = taken(&log).pop().unwrap();
+        assert_eq!(
+            last,
+            if moves {
+                "greedy attach"
+            } else {
+                "one cancel_attach"
+            }
+        );
+        assert!(b.current() <= 2 << 20);
+        drop((greedy, held, task));
+    }
+}
+
+#[test]
+fn what_a_subsystem_could_evict_stays_behind_a_lazy_move_until_it_is_used() {
+    let _alone = alone();
+    let log = Log::default();
+    let (a, b) = (group("a"), group("b"));
+    let task = a.task("t").unwrap();
+    let cache: Vec<u8> = task.run(|| vec![1; 3 << 20]);
+    let held = task.held();
+    let mut own = Scribe {
+        name: "cache",
+        log: log.clone(),
+        answer: |_| Ok(()),
+        evictable: 0,
+    };
+    own.evictable = 2 << 20;
+    let _cache = register_subsystem(Arc::new(own));
+    b.set_max(Limit::bytes(2 << 20));
+    let moved = task.move_to_with(&b, MovePolicy::Lazy).unwrap();
+    assert_eq!((moved.moved, moved.stayed), (held - (2 << 20), 2 << 20));
+    assert_eq!((a.current(), b.current()), (2 << 20, held - (2 << 20)));
+    assert_eq!(task.follow(1 << 19), 1 << 19);
+    assert_eq!(task.follow(2 << 20), 0, "never above the target's max");
+    drop(cache);
+    assert_eq!((a.current(), b.current()), (0, 0));
+}
+
+#[test]
+fn threads_that_work_for_a_task_charge_it_where_it_is() {
+    let _alone = alone();
+    let groups = [group("a"), group("b"), group("c")];
+    let task = groups[0].task("worker").unwrap();
+    let stop = AtomicBool::new(false);
+    let kept: usize = std::thread::scope(|s| {
+        let workers: Vec<_> = (0..3)
+            .map(|n| {
+                let (task, stop) = (&task, &stop);
+                s.spawn(move || {
+                    let mut kept: Vec<Vec<u8>> = task.run(Vec::new);
+                    let mut turn = n as usize;
+                    while !stop.load(Ordering::Relaxed) {
+                        let entered = task.enter();
+                        for _ in 0..50 {
+                            turn = turn.wrapping_mul(25_214_903_917).wrapping_add(11);
+                            if kept.len() > 200 {
+                                kept.swap_remove(turn % 200);
+                            }
+                            kept.push(vec![0; 16 + (turn >> 7) % 3000]);
+                        }
+                        drop(entered);
+                    }
+                    let bytes = kept.iter().map(|v| v.capacity()).sum::<usize>();
+                    drop(kept);
+                    bytes
+                })
+            })
+            .collect();
+        for turn in 0..400 {
+            let (policy, _) = MovePolicy::ALL[turn % 7];
+            let _ = task.move_to_with(&groups[turn % 3], policy);
+        }
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    assert!(kept > 0);
+    task.move_to(&groups[0]).unwrap();
+    drop(task);
+    for group in &groups {
+        assert_eq!(group.current(), 0, "{}", group.path());
+        group.remove().unwrap();
+    }
+    assert!(memcg::is_installed());
+}
