@@ -10,6 +10,7 @@ use crate::machine::said;
 use crate::options::Options;
 use crate::peers::IMAGES;
 use crate::whereabouts;
+use memcg_bench::rows;
 
 /// Rows that are counted: of all images, and of memcg alone.
 const ROWS: &[&str] = &["pair-64", "pair-1024", "batch-64", "tenants-turns"];
@@ -29,30 +30,29 @@ pub fn show(options: &Options) -> Result<(), String> {
         .map(|peer| peer.name)
         .filter(|name| options.wants_peer(name) && options.image(name).exists())
         .collect();
+    let named = options.names();
+    let counted: Vec<&str> = match &named[..] {
+        [] => ROWS.iter().chain(OWN).copied().collect(),
+        some => some.to_vec(),
+    };
     if options.breakdown {
-        let named = options.names();
-        let rows: Vec<&str> = match &named[..] {
-            [] => ROWS.iter().chain(OWN).copied().collect(),
-            some => some.to_vec(),
-        };
         let peers: Vec<&str> = peers
             .into_iter()
             .filter(|&peer| peer == "memcg" || options.names_peer(peer))
             .collect();
-        return whereabouts::show(options, &rows, &peers);
+        return whereabouts::show(options, &counted, &peers);
     }
-    let cell = |peer: &str, row: &str| {
-        instructions(options, &options.image(peer), row)
-            .map_or_else(|_| "-".to_owned(), |n| format!("{n:.1}"))
-    };
+    let is_own = |name: &str| rows::ROWS.iter().any(|row| row.own && row.name == name);
     let mut rows = vec![vec![String::from("instructions")]];
-    rows[0].extend(ROWS.iter().chain(OWN).map(|&row| row.to_owned()));
+    rows[0].extend(counted.iter().map(|&row| row.to_owned()));
     for peer in peers {
         eprint!("\r\x1b[Kcounting {peer}");
         let mut row = vec![peer.to_owned()];
-        row.extend(ROWS.iter().map(|name| cell(peer, name)));
-        if peer == "memcg" {
-            row.extend(OWN.iter().map(|name| cell(peer, name)));
+        for name in &counted {
+            let count = (peer == "memcg" || !is_own(name))
+                .then(|| instructions(options, &options.image(peer), name).ok())
+                .flatten();
+            row.push(count.map_or_else(|| "-".to_owned(), |n| format!("{n:.1}")));
         }
         rows.push(row);
     }
