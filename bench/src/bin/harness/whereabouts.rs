@@ -32,16 +32,24 @@ pub fn show(options: &Options, rows: &[&str], peers: &[&str]) -> Result<(), Stri
             let names = inlined(&image, &addresses).unwrap_or_default();
             let locked = locked(&image).unwrap_or_default();
             let mut by_name: BTreeMap<String, (Cost, f64)> = BTreeMap::new();
+            let mut by_room: BTreeMap<String, (Cost, f64)> = BTreeMap::new();
             for (address, (symbol, cost)) in &profile {
                 let name = names
                     .get(address)
                     .cloned()
                     .unwrap_or_else(|| without_hash(symbol));
-                let entry = by_name.entry(name).or_default();
-                entry.0 = entry.0.plus(*cost);
-                if locked.contains(address) {
-                    entry.1 += cost.instructions;
+                let is_locked = locked.contains(address);
+                let room = name.split_once('/').map_or("outside", |(room, _)| room);
+                for entry in [
+                    by_room.entry(room.to_owned()).or_default(),
+                    by_name.entry(name).or_default(),
+                ] {
+                    entry.0 = entry.0.plus(*cost);
+                    entry.1 += if is_locked { cost.instructions } else { 0.0 };
                 }
+            }
+            if by_room.len() > 1 {
+                print!("{}", table(&format!("{row}, {peer}, by room"), by_room));
             }
             print!("{}", table(&format!("{row}, {peer}"), by_name));
         }
