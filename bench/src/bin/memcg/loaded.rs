@@ -155,11 +155,11 @@ fn drain(ops: u64) -> Run {
 
 fn percentile(times: &mut [u64], percent: usize) -> f64 {
     times.sort_unstable();
-    times[(times.len() - 1) * percent / 100] as f64
+    times[(times.len() * percent).div_ceil(100) - 1] as f64
 }
 
 /// 10^6 objects and 10^4 inherited owners go up a chain of groups, each of which is removed while threads allocate in it.
-/// Wall time is the median, `value` the 99th percentile.
+/// Wall time is the median, `value` the most.
 fn remove_chain(ops: u64) -> Run {
     let chain: Vec<Memcg> = (0..ops).fold(vec![root()], |mut chain, i| {
         let name = format!("level-{i}");
@@ -178,6 +178,9 @@ fn remove_chain(ops: u64) -> Run {
             take(100);
         })
     });
+    // The first of a process reads the code of it into the caches.
+    let first = root().create("first").expect("a group");
+    first.remove().expect("removed");
     let at = AtomicUsize::new(ops as usize);
     let times = table::<u64>(ops as usize);
     under(
@@ -196,7 +199,7 @@ fn remove_chain(ops: u64) -> Run {
                 }
             });
             run.wall_ns = percentile(times, 50) as u64 * ops;
-            run.value = percentile(times, 99);
+            run.value = percentile(times, 100);
             run
         },
     )
