@@ -370,6 +370,18 @@ fn above_high_the_worker_brings_a_group_back_down() {
 }
 
 #[test]
+fn who_may_run_shrinkers_reclaims_before_it_pays_for_being_above_high() {
+    let (cache, _registered) = Cache::new();
+    let g = group("pays-in-kind");
+    cache.fill(&g, 3 * MIB);
+    g.set_high(Limit::bytes(4 * MIB));
+    let room = g.try_reserve_with(3 * MIB, USER).unwrap();
+    assert!(g.current() <= 4 * MIB, "{}", g.current());
+    assert!(cache.list.count(&g) > 0);
+    drop(room);
+}
+
+#[test]
 fn what_a_task_has_listed_is_reclaimed_where_the_task_is() {
     let (cache, _registered) = Cache::new();
     let (from, to) = (group("left"), group("entered"));

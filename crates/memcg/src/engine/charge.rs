@@ -79,15 +79,18 @@ impl Engine {
         if is_hit {
             return Ok(bytes);
         }
+        let owed_before = rec.owed_ns();
         self.charge_slow(rec, tag, bytes, kind, flags)?;
         if flags.has(Flags::WAIT) && !flags.has(Flags::OWE) {
             // No longer pinned: a sleeper must not hold up the epochs.
-            let by = if flags.has(Flags::USER) {
-                By::All
+            if flags.has(Flags::USER) {
+                self.help(rec, By::All);
+                if self.reclaim_high(rec, tag) {
+                    rec.forgive_owed(owed_before);
+                }
             } else {
-                By::Engine
-            };
-            self.help(rec, by);
+                self.help(rec, By::Engine);
+            }
             self.safe_point(rec, super::throttle::MOST_NS);
         }
         Ok(bytes)

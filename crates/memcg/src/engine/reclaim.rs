@@ -13,6 +13,7 @@ use super::worker::ROOM;
 use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
+use crate::group::charge::each_level;
 use crate::group::{Event, Memcg, OomPolicy, ROOT};
 use crate::kmem::shrinker::Ask;
 use crate::os::clock;
@@ -341,6 +342,35 @@ impl Engine {
             && self.await_progress(rec, seen, || {
                 self.reclaims.running.load(Ordering::Relaxed) + u32::from(!self.deferred.is_empty())
             })
+    }
+
+    /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far as they give, before the thread
+    /// pays for what remains. `true`: none is above it now. Unpinned.
+    pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: u32) -> bool {
+        if self.kmem.shrinkers.is_empty() || rec.is_helping() {
+            return false;
+        }
+        // Further ones are the worker's.
+        let mut above = [None; 4];
+        {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            let mut n = 0;
+            let cell = self.tree.objcgs.get(tag).cell();
+            each_level(self.tree.resolve(cell).group, |level| {
+                if level.counter.usage() > level.counter.high() && n < above.len() {
+                    above[n] = Some((ask_of(level), level.counter.high()));
+                    n += 1;
+                }
+            });
+        }
+        let mut is_down = above[above.len() - 1].is_none();
+        for (ask, high) in above.into_iter().flatten() {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            if let Some(group) = self.group_of(ask) {
+                is_down &= self.reclaim_to(rec, group, high);
+            }
+        }
+        is_down
     }
 
     /// Waits until something was freed, as long as `at_it` says that somebody may yet.

@@ -484,6 +484,12 @@ impl ThreadRec {
         self.drainer.store(0, Ordering::Relaxed);
     }
 
+    /// The thread owes no more than that.
+    pub(crate) fn forgive_owed(&self, to: u64) {
+        self.owed_ns
+            .store(self.owed_ns().min(to), Ordering::Relaxed);
+    }
+
     /// Time the thread owes for having taken its groups above `high`, in ns.
     pub fn owed_ns(&self) -> u64 {
         self.owed_ns.load(Ordering::Relaxed)
