@@ -7,14 +7,11 @@ use memcg::{CacheError, CacheLayout, CacheOptions, School};
 
 /// Makes a cache.
 pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
-    let lacks = |what: &str, needs| {
-        Err(Fault::Lacks {
-            what: what.to_owned(),
-            needs,
-        })
-    };
     if plan.is_dentry {
-        return lacks("dentry", Needs::Dentries);
+        return Err(Fault::Lacks {
+            what: "dentry".to_owned(),
+            needs: Needs::Dentries,
+        });
     }
     let name = show(&plan.name);
     let mut options = CacheOptions::new(&name);
@@ -26,6 +23,12 @@ pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
     }
     if !plan.is_accounted {
         options = options.no_account();
+    }
+    if plan.is_slab {
+        options = options.school(School::Slab);
+    }
+    if plan.is_per_group {
+        options = options.layout(CacheLayout::PerGroup);
     }
     let bytes = usize::try_from(plan.bytes).unwrap_or(usize::MAX);
     let cache = options.sized(bytes).map_err(|why| {

@@ -27,36 +27,34 @@ impl Actor<'_> {
         {
             let _for_the_task = task.enter();
             while count != Some(objects.len() as u64) {
-                let Err(why) = objects.push(FLAGS) else {
-                    continue;
-                };
-                // Who was killed for this gives what it held; then there may be room.
-                if self.world.bury_after_oom() && !task.is_killed() {
-                    continue;
+                let pushed = objects.push(FLAGS);
+                // Who was killed for this gives what it held.
+                let somebody_went = self.world.bury_after_oom();
+                if somebody_went && self.world.is_killed(name) {
+                    refused = Some((objects.len() + 1, ": it was killed".to_owned()));
+                    break;
                 }
-                let why = why.map_or_else(String::new, |why| format!(": {why}"));
-                refused = Some((objects.len() + 1, why));
-                break;
+                let Err(why) = pushed else { continue };
+                if !somebody_went {
+                    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                    refused = Some((objects.len() + 1, why));
+                    break;
+                }
             }
             // One pause a step, two seconds at most: as a program does between two requests.
             safe_point();
         }
-        self.world.bury_after_oom();
-        let (Some((nr, why)), Some(count)) = (refused, count) else {
-            return self.world.hold(tag, name, Part::Heap(objects));
-        };
-        let killed = if self.world.is_killed(name) {
-            ": it was killed"
-        } else {
-            ""
-        };
-        Err(Fault::refused(
-            "ENOMEM",
-            format!(
-                "{}: object {nr} of {count} was refused{why}{killed}",
-                show(name)
-            ),
-        ))
+        let is_gone = self.world.is_killed(name);
+        match (refused, count) {
+            (Some((nr, why)), Some(count)) => Err(Fault::refused(
+                "ENOMEM",
+                format!("{}: object {nr} of {count} was refused{why}", show(name)),
+            )),
+            (Some((_, why)), None) if is_gone => {
+                Err(Fault::refused("ENOMEM", format!("{}{why}", show(name))))
+            }
+            _ => self.world.hold(tag, name, Part::Heap(objects)),
+        }
     }
 
     /// Room for objects, of the heap or a cache.
