@@ -136,6 +136,30 @@ fn without_anybody_to_kill_a_charge_is_refused() {
 }
 
 #[test]
+fn what_was_said_about_a_task_counts_and_follows_it() {
+    let (from, g) = (group("said-before", 64 * MIB), group("said", 8 * MIB));
+    let bell: Arc<Bell> = Default::default();
+    let (never, first) = (idle(&from, 4 * MIB, &bell), idle(&g, MIB, &bell));
+    let third = idle(&g, MIB, &bell);
+    never.task().unwrap().set_oom_score_adj(-1000);
+    first.task().unwrap().set_oom_score_adj(500);
+    third.task().unwrap().set_oom_score_adj(-999);
+    never.task().unwrap().move_to(&g).unwrap();
+    let held = g.try_reserve(5 * MIB / 2).unwrap();
+    assert!(is_killed(&first) && !is_killed(&never) && !is_killed(&third));
+    drop(first);
+    let more = g.try_reserve(MIB).unwrap();
+    assert!(is_killed(&third) && !is_killed(&never));
+    drop(third);
+    assert!(g.try_reserve(MIB).is_err(), "nobody is left to kill");
+    assert!(!is_killed(&never));
+    let stays = memcg::MovePolicy::Stay;
+    never.task().unwrap().move_to_with(&from, stays).unwrap();
+    assert_eq!(never.task().unwrap().oom_score_adj(), -1000);
+    drop((held, more));
+}
+
+#[test]
 fn who_may_wait_waits_for_the_victim_to_go() {
     let g = group("waits", 4 * MIB);
     let runtime = tokio::runtime::Builder::new_multi_thread()

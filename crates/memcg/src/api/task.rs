@@ -149,6 +149,18 @@ impl Task {
         Charge::new(self.tag, bytes, Flags::NOWAIT)
     }
 
+    /// Says how readily the task is to be chosen when its group is out of memory and `memory.oom.policy` is `kill`: thousandths of
+    /// the group's size that are added to what it holds. −1000: never; 1000: before all others. Beyond that it counts as those.
+    pub fn set_oom_score_adj(&self, adj: i16) {
+        pinned(|engine, _| self.owner(engine).set_oom_score_adj(adj));
+    }
+
+    /// As it was set; 0 at first.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> i16 {
+        pinned(|engine, _| self.owner(engine).oom_score_adj())
+    }
+
     /// Whether it was told to die, by `cgroup.kill` or because its group was out of memory: it is to stop as soon as it can.
     #[must_use]
     pub fn is_killed(&self) -> bool {

@@ -144,7 +144,7 @@ impl Engine {
                 continue;
             }
             let held = task.charged_bytes();
-            let Some(points) = badness(held, total, 0) else {
+            let Some(points) = badness(held, total, task.oom_score_adj()) else {
                 continue;
             };
             if best.is_none_or(|best| points > best.points) {

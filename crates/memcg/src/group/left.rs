@@ -118,8 +118,10 @@ impl Hierarchy {
         let _ = new.end(State::Task, 0);
         let id = old.id.swap(heir.tag, Ordering::AcqRel);
         debug_assert_eq!(id, new.id());
+        let adj = old.oom_score_adj();
         let stalls = old.end(State::Left, clock::wall_ns());
         self.end_stall_of_ended(stalls);
+        new.set_oom_score_adj(adj);
         if old.is_killed() {
             new.kill();
         }

@@ -81,6 +81,11 @@ const MARKED: u32 = 1 << 11;
 /// Set beside the state of a task while a move of it is under way.
 const MOVING: u32 = 1 << 10;
 
+/// A task's adjustment when a victim is looked for, beside the state: 0, or itself and 1024.
+const ADJ_AT: u32 = 16;
+const ADJ: u32 = 0x7ff << ADJ_AT;
+const ADJ_ZERO: i32 = 1024;
+
 /// See the module.
 #[derive(Default)]
 #[repr(C)]
@@ -169,6 +174,23 @@ impl Objcg {
         self.flag(KILLED, |state| {
             state & STATE == State::Task as u32 && state & KILLED == 0
         })
+    }
+
+    /// What is added to what the task holds when a victim is looked for, in thousandths of the whole.
+    pub fn oom_score_adj(&self) -> i16 {
+        match (self.state.load(Ordering::Relaxed) & ADJ) >> ADJ_AT {
+            0 => 0,
+            set => (set as i32 - ADJ_ZERO) as i16,
+        }
+    }
+
+    /// Sets it, within −1000 and 1000.
+    pub fn set_oom_score_adj(&self, adj: i16) {
+        let set = (i32::from(adj.clamp(-1000, 1000)) + ADJ_ZERO) as u32;
+        let change = |state: u32| Some((state & !ADJ) | set << ADJ_AT);
+        let _ = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
     }
 
     /// Sets a bit beside the state if `may` allows it.
