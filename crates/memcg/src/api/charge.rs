@@ -4,7 +4,7 @@
 //! So taking and giving back a few bytes touches nothing but the thread's stock.
 
 use super::error::{MergeError, ReserveError};
-use super::memcg::pinned;
+use super::memcg::{Memcg, pinned};
 use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
 use crate::group::charge::round_up;
@@ -134,6 +134,18 @@ impl Charge {
         if bytes > 0 {
             with_rec(|engine, rec| engine.uncharge(rec, self.tag, bytes, Kind::Reserved));
         }
+    }
+
+    /// Makes another group pay for it: charged there, then taken off whom it was charged to, so a group above both has to have
+    /// room for it twice for a moment. If `group` has been removed, the nearest above is given it.
+    ///
+    /// # Errors
+    /// When a limit refuses it; then nothing has changed.
+    pub fn give(&mut self, group: &Memcg) -> Result<(), ReserveError> {
+        let new = Self::new(group.tag(), self.bytes, Flags::NOWAIT)?;
+        // The one it was, with what it holds, goes here.
+        *self = new;
+        Ok(())
     }
 
     /// Makes it hold `bytes`.

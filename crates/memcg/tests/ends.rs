@@ -1,0 +1,79 @@
+//! Groups that come and go by the thousand while what they used lives on.
+
+use memcg::{Limit, Memcg, root};
+
+#[global_allocator]
+static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+
+fn figure(file: &str, key: &str) -> u64 {
+    let text = root().read(file).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.split(' ').next() == Some(key));
+    let value = line.and_then(|line| line.split(' ').nth(1));
+    value
+        .unwrap_or_else(|| panic!("no {key} in {text}"))
+        .parse()
+        .unwrap()
+}
+
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn two_thousand_tenants_of_one_shared_thing_leave_no_zombies_and_no_growth() {
+    let parent = root().create("tenants").unwrap();
+    // Everybody uses it; whoever comes first is charged for it, and goes.
+    let mut shared: Vec<Vec<u8>> = Vec::new();
+    let mut round = |n: u32, parent: &Memcg| {
+        let tenant = parent.create(format!("tenant{n}")).unwrap();
+        tenant.run(|| {
+            shared.truncate(63);
+            shared.insert(0, vec![n as u8; 4096]);
+            let seen: usize = shared.iter().map(|part| part[0] as usize).sum();
+            std::hint::black_box(seen);
+        });
+        tenant.remove().unwrap();
+    };
+    for n in 0..500 {
+        round(n, &parent);
+    }
+    let (resident_before, held) = (resident(), parent.current());
+    for n in 500..2500 {
+        round(n, &parent);
+    }
+    assert_eq!(figure("cgroup.stat", "nr_dying_descendants"), 0);
+    assert_eq!(figure("cgroup.stat", "nr_descendants"), 1);
+    // What is shared is the parent's: as much as after the first.
+    assert!(parent.current() <= held + 64 * 1024, "{}", parent.current());
+    let grown = resident().saturating_sub(resident_before);
+    assert!(grown < 4 << 20, "grown by {grown} bytes");
+    drop(shared);
+    assert!(parent.current() < 64 * 1024);
+    parent.remove().unwrap();
+}
+
+#[test]
+fn a_charge_is_given_to_another_group_whole_or_not_at_all() {
+    let (a, b) = (
+        root().create("giver").unwrap(),
+        root().create("taker").unwrap(),
+    );
+    let mut charge = a.try_reserve(1 << 20).unwrap();
+    b.set_max(Limit::bytes(1 << 19));
+    let why = charge.give(&b).unwrap_err();
+    assert_eq!((why.group.as_str(), why.max), ("/taker", 1 << 19));
+    assert_eq!((a.current(), b.current()), (1 << 20, 0));
+    assert_eq!(charge.bytes(), 1 << 20);
+    b.set_max(Limit::bytes(1 << 20));
+    charge.give(&b).unwrap();
+    assert_eq!((a.current(), b.current()), (0, 1 << 20));
+    a.remove().unwrap();
+    charge.resize(1 << 19).unwrap();
+    assert_eq!(b.current(), 1 << 19);
+    drop(charge);
+    assert_eq!(b.current(), 0);
+    b.remove().unwrap();
+}
