@@ -16,6 +16,8 @@ mod linger;
 #[cfg(loom)]
 mod loom;
 #[cfg(loom)]
+mod loom_cache;
+#[cfg(loom)]
 mod loom_ids;
 #[cfg(loom)]
 mod loom_kmem;

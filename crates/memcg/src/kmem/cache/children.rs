@@ -16,12 +16,12 @@ use crate::kmem::per_id::{PerId, Put};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
-use crate::sync::lock::Rank;
-use crate::thread::ThreadRec;
-use core::sync::atomic::{
+use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
 
 /// The children of one cache.
 #[derive(Default)]

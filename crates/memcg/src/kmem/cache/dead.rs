@@ -6,11 +6,11 @@
 use super::{Cache, Caches, DEAD, Ways};
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
-use crate::thread::ThreadRec;
-use core::sync::atomic::{
+use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use crate::thread::ThreadRec;
 
 /// `state` of a cache.
 pub(super) const LIVE: u32 = 1;
@@ -19,7 +19,7 @@ const ENDED: u32 = 2;
 
 impl Cache {
     /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that the death is complete. `false`: it was.
-    fn die(&self) -> bool {
+    pub(crate) fn die(&self) -> bool {
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| {
                 (n & DEAD == 0).then_some((n + 1) | DEAD)
@@ -37,7 +37,7 @@ impl Kmem {
         if !cache.die() {
             return;
         }
-        // Pairs with the fence of `see_to`.
+        // Pairs with the fence of `make_child`.
         fence(SeqCst);
         self.bury_children(tree, index);
         self.shrink_dead(index);

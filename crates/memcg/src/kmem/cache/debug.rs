@@ -7,7 +7,7 @@ use super::objects::Found;
 use super::shape::RED_ZONE;
 use super::{Cache, Ways};
 use crate::os::say;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 const IN_USE: u8 = 0xcc;
 const FREE: u8 = 0xbb;

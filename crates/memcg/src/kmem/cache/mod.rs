@@ -291,13 +291,19 @@ impl Cache {
         self.slabs.load(Acquire) & DEAD != 0
     }
 
+    /// As [`Self::is_dead`]; if not, who makes it dead later sees all that the caller did before.
+    pub(crate) fn is_dead_surely(&self) -> bool {
+        // AcqRel: one order with `die`.
+        self.slabs.fetch_add(0, AcqRel) & DEAD != 0
+    }
+
     /// Slabs it has.
     pub fn nr_slabs(&self) -> u32 {
         self.slabs.load(Relaxed) & !DEAD
     }
 
     /// Counts a slab more, of a cache that is not dead.
-    fn add_slab(&self) -> bool {
+    pub(crate) fn add_slab(&self) -> bool {
         // AcqRel: one order of changes, so that death and the last slab's end see each other.
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| (n & DEAD == 0).then_some(n + 1))
@@ -305,7 +311,7 @@ impl Cache {
     }
 
     /// Counts one less. `true`: that was the last of a dead cache.
-    fn sub_slab(&self) -> bool {
+    pub(crate) fn sub_slab(&self) -> bool {
         self.slabs.fetch_sub(1, AcqRel) == DEAD | 1
     }
 }

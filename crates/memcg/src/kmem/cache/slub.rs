@@ -10,10 +10,7 @@ use super::word::{NEVER, Pushed};
 use super::{Cache, Ways};
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
 use crate::kmem::{Kmem, list::List};
-use core::sync::atomic::{
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// In the list of full slabs.
 const IN_FULL: u32 = 3;
@@ -208,10 +205,10 @@ impl Kmem {
         let was_full = slab.listed.load(Relaxed) == IN_NONE;
         if was_full && !cache.is_dead() {
             cache.returned.push(slab);
-            // Pairs with the fence of `bury`: we see that it is dead, or it finds the slab.
-            fence(SeqCst);
             let many = cache.nr_returned.fetch_add(1, Relaxed) >= MOST_RETURNED;
-            if !many && !cache.is_dead() {
+            // Pairs with `die`: we see that it is dead, or `bury` finds the slab.
+            let dead = cache.is_dead_surely();
+            if !many && !dead {
                 return;
             }
             self.settle_all_returned(cache, index);
