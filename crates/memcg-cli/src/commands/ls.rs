@@ -13,6 +13,7 @@ use std::ffi::OsString;
 Examples:
   memcg ls 4242
   memcg ls -l 4242 /worker
+  memcg ls --dying 4242
 
 Child groups come first and end with a slash.")]
 pub struct Options {
@@ -25,6 +26,9 @@ pub struct Options {
     /// Say which files can be read and written
     #[arg(short, long)]
     long: bool,
+    /// List the removed groups below that still hold bytes, where groups linger
+    #[arg(long, conflicts_with_all = ["long", "json"])]
+    dying: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,6 +46,11 @@ enum Entry {
 
 /// Lists the group.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    if options.dying {
+        let file = std::path::Path::new(&options.path).join("memory.dying");
+        let text = ask(options.pid, "get", file.as_os_str(), &[])?;
+        return output::emit(String::from_utf8_lossy(&text).into_owned());
+    }
     let text = ask(options.pid, "ls", &options.path, &[])?;
     let text = String::from_utf8_lossy(&text);
     let mut entries = text

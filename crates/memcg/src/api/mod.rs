@@ -14,6 +14,7 @@ pub mod error;
 pub mod future;
 pub mod list_lru;
 pub mod memcg;
+pub mod options;
 pub mod peak_watch;
 pub mod scope;
 pub mod shrinker;
@@ -33,6 +34,10 @@ pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, T
 pub use future::{InGroup, OomKilled, in_group};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use memcg::{Memcg, root};
+pub use options::{
+    GroupEnd, IdPolicy, id_stat, reap, set_group_end, set_id_policy, set_kmem_id_max,
+    set_reap_interval,
+};
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
 pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};

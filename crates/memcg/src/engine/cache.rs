@@ -201,10 +201,13 @@ impl Engine {
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
         let child = match self.kmem.child_of(&self.tree, rec, index, group) {
             Child::Is(child) => child,
-            Child::Missing if flags.has(Flags::WAIT) => self
-                .kmem
-                .make_child(&self.tree, rec, index, group)
-                .unwrap_or(index),
+            Child::Missing if flags.has(Flags::WAIT) => {
+                // By the policy of ids; without one the nearest above serves that has.
+                let _ = self.kmem_id(rec, group, flags);
+                self.kmem
+                    .make_child(&self.tree, rec, index, group)
+                    .unwrap_or(index)
+            }
             Child::Missing => {
                 let group = group.index();
                 self.defer(Work::Split {
@@ -229,6 +232,7 @@ impl Engine {
         let group = self.tree.memcgs.get(group);
         let cache = self.kmem.caches.get(index);
         if group.is_online() && cache.is_there() && !cache.is_dead() {
+            let _ = self.kmem_id(rec, group, Flags::WAIT);
             // Without memory the next allocation asks again.
             let _ = self.kmem.make_child(&self.tree, rec, index, group);
         }

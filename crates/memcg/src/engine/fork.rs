@@ -268,6 +268,7 @@ extern "C" fn child() {
     } else {
         engine.kmem.reset_locks_in_child();
     }
+    engine.kmem.reset_tables_in_child();
     let whole = held_off || !engine.is_changing();
     engine.changing.store(0, Ordering::Relaxed);
     engine.tree.threads.init();

@@ -4,6 +4,8 @@ use super::Engine;
 use super::worker::Work;
 use crate::group::{Memcg, ROOT};
 use crate::offline;
+use crate::os::clock;
+use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
 /// What becomes of a removed group that still holds bytes. Chosen before the first group, for the life of the engine.
@@ -118,5 +120,22 @@ impl Engine {
             self.tree.drain(rec, group);
         }
         before.saturating_sub(group.counter.usage())
+    }
+
+    /// For the worker: does a round if the interval is over; answers the ms until the next, 0 where there is none.
+    pub(super) fn reap_if_due(&self, rec: &ThreadRec) -> u32 {
+        let interval = self.options.reap_interval_ms();
+        if interval == 0 {
+            return 0;
+        }
+        let now = clock::monotonic_ns();
+        let since = now.saturating_sub(self.reaped_ns.load(Ordering::Relaxed)) / 1_000_000;
+        if since < u64::from(interval) {
+            // At least one, or it would be for ever.
+            return (interval - since as u32).max(1);
+        }
+        self.reaped_ns.store(now, Ordering::Relaxed);
+        self.reap(rec);
+        interval
     }
 }

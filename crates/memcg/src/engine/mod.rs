@@ -52,6 +52,8 @@ pub struct Engine {
     victims: oom::Victims,
     /// What reclaim remembers.
     reclaims: reclaim::State,
+    /// When the worker's last round of the reaper was.
+    reaped_ns: AtomicU64,
     /// What waits to be done.
     deferred: worker::queue::Queue,
     /// Accounting in the process is on because somebody put an allocator of ours in.

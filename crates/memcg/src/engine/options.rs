@@ -10,6 +10,7 @@ pub struct Options {
     pay_in_malloc: AtomicU32,
     debt_by_default: AtomicU32,
     tracking: AtomicU32,
+    reap_interval_ms: AtomicU32,
     no_thread: AtomicU32,
     kill_process: AtomicU32,
 }
@@ -98,5 +99,15 @@ impl Options {
     /// Sets it.
     pub fn set_debt_by_default(&self, on: bool) {
         self.debt_by_default.store(on.into(), Ordering::Relaxed);
+    }
+
+    /// The worker does a round of the reaper that often, in ms; 0: never.
+    pub fn reap_interval_ms(&self) -> u32 {
+        self.reap_interval_ms.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_reap_interval_ms(&self, ms: u32) {
+        self.reap_interval_ms.store(ms, Ordering::Relaxed);
     }
 }

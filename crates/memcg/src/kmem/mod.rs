@@ -366,6 +366,11 @@ impl Kmem {
         self.spans.reset_lock_in_child();
     }
 
+    /// In the child of a fork: nobody changes tables by kmem id there.
+    pub fn reset_tables_in_child(&self) {
+        self.caches.reset_families_in_child();
+    }
+
     /// After a fork, in the parent and in the child: undoes [`Self::hold_over_fork`].
     pub fn let_go_after_fork(&self) {
         let signals = sigmask::Blocked::kept(self.mask_over_fork.load(Relaxed));

@@ -4,14 +4,28 @@ use core::sync::atomic::AtomicU32;
 
 /// Sleeps while `word` is `expected`; may return early for no reason.
 pub fn wait(word: &AtomicU32, expected: u32) {
-    // SAFETY: the kernel only reads the four bytes of `word`, which outlives the call.
+    wait_at_most(word, expected, 0);
+}
+
+/// As [`wait`], for `ms` milliseconds at most; 0: for ever.
+pub fn wait_at_most(word: &AtomicU32, expected: u32, ms: u32) {
+    let time = libc::timespec {
+        tv_sec: libc::time_t::from(ms / 1000),
+        tv_nsec: i64::from(ms % 1000 * 1_000_000),
+    };
+    let until = if ms == 0 {
+        core::ptr::null()
+    } else {
+        core::ptr::from_ref(&time)
+    };
+    // SAFETY: the kernel only reads the four bytes of `word` and the time, which outlive the call.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
             core::ptr::from_ref(word),
             libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
             expected,
-            core::ptr::null::<libc::timespec>(),
+            until,
         );
     }
 }

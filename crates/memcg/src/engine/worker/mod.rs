@@ -55,6 +55,11 @@ impl Engine {
         taken
     }
 
+    /// Wakes the worker if it sleeps: an option it goes by has changed.
+    pub fn ring_worker(&self) {
+        self.deferred.ring();
+    }
+
     /// Does what waits, here and now; answers how many items. Unpinned, without a lock.
     pub fn run_deferred(&self, rec: &ThreadRec, by: By) -> usize {
         let mut done = 0;

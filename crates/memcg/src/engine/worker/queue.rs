@@ -98,14 +98,14 @@ impl Queue {
         }
     }
 
-    /// Sleeps until somebody rings; returns at once if something waits, or `is_over` says so.
+    /// Sleeps until somebody rings, for `ms` at most (0: for ever); returns at once if something waits, or `is_over` says so.
     #[cfg(not(loom))]
-    pub(super) fn sleep(&self, is_over: impl Fn() -> bool) {
+    pub(super) fn sleep(&self, ms: u32, is_over: impl Fn() -> bool) {
         self.bell.store(ASLEEP, Ordering::Relaxed);
         // Pairs with the fence of `ring`.
         fence(Ordering::SeqCst);
         if self.is_empty() && !is_over() {
-            crate::os::futex::wait(&self.bell, ASLEEP);
+            crate::os::futex::wait_at_most(&self.bell, ASLEEP, ms);
         }
         self.bell.store(AWAKE, Ordering::Relaxed);
     }

@@ -86,7 +86,8 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
         let _helping = rec.begin_helping();
         while !is_over() {
             if engine.run_deferred(rec, By::All) == 0 {
-                engine.deferred.sleep(is_over);
+                let ms = engine.reap_if_due(rec);
+                engine.deferred.sleep(ms, is_over);
             }
         }
     });

@@ -51,6 +51,13 @@ pub enum Child {
 }
 
 impl Caches {
+    /// In the child of a fork: nobody changes a table there.
+    pub(crate) fn reset_families_in_child(&self) {
+        for index in 1..self.families.high_water() {
+            self.families.get(index).by_group.reset_lock_in_child();
+        }
+    }
+
     pub(super) fn make_family(&self, index: u32) -> Option<()> {
         let family = self.families.alloc(1 << 20)?;
         self.families.get(family).cache.store(index, Release);

@@ -265,8 +265,9 @@ impl Tree {
         }
     }
 
-    /// In the child of a fork.
+    /// In the child of a fork. What was being taken out is found by no hint; a node may be lost.
     pub(super) fn reset_lock_in_child(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
         self.lock.reset_in_child();
     }
 }

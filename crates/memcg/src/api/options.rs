@@ -1,0 +1,69 @@
+//! How groups end and what becomes of their kmem ids: chosen by a program before it makes its first group.
+
+use crate::engine::process::engine;
+use core::fmt;
+use core::time::Duration;
+
+pub use crate::engine::ids::IdStat;
+pub use crate::engine::linger::{GroupEnd, Reaped};
+pub use crate::kmem::per_id::{IdPolicy, TableStat};
+
+/// An option was not set: what it decides has begun already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate;
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it can only be set before the first group is made")
+    }
+}
+
+impl core::error::Error for TooLate {}
+
+/// Chooses what becomes of a removed group that still holds bytes; at first [`GroupEnd::Reparent`].
+///
+/// # Errors
+/// [`TooLate`], once there has been a group other than the root.
+pub fn set_group_end(end: GroupEnd) -> Result<(), TooLate> {
+    engine().set_group_end(end).then_some(()).ok_or(TooLate)
+}
+
+/// Chooses what becomes of kmem ids; at first [`IdPolicy::ReparentAndFree`].
+///
+/// # Errors
+/// [`TooLate`], once a list or a cache has kept something for a group.
+pub fn set_id_policy(policy: IdPolicy) -> Result<(), TooLate> {
+    engine().set_id_policy(policy).then_some(()).ok_or(TooLate)
+}
+
+/// Sets the largest kmem id that is given, within 1 and 2²⁰ − 1; at first 65,535. Groups with a larger one keep it.
+///
+/// When all are in use, what lists and caches keep is kept with the nearest group above that has an id.
+pub fn set_kmem_id_max(max: u32) {
+    engine().tree.kmem_ids.set_max_id(max);
+}
+
+/// What kmem ids, and the tables they index, take and took. O(1).
+#[must_use]
+pub fn id_stat() -> IdStat {
+    engine().id_stat()
+}
+
+/// One round of the zombie reaper: every removed group that lingers is asked for all it holds. O(groups).
+pub fn reap() -> Reaped {
+    crate::engine::process::with_rec(|engine, rec| engine.reap(rec)).unwrap_or_default()
+}
+
+/// Has the engine's worker do a round of [`reap`] that often; `None`, as at first: never. In whole milliseconds, one at least.
+pub fn set_reap_interval(interval: Option<Duration>) {
+    let ms = interval.map_or(0, |interval| {
+        u32::try_from(interval.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1)
+    });
+    engine().options.set_reap_interval_ms(ms);
+    if ms != 0 {
+        crate::engine::worker::thread::want();
+        engine().ring_worker();
+    }
+}
