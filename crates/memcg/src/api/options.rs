@@ -49,7 +49,8 @@ pub fn id_stat() -> IdStat {
     engine().id_stat()
 }
 
-/// One round of the zombie reaper: every removed group that lingers is asked for all it holds. O(groups).
+/// One round of the zombie reaper: every removed group that lingers is asked for all it holds. Runs shrinkers of the program
+/// on this thread. O(groups).
 pub fn reap() -> Reaped {
     crate::engine::process::with_rec(|engine, rec| engine.reap(rec)).unwrap_or_default()
 }

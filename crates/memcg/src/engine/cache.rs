@@ -204,6 +204,7 @@ impl Engine {
             Child::Missing if flags.has(Flags::WAIT) => {
                 // By the policy of ids; without one the nearest above serves that has.
                 let _ = self.kmem_id(rec, group, flags);
+                let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
                 self.kmem
                     .make_child(&self.tree, rec, index, group)
                     .unwrap_or(index)

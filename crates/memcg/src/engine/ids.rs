@@ -60,8 +60,9 @@ impl Engine {
 
     /// The kmem id of a group, given now if it has none. The caller is pinned by `rec`, and holds no lock.
     ///
-    /// Under [`IdPolicy::ReclaimOfflineFirst`], before an array would have to grow, lingering groups are asked for theirs: what
-    /// may be taken from them under `flags`, of [`ASKED`] groups at most. Else as `Hierarchy::kmem_id`.
+    /// Under [`IdPolicy::ReclaimOfflineFirst`], before an array would have to grow, [`ASKED`] lingering groups at most are asked for
+    /// theirs: for their stock, and with WAIT and USER in `flags` for all that shrinkers of the program give, for which the caller's
+    /// pins are lifted: what was found under them is to be looked for anew. Else as `Hierarchy::kmem_id`.
     ///
     /// # Errors
     /// See [`IdError`].
@@ -79,7 +80,11 @@ impl Engine {
             answer => return answer,
         }
         if self.tree.nr_lingering() > 0 {
+            let generation = group.generation();
             self.ask_lingering(rec, flags);
+            if group.generation() != generation {
+                return Err(IdError::Gone);
+            }
             let answer = self.tree.kmem_id_below(group, room);
             self.kmem.tables.count_asked(answer.is_ok());
             if answer.is_ok() {
@@ -92,7 +97,8 @@ impl Engine {
     }
 
     /// Asks lingering groups that have an id for what they hold, until one has nothing left.
-    fn ask_lingering(&self, rec: &ThreadRec, _flags: Flags) {
+    fn ask_lingering(&self, rec: &ThreadRec, flags: Flags) {
+        let user = flags.has(Flags::WAIT.with(Flags::USER)) && !rec.is_helping();
         let root = self.tree.memcgs.get(ROOT);
         let (mut at, mut asked) = (0, 0);
         while asked < ASKED
@@ -104,7 +110,7 @@ impl Engine {
                 continue;
             }
             asked += 1;
-            self.ask(rec, group);
+            self.ask(rec, group, user);
             if self.settle(rec) > 0 {
                 break;
             }

@@ -91,7 +91,8 @@ impl Engine {
         }
     }
 
-    /// One round of the zombie reaper: asks every lingering group for all it holds. What cannot be reclaimed stays. O(groups).
+    /// One round of the zombie reaper: asks every lingering group for all it holds. What cannot be reclaimed stays. Runs shrinkers
+    /// of the program on this thread; lifts the caller's pins. O(groups).
     ///
     /// As daemons beside the kernel do it, where nothing else moves the dead: the baseline of the designs that do better.
     pub fn reap(&self, rec: &ThreadRec) -> Reaped {
@@ -106,20 +107,23 @@ impl Engine {
             };
             at = index;
             reaped.groups += 1;
-            reaped.bytes += self.ask(rec, self.tree.memcgs.get(index));
+            reaped.bytes += self.ask(rec, self.tree.memcgs.get(index), true);
         }
         self.settle(rec);
         reaped.gone = (self.tree.nr_lingered() - before) as u32;
         reaped
     }
 
-    /// Asks a lingering group for what it holds; answers the bytes it gave. The caller is pinned.
-    pub(super) fn ask(&self, rec: &ThreadRec, group: &Memcg) -> u64 {
-        let before = group.counter.usage();
-        if group.counter.granted() != 0 {
-            self.tree.drain(rec, group);
+    /// Asks a lingering group for what it holds; answers the bytes it gave. The caller is pinned; where code of the program may run
+    /// (`user`) its pins are lifted meanwhile.
+    pub(super) fn ask(&self, rec: &ThreadRec, group: &Memcg, user: bool) -> u64 {
+        if user {
+            return self.reclaim_bytes(rec, group, group.counter.usage());
         }
-        before.saturating_sub(group.counter.usage())
+        if group.counter.granted() == 0 {
+            return 0;
+        }
+        self.tree.drain(rec, group)
     }
 
     /// For the worker: does a round if the interval is over; answers the ms until the next, 0 where there is none.

@@ -210,7 +210,8 @@ impl Engine {
 
     fn group_of(&self, ask: Ask) -> Option<&Memcg> {
         let group = self.tree.memcgs.get(ask.group);
-        (group.generation() == ask.generation && group.is_online()).then_some(group)
+        let is_there = group.is_online() || group.is_lingering();
+        (group.generation() == ask.generation && is_there).then_some(group)
     }
 
     /// Asks every shrinker that has things by group.

@@ -55,6 +55,8 @@ pub struct Round {
     at: u32,
     wrapped: bool,
     done: bool,
+    /// Of the removed groups that linger below the top, the one visited before.
+    lingering: u32,
 }
 
 impl Round {
@@ -72,11 +74,24 @@ impl Round {
             at: last,
             wrapped: last == 0,
             done: false,
+            lingering: 0,
         }
     }
 
-    /// The next group. The caller is pinned, perhaps anew since the last call.
+    /// The next group: those that linger below the top come last, each time. The caller is pinned, perhaps anew since the last call.
     pub fn next(&mut self, tree: &Hierarchy) -> Option<u32> {
+        self.next_online(tree).or_else(|| {
+            let top = tree.memcgs.get(self.top);
+            self.lingering = tree.next_lingering(top, self.lingering)?;
+            if self.lingering == self.top {
+                // It was the first of all.
+                self.lingering = tree.next_lingering(top, self.lingering)?;
+            }
+            Some(self.lingering)
+        })
+    }
+
+    fn next_online(&mut self, tree: &Hierarchy) -> Option<u32> {
         if self.done {
             return None;
         }
