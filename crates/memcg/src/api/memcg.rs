@@ -99,8 +99,17 @@ impl Memcg {
         })
     }
 
-    /// The same, of the group that was in that record at that time.
+    /// The same, of the group that was in that record at that time; also of one that lingers. The caller is pinned if it may be.
     pub(crate) fn of_ask(engine: &Engine, index: u32, generation: u32) -> Option<Self> {
+        let group = engine.tree.memcgs.get(index);
+        if group.is_lingering() && group.generation() == generation {
+            let tag = group.tag();
+            return engine.tree.try_hold_objcg(tag).then_some(Self {
+                index,
+                generation,
+                tag,
+            });
+        }
         Self::of_index(engine, index).filter(|group| group.generation == generation)
     }
 
@@ -111,8 +120,9 @@ impl Memcg {
     ) -> Option<R> {
         pinned(|engine, rec| {
             let group = engine.tree.memcgs.get(self.index);
-            (group.generation() == self.generation && group.is_online())
-                .then(|| f(engine, rec, group))
+            // A handle on one that lingers is made for shrinkers alone, in `of_ask`.
+            let is_there = group.is_online() || group.is_lingering();
+            (group.generation() == self.generation && is_there).then(|| f(engine, rec, group))
         })
     }
 
@@ -192,7 +202,7 @@ impl Memcg {
     /// Whether it has not been removed.
     #[must_use]
     pub fn is_online(&self) -> bool {
-        self.with(|_, _, _| ()).is_some()
+        self.with(|_, _, group| group.is_online()).unwrap_or(false)
     }
 
     /// Its path, `/` for the root; of a removed group, where it was.

@@ -186,7 +186,8 @@ impl<S: Shrinker> Of<S> {
     /// # Safety
     /// `data` is the box of a live registration.
     unsafe fn call<R>(data: *const (), ask: Ask, f: impl FnOnce(&S, &Scope) -> R) -> Option<R> {
-        let group = Memcg::of_ask(engine(), ask.group, ask.generation)?;
+        let find = |engine, _| Memcg::of_ask(engine, ask.group, ask.generation);
+        let group = super::memcg::pinned(find)?;
         // SAFETY: the caller's.
         let shrinker = unsafe { &*data.cast::<S>() };
         catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()
