@@ -45,51 +45,6 @@ pub fn set(world: &World, option: &str, value: &str) -> Result<(), Fault> {
             "EINVAL",
             format!("there is no option '{option}': there are {OPTIONS}"),
         )),
-use memcg::{GroupEnd, IdPolicy};
-
-/// The options there are, with what each takes.
-const OPTIONS: &str = "strict on|off, group-end reparent|linger, \
-    id-policy reclaim-offline-first|reparent-and-free|shrinkable-tree, kmem-id-max NUMBER";
-
-fn takes(option: &str, what: &str) -> Fault {
-    Fault::refused("EINVAL", format!("{option} takes {what}"))
-}
-
-fn in_time(option: &str, set: Result<(), memcg::api::options::TooLate>) -> Result<(), Fault> {
-    set.map_err(|why| Fault::refused("EBUSY", format!("{option}: {why}")))
-}
-
-/// Sets one.
-pub fn set(option: &str, value: &str) -> Result<(), Fault> {
-    let is_on = || match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(takes(option, "on or off")),
-    };
-    match option {
-        "strict" => engine().options.set_strict(is_on()?),
-        "group-end" => {
-            let end =
-                GroupEnd::of_name(value).ok_or_else(|| takes(option, "reparent or linger"))?;
-            in_time(option, memcg::set_group_end(end))?;
-        }
-        "id-policy" => {
-            let policy = IdPolicy::of_name(value).ok_or_else(|| {
-                let names = IdPolicy::NAMES.map(|(name, _)| name);
-                takes(option, &format!("one of {}", names.join(", ")))
-            })?;
-            in_time(option, memcg::set_id_policy(policy))?;
-        }
-        "kmem-id-max" => {
-            let max = value.parse().map_err(|_| takes(option, "a number"))?;
-            memcg::set_kmem_id_max(max);
-        }
-        _ => {
-            return Err(Fault::refused(
-                "EINVAL",
-                format!("there is no option '{option}': there is {OPTIONS}"),
-            ));
-        }
     }
 }
 
