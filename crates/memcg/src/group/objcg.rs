@@ -314,14 +314,6 @@ impl Hierarchy {
         self.objcgs.get(tag).refs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One more name for an owner that may be about to be named by nobody: `false` then.
-    pub fn try_hold_objcg(&self, tag: u32) -> bool {
-        let refs = &self.objcgs.get(tag).refs;
-        let more = |refs: u32| (refs != 0).then_some(refs + 1);
-        refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_ok()
-    }
-
     /// One name less. The caller is pinned.
     pub fn release_objcg(&self, tag: u32) {
         // AcqRel: whoever retires sees what the others did.
@@ -331,7 +323,7 @@ impl Hierarchy {
     }
 
     /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
-    pub(super) fn try_hold_objcg(&self, tag: u32) -> bool {
+    pub(crate) fn try_hold_objcg(&self, tag: u32) -> bool {
         self.objcgs
             .get(tag)
             .refs
