@@ -79,6 +79,12 @@ impl<'a> Actor<'a> {
             Command::Reap => World::with(|engine, rec| {
                 engine.reap(rec);
             }),
+            Command::Subsystem {
+                name,
+                refuses,
+                evictable,
+            } => super::moves::register(self.world, name, refuses.as_deref(), *evictable),
+            Command::Touch { task, tag } => self.touch(task, tag),
             Command::Exit(name) => self.world.end_task(name),
             Command::Alloc {
                 task,
@@ -128,6 +134,13 @@ impl<'a> Actor<'a> {
         let value = look::figure(self, reference)?;
         let text = &reference.text;
         let output = match &value {
+            // A file as it is, when all of it is asked for.
+            Value::Text(_) if reference.split().1.is_none() => {
+                let lines = self.read(&reference.group, reference.split().0)?;
+                let one_line = lines.trim_end().lines().count() <= 1;
+                let separator = if one_line { " " } else { "\n" };
+                format!("{text}{separator}{lines}")
+            }
             Value::Number(number) => match number.bytes() {
                 Some(bytes) if bytes >= 1024 => format!("{text} {number} ({})\n", human(bytes)),
                 _ => format!("{text} {number}\n"),
@@ -176,12 +189,6 @@ impl<'a> Actor<'a> {
             Fault::refused(errno, why.to_string())
         })?;
         self.world.add_task(name, task)
-    }
-
-    fn move_task(&self, task: &[u8], group: &[u8], policy: Option<&str>) -> Result<(), Fault> {
-        let id = self.world.task(task)?.id();
-        World::with(|engine, rec| files::move_task_by(engine, rec, id, group, policy))??;
-        Ok(())
     }
 
     fn fails(&self, errno: &str, command: &Command) -> Result<Said, Fault> {

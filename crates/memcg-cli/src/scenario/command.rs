@@ -50,6 +50,15 @@ pub enum Command {
     },
     /// One round of the zombie reaper.
     Reap,
+    /// Has somebody asked when tasks move.
+    Subsystem {
+        /// Its name.
+        name: Name,
+        /// The group it lets nobody into.
+        refuses: Option<Name>,
+        /// Bytes of a task that it says it could evict.
+        evictable: u64,
+    },
     /// Ends a task.
     Exit(Name),
     /// Heap objects.
@@ -79,6 +88,13 @@ pub enum Command {
     /// Frees what a tag names.
     Free {
         /// Who frees.
+        task: Name,
+        /// What.
+        tag: Name,
+    },
+    /// Uses what a tag names.
+    Touch {
+        /// Who uses it.
         task: Name,
         /// What.
         tag: Name,

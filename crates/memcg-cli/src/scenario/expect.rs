@@ -39,6 +39,17 @@ pub const OPERATORS: [(&str, Operator); 9] = [
     ("lacks", Operator::Lacks),
 ];
 
+/// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called.
+pub const FIGURES: [&str; 7] = [
+    "held",
+    "moved",
+    "stayed",
+    "pieces",
+    "can_attach",
+    "attach",
+    "cancel_attach",
+];
+
 /// One part of a sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Term {
@@ -46,8 +57,13 @@ pub enum Term {
     Number(Number, String),
     /// What a file says.
     File(Reference),
-    /// Bytes a task holds, `NAME:held`.
-    Held(Vec<u8>),
+    /// A figure of a task or subsystem, `NAME:held`.
+    Of {
+        /// Whose.
+        name: Vec<u8>,
+        /// One of [`FIGURES`].
+        what: &'static str,
+    },
     /// Any other word.
     Text(String),
 }
@@ -58,7 +74,7 @@ impl Term {
         match self {
             Term::Number(_, text) | Term::Text(text) => text.clone(),
             Term::File(reference) => reference.text.clone(),
-            Term::Held(task) => format!("{}:held", super::words::show(task)),
+            Term::Of { name, what } => format!("{}:{what}", super::words::show(name)),
         }
     }
 }

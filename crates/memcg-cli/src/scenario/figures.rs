@@ -2,7 +2,7 @@
 
 use super::amount;
 use super::command::Name;
-use super::expect::{Expect, OPERATORS, Operator, Sum, Term};
+use super::expect::{Expect, FIGURES, OPERATORS, Operator, Sum, Term};
 use super::grammar::path;
 use super::line::Line;
 use super::reference::Reference;
@@ -104,8 +104,18 @@ fn term(line: &mut Line<'_>) -> Result<Term, Wrong> {
         return reference.map(Term::File);
     }
     if !word.quoted {
-        if let Some(task) = word.bytes.strip_suffix(b":held") {
-            return Ok(Term::Held(task.to_vec()));
+        let figure = FIGURES.iter().find_map(|what| {
+            let name = word
+                .bytes
+                .strip_suffix(what.as_bytes())?
+                .strip_suffix(b":")?;
+            Some(Term::Of {
+                name: name.to_vec(),
+                what,
+            })
+        });
+        if let Some(figure) = figure {
+            return Ok(figure);
         }
         if let Some(number) = amount::literal(word) {
             return Ok(Term::Number(number, word.show()));

@@ -7,9 +7,28 @@ use super::line::Line;
 use super::words::{Word, Wrong};
 
 /// The first words that are no task's name.
-pub const KEYWORDS: [&str; 20] = [
-    "mkdir", "rmdir", "write", "read", "print", "task", "move", "exit", "share", "cache", "swap",
-    "zswap", "set", "repeat", "parallel", "end", "expect", "within", "fails", "reap",
+pub const KEYWORDS: [&str; 21] = [
+    "mkdir",
+    "rmdir",
+    "write",
+    "read",
+    "print",
+    "task",
+    "move",
+    "exit",
+    "share",
+    "cache",
+    "swap",
+    "zswap",
+    "set",
+    "repeat",
+    "parallel",
+    "end",
+    "expect",
+    "within",
+    "fails",
+    "subsystem",
+    "reap",
 ];
 
 /// What a task does.
@@ -112,6 +131,7 @@ fn one(line: &mut Line<'_>) -> Result<Command, Wrong> {
         }
         "cache" => cache(line),
         "reap" => Ok(Command::Reap),
+        "subsystem" => subsystem(line),
         "set" => Ok(Command::Set {
             option: line.next("an option")?.show(),
             value: line.next("its value")?.show(),
@@ -205,15 +225,16 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             Ok(lacking("map", Needs::Pages))
         }
         "touch" => {
-            name(line, "a tag")?;
+            let tag = name(line, "a tag")?;
             if !line.take("read") {
                 line.take("write");
             }
             if line.peek().is_some() {
                 offset(line.next("an offset")?)?;
                 amount::size(line.next("a length")?)?;
+                return Ok(lacking("touch OFFSET LEN", Needs::Pages));
             }
-            Ok(lacking("touch", Needs::Pages))
+            Ok(Command::Touch { task, tag })
         }
         "walk" => {
             name(line, "a cache")?;
@@ -300,6 +321,34 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
         return Err(Wrong::new(line.column(), "the line ends: expected size=N"));
     }
     Ok(Command::Cache(cache))
+}
+
+/// `subsystem NAME [refuses PATH] [evictable=SIZE]`
+fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
+    let name = new_name(line, "a name for the subsystem")?;
+    let (mut refuses, mut evictable) = (None, 0);
+    while let Some(word) = line.peek() {
+        line.skip(1);
+        if word.is("refuses") {
+            refuses = Some(path(line)?);
+        } else if let Some(size) = word.bytes.strip_prefix(b"evictable=") {
+            evictable = amount::size(&Word {
+                bytes: size.to_vec(),
+                column: word.column + 10,
+                quoted: false,
+            })?;
+        } else {
+            return Err(Wrong::new(
+                word.column,
+                format!("'{}': expected refuses PATH or evictable=SIZE", word.show()),
+            ));
+        }
+    }
+    Ok(Command::Subsystem {
+        name,
+        refuses,
+        evictable,
+    })
 }
 
 fn fails(line: &mut Line<'_>) -> Result<Command, Wrong> {

@@ -3,12 +3,14 @@
 use super::act::{Actor, lacks_pages};
 use super::amount::Number;
 use super::expect::{Expect, Sum, Term, holds, sum_text};
+use super::moves;
 use super::reference::{Reference, Value, find};
 use super::words::show;
 use super::world::{Fault, Part, World};
 use crate::size::human;
 use memcg::files::{self, Entry};
 use memcg::root;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often a thing that must hold soon is looked at.
@@ -61,10 +63,7 @@ pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
         }
         Expect::Intact(tag) => {
             let damaged = world.look(tag, |things| {
-                things.parts.iter().find_map(|part| match part {
-                    Part::Heap(objects) => objects.first_damaged(),
-                    Part::Reserved(_) => None,
-                })
+                things.parts.iter().find_map(Part::first_damaged)
             });
             match damaged {
                 None => Err(Fault::Wrong("nothing is called so".into())),
@@ -155,9 +154,25 @@ fn term(actor: &Actor<'_>, term: &Term) -> Result<Value, Fault> {
         Term::Text(text) => Ok(Value::Text(
             text.split_whitespace().collect::<Vec<_>>().join(" "),
         )),
-        Term::Held(task) => Ok(Value::Number(Number::whole(actor.world.task(task)?.held()))),
+        Term::Of { name, what } => self::of(actor, name, what),
         Term::File(reference) => figure(actor, reference),
     }
+}
+
+/// A figure of a task or subsystem.
+fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
+    let world = actor.world;
+    let number = if what == "held" {
+        Some(world.task(name)?.held())
+    } else if let Some(call) = moves::CALLS.iter().position(|call| *call == what) {
+        let asked = world.subsystem(name)?;
+        Some(asked.called[call].load(Ordering::Relaxed))
+    } else {
+        let moved = world.last_move(name)?;
+        moves::figure(moved, what)
+    };
+    let why = || Fault::Wrong(format!("{} has no {what}", show(name)));
+    Ok(Value::Number(Number::whole(number.ok_or_else(why)?)))
 }
 
 /// What a reference says now; with a `*` in its path, the sum over all it stands for.

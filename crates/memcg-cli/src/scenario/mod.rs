@@ -6,7 +6,7 @@
 //! - `words`, `amount`, `reference`, `expect`, `command`: what a line is made of
 //! - `line`, `figures`, `grammar`, `parser`: a line, and a file, from text
 //! - `world`: what a scenario has made
-//! - `act`, `objects`, `caches`, `options`, `look`, `unchanged`: what commands do, expectations find, failures may not
+//! - `act`, `moves`, `objects`, `caches`, `options`, `look`, `unchanged`: what commands do, expectations find, failures may not
 //! - `runner`, `report`: step after step, and what is said about it
 //! - `batch`: several files
 
@@ -20,6 +20,7 @@ mod figures;
 mod grammar;
 mod line;
 mod look;
+mod moves;
 mod objects;
 mod options;
 mod parser;

@@ -4,13 +4,14 @@
 //! long or free anything.
 
 use super::command::{Name, Needs};
+use super::moves::{Asked, Registered};
 use super::words::show;
 use crate::sys::heap::Objects;
 use memcg::engine::Engine;
 use memcg::engine::process::{engine, with_rec};
 use memcg::files::FileError;
 use memcg::thread::ThreadRec;
-use memcg::{Charge, Event, SizedCache, Task, root};
+use memcg::{Charge, Event, Moved, SizedCache, Task, root};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +76,22 @@ pub enum Part {
 }
 
 impl Part {
+    /// Bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Part::Heap(objects) => objects.bytes(),
+            Part::Reserved(charge) => charge.bytes(),
+        }
+    }
+
+    /// The first object of it that does not hold what was written into it.
+    pub fn first_damaged(&self) -> Option<usize> {
+        match self {
+            Part::Heap(objects) => objects.first_damaged(),
+            Part::Reserved(_) => None,
+        }
+    }
+
     /// What it is, in words.
     fn text(&self) -> String {
         match self {
@@ -98,6 +115,11 @@ pub struct World {
     killed: Mutex<HashSet<Name>>,
     things: Mutex<HashMap<Name, Things>>,
     caches: Mutex<HashMap<Name, Arc<SizedCache>>>,
+    subsystems: Mutex<HashMap<Name, Registered>>,
+    /// By task.
+    moves: Mutex<HashMap<Name, Moved>>,
+    /// Bytes that moves lost, as published.
+    leaked: AtomicU64,
     /// Kills for memory that were seen.
     kills: AtomicU64,
     seeds: AtomicU64,
@@ -116,6 +138,9 @@ impl World {
             killed: Mutex::default(),
             things: Mutex::default(),
             caches: Mutex::default(),
+            subsystems: Mutex::default(),
+            moves: Mutex::default(),
+            leaked: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             seeds: AtomicU64::new(1),
         }
@@ -270,6 +295,53 @@ impl World {
         lock(&self.things).get(tag).map(f)
     }
 
+    /// Keeps a new subsystem.
+    pub fn add_subsystem(&self, name: &[u8], new: Registered) -> Result<(), Fault> {
+        let mut subsystems = lock(&self.subsystems);
+        if subsystems.contains_key(name) {
+            drop(subsystems);
+            drop(new);
+            let message = format!("subsystem '{}': there is one of that name", show(name));
+            return Err(Fault::refused("EEXIST", message));
+        }
+        subsystems.insert(name.to_vec(), new);
+        Ok(())
+    }
+
+    /// What a subsystem was asked.
+    pub fn subsystem(&self, name: &[u8]) -> Result<Arc<Asked>, Fault> {
+        let found = lock(&self.subsystems)
+            .get(name)
+            .map(|found| Arc::clone(&found.asked));
+        found.ok_or_else(|| {
+            let message = format!("subsystem '{}': there is none of that name", show(name));
+            Fault::refused("ENOENT", message)
+        })
+    }
+
+    /// A task has moved.
+    pub fn note_move(&self, task: &[u8], moved: Moved) {
+        lock(&self.moves).insert(task.to_vec(), moved);
+    }
+
+    /// What a task's last move did.
+    pub fn last_move(&self, task: &[u8]) -> Result<Moved, Fault> {
+        let found = lock(&self.moves).get(task).copied();
+        found.ok_or_else(|| {
+            Fault::refused("ESRCH", format!("task '{}' has never moved", show(task)))
+        })
+    }
+
+    /// A move has lost bytes.
+    pub fn note_leak(&self, bytes: u64) {
+        self.leaked.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that moves have lost.
+    pub fn leaked(&self) -> u64 {
+        self.leaked.load(Ordering::Relaxed)
+    }
+
     /// Keeps a new cache.
     pub fn add_cache(&self, name: &[u8], cache: SizedCache) -> Result<(), Fault> {
         let mut caches = lock(&self.caches);
@@ -312,6 +384,8 @@ impl World {
         drop(tasks);
         let caches = std::mem::take(&mut *lock(&self.caches));
         drop(caches);
+        let subsystems = std::mem::take(&mut *lock(&self.subsystems));
+        drop(subsystems);
     }
 }
 

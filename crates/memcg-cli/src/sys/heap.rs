@@ -61,6 +61,16 @@ impl Objects {
         self.all.len()
     }
 
+    /// Bytes they take: of the heap, what their class takes.
+    pub fn bytes(&self) -> u64 {
+        let each = match (&self.cache, self.all.first()) {
+            // SAFETY: a live object of the heap.
+            (None, Some(at)) => unsafe { kmalloc::usable(at.as_ptr()) },
+            _ => self.size,
+        };
+        each as u64 * self.all.len() as u64
+    }
+
     /// The number of the first object that does not hold what was written into it.
     pub fn first_damaged(&self) -> Option<usize> {
         self.all.iter().enumerate().position(|(i, at)| {

@@ -150,7 +150,7 @@ fn a_file_that_cannot_be_understood_runs_nothing() {
 fn what_needs_pages_says_so_with_a_status_of_its_own() {
     for line in [
         "t map m 1M anon",
-        "t touch m",
+        "t touch x 0 4K",
         "share m t t",
         "swap 1G",
         "zswap 1G",

@@ -1,0 +1,168 @@
+//! `move`, `subsystem`, `touch`: tasks between groups, and who has a say in it.
+
+use super::act::Actor;
+use super::words::show;
+use super::world::{Fault, World};
+use memcg::{
+    Attaching, MoveError, MovePolicy, Moved, Subsystem, SubsystemRegistration, register_subsystem,
+    root,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A subsystem of a scenario: counts what it is asked, and refuses moves to one group if it is told so.
+pub struct Asked {
+    name: String,
+    refuses: Option<String>,
+    evictable: u64,
+    /// Times `can_attach`, `attach` and `cancel_attach` were called.
+    pub called: [AtomicU64; 3],
+}
+
+/// The three calls, as figures of a subsystem are named.
+pub const CALLS: [&str; 3] = ["can_attach", "attach", "cancel_attach"];
+
+impl Asked {
+    fn count(&self, call: usize) {
+        self.called[call].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Subsystem for Asked {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn can_attach(&self, task: &Attaching) -> Result<(), String> {
+        self.count(0);
+        if self.refuses.as_deref() == Some(task.to().path().as_str()) {
+            return Err("told to refuse".into());
+        }
+        Ok(())
+    }
+
+    fn attach(&self, _: &Attaching) {
+        self.count(1);
+    }
+
+    fn cancel_attach(&self, _: &Attaching) {
+        self.count(2);
+    }
+
+    fn evictable(&self, _: &Attaching) -> u64 {
+        self.evictable
+    }
+}
+
+/// A registered subsystem.
+pub struct Registered {
+    /// What it was asked.
+    pub asked: Arc<Asked>,
+    _registration: SubsystemRegistration,
+}
+
+/// Registers a subsystem, to be asked after those there are.
+pub fn register(
+    world: &World,
+    name: &[u8],
+    refuses: Option<&[u8]>,
+    evictable: u64,
+) -> Result<(), Fault> {
+    let asked = Arc::new(Asked {
+        name: show(name),
+        refuses: refuses.map(show),
+        evictable,
+        called: Default::default(),
+    });
+    let registered = Registered {
+        asked: Arc::clone(&asked),
+        _registration: register_subsystem(asked),
+    };
+    world.add_subsystem(name, registered)
+}
+
+impl Actor<'_> {
+    /// Moves a task, by a policy of its own or as the group says.
+    pub fn move_task(&self, name: &[u8], path: &[u8], policy: Option<&str>) -> Result<(), Fault> {
+        let task = self.world.task(name)?;
+        let Some(group) = root().lookup(path) else {
+            let message = format!("{}: no such group", show(path));
+            return Err(Fault::refused("ENOENT", message));
+        };
+        let policy = match policy {
+            Some(policy) => policy.to_owned(),
+            None => chosen(&self.read(path, "memory.move")?),
+        };
+        let known = MovePolicy::ALL.iter().find(|(_, name)| *name == policy);
+        let Some((policy, _)) = known else {
+            let names: Vec<&str> = MovePolicy::ALL.iter().map(|(_, name)| *name).collect();
+            let message = format!(
+                "'{policy}' is no way to move: there are {}",
+                names.join(" ")
+            );
+            return Err(Fault::refused("EINVAL", message));
+        };
+        let moved = task
+            .move_to_with(&group, *policy)
+            .map_err(|why| self.refused(&why))?;
+        self.world.note_move(name, moved);
+        Ok(())
+    }
+
+    fn refused(&self, why: &MoveError) -> Fault {
+        let errno = match why {
+            MoveError::Gone => "ENODEV",
+            MoveError::Full(_) | MoveError::NoMemory => "ENOMEM",
+            MoveError::Refused { .. } => "EACCES",
+            MoveError::Leaked(bytes) => {
+                self.world.note_leak(*bytes);
+                "ENOMEM"
+            }
+            _ => "EAGAIN",
+        };
+        Fault::refused(errno, why.to_string())
+    }
+
+    /// A task uses what a tag names: its content is looked at, and what a move left behind follows.
+    pub fn touch(&self, name: &[u8], tag: &[u8]) -> Result<(), Fault> {
+        let task = self.world.task(name)?;
+        let looked = self.world.look(tag, |things| {
+            let bytes: u64 = things.parts.iter().map(super::world::Part::bytes).sum();
+            let damaged = things
+                .parts
+                .iter()
+                .find_map(super::world::Part::first_damaged);
+            (bytes, damaged)
+        });
+        match looked {
+            None => Err(Fault::refused(
+                "ENOENT",
+                format!("'{}': nothing is called so", show(tag)),
+            )),
+            Some((_, Some(i))) => Err(Fault::Wrong(format!(
+                "object {i} does not hold what was written into it"
+            ))),
+            Some((bytes, None)) => {
+                task.follow(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The word in brackets of a file that shows a choice, or the only word.
+fn chosen(text: &str) -> String {
+    let mut words = text.split_whitespace();
+    let bracketed = words.find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    bracketed.unwrap_or_else(|| text.trim()).to_owned()
+}
+
+/// What a move did, as figures of a task are named.
+pub fn figure(moved: Moved, what: &str) -> Option<u64> {
+    match what {
+        "moved" => Some(moved.moved),
+        "stayed" => Some(moved.stayed),
+        "pieces" => Some(moved.pieces),
+        _ => None,
+    }
+}
