@@ -274,7 +274,10 @@ fn a_full_group_counts_max_and_oom_here_and_above() {
         !w.charge("/a/b", 60_000, Flags::NOWAIT),
         "debt ends at a quarter of max"
     );
-    assert_eq!(w.get("/a", "memory.oom.policy"), "default deny [debt]\n");
+    assert_eq!(
+        w.get("/a", "memory.oom.policy"),
+        "default deny [debt] kill\n"
+    );
 }
 
 #[test]
