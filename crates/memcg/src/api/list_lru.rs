@@ -174,6 +174,15 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
+    /// Bytes a thing of a list in a cache is charged, value and link; 0 for other lists, whose things the heap has.
+    #[must_use]
+    pub fn thing_bytes(&self) -> u64 {
+        let cache = self.core.cache.as_ref();
+        cache.map_or(0, |cache| {
+            engine().kmem.caches.get(cache.number()).charged_bytes()
+        })
+    }
+
     pub(crate) fn list(&self) -> u32 {
         self.core.list
     }
