@@ -121,7 +121,7 @@ impl World {
         World {
             tree: tempfile::tempdir().unwrap(),
             model: Model::default(),
-            group: root().create(&format!("model-{nr}")).unwrap(),
+            group: root().create(format!("model-{nr}")).unwrap(),
         }
     }
 

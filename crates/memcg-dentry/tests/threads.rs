@@ -7,19 +7,19 @@ use memcg_dentry::{DentryCache, Freshness, Kind};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const ROUNDS: usize = 500;
+const ROUNDS: usize = 200;
 
 fn run(freshness: Freshness) {
     let tree = tempfile::tempdir().unwrap();
     common::plant(tree.path(), 8, 40);
     fs::create_dir(tree.path().join("busy")).unwrap();
     let cache = DentryCache::with(tree.path(), freshness).unwrap();
-    let parent = root().create(&format!("threads-{freshness:?}")).unwrap();
+    let parent = root().create(format!("threads-{freshness:?}")).unwrap();
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
         let lookers: Vec<_> = (0..3)
             .map(|nr| {
-                let group = parent.create(&format!("t{nr}")).unwrap();
+                let group = parent.create(format!("t{nr}")).unwrap();
                 group.write("memory.max", "16K").unwrap();
                 let cache = &cache;
                 threads.spawn(move || {
