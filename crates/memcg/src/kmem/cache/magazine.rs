@@ -202,10 +202,17 @@ impl Kmem {
         self.caches.locked(index, || draw(cache, want, &mut batch));
         if batch.nr == 0 {
             let slab = self.new_slab_of_magazines(cache, index)?;
+            let gone = List::default();
             self.caches.locked(index, || {
                 list(cache, slab);
                 draw(cache, want, &mut batch);
+                // It may have died since the slab was counted, and what was needed may have come from elsewhere.
+                if cache.is_dead() && slab.used.load(Relaxed) == 0 {
+                    unlist(cache, slab);
+                    gone.push(slab);
+                }
             });
+            self.give_units(cache, index, gone);
         }
         let (slab, offset, raw) = open(batch.pop()?);
         slab.note_tag(offset, tag);
