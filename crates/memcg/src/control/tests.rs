@@ -134,10 +134,10 @@ fn a_connection_that_writes_memory_peak_starts_it_again_for_itself() {
         ("1048576\n".into(), "1048576\n".into())
     );
     ask_on(&one, "set /peaks-of-connections/memory.peak reset").unwrap();
-    drop(group.try_reserve(4096).unwrap());
+    drop(group.try_reserve(64 << 10).unwrap());
     assert_eq!(
         (get(&one), get(&other)),
-        ("4096\n".into(), "1048576\n".into())
+        ("65536\n".into(), "1048576\n".into())
     );
     assert_eq!(group.peak(), 1 << 20);
     // The watch goes with the connection.
