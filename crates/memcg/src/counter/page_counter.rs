@@ -314,9 +314,10 @@ impl PageCounter {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// Stock that may be granted under this level: nothing while it is tight.
+    /// Stock that may be granted under this level: nothing while it is tight, or above its max (which was lowered): what is
+    /// freed then must not be had again.
     pub fn stock_budget(&self) -> u64 {
-        if self.is_tight() {
+        if self.is_tight() || self.usage() > self.max() {
             0
         } else {
             STOCK_BUDGET.min(self.max() / 16)

@@ -218,7 +218,12 @@ unsafe extern "C" fn free_slow(p: *mut u8) {
     if p.is_null() {
         return;
     }
-    if let Some((rec, heap)) = known()
+    // A thread that only frees has no heap.
+    let own = match known() {
+        Some((rec, heap)) => Some((rec, Some(heap))),
+        None => known_rec().map(|rec| (rec, None)),
+    };
+    if let Some((rec, heap)) = own
         // SAFETY: the thread's own; the caller's.
         && unsafe { hit::free_nearly(&engine().kmem, rec, heap, p as usize) }
     {
@@ -287,6 +292,18 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     // It stays where it fits, unless that wastes as much again.
     if size == old.bytes || (class.is_some() && size < old.bytes && size > old.bytes / 2) {
         return p;
+    }
+    // Out of what is at hand, if that is its owner's: charged in advance, so no limit is asked for both at a time.
+    if align <= ALIGN
+        && old.bytes <= crate::kmem::class::MAX_CLASS_BYTES
+        && known().is_some_and(|(rec, _)| rec.current() == old.tag)
+        && let Some(at) = alloc_hit(bytes)
+    {
+        // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
+        unsafe { core::ptr::copy_nonoverlapping(p, at, old.bytes.min(bytes)) };
+        // SAFETY: the caller's.
+        unsafe { free(p) };
+        return at;
     }
     let grows = size.saturating_sub(old.bytes);
     if grows > 0 && !heap::charge_more(old.tag, grows, flags) {

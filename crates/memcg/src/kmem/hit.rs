@@ -76,7 +76,7 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
 /// # Safety
 /// As [`free`].
 #[inline]
-pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
+pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: Option<&Heap>, at: usize) -> bool {
     if kmem.place(at) != Place::Chunk {
         return false;
     }
@@ -88,9 +88,9 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) 
     let Some(offset) = slab.offset_of(at) else {
         return false;
     };
-    let own = slab.is_of(heap);
+    let own = heap.filter(|heap| slab.is_of(heap));
     // What these say is wrong `Kmem::locate` says again, with its reason.
-    if slab.begins_a_list(offset) || own && slab.nr_held() == 0 {
+    if slab.begins_a_list(offset) || own.is_some() && slab.nr_held() == 0 {
         return false;
     }
     let given = rec
@@ -99,12 +99,12 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: &Heap, at: usize) 
     if !given {
         return false;
     }
-    match rec.enter_heap() {
+    match (rec.enter_heap(), own) {
         // SAFETY: the thread's own heap, in its section; uncharged above, live by the caller's promise.
-        Some(_section) if own => unsafe { heap.put(kmem, slab, offset) },
+        (Some(_section), Some(heap)) => unsafe { heap.put(kmem, slab, offset) },
         // SAFETY: as above.
-        section => unsafe {
-            heap::put_remote(kmem, section.is_some().then_some(heap), slab, offset);
+        (section, _) => unsafe {
+            heap::put_remote(kmem, heap.filter(|_| section.is_some()), slab, offset);
         },
     }
     true

@@ -175,6 +175,12 @@ impl Spans {
         // SAFETY: fresh zeroed pages of a chunk.
         let chunk = unsafe { Chunk::of(at) };
         chunk.make();
+        // A program that fills one chunk fills the next: its pages may be large ones.
+        if self.nr_chunks.load(Relaxed) > 0 {
+            let units = super::chunk::NR_UNITS * UNIT;
+            // SAFETY: whole pages of a chunk just mapped; what is in them does not change.
+            unsafe { map::prefer_huge(at + UNIT, units) };
+        }
         chunk.link(&self.available);
         self.nr_chunks.fetch_add(1, Relaxed);
         self.nr_empty.fetch_add(1, Relaxed);

@@ -114,6 +114,15 @@ pub unsafe fn discard(at: usize, bytes: usize) -> bool {
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_DONTNEED) == 0 }
 }
 
+/// Lets the kernel put large pages under a range, where it is asked for (`madvise` in transparent_hugepage/enabled).
+///
+/// # Safety
+/// The range is whole pages of a mapping of this module.
+pub unsafe fn prefer_huge(at: usize, bytes: usize) {
+    // SAFETY: the caller's. An answer of no is none of our business.
+    unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_HUGEPAGE) };
+}
+
 /// Moves a mapping to `to`, over what is mapped there, and makes it `new_bytes` long. No byte is copied.
 ///
 /// # Safety
