@@ -125,9 +125,13 @@ impl From<Errno> for Turn {
 }
 
 impl Inner {
-    pub fn new(root_fd: OwnedFd, root: &Seen, freshness: Freshness) -> Result<Inner, CacheError> {
-        let list = ListLru::in_cache(CacheOptions::new("dentry"))?;
-        let long = SizedCache::new("dentry_name", LONGEST)?;
+    pub fn new(
+        (root_fd, root): (OwnedFd, &Seen),
+        freshness: Freshness,
+        options: CacheOptions<'_>,
+    ) -> Result<Inner, CacheError> {
+        let list = ListLru::in_cache(options)?;
+        let long = options.named("dentry_name").sized(LONGEST)?;
         let directory = Body::Directory {
             serial: 1,
             listing: Listing::new(root.times, clock()),

@@ -43,7 +43,7 @@ pub use walk::Tour;
 
 use cache::Inner;
 use dentry::Dentry;
-use memcg::{LruRef, Memcg, Registration, Verdict, no_account};
+use memcg::{CacheOptions, LruRef, Memcg, Registration, Verdict, no_account};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -71,13 +71,13 @@ pub struct DentryCache {
 pub struct Stats {
     /// Entries there are.
     pub entries: u64,
-    /// Lookups answered by the cache alone.
+    /// Lookups, and names on walks, answered by the cache alone.
     pub hits: u64,
     /// Of them, that there is no such name.
     pub negative: u64,
-    /// Lookups for which something was asked of the file system, and kept.
+    /// Those for which something was asked of the file system, and kept.
     pub misses: u64,
-    /// Lookups whose answer was not kept.
+    /// Those whose answer was not kept.
     pub uncached: u64,
     /// Times a name or a directory was asked of the file system.
     pub asked: u64,
@@ -101,9 +101,21 @@ impl DentryCache {
     /// # Errors
     /// As [`Self::new`].
     pub fn with(root: impl AsRef<Path>, freshness: Freshness) -> io::Result<Self> {
+        Self::in_cache(root, freshness, CacheOptions::new("dentry"))
+    }
+
+    /// As [`Self::with`]; entries are objects of a kmem cache as the options say, of whatever layout and school.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn in_cache(
+        root: impl AsRef<Path>,
+        freshness: Freshness,
+        options: CacheOptions<'_>,
+    ) -> io::Result<Self> {
         let _free = no_account();
-        let (fd, seen) = real::open_root(root.as_ref().as_os_str().as_bytes())?;
-        let inner = Inner::new(fd, &seen, freshness)
+        let (fd, seen) = real::open_root(bytes(root.as_ref()))?;
+        let inner = Inner::new((fd, &seen), freshness, options)
             .map_err(|why| io::Error::new(io::ErrorKind::OutOfMemory, why.to_string()))?;
         let inner = Arc::new(inner);
         let of = Arc::downgrade(&inner);

@@ -87,23 +87,35 @@ impl Inner {
         }
     }
 
-    /// The path's entry, in use, if it can be had.
+    /// The path's entry, in use, if it can be had; counted as a lookup.
     pub fn pin(&self, path: &[u8], follow: bool, now: u64) -> Result<Walked<'_>, Turn> {
+        let walked = self.walk_to(path, follow, now)?;
+        self.count(&walked.pin.dentry, walked.answer);
+        Ok(walked)
+    }
+
+    /// The path's entry, in use, if it can be had.
+    pub fn walk_to(&self, path: &[u8], follow: bool, now: u64) -> Result<Walked<'_>, Turn> {
         for _ in 0..TURNS {
             match self.by_names(path, follow, now) {
                 Err(Turn::Again) => {}
-                Ok(walked) => {
-                    let lane = self.lane(walked.pin.dentry.hash);
-                    match walked.answer {
-                        Answer::Hit => lane.hits.fetch_add(1, Ordering::Relaxed),
-                        _ => self.counts.misses.fetch_add(1, Ordering::Relaxed),
-                    };
-                    return Ok(walked);
-                }
                 other => return other,
             }
         }
         Err(Turn::Again)
+    }
+
+    /// Counts an answer that is in the cache.
+    pub fn count(&self, dentry: &Dentry, answer: Answer) {
+        let lane = self.lane(dentry.hash);
+        if answer != Answer::Hit {
+            self.counts.misses.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        lane.hits.fetch_add(1, Ordering::Relaxed);
+        if dentry.kind() == Kind::Missing {
+            lane.negative.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The answer, if all of it is in the cache, fresh, and without links to follow: one short lock a name, nothing allocated,

@@ -8,6 +8,7 @@ use crate::real;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
+use std::sync::atomic::Ordering;
 
 /// What a walk met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Inner {
 
     fn walk_one(&self, path: &[u8], left: &mut Vec<Vec<u8>>, tour: &mut Tour) -> Result<(), Errno> {
         let now = clock();
-        let pin = match self.pin(path, true, now) {
+        let pin = match self.walk_to(path, true, now) {
             Ok(walked) => Some(walked.pin),
             Err(Turn::Fails(errno)) => return Err(errno),
             Err(Turn::Again | Turn::NoRoom) => None,
@@ -99,6 +100,7 @@ impl Inner {
             let mut answer = Answer::Hit;
             match self.child(dir, fd, name, &mut answer, now) {
                 Ok(child) => {
+                    self.count(&child.dentry, answer);
                     tour.names += 1;
                     tour.hits += u64::from(answer == Answer::Hit);
                     return Ok(child.dentry.kind());
@@ -111,6 +113,7 @@ impl Inner {
             return Err(Errno::NOENT);
         };
         let seen = real::look(fd.as_fd(), name)?;
+        self.counts.uncached.fetch_add(1, Ordering::Relaxed);
         tour.names += 1;
         tour.uncached += 1;
         Ok(seen.kind)

@@ -111,6 +111,10 @@ impl<'a> Actor<'a> {
                 self.world.task(to)?;
                 self.world.give(tag, task, to)
             }
+            Command::Walk { task, cache, dir } => {
+                let owner = self.world.task(task)?;
+                self.world.dentries.walk(task, &owner, cache, dir)
+            }
             Command::Lacking { what, needs } => Err(Fault::Lacks {
                 what: (*what).to_owned(),
                 needs: *needs,

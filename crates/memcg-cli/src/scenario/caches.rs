@@ -1,26 +1,14 @@
 //! `cache C …`: named caches of objects.
 
-use super::command::{Cache, Needs};
+use super::command::Cache;
 use super::words::show;
 use super::world::{Fault, World};
 use memcg::{CacheError, CacheLayout, CacheOptions, School};
 
 /// Makes a cache.
 pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
-    if plan.is_dentry {
-        return Err(Fault::Lacks {
-            what: "dentry".to_owned(),
-            needs: Needs::Dentries,
-        });
-    }
     let name = show(&plan.name);
     let mut options = CacheOptions::new(&name);
-    if plan.is_per_group {
-        options = options.layout(CacheLayout::PerGroup);
-    }
-    if plan.is_slab {
-        options = options.school(School::Slab);
-    }
     if !plan.is_accounted {
         options = options.no_account();
     }
@@ -29,6 +17,22 @@ pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
     }
     if plan.is_per_group {
         options = options.layout(CacheLayout::PerGroup);
+    }
+    let taken = || {
+        Fault::refused(
+            "EEXIST",
+            format!("cache '{name}': there is one of that name"),
+        )
+    };
+    if plan.is_dentry {
+        if world.cache(&plan.name).is_ok() {
+            return Err(taken());
+        }
+        world.dentries.create(&plan.name, plan.bytes, options)?;
+        return Ok(());
+    }
+    if world.dentries.has(&plan.name) {
+        return Err(taken());
     }
     let bytes = usize::try_from(plan.bytes).unwrap_or(usize::MAX);
     let cache = options.sized(bytes).map_err(|why| {

@@ -108,6 +108,15 @@ pub enum Command {
         /// Who will.
         to: Name,
     },
+    /// Looks up every name below a directory.
+    Walk {
+        /// Who walks.
+        task: Name,
+        /// The cache of entries.
+        cache: Name,
+        /// The directory, of the real file system.
+        dir: Name,
+    },
     /// A command this build cannot do.
     Lacking {
         /// The command's word.
@@ -157,8 +166,6 @@ pub struct Cache {
 pub enum Needs {
     /// Regions, files, swap.
     Pages,
-    /// A cache of entries of directories.
-    Dentries,
 }
 
 impl Needs {
@@ -166,7 +173,6 @@ impl Needs {
     pub fn text(self) -> &'static str {
         match self {
             Needs::Pages => "pages",
-            Needs::Dentries => "a cache of entries of directories",
         }
     }
 }

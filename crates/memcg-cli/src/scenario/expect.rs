@@ -39,8 +39,9 @@ pub const OPERATORS: [(&str, Operator); 9] = [
     ("lacks", Operator::Lacks),
 ];
 
-/// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called.
-pub const FIGURES: [&str; 7] = [
+/// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called; what a task's
+/// last walk met; what a cache of entries has, and has given up.
+pub const FIGURES: [&str; 12] = [
     "held",
     "moved",
     "stayed",
@@ -48,6 +49,11 @@ pub const FIGURES: [&str; 7] = [
     "can_attach",
     "attach",
     "cancel_attach",
+    "walked",
+    "hits",
+    "uncached",
+    "entries",
+    "reclaimed",
 ];
 
 /// One part of a sum.
@@ -57,7 +63,7 @@ pub enum Term {
     Number(Number, String),
     /// What a file says.
     File(Reference),
-    /// A figure of a task or subsystem, `NAME:held`.
+    /// A figure of a task, subsystem or cache, `NAME:held`.
     Of {
         /// Whose.
         name: Vec<u8>,

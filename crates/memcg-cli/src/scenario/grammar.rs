@@ -237,9 +237,9 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             Ok(Command::Touch { task, tag })
         }
         "walk" => {
-            name(line, "a cache")?;
-            line.next("a directory")?;
-            Ok(lacking("walk", Needs::Dentries))
+            let cache = name(line, "a cache")?;
+            let dir = line.next("a directory")?.bytes.clone();
+            Ok(Command::Walk { task, cache, dir })
         }
         verb => {
             name(line, "a tag")?;
@@ -279,7 +279,7 @@ fn of_cache(line: &mut Line<'_>) -> Result<Option<Name>, Wrong> {
     }
 }
 
-/// `cache C size=N [accounted|noaccount] [layout=…] [school=…] [dentry]`
+/// `cache C size=N [accounted|noaccount] [layout=…] [school=…] [dentry]`; a cache of entries may go without a size
 fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
     let mut cache = Cache {
         name: new_name(line, "a name for the cache")?,
@@ -317,7 +317,7 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
             }
         }
     }
-    if cache.bytes == 0 {
+    if cache.bytes == 0 && !cache.is_dentry {
         return Err(Wrong::new(line.column(), "the line ends: expected size=N"));
     }
     Ok(Command::Cache(cache))

@@ -159,7 +159,7 @@ fn term(actor: &Actor<'_>, term: &Term) -> Result<Value, Fault> {
     }
 }
 
-/// A figure of a task or subsystem.
+/// A figure of a task, subsystem or cache.
 fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
     let world = actor.world;
     let number = if what == "held" {
@@ -167,6 +167,8 @@ fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
     } else if let Some(call) = moves::CALLS.iter().position(|call| *call == what) {
         let asked = world.subsystem(name)?;
         Some(asked.called[call].load(Ordering::Relaxed))
+    } else if let Some(figure) = world.dentries.figure(name, what)? {
+        Some(figure)
     } else {
         let moved = world.last_move(name)?;
         moves::figure(moved, what)

@@ -15,6 +15,7 @@ mod amount;
 mod batch;
 mod caches;
 mod command;
+mod dentries;
 mod expect;
 mod figures;
 mod grammar;

@@ -85,7 +85,7 @@ fn what_is_wrong_is_said_with_its_line_and_column_and_what_was_expected() {
         ("repeat 1\nend 3", 2, 5, "too much"),
         ("t map r 1M disk", 1, 12, "expected anon, shmem"),
         ("cache c 64", 1, 9, "expected size=N"),
-        ("cache c dentry", 1, 16, "expected size=N"),
+        ("cache c accounted", 1, 19, "expected size=N"),
         ("write /a/memory.max \"1", 1, 21, "never closed"),
         ("mkdir /ä ö", 1, 10, "'ö'"),
     ] {

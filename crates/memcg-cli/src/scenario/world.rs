@@ -4,6 +4,7 @@
 //! long or free anything.
 
 use super::command::{Name, Needs};
+use super::dentries::Dentries;
 use super::moves::{Asked, Registered};
 use super::words::show;
 use crate::sys::heap::Objects;
@@ -115,6 +116,8 @@ pub struct World {
     killed: Mutex<HashSet<Name>>,
     things: Mutex<HashMap<Name, Things>>,
     caches: Mutex<HashMap<Name, Arc<SizedCache>>>,
+    /// Caches of entries of directories.
+    pub dentries: Dentries,
     subsystems: Mutex<HashMap<Name, Registered>>,
     /// By task.
     moves: Mutex<HashMap<Name, Moved>>,
@@ -138,6 +141,7 @@ impl World {
             killed: Mutex::default(),
             things: Mutex::default(),
             caches: Mutex::default(),
+            dentries: Dentries::default(),
             subsystems: Mutex::default(),
             moves: Mutex::default(),
             leaked: AtomicU64::new(0),
@@ -384,6 +388,7 @@ impl World {
         drop(tasks);
         let caches = std::mem::take(&mut *lock(&self.caches));
         drop(caches);
+        self.dentries.clear();
         let subsystems = std::mem::take(&mut *lock(&self.subsystems));
         drop(subsystems);
     }

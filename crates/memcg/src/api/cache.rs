@@ -67,6 +67,12 @@ impl<'a> CacheOptions<'a> {
         }
     }
 
+    /// The same under another name.
+    pub fn named(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// Objects at multiples of `align`, a power of two to 4096 (and of what their type needs).
     pub fn align(mut self, align: usize) -> Self {
         self.align = align;
