@@ -28,7 +28,7 @@ pub mod shape;
 pub mod slots;
 pub mod slub;
 mod verbs;
-mod word;
+pub(crate) mod word;
 
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
