@@ -148,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn times_settle_when_they_are_older_than_the_grain_of_any_clock() {
+        let place = tempfile::tempdir().unwrap();
+        let stat = rustix::fs::stat(place.path()).unwrap();
+        let changed = ns(stat.st_ctime, stat.st_ctime_nsec as i64);
+        assert!(!Times::new(&stat, changed + GRAIN_NS).is_settled);
+        assert!(Times::new(&stat, changed + GRAIN_NS + 1).is_settled);
+    }
+
+    #[test]
     fn an_era_ends_when_times_change_or_were_too_young_to_tell() {
         let listing = Listing::new(times(1, 1, false), 0);
         listing.update(times(1, 1, true), 1);
