@@ -5,6 +5,7 @@
 use crate::commands;
 use crate::exec;
 use crate::failure::Failure;
+use crate::lab;
 use crate::scenario;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -50,6 +51,8 @@ enum Command {
     Top(commands::top::Options),
     /// Run scenarios on an engine of their own
     Run(scenario::Options),
+    /// Measure the published designs against each other
+    Lab(lab::Options),
     /// List the processes under memcg
     Ps(commands::ps::Options),
     /// Read a file of a group
@@ -76,6 +79,7 @@ impl Request {
         match self.command {
             Command::Exec(options) => return exec::run(&options),
             Command::Run(options) => return scenario::run(&options),
+            Command::Lab(options) => return lab::run(&options),
             Command::Top(options) => commands::top::run(&options)?,
             Command::Ps(options) => commands::ps::run(&options)?,
             Command::Get(options) => commands::files::get(&options)?,

@@ -8,10 +8,11 @@
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
 //! - `scenario`: `memcg run`
+//! - `lab`: `memcg lab`
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
-//! The engine is linked for `scenario` alone, and for the objects of its scenarios (`sys::heap`): the other commands speak
+//! The engine is linked for `scenario` and `lab` alone, and for the objects of scenarios (`sys::heap`): the other commands speak
 //! the control socket's protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
 //! library's.
 
@@ -20,6 +21,7 @@ mod client;
 mod commands;
 mod exec;
 mod failure;
+mod lab;
 mod output;
 mod scenario;
 mod size;

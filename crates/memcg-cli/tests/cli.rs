@@ -13,6 +13,7 @@ mod cli {
     mod exec;
     mod exec_aside;
     mod exec_refused;
+    mod lab;
     mod scenarios;
     mod top;
     mod top_live;

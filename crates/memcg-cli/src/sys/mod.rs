@@ -2,6 +2,7 @@
 //!
 //! All `unsafe` code of this crate is in this folder. Functions here say what the kernel said and decide nothing.
 
+pub mod clock;
 pub mod files;
 pub mod heap;
 pub mod process;

@@ -105,7 +105,8 @@ impl<'a> CacheOptions<'a> {
         self.with(Ways::CHECKED)
     }
 
-    /// What the refused rival of dead caches needs: full slabs are kept in a list too. Slower; to be measured.
+    /// The rival of dead caches that was refused in 2014: full slabs are kept in a list too, and at a group's end its slabs become this
+    /// cache's, one by one. Slower; to be measured.
     pub fn track_full_slabs(self) -> Self {
         self.with(Ways::TRACKED)
     }

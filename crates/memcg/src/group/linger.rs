@@ -43,6 +43,11 @@ impl Memcg {
     pub fn is_lingering(&self) -> bool {
         self.linger.load(Ordering::Acquire) != 0
     }
+
+    /// Whether groups right below it linger, or are about to.
+    pub fn has_lingering_below(&self) -> bool {
+        self.nr_lingering.load(Ordering::Relaxed) != 0
+    }
 }
 
 impl Hierarchy {

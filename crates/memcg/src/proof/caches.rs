@@ -269,6 +269,39 @@ fn every_group_has_slabs_of_its_own_and_leaves_them_to_their_last_object() {
     storm(Ways::PER_GROUP, 4);
 }
 
+#[test]
+fn slabs_handed_over_one_by_one_change_nothing_but_the_cost() {
+    storm(Ways::TRACKED.with(Ways::PER_GROUP), 4);
+}
+
+#[test]
+fn a_cache_whose_full_slabs_are_listed_hands_all_over_and_is_gone_at_once() {
+    let world = World::new(Ways::TRACKED.with(Ways::PER_GROUP));
+    let engine = world.engine;
+    let tree = &engine.tree;
+    let (_, rec) = tree.threads.join().unwrap();
+    let (cache, _) = world.caches[0];
+    let group = world.groups.lock().unwrap()[0];
+    let things: Vec<_> = (0..5_000)
+        .map(|_| take(&world, rec, group, cache, Flags::WAIT))
+        .collect();
+    let child = engine.kmem.caches.get(things[0].1);
+    let heir = engine.kmem.caches.get(cache);
+    assert_eq!((child.nr_slabs(), heir.nr_slabs()), (3, 0));
+    {
+        let _pin = tree.threads.epoch.pin(rec);
+        offline::remove(tree, &engine.kmem, rec, tree.memcgs.get(group)).unwrap();
+        engine.kmem.tend_caches(tree);
+    }
+    assert_eq!((child.is_there(), heir.nr_slabs()), (false, 3));
+    assert_eq!(engine.kmem.cache_of(things[0].0), Some(cache));
+    for thing in &things {
+        // SAFETY: live; ends here.
+        unsafe { engine.free_cached(rec, thing.0, false) };
+    }
+    ledger::check(engine);
+}
+
 /// An object for a group, and the cache it lies in.
 fn take(world: &World, rec: &ThreadRec, group: u32, cache: u32, flags: Flags) -> (usize, u32) {
     let tree = &world.engine.tree;

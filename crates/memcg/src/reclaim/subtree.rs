@@ -82,6 +82,10 @@ impl Round {
     pub fn next(&mut self, tree: &Hierarchy) -> Option<u32> {
         self.next_online(tree).or_else(|| {
             let top = tree.memcgs.get(self.top);
+            if top.is_lingering() && !top.has_lingering_below() {
+                // Below a removed group there is nothing else.
+                return None;
+            }
             self.lingering = tree.next_lingering(top, self.lingering)?;
             if self.lingering == self.top {
                 // It was the first of all.

@@ -46,6 +46,7 @@ impl Kmem {
             self.caches.nr_stuck.fetch_add(1, Relaxed);
         }
         self.shrink_dead(index);
+        self.hand_over(cache, index);
         self.sub_slab(cache, index);
     }
 

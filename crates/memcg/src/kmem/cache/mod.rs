@@ -20,6 +20,7 @@ mod children;
 pub mod dead;
 pub mod debug;
 pub mod filter;
+mod hand_over;
 pub mod hit;
 pub mod info;
 pub mod magazine;

@@ -16,7 +16,7 @@ use crate::kmem::bad;
 use crate::kmem::layout::UNIT;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{Slab, SlabKind, SlabRef};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const NO_NEXT: u32 = NONE >> 1;
 
@@ -68,10 +68,23 @@ impl Slab {
         Word(self.remote.word())
     }
 
-    /// Its cache.
+    /// Its cache. It may change only while the slab is in a list of a dead cache that keeps its full slabs in one
+    /// (`hand_over`).
     #[inline(always)]
     pub fn cache(&self) -> u32 {
         self.class.load(Relaxed)
+    }
+
+    /// The same for who goes on to look where it is listed.
+    pub(super) fn cache_now(&self) -> u32 {
+        // Acquire pairs with the Release of `set_cache`.
+        self.class.load(Acquire)
+    }
+
+    /// Makes it another cache's, of the same shape. Under the lock of the one it is of, the slab being ours.
+    pub(super) fn set_cache(&self, cache: u32) {
+        // Release: who sees the cache sees that it is in use.
+        self.class.store(cache, Release);
     }
 
     /// What one of its objects is charged.

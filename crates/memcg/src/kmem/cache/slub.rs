@@ -8,12 +8,13 @@ use super::objects::Found;
 use super::slots::{Content, Own};
 use super::word::{NEVER, Pushed};
 use super::{Cache, Ways};
+use crate::kmem::Kmem;
+use crate::kmem::list::{List, Returned};
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
-use crate::kmem::{Kmem, list::List};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// In the list of full slabs.
-const IN_FULL: u32 = 3;
+pub(super) const IN_FULL: u32 = 3;
 
 /// Empty slabs are kept while a cache has no more partial ones than this.
 const MIN_PARTIAL: u32 = 4;
@@ -140,7 +141,7 @@ impl Kmem {
         if cache.nr_partial.load(Relaxed) > 0 || !cache.returned.is_empty() {
             let mut gone = Gone::default();
             let found = self.caches.locked(index, || {
-                self.settle_returned(cache, &mut gone);
+                self.settle_returned(cache, index, &mut gone);
                 let fits = |slab: &SlabRef| slab.takes(tag) || slab.used.load(Relaxed) == 0;
                 let found = cache
                     .partial
@@ -154,7 +155,7 @@ impl Kmem {
                 unsafe { found.gather() };
                 Some(found)
             });
-            self.give_units(cache, index, gone.slabs);
+            self.give_up(cache, index, gone);
             if found.is_some() {
                 return found;
             }
@@ -176,7 +177,7 @@ impl Kmem {
     }
 
     /// Puts a slab of ours where it belongs.
-    fn put_back(&self, cache: &Cache, index: u32, slab: SlabRef) {
+    pub(super) fn put_back(&self, cache: &Cache, index: u32, slab: SlabRef) {
         let mut gone = Gone::default();
         self.caches.locked(index, || settle(cache, slab, &mut gone));
         self.give_units(cache, index, gone.slabs);
@@ -214,25 +215,56 @@ impl Kmem {
             self.settle_all_returned(cache, index);
             return;
         }
-        let mut gone = Gone::default();
-        self.caches.locked(index, || arrive(cache, slab, &mut gone));
-        self.give_units(cache, index, gone.slabs);
+        self.arrive_where_it_is(slab);
+    }
+
+    /// A slab in flight, which is not gone before it arrives: to where it belongs, in the cache it is of by now.
+    fn arrive_where_it_is(&self, slab: SlabRef) {
+        loop {
+            let index = slab.cache_now();
+            let cache = self.caches.get(index);
+            let mut gone = Gone::default();
+            let is_here = self.caches.locked(index, || {
+                let is_here = slab.cache() == index;
+                if is_here {
+                    arrive(cache, slab, &mut gone);
+                }
+                is_here
+            });
+            self.give_units(cache, index, gone.slabs);
+            if is_here {
+                return;
+            }
+        }
     }
 
     fn settle_all_returned(&self, cache: &Cache, index: u32) {
         let mut gone = Gone::default();
         self.caches
-            .locked(index, || self.settle_returned(cache, &mut gone));
-        self.give_units(cache, index, gone.slabs);
+            .locked(index, || self.settle_returned(cache, index, &mut gone));
+        self.give_up(cache, index, gone);
     }
 
     /// Looks at the returned slabs. Under the lock.
-    fn settle_returned(&self, cache: &Cache, gone: &mut Gone) {
+    fn settle_returned(&self, cache: &Cache, index: u32, gone: &mut Gone) {
         if cache.returned.is_empty() {
             return;
         }
         cache.nr_returned.store(0, Relaxed);
-        cache.returned.take_all(|slab| arrive(cache, slab, gone));
+        cache.returned.take_all(|slab| {
+            if slab.cache() == index {
+                arrive(cache, slab, gone);
+            } else {
+                gone.elsewhere.push(slab);
+            }
+        });
+    }
+
+    /// What was taken out under the lock: units of empty slabs are given back, and what is another cache's by now arrives there.
+    fn give_up(&self, cache: &Cache, index: u32, gone: Gone) {
+        self.give_units(cache, index, gone.slabs);
+        gone.elsewhere
+            .take_all(|slab| self.arrive_where_it_is(slab));
     }
 
     /// Gives back what is empty, and looks at what waits. It cannot fail.
@@ -240,7 +272,7 @@ impl Kmem {
         let cache = self.caches.get(index);
         let mut gone = Gone::default();
         self.caches.locked(index, || {
-            self.settle_returned(cache, &mut gone);
+            self.settle_returned(cache, index, &mut gone);
             let mut next = cache.partial.first();
             while let Some(slab) = next {
                 // SAFETY: listed, under the lock; read before it may go.
@@ -256,7 +288,7 @@ impl Kmem {
                 }
             }
         });
-        self.give_units(cache, index, gone.slabs);
+        self.give_up(cache, index, gone);
     }
 
     /// Frees an object that was no hit, and was uncharged since.
@@ -288,10 +320,12 @@ impl Kmem {
 #[derive(Default)]
 struct Gone {
     slabs: List,
+    /// In flight, and another cache's.
+    elsewhere: Returned,
 }
 
 /// Takes a slab out of the list it is in. Under the lock.
-fn unlist(cache: &Cache, slab: SlabRef) {
+pub(super) fn unlist(cache: &Cache, slab: SlabRef) {
     match slab.listed.load(Relaxed) {
         IN_PARTIAL => {
             cache.partial.remove(slab);
