@@ -211,3 +211,27 @@ fn a_thread_that_works_for_a_task_sees_that_it_is_to_stop() {
     }
     assert!(g.current() <= 8 * MIB, "{}", g.current());
 }
+
+#[test]
+fn many_groups_at_once_have_one_victim_each() {
+    let bell: Arc<Bell> = Default::default();
+    let all: Vec<_> = (0..70)
+        .map(|n| {
+            let g = group(&format!("many{n}"), MIB);
+            let members = [idle(&g, MIB / 2, &bell), idle(&g, MIB / 4, &bell)];
+            (g, members)
+        })
+        .collect();
+    let charge = |g: &Memcg| g.try_reserve(3 * MIB / 8).unwrap();
+    let first: Vec<_> = all.iter().map(|(g, _)| charge(g)).collect();
+    // What each victim will give back is still credited to its own group.
+    let more: Vec<_> = all
+        .iter()
+        .map(|(g, _)| g.try_reserve(MIB / 16).unwrap())
+        .collect();
+    for (g, members) in &all {
+        assert_eq!(g.nr_events(Event::OomKill), 1);
+        assert!(is_killed(&members[0]) && !is_killed(&members[1]));
+    }
+    drop((first, more));
+}

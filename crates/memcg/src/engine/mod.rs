@@ -48,8 +48,6 @@ pub struct Engine {
     changing: AtomicU32,
     forking: AtomicU32,
     started_ns: AtomicU64,
-    /// Who was told to die.
-    victims: oom::Victims,
     /// What reclaim remembers.
     reclaims: reclaim::State,
     /// When the worker's last round of the reaper was.

@@ -11,66 +11,13 @@ use super::{Engine, Work};
 use crate::counter::Level;
 use crate::group::objcg::State;
 use crate::group::task::FIRST_TASK_ID;
+use crate::group::victim::{Chosen, Victim};
 use crate::group::{Event, Memcg};
 use crate::os::{clock, say};
 use crate::reclaim::oom::badness;
-use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How long a victim has to end before another is chosen.
 const PATIENCE_NS: u64 = 2_000_000_000;
-const PLACES: usize = 64;
-
-/// A group's victim.
-#[derive(Default)]
-struct Victim {
-    /// Somebody chooses.
-    busy: AtomicU32,
-    group: AtomicU32,
-    generation: AtomicU32,
-    tag: AtomicU32,
-    id: AtomicU32,
-    _pad: AtomicU32,
-    credit: AtomicU64,
-    until_ns: AtomicU64,
-}
-
-/// The victims of an engine's groups. Of two groups that share a place each has the other's forgotten.
-pub struct Victims([Victim; PLACES]);
-
-impl Default for Victims {
-    fn default() -> Self {
-        Self(core::array::from_fn(|_| Victim::default()))
-    }
-}
-
-// SAFETY: integers.
-unsafe impl Zeroed for Victims {}
-
-/// Nobody else chooses for the group until this is dropped.
-struct Choosing<'a>(&'a Victim);
-
-impl Drop for Choosing<'_> {
-    fn drop(&mut self) {
-        // Release pairs with the Acquire of `choose`.
-        self.0.busy.store(0, Ordering::Release);
-    }
-}
-
-impl Victim {
-    fn choose(&self) -> Option<Choosing<'_>> {
-        // Acquire pairs with the Release of `Choosing::drop`.
-        self.busy
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-            .then(|| Choosing(self))
-    }
-
-    fn is_of(&self, group: &Memcg) -> bool {
-        self.group.load(Ordering::Relaxed) == group.index()
-            && self.generation.load(Ordering::Relaxed) == group.generation()
-    }
-}
 
 /// The task that is to go, and what it holds.
 #[derive(Clone, Copy)]
@@ -84,8 +31,11 @@ impl Engine {
     /// A charge of `bytes` found no room in `full`, whose policy is to kill: sees to it that somebody is told to die. Answers the
     /// bytes above max that may be charged meanwhile; 0: there is nobody. O(owners), once a victim. The caller is pinned.
     pub(super) fn oom_kill(&self, full: &Memcg, bytes: u64) -> u64 {
-        let victim = &self.victims.0[full.index() as usize % PLACES];
-        let Some(_choosing) = victim.choose() else {
+        // Without memory even for that nobody can be told once only, so nobody is.
+        let Some(victim) = full.victim() else {
+            return 0;
+        };
+        let Some(choosing) = victim.choose() else {
             return self.credit(victim, full);
         };
         let credit = self.credit(victim, full);
@@ -97,37 +47,32 @@ impl Engine {
             return 0;
         };
         self.kill_for(full, choice, bytes);
-        let task = self.tree.objcgs.get(choice.tag);
-        victim.group.store(full.index(), Ordering::Relaxed);
-        victim
-            .generation
-            .store(full.generation(), Ordering::Relaxed);
-        victim.tag.store(choice.tag, Ordering::Relaxed);
-        victim.id.store(task.id(), Ordering::Relaxed);
-        victim.credit.store(choice.held, Ordering::Relaxed);
-        victim
-            .until_ns
-            .store(clock::monotonic_ns() + PATIENCE_NS, Ordering::Relaxed);
+        choosing.set(Chosen {
+            tag: choice.tag,
+            id: self.tree.objcgs.get(choice.tag).id(),
+            credit: choice.held,
+            until_ns: clock::monotonic_ns() + PATIENCE_NS,
+        });
         choice.held
     }
 
     /// What the present victim of `full` is still expected to give back.
     fn credit(&self, victim: &Victim, full: &Memcg) -> u64 {
-        if !victim.is_of(full) || clock::monotonic_ns() >= victim.until_ns.load(Ordering::Relaxed) {
-            return 0;
-        }
-        let Some(task) = self.tree.objcgs.try_get(victim.tag.load(Ordering::Relaxed)) else {
+        let Some(chosen) = victim.get() else {
             return 0;
         };
-        let is_here = task.state() == State::Task
+        let Some(task) = self.tree.objcgs.try_get(chosen.tag) else {
+            return 0;
+        };
+        let is_here = clock::monotonic_ns() < chosen.until_ns
+            && task.state() == State::Task
             && task.is_killed()
-            && task.id() == victim.id.load(Ordering::Relaxed)
+            && task.id() == chosen.id
             && self.tree.resolve(task.cell()).group.is_within(full);
         if !is_here {
             return 0;
         }
-        task.charged_bytes()
-            .min(victim.credit.load(Ordering::Relaxed))
+        task.charged_bytes().min(chosen.credit)
     }
 
     /// The task of `full` or below that is best told to die.

@@ -4,6 +4,7 @@
 //! Events happen in charges, which know groups and nothing else: the arena of the records is found by way of the root.
 
 use super::memcg::Memcg;
+use super::victim::Victim;
 use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -66,6 +67,7 @@ pub struct Tally {
     throttled_us: AtomicU64,
     shrinker_scanned: AtomicU64,
     shrinker_freed: AtomicU64,
+    victim: Victim,
 }
 
 // SAFETY: integers and a null pointer.
@@ -78,6 +80,11 @@ unsafe impl Record for Tally {
 }
 
 impl Tally {
+    /// In the child of a fork: nobody chooses there.
+    pub(super) fn reset_in_child(&self) {
+        self.victim.reset_in_child();
+    }
+
     /// A record of an arena, counting nothing. `None` without memory.
     fn new(arena: &Arena<Tally>) -> Option<&Tally> {
         let index = arena.alloc(u32::MAX)?;
@@ -94,6 +101,7 @@ impl Tally {
         ] {
             count.store(0, Ordering::Relaxed);
         }
+        tally.victim.reset();
         Some(tally)
     }
 }
@@ -142,6 +150,12 @@ impl Memcg {
     /// Adds to them, here and above.
     pub fn add_throttled_us(&self, us: u64) {
         self.count(|tally| &tally.throttled_us, us, true);
+    }
+
+    /// Who of the group or below was told to die for it last; `None`: there is no memory to remember that. The caller is pinned.
+    pub fn victim(&self) -> Option<&Victim> {
+        let tally = self.known_tally().or_else(|| self.new_tally());
+        tally.map(|tally| &tally.victim)
     }
 
     fn count(&self, which: impl Fn(&Tally) -> &AtomicU64, by: u64, upward: bool) {

@@ -39,6 +39,7 @@ pub mod stat;
 pub mod stock;
 pub mod task;
 pub mod tree;
+pub mod victim;
 pub mod watch;
 pub mod word;
 
@@ -164,6 +165,9 @@ impl Hierarchy {
             let group = self.memcgs.get(index);
             group.lock.reset_in_child();
             group.draining.store(0, Ordering::Relaxed);
+        }
+        for index in 1..self.tallies.high_water() {
+            self.tallies.get(index).reset_in_child();
         }
         for index in 1..self.objcgs.high_water() {
             self.objcgs.get(index).lock.reset_in_child();

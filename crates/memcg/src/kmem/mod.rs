@@ -369,6 +369,7 @@ impl Kmem {
     /// In the child of a fork: nobody changes tables by kmem id there.
     pub fn reset_tables_in_child(&self) {
         self.caches.reset_families_in_child();
+        self.lists.reset_tables_in_child();
     }
 
     /// After a fork, in the parent and in the child: undoes [`Self::hold_over_fork`].

@@ -213,6 +213,13 @@ impl Lists {
         }
     }
 
+    /// In the child of a fork: nobody changes a table there.
+    pub fn reset_tables_in_child(&self) {
+        for list in 1..self.lists.high_water() {
+            self.lists.get(list).heads.reset_lock_in_child();
+        }
+    }
+
     /// Heads there are, those included that have ended and still lead somewhere.
     pub fn nr_heads(&self) -> u32 {
         self.heads.in_use()

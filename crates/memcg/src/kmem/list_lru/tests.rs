@@ -3,6 +3,7 @@
 use super::{Cx, Link, Verdict, Walked};
 use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
 use crate::kmem::Kmem;
+use crate::kmem::per_id::IdPolicy;
 use crate::thread::ThreadRec;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +25,13 @@ fn run(f: &mut dyn FnMut()) {
 
 impl World {
     fn new() -> Self {
+        Self::with(IdPolicy::default())
+    }
+
+    fn with(policy: IdPolicy) -> Self {
         let kmem: &'static Kmem = Box::leak(Box::default());
         kmem.init().unwrap();
+        assert!(kmem.tables.set_policy(policy));
         let tree = Hierarchy::leaked();
         let (_, rec) = tree.threads.join().unwrap();
         let mut world = Self {
@@ -268,4 +274,34 @@ fn things_come_and_go_by_threads_while_groups_end_and_walks_go_on() {
     });
     assert_eq!(w.kmem.lists.count_all(w.cx(), w.list), 0);
     assert_eq!(w.kmem.lists.nr_heads(), 1);
+}
+
+#[test]
+fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing_their_table() {
+    let w = World::with(IdPolicy::ShrinkableTree);
+    let a = w.group(w.root(), "a");
+    let (first, mut status) = (link(a.tag()), 1);
+    let barrier = std::sync::Barrier::new(2);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let _held = w.kmem.lists.lists.get(w.list).heads.hold();
+            barrier.wait();
+            barrier.wait();
+        });
+        barrier.wait();
+        // SAFETY: the child uses nothing that another thread may have been in the middle of but what it resets, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: should it wait for that thread it is ended.
+            unsafe { libc::alarm(20) };
+            w.kmem.reset_tables_in_child();
+            let is_whole = w.add(first) && w.count(a) == 1 && w.del(first);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!is_whole)) };
+        }
+        // SAFETY: waits for our child; a valid place.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        barrier.wait();
+    });
+    assert_eq!(status, 0);
 }

@@ -187,6 +187,12 @@ impl PerId {
         self.tree.reset_lock_in_child();
     }
 
+    /// Holds off whoever changes it, if it is a tree.
+    #[cfg(test)]
+    pub fn hold(&self) -> crate::sync::lock::Held<'_> {
+        self.tree.hold()
+    }
+
     /// Gives the table's memory back: it is empty again.
     ///
     /// # Safety

@@ -265,6 +265,11 @@ impl Tree {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> crate::sync::lock::Held<'_> {
+        self.lock.lock(Rank::Tables)
+    }
+
     /// In the child of a fork. What was being taken out is found by no hint; a node may be lost.
     pub(super) fn reset_lock_in_child(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
