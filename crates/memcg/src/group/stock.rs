@@ -177,9 +177,13 @@ impl Hierarchy {
         let mut unused = granted;
         let surplus = rec.enter().and_then(|_busy| {
             let slot = rec.slot_of(tag)?;
-            let cap = rec.slots[slot].cap.load(Relaxed) + granted;
-            rec.slots[slot].cap.store(cap, Relaxed);
-            unused = 0;
+            let mut cap = rec.slots[slot].cap.load(Relaxed);
+            // Asked while busy: who forbids it drains us afterwards.
+            if granted > 0 && self.objcgs.get(tag).may_stock() {
+                cap += granted;
+                rec.slots[slot].cap.store(cap, Relaxed);
+                unused = 0;
+            }
             let all = rec.slots[slot].balance.load(Relaxed) + bytes;
             let keep = all.min(cap / 2);
             rec.slots[slot].balance.store(keep, Relaxed);
@@ -198,7 +202,8 @@ impl Hierarchy {
     /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
     /// turned out of a slot.
     fn widen(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> u64 {
-        let lives = matches!(self.objcgs.get(tag).state(), State::Group | State::Task);
+        let objcg = self.objcgs.get(tag);
+        let lives = matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock();
         let home = ThreadRec::home(tag);
         let has_place = rec.slot_of(tag).is_some()
             || [home, home ^ 1]
