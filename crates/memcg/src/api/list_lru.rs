@@ -253,6 +253,10 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         flags: Flags,
         make: impl FnOnce() -> T,
     ) -> Result<LruItem<T>, AllocError> {
+        with_rec(|engine, rec| match rec.current() {
+            NO_TAG => {}
+            tag => engine.ready_lists(rec, tag, flags),
+        });
         let Some(cache) = &self.core.cache else {
             return Ok(self.item(make()));
         };
@@ -283,6 +287,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
             Arc::ptr_eq(&self.core, &item.node().core),
             "the item is of another list"
         );
+        // The caller may hold what shrinkers want.
+        with_rec(|engine, rec| engine.ready_lists(rec, item.node().link.tag(), Flags::NOWAIT));
         // SAFETY: a node does not move; it leaves the list before it goes, and holds the list.
         at(|cx| unsafe { cx.kmem.lists.add(cx, self.core.list, &item.node().link) })
     }

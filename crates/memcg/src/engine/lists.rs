@@ -1,6 +1,6 @@
 //! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
 
-use super::{Engine, Work};
+use super::{Engine, Flags, Work};
 use crate::kmem::list_lru::Cx;
 use crate::thread::ThreadRec;
 
@@ -13,6 +13,18 @@ impl Engine {
             rec,
             change: &|change| self.change(change),
         })
+    }
+
+    /// Before something of `tag` is put into a list: gets its group a kmem id as [`Self::kmem_id`] does, where groups that linger may
+    /// have to make room for it. Without one the list of the nearest group above that has an id serves. Unpinned, without a lock;
+    /// with WAIT and USER in `flags` shrinkers may run here. A load where groups do not linger.
+    pub fn ready_lists(&self, rec: &ThreadRec, tag: u32, flags: Flags) {
+        if !self.tree.lingers() {
+            return;
+        }
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        let _ = self.kmem_id(rec, group, flags);
     }
 
     /// Runs `mover`, which may move the owner `tag` to another group: what the owner has in lists follows, later. The caller is

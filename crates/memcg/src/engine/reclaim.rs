@@ -214,10 +214,24 @@ impl Engine {
         (group.generation() == ask.generation && is_there).then_some(group)
     }
 
-    /// Asks every shrinker that has things by group.
+    /// Asks every shrinker that has things by group: of lists those in which this one has something.
     fn ask_all(&self, control: &mut Control<'_>, ask: Ask, part: Part) {
         let shrinkers = &self.kmem.shrinkers;
+        let marked = {
+            let _pin = self.tree.threads.epoch.pin(control.rec);
+            let Some(group) = self.group_of(ask) else {
+                return;
+            };
+            let id = self.tree.kmem_id_if_any(group).unwrap_or(0);
+            self.kmem.lists.marked(id)
+        };
         for index in 1..shrinkers.high_water() {
+            if shrinkers
+                .list_of(index)
+                .is_some_and(|list| !marked.has(list))
+            {
+                continue;
+            }
             let Some(held) = shrinkers.hold(index) else {
                 continue;
             };

@@ -267,6 +267,12 @@ impl Shrinkers {
         })
     }
 
+    /// The list that the shrinker of an index has its things in, if it is one; or had, if it is another by now. A load.
+    pub fn list_of(&self, index: u32) -> Option<u32> {
+        let list = self.table.get(index).list.load(Ordering::Relaxed);
+        (list != 0).then_some(list)
+    }
+
     /// Indices there are, or were: `1..high_water`.
     pub fn high_water(&self) -> u32 {
         self.table.high_water()

@@ -1,5 +1,6 @@
 //! A group's end against what comes into its list and what leaves it: the real lists, under every schedule.
 
+use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
 use crate::kmem::Kmem;
 use crate::kmem::list_lru::{Cx, Link, Verdict};
@@ -169,5 +170,44 @@ fn loom_a_walk_and_a_deletion_of_what_it_looks_at_agree() {
         deleter.join().unwrap();
         assert_eq!(w.count(w.root()), 1);
         assert!(w.del(all[1]));
+    });
+}
+
+#[test]
+fn loom_what_is_put_in_beside_a_look_that_finds_nothing_is_marked() {
+    model(3, |w| {
+        let a = w.group(w.root(), b"a");
+        let (first, second) = (link(a.tag()), link(a.tag()));
+        assert!(w.add(first) && w.del(first));
+        let id = w.tree.kmem_id_if_any(a).unwrap();
+        let other = w.other();
+        let adder = thread::spawn(move || assert!(other.add(second)));
+        {
+            let _pin = w.tree.threads.epoch.pin(w.rec);
+            w.kmem.lists.has_any(w.kmem, w.rec, w.list, id);
+        }
+        adder.join().unwrap();
+        assert!(w.kmem.lists.marked(id).has(w.list));
+        assert!(w.del(second));
+        w.end(a);
+    });
+}
+
+#[test]
+fn loom_what_a_group_leaves_is_marked_beside_a_look_at_its_parent() {
+    model(2, |w| {
+        let a = w.group(w.root(), b"a");
+        let (one, of_root) = (link(a.tag()), link(ROOT_TAG));
+        assert!(w.add(one) && w.add(of_root) && w.del(of_root));
+        let other = w.other();
+        let looker = thread::spawn(move || {
+            let _pin = other.tree.threads.epoch.pin(other.rec);
+            let lists = &other.kmem.lists;
+            lists.has_any(other.kmem, other.rec, other.list, ROOT_ID)
+        });
+        w.end(a);
+        looker.join().unwrap();
+        assert!(w.kmem.lists.marked(ROOT_ID).has(w.list));
+        assert!(w.del(one));
     });
 }

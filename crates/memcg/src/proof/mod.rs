@@ -2,6 +2,8 @@
 //! instructions, and loom through its schedules.
 
 #[cfg(not(loom))]
+mod asked;
+#[cfg(not(loom))]
 mod cache_rules;
 #[cfg(not(loom))]
 mod caches;

@@ -20,6 +20,7 @@ impl Lists {
                 self.free(kmem, list);
             }
         }
+        self.unmark_all(id);
     }
 
     /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
@@ -43,6 +44,9 @@ impl Lists {
                 let _held = head.lock.lock(Rank::List);
                 // SAFETY: both rings' own links, both locks.
                 unsafe { head.ring.splice(&target.ring) };
+                if head.nr() > 0 && target.nr() == 0 {
+                    self.mark(target);
+                }
                 target.add_nr(head.nr());
                 head.sub_nr(head.nr());
                 target.hold();

@@ -60,6 +60,12 @@ impl Head {
         self.key.load(Ordering::Acquire) == key && self.to.load(Ordering::Relaxed) == 0
     }
 
+    /// Its list and kmem id; 0 and 0 of one that has ended. Under its lock.
+    pub(super) fn whose(&self) -> (u32, u32) {
+        let key = self.key.load(Ordering::Relaxed);
+        ((key >> 32) as u32, key as u32)
+    }
+
     /// Ends it: no key means it any more. Under its lock.
     pub(super) fn set_ended(&self, to: u32) {
         self.key.store(0, Ordering::Relaxed);

@@ -18,11 +18,13 @@
 mod ends;
 mod head;
 mod link;
+mod marks;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod walk;
 
 pub use link::Link;
+pub use marks::Marked;
 pub use walk::{Verdict, Walked};
 
 use super::Kmem;
@@ -38,12 +40,15 @@ use crate::sync::users::Users;
 use crate::thread::ThreadRec;
 use head::{Head, key};
 use link::{OFF, ON};
+use marks::Marks;
 
 /// All lists of an engine.
 #[derive(Default)]
 pub struct Lists {
     lists: Arena<ListRec>,
     heads: Arena<Head>,
+    /// By kmem id.
+    marks: Arena<Marks>,
 }
 
 // SAFETY: arenas.
@@ -102,6 +107,7 @@ impl Lists {
     /// A new list, with a place for the root's items; `let_go` is how a walk ends its hold on a thing it looked at. `None`
     /// without memory.
     pub fn open(&self, cx: Cx<'_>, let_go: LetGo) -> Option<u32> {
+        self.ready_marks(ROOT_ID)?;
         let list = self.lists.alloc(u32::MAX)?;
         let rec = self.lists.get(list);
         let root = self.heads.alloc(u32::MAX);
@@ -130,7 +136,10 @@ impl Lists {
 
     fn free(&self, kmem: &Kmem, list: u32) {
         let rec = self.lists.get(list);
-        rec.heads.each(kmem, |_, head| self.let_go(head));
+        rec.heads.each(kmem, |id, head| {
+            self.unmark(list, id);
+            self.let_go(head);
+        });
         // SAFETY: the list has ended and nobody uses it, as `users` says.
         unsafe { rec.heads.clear(kmem) };
         self.lists.free(list);
@@ -184,12 +193,6 @@ impl Lists {
         head.map_or(0, |head| self.heads.get(head).nr())
     }
 
-    /// Whether a kmem id has anything in a list that may be ending. The caller is pinned.
-    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: u32, id: u32) -> bool {
-        let head = self.lists.get(list).heads.get(kmem, rec, id);
-        head.is_some_and(|head| self.heads.get(head).nr() > 0)
-    }
-
     /// Things in the list of all groups. O(ids).
     pub fn count_all(&self, cx: Cx<'_>, list: u32) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
@@ -200,10 +203,11 @@ impl Lists {
         sum
     }
 
-    /// Bytes of the heads; those of the tables by kmem id are counted with all tables.
+    /// Bytes of the heads, lists and marks; those of the tables by kmem id are counted with all tables.
     pub fn bytes(&self) -> u64 {
         u64::from(self.heads.high_water()) * size_of::<Head>() as u64
             + u64::from(self.lists.high_water()) * size_of::<ListRec>() as u64
+            + u64::from(self.marks.high_water()) * size_of::<Marks>() as u64
     }
 
     /// In the child of a fork, which waited for changes here to end: nobody holds a lock.
@@ -244,6 +248,9 @@ impl Lists {
                 }
                 // SAFETY: under the lock; the caller's.
                 unsafe { link.insert_before(&head.ring) };
+                if head.nr() == 0 {
+                    self.mark(head);
+                }
                 head.add_nr(1);
                 head.hold();
                 // Release pairs with the Acquire of `lock_home`.
@@ -296,6 +303,7 @@ impl Lists {
     }
 
     fn enter(&self, cx: Cx<'_>, list: u32, group: &Memcg, id: u32, above: u32) -> Option<u32> {
+        self.ready_marks(id)?;
         let index = self.heads.alloc(u32::MAX)?;
         // Found a moment ago, it may have ended and be another's: then it is not made a parent of.
         {

@@ -305,3 +305,57 @@ fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing
     });
     assert_eq!(status, 0);
 }
+
+#[test]
+fn a_list_that_was_found_empty_is_passed_over_until_something_is_put_in() {
+    let w = World::new();
+    let (a, b) = (w.group(w.root(), "a"), w.group(w.root(), "b"));
+    let lists = &w.kmem.lists;
+    let has = |group: &Memcg| {
+        let id = w.tree.kmem_id_if_any(group).unwrap_or(0);
+        lists.marked(id).has(w.list)
+    };
+    let look = |group: &Memcg| {
+        let _pin = w.tree.threads.epoch.pin(w.rec);
+        lists.has_any(w.kmem, w.rec, w.list, w.tree.kmem_id(group).unwrap())
+    };
+    let (first, second) = (link(a.tag()), link(a.tag()));
+    assert!(!has(a) && !has(w.root()));
+    assert!(w.add(first) && has(a) && !has(b) && !has(w.root()));
+    assert!(look(a) && has(a));
+    assert!(w.del(first) && has(a), "nobody has looked");
+    assert!(!look(a) && !has(a));
+    assert!(w.add(second) && has(a));
+    // What the parent gets is seen there, and what had the id before is not seen under it again.
+    let id = w.tree.kmem_id_if_any(a).unwrap();
+    w.end(a);
+    assert!(has(w.root()) && !lists.marked(id).has(w.list));
+    assert!(w.del(second) && !look(w.root()) && !has(w.root()));
+}
+
+#[test]
+fn what_has_something_in_it_is_marked_however_often_others_look_in_vain() {
+    let w = World::new();
+    let a = w.group(w.root(), "a");
+    let id = {
+        let _pin = w.tree.threads.epoch.pin(w.rec);
+        w.tree.kmem_id(a).unwrap()
+    };
+    let done = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        let (w2, done) = (w.on_another_thread(), &done);
+        s.spawn(move || {
+            while done.load(Ordering::Relaxed) == 0 {
+                let _pin = w2.tree.threads.epoch.pin(w2.rec);
+                w2.kmem.lists.has_any(w2.kmem, w2.rec, w2.list, id);
+            }
+        });
+        let one = link(a.tag());
+        for _ in 0..20_000 {
+            assert!(w.add(one));
+            assert!(w.kmem.lists.marked(id).has(w.list));
+            assert!(w.del(one));
+        }
+        done.store(1, Ordering::Relaxed);
+    });
+}

@@ -1,0 +1,115 @@
+//! In which lists a group has anything: a bit a list, by the group's kmem id. Reclaim does not ask where there is none.
+//!
+//! Kept: a list of a group that has things in it has its bit. It is set with the first thing, and taken away by who looks and finds
+//! the list empty, not by who takes the last thing out: a list that is filled and emptied in turn changes no bit.
+//! Relied on: a bit is changed under the lock of the head it is about, while that is the one of the id. So a thing that is put in
+//! and a look that found nothing come one after the other: the look sees the thing, or the thing finds the bit gone and sets it.
+//! Who reads bits takes no lock, and may be late by what happens meanwhile, as with any count.
+//! Never done: memory given back. There are as many records as the highest id ever that had a list; ids are dense.
+//!
+//! A bit too many is in nobody's way; one may be left where a group ended while its first thing was put in.
+
+use super::Lists;
+use super::head::Head;
+use crate::group::kmem_id::ID_LIMIT;
+use crate::kmem::Kmem;
+use crate::sync::Zeroed;
+use crate::sync::arena::Record;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
+
+const WORDS: usize = 4;
+
+/// The bits of one kmem id. Lists of higher numbers have none: there one looks.
+#[derive(Default)]
+pub(super) struct Marks {
+    link: AtomicU32,
+    words: [AtomicU64; WORDS],
+}
+
+// SAFETY: integers.
+unsafe impl Zeroed for Marks {}
+// SAFETY: `link` is the arena's alone.
+unsafe impl Record for Marks {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// The lists in which a group may have something, as they were a moment ago.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Marked([u64; WORDS]);
+
+impl Marked {
+    /// `false`: it has nothing in this one.
+    #[must_use]
+    pub fn has(&self, list: u32) -> bool {
+        let word = self.0.get(list as usize / 64);
+        word.is_none_or(|word| word >> (list % 64) & 1 != 0)
+    }
+}
+
+impl Lists {
+    /// Sees to it that an id has bits. `None` without memory.
+    pub(super) fn ready_marks(&self, id: u32) -> Option<()> {
+        while self.marks.high_water() <= id {
+            self.marks.alloc(ID_LIMIT)?;
+        }
+        Some(())
+    }
+
+    fn word(&self, list: u32, id: u32) -> Option<&AtomicU64> {
+        self.marks.try_get(id)?.words.get(list as usize / 64)
+    }
+
+    /// A list that was empty is not. Under its lock.
+    pub(super) fn mark(&self, head: &Head) {
+        let (list, id) = head.whose();
+        if let Some(word) = self.word(list, id) {
+            word.fetch_or(1 << (list % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// A list is empty, under its lock; or it has ended.
+    pub(super) fn unmark(&self, list: u32, id: u32) {
+        if let Some(word) = self.word(list, id) {
+            word.fetch_and(!(1 << (list % 64)), Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing is in any list of an id.
+    pub(super) fn unmark_all(&self, id: u32) {
+        if let Some(marks) = self.marks.try_get(id) {
+            for word in &marks.words {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// In which lists a kmem id may have something. Cost: a few loads, whatever number of lists there is.
+    pub fn marked(&self, id: u32) -> Marked {
+        let marks = self.marks.try_get(id);
+        Marked(core::array::from_fn(|at| {
+            marks.map_or(0, |marks| marks.words[at].load(Ordering::Relaxed))
+        }))
+    }
+
+    /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so from here on, until something is
+    /// put in. The caller is pinned.
+    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: u32, id: u32) -> bool {
+        let Some(index) = self.lists.get(list).heads.get(kmem, rec, id) else {
+            return false;
+        };
+        let head = self.heads.get(index);
+        if head.nr() > 0 {
+            return true;
+        }
+        let _held = head.lock.lock(Rank::List);
+        // What is meant, and still empty.
+        if head.is_of(super::key(list, id)) && head.nr() == 0 {
+            self.unmark(list, id);
+        }
+        false
+    }
+}
