@@ -188,7 +188,7 @@ fn loom_the_last_byte_beside_the_removal_ends_the_group_once() {
 
 #[test]
 fn loom_a_refill_beside_the_removal_leaves_no_stock() {
-    model(3, |tree, lists| {
+    model(2, |tree, lists| {
         assert!(tree.set_lingers(true));
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
