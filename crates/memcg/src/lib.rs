@@ -34,7 +34,7 @@ pub mod units;
 #[cfg(not(loom))]
 pub use api::*;
 pub use attach::Moved;
-pub use group::{Event, MovePolicy, stat::Usage};
+pub use group::{Event, MovePolicy, OfflinePolicy, stat::Usage};
 pub use units::Limit;
 
 /// The README's code is a test.

@@ -356,6 +356,10 @@ unsafe impl<T: Send> Send for KBox<T> {}
 unsafe impl<T: Sync> Sync for KBox<T> {}
 
 impl<T> KBox<T> {
+    pub(super) fn address(&self) -> usize {
+        self.at.as_ptr() as usize
+    }
+
     /// Moves the value out and frees the object.
     #[must_use]
     pub fn into_inner(self) -> T {
@@ -509,6 +513,12 @@ pub struct KBytes {
 unsafe impl Send for KBytes {}
 // SAFETY: a shared one gives shared references only.
 unsafe impl Sync for KBytes {}
+
+impl KBytes {
+    pub(super) fn address(&self) -> usize {
+        self.at.as_ptr() as usize
+    }
+}
 
 impl Deref for KBytes {
     type Target = [u8];

@@ -5,8 +5,9 @@
 
 use super::error::{MergeError, ReserveError};
 use super::memcg::{Memcg, pinned};
-use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
+use crate::engine::{ChargeError, Flags};
+use crate::group::cell::Given;
 use crate::group::charge::round_up;
 use crate::group::{Kind, NO_TAG};
 
@@ -140,9 +141,59 @@ impl Charge {
     /// room for it twice for a moment. If `group` has been removed, the nearest above is given it.
     ///
     /// # Errors
-    /// When a limit refuses it; then nothing has changed.
+    /// When a limit refuses it, which counts as `recharge_failed` there; then nothing has changed. Nothing is reclaimed for it, and
+    /// nobody goes into debt.
     pub fn give(&mut self, group: &Memcg) -> Result<(), ReserveError> {
-        let new = Self::new(group.tag(), self.bytes, Flags::NOWAIT)?;
+        self.change_owner(group.tag())
+    }
+
+    /// Makes whom the thread works for pay for it, as [`Charge::give`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take(&mut self) -> Result<(), ReserveError> {
+        match with_rec(|_, rec| rec.current()) {
+            None | Some(NO_TAG) => Ok(()),
+            Some(tag) => self.change_owner(tag),
+        }
+    }
+
+    /// What it stands for was used: if it was left by a group that has ended and whose `memory.offline` is `next-touch`, it is
+    /// charged to whom the thread works for from here on. `true`: so it was done. What does not fit there stays where it is, and is
+    /// counted (`recharge_failed`). Work in no group takes nothing over.
+    ///
+    /// Cost: two loads where its owner lives.
+    pub fn touch(&mut self) -> bool {
+        let given = |engine: &crate::engine::Engine, rec| {
+            self.bytes > 0 && engine.is_given(rec, self.tag, &[Given::ToToucher])
+        };
+        if !with_rec(given).unwrap_or(false) {
+            return false;
+        }
+        with_rec(|engine, rec| engine.with_toucher(rec, |to| self.change_owner(to).is_ok()))
+            .unwrap_or(false)
+    }
+
+    pub(super) fn was_left(&self, how: &[Given]) -> bool {
+        self.bytes > 0
+            && with_rec(|engine, rec| engine.is_given(rec, self.tag, how)).unwrap_or(false)
+    }
+
+    /// Makes `tag`, or its heir, the owner; the caller names it.
+    fn change_owner(&mut self, tag: u32) -> Result<(), ReserveError> {
+        let tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
+        let new = Self { tag, bytes: 0 };
+        let all = round_up(self.bytes);
+        with_rec(|engine, rec| engine.charge_given(rec, tag, all))
+            .transpose()
+            .map_err(|refusal| {
+                ReserveError::new(&ChargeError {
+                    bytes: all,
+                    refusal,
+                })
+            })?;
+        let mut new = new;
+        new.set_bytes(self.bytes);
         // The one it was, with what it holds, goes here.
         *self = new;
         Ok(())

@@ -2,11 +2,13 @@
 
 use super::cache::{CacheOptions, SizedCache};
 use super::cache_error::{AllocError, CacheError};
-use super::memcg::Memcg;
+use super::error::ReserveError;
+use super::memcg::{Memcg, pinned};
 use super::scope::{Entered, no_account};
-use crate::engine::Flags;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::worker::thread as worker;
+use crate::engine::{ChargeError, Engine, Flags};
+use crate::group::cell::Given;
 use crate::group::{NO_TAG, ROOT_TAG};
 use crate::kmem::list_lru::{Cx, LetGo, Link};
 use core::marker::PhantomData;
@@ -83,6 +85,9 @@ pub struct LruItem<T: Send + Sync + 'static> {
 unsafe impl<T: Send + Sync> Send for LruItem<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for LruItem<T> {}
+
+/// A thing that a cache finds again changes owners where its group's end says so, of all things or of those that are looked up.
+pub(super) const FOUND: &[Given] = &[Given::ToToucher, Given::ToFinder];
 
 /// Runs `f` with what list operations need.
 fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
@@ -343,6 +348,71 @@ impl<T: Send + Sync + 'static> LruItem<T> {
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.node().link.is_listed()
+    }
+
+    /// It was looked up: if it was left by a group that has ended and whose `memory.offline` says so (`next-touch`, `auto`), it is
+    /// from here on charged to whom the thread works for, and goes into that group's list. `true`: so it was done. What does
+    /// not fit there stays where it is. Work in no group takes nothing over. Only things of a list in a cache
+    /// ([`ListLru::in_cache`]) change owners.
+    ///
+    /// Cost: two loads where the owner lives.
+    pub fn touch(&self) -> bool {
+        let given = |engine: &Engine, rec| engine.is_given(rec, self.node().link.tag(), FOUND);
+        with_rec(|engine, rec| {
+            given(engine, rec)
+                && engine.with_toucher(rec, |to| self.change_owner(to).unwrap_or(false))
+        })
+        .unwrap_or(false)
+    }
+
+    /// Makes `group` pay for it, and puts it into that group's list. All or nothing.
+    ///
+    /// # Errors
+    /// When there is no room for it: nothing has changed.
+    ///
+    /// # Panics
+    /// Of a list that is in no cache: such things are heap objects, whose owners never change.
+    pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
+        assert!(
+            self.node().core.cache.is_some(),
+            "the item is no object of a cache"
+        );
+        let tag = pinned(|engine, _| engine.tree.hold_live_tag(group.tag()));
+        let changed = self.change_owner(tag);
+        pinned(|engine, _| engine.tree.release_objcg(tag));
+        changed.map(drop)
+    }
+
+    /// Makes `to`, which the caller names, its owner. `false`: it is, or another thread is at it.
+    fn change_owner(&self, to: u32) -> Result<bool, ReserveError> {
+        let (link, core) = (&self.node().link, &self.node().core);
+        if core.cache.is_none() {
+            return Ok(false);
+        }
+        let Some(from) = link.begin_change() else {
+            return Ok(false);
+        };
+        let at = self.node.as_ptr() as usize;
+        let outcome = with_rec(|engine, rec| {
+            let outcome = engine.recharge_cached(rec, at, to);
+            if outcome == Ok(true) {
+                engine.tree.hold_objcg(to);
+                link.end_change(to);
+                let _pin = engine.tree.threads.epoch.pin(rec);
+                engine.tree.release_objcg(from);
+            } else {
+                link.end_change(from);
+            }
+            outcome
+        });
+        let changed = outcome.unwrap_or(Ok(false)).map_err(|refusal| {
+            let bytes = engine().owner_of_cached(at).1;
+            ReserveError::new(&ChargeError { bytes, refusal })
+        })?;
+        if changed {
+            self::at(|cx| cx.kmem.lists.follow(cx, core.list, link));
+        }
+        Ok(changed)
     }
 
     /// One more hold on the value: it stays where it is until the last is dropped, also when the item has gone meanwhile.

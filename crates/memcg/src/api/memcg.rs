@@ -8,7 +8,6 @@ use crate::engine::process::{engine, with_rec};
 use crate::engine::{Engine, Flags};
 use crate::group::stat::Usage;
 use crate::group::{self, Event, ROOT, ROOT_TAG};
-use crate::offline;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use crate::units::Limit;
@@ -181,17 +180,17 @@ impl Memcg {
         .unwrap_or_default()
     }
 
-    /// Ends the group: at once, whatever it holds. What is still charged belongs to the parent from here on.
+    /// Ends the group: at once, whatever it holds. What is still charged belongs to the parent from here on, or goes where the
+    /// group's `memory.offline` says ([`OfflinePolicy`](crate::OfflinePolicy)). By `evict` shrinkers are asked first, on this
+    /// thread: do not hold a lock that they take.
+    ///
+    /// Cost: O(1) but by `evict` and `mapper`.
     ///
     /// # Errors
     /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
     pub fn remove(&self) -> Result<(), RemoveError> {
-        self.with(|engine, rec, group| {
-            engine
-                .change(|| offline::remove(&engine.tree, &engine.kmem, rec, group))
-                .map_err(RemoveError::from)
-        })
-        .unwrap_or(Err(RemoveError::Gone))
+        self.with(|engine, rec, group| engine.remove(rec, group).map_err(RemoveError::from))
+            .unwrap_or(Err(RemoveError::Gone))
     }
 
     /// The tag of its own owner, which the handle names.

@@ -292,7 +292,7 @@ impl Engine {
             })
     }
 
-    fn count_object(
+    pub(super) fn count_object(
         &self,
         rec: &ThreadRec,
         tag: u32,
@@ -303,7 +303,7 @@ impl Engine {
         self.tree.charge_slab(rec, tag, bytes, forced)
     }
 
-    fn uncharge_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    pub(super) fn uncharge_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
         if tag == NO_TAG || self.accounting() == Accounting::Broken {
             return;
         }

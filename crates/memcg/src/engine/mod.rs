@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod cache_shrinker;
 pub mod charge;
+pub mod ends;
 pub mod fork;
 pub mod heap;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod oom;
 pub mod options;
 pub mod owner;
 pub mod process;
+pub mod recharge;
 pub mod reclaim;
 pub mod throttle;
 pub mod worker;

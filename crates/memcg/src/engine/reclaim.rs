@@ -98,7 +98,7 @@ impl Control<'_> {
 }
 
 /// The group as it is to be known when it is looked at again.
-fn ask_of(group: &Memcg) -> Ask {
+pub(super) fn ask_of(group: &Memcg) -> Ask {
     Ask {
         group: group.index(),
         generation: group.generation(),
@@ -208,7 +208,7 @@ impl Engine {
         may.then_some(Part { usage, effective })
     }
 
-    fn group_of(&self, ask: Ask) -> Option<&Memcg> {
+    pub(super) fn group_of(&self, ask: Ask) -> Option<&Memcg> {
         let group = self.tree.memcgs.get(ask.group);
         let is_there = group.is_online() || group.is_lingering();
         (group.generation() == ask.generation && is_there).then_some(group)

@@ -4,7 +4,6 @@ use super::{Errno, FILES, FileError, Mode, at, show};
 use crate::api::no_account;
 use crate::engine::Engine;
 use crate::group::TreeError;
-use crate::offline;
 use crate::thread::ThreadRec;
 
 /// One entry of a group's listing.
@@ -103,7 +102,7 @@ pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileEr
 pub fn rmdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
     at(engine, rec, path, |here| {
         engine
-            .change(|| offline::remove(&engine.tree, &engine.kmem, rec, here.group))
+            .remove(rec, here.group)
             .map_err(|why| tree_error(path, why))
     })
 }

@@ -1,7 +1,7 @@
 //! `memory.move` and `memory.offline`: what happens to a task's bytes when it moves into the group, and to a group's when it ends.
 
-use super::{At, Errno, FileError};
-use crate::group::MovePolicy;
+use super::{At, FileError};
+use crate::group::{MovePolicy, OfflinePolicy};
 
 /// Words of which one is chosen, that one in brackets, as the kernel shows choices.
 fn choice<T: PartialEq>(all: &[(T, &str)], chosen: &T) -> String {
@@ -35,23 +35,16 @@ pub fn set_on_move(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
-/// What a group's bytes do when it ends: one way is built, and there is nothing to remember.
-const OFFLINE: &str = "parent";
-const OFFLINE_OTHERS: [&str; 4] = ["evict", "mapper", "next-touch", "auto"];
+/// The kinds of things that a group's end may treat each in its own way, as far as there are any.
+const OBJECTS: &[u8] = b"objects=";
 
-pub fn on_end(_: At<'_>) -> String {
-    format!("{OFFLINE}\n")
+pub fn on_end(at: At<'_>) -> String {
+    choice(&OfflinePolicy::ALL, &at.group.offline_policy())
 }
 
-pub fn set_on_end(_: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    if value == OFFLINE.as_bytes() {
-        return Ok(());
-    }
-    match OFFLINE_OTHERS.iter().find(|name| name.as_bytes() == value) {
-        Some(name) => Err(FileError::new(
-            Errno::EOPNOTSUPP,
-            format!("'{name}' is not built yet: it stays {OFFLINE}"),
-        )),
-        None => Err(FileError::invalid(format!("write {OFFLINE}"))),
-    }
+pub fn set_on_end(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    let value = value.strip_prefix(OBJECTS).unwrap_or(value);
+    at.group
+        .set_offline_policy(chosen(&OfflinePolicy::ALL, value)?);
+    Ok(())
 }

@@ -117,7 +117,7 @@ files! {
     "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"
     "memory.move" All r policy::on_move; w policy::set_on_move; "ours: what the bytes of a task do that moves here: transfer, stay, lazy, best-effort, reserve-both, paged or leaky"
     "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
-    "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's bytes go when it ends: parent"
+    "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's objects go when it ends: parent, evict, mapper, next-touch or auto"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny, debt or kill"
     "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"

@@ -354,16 +354,26 @@ fn reclaim_takes_stock_and_says_when_there_was_less() {
 }
 
 #[test]
-fn a_policy_that_is_not_built_is_neither_taken_nor_shown() {
+fn every_policy_of_a_group_s_end_is_taken_and_shown_in_brackets() {
     let w = World::new();
     w.mkdir("/a");
-    w.set("/a", "memory.offline", "parent").unwrap();
-    assert_eq!(
-        w.set("/a", "memory.offline", "auto"),
-        Err(Errno::EOPNOTSUPP)
-    );
-    assert_eq!(w.set("/a", "memory.offline", "x"), Err(Errno::EINVAL));
-    assert_eq!(w.get("/a", "memory.offline"), "parent\n");
+    let all = "[parent] evict mapper next-touch auto\n";
+    assert_eq!(w.get("/a", "memory.offline"), all);
+    for policy in ["evict", "mapper", "next-touch", "auto", "parent"] {
+        for text in [policy.to_string(), format!("objects={policy}")] {
+            w.set("/a", "memory.offline", &text).unwrap();
+            let shown = w.get("/a", "memory.offline");
+            assert!(shown.contains(&format!("[{policy}]")), "{shown}");
+        }
+    }
+    w.set("/a", "memory.offline", "auto").unwrap();
+    for wrong in ["x", "objects=", "objects=x", "pages=evict", "[evict]", ""] {
+        assert_eq!(w.set("/a", "memory.offline", wrong), Err(Errno::EINVAL));
+    }
+    assert!(w.get("/a", "memory.offline").contains("[auto]"));
+    // As other settings, it is not inherited.
+    w.mkdir("/a/b");
+    assert_eq!(w.get("/a/b", "memory.offline"), all);
 }
 
 #[test]

@@ -5,14 +5,41 @@
 //!
 //! A cell lives while its group does, while an owner names it, and while a dead cell leads to it (`refs`). Chains of dead
 //! cells are halved as they are walked.
+//!
+//! A group's end may leave a word in its cell: what is to become of the things that were the group's then (`Given`). Who skips a
+//! dead cell takes its word along, so a thing's cell tells of every end there was on its way up.
 
 use super::Hierarchy;
 use super::memcg::Memcg;
+use super::settings::OfflinePolicy;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 const DEAD: u32 = 1 << 31;
+
+/// What a group's end says of the things it left, beside that they are the parent's: a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Given {
+    /// To who uses them next, whatever they are.
+    ToToucher = 1,
+    /// To who looks them up next, in a cache that sees lookups.
+    ToFinder = 2,
+    /// To who holds them.
+    ToHolder = 4,
+}
+
+impl Given {
+    fn by(policy: OfflinePolicy) -> u32 {
+        match policy {
+            OfflinePolicy::Parent | OfflinePolicy::Evict => 0,
+            OfflinePolicy::NextTouch => Given::ToToucher as u32,
+            OfflinePolicy::Auto => Given::ToFinder as u32,
+            OfflinePolicy::Mapper => Given::ToHolder as u32,
+        }
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -21,7 +48,8 @@ pub struct Cell {
     /// A group's index, or DEAD and a cell's.
     to: AtomicU32,
     refs: AtomicU32,
-    _pad: AtomicU32,
+    /// A bit for each `Given`.
+    given: AtomicU32,
 }
 
 // SAFETY: integers only.
@@ -37,6 +65,7 @@ impl Cell {
     /// Makes it the cell of `group`, which holds one reference.
     pub(super) fn reset(&self, group: u32) {
         self.refs.store(1, Ordering::Relaxed);
+        self.given.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `resolve`.
         self.to.store(group, Ordering::Release);
     }
@@ -122,6 +151,12 @@ impl Hierarchy {
             return;
         }
         let beyond = beyond & !DEAD;
+        // What the end of `next` said was written before `next` led anywhere; the swap passes it on with the way. The caller's pin
+        // keeps `next` from being another's.
+        let given = self.cells.get(next).given.load(Ordering::Relaxed);
+        if given != 0 {
+            record.given.fetch_or(given, Ordering::Relaxed);
+        }
         if self.cells.get(beyond).try_ref() {
             let swapped = record.to.compare_exchange(
                 DEAD | next,
@@ -133,6 +168,35 @@ impl Hierarchy {
             self.unref_cell(if swapped.is_ok() { next } else { beyond });
         }
         self.unref_cell(at);
+    }
+
+    /// The group of `cell` is ending, by `policy`: noted for what it leaves. Before the cell leads to another's.
+    pub(crate) fn note_given(&self, cell: u32, policy: OfflinePolicy) {
+        let given = Given::by(policy);
+        if given != 0 {
+            self.cells
+                .get(cell)
+                .given
+                .fetch_or(given, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an end on the way of `cell` left its things so. The caller is pinned. O(depth) at worst.
+    pub fn was_given(&self, cell: u32, how: &[Given]) -> bool {
+        let which = how.iter().fold(0, |all, &one| all | one as u32);
+        let mut at = cell;
+        loop {
+            let record = self.cells.get(at);
+            // Acquire pairs with the Release of `link_cell`, and of `halve`: what was said comes with the way.
+            let to = record.to.load(Ordering::Acquire);
+            if record.given.load(Ordering::Relaxed) & which != 0 {
+                return true;
+            }
+            if to & DEAD == 0 {
+                return false;
+            }
+            at = to & !DEAD;
+        }
     }
 
     /// One more owner names the cell of an online group.

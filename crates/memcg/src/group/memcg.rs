@@ -194,6 +194,11 @@ impl Memcg {
         self.nr_tasks.load(Ordering::Relaxed)
     }
 
+    /// Whether it could be removed this moment: online, without children and tasks.
+    pub fn is_idle(&self) -> bool {
+        self.is_online() && self.nr_children.load(Ordering::Relaxed) == 0 && self.nr_tasks() == 0
+    }
+
     /// Whether `self` is `top` or below it. O(depth).
     pub fn is_within(&self, top: &Memcg) -> bool {
         let mut level = Some(self);

@@ -48,7 +48,7 @@ pub use events::Event;
 pub use kmem_id::IdError;
 pub use memcg::Memcg;
 pub use objcg::{Kind, Objcg};
-pub use settings::{MovePolicy, OomPolicy};
+pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
 pub use tree::TreeError;
 
 use crate::sync::Zeroed;

@@ -52,12 +52,48 @@ impl MovePolicy {
     ];
 }
 
+/// What a group's objects and reservations do when the group ends. docs/internals/ends.md weighs them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
+pub enum OfflinePolicy {
+    /// They are the parent's, for good.
+    #[default]
+    Parent = 0,
+    /// Shrinkers are asked for all they have of the group before it ends; what they do not give is the parent's.
+    Evict = 1,
+    /// To the group that holds them, where it is known and there is room; else they are the parent's.
+    Mapper = 2,
+    /// They are the parent's until somebody uses them: who does is charged. First to go until then.
+    NextTouch = 3,
+    /// As `NextTouch` for objects of caches that see lookups, as `Parent` for the others.
+    Auto = 4,
+}
+
+impl OfflinePolicy {
+    /// All, with their names.
+    pub const ALL: [(OfflinePolicy, &'static str); 5] = [
+        (OfflinePolicy::Parent, "parent"),
+        (OfflinePolicy::Evict, "evict"),
+        (OfflinePolicy::Mapper, "mapper"),
+        (OfflinePolicy::NextTouch, "next-touch"),
+        (OfflinePolicy::Auto, "auto"),
+    ];
+
+    /// Whether what the group leaves may be charged to who uses it next, and is first to go until then.
+    #[must_use]
+    pub fn is_deferred(self) -> bool {
+        matches!(self, OfflinePolicy::NextTouch | OfflinePolicy::Auto)
+    }
+}
+
 /// `settings`: the depth, then the policy, then a bit each.
 const DEPTH: u32 = 0xff;
 const POLICY_AT: u32 = 8;
 const POLICY: u32 = 3 << POLICY_AT;
 const OOM_GROUP: u32 = 1 << 10;
 const SUBTREE_CONTROL: u32 = 1 << 11;
+const OFFLINE_AT: u32 = 12;
+const OFFLINE: u32 = 7 << OFFLINE_AT;
 const MOVE_AT: u32 = 16;
 const MOVE: u32 = 7 << MOVE_AT;
 
@@ -125,6 +161,19 @@ impl Memcg {
     /// Sets it.
     pub fn set_move_policy(&self, policy: MovePolicy) {
         self.set(MOVE, (policy as u32) << MOVE_AT);
+    }
+
+    /// What the group's objects do when it ends.
+    pub fn offline_policy(&self) -> OfflinePolicy {
+        let at = (self.settings.load(Ordering::Relaxed) & OFFLINE) >> OFFLINE_AT;
+        OfflinePolicy::ALL
+            .get(at as usize)
+            .map_or(OfflinePolicy::Parent, |(policy, _)| *policy)
+    }
+
+    /// Sets it.
+    pub fn set_offline_policy(&self, policy: OfflinePolicy) {
+        self.set(OFFLINE, (policy as u32) << OFFLINE_AT);
     }
 
     fn set(&self, which: u32, to: u32) {

@@ -15,7 +15,8 @@ impl Kmem {
         let Some(id) = tree.end_kmem_id(group) else {
             return;
         };
-        self.lists.group_ends(self, id);
+        self.lists
+            .group_ends(self, id, group.offline_policy().is_deferred());
         self.end_child_caches(tree, id);
         let (above, _) = tree.kmem_id_or_above(parent);
         self.shrinkers.group_ends(id, above);

@@ -4,6 +4,11 @@
 //! tag while objects of the first are live: all their tags are written down, then the word says MIXED (Release). It
 //! becomes uniform again only when every object is free and collected. So whoever holds an object and reads the word
 //! (Acquire) has the object's tag, or finds it beside the object: the old tag stays right for the objects of its time.
+//!
+//! A slab of a kmem cache may be mixed by others as well: who holds a live object in it and has it change owners (`retag`). The two
+//! exclude each other by a lock of the caches. The holder does not know how far the owner has handed out objects, and writes
+//! down all tags there can be: what the owner takes meanwhile, believing the slab uniform, is of the tag that is written. A
+//! slab with a live object is never renamed.
 
 use super::layout;
 use super::slab::{MIXED, Slab};
@@ -69,12 +74,44 @@ impl Slab {
         }
     }
 
+    /// Whether each object has a tag of its own.
+    pub(super) fn is_mixed(&self) -> bool {
+        // Acquire pairs with the Release of `mix`.
+        self.tag.load(Acquire) == MIXED
+    }
+
+    /// As the owner, under the lock of the caches' tags: gives each object a tag of its own, if it has none.
+    pub(super) fn mix_own(&self) {
+        if !self.is_mixed() {
+            self.mix();
+        }
+    }
+
+    /// The same by anybody who holds a live object of the slab.
+    pub(super) fn mix_all(&self) {
+        if !self.is_mixed() {
+            self.mix_to(self.bytes.load(Relaxed));
+        }
+    }
+
+    /// Makes the live object at `offset`, which is `from`'s, `to`'s. `false`: it is another's by now. The caller holds the
+    /// object; the slab is mixed.
+    pub(super) fn retag(&self, offset: u32, from: u32, to: u32) -> bool {
+        self.tag_beside(offset)
+            .compare_exchange(from, to, Relaxed, Relaxed)
+            .is_ok()
+    }
+
     #[cold]
     fn mix(&self) {
+        self.mix_to(self.fresh.load(Relaxed));
+    }
+
+    fn mix_to(&self, end: u32) {
         let old = self.tag.load(Relaxed);
         let size = self.size.load(Relaxed);
         let mut offset = 0;
-        while offset < self.fresh.load(Relaxed) {
+        while offset < end {
             self.tag_beside(offset).store(old, Relaxed);
             offset += size;
         }

@@ -18,7 +18,8 @@ use crate::thread::ThreadRec;
 /// Ends a group. The caller is pinned by `rec`. Where groups linger see [`linger`]; else
 ///
 /// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
-/// 2. hand its lists and caches to the parent, and let go of its kmem id;
+/// 2. note in its cell what is to become of what it leaves, where its policy says more than that it is the parent's; hand its
+///    lists and caches to the parent, and let go of its kmem id;
 /// 3. close its counter: whatever walks by passes through; its unused reserve goes back to the parent;
 /// 4. link its cell to the parent's: the flip;
 /// 5. let go of its owner and its record.
@@ -60,6 +61,7 @@ fn remove_by(
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);
     };
+    tree.note_given(group.cell(), group.offline_policy());
     end_kmem(parent);
     let (unused_reserve, left) = group.counter.close();
     if uncharge(parent, None, unused_reserve).is_err() {

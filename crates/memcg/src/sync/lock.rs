@@ -28,8 +28,10 @@ pub enum Rank {
     Shared = 8,
     /// The lists of some kmem caches.
     Caches = 9,
+    /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
+    Tags = 10,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 10,
+    Spans = 11,
 }
 
 const FREE: u32 = 0;

@@ -196,6 +196,8 @@ pub struct Caches {
     filters: Arena<filter::Filter>,
     reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
+    /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an object's owner.
+    mixing_lock: Lock,
     /// Caches without a slab, dead: as they ended, and as they were dated.
     ended: Stack,
     limbo: Stack,
@@ -211,6 +213,7 @@ impl Default for Caches {
             filters: Arena::default(),
             reaped_at: AtomicU64::default(),
             stripes: core::array::from_fn(|_| Stripe::default()),
+            mixing_lock: Lock::default(),
             ended: Stack::default(),
             limbo: Stack::default(),
             nr_stuck: AtomicU32::default(),
@@ -379,15 +382,24 @@ impl Caches {
         f()
     }
 
-    /// Before a fork: takes all locks of the lists. Signals are off.
+    /// Runs `f`, which mixes a slab, while nobody else mixes one; with all signals off.
+    fn mixing<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _signals = sigmask::block_all();
+        let _held = self.mixing_lock.lock(Rank::Tags);
+        f()
+    }
+
+    /// Before a fork: takes all locks of the lists, and that of tags. Signals are off.
     pub(super) fn hold_over_fork(&self) {
         for stripe in &self.stripes {
             core::mem::forget(stripe.0.lock(Rank::Caches));
         }
+        core::mem::forget(self.mixing_lock.lock(Rank::Tags));
     }
 
     /// Undoes that, on either side.
     pub(super) fn let_go_after_fork(&self) {
+        self.mixing_lock.let_go(Rank::Tags);
         for stripe in &self.stripes {
             stripe.0.let_go(Rank::Caches);
         }
@@ -395,6 +407,7 @@ impl Caches {
 
     /// In a child that was cloned while threads may have held some.
     pub(super) fn reset_locks_in_child(&self) {
+        self.mixing_lock.reset_in_child();
         for stripe in &self.stripes {
             stripe.0.reset_in_child();
         }

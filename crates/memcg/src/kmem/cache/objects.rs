@@ -233,8 +233,12 @@ impl Slab {
     ///
     /// # Safety
     /// Who may touch the slab; [`Self::has_room`] said so.
-    pub(super) unsafe fn take_object(&self, tag: u32) -> Found {
-        self.accept(tag, self.used.load(Relaxed) == 0);
+    pub(super) unsafe fn take_object(&self, tag: u32, caches: &super::Caches) -> Found {
+        if self.used.load(Relaxed) == 0 {
+            self.accept(tag, true);
+        } else if !self.takes(tag) {
+            caches.mixing(|| self.mix_own());
+        }
         let offset = self.free.load(Relaxed);
         self.note_tag(offset, tag);
         // SAFETY: the caller's; `has_room` saw the first of the list in the slab.

@@ -46,7 +46,7 @@ impl Kmem {
                 continue;
             }
             // SAFETY: as above.
-            let found = unsafe { slab.take_object(tag) };
+            let found = unsafe { slab.take_object(tag, &self.caches) };
             match own {
                 Some(own) => self.install(own, cache, index, slab),
                 None => self.put_back(cache, index, slab),
@@ -70,7 +70,7 @@ impl Kmem {
             // SAFETY: the slab of the thread's slot, in a look.
             if unsafe { slab.has_room() } {
                 // SAFETY: as above.
-                return Some(Ok(unsafe { slab.take_object(tag) }));
+                return Some(Ok(unsafe { slab.take_object(tag, &self.caches) }));
             }
             slot.empty();
             slab

@@ -126,6 +126,16 @@ impl Kmem {
         self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
     }
 
+    /// Makes the live object at `offset` of a cache's slab, which is `from`'s, `to`'s; the caller holds the object, and sees to the
+    /// charges. `false`: it is another's by now. The first in a slab whose objects were all one owner's takes a lock and writes
+    /// down a tag for each object; the others are one CAS.
+    pub fn retag_cached(&self, slab: SlabRef, offset: u32, from: u32, to: u32) -> bool {
+        if !slab.is_mixed() {
+            self.caches.mixing(|| slab.mix_all());
+        }
+        slab.retag(offset, from, to)
+    }
+
     /// The slab and the offset of the live object of a cache that begins at `at`.
     ///
     /// # Errors

@@ -7,15 +7,15 @@ use crate::sync::lock::Rank;
 
 impl Lists {
     /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any more. Takes no memory, does
-    /// not fail. O(lists). The caller is pinned.
-    pub fn group_ends(&self, kmem: &Kmem, id: u32) {
+    /// not fail. O(lists). The caller is pinned. `in_front`: what the group leaves is the first to go of what the parent has.
+    pub fn group_ends(&self, kmem: &Kmem, id: u32, in_front: bool) {
         for list in 1..self.lists.high_water() {
             let users = &self.lists.get(list).users;
             if !users.try_hold() {
                 // A list without items, as it is ending.
                 continue;
             }
-            self.end_head(kmem, list, id);
+            self.end_head(kmem, list, id, in_front);
             if users.let_go() {
                 self.free(kmem, list);
             }
@@ -25,7 +25,7 @@ impl Lists {
 
     /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
     /// under its lock, that it has ended.
-    pub(super) fn end_head(&self, kmem: &Kmem, list: u32, id: u32) {
+    pub(super) fn end_head(&self, kmem: &Kmem, list: u32, id: u32, in_front: bool) {
         let Some(index) = self.lists.get(list).heads.take(kmem, id) else {
             return;
         };
@@ -43,7 +43,7 @@ impl Lists {
             {
                 let _held = head.lock.lock(Rank::List);
                 // SAFETY: both rings' own links, both locks.
-                unsafe { head.ring.splice(&target.ring) };
+                unsafe { head.ring.splice(&target.ring, in_front) };
                 if head.nr() > 0 && target.nr() == 0 {
                     self.mark(target);
                 }

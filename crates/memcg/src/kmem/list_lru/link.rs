@@ -13,6 +13,9 @@ pub(super) const ON: u32 = 1;
 /// The place of somebody who walks; no thing.
 pub(super) const MARK: u32 = 2;
 
+/// In `tag`: somebody has the thing change owners.
+const CHANGING: u32 = 1 << 31;
+
 /// See the module. It does not move while it is in a list.
 #[derive(Default)]
 pub struct Link {
@@ -46,7 +49,21 @@ impl Link {
 
     /// Whom the thing belongs to.
     pub fn tag(&self) -> u32 {
-        self.tag.load(Ordering::Relaxed)
+        self.tag.load(Ordering::Relaxed) & !CHANGING
+    }
+
+    /// Begins a change of owners, by one who holds the thing; answers the old one. `None`: another thread is at it. To be followed by
+    /// [`Self::end_change`].
+    #[must_use]
+    pub fn begin_change(&self) -> Option<u32> {
+        // Acquire pairs with the Release of `end_change`: one change sees the last one done.
+        let was = self.tag.fetch_or(CHANGING, Ordering::Acquire);
+        (was & CHANGING == 0).then_some(was)
+    }
+
+    /// Ends it: the thing is `tag`'s.
+    pub fn end_change(&self, tag: u32) {
+        self.tag.store(tag, Ordering::Release);
     }
 
     /// Whether it is in a list.
@@ -118,11 +135,11 @@ impl Link {
         unsafe { &*self.next.load(Ordering::Relaxed) }
     }
 
-    /// Moves all that is in the ring of `self` to the end of that of `to`.
+    /// Moves all that is in the ring of `self` to the end of that of `to`, or to its front.
     ///
     /// # Safety
     /// Both are rings' own links, and the caller holds both locks.
-    pub(super) unsafe fn splice(&self, to: &Link) {
+    pub(super) unsafe fn splice(&self, to: &Link, in_front: bool) {
         let (first, last) = (
             self.next.load(Ordering::Relaxed),
             self.prev.load(Ordering::Relaxed),
@@ -130,14 +147,18 @@ impl Link {
         if core::ptr::eq(first, self) {
             return;
         }
-        let end = to.prev.load(Ordering::Relaxed);
+        let (before, behind) = if in_front {
+            (to.at(), to.next.load(Ordering::Relaxed))
+        } else {
+            (to.prev.load(Ordering::Relaxed), to.at())
+        };
         // SAFETY: all are in one of the two rings.
         unsafe {
-            (*first).prev.store(end, Ordering::Relaxed);
-            (*end).next.store(first, Ordering::Relaxed);
-            (*last).next.store(to.at(), Ordering::Relaxed);
+            (*first).prev.store(before, Ordering::Relaxed);
+            (*before).next.store(first, Ordering::Relaxed);
+            (*last).next.store(behind, Ordering::Relaxed);
+            (*behind).prev.store(last, Ordering::Relaxed);
         }
-        to.prev.store(last, Ordering::Relaxed);
         self.make_ring();
     }
 }

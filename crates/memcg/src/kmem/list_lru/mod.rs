@@ -321,7 +321,8 @@ impl Lists {
             Put::Done if cx.tree.still_has_kmem_id(group, id) => Some(index),
             Put::Done => {
                 // The group's end has passed by: what it would have done.
-                self.end_head(cx.kmem, list, id);
+                let in_front = group.offline_policy().is_deferred();
+                self.end_head(cx.kmem, list, id, in_front);
                 None
             }
             other => {

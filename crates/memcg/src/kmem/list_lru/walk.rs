@@ -160,6 +160,20 @@ impl Lists {
         })
     }
 
+    /// A thing that has another owner now and was used: to the end of the list it belongs in, if it is in any. The caller holds the
+    /// thing, and it does not go meanwhile.
+    pub fn follow(&self, cx: Cx<'_>, list: u32, link: &Link) {
+        let home = cx.changed(|| {
+            let _pin = cx.tree.threads.epoch.pin(cx.rec);
+            self.lock_home(link).map(|(at, _held)| at)
+        });
+        if let Some(head) = home
+            && !self.goes_elsewhere(cx, list, head, link)
+        {
+            self.rotate(cx, link);
+        }
+    }
+
     /// Puts a thing that belongs to another group by now into that one's list.
     fn goes_elsewhere(&self, cx: Cx<'_>, list: u32, head: u32, link: &Link) -> bool {
         let taken = cx.changed(|| {

@@ -1,0 +1,235 @@
+//! Things that several groups hold: who they are is said, so that a thing can be charged to who is left.
+//!
+//! Kept: a [`Shared`] thing is charged once, to its owner, whoever holds it. When its owner's group ends by `mapper` it is charged to
+//! the group that holds it: the only one, or of several the one that came last; never over a limit there. Things are come by in the
+//! order in which they were shared, so one history has one outcome. A reservation whose lock is held meanwhile stays the parent's until
+//! somebody says that it holds it.
+//! Never done: a charge of anybody who does not hold it; anything under the lock of the register but copying it.
+
+use super::cache::{KBox, KBytes};
+use super::charge::Charge;
+use super::error::ReserveError;
+use super::memcg::Memcg;
+use super::scope::no_account;
+use crate::engine::ends;
+use crate::group::cell::Given;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// What a new holder takes over.
+const BY_HOLDER: &[Given] = &[Given::ToHolder, Given::ToToucher];
+
+mod sealed {
+    pub trait Thing {
+        fn was_left(&self, how: &[crate::group::cell::Given]) -> bool;
+        fn recharge(&self, group: &super::Memcg) -> Result<(), super::ReserveError>;
+    }
+}
+
+/// What can be shared: an object of a cache, or a reservation in a [`Mutex`].
+pub trait Sharable: sealed::Thing + Send + Sync + 'static {}
+
+impl<T: Send + Sync + 'static> Sharable for KBox<T> {}
+impl Sharable for KBytes {}
+impl Sharable for Mutex<Charge> {}
+
+impl<T> sealed::Thing for KBox<T> {
+    fn was_left(&self, how: &[Given]) -> bool {
+        KBox::was_left(self, how)
+    }
+
+    fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
+        self.recharge_to(group)
+    }
+}
+
+impl sealed::Thing for KBytes {
+    fn was_left(&self, how: &[Given]) -> bool {
+        KBytes::was_left(self, how)
+    }
+
+    fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
+        self.recharge_to(group)
+    }
+}
+
+impl sealed::Thing for Mutex<Charge> {
+    // A group's end waits for nobody: a reservation somebody is at stays where it is.
+    fn was_left(&self, how: &[Given]) -> bool {
+        self.try_lock().is_ok_and(|charge| charge.was_left(how))
+    }
+
+    fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
+        self.try_lock()
+            .map_or(Ok(()), |mut charge| charge.give(group))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in ours is valid between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// By the order in which they were shared; and the last number given.
+type Register = (u64, BTreeMap<u64, Weak<dyn Held>>);
+
+/// All that is shared.
+static REGISTER: Mutex<Register> = Mutex::new((0, BTreeMap::new()));
+
+trait Held: Send + Sync {
+    /// Gives the thing to who holds it, if its group has ended that way.
+    fn settle(&self);
+}
+
+struct Inner<T: Sharable> {
+    number: u64,
+    /// Who holds it, the last to come last.
+    holders: Mutex<(u64, Vec<(u64, Memcg)>)>,
+    thing: T,
+}
+
+impl<T: Sharable> Drop for Inner<T> {
+    fn drop(&mut self) {
+        let _free = no_account();
+        let gone = lock(&REGISTER).1.remove(&self.number);
+        drop(gone);
+    }
+}
+
+impl<T: Sharable> Held for Inner<T> {
+    fn settle(&self) {
+        if !self.thing.was_left(&[Given::ToHolder]) {
+            return;
+        }
+        let holder = {
+            let holders = lock(&self.holders);
+            let online = holders.1.iter().rev().find(|(_, group)| group.is_online());
+            online.map(|(_, group)| group.clone())
+        };
+        if let Some(holder) = holder {
+            // Where there is no room it stays, and that is counted.
+            let _ = self.thing.recharge(&holder);
+        }
+    }
+}
+
+/// After the end of a group by `mapper`: O(things that are shared).
+fn settle_all() {
+    let _free = no_account();
+    let all: Vec<Weak<dyn Held>> = lock(&REGISTER).1.values().cloned().collect();
+    for held in all {
+        if let Some(held) = held.upgrade() {
+            held.settle();
+        }
+    }
+}
+
+/// A thing that says who holds it. Cloning gives one more handle on it; the last ends it.
+///
+/// ```
+/// use memcg::{Shared, root};
+/// use std::sync::Mutex;
+///
+/// let (a, b) = (root().create("shared-a").unwrap(), root().create("shared-b").unwrap());
+/// a.write("memory.offline", "mapper").unwrap();
+/// let index = Shared::new(Mutex::new(a.try_reserve(1 << 20).unwrap()));
+/// let _held = index.hold(&b);
+/// a.remove().unwrap();
+/// assert_eq!(b.current(), 1 << 20);
+/// ```
+pub struct Shared<T: Sharable>(Arc<Inner<T>>);
+
+impl<T: Sharable> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Sharable> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.thing
+    }
+}
+
+impl<T: Sharable> core::fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Shared({} holders)", self.nr_holders())
+    }
+}
+
+impl<T: Sharable> Shared<T> {
+    /// Shares `thing`, which nobody but its owner holds yet. What is needed for that is accounted to nobody.
+    pub fn new(thing: T) -> Self {
+        let _free = no_account();
+        ends::set_settle(settle_all);
+        let mut register = lock(&REGISTER);
+        register.0 += 1;
+        let number = register.0;
+        let inner = Arc::new(Inner {
+            number,
+            holders: Mutex::default(),
+            thing,
+        });
+        let weak = Arc::downgrade(&inner);
+        register.1.insert(number, weak);
+        Self(inner)
+    }
+
+    /// `group` holds it until the answer is dropped. If the thing was left by a group that has ended, by `mapper` or `next-touch`, it is
+    /// charged to `group` from here on, as far as there is room.
+    pub fn hold(&self, group: &Memcg) -> Holder<T> {
+        let number = {
+            let _free = no_account();
+            let mut holders = lock(&self.0.holders);
+            holders.0 += 1;
+            let number = holders.0;
+            holders.1.push((number, group.clone()));
+            number
+        };
+        if self.0.thing.was_left(BY_HOLDER) {
+            // Where there is no room it stays, and that is counted.
+            let _ = self.0.thing.recharge(group);
+        }
+        Holder {
+            number,
+            shared: self.clone(),
+        }
+    }
+
+    /// How many hold it.
+    #[must_use]
+    pub fn nr_holders(&self) -> usize {
+        lock(&self.0.holders).1.len()
+    }
+}
+
+/// A group's hold on a [`Shared`] thing, until this is dropped.
+#[must_use = "the thing is held until this is dropped"]
+#[derive(Debug)]
+pub struct Holder<T: Sharable> {
+    number: u64,
+    shared: Shared<T>,
+}
+
+impl<T: Sharable> Deref for Holder<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.shared
+    }
+}
+
+impl<T: Sharable> Drop for Holder<T> {
+    fn drop(&mut self) {
+        let _free = no_account();
+        let gone = {
+            let mut holders = lock(&self.shared.0.holders);
+            let at = holders.1.iter().position(|(n, _)| *n == self.number);
+            at.map(|at| holders.1.remove(at))
+        };
+        drop(gone);
+    }
+}

@@ -1,0 +1,121 @@
+//! Recharge: a single thing gets another owner.
+//!
+//! Kept: all or nothing. The new owner is charged first, then the tag is swapped, then the old owner is uncharged: for a moment both are
+//! charged, never neither, and a group above both needs room for it twice. Never above a limit of the target's, nor of `memory.kmem.max`.
+//! What does not fit stays where it is, and is counted (`recharge_failed`) in the group that was to have it. Of several who
+//! recharge one thing at once the swap lets one at a time through; each takes back what it charged for nothing.
+//! Relied on: who asks holds the thing; `group::cell` for what a group's end said of what it left.
+//! Never done: reclaim, a kill or debt in the target; a look at a thing nobody has asked about.
+
+use super::{Accounting, Engine};
+use crate::group::cell::Given;
+use crate::group::charge::{Mode, round_up};
+use crate::group::{Event, Kind, NO_TAG, ROOT_TAG, Refusal};
+use crate::kmem::bad;
+use crate::thread::ThreadRec;
+
+impl Engine {
+    /// Charges `bytes` to an owner that the caller names, within every limit, or not at all: after a drain at most.
+    fn charge_in_room(
+        &self,
+        rec: &ThreadRec,
+        tag: u32,
+        bytes: u64,
+        kind: Kind,
+    ) -> Result<(), Refusal> {
+        let bytes = round_up(bytes);
+        let is_hit = match kind {
+            Kind::Reserved => rec.reserve_hit(tag, bytes),
+            _ => rec.charge_hit_of(tag, bytes),
+        };
+        if is_hit {
+            return Ok(());
+        }
+        let tree = &self.tree;
+        let _pin = tree.threads.epoch.pin(rec);
+        tree.charge(rec, tag, bytes).or_else(|refusal| {
+            if refusal.group == 0 || !tree.drain_for_charge(rec, tree.memcgs.get(refusal.group)) {
+                return Err(refusal);
+            }
+            tree.charge_exact(tag, bytes, Mode::Within)
+        })?;
+        if kind == Kind::Reserved {
+            tree.count_reserved(rec, tag, bytes);
+        }
+        Ok(())
+    }
+
+    /// Counts a recharge to `tag` that was refused.
+    #[cold]
+    fn recharge_failed(&self, rec: &ThreadRec, tag: u32) {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let target = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        target.event(Event::RechargeFailed);
+    }
+
+    /// Charges `bytes` of a reservation to an owner that the caller names, for one who will uncharge its old owner.
+    ///
+    /// # Errors
+    /// Who was full; it has been counted.
+    pub fn charge_given(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+        if tag == NO_TAG || bytes == 0 {
+            return Ok(());
+        }
+        self.charge_in_room(rec, tag, bytes, Kind::Reserved)
+            .inspect_err(|_| self.recharge_failed(rec, tag))
+    }
+
+    /// The owner of the object of a cache at `at`, [`NO_TAG`] if nobody is charged for it, and the bytes it is charged.
+    ///
+    /// Ends the process if there is no such object.
+    pub fn owner_of_cached(&self, at: usize) -> (u32, u64) {
+        match self.kmem.locate_cached(at) {
+            Ok((slab, offset)) => slab.owner_and_bytes(offset),
+            Err(why) => bad::bad_pointer(b"recharge", at, why),
+        }
+    }
+
+    /// Makes `to`, which the caller names, the owner of the object of a cache at `at`, which the caller holds. `false`: it is
+    /// already, or another thread has made it somebody else's, or nobody is charged for it. Cost: a charge, an uncharge, a CAS.
+    ///
+    /// # Errors
+    /// Who was full; it has been counted.
+    pub fn recharge_cached(&self, rec: &ThreadRec, at: usize, to: u32) -> Result<bool, Refusal> {
+        let (slab, offset) = match self.kmem.locate_cached(at) {
+            Ok(found) => found,
+            Err(why) => bad::bad_pointer(b"recharge", at, why),
+        };
+        let (from, bytes) = slab.owner_and_bytes(offset);
+        if from == to || from == NO_TAG || to == NO_TAG || self.accounting() != Accounting::On {
+            return Ok(false);
+        }
+        self.charge_in_room(rec, to, bytes, Kind::Heap)
+            .and_then(|()| {
+                self.count_object(rec, to, bytes, false)
+                    .inspect_err(|_| self.uncharge(rec, to, bytes, Kind::Heap))
+            })
+            .inspect_err(|_| self.recharge_failed(rec, to))?;
+        let swapped = self.kmem.retag_cached(slab, offset, from, to);
+        self.uncharge_object(rec, if swapped { from } else { to }, bytes);
+        Ok(swapped)
+    }
+
+    /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner that lives: two loads. `tag` is charged
+    /// for something the caller holds.
+    #[inline]
+    pub fn is_given(&self, rec: &ThreadRec, tag: u32, how: &[Given]) -> bool {
+        tag != NO_TAG && !self.tree.objcgs.get(tag).is_live() && self.was_given(rec, tag, how)
+    }
+
+    #[cold]
+    fn was_given(&self, rec: &ThreadRec, tag: u32, how: &[Given]) -> bool {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        self.tree.was_given(self.tree.objcgs.get(tag).cell(), how)
+    }
+
+    /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be charged for what it uses: work in
+    /// no group at all takes nothing over.
+    pub fn with_toucher(&self, rec: &ThreadRec, f: impl FnOnce(u32) -> bool) -> bool {
+        self.with_owner(rec, |to| to != NO_TAG && to != ROOT_TAG && f(to))
+    }
+}
