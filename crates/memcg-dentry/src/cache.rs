@@ -195,6 +195,7 @@ impl Inner {
         let item = entries.find(key.hash, |item| key.is_of(item))?;
         (item.is_seen_in(era) && item.try_use()).then(|| {
             item.warm();
+            item.touch();
             Pin::of(self, item.share())
         })
     }

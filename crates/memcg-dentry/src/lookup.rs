@@ -142,6 +142,8 @@ impl Inner {
                 return None;
             }
             dentry.warm();
+            // What an ended group left may be this one's from here on.
+            dentry.touch();
             let is_last = names.peek().is_none() && !ends_in_slash;
             let step = match &dentry.body {
                 Body::Directory { .. } if is_last => Step::At(Found::new(dentry, Answer::Hit)),

@@ -27,6 +27,16 @@ fn two_thousand_tenants_of_one_shared_thing_leave_no_zombies_and_no_growth() {
     let parent = root().create("tenants").unwrap();
     // Everybody uses it; whoever comes first is charged for it, and goes.
     let mut shared: Vec<Vec<u8>> = Vec::new();
+    // Each has a list, and a cache of its own: so each has a kmem id.
+    let (list, cache) = {
+        let _free = memcg::no_account();
+        let own = memcg::CacheOptions::new("tenant").layout(memcg::CacheLayout::PerGroup);
+        (
+            memcg::ListLru::<u64>::new(),
+            own.typed::<[u64; 16]>().unwrap(),
+        )
+    };
+    let mut kept = None;
     let mut round = |n: u32, parent: &Memcg| {
         let tenant = parent.create(format!("tenant{n}")).unwrap();
         tenant.run(|| {
@@ -34,6 +44,8 @@ fn two_thousand_tenants_of_one_shared_thing_leave_no_zombies_and_no_growth() {
             shared.insert(0, vec![n as u8; 4096]);
             let seen: usize = shared.iter().map(|part| part[0] as usize).sum();
             std::hint::black_box(seen);
+            // What the last one had goes, what this one has stays.
+            kept = Some((list.insert(u64::from(n)), cache.alloc([1; 16]).unwrap()));
         });
         tenant.remove().unwrap();
     };
@@ -41,11 +53,18 @@ fn two_thousand_tenants_of_one_shared_thing_leave_no_zombies_and_no_growth() {
         round(n, &parent);
     }
     let (resident_before, held) = (resident(), parent.current());
+    let ids = memcg::id_stat();
     for n in 500..2500 {
         round(n, &parent);
     }
     assert_eq!(figure("cgroup.stat", "nr_dying_descendants"), 0);
     assert_eq!(figure("cgroup.stat", "nr_descendants"), 1);
+    // Ids come back after a grace period; those in use, and what tables by them take, do not grow.
+    let now = memcg::id_stat();
+    assert!(
+        now.in_use <= ids.in_use + 256 && now.tables.arrays <= 2 * ids.tables.arrays,
+        "{now:?}"
+    );
     // What is shared is the parent's: as much as after the first.
     assert!(parent.current() <= held + 64 * 1024, "{}", parent.current());
     let grown = resident().saturating_sub(resident_before);
