@@ -49,10 +49,13 @@ fn ask(request: &str) -> Result<String, String> {
 
 fn ask_on(stream: &UnixStream, request: &str) -> Result<String, String> {
     let mut stream = BufReader::new(stream);
-    stream
+    // Who is turned away may find the other end closed, and why in what came before.
+    let written = stream
         .get_mut()
-        .write_all(format!("{request}\n").as_bytes())
-        .unwrap();
+        .write_all(format!("{request}\n").as_bytes());
+    if let Err(e) = written {
+        assert_eq!(e.kind(), std::io::ErrorKind::BrokenPipe);
+    }
     let mut head = String::new();
     stream.read_line(&mut head).unwrap();
     match head.strip_prefix("ok ") {
