@@ -493,6 +493,8 @@ impl Engine {
             }
             got += now.bytes;
         }
+        // What was freed is counted, and some of it is stock by now: the next drain would count it once more.
+        self.tree.drain(rec, self.tree.memcgs.get(ask.group));
         got
     }
 }

@@ -284,7 +284,7 @@ fn loom_a_reader_sees_what_things_hold_while_stock_is_drained() {
 
 #[test]
 fn loom_kinds_counted_during_a_move_follow_the_task() {
-    model(6, |tree| {
+    model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
@@ -367,7 +367,7 @@ fn loom_a_scope_entered_during_a_drain_names_its_owner_until_it_is_left() {
 
 #[test]
 fn loom_of_the_last_byte_the_last_name_and_the_end_exactly_one_retires() {
-    model(4, |tree| {
+    model(3, |tree| {
         let recs = [join(tree), join(tree), join(tree)];
         let tag = task(tree, recs[0], root(tree));
         assert!(charge_exact(tree, recs[0], tag, 8));
