@@ -10,6 +10,7 @@ mod examples;
 mod layers;
 mod preload;
 mod scenarios;
+mod sim;
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ cargo xtask COMMAND
   scenarios [NAME...]
                    run scenarios/**/*.scn, or those whose path has NAME in it (exit 77 skips)
   preload [--long] run tests/preload/*.sh against the release build (exit 77 skips)
+  sim [--minutes N] [--seed S]
+                   histories of ever new seeds on the release build, held against an auditor's own books, for N minutes
+                   (10); a history that fails is made short and printed, with its seed
   bench [--quick] [NAME...]
                    against other allocators, in rounds (bench/README.md); --instructions and --gate count instead,
                    --instructions --where [NAME...] shows in which functions
@@ -45,6 +49,7 @@ pub const COMMANDS: &[&str] = &[
     "examples",
     "scenarios",
     "preload",
+    "sim",
     "bench",
     "dist",
     "help",
@@ -70,6 +75,13 @@ fn main() -> ExitCode {
         ["scenarios", ref rest @ ..] => scenarios::run_some(&root, rest),
         ["preload"] => preload::run(&root),
         ["preload", "--long"] => preload::run_long(&root),
+        ["sim", ref rest @ ..] => match sim::options(rest) {
+            Some(options) => sim::run(&root, options),
+            None => {
+                eprint!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["bench", ref rest @ ..] => bench::run(&root, rest),
         ["dist"] => dist::run(&root, None),
         ["dist", dir] if !dir.starts_with('-') => dist::run(&root, Some(Path::new(dir))),

@@ -382,6 +382,35 @@ fn a_dead_cache_is_the_parents_allocates_nothing_and_ends_with_its_last_object()
 }
 
 #[test]
+fn a_group_that_ends_without_an_object_leaves_no_cache_and_no_owner() {
+    for ways in [Ways::PER_GROUP, Ways::PER_GROUP.with(Ways::MAGAZINES)] {
+        let world = World::new(ways);
+        let engine = world.engine;
+        let (_, rec) = engine.tree.threads.join().unwrap();
+        let (cache, _) = world.caches[0];
+        let caches = world.nr_caches();
+        let owners = engine.tree.objcgs.in_use();
+        for _ in 0..20 {
+            world.add_group(rec, &mut world.groups.lock().unwrap());
+            let group = world.groups.lock().unwrap().pop().unwrap();
+            let (at, child) = take(&world, rec, group, cache, Flags::WAIT);
+            assert_ne!(child, cache);
+            // SAFETY: live; ends here. A hit: what it leaves is in the thread's slot.
+            unsafe { engine.free_cached(rec, at, false) };
+            let _pin = engine.tree.threads.epoch.pin(rec);
+            let group = engine.tree.memcgs.get(group);
+            offline::remove(&engine.tree, &engine.kmem, rec, group).unwrap();
+            assert_eq!(world.nr_caches(), caches);
+        }
+        engine.tree.return_all(rec);
+        for _ in 0..8 {
+            engine.tree.collect();
+        }
+        assert_eq!(engine.tree.objcgs.in_use(), owners);
+    }
+}
+
+#[test]
 fn magazines_hand_objects_on_between_threads_and_groups() {
     storm(Ways::MAGAZINES, 4);
     storm(Ways::MAGAZINES.with(Ways::CONSTRUCTED), 2);

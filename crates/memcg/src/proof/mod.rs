@@ -37,6 +37,8 @@ mod own_process;
 mod reuse;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod signals;
+#[cfg(not(loom))]
+mod sim;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod steps;
 #[cfg(not(loom))]

@@ -19,11 +19,20 @@ pub(super) fn argument() -> Option<String> {
 
 /// Runs the calling test once more, alone in a process, where [`argument`] is `argument`.
 pub(super) fn again(test: &str, argument: &str) -> Output {
-    Command::new(std::env::current_exe().unwrap())
+    inside(test, argument).output().unwrap()
+}
+
+/// The same of a test that is ignored.
+pub(super) fn again_ignored(test: &str, argument: &str) -> Output {
+    inside(test, argument).arg("--ignored").output().unwrap()
+}
+
+fn inside(test: &str, argument: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, argument)
-        .output()
-        .unwrap()
+        .env(INSIDE, argument);
+    command
 }
 
 /// As [`again`].

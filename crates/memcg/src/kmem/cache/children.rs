@@ -187,6 +187,10 @@ impl Kmem {
                 self.bury(tree, child);
             }
         }
+        // Those without an object are over: nobody else may come by to see to that, and they name the group's owner.
+        if self.have_caches_ended() {
+            self.tend_caches(tree);
+        }
     }
 
     /// The children of a cache that has just been made dead.

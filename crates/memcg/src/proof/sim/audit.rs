@@ -1,0 +1,227 @@
+//! The auditor: the engine at rest against the books, and against itself.
+
+use super::books::{Css, What};
+use super::stage::check;
+use super::world::World;
+use crate::engine::By;
+use crate::group::objcg::{Kind, State};
+use crate::group::{Event, NO_TAG};
+use crate::kmem::cache::CacheStat;
+use std::collections::BTreeMap;
+
+/// Rounds of a collector after which nothing waits, where nobody is pinned.
+const GRACE: usize = 8;
+
+impl World {
+    /// Everything there is, looked at.
+    pub(super) fn audit(&mut self) {
+        let rec = self.rec();
+        // Work that was put off is done, except shrinkers' where calls for memory fail.
+        self.engine.run_deferred(rec, By::All);
+        self.engine.settle(rec);
+        self.stage.books.borrow_mut().settle();
+        for _ in 0..GRACE {
+            self.engine.tree.collect();
+        }
+        if let Err(wrong) = self.engine.tree.audit() {
+            panic!("{wrong}");
+        }
+        self.audit_groups();
+        self.audit_owners();
+        self.audit_objects();
+        self.audit_lists();
+        self.audit_ids();
+    }
+
+    fn audit_groups(&self) {
+        let books = self.stage.books.borrow();
+        let tree = &self.engine.tree;
+        let _pin = tree.threads.epoch.pin(self.rec());
+        let usages = books.usages();
+        let kinds = [Kind::Mapped, Kind::Reserved, Kind::Slab].map(|kind| books.of_kind(kind));
+        for (g, known) in books.groups.iter().enumerate() {
+            if known.css == Css::Gone {
+                continue;
+            }
+            let group = tree.memcgs.get(known.index);
+            let is = (group.is_online(), group.is_lingering());
+            let lingers = known.css == Css::Lingers;
+            assert_eq!(
+                is,
+                (!lingers, lingers),
+                "group {g} is there, {:?}",
+                known.css
+            );
+            let usage = tree.usage(group);
+            assert_eq!(usage.current, usages[g], "usage of group {g}");
+            let found = [usage.mapped, usage.reserved, usage.slab];
+            let expected = [0, 1, 2].map(|kind: usize| kinds[kind][g]);
+            assert_eq!(found, expected, "mapped, reserved and slab of group {g}");
+            // Without memory for its record an event is not counted.
+            if !self.ever_failed && self.failing.is_none() {
+                let events = |event| [group.nr_events(event, false), group.nr_events(event, true)];
+                assert_eq!(events(Event::Oom), known.oom, "event oom of group {g}");
+                assert_eq!(
+                    events(Event::Inherited),
+                    known.inherited,
+                    "inherited of group {g}"
+                );
+            }
+        }
+        let lingering = books.there(Css::Lingers).len();
+        assert_eq!(
+            tree.nr_lingering() as usize,
+            lingering,
+            "groups that linger"
+        );
+        let there = lingering + books.there(Css::Online).len();
+        assert_eq!(tree.memcgs.in_use() as usize, there, "records of groups");
+    }
+
+    /// Every owner is charged what its things hold, at the group it is in.
+    fn audit_owners(&self) {
+        let books = self.stage.books.borrow();
+        let tree = &self.engine.tree;
+        let _pin = tree.threads.epoch.pin(self.rec());
+        for (o, (owner, held)) in books.owners.iter().zip(books.held()).enumerate() {
+            let objcg = tree.objcgs.get(owner.tag);
+            // One that is charged nothing and has ended may be another's by now.
+            let rests: u64 = owner.rests.iter().map(|rest| rest.1).sum();
+            if held == 0 && owner.is == super::books::OwnerIs::Dead {
+                assert_eq!(rests, 0, "owner {o} holds nothing");
+                continue;
+            }
+            assert_ne!(objcg.state(), State::Free, "owner {o} is there");
+            let charged = objcg.charged_bytes() - tree.stocked_for(owner.tag);
+            assert_eq!(charged + rests, held, "charged to owner {o}, held");
+            let at = tree.resolve(objcg.cell()).group.index();
+            assert_eq!(
+                at, books.groups[owner.group].index,
+                "the group of owner {o}"
+            );
+            let found = self.stage.rests_of(&books, o);
+            assert_eq!(found, owner.rests, "what owner {o} left elsewhere");
+        }
+    }
+
+    /// What the slabs have, and what is written there.
+    fn audit_objects(&self) {
+        let books = self.stage.books.borrow();
+        let kmem = &self.engine.kmem;
+        let (mut expected, mut active) = (BTreeMap::new(), BTreeMap::<u32, usize>::new());
+        for (&id, thing) in &books.things {
+            check(id, thing);
+            let tag = thing.owner.map_or(NO_TAG, |owner| books.owners[owner].tag);
+            match thing.what {
+                What::Charge(_) => continue,
+                What::Heap { .. } => {}
+                What::Cached { at, cache } => {
+                    let lies_in = kmem.cache_of(at).expect("a live object");
+                    let (root, own) = (kmem.caches.get(lies_in).root(), self.caches[cache].index);
+                    assert!(lies_in == own || root == own, "an object's cache");
+                    *active.entry(lies_in).or_default() += 1;
+                }
+            }
+            *expected.entry(tag).or_insert(0) += thing.bytes;
+        }
+        let mut found = BTreeMap::new();
+        kmem.each_live(|tag, bytes| *found.entry(tag).or_insert(0) += bytes as u64);
+        // Tables of the allocator's own are nobody's too.
+        (expected.remove(&NO_TAG), found.remove(&NO_TAG));
+        assert_eq!(found, expected, "bytes of live objects by owner");
+        let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
+        kmem.cache_stats(&mut stats);
+        for (index, stat) in (0..).zip(&stats).skip(1) {
+            let cache = kmem.caches.get(index);
+            let objects = active.get(&index).copied().unwrap_or(0);
+            assert_eq!(stat.active, objects, "live objects of cache {index}");
+            assert_eq!(
+                stat.slabs,
+                cache.nr_slabs() as usize,
+                "slabs of cache {index}"
+            );
+            if cache.is_there() && cache.is_dead() {
+                assert!(
+                    objects > 0,
+                    "the dead cache {index} outlives its last object"
+                );
+            }
+        }
+    }
+
+    /// A thing is in the list of its owner's group, or of the nearest above that has lists.
+    fn audit_lists(&self) {
+        let (tree, lists) = (&self.engine.tree, &self.engine.kmem.lists);
+        let all = self
+            .stage
+            .books
+            .borrow()
+            .things
+            .values()
+            .filter(|t| t.listed)
+            .count();
+        let count_all = || {
+            self.engine
+                .with_lists(self.rec(), |cx| lists.count_all(cx, self.stage.list))
+        };
+        assert_eq!(count_all() as usize, all, "things in all lists");
+        let ids: Vec<u32> = (1..tree.kmem_ids.high_water()).collect();
+        // What moved tasks have listed follows when somebody looks at all of a list.
+        for &id in ids.iter().filter(|&&id| tree.kmem_ids.holder(id).is_some()) {
+            self.engine.with_lists(self.rec(), |cx| lists.sort(cx, id));
+        }
+        if self.failing.is_some() || self.ever_failed {
+            return;
+        }
+        let mut expected = BTreeMap::<u32, u64>::new();
+        {
+            let books = self.stage.books.borrow();
+            let _pin = tree.threads.epoch.pin(self.rec());
+            for thing in books.things.values().filter(|thing| thing.listed) {
+                let mut g = thing.owner.map_or(0, |owner| books.owners[owner].group);
+                let id = loop {
+                    let id = tree.kmem_id_if_any(tree.memcgs.get(books.groups[g].index));
+                    match (id, books.groups[g].parent) {
+                        (None, Some(parent)) => g = parent,
+                        (id, _) => break id.unwrap_or(0),
+                    }
+                };
+                *expected.entry(id).or_default() += 1;
+            }
+        }
+        for id in ids {
+            let expected = expected.get(&id).copied().unwrap_or(0);
+            assert_eq!(
+                self.stage.count_of(id),
+                expected,
+                "things in the list of id {id}"
+            );
+        }
+    }
+
+    /// Ids are those of the groups that are there.
+    fn audit_ids(&self) {
+        let tree = &self.engine.tree;
+        for _ in 0..GRACE {
+            tree.collect();
+        }
+        let books = self.stage.books.borrow();
+        let _pin = tree.threads.epoch.pin(self.rec());
+        let mut ids = Vec::new();
+        for known in books.groups.iter().filter(|known| known.css != Css::Gone) {
+            let id = tree.kmem_id_if_any(tree.memcgs.get(known.index));
+            let frees = self.engine.kmem.tables.frees_at_offline();
+            assert!(
+                id.is_none() || known.css == Css::Online || !frees,
+                "an id let go"
+            );
+            ids.extend(id);
+        }
+        let nr = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), nr, "an id is one group's");
+        assert_eq!(tree.kmem_ids.in_use() as usize, nr, "ids in use");
+        assert_eq!(tree.limbo_len(), 0, "records that wait for nobody");
+    }
+}

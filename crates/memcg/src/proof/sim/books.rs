@@ -1,0 +1,301 @@
+//! The auditor's own books: groups, owners, things, and nothing else. Every sum is computed anew, from the things.
+//!
+//! Kept by what the steps were answered, never by what the engine counts; but for one: how much of a task's bytes a move left
+//! where (a rest) is the move's decision, so that is read once, and only may get less after it.
+
+use crate::counter::page_counter::UNLIMITED;
+use crate::group::objcg::Kind;
+use crate::kmem::list_lru::Link;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Css {
+    Online,
+    Lingers,
+    Gone,
+}
+
+/// A group there is, or was.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub parent: Option<usize>,
+    pub index: u32,
+    pub css: Css,
+    pub max: u64,
+    pub kmem_max: u64,
+    pub reserve: u64,
+    /// Events here and below, and here.
+    pub oom: [u64; 2],
+    pub inherited: [u64; 2],
+}
+
+impl Group {
+    pub(super) fn new(parent: Option<usize>, index: u32) -> Self {
+        Self {
+            parent,
+            index,
+            css: Css::Online,
+            max: UNLIMITED,
+            kmem_max: UNLIMITED,
+            reserve: 0,
+            oom: [0; 2],
+            inherited: [0; 2],
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OwnerIs {
+    Group,
+    Task,
+    Dead,
+}
+
+/// Who is charged.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub tag: u32,
+    /// Where its own word is accounted.
+    pub group: usize,
+    pub is: OwnerIs,
+    /// Of a group's: somebody has a handle on it.
+    pub held: bool,
+    /// A task's that went on without its bytes: who it is now.
+    pub heir: Option<usize>,
+    /// What moves left elsewhere: in a group, or lost.
+    pub rests: Vec<(Option<usize>, u64)>,
+}
+
+/// What a thing is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// A charge without memory.
+    Charge(Kind),
+    /// An object of the heap.
+    Heap { at: usize },
+    /// An object of a cache, by its place among the world's.
+    Cached { at: usize, cache: usize },
+}
+
+/// Something that was charged, or was not to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thing {
+    /// `None`: nobody.
+    pub owner: Option<usize>,
+    pub bytes: u64,
+    pub what: What,
+    /// The link by which it can be in the list; null without one.
+    pub link: *const Link,
+    pub listed: bool,
+}
+
+impl Thing {
+    pub(super) fn kind(&self) -> Kind {
+        match self.what {
+            What::Charge(kind) => kind,
+            What::Heap { .. } => Kind::Heap,
+            What::Cached { .. } => Kind::Slab,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub groups: Vec<Group>,
+    pub owners: Vec<Owner>,
+    pub things: BTreeMap<u64, Thing>,
+    pub next: u64,
+}
+
+impl Books {
+    pub(super) fn note(&mut self, thing: Thing) -> u64 {
+        self.next += 1;
+        self.things.insert(self.next, thing);
+        self.next
+    }
+
+    pub(super) fn there(&self, css: Css) -> Vec<usize> {
+        let all = 0..self.groups.len();
+        all.filter(|&g| self.groups[g].css == css).collect()
+    }
+
+    /// Who is charged in the name of an owner.
+    pub(super) fn live(&self, owner: usize) -> usize {
+        let mut at = owner;
+        while let Some(heir) = self.owners[at].heir {
+            at = heir;
+        }
+        at
+    }
+
+    /// Bytes of each owner.
+    pub(super) fn held(&self) -> Vec<u64> {
+        let mut held = vec![0; self.owners.len()];
+        for thing in self.things.values() {
+            if let Some(owner) = thing.owner {
+                held[owner] += thing.bytes;
+            }
+        }
+        held
+    }
+
+    /// Bytes of each group's own owners, of rests in it, less what `but` says of.
+    fn own(&self, but: impl Fn(&Thing) -> bool) -> Vec<u64> {
+        let mut held = vec![0u64; self.owners.len()];
+        for thing in self.things.values().filter(|thing| !but(thing)) {
+            if let Some(owner) = thing.owner {
+                held[owner] += thing.bytes;
+            }
+        }
+        let mut own = vec![0; self.groups.len()];
+        for (owner, held) in self.owners.iter().zip(held) {
+            let mut left = held;
+            for &(group, bytes) in &owner.rests {
+                let bytes = bytes.min(left);
+                left -= bytes;
+                if let Some(group) = group {
+                    own[group] += bytes;
+                }
+            }
+            own[owner.group] += left;
+        }
+        own
+    }
+
+    /// What all groups use, if their own owners have that: a child has its parent charged what it needs, or was promised.
+    fn sum(&self, mut own: Vec<u64>) -> Vec<u64> {
+        // A child is always behind its parent.
+        for g in (1..own.len()).rev() {
+            let group = &self.groups[g];
+            if let Some(parent) = group.parent.filter(|_| group.css != Css::Gone) {
+                own[parent] += own[g].max(group.reserve);
+            }
+        }
+        own
+    }
+
+    pub(super) fn usages(&self) -> Vec<u64> {
+        self.sum(self.own(|_| false))
+    }
+
+    fn allows(&self, before: &[u64], after: &[u64]) -> bool {
+        let grown = |g: usize| after[g] > before[g];
+        (0..before.len()).all(|g| !grown(g) || after[g] <= self.groups[g].max)
+    }
+
+    /// Whether so many bytes more of an owner fit; and if all that can be reclaimed had been.
+    pub(super) fn fits(&self, owner: usize, bytes: u64, reclaimed: bool) -> bool {
+        let own = self.own(|thing| reclaimed && thing.listed);
+        let before = self.sum(own.clone());
+        let mut more = own;
+        more[self.owners[owner].group] += bytes;
+        self.allows(&before, &self.sum(more))
+    }
+
+    /// Whether all that an owner has fits in another group.
+    pub(super) fn fits_in(&self, owner: usize, group: usize) -> bool {
+        let own = self.own(|_| false);
+        let before = self.sum(own.clone());
+        let held = self.held()[owner];
+        let mut moved = own;
+        moved[self.owners[owner].group] -= held;
+        moved[group] += held;
+        self.allows(&before, &self.sum(moved))
+    }
+
+    /// Whether a group can be promised that much.
+    pub(super) fn fits_reserve(&mut self, group: usize, reserve: u64) -> bool {
+        let own = self.own(|_| false);
+        let before = self.sum(own.clone());
+        let old = core::mem::replace(&mut self.groups[group].reserve, reserve);
+        let fits = self.allows(&before, &self.sum(own));
+        self.groups[group].reserve = old;
+        fits
+    }
+
+    /// Bytes of a kind in each group and below.
+    pub(super) fn of_kind(&self, kind: Kind) -> Vec<u64> {
+        let mut sums = vec![0; self.groups.len()];
+        for thing in self.things.values().filter(|thing| thing.kind() == kind) {
+            if let Some(owner) = thing.owner {
+                sums[self.owners[owner].group] += thing.bytes;
+            }
+        }
+        for g in (1..sums.len()).rev() {
+            if let Some(parent) = self.groups[g]
+                .parent
+                .filter(|_| self.groups[g].css != Css::Gone)
+            {
+                sums[parent] += sums[g];
+            }
+        }
+        sums
+    }
+
+    /// Whether an object of a cache fits into every `memory.kmem.max`.
+    pub(super) fn fits_kmem(&self, owner: usize, bytes: u64) -> bool {
+        let used = self.of_kind(Kind::Slab);
+        let mut at = Some(self.owners[owner].group);
+        while let Some(g) = at {
+            let max = self.groups[g].kmem_max;
+            if max != UNLIMITED && used[g] + bytes > max {
+                return false;
+            }
+            at = self.groups[g].parent;
+        }
+        true
+    }
+
+    /// The group in a record of the engine's.
+    pub(super) fn group_at(&self, index: u32) -> Option<usize> {
+        let is = |g: &Group| g.index == index && g.css != Css::Gone;
+        self.groups.iter().position(is)
+    }
+
+    /// Counts an event in a group and all above.
+    pub(super) fn event(&mut self, group: usize, which: fn(&mut Group) -> &mut [u64; 2]) {
+        which(&mut self.groups[group])[1] += 1;
+        let mut at = Some(group);
+        while let Some(g) = at {
+            which(&mut self.groups[g])[0] += 1;
+            at = self.groups[g].parent;
+        }
+    }
+
+    /// A group is gone, and its parent has what it had.
+    pub(super) fn inherit(&mut self, group: usize) {
+        self.groups[group].css = Css::Gone;
+        self.groups[group].reserve = 0;
+        let Some(parent) = self.groups[group].parent else {
+            return;
+        };
+        for owner in &mut self.owners {
+            if owner.group == group {
+                owner.group = parent;
+                owner.is = match owner.is {
+                    OwnerIs::Group => OwnerIs::Dead,
+                    is => is,
+                };
+            }
+            for (at, _) in owner.rests.iter_mut().filter(|(at, _)| *at == Some(group)) {
+                *at = Some(parent);
+            }
+        }
+    }
+
+    /// Groups that lingered and have nothing left are gone.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let usages = self.usages();
+            let over = |&g: &usize| {
+                let is_below = |c: &Group| c.parent == Some(g) && c.css == Css::Lingers;
+                usages[g] == 0 && !self.groups.iter().any(is_below)
+            };
+            let Some(over) = self.there(Css::Lingers).into_iter().find(over) else {
+                return;
+            };
+            self.inherit(over);
+        }
+    }
+}

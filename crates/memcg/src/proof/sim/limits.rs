@@ -1,0 +1,114 @@
+//! The steps of limits and of reclaim.
+
+use super::super::common::set_reserve;
+use super::stage::OPS;
+use super::step::{Op, Step};
+use super::world::World;
+use crate::counter::page_counter::UNLIMITED;
+use crate::kmem::shrinker::Manner;
+use crate::sync::lock::Rank;
+
+impl World {
+    pub(super) fn limit(&mut self, step: Step) {
+        let n = step.n;
+        let g = self.online(n[0]);
+        if g == 0 {
+            return;
+        }
+        let (tree, rec, group) = (&self.engine.tree, self.rec(), self.stage.group(g));
+        let bytes = match n[1] % 4 {
+            0 => UNLIMITED,
+            1 => u64::from(n[2]),
+            _ => u64::from(n[2]) * 8,
+        };
+        let drain = || {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.drain(rec, group);
+        };
+        let set = |set: &dyn Fn()| {
+            let _held = group.lock.lock(Rank::Group);
+            set();
+        };
+        match step.op {
+            Op::Max => {
+                drain();
+                set(&|| group.counter.set_max(bytes));
+                self.stage.books.borrow_mut().groups[g].max = bytes;
+                if self.engine.reclaim_to(rec, group, bytes) {
+                    assert!(group.counter.usage() <= bytes, "reclaimed to max");
+                }
+            }
+            Op::High => {
+                drain();
+                set(&|| group.counter.set_high(bytes));
+                if self.engine.reclaim_to(rec, group, bytes) {
+                    assert!(group.counter.usage() <= bytes, "reclaimed to high");
+                }
+            }
+            Op::KmemMax => {
+                group.set_kmem_max(bytes);
+                drain();
+                self.stage.books.borrow_mut().groups[g].kmem_max = bytes;
+            }
+            _ => set(&|| {
+                let bytes = if bytes == UNLIMITED { 0 } else { bytes };
+                match n[1] % 2 {
+                    0 => group.counter.set_min(bytes),
+                    _ => group.counter.set_low(bytes),
+                }
+            }),
+        }
+    }
+
+    pub(super) fn reserve(&mut self, n: [u32; 4]) {
+        let g = self.online(n[0]);
+        if g == 0 {
+            return;
+        }
+        let bytes = u64::from(n[2]) * 8 * u64::from(n[1] % 3);
+        let fits = self.stage.books.borrow_mut().fits_reserve(g, bytes);
+        let try_it = || {
+            let _pin = self.engine.tree.threads.epoch.pin(self.rec());
+            set_reserve(&self.engine.tree, self.stage.group(g), bytes)
+        };
+        let mut outcome = try_it();
+        if outcome.is_err() {
+            self.drain_all();
+            outcome = try_it();
+        }
+        assert_eq!(outcome.is_ok(), fits, "reserving {bytes}");
+        if fits {
+            self.stage.books.borrow_mut().groups[g].reserve = bytes;
+        }
+    }
+
+    pub(super) fn reclaim(&mut self, n: [u32; 4]) {
+        let group = self.stage.group(self.online(n[0]));
+        self.engine
+            .reclaim_bytes(self.rec(), group, u64::from(n[2]));
+    }
+
+    pub(super) fn drain(&mut self, n: [u32; 4]) {
+        let (tree, group) = (&self.engine.tree, self.stage.group(self.online(n[0])));
+        let _pin = tree.threads.epoch.pin(self.rec());
+        tree.drain(self.rec(), group);
+        let (stocked, granted) = (tree.usage(group).stocked, group.counter.granted());
+        assert_eq!((stocked, granted), (0, 0), "a drain takes all");
+    }
+
+    pub(super) fn toggle_shrinker(&mut self, n: [u32; 4]) {
+        let shrinkers = &self.engine.kmem.shrinkers;
+        if let Some(index) = self.shrinker.take() {
+            shrinkers.unregister(index);
+            return;
+        }
+        let manner = Manner {
+            per_group: true,
+            seeks: n[0] % 3,
+            batch: u64::from(n[1]),
+            list: n[3].is_multiple_of(2).then_some(self.stage.list),
+        };
+        // SAFETY: the functions need no data.
+        self.shrinker = unsafe { shrinkers.register(&OPS, core::ptr::null(), manner) };
+    }
+}

@@ -1,0 +1,377 @@
+//! The steps by which things come and go: charges, objects of the heap and of caches, what is in the list.
+
+use super::books::{Thing, What};
+use super::stage::paint;
+use super::world::{KnownCache, World};
+use crate::engine::Flags;
+use crate::engine::cache::CacheRefusal;
+use crate::group::objcg::Kind;
+use crate::group::{NO_TAG, Refusal};
+use crate::kmem::cache::{Plan, Ways};
+use crate::kmem::class::{bytes_of, class_if_any};
+use crate::kmem::list_lru::Link;
+use crate::kmem::{extent_bytes, hit};
+
+/// What a step's charge may do. Nobody sleeps: what is owed stays owed.
+fn flags(n: u32) -> Flags {
+    let wait = Flags::WAIT.with(Flags::OWE);
+    match n % 8 {
+        0 | 1 => Flags::NOWAIT,
+        2 => wait,
+        3 => Flags::NOWAIT.with(Flags::DEBT),
+        4 if n % 3 == 0 => Flags::FORCE,
+        _ => wait.with(Flags::USER),
+    }
+}
+
+/// What the books say of a charge before it is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Will {
+    Succeed,
+    Fail,
+    /// By what reclaim brings, by what may be owed.
+    Depend,
+}
+
+impl World {
+    fn will(&self, owner: Option<usize>, bytes: u64, flags: Flags) -> Will {
+        let Some(owner) = owner else {
+            return Will::Succeed;
+        };
+        let books = self.stage.books.borrow();
+        if flags.has(Flags::FORCE) || books.fits(owner, bytes, false) {
+            return Will::Succeed;
+        }
+        let may_reclaim = flags.has(Flags::WAIT.with(Flags::USER)) && self.shrinker.is_some();
+        let could = may_reclaim && books.fits(owner, bytes, true);
+        if could || flags.has(Flags::DEBT) {
+            Will::Depend
+        } else {
+            Will::Fail
+        }
+    }
+
+    /// Tries once, and again with all stock taken back where that must be enough.
+    fn try_twice<R, E: core::fmt::Debug>(
+        &self,
+        will: Will,
+        what: &str,
+        mut go: impl FnMut() -> Result<R, E>,
+        mut refused: impl FnMut(&E),
+    ) -> Option<R> {
+        let mut outcome = go().inspect_err(&mut refused);
+        if outcome.is_err() && will == Will::Succeed {
+            self.drain_all();
+            outcome = go().inspect_err(&mut refused);
+        }
+        let is_right = match will {
+            Will::Succeed => outcome.is_ok() || self.is_lenient(),
+            Will::Fail => outcome.is_err(),
+            Will::Depend => true,
+        };
+        assert!(is_right, "{what} was to {will:?}: {:?}", outcome.err());
+        outcome.ok()
+    }
+
+    fn try_charge(&self, owner: usize, bytes: u64, kind: Kind, how: Flags) -> bool {
+        let tag = self.stage.books.borrow().owners[owner].tag;
+        let rec = self.rec();
+        let charge = || self.engine.charge(rec, tag, bytes, kind, how);
+        let will = self.will(Some(owner), bytes, how);
+        let refused = |why: &crate::engine::ChargeError| self.note_refusal(why.refusal);
+        self.try_twice(will, "a charge", charge, refused).is_some()
+    }
+
+    pub(super) fn charge(&mut self, n: [u32; 4]) {
+        let owner = self.some_owner(n[0]);
+        let owner = self.stage.books.borrow().live(owner);
+        let bytes = (u64::from(n[2]) + 1).next_multiple_of(8);
+        let kind = [Kind::Reserved, Kind::Reserved, Kind::Mapped, Kind::Heap][n[1] as usize % 4];
+        // What was charged to the heap without an object would not be found there.
+        let kind = if kind == Kind::Heap {
+            Kind::Reserved
+        } else {
+            kind
+        };
+        if self.try_charge(owner, bytes, kind, flags(n[1] / 4)) {
+            self.note(Some(owner), bytes, What::Charge(kind), false);
+        }
+    }
+
+    fn note(&self, owner: Option<usize>, bytes: u64, what: What, linked: bool) -> u64 {
+        let mut books = self.stage.books.borrow_mut();
+        let link = match owner.filter(|_| linked) {
+            Some(owner) => {
+                let tag = books.owners[owner].tag;
+                self.engine.tree.hold_objcg(tag);
+                Box::into_raw(Box::new(Link::new(tag))).cast_const()
+            }
+            None => core::ptr::null(),
+        };
+        let thing = Thing {
+            owner,
+            bytes,
+            what,
+            link,
+            listed: false,
+        };
+        let id = books.note(thing);
+        paint(id, &thing);
+        id
+    }
+
+    /// Runs `f` for an owner: the scope the thread is in, or one of its own. `f` gets who is charged there.
+    fn within<R>(&mut self, n: [u32; 4], f: impl FnOnce(&Self, Option<usize>) -> R) -> R {
+        let t = self.put_on(n[3]);
+        let scope = self.threads[t].scopes.last();
+        if n[1] % 4 == 0
+            && let Some(&(_, owner)) = scope
+        {
+            let live = owner.map(|owner| self.stage.books.borrow().live(owner));
+            return f(self, live);
+        }
+        let owner = self.some_owner(n[0]);
+        let tag = self.stage.books.borrow().owners[owner].tag;
+        let scope = self.engine.tree.enter_scope(self.rec(), tag);
+        let live = self.stage.books.borrow().live(owner);
+        let answer = f(self, Some(live));
+        self.engine.tree.leave_scope(self.rec(), scope);
+        answer
+    }
+
+    pub(super) fn kmalloc(&mut self, n: [u32; 4]) {
+        let size = 16 + n[2] as usize % 200_000;
+        let how = flags(n[1] / 4);
+        self.within(n, |world, owner| {
+            let (rec, heap) = (world.rec(), world.stage.heap.get());
+            let class = class_if_any(size);
+            let Some(bytes) = class.map(bytes_of).or_else(|| extent_bytes(size)) else {
+                return;
+            };
+            let note = |at| world.note(owner, bytes as u64, What::Heap { at }, false);
+            // SAFETY: the thread's own record and heap; a class.
+            if let Some(at) = class.and_then(|class| unsafe { hit::alloc(rec, heap, class) }) {
+                note(at as usize);
+                return;
+            }
+            if let Some(owner) = owner
+                && !world.try_charge(owner, bytes as u64, Kind::Heap, how)
+            {
+                return;
+            }
+            let tag = owner.map_or(NO_TAG, |o| world.stage.books.borrow().owners[o].tag);
+            let taken = {
+                let section = rec.enter_heap();
+                assert!(section.is_some(), "nobody else is in a thread's heap");
+                let kmem = &world.engine.kmem;
+                // SAFETY: the thread's own heap, in its section.
+                unsafe {
+                    match class {
+                        Some(class) => kmem.take(heap, class, tag, false),
+                        None => kmem.alloc_extent(Some(heap), bytes, 16, tag),
+                    }
+                }
+            };
+            match taken {
+                Some(taken) => drop(note(taken.at)),
+                None => {
+                    assert!(world.is_lenient(), "no memory for an object");
+                    world.engine.uncharge(rec, tag, bytes as u64, Kind::Heap);
+                    world.stage.adopt_rests(owner);
+                }
+            }
+        });
+    }
+
+    /// An object of a cache, to be put into the list or not.
+    pub(super) fn cached(&mut self, n: [u32; 4], linked: bool) {
+        let open: Vec<usize> = (0..self.caches.len())
+            .filter(|&c| self.caches[c].open)
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let cache = open[(n[2] ^ n[0]) as usize % open.len()];
+        let how = flags(n[1] / 4);
+        let id = self.within(n, |world, owner| {
+            world.take_cached(cache, owner, how, linked)
+        });
+        let Some((id, link)) = id.filter(|(_, link)| !link.is_null()) else {
+            return;
+        };
+        let lists = &self.engine.kmem.lists;
+        // SAFETY: the link is the thing's, which leaves the list before it ends; the list lives as long as the world.
+        let add =
+            |cx: crate::kmem::list_lru::Cx<'_>| unsafe { lists.add(cx, self.stage.list, &*link) };
+        assert!(
+            self.engine.with_lists(self.rec(), add),
+            "a new thing is in no list"
+        );
+        if let Some(thing) = self.stage.books.borrow_mut().things.get_mut(&id) {
+            thing.listed = true;
+        }
+    }
+
+    fn take_cached(
+        &self,
+        cache: usize,
+        owner: Option<usize>,
+        how: Flags,
+        linked: bool,
+    ) -> Option<(u64, *const Link)> {
+        let known = &self.caches[cache];
+        let owner = owner.filter(|_| known.accounted);
+        let (index, rec) = (known.index, self.rec());
+        let bytes = self.engine.kmem.caches.get(index).charged_bytes();
+        let fits_kmem = |owner| self.stage.books.borrow().fits_kmem(owner, bytes);
+        let will = match self.will(owner, bytes, how) {
+            Will::Succeed if how.has(Flags::FORCE) || owner.is_none_or(fits_kmem) => Will::Succeed,
+            // Reclaim is not asked where it is this limit that refuses; but it may have been before.
+            Will::Succeed | Will::Depend => match owner.is_none_or(fits_kmem) {
+                false if self.shrinker.is_none() => Will::Fail,
+                _ => Will::Depend,
+            },
+            Will::Fail => Will::Fail,
+        };
+        let refused = |why: &CacheRefusal| match why {
+            CacheRefusal::Max(why) => self.note_refusal(why.refusal),
+            CacheRefusal::KmemMax(why) => assert_ne!(
+                why.refusal,
+                Refusal {
+                    group: 0,
+                    ..why.refusal
+                }
+            ),
+            CacheRefusal::NoMemory => assert!(self.is_lenient(), "no memory for an object"),
+            CacheRefusal::Dead => panic!("an open cache is dead"),
+        };
+        let take = || self.engine.alloc_cached(rec, index, how);
+        let taken = self.try_twice(will, "an object", take, refused);
+        // What was charged and is given back pays off what a move left elsewhere, as any free does.
+        self.stage.adopt_rests(owner);
+        let at = taken?.at;
+        let found = self.engine.kmem.locate_cached(at);
+        let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);
+        let (slab, offset) = found.expect("an object just taken");
+        assert_eq!(
+            slab.owner_and_bytes(offset),
+            (tag, bytes),
+            "an object's owner and bytes"
+        );
+        let id = self.note(owner, bytes, What::Cached { at, cache }, linked);
+        let link = self.stage.books.borrow().things[&id].link;
+        Some((id, link))
+    }
+
+    /// A thing of the books, of those that `may` be it.
+    fn some_thing(&self, n: u32, may: impl Fn(&Thing) -> bool) -> Option<u64> {
+        let books = self.stage.books.borrow();
+        let all = books.things.iter().filter(|(_, thing)| may(thing));
+        let all: Vec<u64> = all.map(|(&id, _)| id).collect();
+        (!all.is_empty()).then(|| all[n as usize % all.len()])
+    }
+
+    /// Takes a thing out of the list, or puts one in again.
+    pub(super) fn unlist(&mut self, n: [u32; 4]) {
+        let Some(id) = self.some_thing(n[2], |thing| !thing.link.is_null()) else {
+            return;
+        };
+        let thing = self.stage.books.borrow().things[&id];
+        // SAFETY: held by the books.
+        let link = unsafe { &*thing.link };
+        assert_eq!(link.is_listed(), thing.listed);
+        if thing.listed {
+            assert!(self.stage.unlist(link));
+        } else {
+            let lists = &self.engine.kmem.lists;
+            // SAFETY: as in `cached`.
+            let add =
+                |cx: crate::kmem::list_lru::Cx<'_>| unsafe { lists.add(cx, self.stage.list, link) };
+            assert!(self.engine.with_lists(self.rec(), add));
+        }
+        let mut books = self.stage.books.borrow_mut();
+        books
+            .things
+            .entry(id)
+            .and_modify(|thing| thing.listed = !thing.listed);
+    }
+
+    /// A walk that nobody asked the shrinker for.
+    pub(super) fn walk(&mut self, n: [u32; 4]) {
+        let ids = self.engine.tree.kmem_ids.high_water();
+        let id = n[0] % ids;
+        if self.engine.tree.kmem_ids.holder(id).is_some() {
+            self.stage.walk(id, u64::from(n[2] % 64));
+        }
+    }
+
+    pub(super) fn free(&mut self, n: [u32; 4]) {
+        if let Some(id) = self.some_thing(n[0].wrapping_mul(31).wrapping_add(n[2]), |_| true) {
+            self.stage.free(id);
+        }
+    }
+
+    /// All that some owner has.
+    pub(super) fn free_many(&mut self, n: [u32; 4]) {
+        let owner = n[0] as usize % self.stage.books.borrow().owners.len();
+        let all: Vec<u64> = {
+            let books = self.stage.books.borrow();
+            let all = books.things.iter().filter(|(_, t)| t.owner == Some(owner));
+            all.map(|(&id, _)| id).collect()
+        };
+        for (i, id) in all.into_iter().enumerate() {
+            self.put_on(n[1] + (i / 5) as u32);
+            self.stage.free(id);
+        }
+    }
+
+    pub(super) fn new_cache(&mut self, n: [u32; 4]) {
+        if self.caches.iter().filter(|cache| cache.open).count() >= 6 {
+            return;
+        }
+        let mut ways = Ways::default();
+        for (bit, way) in [
+            (1, Ways::PER_GROUP),
+            (2, Ways::MAGAZINES),
+            (4, Ways::TRACKED),
+            (8, Ways::CHECKED),
+        ] {
+            if n[0] & bit != 0 {
+                ways = ways.with(way);
+            }
+        }
+        let accounted = n[1] % 6 != 5;
+        if !accounted {
+            ways = ways.with(Ways::NOACCOUNT);
+        }
+        let bytes = [24, 64, 200, 1000, 9000][n[3] as usize % 5];
+        let plan = Plan {
+            name: b"sim",
+            bytes,
+            align: 8,
+            ways,
+            ctor: 0,
+        };
+        match self.engine.create_cache(self.rec(), &plan) {
+            Some(index) => self.caches.push(KnownCache {
+                index,
+                accounted,
+                open: true,
+            }),
+            None => assert!(self.is_lenient(), "no memory for a cache"),
+        }
+    }
+
+    /// A handle on a cache goes: the cache goes with its last object.
+    pub(super) fn end_cache(&mut self, n: [u32; 4]) {
+        let open: Vec<usize> = (0..self.caches.len())
+            .filter(|&c| self.caches[c].open)
+            .collect();
+        if !open.is_empty() {
+            let cache = &mut self.caches[open[n[0] as usize % open.len()]];
+            cache.open = false;
+            let index = cache.index;
+            self.engine.destroy_cache(self.rec(), index);
+        }
+    }
+}

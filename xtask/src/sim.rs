@@ -1,0 +1,70 @@
+//! `cargo xtask sim`: the simulator of `crates/memcg/src/proof/sim`, for minutes.
+
+use std::path::Path;
+
+use crate::child::{cargo, stream};
+use crate::{Counted, Failure};
+
+const TEST: &str = "proof::sim::for_as_long_as_is_asked";
+
+/// How long, in seconds, and the first seed; one at random where none is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    seconds: u64,
+    seed: Option<u64>,
+}
+
+/// The options of a command line; `None` where it is wrong.
+pub fn options(words: &[&str]) -> Option<Options> {
+    let mut options = Options {
+        seconds: 600,
+        seed: None,
+    };
+    let mut words = words.iter();
+    while let Some(&word) = words.next() {
+        let value = words.next()?;
+        match word {
+            "--minutes" => {
+                let minutes: f64 = value.parse().ok()?;
+                if !(0.0..=1e6).contains(&minutes) {
+                    return None;
+                }
+                options.seconds = (minutes * 60.0) as u64;
+            }
+            "--seed" => options.seed = Some(value.parse().ok()?),
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+/// Runs it; its output goes on as it comes.
+pub fn run(root: &Path, options: Options) -> Result<Counted, Failure> {
+    let what = ["test", "--release", "--package", "memcg", "--lib", "--"];
+    let mut command = cargo(root, &what);
+    command
+        .args([TEST, "--exact", "--ignored", "--nocapture"])
+        .env("MEMCG_SIM_SECONDS", options.seconds.to_string());
+    if let Some(seed) = options.seed {
+        command.env("MEMCG_SIM_SEED", seed.to_string());
+    }
+    stream(&mut command)
+}
+
+#[test]
+fn the_command_line_says_how_long_and_from_which_seed_on() {
+    let of = |words: &[&str]| options(words).map(|o| (o.seconds, o.seed));
+    assert_eq!(of(&[]), Some((600, None)));
+    assert_eq!(
+        of(&["--minutes", "0.5", "--seed", "7"]),
+        Some((30, Some(7)))
+    );
+    for wrong in [
+        &["--minutes"][..],
+        &["--seed", "x"],
+        &["--hours", "1"],
+        &["--minutes", "-1"],
+    ] {
+        assert_eq!(of(wrong), None);
+    }
+}
