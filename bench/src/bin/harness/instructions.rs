@@ -14,7 +14,14 @@ use memcg_bench::rows;
 
 /// Rows that are counted: of all images, and of memcg alone.
 const ROWS: &[&str] = &["pair-64", "pair-1024", "batch-64", "tenants-turns"];
-const OWN: &[&str] = &["charge-1", "charge-8", "scope", "scope-8"];
+const OWN: &[&str] = &[
+    "charge-1",
+    "charge-8",
+    "scope",
+    "scope-8",
+    "objects-slub",
+    "objects-slab",
+];
 /// Images whose numbers are the gate's.
 const GATED: &[&str] = &["memcg", "memcg-off"];
 /// How much more fails, in percent; and with another compiler.

@@ -3,6 +3,7 @@
 mod books;
 mod load;
 mod loaded;
+mod objects;
 mod whole;
 
 use memcg_bench::Peer;
@@ -39,6 +40,7 @@ impl Peer for Own {
         books::run(name, ops)
             .or_else(|| whole::run(name, ops))
             .or_else(|| loaded::run(name, ops))
+            .or_else(|| objects::run(name, ops))
     }
 }
 

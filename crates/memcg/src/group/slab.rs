@@ -7,6 +7,7 @@
 use super::charge::{each_level, round_up};
 use super::events::Event;
 use super::memcg::Memcg;
+use super::stock::give_slot;
 use super::word::Unchanged;
 use super::{Hierarchy, Kind, NO_TAG, Refusal};
 use crate::counter::Level;
@@ -38,13 +39,18 @@ impl Busy<'_> {
     /// Puts an object's `bytes` into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
     pub(crate) fn give_slab(&self, tag: u32, bytes: u64) -> bool {
-        let Some(at) = self.rec().slot_of(tag) else {
-            return false;
+        let rec = self.rec();
+        // Mostly the current owner's, which is found without a search.
+        let slot = match rec.slot_near(tag) {
+            Some(slot) => slot,
+            None => match rec.slot_of(tag) {
+                Some(at) => &rec.slots[at],
+                None => return false,
+            },
         };
-        let slot = &self.rec().slots[at];
         let slab = slot.slab.load(Relaxed) + bytes;
         // A slot without any of it is under a limit, or was drained.
-        if slab == bytes || slab > MOST || !self.give(tag, bytes) {
+        if slab == bytes || slab > MOST || !give_slot(slot, bytes) {
             return false;
         }
         slot.slab.store(slab, Relaxed);
