@@ -194,8 +194,7 @@ impl Inner {
         let entries = self.table.shard(key.hash);
         let item = entries.find(key.hash, |item| key.is_of(item))?;
         (item.is_seen_in(era) && item.try_use()).then(|| {
-            item.warm();
-            item.touch();
+            table::found(item);
             Pin::of(self, item.share())
         })
     }
@@ -213,7 +212,10 @@ impl Inner {
             let entries = self.table.shard(key.hash);
             let item = entries.find(key.hash, |item| key.is_of(item));
             item.filter(|item| confirm(item, era, seen, now) && item.try_use())
-                .map(|item| item.share())
+                .map(|item| {
+                    table::found(item);
+                    item.share()
+                })
         };
         if let Some(dentry) = confirmed {
             return Ok(Pin::of(self, dentry));

@@ -119,6 +119,15 @@ impl Dentry {
         }
     }
 
+    /// Its name, and where it leads.
+    pub fn texts(&self) -> impl Iterator<Item = &Text> {
+        let target = match &self.body {
+            Body::Symlink(target) => target.as_ref(),
+            _ => None,
+        };
+        core::iter::once(&self.name).chain(target)
+    }
+
     /// A directory's number; 0 for others.
     pub fn serial(&self) -> u64 {
         match &self.body {

@@ -5,6 +5,7 @@ use crate::dentry::{Body, Dentry, Kind};
 use crate::fresh::clock;
 use crate::path::Rest;
 use crate::real::{self, MOST_LINKS, Seen};
+use crate::table;
 use crate::text::LONGEST;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -141,9 +142,7 @@ impl Inner {
             if !dentry.is_seen_in(era) {
                 return None;
             }
-            dentry.warm();
-            // What an ended group left may be this one's from here on.
-            dentry.touch();
+            table::found(dentry);
             let is_last = names.peek().is_none() && !ends_in_slash;
             let step = match &dentry.body {
                 Body::Directory { .. } if is_last => Step::At(Found::new(dentry, Answer::Hit)),

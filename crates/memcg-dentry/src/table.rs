@@ -93,6 +93,15 @@ pub fn remove(entries: &mut Entries, dentry: &Dentry) -> Option<LruItem<Dentry>>
     Some(found.remove().0)
 }
 
+/// An entry was looked up: it stays longer, and if it was left by a group that has ended it may be who looks now that pays for it.
+/// That charges within its limits only, and asks nobody for room; so it may be done under the shard's lock.
+pub fn found(item: &LruItem<Dentry>) {
+    item.warm();
+    if item.touch() {
+        item.texts().for_each(|text| text.touch());
+    }
+}
+
 /// That very entry's item.
 pub fn item<'a>(entries: &'a Entries, dentry: &Dentry) -> Option<&'a LruItem<Dentry>> {
     entries.find(dentry.hash, |item| core::ptr::eq(&**item, dentry))

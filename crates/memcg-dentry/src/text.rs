@@ -47,6 +47,13 @@ impl Text {
         bytes: [0; IN_PLACE],
     };
 
+    /// Who pays for the entry has changed: for this as well, if there is room.
+    pub fn touch(&self) {
+        if let Text::Long { object, .. } = self {
+            object.touch();
+        }
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {

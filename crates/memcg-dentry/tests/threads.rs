@@ -54,8 +54,12 @@ fn run(freshness: Freshness) {
             }
         });
         let remover = threads.spawn(|| {
+            let mut policies = ["next-touch", "parent", "auto"].iter().cycle();
             while !over.load(Ordering::Relaxed) {
                 let group = parent.create("passing").unwrap();
+                group
+                    .write("memory.offline", policies.next().unwrap())
+                    .unwrap();
                 group.run(|| cache.walk("d3").unwrap());
                 group.remove().unwrap();
             }
