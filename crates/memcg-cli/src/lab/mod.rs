@@ -11,6 +11,7 @@
 
 mod chart;
 mod dead_caches;
+mod dentries;
 mod design;
 mod endings;
 mod ids;
@@ -18,6 +19,7 @@ mod json;
 mod judge;
 mod layouts;
 mod moves;
+mod offline;
 mod page;
 mod random;
 mod results;
@@ -43,8 +45,10 @@ const EXPERIMENTS: &[&Experiment] = &[
     &layouts::EXPERIMENT,
     &ids::EXPERIMENT,
     &endings::EXPERIMENT,
+    &offline::EXPERIMENT,
     &moves::EXPERIMENT,
     &tracking::EXPERIMENT,
+    &dentries::EXPERIMENT,
 ];
 
 /// `--quick`.

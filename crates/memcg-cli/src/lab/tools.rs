@@ -4,6 +4,8 @@ use super::random::Random;
 use crate::sys::clock::thread_cpu_ns;
 use memcg::engine::process::{engine, with_rec};
 use memcg::engine::{By, Engine};
+use memcg::kmem::cache::CacheStat;
+use memcg::kmem::layout::UNIT;
 use memcg::thread::ThreadRec;
 use memcg::{Memcg, root};
 
@@ -73,10 +75,14 @@ pub fn settle() {
     });
 }
 
-/// Bytes of slabs, free objects in them included.
+/// Bytes of all caches' slabs, free objects in them included.
 pub fn slab_bytes() -> u64 {
-    let stat = engine().kmem.stat();
-    (stat.live + stat.free) as u64
+    let kmem = &engine().kmem;
+    let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
+    kmem.cache_stats(&mut stats);
+    let each = stats.iter().enumerate().filter(|(_, stat)| stat.slabs > 0);
+    each.map(|(index, stat)| stat.slabs * kmem.caches.get(index as u32).shape().units * UNIT)
+        .sum::<usize>() as u64
 }
 
 /// Caches that give no objects any more and have slabs still.
