@@ -284,7 +284,7 @@ fn loom_a_reader_sees_what_things_hold_while_stock_is_drained() {
 
 #[test]
 fn loom_kinds_counted_during_a_move_follow_the_task() {
-    model(3, |tree| {
+    model(2, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
