@@ -127,7 +127,8 @@ impl World {
         let mut found = BTreeMap::new();
         kmem.each_live(|tag, bytes| *found.entry(tag).or_insert(0) += bytes as u64);
         // Tables of the allocator's own are nobody's too.
-        (expected.remove(&NO_TAG), found.remove(&NO_TAG));
+        expected.remove(&NO_TAG);
+        found.remove(&NO_TAG);
         assert_eq!(found, expected, "bytes of live objects by owner");
         let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
         kmem.cache_stats(&mut stats);

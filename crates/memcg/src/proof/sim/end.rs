@@ -66,7 +66,7 @@ impl World {
             books.owners.iter().skip(1).any(|owner| owner.held)
         };
         self.stage.books.borrow_mut().settle();
-        while is_held(&self) {
+        while is_held(self) {
             self.forget([0; 4]);
         }
     }

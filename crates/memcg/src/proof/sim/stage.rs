@@ -144,7 +144,7 @@ impl Stage {
         let (id, thing) = found.expect("found a moment ago");
         assert!(thing.listed, "a thing is shown that is in no list");
         self.reclaimed.set(self.reclaimed.get() + 1);
-        if self.planted != Planted::LostByReclaim || self.reclaimed.get() % 7 != 0 {
+        if self.planted != Planted::LostByReclaim || !self.reclaimed.get().is_multiple_of(7) {
             self.end(id, &thing);
         }
         // SAFETY: the books' hold, which ends here; the walk has its own.
@@ -199,7 +199,7 @@ impl Stage {
     fn free_heap(&self, at: usize, bytes: u64, tag: u32) {
         let (rec, heap, kmem) = (self.rec.get(), self.heap.get(), &self.engine.kmem);
         // SAFETY: a live object, which ends here; the thread's own record and heap.
-        if unsafe { hit::free(rec, heap, at) || hit::free_nearly(kmem, rec, heap, at) } {
+        if unsafe { hit::free(rec, heap, at) || hit::free_nearly(kmem, rec, Some(heap), at) } {
             return;
         }
         let object = kmem.locate(at).expect("a live object");

@@ -19,7 +19,7 @@ fn flags(n: u32) -> Flags {
         0 | 1 => Flags::NOWAIT,
         2 => wait,
         3 => Flags::NOWAIT.with(Flags::DEBT),
-        4 if n % 3 == 0 => Flags::FORCE,
+        4 if n.is_multiple_of(3) => Flags::FORCE,
         _ => wait.with(Flags::USER),
     }
 }
@@ -124,7 +124,7 @@ impl World {
     fn within<R>(&mut self, n: [u32; 4], f: impl FnOnce(&Self, Option<usize>) -> R) -> R {
         let t = self.put_on(n[3]);
         let scope = self.threads[t].scopes.last();
-        if n[1] % 4 == 0
+        if n[1].is_multiple_of(4)
             && let Some(&(_, owner)) = scope
         {
             let live = owner.map(|owner| self.stage.books.borrow().live(owner));

@@ -227,7 +227,7 @@ impl World {
     pub(super) fn remove(&mut self, n: [u32; 4]) {
         let g = self.online(n[0]);
         let (tree, group) = (&self.engine.tree, self.stage.group(g));
-        if n[1] % 2 == 0 {
+        if n[1].is_multiple_of(2) {
             let _pin = tree.threads.epoch.pin(self.rec());
             tree.drain(self.rec(), group);
         }
@@ -297,7 +297,7 @@ impl World {
         if self.threads[t].scopes.len() >= 20 {
             return;
         }
-        let owner = (n[1] % 8 != 0).then(|| self.some_owner(n[0]));
+        let owner = (!n[1].is_multiple_of(8)).then(|| self.some_owner(n[0]));
         let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);
         let scope = self.engine.tree.enter_scope(self.rec(), tag);
         self.threads[t].scopes.push((scope, owner));
@@ -359,7 +359,7 @@ impl World {
 
     fn trim(&mut self, n: [u32; 4]) {
         let kmem = &self.engine.kmem;
-        kmem.reap_caches(&self.engine.tree, n[0] % 2 == 0);
+        kmem.reap_caches(&self.engine.tree, n[0].is_multiple_of(2));
         if let Some(cache) = self.caches.iter().find(|cache| cache.open) {
             kmem.shrink_cache(&self.engine.tree, cache.index);
         }
