@@ -411,6 +411,47 @@ fn a_group_that_ends_without_an_object_leaves_no_cache_and_no_owner() {
 }
 
 #[test]
+fn an_empty_magazine_does_not_outlive_its_cache() {
+    let world = World::new(Ways::MAGAZINES);
+    let engine = world.engine;
+    let (_, rec) = engine.tree.threads.join().unwrap();
+    let (_, other) = engine.tree.threads.join().unwrap();
+    let (cache, _) = world.caches[0];
+    let group = world.groups.lock().unwrap()[0];
+    let (at, _) = take(&world, rec, group, cache, Flags::WAIT);
+    // SAFETY: live; ends here, in another thread's magazine.
+    unsafe { engine.free_cached(other, at, false) };
+    engine.kmem.reap_caches(&engine.tree, true);
+    assert_eq!(engine.kmem.caches.get(cache).nr_slabs(), 0);
+    engine.destroy_cache(rec, cache);
+    // The next of its number is of the other school: what the slot has would be taken for a slab.
+    let plan = Plan {
+        name: b"next",
+        bytes: 24,
+        align: 8,
+        ways: Ways::default(),
+        ctor: 0,
+    };
+    let next = (0..10).find(|_| {
+        engine.tree.collect();
+        engine.create_cache(rec, &plan) == Some(cache)
+    });
+    assert!(next.is_some(), "the number is used again");
+    let things: Vec<_> = (0..100)
+        .map(|_| take(&world, other, group, cache, Flags::WAIT).0)
+        .collect();
+    for at in things {
+        // SAFETY: live; ends here.
+        unsafe { engine.free_cached(rec, at, false) };
+    }
+    for rec in [rec, other] {
+        engine.kmem.leave_caches(rec);
+        engine.tree.return_all(rec);
+    }
+    ledger::check(engine);
+}
+
+#[test]
 fn magazines_hand_objects_on_between_threads_and_groups() {
     storm(Ways::MAGAZINES, 4);
     storm(Ways::MAGAZINES.with(Ways::CONSTRUCTED), 2);

@@ -31,7 +31,7 @@ impl Cache {
 impl Kmem {
     /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot fail, and does not allocate.
     ///
-    /// Cost: O(threads) and a membarrier, if it has slabs.
+    /// Cost: O(threads) and a membarrier, if it has slabs or magazines.
     pub fn bury(&self, tree: &Hierarchy, index: u32) {
         let cache = self.caches.get(index);
         if !cache.die() {
@@ -41,7 +41,9 @@ impl Kmem {
         fence(SeqCst);
         self.bury_children(tree, index);
         self.shrink_dead(index);
-        if cache.nr_slabs() > 1 && !self.flush_slots(tree, index) {
+        // A magazine may be in a slot also where all its objects, and all slabs, are gone: it would be the next cache's of this number.
+        let has_any = cache.nr_slabs() > 1 || cache.ways().has(Ways::MAGAZINES);
+        if has_any && !self.flush_slots(tree, index) {
             cache.stuck.store(1, Relaxed);
             self.caches.nr_stuck.fetch_add(1, Relaxed);
         }

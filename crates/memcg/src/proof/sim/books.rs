@@ -193,6 +193,17 @@ impl Books {
         self.allows(&before, &self.sum(more))
     }
 
+    /// The groups, as the engine numbers them, that an owner is charged in.
+    pub(super) fn path(&self, owner: usize) -> Vec<u32> {
+        let mut path = Vec::new();
+        let mut at = Some(self.owners[owner].group);
+        while let Some(g) = at {
+            path.push(self.groups[g].index);
+            at = self.groups[g].parent;
+        }
+        path
+    }
+
     /// Whether all that an owner has fits in another group.
     pub(super) fn fits_in(&self, owner: usize, group: usize) -> bool {
         let own = self.own(|_| false);

@@ -185,14 +185,31 @@ const FOR_LONG: &str = "proof::sim::for_as_long_as_is_asked";
 /// Histories of one process: what an engine maps stays mapped.
 const BATCH: u64 = 100;
 
+/// The history of a seed that ends its process, made short by running it in others.
+fn shorten_apart(seed: &str) {
+    let Ok(nr) = seed.parse::<u64>() else { return };
+    println!("making it short, a process each time ...");
+    let ends = |h: &History| {
+        let output = own_process::again_ignored(FOR_LONG, &h.to_string());
+        !output.status.success()
+    };
+    let short = shrink(&History::of_seed(nr, steps_of(nr)), 600, ends);
+    println!("to be kept, in proof/sim/kept.txt:\n\n# seed {seed}: the process ended\n{short}\n");
+}
+
 /// By `cargo xtask sim`: MEMCG_SIM_SECONDS, and MEMCG_SIM_SEED where the first seed is given.
 #[test]
 #[ignore = "runs for minutes: cargo xtask sim"]
 fn for_as_long_as_is_asked() {
     if let Some(argument) = own_process::argument() {
-        let first: u64 = argument.parse().expect("a seed");
+        if let Some(history) = History::of_text(&argument) {
+            let why = failure(&history, Planted::Nothing);
+            assert!(why.is_none(), "{}", why.unwrap_or_default());
+            return;
+        }
+        let first: u64 = argument.parse().expect("a seed or a history");
         for seed in first..first + BATCH {
-            println!("seed {seed}");
+            println!("\nseed {seed}");
             run_seed(seed, steps_of(seed));
         }
         return;
@@ -209,10 +226,12 @@ fn for_as_long_as_is_asked() {
         let output = own_process::again_ignored(FOR_LONG, &seed.to_string());
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stdout);
-            // Where the process itself ended the last seed that was begun is the one.
-            let last = text.rmatch_indices("seed ").next().map_or(0, |(at, _)| at);
-            print!("{}", &text[last.saturating_sub(200_000)..]);
+            let last = text.rsplit_once("\nseed ").map_or("", |(_, last)| last);
+            println!("seed {last}");
             print!("{}", String::from_utf8_lossy(&output.stderr));
+            if !text.contains("to be kept") {
+                shorten_apart(last.split_whitespace().next().unwrap_or_default());
+            }
             panic!("{}", output.status);
         }
         steps += (seed..seed + BATCH).map(steps_of).sum::<usize>();

@@ -45,10 +45,17 @@ impl World {
         let may_reclaim = flags.has(Flags::WAIT.with(Flags::USER)) && self.shrinker.is_some();
         let could = may_reclaim && books.fits(owner, bytes, true);
         if could || flags.has(Flags::DEBT) {
-            Will::Depend
-        } else {
-            Will::Fail
+            return Will::Depend;
         }
+        let path = books.path(owner);
+        drop(books);
+        let counter = |index| &self.engine.tree.memcgs.get(index).counter;
+        let is_over = |&index: &u32| counter(index).usage() > counter(index).max();
+        if path.iter().any(is_over) {
+            // What was charged in advance may be spent still, where something was forced beyond a limit since.
+            self.drain_all();
+        }
+        Will::Fail
     }
 
     /// Tries once, and again with all stock taken back where that must be enough.
