@@ -130,12 +130,10 @@ fn histories_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn whatever_happens_the_books_are_what_the_auditor_s_are() {
-    for seed in 0..16 {
+    // Seeds nobody has tried are the affair of `cargo xtask sim`: a suite that is right today is right tomorrow.
+    for seed in 0..17 {
         run_seed(seed, 200);
     }
-    let seed = u64::from(crate::os::ids::random() as u32);
-    println!("and one at random: {seed}");
-    run_seed(seed, 300);
 }
 
 #[test]
