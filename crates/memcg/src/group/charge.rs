@@ -60,6 +60,7 @@ impl Hierarchy {
     }
 
     fn charge_word(&self, word: &Word, bytes: u64, mode: Mode) -> Result<(), Refusal> {
+        let _walk = self.begin_walk();
         if bytes > AMOUNT_LIMIT {
             return Err(Refusal {
                 group: 0,
@@ -111,6 +112,7 @@ impl Hierarchy {
 
     /// Takes `bytes` off the owner and all groups above it. The caller is pinned.
     pub fn uncharge_exact(&self, tag: u32, bytes: u64) {
+        let _walk = self.begin_walk();
         let objcg = self.objcgs.get(tag);
         let mut left = bytes;
         loop {
@@ -149,6 +151,7 @@ impl Hierarchy {
 
     /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.
     pub fn add_side(&self, tag: u32, bytes: u64, kind: Kind) {
+        let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };
         let word = &self.objcgs.get(tag).side[side];
         loop {
@@ -172,6 +175,7 @@ impl Hierarchy {
 
     /// Takes a charge out of its kind's count, before it is uncharged. The caller is pinned.
     pub fn sub_side(&self, tag: u32, bytes: u64, kind: Kind) {
+        let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };
         match self.objcgs.get(tag).side[side].sub(bytes) {
             Ok(was) => sub_side_path(self.resolve(was.cell).group, side, bytes),

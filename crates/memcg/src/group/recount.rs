@@ -6,9 +6,44 @@ use super::charge::each_level;
 use super::objcg::{NR_SIDE_KINDS, State};
 use super::{Hierarchy, ROOT};
 use crate::counter::Level;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// A walk over groups and the change of an owner's word that belongs to it. If a signal handler of this thread forked in
+/// between, the child's recount knew the word alone: then all is counted once more, where the two agree again.
+#[must_use]
+pub(super) struct Walk<'a> {
+    tree: &'a Hierarchy,
+    recounts: u32,
+    broken: u32,
+}
+
+impl Drop for Walk<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // No model forks, and a look would be one more step of each.
+        if cfg!(not(loom)) && self.tree.nr_recounts() != self.recounts {
+            self.tree.recount();
+            // What the walk found wrong was the recount's doing.
+            self.tree.broken.store(self.broken, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Hierarchy {
+    /// Begins a walk, before the first of its two halves.
+    #[inline]
+    pub(super) fn begin_walk(&self) -> Walk<'_> {
+        let load = |word: &AtomicU32| match cfg!(loom) {
+            true => 0,
+            false => word.load(Ordering::Relaxed),
+        };
+        Walk {
+            tree: self,
+            recounts: load(&self.recounts),
+            broken: load(&self.broken),
+        }
+    }
+
     /// Sets all counts of all groups to what the owners hold. Nobody else may be using the hierarchy; nobody is stalled.
     /// O(groups + owners × depth).
     pub fn recount(&self) {

@@ -103,6 +103,7 @@ impl Hierarchy {
     /// Counts `bytes` (a multiple of 8), already charged, as cache objects of `tag`, within every `memory.kmem.max` or `forced`.
     /// The caller is pinned.
     pub(crate) fn count_slab(&self, tag: u32, bytes: u64, forced: bool) -> Result<(), Refusal> {
+        let _walk = self.begin_walk();
         if forced {
             self.add_side(tag, bytes, Kind::Slab);
             return Ok(());

@@ -422,6 +422,7 @@ impl Hierarchy {
     }
 
     fn grant_word(&self, tag: u32, bytes: u64) -> bool {
+        let _walk = self.begin_walk();
         let word: &Word = &self.objcgs.get(tag).granted;
         loop {
             let cell = word.read().cell;
@@ -442,6 +443,7 @@ impl Hierarchy {
     }
 
     fn ungrant_word(&self, tag: u32, bytes: u64) {
+        let _walk = self.begin_walk();
         match self.objcgs.get(tag).granted.sub(bytes) {
             Ok(was) => ungrant(self.resolve(was.cell).group, bytes),
             Err(_) => self.report_broken(),

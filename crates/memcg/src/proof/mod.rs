@@ -41,6 +41,8 @@ mod signals;
 mod sim;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod steps;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
+mod straddle;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
