@@ -241,10 +241,11 @@ fn threads_that_work_for_a_task_charge_it_where_it_is() {
     let groups = [group("a"), group("b"), group("c")];
     let task = groups[0].task("worker").unwrap();
     let stop = AtomicBool::new(false);
+    let worked = AtomicU64::new(0);
     let kept: usize = std::thread::scope(|s| {
         let workers: Vec<_> = (0..3)
             .map(|n| {
-                let (task, stop) = (&task, &stop);
+                let (task, stop, worked) = (&task, &stop, &worked);
                 s.spawn(move || {
                     let mut kept: Vec<Vec<u8>> = task.run(Vec::new);
                     let mut turn = n as usize;
@@ -258,6 +259,7 @@ fn threads_that_work_for_a_task_charge_it_where_it_is() {
                             kept.push(vec![0; 16 + (turn >> 7) % 3000]);
                         }
                         drop(entered);
+                        worked.fetch_add(1, Ordering::Relaxed);
                     }
                     let bytes = kept.iter().map(|v| v.capacity()).sum::<usize>();
                     drop(kept);
@@ -265,9 +267,11 @@ fn threads_that_work_for_a_task_charge_it_where_it_is() {
                 })
             })
             .collect();
-        for turn in 0..400 {
+        let mut turn = 0;
+        while turn < 400 || worked.load(Ordering::Relaxed) < 100 {
             let (policy, _) = MovePolicy::ALL[turn % 7];
             let _ = task.move_to_with(&groups[turn % 3], policy);
+            turn += 1;
         }
         stop.store(true, Ordering::Relaxed);
         workers.into_iter().map(|w| w.join().unwrap()).sum()
@@ -280,4 +284,66 @@ fn threads_that_work_for_a_task_charge_it_where_it_is() {
         group.remove().unwrap();
     }
     assert!(memcg::is_installed());
+}
+
+/// In `can_attach`, runs a function, once.
+struct Inside<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send + 'static> Subsystem for Inside<F> {
+    fn name(&self) -> &str {
+        "inside"
+    }
+    fn can_attach(&self, _: &Attaching) -> Result<(), String> {
+        let f = self.0.lock().unwrap().take();
+        if let Some(f) = f {
+            f();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn two_moves_of_one_task_come_one_after_the_other() {
+    let _alone = alone();
+    let [from, first, second] = [group("from"), group("first"), group("second")];
+    let task = from.task("moved").unwrap();
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let (answer, may_answer) = std::sync::mpsc::channel::<()>();
+    let _slow = register_subsystem(Arc::new(Inside(Mutex::new(Some(move || {
+        asked.send(()).unwrap();
+        may_answer.recv().unwrap();
+    })))));
+    std::thread::scope(|s| {
+        s.spawn(|| task.move_to(&first).unwrap());
+        is_asked.recv().unwrap();
+        s.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            answer.send(()).unwrap();
+        });
+        task.move_to(&second).unwrap();
+    });
+    assert_eq!(task.group().map(|group| group.path()), Some(second.path()));
+    drop(task);
+    for group in [from, first, second] {
+        group.remove().unwrap();
+    }
+}
+
+#[test]
+fn who_is_asked_about_a_move_and_moves_the_same_task_is_refused_at_once() {
+    let _alone = alone();
+    let [from, to, elsewhere] = [group("from"), group("to"), group("elsewhere")];
+    let task = Arc::new(from.task("moved").unwrap());
+    let (answers, answer) = std::sync::mpsc::channel();
+    let (there, again) = (elsewhere.clone(), task.clone());
+    let _moves = register_subsystem(Arc::new(Inside(Mutex::new(Some(move || {
+        answers.send(again.move_to(&there)).unwrap();
+    })))));
+    task.move_to(&to).unwrap();
+    assert_eq!(answer.recv().unwrap(), Err(MoveError::Moving));
+    assert_eq!(task.group().map(|group| group.path()), Some(to.path()));
+    drop(task);
+    for group in [from, to, elsewhere] {
+        group.remove().unwrap();
+    }
 }

@@ -140,9 +140,9 @@ pub enum MoveError {
     Gone,
     /// A group on the target's side is full.
     Full(ReserveError),
-    /// The task charged faster than room could be made for it.
+    /// The task charged faster than room could be made for it, for a second.
     Busy,
-    /// Another move of the task is under way.
+    /// Another move of the task is under way: for a second already, or it is the one that this thread is asked about.
     Moving,
     /// A subsystem's `can_attach` refused, or panicked.
     Refused {

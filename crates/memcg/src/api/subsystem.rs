@@ -5,6 +5,7 @@
 //!
 //! Kept: a subsystem is called on the mover's thread, with no lock of ours held, and may do whatever a program may: allocate, make
 //! and remove groups, move other tasks. A panic of `can_attach` is a refusal; one of the others changes nothing.
+//! Moves of one task come one after the other; who is asked about one and moves the same task is refused.
 //! Who registers or leaves while a move is under way is or is not part of it as a whole.
 //! (After the cgroup v1 callbacks of that name, and `attach_rollback` of the move of 2008.)
 
@@ -14,7 +15,9 @@ use super::scope::no_account;
 use crate::attach::{self, Attach, Moved};
 use crate::engine::Engine;
 use crate::group::MovePolicy;
+use crate::os::clock;
 use crate::thread::ThreadRec;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -134,7 +137,40 @@ pub fn register_subsystem(subsystem: Arc<dyn Subsystem>) -> SubsystemRegistratio
     SubsystemRegistration(number)
 }
 
+/// How long a move waits for another one of the same task, in ns.
+const PATIENCE: u64 = 1_000_000_000;
+/// The first of its waits; each is twice as long as the one before, up to the second.
+const NAPS: (u64, u64) = (10_000, 1_000_000);
+
+std::thread_local! {
+    /// Whether the thread moves a task and others have their say about it.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Others are asked until this is dropped.
+struct Asking(bool);
+
+impl Asking {
+    fn begin() -> Self {
+        Self(
+            ASKING
+                .try_with(|asking| asking.replace(true))
+                .unwrap_or(false),
+        )
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = ASKING.try_with(|asking| asking.set(self.0));
+    }
+}
+
 /// Moves the task that `tag` names, by the target's own policy where there is none in `policy`. Nothing of ours is held.
+///
+/// Moves of one task come one after the other: this one waits for its turn, and for the task to charge more slowly than
+/// room is made for it, up to [`PATIENCE`]. It does not wait while its thread is asked about a move, which may be the one it
+/// would wait for.
 pub(crate) fn move_task(
     engine: &'static Engine,
     rec: &ThreadRec,
@@ -142,10 +178,23 @@ pub(crate) fn move_task(
     target: &Memcg,
     policy: Option<MovePolicy>,
 ) -> Result<Moved, MoveError> {
-    match try_move(engine, rec, tag, target, policy, true) {
-        // Once more, with room made first.
-        Err(MoveError::Full(_)) => try_move(engine, rec, tag, target, policy, false),
-        other => other,
+    let (mut nap, mut since) = (NAPS.0, None);
+    let may_wait = !ASKING.try_with(Cell::get).unwrap_or(true);
+    let mut quick = true;
+    loop {
+        match try_move(engine, rec, tag, target, policy, quick) {
+            // Once more, with room made first.
+            Err(MoveError::Full(_)) if quick => quick = false,
+            Err(why @ (MoveError::Moving | MoveError::Busy)) if may_wait => {
+                let now = clock::monotonic_ns();
+                if now - *since.get_or_insert(now) > PATIENCE {
+                    return Err(why);
+                }
+                clock::sleep_ns(nap);
+                nap = (nap * 2).min(NAPS.1);
+            }
+            other => return other,
+        }
     }
 }
 
@@ -180,6 +229,7 @@ fn try_move(
             })
         })
         .flatten();
+    let _asking = about.is_some().then(Asking::begin);
     let outcome = match &about {
         Some(about) => ask_all(engine, rec, &mut attach, &asked, about),
         None => Ok(()),

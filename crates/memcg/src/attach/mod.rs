@@ -135,7 +135,8 @@ impl Attach {
             let _task = objcg.lock.lock(Rank::Task);
             if objcg.begin_move() {
                 Ok(())
-            } else if objcg.is_moving() {
+            } else if objcg.state() == State::Task {
+                // Moves end without the lock: by now it may move no more.
                 Err(MoveError::Moving)
             } else {
                 Err(MoveError::NoTask)

@@ -36,20 +36,9 @@ pub fn set_in_child(f: fn()) {
 /// thread, and then neither comes. In steps of 10 µs.
 const PATIENCE: u32 = 10_000;
 
-/// One step of a wait. The system call itself: the C library's nanosleep is a cancellation point, and malloc is none.
+/// One step of a wait.
 fn nap() {
-    let step = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 10_000,
-    };
-    // SAFETY: a valid interval; the remainder is not asked for.
-    unsafe {
-        libc::syscall(
-            libc::SYS_nanosleep,
-            &step,
-            core::ptr::null_mut::<libc::timespec>(),
-        )
-    };
+    clock::sleep_ns(10_000);
 }
 
 unsafe extern "C" {
