@@ -112,7 +112,7 @@ impl Actor<'_> {
     fn refused(&self, why: &MoveError) -> Fault {
         let errno = match why {
             MoveError::Gone => "ENODEV",
-            MoveError::Full(_) | MoveError::NoMemory => "ENOMEM",
+            MoveError::Full(_) | MoveError::KmemFull(_) | MoveError::NoMemory => "ENOMEM",
             MoveError::Refused { .. } => "EACCES",
             MoveError::Leaked(bytes) => {
                 self.world.note_leak(*bytes);

@@ -140,6 +140,8 @@ pub enum MoveError {
     Gone,
     /// A group on the target's side is full.
     Full(ReserveError),
+    /// A `memory.kmem.max` on the target's side has no room for the task's objects of caches.
+    KmemFull(ReserveError),
     /// The task charged faster than room could be made for it, for a second.
     Busy,
     /// Another move of the task is under way: for a second already, or it is the one that this thread is asked about.
@@ -171,6 +173,9 @@ impl MoveError {
             attach::MoveError::Full(refusal) => {
                 Self::Full(ReserveError::new(&ChargeError { bytes: 0, refusal }))
             }
+            attach::MoveError::KmemFull(refusal) => {
+                Self::KmemFull(ReserveError::new(&ChargeError { bytes: 0, refusal }))
+            }
         }
     }
 }
@@ -182,6 +187,13 @@ impl fmt::Display for MoveError {
                 return write!(
                     f,
                     "{}: no room for the task: {} of {} bytes are in use",
+                    full.group, full.usage, full.max
+                );
+            }
+            Self::KmemFull(full) => {
+                return write!(
+                    f,
+                    "{}: no room for the task's objects of caches: {} of {} bytes are in use: raise memory.kmem.max or free some",
                     full.group, full.usage, full.max
                 );
             }

@@ -184,7 +184,7 @@ pub(crate) fn move_task(
     loop {
         match try_move(engine, rec, tag, target, policy, quick) {
             // Once more, with room made first.
-            Err(MoveError::Full(_)) if quick => quick = false,
+            Err(MoveError::Full(_) | MoveError::KmemFull(_)) if quick => quick = false,
             Err(why @ (MoveError::Moving | MoveError::Busy)) if may_wait => {
                 let now = clock::monotonic_ns();
                 if now - *since.get_or_insert(now) > PATIENCE {

@@ -13,6 +13,7 @@
 
 mod part;
 mod room;
+mod slab;
 mod whole;
 
 use crate::counter::Level;
@@ -20,6 +21,7 @@ use crate::group::charge::Refusal;
 use crate::group::left::Unborn;
 use crate::group::objcg::{NR_SIDE_KINDS, Objcg, State};
 use crate::group::rest::MAX_RESTS;
+use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;
 use crate::group::{Hierarchy, Memcg, MovePolicy};
 use crate::sync::atomic::Ordering;
@@ -41,6 +43,8 @@ pub enum MoveError {
     NoGroup,
     /// A group on the target's side is full.
     Full(Refusal),
+    /// The task's objects of caches do not fit within a `memory.kmem.max` on the target's side.
+    KmemFull(Refusal),
     /// The task charged faster than room could be reserved for it, sixteen times over.
     Busy,
     /// Another move of the task is under way.
@@ -73,6 +77,8 @@ pub struct Attach {
     policy: MovePolicy,
     /// For the owner's own word, then for its rests in their order.
     rooms: [Room; 1 + MAX_RESTS],
+    /// Bytes of cache objects there is room for at the target.
+    slab: u64,
     heir: Option<Unborn>,
     /// Bytes that are to stay, with `lazy`.
     evictable: u64,
@@ -153,6 +159,7 @@ impl Attach {
             target: target.index(),
             policy,
             rooms: [Room::default(); 1 + MAX_RESTS],
+            slab: 0,
             heir: None,
             evictable: 0,
             pieces: 0,
@@ -277,6 +284,7 @@ impl Attach {
     fn forget_if_recounted(&mut self, tree: &Hierarchy) {
         if tree.nr_recounts() != self.recounts {
             self.rooms = [Room::default(); 1 + MAX_RESTS];
+            self.slab = 0;
         }
     }
 
@@ -317,7 +325,8 @@ impl Attach {
 }
 
 impl Hierarchy {
-    /// Flips the words without limits: granted stock and side kinds, each with the groups' counts of it.
+    /// Flips the words without limits: granted stock and side kinds, each with the groups' counts of it. Cache objects have gone
+    /// before.
     fn move_side_words(&self, objcg: &Objcg, way: &Way<'_>) {
         let below = |start: &Memcg, f: &dyn Fn(&Memcg)| {
             let mut level = Some(start);
@@ -327,7 +336,7 @@ impl Hierarchy {
             }
         };
         let (from, to) = (way.source.cell(), way.target.cell());
-        for side in 0..=NR_SIDE_KINDS {
+        for side in (0..=NR_SIDE_KINDS).filter(|side| *side != 1 + SLAB_SIDE) {
             let word = if side == 0 {
                 &objcg.granted
             } else {

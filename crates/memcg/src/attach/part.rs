@@ -4,10 +4,10 @@
 //! finds its bytes in the two together at every moment. What was added too much is taken off again.
 
 use super::room::{Room, Way};
+use super::slab::Stopped;
 use super::whole::drain;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::objcg::{NR_SIDE_KINDS, Objcg};
-use crate::group::word::Unchanged;
 use crate::group::{Event, Hierarchy, MovePolicy};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
@@ -51,7 +51,7 @@ impl Attach {
         rec: &ThreadRec,
     ) -> Result<Moved, MoveError> {
         match self.move_whole(tree, rec, false) {
-            Err(MoveError::Full(_)) => {}
+            Err(MoveError::Full(_) | MoveError::KmemFull(_)) => {}
             other => return other,
         }
         let own = tree.objcgs.get(self.tag);
@@ -71,20 +71,22 @@ impl Attach {
                 continue;
             }
             part(tree, own, rest, bytes - fits);
-            match self.rooms[0].flip(tree, &way, own) {
+            match self.flip(tree, rec, &way) {
                 Ok(moved) => {
-                    self.follow_own_word(tree, rec, &way);
                     return Ok(Moved {
                         moved,
                         stayed: tree.stayed_bytes(self.tag),
                         pieces: self.pieces,
                     });
                 }
-                Err(Unchanged::Grown(_)) => {}
-                Err(_) => return Err(MoveError::NoTask),
+                Err(Stopped::Grown) => {}
+                // Its objects do not fit: no part of it would.
+                Err(Stopped::Full) => break,
+                Err(Stopped::Ended) => return Err(MoveError::NoTask),
             }
         }
         self.rooms[0].give_back(tree, &way);
+        self.give_back_slab(tree, &way);
         let heir = tree
             .new_heir(self.tag, way.target)
             .ok_or(MoveError::NoMemory)?;
@@ -127,6 +129,7 @@ impl Attach {
         if core::ptr::eq(way.source, way.target) {
             return Ok(());
         }
+        self.cover_slab_or_drain(tree, rec)?;
         tree.end_stock(rec, self.tag);
         let rest = tree
             .rest_in(self.tag, Some(way.target))

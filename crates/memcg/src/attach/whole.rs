@@ -2,12 +2,20 @@
 
 use super::part::join;
 use super::room::Room;
+use super::slab::Stopped;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::charge::Refusal;
 use crate::group::objcg::Objcg;
-use crate::group::word::Unchanged;
 use crate::group::{Hierarchy, Memcg};
 use crate::thread::ThreadRec;
+
+/// Who was full, and of what.
+pub(super) enum NoRoom {
+    /// `memory.max`.
+    Max(Refusal),
+    /// `memory.kmem.max`.
+    Kmem(Refusal),
+}
 
 impl Attach {
     /// The own word of the task, then its rests, except what is lost: each with the number of its room.
@@ -18,12 +26,15 @@ impl Attach {
     }
 
     /// Makes room for all the task holds now.
-    fn cover(&mut self, tree: &Hierarchy, rests: bool) -> Result<(), Refusal> {
+    fn cover(&mut self, tree: &Hierarchy, rests: bool) -> Result<(), NoRoom> {
         for (at, word) in self.words(tree).take(if rests { usize::MAX } else { 1 }) {
             let way = self.way(tree, word);
-            self.rooms[at].cover(&way, word.charged_bytes())?;
+            self.rooms[at]
+                .cover(&way, word.charged_bytes())
+                .map_err(NoRoom::Max)?;
         }
-        Ok(())
+        let way = self.way(tree, tree.objcgs.get(self.tag));
+        self.cover_slab(tree, &way).map_err(NoRoom::Kmem)
     }
 
     /// As [`Self::cover`]; what the target's own threads stock may be all that is in the way, and is taken back then.
@@ -33,8 +44,8 @@ impl Attach {
         rec: &ThreadRec,
     ) -> Result<(), MoveError> {
         if let Err(full) = self.cover(tree, true) {
-            if !drain(tree, rec, &full) {
-                return Err(MoveError::Full(full));
+            if !self.drain_full(tree, rec, &full) {
+                return Err(full.into());
             }
             self.cover(tree, true)?;
         }
@@ -48,6 +59,7 @@ impl Attach {
         tree: &Hierarchy,
         rec: &ThreadRec,
     ) -> Result<(), MoveError> {
+        self.cover_slab_or_drain(tree, rec)?;
         for (at, word) in self.words(tree) {
             let way = self.way(tree, word);
             loop {
@@ -75,6 +87,35 @@ impl Attach {
             let way = self.way(tree, word);
             self.rooms[at].give_back(tree, &way);
         }
+        let way = self.way(tree, tree.objcgs.get(self.tag));
+        self.give_back_slab(tree, &way);
+    }
+
+    /// Makes room for the task's cache objects; what is counted in advance may be all that is in the way.
+    pub(super) fn cover_slab_or_drain(
+        &mut self,
+        tree: &Hierarchy,
+        rec: &ThreadRec,
+    ) -> Result<(), MoveError> {
+        let way = self.way(tree, tree.objcgs.get(self.tag));
+        if let Err(full) = self.cover_slab(tree, &way) {
+            self.drain_full(tree, rec, &NoRoom::Kmem(full));
+            self.cover_slab(tree, &way).map_err(NoRoom::Kmem)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back stock that is in the way. `false`: there was none.
+    fn drain_full(&self, tree: &Hierarchy, rec: &ThreadRec, full: &NoRoom) -> bool {
+        match full {
+            NoRoom::Max(full) => drain(tree, rec, full),
+            // What threads have counted in advance: of the task, and of who is at the target.
+            NoRoom::Kmem(full) => {
+                tree.drain_owner(rec, self.tag);
+                tree.drain(rec, tree.memcgs.get(full.group));
+                true
+            }
+        }
     }
 
     /// The transaction on bytes: room at the target, flip, release the source; with or without what earlier moves left
@@ -90,16 +131,15 @@ impl Attach {
         for _ in 0..ROUNDS {
             if let Err(full) = self.cover(tree, rests) {
                 self.give_back(tree);
-                if drained || !drain(tree, rec, &full) {
-                    return Err(MoveError::Full(full));
+                if drained || !self.drain_full(tree, rec, &full) {
+                    return Err(full.into());
                 }
                 drained = true;
                 continue;
             }
             let way = self.way(tree, own);
-            match self.rooms[0].flip(tree, &way, own) {
+            match self.flip(tree, rec, &way) {
                 Ok(moved) => {
-                    self.follow_own_word(tree, rec, &way);
                     let more = if rests {
                         self.gather(tree, own)
                     } else {
@@ -111,8 +151,9 @@ impl Attach {
                         pieces: self.pieces,
                     });
                 }
-                Err(Unchanged::Grown(_)) => {}
-                Err(_) => return Err(MoveError::NoTask),
+                // The next round finds the room, or says who has none.
+                Err(Stopped::Grown | Stopped::Full) => {}
+                Err(Stopped::Ended) => return Err(MoveError::NoTask),
             }
         }
         Err(MoveError::Busy)

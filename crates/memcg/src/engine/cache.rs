@@ -179,7 +179,7 @@ impl Engine {
         self.charge_object(rec, cache, tag, flags)?;
         self.take_cached(rec, cache, index, tag, flags)
             .ok_or_else(|| {
-                self.uncharge_object(rec, tag, bytes);
+                self.undo_object(rec, tag, bytes);
                 CacheRefusal::NoMemory
             })
     }
@@ -287,7 +287,7 @@ impl Engine {
                 self.count_object(rec, tag, bytes, forced)
             })
             .map_err(|refusal| {
-                self.uncharge(rec, tag, bytes, Kind::Heap);
+                self.undo_charge(rec, tag, bytes);
                 CacheRefusal::KmemMax(ChargeError { bytes, refusal })
             })
     }
@@ -301,6 +301,19 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.tree.charge_slab(rec, tag, bytes, forced)
+    }
+
+    /// Takes back what [`Self::charge_object`] charged, for an object that is not to be had.
+    #[cold]
+    pub(super) fn undo_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        if tag == NO_TAG || self.accounting() == Accounting::Broken {
+            return;
+        }
+        {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            self.tree.uncharge_slab(rec, tag, bytes);
+        }
+        self.undo_charge(rec, tag, bytes);
     }
 
     pub(super) fn uncharge_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {

@@ -297,6 +297,25 @@ impl Engine {
         }
     }
 
+    /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something else: as [`Self::uncharge`], but what
+    /// a move left of the owner in other groups stays as it was.
+    #[cold]
+    pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+        {
+            let _pin = self.tree.threads.epoch.pin(rec);
+            if tag != NO_TAG
+                && self.accounting() != Accounting::Broken
+                && self.tree.rest_bytes(tag) > 0
+            {
+                // Such an owner has no stock.
+                self.tree.undo_charge(tag, bytes);
+                self.note_ends();
+                return;
+            }
+        }
+        self.uncharge(rec, tag, bytes, Kind::Heap);
+    }
+
     /// Whether a tag may be one of ours: what a thing's tag is asked before it is believed.
     pub fn is_tag(&self, tag: u32) -> bool {
         tag != NO_TAG && tag < self.tree.objcgs.high_water()

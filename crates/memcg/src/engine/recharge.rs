@@ -92,11 +92,15 @@ impl Engine {
         self.charge_in_room(rec, to, bytes, Kind::Heap)
             .and_then(|()| {
                 self.count_object(rec, to, bytes, false)
-                    .inspect_err(|_| self.uncharge(rec, to, bytes, Kind::Heap))
+                    .inspect_err(|_| self.undo_charge(rec, to, bytes))
             })
             .inspect_err(|_| self.recharge_failed(rec, to))?;
         let swapped = self.kmem.retag_cached(slab, offset, from, to);
-        self.uncharge_object(rec, if swapped { from } else { to }, bytes);
+        if swapped {
+            self.uncharge_object(rec, from, bytes);
+        } else {
+            self.undo_object(rec, to, bytes);
+        }
         Ok(swapped)
     }
 

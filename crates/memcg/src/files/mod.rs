@@ -235,7 +235,7 @@ fn move_here(here: At<'_>, id: u32, policy: Option<MovePolicy>) -> Result<Moved,
             ),
         ),
         api::MoveError::Refused { .. } => FileError::new(Errno::EACCES, why.to_string()),
-        api::MoveError::NoMemory | api::MoveError::Leaked(_) => {
+        api::MoveError::KmemFull(_) | api::MoveError::NoMemory | api::MoveError::Leaked(_) => {
             FileError::new(Errno::ENOMEM, why.to_string())
         }
         _ => FileError::new(Errno::EAGAIN, why.to_string()),

@@ -142,6 +142,23 @@ impl Hierarchy {
         }
     }
 
+    /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of the owner's rests is paid off with it, so
+    /// all is as before. The caller is pinned.
+    pub(crate) fn undo_charge(&self, tag: u32, bytes: u64) {
+        {
+            let _walk = self.begin_walk();
+            if let Ok(was) = self.objcgs.get(tag).charged.sub(bytes) {
+                self.uncharge_path(was.cell, bytes);
+                if was.bytes == 0 {
+                    self.retire_if_done(tag);
+                }
+                return;
+            }
+        }
+        // A move has put some of it into a rest meanwhile.
+        self.uncharge_exact(tag, bytes);
+    }
+
     pub(super) fn uncharge_path(&self, cell: u32, bytes: u64) {
         if uncharge(self.resolve(cell).group, None, bytes).is_err() {
             self.report_broken();

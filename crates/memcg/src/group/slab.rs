@@ -18,7 +18,11 @@ use crate::thread::{Busy, ThreadRec};
 /// The most a slot keeps of the count, in bytes; half of it is taken at a time.
 const MOST: u64 = 64 << 10;
 
-const SIDE: usize = match Kind::Slab.side() {
+/// Looks at an owner that is about to have moved.
+const WAITS: usize = if cfg!(loom) { 1 } else { 10_000 };
+
+/// The place of these objects among the side words.
+pub(crate) const SLAB_SIDE: usize = match Kind::Slab.side() {
     Some(side) => side,
     None => unreachable!(),
 };
@@ -85,7 +89,7 @@ impl Memcg {
     /// One level: counts `bytes` if they fit. The count then, if not.
     fn try_count_slab(&self, bytes: u64) -> Result<(), u64> {
         let max = self.kmem_max();
-        let count = &self.side_kinds[SIDE];
+        let count = &self.side_kinds[SLAB_SIDE];
         if max == UNLIMITED {
             count.fetch_add(bytes, AcqRel);
             return Ok(());
@@ -108,11 +112,20 @@ impl Hierarchy {
             self.add_side(tag, bytes, Kind::Slab);
             return Ok(());
         }
-        let word = &self.objcgs.get(tag).side[SIDE];
+        let word = &self.objcgs.get(tag).side[SLAB_SIDE];
+        let mut waits = 0;
         loop {
             let cell = word.read().cell;
+            // A mover stands between two flips: what it may have to take back is not to grow. It is done in a moment; if it is
+            // this thread, below a signal handler, waiting would not help.
+            if self.objcgs.get(tag).cell() != cell && waits < WAITS {
+                waits += 1;
+                crate::sync::relax();
+                continue;
+            }
             let group = self.resolve(cell).group;
-            count_path(group, bytes)?;
+            count_path(group, None, bytes)
+                .inspect_err(|full| self.memcgs.get(full.group).event(Event::KmemMax))?;
             match word.add(cell, bytes) {
                 Ok(()) => return Ok(()),
                 Err(why) => {
@@ -124,6 +137,26 @@ impl Hierarchy {
                 }
             }
         }
+    }
+
+    /// Room for `bytes` of cache objects from `start` up to below `end`, within every `memory.kmem.max`; for who moves them there.
+    pub(crate) fn count_slab_below(
+        &self,
+        start: &Memcg,
+        end: &Memcg,
+        bytes: u64,
+    ) -> Result<(), Refusal> {
+        count_path(start, Some(end), bytes)
+    }
+
+    /// The same, whatever the limits.
+    pub(crate) fn force_slab_below(&self, start: &Memcg, end: &Memcg, bytes: u64) {
+        uncount_path(start, Some(end), bytes.wrapping_neg());
+    }
+
+    /// Takes it back.
+    pub(crate) fn uncount_slab_below(&self, start: &Memcg, end: &Memcg, bytes: u64) {
+        uncount_path(start, Some(end), bytes);
     }
 
     /// Counts an object of `bytes`, already charged to `tag`: from the slot's stock, with a refill of it, or exactly. The caller
@@ -234,13 +267,13 @@ fn take_stocked(rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
     true
 }
 
-/// Counts `bytes` at every level, or at none.
-fn count_path(start: &Memcg, bytes: u64) -> Result<(), Refusal> {
+/// Counts `bytes` at every level below `end`, or at none.
+fn count_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) -> Result<(), Refusal> {
     let mut level = Some(start);
-    while let Some(group) = level {
+    while let Some(group) = level.filter(|&group| !end.is_some_and(|end| core::ptr::eq(group, end)))
+    {
         if let Err(usage) = group.try_count_slab(bytes) {
             uncount_path(start, Some(group), bytes);
-            group.event(Event::KmemMax);
             return Err(Refusal {
                 group: group.index(),
                 usage,
@@ -258,7 +291,7 @@ fn uncount_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) {
     each_level(start, |level| {
         done |= end.is_some_and(|end| core::ptr::eq(level, end));
         if !done {
-            level.side_kinds[SIDE].fetch_sub(bytes, AcqRel);
+            level.side_kinds[SLAB_SIDE].fetch_sub(bytes, AcqRel);
         }
     });
 }

@@ -5,11 +5,12 @@ use crate::api::{
     AllocError, CacheLayout, CacheOptions, KmemCache, School, SizedCache, register_memcg_cache,
     root, set_cache_tracking,
 };
+use crate::attach::{MoveError, Moved, move_task_with};
 use crate::engine::options::Tracking;
 use crate::engine::{Engine, Flags};
 use crate::files;
 use crate::group::objcg::Kind;
-use crate::group::{Event, ROOT};
+use crate::group::{Event, MovePolicy, ROOT};
 use crate::kmem::cache::{Plan, Ways};
 use crate::thread::ThreadRec;
 use std::os::unix::process::ExitStatusExt;
@@ -106,6 +107,156 @@ fn objects_of_caches_have_a_limit_of_their_own_at_every_level() {
     w.set("/a", "memory.kmem.max", "max");
     things.extend(w.alloc("/a/b", cache, Flags::NOWAIT));
     things.into_iter().for_each(|at| w.free(at));
+    assert_eq!(w.kmem("/"), 0);
+    super::ledger::check(w.engine);
+}
+
+fn task_in(w: &World, path: &str) -> u32 {
+    let _pin = w.engine.tree.threads.epoch.pin(w.rec);
+    w.engine.tree.new_task(w.group(path), b"task", 0).unwrap()
+}
+
+fn take_for(w: &World, tag: u32, cache: u32) -> Option<usize> {
+    let scope = w.engine.tree.enter_scope(w.rec, tag);
+    let found = w.engine.alloc_cached(w.rec, cache, Flags::NOWAIT);
+    w.engine.tree.leave_scope(w.rec, scope);
+    found.ok().map(|found| found.at)
+}
+
+fn go(
+    w: &World,
+    tag: u32,
+    path: &str,
+    policy: MovePolicy,
+    evictable: u64,
+) -> Result<Moved, MoveError> {
+    let _pin = w.engine.tree.threads.epoch.pin(w.rec);
+    let tree = &w.engine.tree;
+    move_task_with(tree, w.rec, tag, w.group(path), policy, evictable)
+}
+
+#[test]
+fn no_move_passes_a_limit_of_cache_objects_and_a_refused_one_changes_nothing() {
+    for (policy, _) in MovePolicy::ALL {
+        let w = World::new(&["/top", "/top/a", "/top/b", "/top/b/deep"]);
+        let cache = w.cache(b"thing", Ways::default());
+        let tag = task_in(&w, "/top/a");
+        let mut things: Vec<_> = (0..10).filter_map(|_| take_for(&w, tag, cache)).collect();
+        let resident = w.alloc("/top/b", cache, Flags::NOWAIT).unwrap();
+        // Of the group above both it has always been; so that limit is no matter.
+        w.set("/top", "memory.kmem.max", "11088");
+        w.set("/top/b", "memory.kmem.max", "11080");
+        let outcome = go(&w, tag, "/top/b/deep", policy, 0);
+        if matches!(policy, MovePolicy::Stay | MovePolicy::BestEffort) {
+            assert_eq!(outcome.unwrap().stayed, 10_080, "{policy:?}");
+        } else {
+            let Err(MoveError::KmemFull(full)) = outcome else {
+                panic!("{policy:?}: {outcome:?}");
+            };
+            assert_eq!((full.group, full.max), (w.group("/top/b").index(), 11_080));
+            assert!(
+                w.get("/top/b/deep", "cgroup.events")
+                    .starts_with("populated 0\n")
+            );
+        }
+        assert_eq!((w.kmem("/top/a"), w.kmem("/top/b")), (10_080, 1008));
+        assert_eq!(w.get("/top/b", "memory.current"), "1008\n", "{policy:?}");
+        super::ledger::check(w.engine);
+        // To the byte.
+        w.set("/top/b", "memory.kmem.max", "11088");
+        w.set("/top/a", "memory.kmem.max", "10080");
+        if !matches!(policy, MovePolicy::Stay | MovePolicy::BestEffort) {
+            go(&w, tag, "/top/b", policy, 0).unwrap();
+            assert_eq!((w.kmem("/top/a"), w.kmem("/top/b")), (0, 11_088));
+            assert!(take_for(&w, tag, cache).is_none(), "{policy:?}: full");
+            go(&w, tag, "/top/a", policy, 0).unwrap();
+            assert_eq!((w.kmem("/top/a"), w.kmem("/top/b")), (10_080, 1008));
+        }
+        things.push(resident);
+        things.into_iter().for_each(|at| w.free(at));
+        assert_eq!(w.kmem("/"), 0);
+        super::ledger::check(w.engine);
+    }
+}
+
+#[test]
+fn what_threads_have_counted_in_advance_keeps_no_task_out() {
+    let w = World::new(&["/a", "/b"]);
+    let cache = w.cache(b"thing", Ways::default());
+    let tag = task_in(&w, "/a");
+    let thing = take_for(&w, tag, cache).unwrap();
+    assert!(w.group("/a").side_kind(Kind::Slab) > 1008);
+    w.set("/b", "memory.kmem.max", "1008");
+    go(&w, tag, "/b", MovePolicy::Transfer, 0).unwrap();
+    assert_eq!((w.kmem("/a"), w.kmem("/b")), (0, 1008));
+    w.free(thing);
+    super::ledger::check(w.engine);
+}
+
+#[test]
+fn a_refused_object_leaves_what_a_move_left_elsewhere_as_it_was() {
+    let w = World::new(&["/a", "/b"]);
+    let cache = w.cache(b"thing", Ways::default());
+    let tag = task_in(&w, "/a");
+    let tree = &w.engine.tree;
+    let charge = |bytes| {
+        w.engine
+            .charge(w.rec, tag, bytes, Kind::Heap, Flags::NOWAIT)
+    };
+    charge(8 << 20).unwrap();
+    w.set("/b", "memory.max", "6M");
+    w.set("/b", "memory.kmem.max", "0");
+    go(&w, tag, "/b", MovePolicy::BestEffort, 0).unwrap();
+    w.set("/b", "memory.max", "max");
+    let left = w.get("/a", "memory.current");
+    assert_ne!(left, "0\n");
+    let before = w.get("/b", "memory.current");
+    assert!(take_for(&w, tag, cache).is_none());
+    assert_eq!(w.get("/a", "memory.current"), left);
+    assert_eq!(w.get("/b", "memory.current"), before);
+    w.engine.uncharge(w.rec, tag, 8 << 20, Kind::Heap);
+    assert_eq!(tree.memcgs.get(ROOT).counter.usage(), 0);
+    super::ledger::check(w.engine);
+}
+
+#[test]
+fn tasks_that_move_while_they_take_objects_pass_no_limit_of_those() {
+    const MOST: u64 = 64 * 1008;
+    let w = World::new(&["/a", "/b"]);
+    let cache = w.cache(b"thing", Ways::default());
+    let tag = task_in(&w, "/a");
+    for path in ["/a", "/b"] {
+        w.set(path, "memory.kmem.max", &MOST.to_string());
+        w.set(path, "memory.max", "60K");
+    }
+    let (engine, stop) = (w.engine, AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (_, rec) = engine.tree.threads.join().unwrap();
+                let w = World { engine, rec };
+                let mut mine = Vec::new();
+                for _ in 0..4000 {
+                    match take_for(&w, tag, cache) {
+                        Some(at) if mine.len() < 30 => mine.push(at),
+                        at => mine.drain(..).chain(at).for_each(|at| w.free(at)),
+                    }
+                }
+                mine.into_iter().for_each(|at| w.free(at));
+                stop.fetch_add(1, Ordering::Relaxed);
+                engine.tree.return_all(rec);
+            });
+        }
+        let (a, b) = (w.group("/a"), w.group("/b"));
+        let mut to_b = true;
+        while stop.load(Ordering::Relaxed) < 2 {
+            let (policy, _) = MovePolicy::ALL[usize::from(to_b)];
+            to_b ^= go(&w, tag, if to_b { "/b" } else { "/a" }, policy, 0).is_ok();
+            for group in [a, b] {
+                assert!(group.side_kind(Kind::Slab) <= MOST);
+            }
+        }
+    });
     assert_eq!(w.kmem("/"), 0);
     super::ledger::check(w.engine);
 }

@@ -212,7 +212,24 @@ impl Books {
         let mut moved = own;
         moved[self.owners[owner].group] -= held;
         moved[group] += held;
-        self.allows(&before, &self.sum(moved))
+        self.allows(&before, &self.sum(moved)) && self.kmem_fits_in(owner, group)
+    }
+
+    /// Whether the objects of caches that an owner has fit into every `memory.kmem.max` on the way to another group.
+    fn kmem_fits_in(&self, owner: usize, group: usize) -> bool {
+        let own = |thing: &&Thing| thing.kind() == Kind::Slab && thing.owner == Some(owner);
+        let moved: u64 = self.things.values().filter(own).map(|t| t.bytes).sum();
+        let used = self.of_kind(Kind::Slab);
+        let within = self.path(owner);
+        let mut at = Some(group);
+        while let Some(g) = at.filter(|&g| !within.contains(&self.groups[g].index)) {
+            let max = self.groups[g].kmem_max;
+            if moved > 0 && max != UNLIMITED && used[g] + moved > max {
+                return false;
+            }
+            at = self.groups[g].parent;
+        }
+        true
     }
 
     /// Whether a group can be promised that much.

@@ -65,7 +65,7 @@ impl World {
             self.engine.lists_follow(tree.live_tag(tag), mover)
         };
         let mut outcome = go();
-        if matches!(outcome, Err(MoveError::Full(_))) {
+        if matches!(outcome, Err(MoveError::Full(_) | MoveError::KmemFull(_))) {
             // What is stocked elsewhere, or by the task, is in the way.
             self.drain_all();
             outcome = go();

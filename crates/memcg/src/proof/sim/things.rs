@@ -254,8 +254,6 @@ impl World {
         };
         let take = || self.engine.alloc_cached(rec, index, how);
         let taken = self.try_twice(will, "an object", take, refused);
-        // What was charged and is given back pays off what a move left elsewhere, as any free does.
-        self.stage.adopt_rests(owner);
         let at = taken?.at;
         let found = self.engine.kmem.locate_cached(at);
         let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);
