@@ -6,6 +6,7 @@ mod bench;
 mod child;
 mod dist;
 mod docs;
+mod each;
 mod examples;
 mod layers;
 mod preload;
@@ -28,7 +29,8 @@ cargo xtask COMMAND
   examples         run every example of every crate
   scenarios [NAME...]
                    run scenarios/**/*.scn, or those whose path has NAME in it (exit 77 skips)
-  preload [--long] run tests/preload/*.sh against the release build (exit 77 skips)
+  preload [--long] [NAME...]
+                   run tests/preload/*.sh, or those with NAME in their names, against the release build (exit 77 skips)
   sim [--minutes N] [--seed S]
                    histories of ever new seeds on the release build, held against an auditor's own books, for N minutes
                    (10); a history that fails is made short and printed, with its seed
@@ -72,9 +74,9 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(&root),
         ["docs"] => docs::run(&root),
         ["examples"] => examples::run(&root),
-        ["scenarios", ref rest @ ..] => scenarios::run_some(&root, rest),
-        ["preload"] => preload::run(&root),
-        ["preload", "--long"] => preload::run_long(&root),
+        ["scenarios", ref rest @ ..] => scenarios::run(&root, rest),
+        ["preload", "--long", ref rest @ ..] => preload::run(&root, true, rest),
+        ["preload", ref rest @ ..] => preload::run(&root, false, rest),
         ["sim", ref rest @ ..] => match sim::options(rest) {
             Some(options) => sim::run(&root, options),
             None => {
@@ -130,6 +132,11 @@ fn root() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent()
         .map_or_else(|| here.clone(), Path::to_path_buf)
+}
+
+/// Whether `name` has one of `parts` in it, or there are none.
+pub fn is_named(name: &str, parts: &[&str]) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name.contains(part))
 }
 
 /// Where cargo builds: `CARGO_TARGET_DIR`, else `target` in the repository.

@@ -32,9 +32,9 @@ const STEPS: &[Step] = &[
     }),
     ("loom", loom),
     ("examples", examples::run),
-    ("scenarios", scenarios::run),
+    ("scenarios", |root| scenarios::run(root, &[])),
     ("docs", docs::run),
-    ("preload", preload::run),
+    ("preload", |root| preload::run(root, false, &[])),
     ("instructions", bench::gate),
 ];
 

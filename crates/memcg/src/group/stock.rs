@@ -8,6 +8,7 @@
 //! slot lacks is charged outside, then deposited; what it has too much of is taken out, then uncharged outside.
 
 use super::charge::{Mode, Refusal};
+use super::objcg::State;
 use super::word::{Unchanged, Word};
 use super::{Hierarchy, Kind, NO_TAG};
 use crate::counter::{grant, ungrant};
@@ -171,17 +172,67 @@ impl Hierarchy {
         }
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
+        let granted = self.widen(rec, tag, bytes);
         // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
+        let mut unused = granted;
         let surplus = rec.enter().and_then(|_busy| {
             let slot = rec.slot_of(tag)?;
-            let keep = rec.slots[slot].cap.load(Relaxed) / 2;
+            let mut cap = rec.slots[slot].cap.load(Relaxed);
+            // Asked while busy: who forbids it stock drains us afterwards.
+            if granted > 0 && self.may_widen(tag) {
+                cap += granted;
+                rec.slots[slot].cap.store(cap, Relaxed);
+                unused = 0;
+            }
             let all = rec.slots[slot].balance.load(Relaxed) + bytes;
-            (all > keep).then(|| {
-                rec.slots[slot].balance.store(keep, Relaxed);
-                all - keep
-            })
+            let keep = all.min(cap / 2);
+            rec.slots[slot].balance.store(keep, Relaxed);
+            Some(all - keep)
         });
-        self.uncharge_exact(tag, surplus.unwrap_or(bytes));
+        if unused > 0 {
+            self.ungrant_word(tag, unused);
+        }
+        let surplus = surplus.unwrap_or(bytes);
+        if surplus > 0 {
+            self.uncharge_exact(tag, surplus);
+        }
+    }
+
+    /// Whether frees of what `tag` owns may be kept as stock.
+    fn may_widen(&self, tag: u32) -> bool {
+        let objcg = self.objcgs.get(tag);
+        matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock()
+    }
+
+    /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more than it allocates; the
+    /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
+    /// turned out of a slot.
+    fn widen(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> u64 {
+        let home = ThreadRec::home(tag);
+        let has_place = rec.slot_of(tag).is_some()
+            || [home, home ^ 1]
+                .iter()
+                .any(|&slot| slot != UNTRACKED && rec.slots[slot].tag.load(Relaxed) == NO_TAG);
+        if !self.may_widen(tag)
+            || !has_place
+            || bytes > CAP.1 / 4
+            || !self.have_slot(rec, tag, false)
+        {
+            return 0;
+        }
+        let Some(slot) = rec.slot_of(tag) else {
+            return 0;
+        };
+        let cap = rec.slots[slot].cap.load(Relaxed);
+        let wanted = (cap * 2)
+            .clamp(CAP.0, CAP.1)
+            .max((bytes * 4).next_power_of_two());
+        let more = wanted.saturating_sub(cap);
+        if more > 0 && self.grant_word(tag, more) {
+            more
+        } else {
+            0
+        }
     }
 
     /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
