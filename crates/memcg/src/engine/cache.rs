@@ -61,8 +61,18 @@ impl Engine {
     /// Ends a cache: it gives no objects any more, and goes with its last one.
     pub fn destroy_cache(&self, rec: &ThreadRec, index: u32) {
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.kmem.bury(&self.tree, index);
-        self.kmem.tend_caches(&self.tree);
+        // A change: in a fork's child nobody would go on with it.
+        self.change(|| {
+            self.kmem.bury(&self.tree, index);
+            self.kmem.tend_caches(&self.tree);
+        });
+    }
+
+    /// What has been left of dead caches for who comes by.
+    #[cold]
+    fn tend_caches(&self, rec: &ThreadRec) {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        self.change(|| self.kmem.tend_caches(&self.tree));
     }
 
     /// Whom an object of a cache is for.
@@ -351,8 +361,7 @@ impl Engine {
         // SAFETY: the caller's; uncharged.
         unsafe { self.kmem.put_cached(own, slab, offset, raw) };
         if self.kmem.have_caches_ended() {
-            let _pin = self.tree.threads.epoch.pin(rec);
-            self.kmem.tend_caches(&self.tree);
+            self.tend_caches(rec);
         }
     }
 }

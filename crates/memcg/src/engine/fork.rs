@@ -271,6 +271,7 @@ extern "C" fn child() {
         recount(engine);
     } else {
         engine.switch_off();
+        forget_drains(engine);
         say::line(&[
             b"memcg: this process was cloned in the middle of a change to the groups: no accounting in pid ",
             say::Decimal::new(ids::pid().into()).as_bytes(),
@@ -284,6 +285,17 @@ fn abandon_heaps(engine: &Engine) {
     for (_, rec) in engine.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
         kmalloc::abandon(&engine.kmem, rec, rec.is_busy());
         engine.kmem.abandon_caches(rec);
+    }
+}
+
+/// Who was at a thread's slots is not here, nor are the other threads: nobody is waited for.
+fn forget_drains(engine: &Engine) {
+    for (_, rec) in engine.tree.threads.each() {
+        if is_own(rec) {
+            rec.forget_drainer();
+        } else {
+            rec.forget_owner();
+        }
     }
 }
 

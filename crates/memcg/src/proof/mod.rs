@@ -4,6 +4,8 @@
 #[cfg(not(loom))]
 mod asked;
 #[cfg(not(loom))]
+mod cache_ends;
+#[cfg(not(loom))]
 mod cache_rules;
 #[cfg(not(loom))]
 mod caches;

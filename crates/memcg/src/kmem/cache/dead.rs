@@ -2,6 +2,9 @@
 //!
 //! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the moment it is empty, and who
 //! gives the last one back ends it. Its number is used again when no thread can still be looking at it.
+//!
+//! Kept: a cache in a thread's slot has not ended. Its death counts as a slab until every thread's slot was looked at; a thread
+//! that is in the middle of a hit for too long leaves that to who comes by later.
 
 use super::{Cache, Caches, DEAD, Ways};
 use crate::group::Hierarchy;
@@ -18,7 +21,8 @@ pub(super) const LIVE: u32 = 1;
 const ENDED: u32 = 2;
 
 impl Cache {
-    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that the death is complete. `false`: it was.
+    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that no thread has anything of it in a slot.
+    /// `false`: it was.
     pub(crate) fn die(&self) -> bool {
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| {
@@ -37,15 +41,28 @@ impl Kmem {
         if !cache.die() {
             return;
         }
-        // Pairs with the fence of `make_child`.
+        // Pairs with the fences of `make_child` and `make_table`.
         fence(SeqCst);
         self.bury_children(tree, index);
         self.shrink_dead(index);
         // A magazine may be in a slot also where all its objects, and all slabs, are gone: it would be the next cache's of this number.
         let has_any = cache.nr_slabs() > 1 || cache.ways().has(Ways::MAGAZINES);
-        if has_any && !self.flush_slots(tree, index) {
-            cache.stuck.store(1, Relaxed);
+        if has_any {
+            self.finish_burial(tree, index);
+        } else {
+            self.sub_slab(cache, index);
+        }
+    }
+
+    /// The rest of a death, once no thread has anything of the cache; until then it is noted as stuck, for who comes by.
+    fn finish_burial(&self, tree: &Hierarchy, index: u32) {
+        let cache = self.caches.get(index);
+        if !self.flush_slots(tree, index) {
+            // In this order: who takes it finds it counted.
             self.caches.nr_stuck.fetch_add(1, Relaxed);
+            // Release pairs with the Acquire of `tend_caches`.
+            cache.stuck.store(1, Release);
+            return;
         }
         self.shrink_dead(index);
         self.hand_over(cache, index);
@@ -75,29 +92,40 @@ impl Kmem {
         )
     }
 
-    /// Gives back all that a thread has of caches: at its end, or for one that a fork's child does not have.
+    /// Gives back all that a thread has of caches, and its table, at its end.
     pub fn leave_caches(&self, rec: &ThreadRec) {
         let Some(table) = self.caches.table_of(rec) else {
             return;
         };
+        // A drainer that is at it is done in a moment, and never waits for us.
         for slot in table.all() {
             while slot.at.load(Relaxed) != 0 {
-                // A drainer that is at it is done in a moment, and never waits for us.
                 if let Some(content) = rec.enter().map(|_look| slot.empty()) {
                     self.leave_slot(content);
                 }
                 crate::sync::relax();
             }
         }
+        // In a look too: a drainer is either not yet at the table, or done with it.
+        while rec
+            .enter()
+            .map(|_look| self.caches.take_table(rec))
+            .is_none()
+        {
+            crate::sync::relax();
+        }
+        self.caches.free_table(table);
     }
 
     /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What it was cut off in the middle
-    /// of costs an object at most.
+    /// of costs what it had in hand: an object, a magazine, a slab.
     pub fn abandon_caches(&self, rec: &ThreadRec) {
         if let Some(table) = self.caches.table_of(rec) {
             for slot in table.all() {
                 self.leave_slot(slot.empty());
             }
+            self.caches.take_table(rec);
+            self.caches.free_table(table);
         }
     }
 
@@ -111,14 +139,9 @@ impl Kmem {
     pub fn tend_caches(&self, tree: &Hierarchy) {
         if self.caches.nr_stuck.load(Relaxed) > 0 {
             for index in 1..self.caches.high_water() {
-                let cache = self.caches.get(index);
-                if cache.stuck.swap(0, AcqRel) == 0 {
-                    continue;
-                }
-                self.caches.nr_stuck.fetch_sub(1, Relaxed);
-                if cache.is_there() && !self.flush_slots(tree, index) {
-                    cache.stuck.store(1, Release);
-                    self.caches.nr_stuck.fetch_add(1, Relaxed);
+                if self.caches.get(index).stuck.swap(0, AcqRel) != 0 {
+                    self.caches.nr_stuck.fetch_sub(1, Relaxed);
+                    self.finish_burial(tree, index);
                 }
             }
         }

@@ -21,7 +21,8 @@ use crate::os::clock;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    fence,
 };
 
 /// The tag of what is in a magazine or the array.
@@ -308,14 +309,8 @@ impl Kmem {
             && let Some((magazine, nr)) = own.slot(index).magazine_of(index)
             && nr == magazine.capacity()
         {
-            // The oldest half goes.
             let half = nr / 2;
-            for n in 0..nr {
-                match n.checked_sub(half) {
-                    None => batch.push(magazine.get(n)),
-                    Some(to) => magazine.set(to, magazine.get(n)),
-                }
-            }
+            take_oldest(own.slot(index), magazine, nr, half, &mut batch);
             own.slot(index).set_nr(nr - half);
         }
         self.flush(index, batch);
@@ -507,15 +502,27 @@ impl Kmem {
             magazine.capacity().div_ceil(5).min(nr)
         };
         let mut batch = Batch::new();
-        for n in 0..nr {
-            match n.checked_sub(most) {
-                None => batch.push(magazine.get(n)),
-                Some(to) => magazine.set(to, magazine.get(n)),
-            }
-        }
+        take_oldest(slot, magazine, nr, most, &mut batch);
         slot.nr.store((nr - most) as u32, Relaxed);
         self.flush(index, batch);
     }
+}
+
+/// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says then how many they are. Until then
+/// it is empty for who finds it cut off, in the child of a fork or after a jump out of a signal handler: an object that is in two
+/// places of it would be given out twice.
+fn take_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
+    slot.nr.store(0, Relaxed);
+    // Before what follows, also for a child's copy of the memory.
+    fence(Release);
+    for n in 0..nr {
+        match n.checked_sub(most) {
+            None => batch.push(magazine.get(n)),
+            Some(to) => magazine.set(to, magazine.get(n)),
+        }
+    }
+    // The same for what the caller stores.
+    fence(Release);
 }
 
 /// Draws up to `want` objects: of the array, of partial slabs, of empty ones. Under the lock.

@@ -4,17 +4,18 @@
 //! another that has raised the thread's drain flag and found it off its slots. So a hit needs neither a lock nor an atomic
 //! instruction, and a dead cache gets back what threads hold of it.
 //!
-//! The table belongs to the thread's record and stays with it: who drains the record drains the table.
+//! The table belongs to the thread's record from the thread's first use of a cache until its end: who drains the record drains
+//! the table. Then the next thread that uses caches gets it, so there are as many as ever were in use at once.
 
 use super::Caches;
 use crate::kmem::slab::{Slab, SlabRef};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
-use crate::sync::atomic::AtomicU32;
+use crate::sync::atomic::{AtomicU32, fence};
 use crate::thread::{Busy, ThreadRec};
 use core::sync::atomic::{
     AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
 
 /// Caches a thread has something of at once, at most.
@@ -36,6 +37,8 @@ pub struct Slot {
 pub struct Table {
     slots: [Slot; SLOTS],
     link: AtomicU32,
+    /// Its own, in the arena.
+    index: AtomicU32,
 }
 
 impl Default for Table {
@@ -43,6 +46,7 @@ impl Default for Table {
         Self {
             slots: core::array::from_fn(|_| Slot::default()),
             link: AtomicU32::default(),
+            index: AtomicU32::default(),
         }
     }
 }
@@ -130,7 +134,7 @@ impl Caches {
     /// The table of a record, the calling thread's, made now if it has none. `None` without memory.
     #[inline(always)]
     pub fn own<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
-        // Acquire pairs with the AcqRel of `make_table`: the record may have been another thread's.
+        // Acquire pairs with the AcqRel of `make_table`, which a signal handler may have called.
         let at = rec.caches.load(Acquire);
         if at == 0 {
             return self.make_table(rec);
@@ -144,15 +148,37 @@ impl Caches {
     fn make_table<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
         let index = self.tables.alloc(1 << 22)?;
         let table = self.tables.get(index);
+        table.index.store(index, Relaxed);
         let new = core::ptr::from_ref(table) as usize;
         // A signal handler may have been first.
         match rec.caches.compare_exchange(0, new, AcqRel, Acquire) {
-            Ok(_) => Some(Own { rec, table }),
+            Ok(_) => {
+                // Pairs with the fence of `bury`: it finds the table, or we see that a cache is dead.
+                fence(SeqCst);
+                Some(Own { rec, table })
+            }
             Err(_) => {
                 self.tables.free(index);
                 self.own(rec)
             }
         }
+    }
+
+    /// Takes a record's table away. Its thread, in a look; its slots are empty.
+    pub(super) fn take_table(&self, rec: &ThreadRec) {
+        // Release pairs with the Acquire of `table_of`.
+        rec.caches.store(0, Release);
+    }
+
+    /// Gives a table that was taken away to whoever needs one next. A drainer may still look whether it concerns him.
+    pub(super) fn free_table(&self, table: &Table) {
+        self.tables.free(table.index.load(Relaxed));
+    }
+
+    /// Tables in use, and that ever were at once.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn nr_tables(&self) -> (u32, u32) {
+        (self.tables.in_use(), self.tables.high_water() - 1)
     }
 
     /// The table of any record, if it has one.

@@ -49,7 +49,8 @@ impl Kmem {
 
     /// What was in a slot goes back to its cache.
     pub(super) fn leave_slot(&self, content: Content) {
-        if content.at == 0 {
+        // Filled, or emptied, by half: what a fork's child finds of a thread that it does not have.
+        if content.at == 0 || content.cache == 0 {
             return;
         }
         if self.caches.get(content.cache).ways().has(Ways::MAGAZINES) {
@@ -110,9 +111,11 @@ impl Kmem {
             if rec.drainer.load(Relaxed) != ticket {
                 continue;
             }
-            match self.caches.table_of(rec) {
-                Some(table) if rec.await_idle() => f(table),
-                _ => all = false,
+            if rec.await_idle() {
+                // Not before: a thread that ends takes its table off the record. Its slots are empty then.
+                self.caches.table_of(rec).into_iter().for_each(&f);
+            } else {
+                all = false;
             }
             rec.drainer.store(0, Relaxed);
             rec.end_drain();
