@@ -46,6 +46,10 @@ pub struct Refusal {
     pub max: u64,
 }
 
+/// Who frees looks again so often before it is an error that an owner with a rest holds too little: in between somebody moved it
+/// each time.
+const SHIFTS: u32 = 64;
+
 /// Rounds an amount up to what the books count in.
 #[must_use]
 pub const fn round_up(bytes: u64) -> u64 {
@@ -114,10 +118,9 @@ impl Hierarchy {
     pub fn uncharge_exact(&self, tag: u32, bytes: u64) {
         let _walk = self.begin_walk();
         let objcg = self.objcgs.get(tag);
-        let mut left = bytes;
+        let (mut left, mut tries) = (bytes, 0);
         loop {
-            let (taken, rests) = self.uncharge_rests(tag, left);
-            left -= taken;
+            left -= self.uncharge_rests(tag, left);
             if left == 0 && bytes != 0 {
                 self.retire_if_done(tag);
                 return;
@@ -132,8 +135,9 @@ impl Hierarchy {
                     }
                     return;
                 }
-                // A move has just put more of it into a rest.
-                Err(_) if rests && self.rest_bytes(tag) != 0 => {}
+                // A move has just put more of it into a rest, perhaps its first one; or out of one again, since we looked there.
+                Err(_) if self.rest_bytes(tag) != 0 => {}
+                Err(_) if tries < SHIFTS && self.has_rest(tag) => tries += 1,
                 Err(_) => {
                     self.report_broken();
                     return;

@@ -45,11 +45,17 @@ impl Hierarchy {
         rests.map(Objcg::charged_bytes).sum()
     }
 
-    /// Pays off rests with at most `bytes`; answers how much it was, and whether there is any record of one.
+    /// Whether an owner has any record of a rest, also an empty one. The caller is pinned, the owner not retired.
     #[inline]
-    pub(super) fn uncharge_rests(&self, tag: u32, bytes: u64) -> (u64, bool) {
-        if self.objcgs.get(tag).link.load(Ordering::Acquire) == 0 {
-            return (0, false);
+    pub(super) fn has_rest(&self, tag: u32) -> bool {
+        self.objcgs.get(tag).link.load(Ordering::Acquire) != 0
+    }
+
+    /// Pays off rests with at most `bytes`; answers how much it was.
+    #[inline]
+    pub(super) fn uncharge_rests(&self, tag: u32, bytes: u64) -> u64 {
+        if !self.has_rest(tag) {
+            return 0;
         }
         let mut taken = 0;
         for rest in self.rests(tag) {
@@ -62,7 +68,7 @@ impl Hierarchy {
             }
             taken += was.bytes;
         }
-        (taken, true)
+        taken
     }
 
     /// An owner that was denied stock because of its rests gets it again once they are paid off. `false`: not yet.

@@ -48,6 +48,15 @@ impl Map {
         Some(())
     }
 
+    /// Gives the table back: nobody has anything mapped any more.
+    #[cfg(loom)]
+    pub(super) fn unmap(&self) {
+        if let Some(slots) = core::ptr::NonNull::new(self.slots.load(Acquire).cast()) {
+            // SAFETY: mapped by `init`, and nobody looks any more.
+            unsafe { map::unmap(slots, SLOTS) };
+        }
+    }
+
     fn slot(&self, at: usize) -> Option<&AtomicU8> {
         let slots = self.slots.load(Acquire);
         let slot = at / CHUNK;

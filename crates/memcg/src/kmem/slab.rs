@@ -181,6 +181,20 @@ impl Slab {
         self.set_kind(SlabKind::Objects);
     }
 
+    /// Loom's atomics are objects of one schedule, not bytes: makes those of the record of the unit at `at`.
+    ///
+    /// # Safety
+    /// The unit is free and the caller's, and has no slab yet.
+    #[cfg(loom)]
+    pub(super) unsafe fn begin_schedule(at: usize) {
+        let record = layout::record_of(at) as *mut Slab;
+        // SAFETY: the caller's; nobody looks at what was there.
+        unsafe {
+            (&raw mut (*record).remote).write(Remote::default());
+            (&raw mut (*record).returned).write(atomic::AtomicUsize::default());
+        }
+    }
+
     /// Makes the units of this record a slab of a kmem cache, empty, in no list: objects `size` bytes apart.
     ///
     /// # Safety

@@ -394,3 +394,19 @@ fn listed(first: &AtomicUsize) -> impl Iterator<Item = &'static Chunk> {
         chunk(now.next.load(Relaxed))
     })
 }
+
+/// An engine's spans are never dropped; those of a model are, with every schedule.
+#[cfg(loom)]
+impl Drop for Spans {
+    fn drop(&mut self) {
+        for first in [&self.available, &self.full] {
+            let mut at = first.load(Relaxed);
+            // SAFETY: a chunk in a list is mapped.
+            while let Some(chunk) = unsafe { Chunk::at(at) } {
+                at = chunk.next.load(Relaxed);
+                unmap(chunk.address(), CHUNK);
+            }
+        }
+        self.map.unmap();
+    }
+}

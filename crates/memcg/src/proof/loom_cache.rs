@@ -1,15 +1,14 @@
 //! Caches under every schedule: the making of a group's cache against the group's end, a dead cache's end against the last free.
 //!
-//! The words are the real ones, and so is the whole of the making and of the group's end. Slabs are bytes, which loom does not
-//! know: where a slab is needed it is its word alone, with the steps of `kmem::cache::slub`.
+//! All of it is the real code. Of a slab's record loom knows the word of frees and the link of returned slabs; its other fields,
+//! and the bytes of objects, are only ever touched by who has the slab, or under the lock of its cache.
 
-use crate::group::{Hierarchy, ROOT};
+use crate::group::{Hierarchy, NO_TAG, ROOT};
 use crate::kmem::Kmem;
-use crate::kmem::cache::word::{NEVER, Pushed, Word};
 use crate::kmem::cache::{Cache, Plan, Ways};
 use crate::offline;
-use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::thread::ThreadRec;
+use loom::sync::atomic::{AtomicU32, Ordering::*};
 use loom::thread;
 use std::sync::Arc;
 
@@ -53,81 +52,132 @@ fn loom_a_dead_cache_ends_once_and_takes_no_slab_after() {
     });
 }
 
-/// A cache with one slab, full, one object of it out.
-struct Mini {
-    cache: Cache,
-    word: AtomicU64,
-    /// In the stack of returned slabs.
-    returned: AtomicU32,
-    released: AtomicU32,
-    ended: AtomicU32,
-    lock: Mutex<()>,
+/// A cache of slabs of eight objects, in memory of its own.
+#[derive(Clone, Copy)]
+struct World {
+    tree: &'static Hierarchy,
+    kmem: &'static Kmem,
+    rec: &'static ThreadRec,
+    cache: u32,
 }
 
-impl Mini {
-    /// As `settle_returned`, then `settle`: its only object is back, so it is empty.
-    fn settle_returned(&self) {
-        let gone = {
-            let _held = self.lock.lock().unwrap();
-            self.returned.swap(0, AcqRel) != 0 && {
-                let word = Word(&self.word);
-                word.arrive();
-                let found = word.collect();
-                assert_eq!(found.map(|found| found.count), Some(1));
-                assert!(word.arm(NEVER));
-                true
-            }
-        };
-        // A live cache would keep it: here it goes in any case, if the cache is dead.
-        if gone {
-            assert!(
-                self.cache.is_dead(),
-                "settled while the cache lives: nobody did that here"
-            );
-            assert_eq!(self.released.fetch_add(1, Relaxed), 0, "released twice");
-            self.count_less();
-        }
+impl World {
+    fn take(&self) -> usize {
+        let found = self.kmem.take_cached(None, self.cache, NO_TAG);
+        found.expect("a live cache").at
     }
 
-    fn count_less(&self) {
-        if self.cache.sub_slab() {
-            assert_eq!(self.ended.fetch_add(1, Relaxed), 0, "ended twice");
-        }
+    fn free(&self, at: usize) {
+        let (slab, offset) = self.kmem.locate_cached(at).unwrap();
+        // SAFETY: every object of these models is freed once.
+        unsafe { self.kmem.put_cached(None, slab, offset, false) };
     }
+
+    fn bury(&self) {
+        let _pin = self.tree.threads.epoch.pin(self.rec);
+        self.kmem.bury(self.tree, self.cache);
+    }
+
+    /// Whether nothing is left of the cache, which is dead, and its number is to be used again.
+    fn is_over(&self) -> bool {
+        let cache = self.kmem.caches.get(self.cache);
+        assert!(cache.is_dead());
+        if self.kmem.have_caches_ended() {
+            let _pin = self.tree.threads.epoch.pin(self.rec);
+            self.kmem.tend_caches(self.tree);
+        }
+        assert!(!self.kmem.have_caches_ended());
+        assert_eq!(cache.is_there(), cache.nr_slabs() > 0);
+        !cache.is_there()
+    }
+}
+
+fn with_cache(bound: usize, f: impl Fn(World) + Sync + Send + 'static) {
+    model(bound, move || {
+        let tree = Hierarchy::leaked();
+        let kmem: &'static Kmem = Box::leak(Box::default());
+        kmem.init().unwrap();
+        let (_, rec) = tree.threads.join().unwrap();
+        let plan = Plan {
+            name: b"thing",
+            bytes: 64 << 10,
+            align: 8,
+            ways: Ways::default(),
+            ctor: 0,
+        };
+        let cache = {
+            let _pin = tree.threads.epoch.pin(rec);
+            kmem.create_cache(tree, &plan).unwrap()
+        };
+        f(World {
+            tree,
+            kmem,
+            rec,
+            cache,
+        });
+        // SAFETY: both were leaked above; the threads that knew them have been joined.
+        drop(unsafe {
+            (
+                Box::from_raw(core::ptr::from_ref(tree).cast_mut()),
+                Box::from_raw(core::ptr::from_ref(kmem).cast_mut()),
+            )
+        });
+    });
 }
 
 #[test]
-fn loom_the_last_free_of_a_dying_cache_is_not_missed() {
-    model(4, || {
-        let mini = Arc::new(Mini {
-            cache: Cache::default(),
-            word: AtomicU64::new(0),
-            returned: AtomicU32::new(0),
-            released: AtomicU32::new(0),
-            ended: AtomicU32::new(0),
-            lock: Mutex::new(()),
-        });
-        assert!(mini.cache.add_slab());
-        Word(&mini.word).reset();
-        assert!(Word(&mini.word).arm(1));
-        let freer = {
-            let mini = mini.clone();
-            thread::spawn(move || {
-                // As `put_slub` and `see_to`.
-                assert_eq!(Word(&mini.word).push(0, |_| ()), Pushed::Notify);
-                mini.returned.swap(1, AcqRel);
-                if mini.cache.is_dead_surely() {
-                    mini.settle_returned();
-                }
-            })
-        };
-        // As `bury`.
-        assert!(mini.cache.die());
-        mini.settle_returned();
-        mini.count_less();
+fn loom_the_last_free_beside_the_end_of_its_cache_ends_it() {
+    with_cache(3, |w| {
+        let only = w.take();
+        let freer = thread::spawn(move || w.free(only));
+        w.bury();
         freer.join().unwrap();
-        assert_eq!(mini.released.load(Relaxed), 1);
-        assert_eq!(mini.ended.load(Relaxed), 1);
+        assert!(w.is_over());
+    });
+}
+
+#[test]
+fn loom_a_slab_that_was_full_when_its_cache_died_goes_with_its_last_object() {
+    with_cache(3, |w| {
+        let all: [usize; 8] = std::array::from_fn(|_| w.take());
+        let freer = thread::spawn(move || w.free(all[0]));
+        w.bury();
+        freer.join().unwrap();
+        for at in &all[1..] {
+            assert!(!w.is_over());
+            w.free(*at);
+        }
+        assert!(w.is_over());
+    });
+}
+
+#[test]
+fn loom_the_last_two_frees_of_a_dead_cache_end_it_once() {
+    with_cache(3, |w| {
+        let [one, two] = [w.take(), w.take()];
+        w.bury();
+        let freer = thread::spawn(move || w.free(one));
+        w.free(two);
+        freer.join().unwrap();
+        assert!(w.is_over());
+    });
+}
+
+#[test]
+fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
+    with_cache(2, |w| {
+        let (_, rec) = w.tree.threads.join().unwrap();
+        let taker = thread::spawn(move || {
+            let own = w.kmem.caches.own(rec).unwrap();
+            if let Some(found) = w.kmem.take_cached(Some(own), w.cache, NO_TAG) {
+                let (slab, offset) = w.kmem.locate_cached(found.at).unwrap();
+                // SAFETY: just taken.
+                unsafe { w.kmem.put_cached(Some(own), slab, offset, false) };
+            }
+        });
+        w.bury();
+        taker.join().unwrap();
+        assert!(w.is_over());
     });
 }
 

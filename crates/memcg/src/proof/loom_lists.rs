@@ -1,7 +1,7 @@
 //! A group's end against what comes into its list and what leaves it: the real lists, under every schedule.
 
 use crate::group::kmem_id::ROOT_ID;
-use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
+use crate::group::{Hierarchy, Memcg, OfflinePolicy, ROOT, ROOT_TAG};
 use crate::kmem::Kmem;
 use crate::kmem::list_lru::{Cx, Link, Verdict};
 use crate::thread::ThreadRec;
@@ -209,5 +209,33 @@ fn loom_what_a_group_leaves_is_marked_beside_a_look_at_its_parent() {
         looker.join().unwrap();
         assert!(w.kmem.lists.marked(ROOT_ID).has(w.list));
         assert!(w.del(one));
+    });
+}
+
+/// Catches: a splice to the wrong end, or without the lock of the list that is spliced into.
+#[test]
+fn loom_what_a_group_leaves_in_front_stays_in_order_beside_an_add_and_a_deletion() {
+    model(3, |w| {
+        let a = w.group(w.root(), b"a");
+        a.set_offline_policy(OfflinePolicy::NextTouch);
+        let of_a: [_; 3] = std::array::from_fn(|_| link(a.tag()));
+        let of_root: [_; 2] = std::array::from_fn(|_| link(ROOT_TAG));
+        assert!(of_a.iter().all(|link| w.add(link)) && w.add(of_root[0]));
+        let other = w.other();
+        let changer = thread::spawn(move || {
+            assert!(other.add(of_root[1]));
+            assert!(other.del(of_a[1]));
+        });
+        w.end(a);
+        changer.join().unwrap();
+        let expected = [of_a[0], of_a[2], of_root[0], of_root[1]].map(core::ptr::from_ref);
+        let mut found = Vec::new();
+        let lists = &w.kmem.lists;
+        lists.walk(w.cx(), w.list, ROOT_ID, 9, &mut |link| {
+            found.push(core::ptr::from_ref(link));
+            Verdict::Skip
+        });
+        assert_eq!(found, expected);
+        assert!(w.del(of_a[2]) && w.del(of_root[0]) && w.del(of_a[0]) && w.del(of_root[1]));
     });
 }

@@ -27,6 +27,10 @@ mod loom_ids;
 mod loom_kmem;
 #[cfg(loom)]
 mod loom_lists;
+#[cfg(loom)]
+mod loom_moves;
+#[cfg(loom)]
+mod loom_queue;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]
@@ -35,6 +39,10 @@ mod moving;
 mod moving_model;
 #[cfg(not(loom))]
 mod own_process;
+/// The source of the engine's, which is not built under loom.
+#[cfg(loom)]
+#[path = "../engine/worker/queue.rs"]
+mod queue;
 #[cfg(not(loom))]
 mod reuse;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]

@@ -93,13 +93,11 @@ impl Queue {
         if self.bell.load(Ordering::Relaxed) == ASLEEP
             && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP
         {
-            #[cfg(not(loom))]
             crate::os::futex::wake_one(&self.bell);
         }
     }
 
     /// Sleeps until somebody rings, for `ms` at most (0: for ever); returns at once if something waits, or `is_over` says so.
-    #[cfg(not(loom))]
     pub(super) fn sleep(&self, ms: u32, is_over: impl Fn() -> bool) {
         self.bell.store(ASLEEP, Ordering::Relaxed);
         // Pairs with the fence of `ring`.

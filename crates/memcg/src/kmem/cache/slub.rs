@@ -168,6 +168,11 @@ impl Kmem {
             self.sub_slab(cache, index);
             return None;
         };
+        #[cfg(loom)]
+        // SAFETY: the first unit of a span just allocated.
+        unsafe {
+            Slab::begin_schedule(span.start);
+        }
         // SAFETY: the first unit of a span just allocated.
         let slab = unsafe { Slab::of(span.start) };
         // SAFETY: as above.

@@ -1,0 +1,343 @@
+//! What moves leave behind, under every schedule that a few preemptions make: heirs, rests, and the end of an
+//! owner's stock; and what a group's end says of the things it leaves.
+//!
+//! The real `attach`, `group::left`, `group::rest`, `group::drain` and `group::cell`. Each model says which mistake it was seen to catch.
+
+use super::loom::{
+    charge_exact, current, go, group, join, model, remove, root, task, uncharge_exact,
+};
+use crate::attach::{Moved, move_task, move_task_with};
+use crate::group::cell::Given;
+use crate::group::charge::Mode;
+use crate::group::objcg::{Kind, State};
+use crate::group::{Hierarchy, Memcg, MovePolicy, OfflinePolicy};
+use crate::thread::ThreadRec;
+
+type Tree = &'static Hierarchy;
+
+fn go_to(
+    tree: Tree,
+    rec: &ThreadRec,
+    tag: u32,
+    to: &Memcg,
+    policy: MovePolicy,
+    stays: u64,
+) -> Moved {
+    let _pin = tree.threads.epoch.pin(rec);
+    move_task_with(tree, rec, tag, to, policy, stays).unwrap()
+}
+
+fn leave(tree: Tree, rec: &ThreadRec, tag: u32, to: &Memcg) {
+    go_to(tree, rec, tag, to, MovePolicy::Stay, 0);
+}
+
+fn live(tree: Tree, rec: &ThreadRec, tag: u32) -> u32 {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.live_tag(tag)
+}
+
+fn end_task(tree: Tree, rec: &ThreadRec, tag: u32) {
+    let _pin = tree.threads.epoch.pin(rec);
+    tree.end_task(tag);
+}
+
+/// No owner is left but those of so many groups, and nothing waits to be let go.
+fn only_groups_are_left(tree: Tree, groups: u32) {
+    for _ in 0..4 {
+        tree.collect();
+    }
+    assert_eq!((tree.objcgs.in_use(), tree.limbo_len()), (groups, 0));
+}
+
+/// Catches: an end noted only after its cell leads on.
+#[test]
+fn loom_who_finds_a_thing_inherited_finds_what_its_group_s_end_said_of_it() {
+    model(4, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        a.set_offline_policy(OfflinePolicy::NextTouch);
+        let (tag, cell) = (a.tag(), a.cell());
+        assert!(charge_exact(tree, rec, tag, 8));
+        let toucher = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            let found = tree.resolve(cell);
+            assert!(!found.inherited || tree.was_given(cell, &[Given::ToToucher]));
+        });
+        assert!(remove(tree, rec, a));
+        toucher.join().unwrap();
+        uncharge_exact(tree, rec, tag, 8);
+    });
+}
+
+/// Catches: a dead cell skipped without taking along what its end said, or before.
+#[test]
+fn loom_what_an_end_said_is_found_while_its_cell_is_skipped() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, a, "b");
+        let c = group(tree, rec, b, "c");
+        b.set_offline_policy(OfflinePolicy::NextTouch);
+        let (tag, cell) = (c.tag(), c.cell());
+        assert!(charge_exact(tree, rec, tag, 8));
+        assert!(remove(tree, rec, c) && remove(tree, rec, b));
+        let walker = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            tree.resolve(cell);
+            assert!(tree.was_given(cell, &[Given::ToToucher]));
+        });
+        let was_given = || {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.was_given(cell, &[Given::ToToucher]) && !tree.was_given(cell, &[Given::ToHolder])
+        };
+        assert!(was_given());
+        assert!(remove(tree, rec, a));
+        assert!(was_given());
+        walker.join().unwrap();
+        uncharge_exact(tree, rec, tag, 8);
+    });
+}
+
+/// A task of `a` that holds 24 bytes, and has gone on to `b`: 8 went along, 16 stayed as a rest that is to follow.
+struct Parted {
+    a: &'static Memcg,
+    b: &'static Memcg,
+    tag: u32,
+}
+
+impl Parted {
+    fn new(tree: Tree, rec: &ThreadRec) -> Self {
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 24));
+        let moved = go_to(tree, rec, tag, b, MovePolicy::Lazy, 16);
+        assert_eq!((moved.moved, moved.stayed), (8, 16));
+        Self { a, b, tag }
+    }
+}
+
+/// Catches: the heir made known only after the owner is none any more; whether it is to die asked before that.
+#[test]
+fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 8));
+        tree.hold_objcg(tag);
+        let user = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            let killed = tree.objcgs.get(tag).kill();
+            let found = tree.hold_live_tag(tag);
+            tree.charge_exact(found, 16, Mode::Within).unwrap();
+            tree.release_objcg(found);
+            tree.release_objcg(tag);
+            (found, killed)
+        });
+        leave(tree, rec, tag, b);
+        let (found, killed) = user.join().unwrap();
+        let heir = live(tree, rec, tag);
+        assert!(heir != tag && (found == tag || found == heir));
+        assert_eq!(tree.objcgs.get(heir).state(), State::Task);
+        assert!(!killed || tree.objcgs.get(heir).is_killed());
+        let (at_a, at_b) = if found == tag { (24, 0) } else { (8, 16) };
+        assert_eq!((current(tree, rec, a), current(tree, rec, b)), (at_a, at_b));
+        uncharge_exact(tree, rec, found, 16);
+        uncharge_exact(tree, rec, tag, 8);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: an owner retired without its heir being let go; one that is let go twice.
+#[test]
+fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 8));
+        leave(tree, rec, tag, b);
+        let heir = live(tree, rec, tag);
+        assert!(charge_exact(tree, rec, heir, 8));
+        let freer = go(move || {
+            uncharge_exact(tree, other, tag, 8);
+            uncharge_exact(tree, other, heir, 8);
+        });
+        end_task(tree, rec, tag);
+        freer.join().unwrap();
+        assert_eq!(tree.objcgs.get(tag).state(), State::Free);
+        assert_eq!(tree.objcgs.get(heir).state(), State::Free);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: a chain halved without a hold on the one that is to skip, or on whom it leads to.
+#[test]
+fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 8));
+        leave(tree, rec, tag, b);
+        let middle = live(tree, rec, tag);
+        tree.hold_objcg(tag);
+        let user = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            let found = tree.hold_live_tag(tag);
+            let state = tree.objcgs.get(found).state();
+            assert!(matches!(state, State::Task | State::Left), "{state:?}");
+            tree.release_objcg(found);
+            tree.release_objcg(tag);
+        });
+        leave(tree, rec, middle, a);
+        let last = live(tree, rec, tag);
+        assert_eq!(tree.objcgs.get(last).state(), State::Task);
+        user.join().unwrap();
+        assert_eq!(live(tree, rec, tag), last);
+        uncharge_exact(tree, rec, tag, 8);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: what a rest pays taken off the group it was in when looked at, not the one its word names.
+#[test]
+fn loom_a_rest_paid_off_while_its_group_ends_is_the_parents_to_pay() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let Parted { a, b, tag } = Parted::new(tree, rec);
+        let freer = go(move || {
+            uncharge_exact(tree, other, tag, 8);
+            uncharge_exact(tree, other, tag, 16);
+        });
+        assert!(remove(tree, rec, a));
+        freer.join().unwrap();
+        assert_eq!(current(tree, rec, b), 0);
+        assert_eq!(root(tree).counter.usage(), 0);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 2);
+    });
+}
+
+/// Catches: an amount taken from the rest before the word has it, and the other way round.
+#[test]
+fn loom_a_rest_paid_off_while_it_follows_its_task_is_paid_once() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let Parted { a, b, tag } = Parted::new(tree, rec);
+        let freer = go(move || {
+            uncharge_exact(tree, other, tag, 8);
+            uncharge_exact(tree, other, tag, 8);
+        });
+        let followed = {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.follow(tag, 16)
+        };
+        freer.join().unwrap();
+        // Rests are paid off first; what had followed by then was paid by the word.
+        assert!(followed <= 16);
+        assert_eq!((current(tree, rec, a), current(tree, rec, b)), (0, 8));
+        uncharge_exact(tree, rec, tag, 8);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: the same where a later move gathers all there is, in a third group.
+#[test]
+fn loom_a_rest_paid_off_while_a_move_gathers_it_is_paid_once() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let Parted { a, b, tag } = Parted::new(tree, rec);
+        let c = group(tree, rec, root(tree), "c");
+        let freer = go(move || uncharge_exact(tree, other, tag, 16));
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            move_task(tree, rec, tag, c).unwrap();
+        }
+        freer.join().unwrap();
+        let left = [a, b, c].map(|group| current(tree, rec, group));
+        assert_eq!(left, [0, 0, 8]);
+        uncharge_exact(tree, rec, tag, 8);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 4);
+    });
+}
+
+/// Catches: an amount taken from the word before the rest has it.
+#[test]
+fn loom_what_is_freed_while_a_part_is_left_behind_is_freed_once() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 24));
+        let freer = go(move || uncharge_exact(tree, other, tag, 16));
+        go_to(tree, rec, tag, b, MovePolicy::Lazy, 16);
+        freer.join().unwrap();
+        assert_eq!(current(tree, rec, a) + current(tree, rec, b), 8);
+        uncharge_exact(tree, rec, tag, 8);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: a kind counted for bytes that have been left behind meanwhile.
+#[test]
+fn loom_what_is_counted_by_kind_while_a_part_is_left_behind_adds_up() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 8));
+        let mapper = go(move || {
+            assert!(charge_exact(tree, other, tag, 16));
+            let _pin = tree.threads.epoch.pin(other);
+            tree.add_side(tag, 16, Kind::Mapped);
+        });
+        go_to(tree, rec, tag, b, MovePolicy::Lazy, 24);
+        mapper.join().unwrap();
+        tree.audit().unwrap();
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.sub_side(tag, 16, Kind::Mapped);
+        }
+        uncharge_exact(tree, rec, tag, 24);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
+/// Catches: stock forbidden only after it was drained; a refill that does not ask again when it deposits.
+#[test]
+fn loom_a_refill_beside_a_move_that_leaves_a_part_leaves_no_stock() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 24));
+        let charger = go(move || tree.charge(other, tag, 8).unwrap());
+        go_to(tree, rec, tag, b, MovePolicy::Lazy, 16);
+        charger.join().unwrap();
+        assert_eq!(current(tree, rec, a) + current(tree, rec, b), 32);
+        let rest = {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.rest_bytes(tag)
+        };
+        // Stock that could not be deposited has paid the rest off, perhaps.
+        assert!(rest == 0 || tree.stocked_for(tag) == 0);
+        uncharge_exact(tree, rec, tag, 32);
+        tree.return_all(other);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
