@@ -135,8 +135,7 @@ impl Hierarchy {
                     }
                     return;
                 }
-                // A move has just put more of it into a rest, perhaps its first one; or out of one again, since we looked there.
-                Err(_) if self.rest_bytes(tag) != 0 => {}
+                // A move has put some of it into a rest since we looked there: its first one, perhaps. Or out of one again.
                 Err(_) if tries < SHIFTS && self.has_rest(tag) => tries += 1,
                 Err(_) => {
                     self.report_broken();

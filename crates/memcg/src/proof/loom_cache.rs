@@ -19,6 +19,7 @@ fn model(bound: usize, f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
+/// Three, since it is about who is last. Catches: an end that counts no slab of its own while it is under way.
 #[test]
 fn loom_a_dead_cache_ends_once_and_takes_no_slab_after() {
     model(4, || {
@@ -125,6 +126,7 @@ fn with_cache(bound: usize, f: impl Fn(World) + Sync + Send + 'static) {
     });
 }
 
+/// Catches: a slab given back while one is on his way to it; one that is empty not looked for when the cache has died.
 #[test]
 fn loom_the_last_free_beside_the_end_of_its_cache_ends_it() {
     with_cache(3, |w| {
@@ -136,6 +138,7 @@ fn loom_the_last_free_beside_the_end_of_its_cache_ends_it() {
     });
 }
 
+/// Catches: who returns a full slab asking by a load, or not at all, whether its cache is dead.
 #[test]
 fn loom_a_slab_that_was_full_when_its_cache_died_goes_with_its_last_object() {
     with_cache(3, |w| {
@@ -163,6 +166,7 @@ fn loom_the_last_two_frees_of_a_dead_cache_end_it_once() {
     });
 }
 
+/// Catches: threads' slots not emptied at the end; a slab put into a slot without asking again.
 #[test]
 fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
     with_cache(2, |w| {
@@ -181,6 +185,7 @@ fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
     });
 }
 
+/// The deferred making against the group's end. Catches: a cache kept without asking again whether the group still has its id.
 #[test]
 fn loom_a_cache_made_for_a_group_that_ends_is_dead_when_both_are_done() {
     model(2, || {

@@ -105,6 +105,8 @@ fn link(tag: u32) -> &'static Link {
     Box::leak(Box::new(Link::new(tag)))
 }
 
+/// Redirect, then splice. Catches: the splice before the group's id is ended; a head that has ended taken for the list; a first list
+/// of the group that comes too late and stays.
 #[test]
 fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
     model(3, |w| {
@@ -121,6 +123,7 @@ fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
     });
 }
 
+/// Catches: the same.
 #[test]
 fn loom_the_first_of_a_group_that_ends_is_in_the_parent_s_list() {
     model(3, |w| {
