@@ -10,6 +10,7 @@ use super::unchanged::Before;
 use super::words::show;
 use super::world::{Fault, Part, World};
 use crate::size::human;
+use memcg::engine::Flags;
 use memcg::engine::process::engine;
 use memcg::files::{self, Reader};
 use memcg::{Task, TaskError, root};
@@ -79,11 +80,16 @@ impl<'a> Actor<'a> {
             Command::Reap => World::with(|engine, rec| {
                 engine.reap(rec);
             }),
+            Command::KmemId(path) => self.take_kmem_id(path),
             Command::Subsystem {
                 name,
                 refuses,
                 evictable,
-            } => super::moves::register(self.world, name, refuses.as_deref(), *evictable),
+                reserves,
+            } => {
+                let meanwhile = reserves.as_ref().map(|(task, bytes)| (&task[..], *bytes));
+                super::moves::register(self.world, name, refuses.as_deref(), *evictable, meanwhile)
+            }
             Command::Touch { task, tag } => self.touch(task, tag),
             Command::Exit(name) => self.world.end_task(name),
             Command::Alloc {
@@ -92,7 +98,12 @@ impl<'a> Actor<'a> {
                 size,
                 count,
                 cache,
-            } => self.alloc(task, tag, *size, *count, cache.as_deref()),
+                may_wait,
+            } => {
+                let flags = if *may_wait { FLAGS } else { Flags::NOWAIT };
+                self.alloc(task, tag, *size, *count, cache.as_deref(), flags)
+            }
+            Command::Hold { task, tag } => self.hold(task, tag),
             Command::Cache(plan) => super::caches::create(self.world, plan),
             Command::Reserve { task, tag, bytes } => {
                 let owner = self.world.task(task)?;

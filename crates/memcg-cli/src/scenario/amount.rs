@@ -121,6 +121,22 @@ pub fn count(word: &Word) -> Result<u64, Wrong> {
         })
 }
 
+/// How often: `100`, `2x50`.
+pub fn times(word: &Word) -> Result<u64, Wrong> {
+    let mut column = word.column;
+    let parts = word.bytes.split(|&b| b == b'x').map(|part| {
+        let at = column;
+        column += part.len() + 1;
+        count(&Word {
+            bytes: part.to_vec(),
+            column: at,
+            quoted: false,
+        })
+    });
+    let product = parts.reduce(|a, b| Ok(a?.saturating_mul(b?)));
+    product.unwrap_or(Ok(0))
+}
+
 /// `SIZE` or `SIZExCOUNT`.
 pub fn size_by_count(word: &Word) -> Result<(u64, u64), Wrong> {
     if parse_size(&word.bytes).is_ok() {

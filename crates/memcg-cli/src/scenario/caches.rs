@@ -24,6 +24,15 @@ pub fn create(world: &World, plan: &Cache) -> Result<(), Fault> {
             format!("cache '{name}': there is one of that name"),
         )
     };
+    if world.kept.find(&plan.name).is_some() {
+        return Err(taken());
+    }
+    if let Some(how) = plan.gives_up {
+        if world.cache(&plan.name).is_ok() || world.dentries.has(&plan.name) {
+            return Err(taken());
+        }
+        return world.kept.create(plan, how, options);
+    }
     if plan.is_dentry {
         if world.cache(&plan.name).is_ok() {
             return Err(taken());

@@ -50,6 +50,8 @@ pub enum Command {
     },
     /// One round of the zombie reaper.
     Reap,
+    /// Has a group take its kmem id.
+    KmemId(Name),
     /// Has somebody asked when tasks move.
     Subsystem {
         /// Its name.
@@ -58,6 +60,8 @@ pub enum Command {
         refuses: Option<Name>,
         /// Bytes of a task that it says it could evict.
         evictable: u64,
+        /// A task, and what it reserves while this one is asked.
+        reserves: Option<(Name, u64)>,
     },
     /// Ends a task.
     Exit(Name),
@@ -73,6 +77,8 @@ pub enum Command {
         count: Option<u64>,
         /// Of which cache; `None`: of the heap.
         cache: Option<Name>,
+        /// Whether it may wait for room, and run what makes some.
+        may_wait: bool,
     },
     /// A cache of objects.
     Cache(Cache),
@@ -95,6 +101,13 @@ pub enum Command {
     /// Uses what a tag names.
     Touch {
         /// Who uses it.
+        task: Name,
+        /// What.
+        tag: Name,
+    },
+    /// Holds what a tag names as well.
+    Hold {
+        /// Who holds it from now on.
         task: Name,
         /// What.
         tag: Name,
@@ -159,6 +172,17 @@ pub struct Cache {
     pub is_slab: bool,
     /// Whether its objects are entries of directories, which can be reclaimed.
     pub is_dentry: bool,
+    /// How its objects are given up, if they are.
+    pub gives_up: Option<GivesUp>,
+}
+
+/// How a cache's objects are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivesUp {
+    /// By a shrinker of the list they are on, oldest first.
+    ByList,
+    /// By a function that is registered with the cache.
+    ByFunction,
 }
 
 /// What a build may lack.

@@ -40,8 +40,8 @@ pub const OPERATORS: [(&str, Operator); 9] = [
 ];
 
 /// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called; what a task's
-/// last walk met; what a cache of entries has, and has given up.
-pub const FIGURES: [&str; 12] = [
+/// last walk met; what a cache of entries has, and has given up; how many of a tag's objects are left; what a task's moves lost.
+pub const FIGURES: [&str; 14] = [
     "held",
     "moved",
     "stayed",
@@ -54,6 +54,8 @@ pub const FIGURES: [&str; 12] = [
     "uncached",
     "entries",
     "reclaimed",
+    "left",
+    "leaked",
 ];
 
 /// One part of a sum.

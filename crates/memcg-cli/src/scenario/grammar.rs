@@ -1,13 +1,13 @@
 //! One command from the words of its line.
 
 use super::amount;
-use super::command::{Cache, Command, Name, Needs};
+use super::command::{Cache, Command, GivesUp, Name, Needs};
 use super::figures::{expect, file, reference};
 use super::line::Line;
 use super::words::{Word, Wrong};
 
 /// The first words that are no task's name.
-pub const KEYWORDS: [&str; 21] = [
+pub const KEYWORDS: [&str; 22] = [
     "mkdir",
     "rmdir",
     "write",
@@ -29,11 +29,12 @@ pub const KEYWORDS: [&str; 21] = [
     "fails",
     "subsystem",
     "reap",
+    "kmem-id",
 ];
 
 /// What a task does.
-const VERBS: [&str; 10] = [
-    "alloc", "fill", "reserve", "free", "give", "map", "touch", "unmap", "sync", "walk",
+const VERBS: [&str; 11] = [
+    "alloc", "fill", "reserve", "free", "give", "hold", "map", "touch", "unmap", "sync", "walk",
 ];
 
 /// Error numbers a command may fail with.
@@ -131,6 +132,7 @@ fn one(line: &mut Line<'_>) -> Result<Command, Wrong> {
         }
         "cache" => cache(line),
         "reap" => Ok(Command::Reap),
+        "kmem-id" => Ok(Command::KmemId(path(line)?)),
         "subsystem" => subsystem(line),
         "set" => Ok(Command::Set {
             option: line.next("an option")?.show(),
@@ -189,6 +191,7 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
                 size,
                 count: Some(count),
                 cache,
+                may_wait: !line.take("nowait"),
             })
         }
         "fill" => Ok(Command::Alloc {
@@ -197,6 +200,7 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             size: amount::size(line.next("the size of an object")?)?,
             count: None,
             cache: of_cache(line)?,
+            may_wait: !line.take("nowait"),
         }),
         "reserve" => Ok(Command::Reserve {
             task,
@@ -204,6 +208,10 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             bytes: amount::size(line.next("a size")?)?,
         }),
         "free" => Ok(Command::Free {
+            task,
+            tag: name(line, "a tag")?,
+        }),
+        "hold" => Ok(Command::Hold {
             task,
             tag: name(line, "a tag")?,
         }),
@@ -279,7 +287,7 @@ fn of_cache(line: &mut Line<'_>) -> Result<Option<Name>, Wrong> {
     }
 }
 
-/// `cache C size=N [accounted|noaccount] [layout=…] [school=…] [dentry]`; a cache of entries may go without a size
+/// `cache C size=N [accounted|noaccount] [layout=…] [school=…] [reclaimable|registered]`, or `dentry`, which may go without a size
 fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
     let mut cache = Cache {
         name: new_name(line, "a name for the cache")?,
@@ -288,10 +296,24 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
         is_per_group: false,
         is_slab: false,
         is_dentry: false,
+        gives_up: None,
     };
     while let Some(word) = line.peek() {
         line.skip(1);
         match word.bytes.as_slice() {
+            b"dentry" | b"reclaimable" | b"registered"
+                if cache.is_dentry || cache.gives_up.is_some() =>
+            {
+                return Err(Wrong::new(
+                    word.column,
+                    format!(
+                        "'{}': its objects are given up in one way: expected one of dentry reclaimable registered",
+                        word.show()
+                    ),
+                ));
+            }
+            b"reclaimable" => cache.gives_up = Some(GivesUp::ByList),
+            b"registered" => cache.gives_up = Some(GivesUp::ByFunction),
             b"accounted" => cache.is_accounted = true,
             b"noaccount" => cache.is_accounted = false,
             b"layout=shared" => cache.is_per_group = false,
@@ -310,7 +332,7 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
                 return Err(Wrong::new(
                     word.column,
                     format!(
-                        "'{}': expected size=N accounted noaccount layout=shared layout=pergroup school=slub school=slab dentry",
+                        "'{}': expected size=N accounted noaccount layout=shared layout=pergroup school=slub school=slab dentry reclaimable registered",
                         word.show()
                     ),
                 ));
@@ -323,14 +345,17 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
     Ok(Command::Cache(cache))
 }
 
-/// `subsystem NAME [refuses PATH] [evictable=SIZE]`
+/// `subsystem NAME [refuses PATH] [evictable=SIZE] [reserves TASK SIZE]`
 fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
     let name = new_name(line, "a name for the subsystem")?;
-    let (mut refuses, mut evictable) = (None, 0);
+    let (mut refuses, mut evictable, mut reserves) = (None, 0, None);
     while let Some(word) = line.peek() {
         line.skip(1);
         if word.is("refuses") {
             refuses = Some(path(line)?);
+        } else if word.is("reserves") {
+            let task = self::name(line, "the name of a task")?;
+            reserves = Some((task, amount::size(line.next("a size")?)?));
         } else if let Some(size) = word.bytes.strip_prefix(b"evictable=") {
             evictable = amount::size(&Word {
                 bytes: size.to_vec(),
@@ -340,7 +365,10 @@ fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
         } else {
             return Err(Wrong::new(
                 word.column,
-                format!("'{}': expected refuses PATH or evictable=SIZE", word.show()),
+                format!(
+                    "'{}': expected refuses PATH, evictable=SIZE or reserves TASK SIZE",
+                    word.show()
+                ),
             ));
         }
     }
@@ -348,6 +376,7 @@ fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
         name,
         refuses,
         evictable,
+        reserves,
     })
 }
 

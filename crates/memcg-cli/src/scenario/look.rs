@@ -6,7 +6,7 @@ use super::expect::{Expect, Sum, Term, holds, sum_text};
 use super::moves;
 use super::reference::{Reference, Value, find};
 use super::words::show;
-use super::world::{Fault, Part, World};
+use super::world::{Fault, Part, Things, World};
 use crate::size::human;
 use memcg::files::{self, Entry};
 use memcg::root;
@@ -164,6 +164,14 @@ fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
     let world = actor.world;
     let number = if what == "held" {
         Some(world.task(name)?.held())
+    } else if what == "leaked" {
+        world.task(name)?;
+        Some(world.leaked_by(name))
+    } else if what == "left" {
+        let left = |things: &Things| things.parts.iter().map(Part::left).sum();
+        Some(world.look(name, left).unwrap_or(0))
+    } else if let Some(figure) = world.kept.figure(name, what) {
+        Some(figure)
     } else if let Some(call) = moves::CALLS.iter().position(|call| *call == what) {
         let asked = world.subsystem(name)?;
         Some(asked.called[call].load(Ordering::Relaxed))

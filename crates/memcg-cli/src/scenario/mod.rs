@@ -6,7 +6,8 @@
 //! - `words`, `amount`, `reference`, `expect`, `command`: what a line is made of
 //! - `line`, `figures`, `grammar`, `parser`: a line, and a file, from text
 //! - `world`: what a scenario has made
-//! - `act`, `moves`, `objects`, `caches`, `options`, `look`, `unchanged`: what commands do, expectations find, failures may not
+//! - `act`, `moves`, `objects`, `caches`, `kept`, `dentries`, `holders`, `options`, `look`, `unchanged`: what commands do, expectations find, failures
+//!   may not
 //! - `runner`, `report`: step after step, and what is said about it
 //! - `batch`: several files
 
@@ -19,6 +20,8 @@ mod dentries;
 mod expect;
 mod figures;
 mod grammar;
+mod holders;
+mod kept;
 mod line;
 mod look;
 mod moves;

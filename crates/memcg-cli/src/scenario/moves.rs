@@ -4,17 +4,20 @@ use super::act::Actor;
 use super::words::show;
 use super::world::{Fault, World};
 use memcg::{
-    Attaching, MoveError, MovePolicy, Moved, Subsystem, SubsystemRegistration, register_subsystem,
-    root,
+    Attaching, Charge, MoveError, MovePolicy, Moved, Subsystem, SubsystemRegistration, Task,
+    register_subsystem, root,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A subsystem of a scenario: counts what it is asked, and refuses moves to one group if it is told so.
 pub struct Asked {
     name: String,
     refuses: Option<String>,
     evictable: u64,
+    /// Who reserves how much while this one is asked, and what he has.
+    meanwhile: Option<(Arc<Task>, u64)>,
+    reserved: Mutex<Vec<Charge>>,
     /// Times `can_attach`, `attach` and `cancel_attach` were called.
     pub called: [AtomicU64; 3],
 }
@@ -35,6 +38,12 @@ impl Subsystem for Asked {
 
     fn can_attach(&self, task: &Attaching) -> Result<(), String> {
         self.count(0);
+        if let Some((task, bytes)) = &self.meanwhile
+            && let Ok(charge) = task.try_reserve(*bytes)
+        {
+            let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+            reserved.push(charge);
+        }
         if self.refuses.as_deref() == Some(task.to().path().as_str()) {
             return Err("told to refuse".into());
         }
@@ -67,11 +76,18 @@ pub fn register(
     name: &[u8],
     refuses: Option<&[u8]>,
     evictable: u64,
+    reserves: Option<(&[u8], u64)>,
 ) -> Result<(), Fault> {
+    let meanwhile = match reserves {
+        Some((task, bytes)) => Some((world.task(task)?, bytes)),
+        None => None,
+    };
     let asked = Arc::new(Asked {
         name: show(name),
         refuses: refuses.map(show),
         evictable,
+        meanwhile,
+        reserved: Mutex::default(),
         called: Default::default(),
     });
     let registered = Registered {
@@ -104,18 +120,18 @@ impl Actor<'_> {
         };
         let moved = task
             .move_to_with(&group, *policy)
-            .map_err(|why| self.refused(&why))?;
+            .map_err(|why| self.refused(name, &why))?;
         self.world.note_move(name, moved);
         Ok(())
     }
 
-    fn refused(&self, why: &MoveError) -> Fault {
+    fn refused(&self, task: &[u8], why: &MoveError) -> Fault {
         let errno = match why {
             MoveError::Gone => "ENODEV",
             MoveError::Full(_) | MoveError::KmemFull(_) | MoveError::NoMemory => "ENOMEM",
             MoveError::Refused { .. } => "EACCES",
             MoveError::Leaked(bytes) => {
-                self.world.note_leak(*bytes);
+                self.world.note_leak(task, *bytes);
                 "ENOMEM"
             }
             _ => "EAGAIN",
@@ -144,7 +160,10 @@ impl Actor<'_> {
             ))),
             Some((bytes, None)) => {
                 task.follow(bytes);
-                Ok(())
+                let _for_the_task = task.enter();
+                self.world.change(tag, |things| {
+                    things.parts.iter_mut().for_each(super::world::Part::touch);
+                })
             }
         }
     }

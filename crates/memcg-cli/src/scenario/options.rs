@@ -3,12 +3,13 @@
 use super::world::{Fault, World};
 use memcg::engine::Engine;
 use memcg::engine::linger::GroupEnd;
+use memcg::engine::options::Tracking;
 use memcg::engine::process::engine;
 use memcg::kmem::per_id::IdPolicy;
 
 /// The options there are, with what each takes.
 const OPTIONS: &str = "group-end reparent|linger, id-policy reparent-and-free|reclaim-offline-first|shrinkable-tree, \
-                       kmem-id-max N, seed N, strict on|off";
+                       kmem-id-max N, cache-tracking all|opt-in, root-tracking on|off, seed N, strict on|off";
 
 /// Sets one.
 pub fn set(world: &World, option: &str, value: &str) -> Result<(), Fault> {
@@ -28,17 +29,26 @@ pub fn set(world: &World, option: &str, value: &str) -> Result<(), Fault> {
             )
         }
         "kmem-id-max" => set_max_id(engine, number(option, value)?),
+        "cache-tracking" => {
+            let opt_in = match value {
+                "all" => false,
+                "opt-in" => true,
+                _ => return Err(takes(option, "all or opt-in")),
+            };
+            engine.options.set_tracking(Tracking::OptIn, opt_in);
+            Ok(())
+        }
+        "root-tracking" => {
+            let on = on_or_off(option, value)?;
+            engine.options.set_tracking(Tracking::RootUntracked, !on);
+            Ok(())
+        }
         "seed" => {
             world.set_seed(number(option, value)?);
             Ok(())
         }
         "strict" => {
-            let on = match value {
-                "on" => true,
-                "off" => false,
-                _ => return Err(takes(option, "on or off")),
-            };
-            engine.options.set_strict(on);
+            engine.options.set_strict(on_or_off(option, value)?);
             Ok(())
         }
         _ => Err(Fault::refused(
@@ -53,6 +63,14 @@ fn set_max_id(engine: &Engine, max: u64) -> Result<(), Fault> {
     let max = max.ok_or_else(|| takes("kmem-id-max", "a number from 1"))?;
     engine.tree.kmem_ids.set_max_id(max);
     Ok(())
+}
+
+fn on_or_off(option: &str, value: &str) -> Result<bool, Fault> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(takes(option, "on or off")),
+    }
 }
 
 fn in_time(done: bool, before: &str) -> Result<(), Fault> {

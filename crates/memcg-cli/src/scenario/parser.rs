@@ -6,7 +6,7 @@
 use super::command::{How, Node, Step};
 use super::grammar;
 use super::line::Line;
-use super::words::{Counter, Word, Wrong, has_counters, put_in, words};
+use super::words::{CPUS, Counter, Word, Wrong, has_counters, put_in, words};
 
 /// How deep blocks may nest.
 pub const DEEPEST: usize = 16;
@@ -73,7 +73,8 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             continue;
         }
         // What a line means may depend on counters; whether it can mean anything does not.
-        let counters: Vec<Counter> = open.iter().map(|block| ones(&block.counter)).collect();
+        let blocks = open.iter().map(|block| ones(&block.counter));
+        let counters: Vec<Counter> = core::iter::once(ones(CPUS)).chain(blocks).collect();
         let tried = put_in(&words, &counters).map_err(at)?;
         let how = match &first.bytes[..] {
             b"repeat" => Some(How::Repeat),
@@ -117,7 +118,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
     }
 }
 
-/// How often a block runs, and the name of its counter: `repeat 100`, `parallel 8 as t`.
+/// How often a block runs, and the name of its counter: `repeat 100`, `parallel 8 as t`, `parallel 2x$cpus`.
 ///
 /// # Errors
 /// Where the line is wrong.
@@ -126,7 +127,7 @@ pub fn head(words: &[Word], how: How) -> Result<(u64, String), Wrong> {
     line.next("a block")?;
     let what = "how often, a number";
     let word = line.next(what)?;
-    let count = super::amount::count(word)?;
+    let count = super::amount::times(word)?;
     if how == How::Parallel && !(1..=256).contains(&count) {
         return Err(Wrong::new(
             word.column,

@@ -3,7 +3,7 @@
 use super::act::{Actor, Said};
 use super::command::{Command, How, Node, Step};
 use super::report::Report;
-use super::words::{Counter, Wrong, put_in};
+use super::words::{CPUS, Counter, Wrong, put_in};
 use super::world::{Fault, World};
 use super::{grammar, parser};
 use memcg::engine::Accounting;
@@ -34,7 +34,8 @@ pub fn run(nodes: &[Node], report: &Report) -> Result<(), Failed> {
         report,
         stop: &stop,
     };
-    walker.walk(nodes, &mut Vec::new())?;
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    walker.walk(nodes, &mut vec![counter(CPUS, cpus)])?;
     drop(walker);
     at_the_end(&world)
 }
@@ -45,9 +46,8 @@ fn at_the_end(world: &World) -> Result<(), Failed> {
     let left = root().current();
     let why = if engine().accounting() == Accounting::Broken {
         "the engine's books do not add up".to_owned()
-    } else if left != world.leaked() {
-        let leaked = world.leaked();
-        format!("all is freed, and {left} bytes are still charged: {leaked} are known to be lost")
+    } else if left != 0 {
+        format!("all is freed, and {left} bytes are still charged")
     } else {
         return Ok(());
     };
@@ -214,6 +214,7 @@ pub fn with_counters(text: &str, counters: &[Counter]) -> String {
     }
     let values: Vec<String> = counters
         .iter()
+        .filter(|counter| counter.name != CPUS || text.contains(CPUS))
         .map(|counter| format!("${} = {}", counter.name, counter.value))
         .collect();
     format!("{text} ({})", values.join(", "))

@@ -1,7 +1,7 @@
 //! `fails` insists that what failed changed nothing: all that can be seen of the tree before is there after.
 //!
 //! Looked at: which groups there are, what every file that can be written says, what is held, who holds what. Not looked
-//! at: events, pressure and peaks, which tell that somebody tried.
+//! at: events, pressure and peaks, which tell that somebody tried; and usage, where something was reclaimed.
 
 use super::act::Actor;
 use super::command::Command;
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 pub struct Before {
     seen: BTreeMap<String, String>,
     kills: u64,
+    reclaimed: u64,
 }
 
 impl Before {
@@ -41,7 +42,16 @@ impl Before {
             seen.insert(format!("tag '{}'", show(&tag)), what);
         }
         let kills = root().nr_events(Event::OomKill);
-        Ok(Before { seen, kills })
+        let text = actor.read(b"/", "memory.stat")?;
+        let freed = text
+            .lines()
+            .find_map(|line| line.strip_prefix("shrinker_freed "));
+        let reclaimed = freed.and_then(|freed| freed.parse().ok()).unwrap_or(0);
+        Ok(Before {
+            seen,
+            kills,
+            reclaimed,
+        })
     }
 
     /// What is not as it was, if anything, after `command` has failed.
@@ -55,9 +65,11 @@ impl Before {
         if after.kills != self.kills {
             return Ok(None);
         }
-        // What could be reclaimed has been, though less than asked: cgroup v2 says EAGAIN then.
-        let may_fall = matches!(command, Command::Write { file, .. } if file == "memory.reclaim");
-        let is_usage = |place: &str| place.ends_with(":memory.current");
+        // What could be reclaimed has been, though less than asked: cgroup v2 says EAGAIN then. A charge at the limit does so as well.
+        let may_fall = matches!(command, Command::Write { file, .. } if file == "memory.reclaim")
+            || after.reclaimed != self.reclaimed;
+        let is_usage =
+            |place: &str| place.ends_with(":memory.current") || place.ends_with(":memory.owners");
         for (place, was) in &self.seen {
             match after.seen.get(place) {
                 None => return Ok(Some(format!("{place} is gone"))),

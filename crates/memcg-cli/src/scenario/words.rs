@@ -150,6 +150,9 @@ fn quoted(text: &[u8]) -> Result<(Vec<u8>, usize), Wrong> {
     }
 }
 
+/// Counts nothing: how many CPUs there are.
+pub const CPUS: &str = "cpus";
+
 /// A counter of a block around a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {
@@ -223,7 +226,8 @@ fn no_counter(text: &[u8], counters: &[Counter]) -> String {
         .copied()
         .take_while(|b| b.is_ascii_alphanumeric() || b"_{}".contains(b))
         .collect();
-    let known: Vec<String> = counters.iter().map(|c| format!("${}", c.name)).collect();
+    let of_blocks = counters.iter().filter(|c| c.name != CPUS);
+    let known: Vec<String> = of_blocks.map(|c| format!("${}", c.name)).collect();
     let what = format!("there is no counter '${}' here", show(&name));
     if known.is_empty() {
         format!("{what}: $i counts inside repeat … end; a dollar is written $$")

@@ -5,6 +5,8 @@
 
 use super::command::{Name, Needs};
 use super::dentries::Dentries;
+use super::holders::{Held, SharedCharge};
+use super::kept::{Kept, KeptObjects};
 use super::moves::{Asked, Registered};
 use super::words::show;
 use crate::sys::heap::Objects;
@@ -74,6 +76,10 @@ pub enum Part {
     Heap(Objects),
     /// A reservation.
     Reserved(Charge),
+    /// One that others may hold as well.
+    Shared(SharedCharge),
+    /// Objects of a cache that gives them up.
+    Kept(KeptObjects),
 }
 
 impl Part {
@@ -82,6 +88,27 @@ impl Part {
         match self {
             Part::Heap(objects) => objects.bytes(),
             Part::Reserved(charge) => charge.bytes(),
+            Part::Shared(charge) => charge.bytes(),
+            Part::Kept(objects) => objects.bytes(),
+        }
+    }
+
+    /// Objects, or reservations, that are left of it.
+    pub fn left(&self) -> u64 {
+        match self {
+            Part::Heap(objects) => objects.len() as u64,
+            Part::Reserved(_) | Part::Shared(_) => 1,
+            Part::Kept(objects) => objects.left(),
+        }
+    }
+
+    /// It is used by who the thread works for: what a group that has ended left may be his from now on.
+    pub fn touch(&mut self) {
+        match self {
+            Part::Heap(objects) => objects.touch(),
+            Part::Reserved(charge) => drop(charge.touch()),
+            Part::Shared(charge) => charge.touch(),
+            Part::Kept(objects) => objects.touch(),
         }
     }
 
@@ -89,7 +116,8 @@ impl Part {
     pub fn first_damaged(&self) -> Option<usize> {
         match self {
             Part::Heap(objects) => objects.first_damaged(),
-            Part::Reserved(_) => None,
+            Part::Reserved(_) | Part::Shared(_) => None,
+            Part::Kept(objects) => objects.first_damaged(),
         }
     }
 
@@ -97,7 +125,9 @@ impl Part {
     fn text(&self) -> String {
         match self {
             Part::Heap(objects) => format!("{} objects", objects.len()),
-            Part::Reserved(charge) => format!("{} bytes reserved", charge.bytes()),
+            Part::Reserved(_) | Part::Shared(_) => format!("{} bytes reserved", self.bytes()),
+            // How many is its cache's affair.
+            Part::Kept(_) => "objects that can be given up".to_owned(),
         }
     }
 }
@@ -108,6 +138,8 @@ pub struct Things {
     pub holder: Name,
     /// In the order they were made.
     pub parts: Vec<Part>,
+    /// Who holds it as well.
+    pub others: Vec<(Name, Held)>,
 }
 
 /// See the module.
@@ -118,11 +150,13 @@ pub struct World {
     caches: Mutex<HashMap<Name, Arc<SizedCache>>>,
     /// Caches of entries of directories.
     pub dentries: Dentries,
+    /// Caches whose objects are given up.
+    pub kept: Kept,
     subsystems: Mutex<HashMap<Name, Registered>>,
     /// By task.
     moves: Mutex<HashMap<Name, Moved>>,
-    /// Bytes that moves lost, as published.
-    leaked: AtomicU64,
+    /// Bytes that moves lost, as published, by task.
+    leaked: Mutex<HashMap<Name, u64>>,
     /// Kills for memory that were seen.
     kills: AtomicU64,
     seeds: AtomicU64,
@@ -142,9 +176,10 @@ impl World {
             things: Mutex::default(),
             caches: Mutex::default(),
             dentries: Dentries::default(),
+            kept: Kept::default(),
             subsystems: Mutex::default(),
             moves: Mutex::default(),
-            leaked: AtomicU64::new(0),
+            leaked: Mutex::default(),
             kills: AtomicU64::new(0),
             seeds: AtomicU64::new(1),
         }
@@ -202,7 +237,7 @@ impl World {
     pub fn end_task(&self, name: &[u8]) -> Result<(), Fault> {
         let task = self.task(name)?;
         lock(&self.tasks).remove(name);
-        let mut held = Vec::new();
+        let (mut held, mut ends) = (Vec::new(), Vec::new());
         {
             let mut things = lock(&self.things);
             let tags: Vec<Name> = things
@@ -213,8 +248,15 @@ impl World {
             for tag in tags {
                 held.extend(things.remove(&tag));
             }
+            for thing in things.values_mut() {
+                let others = std::mem::take(&mut thing.others);
+                let (its, others): (Vec<_>, Vec<_>) =
+                    others.into_iter().partition(|(holder, _)| holder == name);
+                thing.others = others;
+                ends.extend(its);
+            }
         }
-        drop(held);
+        drop((held, ends));
         drop(task);
         Ok(())
     }
@@ -264,6 +306,7 @@ impl World {
             let thing = things.entry(tag.to_vec()).or_insert_with(|| Things {
                 holder: holder.to_vec(),
                 parts: Vec::new(),
+                others: Vec::new(),
             });
             if thing.holder == holder {
                 thing.parts.push(part);
@@ -292,6 +335,12 @@ impl World {
         }
         thing.holder = to.to_vec();
         Ok(())
+    }
+
+    /// Runs `f` on what a tag names, to change it. No engine's work that may free something.
+    pub fn change<R>(&self, tag: &[u8], f: impl FnOnce(&mut Things) -> R) -> Result<R, Fault> {
+        let mut things = lock(&self.things);
+        things.get_mut(tag).map(f).ok_or_else(|| no_tag(tag))
     }
 
     /// Runs `f` on what a tag names, if there is anything.
@@ -336,14 +385,14 @@ impl World {
         })
     }
 
-    /// A move has lost bytes.
-    pub fn note_leak(&self, bytes: u64) {
-        self.leaked.fetch_add(bytes, Ordering::Relaxed);
+    /// A move of a task has lost bytes.
+    pub fn note_leak(&self, task: &[u8], bytes: u64) {
+        *lock(&self.leaked).entry(task.to_vec()).or_default() += bytes;
     }
 
-    /// Bytes that moves have lost.
-    pub fn leaked(&self) -> u64 {
-        self.leaked.load(Ordering::Relaxed)
+    /// Bytes that moves of a task have lost.
+    pub fn leaked_by(&self, task: &[u8]) -> u64 {
+        lock(&self.leaked).get(task).copied().unwrap_or(0)
     }
 
     /// Keeps a new cache.
@@ -389,6 +438,7 @@ impl World {
         let caches = std::mem::take(&mut *lock(&self.caches));
         drop(caches);
         self.dentries.clear();
+        self.kept.clear();
         let subsystems = std::mem::take(&mut *lock(&self.subsystems));
         drop(subsystems);
     }

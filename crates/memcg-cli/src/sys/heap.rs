@@ -1,7 +1,9 @@
 //! Objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
 
 use memcg::engine::{Flags, kmalloc};
-use memcg::{AllocError, SizedCache};
+use memcg::{AllocError, KBytes, Memcg, Shared, SizedCache};
+use std::any::Any;
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -9,23 +11,43 @@ use std::sync::Arc;
 pub struct Objects {
     size: usize,
     seed: u64,
-    /// Where they are from, if not the heap. Kept: a cache ends after its objects.
-    cache: Option<Arc<SizedCache>>,
-    all: Vec<NonNull<u8>>,
+    all: All,
 }
 
-// SAFETY: the objects are this value's alone, and the allocator takes them back from any thread.
+enum All {
+    /// Of the heap.
+    Heap(Vec<NonNull<u8>>),
+    /// Of a cache. Kept: it ends after its objects.
+    Cache(Arc<SizedCache>, Vec<Object>),
+}
+
+/// An object of a cache.
+enum Object {
+    /// Its maker's alone.
+    Own(KBytes),
+    /// Others may hold it.
+    Shared(Shared<KBytes>),
+}
+
+impl Deref for Object {
+    type Target = KBytes;
+
+    fn deref(&self) -> &KBytes {
+        match self {
+            Object::Own(object) => object,
+            Object::Shared(object) => object,
+        }
+    }
+}
+
+// SAFETY: the objects are this value's alone, or shared as `Shared` allows, and the allocator takes them back from any thread.
 unsafe impl Send for Objects {}
 
 impl Objects {
     /// None as yet; they will be of the heap.
     pub fn of_heap(size: usize, seed: u64) -> Objects {
-        Objects {
-            size,
-            seed,
-            cache: None,
-            all: Vec::new(),
-        }
+        let all = All::Heap(Vec::new());
+        Objects { size, seed, all }
     }
 
     /// None as yet; they will be of a cache.
@@ -33,69 +55,115 @@ impl Objects {
         Objects {
             size: cache.object_bytes(),
             seed,
-            cache: Some(cache),
-            all: Vec::new(),
+            all: All::Cache(cache, Vec::new()),
         }
     }
 
     /// One more, charged to whom the thread works for, and every byte of it written; or why it was refused.
     pub fn push(&mut self, flags: Flags) -> Result<(), Option<AllocError>> {
-        let at = match &self.cache {
-            None => NonNull::new(kmalloc::alloc(self.size, flags)).ok_or(None)?,
-            Some(cache) => cache.alloc_raw(flags).map_err(Some)?.cast(),
-        };
-        let mut pattern = pattern(self.seed, self.all.len());
-        // SAFETY: an object of `size` bytes that was just made, and is nobody else's; bytes need no value before they are
-        // written.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), self.size) };
-        for piece in bytes.chunks_mut(8) {
-            piece.copy_from_slice(&pattern.to_ne_bytes()[..piece.len()]);
-            pattern = pattern.wrapping_add(STEP);
+        let pattern = pattern(self.seed, self.len());
+        match &mut self.all {
+            All::Heap(all) => {
+                let at = NonNull::new(kmalloc::alloc(self.size, flags)).ok_or(None)?;
+                // SAFETY: an object of `size` bytes that was just made, and is nobody else's; bytes need no value before they are
+                // written.
+                let bytes = unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), self.size) };
+                write(bytes, pattern);
+                all.push(at);
+            }
+            All::Cache(cache, all) => {
+                let mut object = cache.alloc_flags(flags).map_err(Some)?;
+                write(&mut object, pattern);
+                all.push(Object::Own(object));
+            }
         }
-        self.all.push(at);
         Ok(())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.all.len()
+        match &self.all {
+            All::Heap(all) => all.len(),
+            All::Cache(_, all) => all.len(),
+        }
     }
 
     /// Bytes they take: of the heap, what their class takes.
     pub fn bytes(&self) -> u64 {
-        let each = match (&self.cache, self.all.first()) {
+        let each = match &self.all {
             // SAFETY: a live object of the heap.
-            (None, Some(at)) => unsafe { kmalloc::usable(at.as_ptr()) },
-            _ => self.size,
+            All::Heap(all) => all
+                .first()
+                .map_or(0, |at| unsafe { kmalloc::usable(at.as_ptr()) }),
+            All::Cache(..) => self.size,
         };
-        each as u64 * self.all.len() as u64
+        each as u64 * self.len() as u64
     }
 
     /// The number of the first object that does not hold what was written into it.
     pub fn first_damaged(&self) -> Option<usize> {
-        self.all.iter().enumerate().position(|(i, at)| {
+        let is_damaged = |i: usize, bytes: &[u8]| {
             let mut pattern = pattern(self.seed, i);
-            // SAFETY: a live object of `size` bytes, initialised by `push`.
-            let bytes = unsafe { std::slice::from_raw_parts(at.as_ptr(), self.size) };
             !bytes.chunks(8).all(|piece| {
                 let is_whole = piece == &pattern.to_ne_bytes()[..piece.len()];
                 pattern = pattern.wrapping_add(STEP);
                 is_whole
             })
-        })
+        };
+        match &self.all {
+            All::Heap(all) => all.iter().enumerate().position(|(i, at)| {
+                // SAFETY: a live object of `size` bytes, initialised by `push`.
+                is_damaged(i, unsafe {
+                    std::slice::from_raw_parts(at.as_ptr(), self.size)
+                })
+            }),
+            All::Cache(_, all) => {
+                let mut all = all.iter().enumerate();
+                all.position(|(i, object)| is_damaged(i, object))
+            }
+        }
+    }
+
+    /// Those of a cache are used: what a group that has ended left may be his, for whom the thread works, from now on.
+    pub fn touch(&self) {
+        if let All::Cache(_, all) = &self.all {
+            for object in all {
+                object.touch();
+            }
+        }
+    }
+
+    /// A group holds those of a cache as well, as long as what is put into `held` lives.
+    pub fn hold(&mut self, group: &Memcg, held: &mut Vec<Box<dyn Any + Send>>) {
+        let All::Cache(_, all) = &mut self.all else {
+            return;
+        };
+        for object in std::mem::take(all) {
+            let shared = match object {
+                Object::Own(object) => Shared::new(object),
+                Object::Shared(shared) => shared,
+            };
+            held.push(Box::new(shared.hold(group)));
+            all.push(Object::Shared(shared));
+        }
     }
 }
 
 impl Drop for Objects {
     fn drop(&mut self) {
-        for at in self.all.drain(..) {
-            match &self.cache {
+        if let All::Heap(all) = &mut self.all {
+            for at in all.drain(..) {
                 // SAFETY: an object made by `push` of the heap, which ends here.
-                None => unsafe { kmalloc::free(at.as_ptr()) },
-                // SAFETY: an object made by `push` of this cache, which ends here.
-                Some(cache) => unsafe { cache.free_raw(at.cast()) },
+                unsafe { kmalloc::free(at.as_ptr()) };
             }
         }
+    }
+}
+
+fn write(bytes: &mut [u8], mut pattern: u64) {
+    for piece in bytes.chunks_mut(8) {
+        piece.copy_from_slice(&pattern.to_ne_bytes()[..piece.len()]);
+        pattern = pattern.wrapping_add(STEP);
     }
 }
 
@@ -119,8 +187,14 @@ mod tests {
                 assert_eq!(objects.push(Flags::NOWAIT), Ok(()));
             }
             assert_eq!((objects.len(), objects.first_damaged()), (50, None));
-            // SAFETY: inside a live object.
-            unsafe { *objects.all[17].as_ptr().add(99) ^= 1 };
+            match &mut objects.all {
+                // SAFETY: inside a live object.
+                All::Heap(all) => unsafe { *all[17].as_ptr().add(99) ^= 1 },
+                All::Cache(_, all) => match &mut all[17] {
+                    Object::Own(object) => object[99] ^= 1,
+                    Object::Shared(_) => unreachable!("nobody holds it"),
+                },
+            }
             assert_eq!(objects.first_damaged(), Some(17));
         }
     }

@@ -38,7 +38,7 @@ pub use holders::{Holder, Sharable, Shared};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use memcg::{Memcg, root};
 pub use options::{
-    GroupEnd, IdPolicy, id_stat, reap, set_group_end, set_id_policy, set_kmem_id_max,
+    GroupEnd, IdError, IdPolicy, id_stat, reap, set_group_end, set_id_policy, set_kmem_id_max,
     set_reap_interval,
 };
 pub use peak_watch::PeakWatch;

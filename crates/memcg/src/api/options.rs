@@ -1,12 +1,18 @@
 //! How groups end and what becomes of their kmem ids: chosen by a program before it makes its first group.
 
+use super::memcg::Memcg;
+use crate::engine::Flags;
 use crate::engine::process::engine;
 use core::fmt;
 use core::time::Duration;
 
 pub use crate::engine::ids::IdStat;
 pub use crate::engine::linger::{GroupEnd, Reaped};
+pub use crate::group::IdError;
 pub use crate::kmem::per_id::{IdPolicy, TableStat};
+
+/// Rounds of a collector after which what has ended is free, where nobody is pinned.
+const GRACE: usize = 4;
 
 /// An option was not set: what it decides has begun already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,30 @@ pub fn set_id_policy(policy: IdPolicy) -> Result<(), TooLate> {
 /// When all are in use, what lists and caches keep is kept with the nearest group above that has an id.
 pub fn set_kmem_id_max(max: u32) {
     engine().tree.kmem_ids.set_max_id(max);
+}
+
+impl Memcg {
+    /// Its kmem id, by which lists and caches keep something for it; given now if it has none, to the groups above as well. They ask for
+    /// it themselves, with the first thing they keep. By [`IdPolicy::ReclaimOfflineFirst`] shrinkers of the program may run here.
+    ///
+    /// # Errors
+    /// See [`IdError`]. When all are in use that heals as groups that have one go.
+    pub fn kmem_id(&self) -> Result<u32, IdError> {
+        let flags = Flags::WAIT.with(Flags::USER);
+        let ask = || {
+            self.with(|engine, rec, group| engine.kmem_id(rec, group, flags))
+                .unwrap_or(Err(IdError::Gone))
+        };
+        let first = ask();
+        if first != Err(IdError::Exhausted) {
+            return first;
+        }
+        // Those of groups that have just gone are free when nobody looks at them any more: we do not, here.
+        for _ in 0..GRACE {
+            engine().tree.collect();
+        }
+        ask()
+    }
 }
 
 /// What kmem ids, and the tables they index, take and took. O(1).

@@ -14,6 +14,7 @@ use super::memcg::Memcg;
 use super::scope::no_account;
 use crate::attach::{self, Attach, Moved};
 use crate::engine::Engine;
+use crate::engine::worker;
 use crate::group::MovePolicy;
 use crate::os::clock;
 use crate::thread::ThreadRec;
@@ -250,6 +251,10 @@ fn try_move(
         }
     };
     drop(_pin);
+    if engine.tree.may_have_marked() {
+        // Reclaim is the worker's for who may not wait.
+        worker::thread::want();
+    }
     if engine.tree.is_broken() {
         engine.on_broken();
     }

@@ -11,6 +11,7 @@
 //! A move has three steps, with nothing of ours held in between: [`Attach::begin`], [`Attach::prepare`] (memory's `can_attach`),
 //! then [`Attach::commit`] or [`Attach::cancel`].
 
+mod marked;
 mod part;
 mod room;
 mod slab;

@@ -8,8 +8,7 @@ use super::slab::Stopped;
 use super::whole::drain;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::objcg::{NR_SIDE_KINDS, Objcg};
-use crate::group::{Event, Hierarchy, MovePolicy};
-use crate::sync::lock::Rank;
+use crate::group::{Hierarchy, MovePolicy};
 use crate::thread::ThreadRec;
 
 /// Puts at most `bytes` of a rest into the own word, whatever the groups: their counts are the caller's affair. Answers
@@ -112,6 +111,7 @@ impl Attach {
         let parted = part(tree, own, rest, stays.min(self.evictable) & !7);
         let was_marked = rest.is_marked();
         rest.mark(true);
+        tree.note_marked();
         self.move_whole(tree, rec, false).inspect_err(|_| {
             rest.mark(was_marked);
             join(tree, own, rest, parted.min(rest.charged_bytes()));
@@ -192,38 +192,5 @@ impl Attach {
             }
         }
         (lost > 0).then_some(lost)
-    }
-}
-
-impl Hierarchy {
-    /// Bytes that `lazy` left behind are used: as much of `bytes` as fits follows the task. Answers how much did. The
-    /// caller is pinned and names `tag`. Cost: a look, where nothing was left; else O(depth).
-    pub fn follow(&self, tag: u32, bytes: u64) -> u64 {
-        let own = self.objcgs.get(tag);
-        if !self.rests(tag).any(Objcg::is_marked) || !own.begin_move() {
-            return 0;
-        }
-        let mut followed = 0;
-        {
-            let _task = own.lock.lock(Rank::Task);
-            let target = self.resolve(own.cell()).group;
-            for rest in self.rests(tag).filter(|rest| rest.is_marked()) {
-                let way = Way::new(self.resolve(rest.cell()).group, target, false);
-                let mut room = Room::default();
-                let wanted = rest.charged_bytes().min(bytes - followed) & !7;
-                let moved = match room.cover(&way, wanted) {
-                    Ok(()) => join(self, own, rest, wanted),
-                    Err(_) => {
-                        target.event(Event::RechargeFailed);
-                        0
-                    }
-                };
-                room.settle(self, &way, moved);
-                followed += moved;
-            }
-        }
-        own.end_move();
-        self.retire_if_done(tag);
-        followed
     }
 }

@@ -261,20 +261,25 @@ impl Engine {
             return Ok(());
         }
         let bytes = cache.charged_bytes();
-        let mut outcome = self.try_charge_object(rec, tag, bytes, flags);
+        let shrinker = cache.shrinker();
+        if shrinker == 0 || !flags.has(Flags::WAIT.with(Flags::USER)) {
+            return self.try_charge_object(rec, tag, bytes, flags);
+        }
+        // Before anybody goes into debt or is killed for it.
+        let early = flags.with(Flags::EARLY);
+        let mut outcome = self.try_charge_object(rec, tag, bytes, early);
         for _ in 0..ROUNDS {
-            let shrinker = cache.shrinker();
             let Err(why) = outcome else { break };
-            if shrinker == 0 || !flags.has(Flags::WAIT.with(Flags::USER)) {
-                break;
-            }
             let full = why.refusal().map_or(0, |refusal| refusal.group);
             if full == 0 || cache_shrinker::call(shrinker, full, bytes) == 0 {
                 break;
             }
-            outcome = self.try_charge_object(rec, tag, bytes, flags);
+            outcome = self.try_charge_object(rec, tag, bytes, early);
         }
-        outcome
+        match outcome {
+            Err(CacheRefusal::Max(_)) => self.try_charge_object(rec, tag, bytes, flags),
+            other => other,
+        }
     }
 
     fn try_charge_object(

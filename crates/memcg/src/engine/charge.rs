@@ -28,6 +28,9 @@ impl Flags {
     /// With `WAIT`: what the thread owes for being above `high` is left for its next safe point. For many charges in a row.
     pub const OWE: Flags = Flags(64);
 
+    /// Is refused before the group's policy has its say, no event `oom` counted: who asks can make room, and will ask again.
+    pub(super) const EARLY: Flags = Flags(32);
+
     /// Both.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
@@ -156,7 +159,7 @@ impl Engine {
                 Err(again) => last = again,
             }
         }
-        if !self.kmem.shrinkers.is_empty() {
+        if self.may_reclaim() {
             match self.charge_after_reclaim(rec, tag, bytes, flags, last) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
@@ -164,6 +167,9 @@ impl Engine {
             if last.group == 0 {
                 return Err(last);
             }
+        }
+        if flags.has(Flags::EARLY) {
+            return Err(last);
         }
         // Found anew: reclaim may have taken long.
         let full = tree.memcgs.get(last.group);

@@ -20,6 +20,7 @@ pub mod oom;
 pub mod options;
 pub mod owner;
 pub mod process;
+pub mod progress;
 pub mod recharge;
 pub mod reclaim;
 pub mod throttle;

@@ -9,18 +9,17 @@
 //! How much came back is seen from outside: how much less is in use than before each call. Of what others charge meanwhile that
 //! shows less, of what they free more; so whoever needs room tries again as long as anything was freed by anybody.
 
+use super::progress::Passes;
 use super::worker::ROOM;
 use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
 use crate::group::{Event, Memcg, OomPolicy, ROOT};
-use crate::kmem::shrinker::Ask;
-use crate::os::clock;
+pub(super) use crate::kmem::shrinker::Ask;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
 use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::thread::ThreadRec;
 
 /// The least that is worth a pass, in bytes; a sixteenth of a small group's max.
@@ -35,13 +34,10 @@ pub(super) const STEPS: u32 = 500;
 #[derive(Default)]
 pub struct State {
     cursors: Cursors,
-    /// Passes under way.
-    running: AtomicU32,
-    /// Things freed by all passes so far.
-    freed: AtomicU64,
+    pub(super) passes: Passes,
 }
 
-// SAFETY: integers.
+// SAFETY: parts that are Zeroed.
 unsafe impl Zeroed for State {}
 
 /// What came back.
@@ -51,15 +47,6 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Things that shrinkers said they freed.
     pub things: u64,
-}
-
-/// A pass is under way until this is dropped.
-struct Running<'a>(&'a State);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// One pass: for whom, and how far it has come.
@@ -109,12 +96,21 @@ impl Engine {
     /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what was found under them is to be
     /// looked for anew. Runs shrinkers of the program on this thread.
     pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
-        if self.kmem.shrinkers.is_empty() {
+        self.reclaim_by(rec, top, want, Need::Now)
+    }
+
+    /// Whether there may be anything to be had. Two loads.
+    #[inline]
+    pub(super) fn may_reclaim(&self) -> bool {
+        !self.kmem.shrinkers.is_empty() || self.tree.may_have_marked()
+    }
+
+    fn reclaim_by(&self, rec: &ThreadRec, top: &Memcg, want: u64, need: Need) -> Reclaimed {
+        if !self.may_reclaim() {
             return Reclaimed::default();
         }
         let top = ask_of(top);
-        self.reclaims.running.fetch_add(1, Ordering::Relaxed);
-        let _running = Running(&self.reclaims);
+        let _running = self.reclaims.passes.begin(top.group);
         let tag = rec.current();
         let _stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
         let _lifted = self.tree.threads.epoch.lift(rec);
@@ -130,12 +126,25 @@ impl Engine {
             met: 0,
             low_skipped: false,
         };
-        self.run_pass(&mut control);
-        if !control.is_enough() && control.low_skipped {
+        // What is wrongly charged there goes first, to where it belongs.
+        control.got.bytes = self.send_marked(rec, top, want);
+        if !control.is_enough() {
+            self.run_pass(&mut control);
+        }
+        if !control.is_enough() && control.low_skipped && need == Need::Now {
             control.pass = Pass::IgnoreLow;
             self.run_pass(&mut control);
         }
         control.got
+    }
+
+    fn send_marked(&self, rec: &ThreadRec, top: Ask, want: u64) -> u64 {
+        if !self.tree.may_have_marked() {
+            return 0;
+        }
+        let _pin = self.tree.threads.epoch.pin(rec);
+        self.group_of(top)
+            .map_or(0, |top| self.change(|| self.tree.send_marked(top, want)))
     }
 
     /// Rounds of rising pressure.
@@ -310,7 +319,6 @@ impl Engine {
             let bytes = before.saturating_sub(self.held_below(control));
             control.got.bytes += bytes;
             control.got.things += freed;
-            self.reclaims.freed.fetch_add(freed, Ordering::Relaxed);
             self.count_shrunk(control.rec, ask, nr, freed);
             if control.is_enough() {
                 break;
@@ -342,27 +350,21 @@ impl Engine {
         bytes: u64,
         inline: bool,
     ) -> bool {
-        let seen = self.reclaims.freed.load(Ordering::Relaxed);
+        let seen = self.see(full);
         if inline {
             let want = bytes.max(CLUSTER.min(full.counter.max() / 16));
-            if self.reclaim(rec, full, want) != Reclaimed::default() {
-                return true;
-            }
-            // Others may be at what there is.
-            return self
-                .await_progress(rec, seen, || self.reclaims.running.load(Ordering::Relaxed));
+            // If nothing came of it: others may be at what there is.
+            return self.reclaim(rec, full, want) != Reclaimed::default()
+                || self.await_progress(rec, seen);
         }
         self.wake_reclaim(full, bytes);
-        thread::serves(self)
-            && self.await_progress(rec, seen, || {
-                self.reclaims.running.load(Ordering::Relaxed) + u32::from(!self.deferred.is_empty())
-            })
+        thread::serves(self) && self.await_progress(rec, seen)
     }
 
     /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far as they give, before the thread
     /// pays for what remains. `true`: none is above it now. Unpinned.
     pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: u32) -> bool {
-        if self.kmem.shrinkers.is_empty() || rec.is_helping() {
+        if !self.may_reclaim() || rec.is_helping() {
             return false;
         }
         // Further ones are the worker's.
@@ -388,24 +390,9 @@ impl Engine {
         is_down
     }
 
-    /// Waits until something was freed, as long as `at_it` says that somebody may yet.
-    fn await_progress(&self, rec: &ThreadRec, seen: u64, at_it: impl Fn() -> u32) -> bool {
-        let _lifted = self.tree.threads.epoch.lift(rec);
-        for _ in 0..STEPS {
-            if self.reclaims.freed.load(Ordering::Relaxed) != seen {
-                return true;
-            }
-            if at_it() == 0 {
-                return false;
-            }
-            clock::sleep_ns(STEP_NS);
-        }
-        false
-    }
-
     /// Has the worker reclaim from `group`, for a charge of `bytes`, if there is anybody to ask.
     pub(super) fn wake_reclaim(&self, group: &Memcg, bytes: u64) {
-        if !self.kmem.shrinkers.is_empty() {
+        if self.may_reclaim() {
             self.defer(Work::Reclaim {
                 group: group.index(),
                 room: bytes.div_ceil(ROOM).min(u32::MAX.into()) as u32,
@@ -413,26 +400,27 @@ impl Engine {
         }
     }
 
-    /// In the background: down to `high`, to where a group gives stock again, a sixteenth below `max`, and to where a charge of
-    /// `room` bytes fits.
+    /// In the background: down to `high`, and to where a charge of `room` bytes fits; and beyond that, where it costs nobody what is
+    /// within his `low`, to where a group gives stock again, a sixteenth below `max`.
     pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: u32, room: u64) {
-        let excess = {
-            let _pin = self.tree.threads.epoch.pin(rec);
-            let group = self.tree.memcgs.get(index);
-            if !group.is_online() {
-                return;
+        for need in [Need::Now, Need::Later] {
+            let excess = {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                let group = self.tree.memcgs.get(index);
+                if !group.is_online() {
+                    return;
+                }
+                let max = group.counter.max();
+                let line = match need {
+                    Need::Now => group.counter.high().min(max.saturating_sub(room)),
+                    Need::Later => max - max / 16,
+                };
+                group.counter.usage().saturating_sub(line)
+            };
+            if excess > 0 {
+                let group = self.tree.memcgs.get(index);
+                self.reclaim_by(rec, group, excess, need);
             }
-            let max = group.counter.max();
-            let line = group
-                .counter
-                .high()
-                .min(max - max / 16)
-                .min(max.saturating_sub(room));
-            group.counter.usage().saturating_sub(line)
-        };
-        if excess > 0 {
-            let group = self.tree.memcgs.get(index);
-            self.reclaim(rec, group, excess);
         }
     }
 
@@ -497,6 +485,15 @@ impl Engine {
         self.tree.drain(rec, self.tree.memcgs.get(ask.group));
         got
     }
+}
+
+/// How much a reclaim matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Somebody waits for it, or a limit was set: `low` gives way where nothing else is left.
+    Now,
+    /// So that nobody has to later: what is within its `low` stays.
+    Later,
 }
 
 /// Of a group's things, which part may be asked for.

@@ -25,7 +25,7 @@ impl Engine {
     /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
     pub(super) fn owe(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
         let mut worst = 0;
-        let may_reclaim = !self.kmem.shrinkers.is_empty() && !rec.is_helping();
+        let may_reclaim = self.may_reclaim() && !rec.is_helping();
         each_level(
             self.tree.resolve(self.tree.objcgs.get(tag).cell()).group,
             |level| {

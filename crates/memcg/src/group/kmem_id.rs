@@ -296,7 +296,10 @@ impl Hierarchy {
                     self.collect();
                 }
                 ids.take(below).ok_or_else(|| {
-                    ids.nr_exhausted.fetch_add(1, Ordering::Relaxed);
+                    // Who wanted a small one may be content with a larger.
+                    if below > ids.max_id() {
+                        ids.nr_exhausted.fetch_add(1, Ordering::Relaxed);
+                    }
                     IdError::Exhausted
                 })?
             }

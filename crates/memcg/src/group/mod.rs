@@ -91,6 +91,8 @@ pub struct Hierarchy {
     /// Recounts there have been: what began before one is not to be ended.
     recounts: AtomicU32,
     broken: AtomicU32,
+    /// Whether a move may have left marked bytes.
+    marked: AtomicU32,
 }
 
 // SAFETY: all parts are Zeroed.

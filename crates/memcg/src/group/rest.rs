@@ -159,6 +159,23 @@ impl Hierarchy {
         was.bytes
     }
 
+    /// A move has left bytes that are marked.
+    pub(crate) fn note_marked(&self) {
+        // Release pairs with the Acquire of `begin_look_for_marked`: who finds it finds the marks.
+        self.marked.store(1, Ordering::Release);
+    }
+
+    /// Whether there may be any. A load.
+    #[inline]
+    pub fn may_have_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed) != 0
+    }
+
+    /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so again.
+    pub(crate) fn begin_look_for_marked(&self) -> bool {
+        self.marked.swap(0, Ordering::Acquire) != 0
+    }
+
     /// Lets go of the chain of an owner that is retired, all of it empty. The caller is pinned.
     pub(super) fn release_rests(&self, first: u32) {
         let mut at = first;

@@ -362,6 +362,8 @@ fn shrinkers() {
             entries.lock().unwrap().push(entry);
         }
         assert!(calls.load(Ordering::Relaxed) > 100);
+        // Nobody went without, and the policy of the group was not asked.
+        assert_eq!(group.nr_events(Event::Oom), 0);
         // Who may not wait runs no code of the program.
         let before = calls.load(Ordering::Relaxed);
         while cache
@@ -372,7 +374,9 @@ fn shrinkers() {
         assert_eq!(calls.load(Ordering::Relaxed), before);
         // Nothing left to give: the allocation fails.
         let all = core::mem::take(&mut *entries.lock().unwrap());
+        let before = group.nr_events(Event::Oom);
         assert!(matches!(cache.alloc(), Err(AllocError::Max(_))));
+        assert_eq!(group.nr_events(Event::Oom), before + 1);
         drop(all);
     });
     set_cache_tracking(true, true);

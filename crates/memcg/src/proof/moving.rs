@@ -140,16 +140,46 @@ fn a_task_too_large_for_the_target_moves_by_policy_or_not_at_all() {
     assert_eq!(r.used(), (300, 1000), "only what can be evicted stays");
     {
         let _pin = r.tree.threads.epoch.pin(r.rec);
+        assert_eq!(
+            r.tree.follow(r.task, 100 * MIB),
+            24 * MIB,
+            "as much as fits"
+        );
         assert_eq!(r.tree.follow(r.task, 100 * MIB), 0);
-        assert_eq!(r.b.nr_events(Event::RechargeFailed, true), 1);
+        assert_eq!(r.b.nr_events(Event::RechargeFailed, true), 2);
     }
     r.free(r.b.tag(), 400 * MIB);
     {
         let _pin = r.tree.threads.epoch.pin(r.rec);
         assert_eq!(r.tree.follow(r.task, 100 * MIB), 100 * MIB);
     }
-    assert_eq!(r.used(), (200, 700), "what is used follows");
+    assert_eq!(r.used(), (176, 724), "what is used follows");
     r.finish(held, 0, (0, 100 * MIB));
+}
+
+#[test]
+fn what_lazy_left_goes_first_when_its_group_is_made_smaller_and_no_further_than_there_is_room() {
+    let r = Record::new(800 * MIB, 500 * MIB);
+    r.go(MovePolicy::Lazy, 300 * MIB).unwrap();
+    assert_eq!(r.used(), (300, 1000));
+    let send = |top: &Memcg, bytes| {
+        let _pin = r.tree.threads.epoch.pin(r.rec);
+        r.tree.send_marked(top, bytes)
+    };
+    // Nothing is won for a group that has both, and there is nothing of it in the other.
+    assert_eq!(send(r.tree.memcgs.get(ROOT), MIB), 0);
+    assert_eq!(send(r.b, MIB), 0);
+    assert_eq!(send(r.a, 4 * MIB), 4 * MIB);
+    assert_eq!(r.used(), (296, 1004));
+    assert_eq!(send(r.a, 100 * MIB), 20 * MIB, "as much as fits");
+    assert_eq!(r.used(), (276, 1024));
+    assert_eq!(r.b.nr_events(Event::RechargeFailed, true), 1);
+    r.free(r.b.tag(), 300 * MIB);
+    assert_eq!(send(r.a, u64::MAX), 276 * MIB);
+    assert_eq!(r.used(), (0, 1000));
+    assert_eq!(send(r.a, u64::MAX), 0);
+    assert!(!r.tree.may_have_marked(), "the next looks no further");
+    r.finish(800 * MIB, 0, (0, 200 * MIB));
 }
 
 #[test]

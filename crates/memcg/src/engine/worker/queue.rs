@@ -80,6 +80,15 @@ impl Queue {
         Some(word)
     }
 
+    /// Whether something waits of which `is` says so.
+    pub fn any(&self, is: impl Fn(u64) -> bool) -> bool {
+        let mut words = self
+            .places
+            .iter()
+            .map(|place| place.load(Ordering::Relaxed));
+        !self.is_empty() && words.any(|word| word != 0 && is(word))
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -17,7 +17,9 @@ impl World {
     pub(super) fn audit(&mut self) {
         let rec = self.rec();
         // Work that was put off is done, except shrinkers' where calls for memory fail.
+        let were_marked = self.engine.tree.may_have_marked();
         self.engine.run_deferred(rec, By::All);
+        self.stage.adopt_if(were_marked);
         self.engine.settle(rec);
         self.stage.books.borrow_mut().settle();
         for _ in 0..GRACE {

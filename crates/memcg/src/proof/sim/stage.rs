@@ -231,6 +231,14 @@ impl Stage {
         books.owners[owner].rests = rests;
     }
 
+    /// Reclaim may have sent what was marked to where it belongs.
+    pub(super) fn adopt_if(&self, were_marked: bool) {
+        if were_marked {
+            let nr = self.books.borrow().owners.len();
+            (0..nr).for_each(|owner| self.adopt_rests(Some(owner)));
+        }
+    }
+
     pub(super) fn rests_of(&self, books: &Books, owner: usize) -> Vec<(Option<usize>, u64)> {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec.get());

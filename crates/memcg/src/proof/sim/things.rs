@@ -44,7 +44,10 @@ impl World {
         }
         let may_reclaim = flags.has(Flags::WAIT.with(Flags::USER)) && self.shrinker.is_some();
         let could = may_reclaim && books.fits(owner, bytes, true);
-        if could || flags.has(Flags::DEBT) {
+        // What `lazy` left goes to where it belongs.
+        let is_marked =
+            flags.has(Flags::WAIT.with(Flags::USER)) && self.engine.tree.may_have_marked();
+        if could || is_marked || flags.has(Flags::DEBT) {
             return Will::Depend;
         }
         let path = books.path(owner);

@@ -154,6 +154,7 @@ impl World {
     pub(super) fn take(&mut self, step: Step) {
         let n = step.n;
         self.put_on(n[3]);
+        let were_marked = self.engine.tree.may_have_marked();
         match step.op {
             Op::Create => self.create(n),
             Op::Remove => self.remove(n),
@@ -186,6 +187,7 @@ impl World {
             Op::Heal => self.heal(),
             Op::Trim => self.trim(n),
         }
+        self.stage.adopt_if(were_marked);
         self.engine.settle(self.rec());
         self.stage.books.borrow_mut().settle();
     }

@@ -1,0 +1,184 @@
+//! Who reclaims where: so that a charge that was refused waits for those only who may bring it room.
+//!
+//! Kept: a pass that is under way for a group is seen by whoever waits for room in it, above or below it. Progress is what was freed in
+//! the group itself and below, or that less is in use there; what others free elsewhere is none.
+
+use super::Engine;
+use super::reclaim::{Ask, STEP_NS, STEPS};
+use super::worker::Work;
+use crate::group::Memcg;
+use crate::os::clock;
+use crate::sync::Zeroed;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::thread::ThreadRec;
+
+/// Passes that are told apart.
+const PASSES: usize = 16;
+
+/// Passes under way.
+#[derive(Default)]
+pub struct Passes {
+    /// The group of each; 0: none.
+    tops: [AtomicU32; PASSES],
+    /// Those there was no place for: they may be anywhere.
+    others: AtomicU32,
+}
+
+// SAFETY: integers.
+unsafe impl Zeroed for Passes {}
+
+/// A pass is under way until this is dropped.
+pub(super) enum Running<'a> {
+    /// In its place.
+    At(&'a AtomicU32),
+    /// Among the others.
+    Other(&'a AtomicU32),
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        match self {
+            Self::At(place) => place.store(0, Ordering::Relaxed),
+            Self::Other(others) => drop(others.fetch_sub(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Passes {
+    /// A pass begins, for the group of an index.
+    pub(super) fn begin(&self, top: u32) -> Running<'_> {
+        let take = |place: &&AtomicU32| {
+            place
+                .compare_exchange(0, top, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        match self.tops.iter().find(take) {
+            Some(place) => Running::At(place),
+            None => {
+                self.others.fetch_add(1, Ordering::Relaxed);
+                Running::Other(&self.others)
+            }
+        }
+    }
+
+    /// Whether one is under way of which `is_of_use` says that it may help.
+    fn any(&self, is_of_use: impl Fn(u32) -> bool) -> bool {
+        let tops = self.tops.iter().map(|place| place.load(Ordering::Relaxed));
+        self.others.load(Ordering::Relaxed) > 0 || tops.filter(|&top| top != 0).any(is_of_use)
+    }
+}
+
+/// What a group had when somebody began to want room in it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    ask: Ask,
+    freed: u64,
+    usage: u64,
+}
+
+impl Engine {
+    /// How far reclaim has come in a group. The caller is pinned.
+    pub(super) fn see(&self, group: &Memcg) -> Seen {
+        Seen {
+            ask: super::reclaim::ask_of(group),
+            freed: group.shrunk().1,
+            usage: group.counter.usage(),
+        }
+    }
+
+    /// Waits until something was freed in a group or below, as long as somebody may be at that. `true`: it was.
+    pub(super) fn await_progress(&self, rec: &ThreadRec, seen: Seen) -> bool {
+        let _lifted = self.tree.threads.epoch.lift(rec);
+        // What the worker has taken and not begun is seen nowhere: so it is looked twice.
+        let mut idle = 0;
+        for _ in 0..STEPS {
+            let (has_come, is_at_it) = {
+                let _pin = self.tree.threads.epoch.pin(rec);
+                let Some(group) = self.group_of(seen.ask) else {
+                    return false;
+                };
+                let now = self.see(group);
+                let has_come = now.freed != seen.freed || now.usage < seen.usage;
+                (has_come, self.may_relieve(group))
+            };
+            if has_come {
+                return true;
+            }
+            idle = if is_at_it { 0 } else { idle + 1 };
+            if idle == 2 {
+                return false;
+            }
+            clock::sleep_ns(STEP_NS);
+        }
+        false
+    }
+
+    /// Whether a pass is under way, or waits for the worker, that may bring `group` room. The caller is pinned.
+    fn may_relieve(&self, group: &Memcg) -> bool {
+        let related = |index: u32| {
+            let other = self.tree.memcgs.get(index);
+            other.is_within(group) || group.is_within(other)
+        };
+        let waits = |word| match Work::of_word(word) {
+            Some(Work::Reclaim { group, .. }) => related(group),
+            _ => false,
+        };
+        self.reclaims.passes.any(related) || self.deferred.any(waits)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::Flags;
+    use crate::group::Kind;
+    use crate::group::ROOT;
+
+    #[test]
+    fn who_wants_room_waits_for_those_who_may_bring_some_and_for_no_others() {
+        let engine = Engine::leaked();
+        let (_, rec) = engine.tree.threads.join().unwrap();
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        let child = |parent: &Memcg, name: &[u8]| {
+            let index = engine.tree.create(parent, name).unwrap();
+            engine.tree.memcgs.get(index)
+        };
+        let root = engine.tree.memcgs.get(ROOT);
+        let (a, b) = (child(root, b"a"), child(root, b"b"));
+        let deep = child(a, b"deep");
+        for (top, helps) in [(root, true), (a, true), (deep, true), (b, false)] {
+            let _running = engine.reclaims.passes.begin(top.index());
+            assert_eq!(engine.may_relieve(a), helps);
+        }
+        assert!(!engine.may_relieve(a));
+        for (group, helps) in [(b, false), (deep, true)] {
+            let group = group.index();
+            engine.defer(Work::Reclaim { group, room: 0 });
+            assert_eq!(engine.may_relieve(a), helps);
+        }
+        engine.run_deferred(rec, super::super::By::All);
+        // More than are told apart may be anywhere.
+        let many: Vec<_> = (0..=PASSES)
+            .map(|_| engine.reclaims.passes.begin(b.index()))
+            .collect();
+        assert!(engine.may_relieve(a));
+        drop(many);
+        assert!(!engine.may_relieve(a));
+
+        // What others free elsewhere is no progress.
+        let charge = |group: &Memcg| {
+            engine
+                .charge(rec, group.tag(), 1 << 20, Kind::Heap, Flags::NOWAIT)
+                .unwrap()
+        };
+        let (in_a, _) = (charge(deep), charge(b));
+        let seen = engine.see(a);
+        b.add_shrunk(10, 10);
+        assert!(!engine.await_progress(rec, seen));
+        deep.add_shrunk(10, 10);
+        assert!(engine.await_progress(rec, seen));
+        let seen = engine.see(a);
+        engine.uncharge(rec, deep.tag(), in_a, Kind::Heap);
+        assert!(engine.await_progress(rec, seen));
+    }
+}
