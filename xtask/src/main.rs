@@ -64,11 +64,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = root();
+    if words.iter().any(|word| matches!(*word, "--help" | "-h")) || words[..] == ["help"] {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let outcome = match words[..] {
-        ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
         ["test"] => return suite::run(&root, false),
         ["test", "--quick"] => return suite::run(&root, true),
         ["layers"] => layers::run(&root),
