@@ -152,7 +152,7 @@ impl Task {
     /// Says how readily the task is to be chosen when its group is out of memory and `memory.oom.policy` is `kill`: thousandths of
     /// the group's size that are added to what it holds. −1000: never; 1000: before all others. Beyond that it counts as those.
     pub fn set_oom_score_adj(&self, adj: i16) {
-        pinned(|engine, _| self.owner(engine).set_oom_score_adj(adj));
+        pinned(|engine, _| engine.change(|| engine.tree.set_oom_score_adj(self.tag, adj)));
     }
 
     /// As it was set; 0 at first.

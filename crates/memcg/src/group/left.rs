@@ -12,6 +12,7 @@ use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock::Rank;
 
 /// Records for an heir, not yet anybody's.
 #[derive(Clone, Copy)]
@@ -68,6 +69,19 @@ impl Hierarchy {
         held.unwrap_or(tag)
     }
 
+    /// Sets what is added to what a task holds when a victim is looked for, of who it is now. The caller is pinned and names `tag`.
+    pub fn set_oom_score_adj(&self, tag: u32, adj: i16) {
+        loop {
+            let objcg = self.objcgs.get(self.live_tag(tag));
+            // Under the task's lock it is not left: its heir takes over what is set here.
+            let _task = objcg.lock.lock(Rank::Task);
+            if objcg.state() != State::Left {
+                objcg.set_oom_score_adj(adj);
+                return;
+            }
+        }
+    }
+
     /// Lets `at` name the heir of its heir `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
     fn halve_heirs(&self, at: u32, next: u32) {
         let Some(beyond) = self.objcgs.get(next).heir() else {
@@ -118,10 +132,10 @@ impl Hierarchy {
         let _ = new.end(State::Task, 0);
         let id = old.id.swap(heir.tag, Ordering::AcqRel);
         debug_assert_eq!(id, new.id());
-        let adj = old.oom_score_adj();
+        // Before whoever sets it finds the heir. Under the lock nobody sets the old one's.
+        new.set_oom_score_adj(old.oom_score_adj());
         let stalls = old.end(State::Left, clock::wall_ns());
         self.end_stall_of_ended(stalls);
-        new.set_oom_score_adj(adj);
         if old.is_killed() {
             new.kill();
         }

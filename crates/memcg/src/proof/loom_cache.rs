@@ -141,7 +141,7 @@ fn loom_the_last_free_beside_the_end_of_its_cache_ends_it() {
 /// Catches: who returns a full slab asking by a load, or not at all, whether its cache is dead.
 #[test]
 fn loom_a_slab_that_was_full_when_its_cache_died_goes_with_its_last_object() {
-    with_cache(3, |w| {
+    with_cache(4, |w| {
         let all: [usize; 8] = std::array::from_fn(|_| w.take());
         let freer = thread::spawn(move || w.free(all[0]));
         w.bury();
@@ -156,7 +156,7 @@ fn loom_a_slab_that_was_full_when_its_cache_died_goes_with_its_last_object() {
 
 #[test]
 fn loom_the_last_two_frees_of_a_dead_cache_end_it_once() {
-    with_cache(3, |w| {
+    with_cache(6, |w| {
         let [one, two] = [w.take(), w.take()];
         w.bury();
         let freer = thread::spawn(move || w.free(one));
@@ -169,7 +169,7 @@ fn loom_the_last_two_frees_of_a_dead_cache_end_it_once() {
 /// Catches: threads' slots not emptied at the end; a slab put into a slot without asking again.
 #[test]
 fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
-    with_cache(2, |w| {
+    with_cache(4, |w| {
         let (_, rec) = w.tree.threads.join().unwrap();
         let taker = thread::spawn(move || {
             let own = w.kmem.caches.own(rec).unwrap();

@@ -218,7 +218,7 @@ fn loom_what_a_group_leaves_is_marked_beside_a_look_at_its_parent() {
 /// Catches: a splice to the wrong end, or without the lock of the list that is spliced into.
 #[test]
 fn loom_what_a_group_leaves_in_front_stays_in_order_beside_an_add_and_a_deletion() {
-    model(3, |w| {
+    model(4, |w| {
         let a = w.group(w.root(), b"a");
         a.set_offline_policy(OfflinePolicy::NextTouch);
         let of_a: [_; 3] = std::array::from_fn(|_| link(a.tag()));

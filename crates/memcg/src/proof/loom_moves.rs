@@ -52,7 +52,7 @@ fn only_groups_are_left(tree: Tree, groups: u32) {
 /// Catches: an end noted only after its cell leads on.
 #[test]
 fn loom_who_finds_a_thing_inherited_finds_what_its_group_s_end_said_of_it() {
-    model(4, |tree| {
+    model(6, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         a.set_offline_policy(OfflinePolicy::NextTouch);
@@ -120,7 +120,7 @@ impl Parted {
 /// Catches: the heir made known only after the owner is none any more; whether it is to die asked before that.
 #[test]
 fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
-    model(3, |tree| {
+    model(4, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
@@ -151,10 +151,31 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
     });
 }
 
+/// Catches: what is set of a task set for who it was when looked up; and written over by what the old owner had.
+#[test]
+fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_heir() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        let user = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            tree.set_oom_score_adj(tag, 500);
+        });
+        leave(tree, rec, tag, b);
+        user.join().unwrap();
+        let heir = live(tree, rec, tag);
+        assert_eq!(tree.objcgs.get(heir).oom_score_adj(), 500);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
 /// Catches: an owner retired without its heir being let go; one that is let go twice.
 #[test]
 fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
-    model(3, |tree| {
+    model(4, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
@@ -178,7 +199,7 @@ fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
 /// Catches: a chain halved without a hold on whom it leads to, and one that is skipped and not let go.
 #[test]
 fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
-    model(2, |tree| {
+    model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
@@ -209,7 +230,7 @@ fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
 /// Catches: a chain halved without a hold on who is to skip: its own last name may have gone with another's skip of it.
 #[test]
 fn loom_two_who_skip_the_same_heirs_let_each_go_once() {
-    model(2, |tree| {
+    model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let tag = task(tree, rec, a);
@@ -228,10 +249,10 @@ fn loom_two_who_skip_the_same_heirs_let_each_go_once() {
     });
 }
 
-/// Catches: what a rest pays taken off the group it was in when looked at, not the one its word names.
+/// Catches: a rest that is not let go with its owner.
 #[test]
 fn loom_a_rest_paid_off_while_its_group_ends_is_the_parents_to_pay() {
-    model(3, |tree| {
+    model(5, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let Parted { a, b, tag } = Parted::new(tree, rec);
         let freer = go(move || {
@@ -274,7 +295,7 @@ fn loom_a_rest_paid_off_while_it_follows_its_task_is_paid_once() {
 /// Catches: the same where a later move gathers all there is, in a third group.
 #[test]
 fn loom_a_rest_paid_off_while_a_move_gathers_it_is_paid_once() {
-    model(2, |tree| {
+    model(4, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let Parted { a, b, tag } = Parted::new(tree, rec);
         let c = group(tree, rec, root(tree), "c");
@@ -296,7 +317,7 @@ fn loom_a_rest_paid_off_while_a_move_gathers_it_is_paid_once() {
 /// word.
 #[test]
 fn loom_what_is_freed_while_a_part_is_left_behind_is_freed_once() {
-    model(2, |tree| {
+    model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let b = group(tree, rec, root(tree), "b");
