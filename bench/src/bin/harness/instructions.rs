@@ -21,6 +21,8 @@ const OWN: &[&str] = &[
     "scope-8",
     "objects-slub",
     "objects-slab",
+    "objects-slub-groups",
+    "objects-slab-groups",
 ];
 /// Images whose numbers are the gate's.
 const GATED: &[&str] = &["memcg", "memcg-off"];

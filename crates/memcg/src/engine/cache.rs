@@ -11,7 +11,7 @@ use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
 use crate::group::{Kind, Memcg, NO_TAG, ROOT, ROOT_TAG, Refusal};
 use crate::kmem::bad;
-use crate::kmem::cache::{Cache, Child, Found, Plan, Ways, debug, hit};
+use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
@@ -144,15 +144,11 @@ impl Engine {
         let cache = self.kmem.caches.get(index);
         let tag = self.owner_of_object(rec, cache, flags);
         if let Some(own) = self.kmem.caches.own(rec) {
-            let found = if cache.ways().has(Ways::PER_GROUP) && tag != NO_TAG {
-                let _pin = self.tree.threads.epoch.pin(rec);
-                let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
-                match self.kmem.child_of(&self.tree, rec, index, group) {
-                    Child::Is(child) => hit::alloc(own, cache.ways(), child, tag),
-                    Child::Missing => None,
-                }
+            let ways = cache.ways();
+            let found = if ways.has(Ways::PER_GROUP) && tag != NO_TAG {
+                self.alloc_by_group(rec, own, (index, ways), tag)
             } else {
-                hit::alloc(own, cache.ways(), index, tag)
+                hit::alloc(own, ways, index, tag)
             };
             if let Some(found) = found {
                 check_taken(cache, found);
@@ -166,6 +162,41 @@ impl Engine {
         })?;
         check_taken(cache, found);
         Ok(found)
+    }
+
+    /// A hit in the cache of the current owner's group. Apart, so that the hit of a cache for all stays as short as it is.
+    #[inline(never)]
+    fn alloc_by_group(
+        &self,
+        rec: &ThreadRec,
+        own: Own<'_>,
+        (index, ways): (u32, Ways),
+        tag: u32,
+    ) -> Option<Found> {
+        // The thread works for it, so it is named.
+        let cell = self.tree.objcgs.get(tag).cell();
+        hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, tag)
+            .or_else(|| self.alloc_of_child(rec, own, (index, ways), tag))
+    }
+
+    /// The same, the cache looked up; the next hit finds it by a hint.
+    #[inline(never)]
+    fn alloc_of_child(
+        &self,
+        rec: &ThreadRec,
+        own: Own<'_>,
+        (index, ways): (u32, Ways),
+        tag: u32,
+    ) -> Option<Found> {
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let cell = self.tree.objcgs.get(tag).cell();
+        let group = self.tree.resolve(cell).group;
+        let Child::Is(child) = self.kmem.child_of(&self.tree, rec, index, group) else {
+            return None;
+        };
+        let found = hit::alloc(own, ways, child, tag)?;
+        own.keep_hint(index, cell, child);
+        Some(found)
     }
 
     #[cold]

@@ -116,4 +116,9 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % below
     }
+
+    /// One of several.
+    pub(super) fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.next(all.len() as u64) as usize]
+    }
 }

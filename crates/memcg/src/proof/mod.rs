@@ -6,6 +6,8 @@ mod asked;
 #[cfg(not(loom))]
 mod cache_ends;
 #[cfg(not(loom))]
+mod cache_hints;
+#[cfg(not(loom))]
 mod cache_rules;
 #[cfg(not(loom))]
 mod caches;

@@ -1,5 +1,6 @@
 //! Groups that used a cache and a list: their lives, their ends, refusals by `memory.kmem.max`, tasks that move.
 
+use super::lists::{on_all, with_threads};
 use super::maker::{Maker, Thing, cache};
 use memcg::{KBox, KmemCache, ListLru, LruItem, Memcg, Task, Verdict, root};
 use memcg_bench::measure::{Run, measure, table, wall_ns};
@@ -23,7 +24,7 @@ pub fn run(name: &str, ops: u64) -> Option<Run> {
         "remove-cache-1e5" => removes(ops, |group, _, cache, keep| {
             group.run(|| (0..100_000).for_each(|_| keep.1.push(cache.make())));
         }),
-        "refuse" => refuse(ops),
+        "refuse" | "refuse-2" | "refuse-4" => refuse(ops, with_threads(name).1),
         "move-1" => moves(ops, 1),
         "move-1e5" => moves(ops, 100_000),
         "move-sort" => sort(ops),
@@ -85,17 +86,20 @@ fn removes(ops: u64, fill: impl Fn(&Memcg, &ListLru<u64>, &KmemCache<Thing>, &mu
     run
 }
 
-/// An object for a group whose `memory.kmem.max` is reached.
-fn refuse(ops: u64) -> Run {
+/// An object for a group whose `memory.kmem.max` is reached; all threads ask for the same group.
+fn refuse(ops: u64, threads: usize) -> Run {
     let group = service("full");
     let cache = cache("slub", false).expect("one of these");
     group.write("memory.kmem.max", "64K").expect("a limit");
-    let _entered = group.enter();
-    let held: Vec<KBox<Thing>> = (0..1024).map(|_| cache.make()).collect();
+    let held: Vec<KBox<Thing>> = group.run(|| (0..1024).map(|_| cache.make()).collect());
     let one = || cache.alloc_with(memcg::Flags::NOWAIT, || unreachable!("there is no room"));
-    let run = measure(ops, || {
-        (0..ops).for_each(|_| assert!(black_box(one()).is_err()));
+    // Entered once: what is measured is the refusal.
+    const AT_A_TIME: u64 = 1000;
+    let turns = ops / threads as u64 / AT_A_TIME;
+    let mut run = on_all(threads, turns, |_| {
+        || group.run(|| (0..AT_A_TIME).for_each(|_| assert!(black_box(one()).is_err())))
     });
+    run.ops *= AT_A_TIME;
     drop(held);
     run
 }

@@ -13,10 +13,7 @@ const THINGS: usize = 4096;
 
 /// Runs one of these rows.
 pub fn run(name: &str, ops: u64) -> Option<Run> {
-    let (name, threads) = match name.strip_suffix("-2") {
-        Some(name) => (name, 2),
-        None => (name, 1),
-    };
+    let (name, threads) = with_threads(name);
     let each = ops / threads as u64;
     Some(match name {
         "lru-one" => lru(1, threads, each),
@@ -36,8 +33,21 @@ pub fn run(name: &str, ops: u64) -> Option<Run> {
     })
 }
 
+/// A row's name without its number of threads, and that: one, if it says none.
+pub(super) fn with_threads(name: &str) -> (&str, usize) {
+    match name.rsplit_once('-') {
+        Some((name, "2")) => (name, 2),
+        Some((name, "4")) => (name, 4),
+        _ => (name, 1),
+    }
+}
+
 /// Each of the threads does its operation `each` times.
-fn on_all<F: FnMut() + Send>(threads: usize, each: u64, make: impl Fn(usize) -> F) -> Run {
+pub(super) fn on_all<F: FnMut() + Send>(
+    threads: usize,
+    each: u64,
+    make: impl Fn(usize) -> F,
+) -> Run {
     let all: Vec<F> = (0..threads).map(make).collect();
     measure(each * threads as u64, || {
         std::thread::scope(|scope| {

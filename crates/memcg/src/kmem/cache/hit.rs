@@ -5,7 +5,7 @@
 
 use super::objects::Found;
 use super::slots::Own;
-use super::{Ways, magazine};
+use super::{Caches, Ways, magazine};
 use crate::group::NO_TAG;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::slab::SlabRef;
@@ -14,11 +14,44 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Takes an object of the cache of a number for `tag`: whom the thread works for, or nobody.
 #[inline(always)]
 pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: u32) -> Option<Found> {
+    alloc_if(own, ways, cache, tag, || true)
+}
+
+/// The same of the group's cache that the thread has used last for that `cache` and `cell`, if that is still so.
+#[inline(always)]
+pub fn alloc_by_hint(
+    own: Own<'_>,
+    caches: &Caches,
+    (cache, ways): (u32, Ways),
+    cell: u32,
+    tag: u32,
+) -> Option<Found> {
+    let child = own.table.hint(cache, cell).load(Relaxed);
+    if child == 0 {
+        return None;
+    }
+    alloc_if(own, ways, child, tag, || {
+        caches.get(child).does_serve(cache, cell)
+    })
+}
+
+/// `serves` is asked in the look, the thread having something of the cache: so that has not ended, and its number is its own.
+#[inline(always)]
+fn alloc_if(
+    own: Own<'_>,
+    ways: Ways,
+    cache: u32,
+    tag: u32,
+    serves: impl FnOnce() -> bool,
+) -> Option<Found> {
     if ways.has(Ways::MAGAZINES) {
-        return magazine::alloc(own, cache, tag);
+        return magazine::alloc(own, cache, tag, serves);
     }
     let busy = own.look()?;
     let slab = own.slot(cache).slab_of(cache)?;
+    if !serves() {
+        return None;
+    }
     let offset = slab.free.load(Relaxed);
     if offset >= slab.bytes.load(Relaxed) || !slab.take_for(offset, tag) {
         return None;

@@ -144,12 +144,20 @@ impl Slot {
     }
 }
 
-/// A hit: the last object in. `None`: nothing was done.
+/// A hit: the last object in, if the cache `serves`. `None`: nothing was done.
 #[inline(always)]
-pub(super) fn alloc(own: Own<'_>, cache: u32, tag: u32) -> Option<Found> {
+pub(super) fn alloc(
+    own: Own<'_>,
+    cache: u32,
+    tag: u32,
+    serves: impl FnOnce() -> bool,
+) -> Option<Found> {
     let busy = own.look()?;
     let slot = own.slot(cache);
     let (magazine, nr) = slot.magazine_of(cache)?;
+    if !serves() {
+        return None;
+    }
     let last = nr.checked_sub(1)?;
     let (slab, offset, raw) = open(magazine.get(last));
     if tag != NO_TAG && !busy.take_slab(tag, slab.charged_bytes()) {

@@ -31,7 +31,7 @@ pub mod slub;
 mod verbs;
 pub(crate) mod word;
 
-use crate::group::Hierarchy;
+use crate::group::{Hierarchy, ROOT};
 use crate::kmem::Kmem;
 use crate::kmem::list::{List, Returned};
 use crate::os::sigmask;
@@ -153,6 +153,8 @@ pub struct Cache {
     /// Of a group's: the cache it was made for, and the group's own owner, which it names.
     root: AtomicU32,
     owner: AtomicU32,
+    /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says; 0: everybody's.
+    serves: AtomicU64,
     /// 0: no cache.
     state: AtomicU32,
     link: AtomicU32,
@@ -284,6 +286,17 @@ impl Cache {
         self.owner.load(Relaxed)
     }
 
+    /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell. Before anybody knows it.
+    fn serve(&self, cache: u32, cell: u32) {
+        self.serves.store(served(cache, cell), Relaxed);
+    }
+
+    /// Whether that is so, and it is not dead. Asked by who knows that it has not ended.
+    #[inline(always)]
+    fn does_serve(&self, cache: u32, cell: u32) -> bool {
+        self.serves.load(Relaxed) == served(cache, cell) && !self.is_dead()
+    }
+
     /// Whether there is a cache, dead or alive.
     pub fn is_there(&self) -> bool {
         // Acquire pairs with the Release of `Caches::create`.
@@ -320,6 +333,11 @@ impl Cache {
     }
 }
 
+#[inline(always)]
+fn served(cache: u32, cell: u32) -> u64 {
+    u64::from(cache) << 32 | u64::from(cell)
+}
+
 impl Kmem {
     /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is no memory.
     pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<u32> {
@@ -353,6 +371,10 @@ impl Kmem {
         cache.ways.store(plan.ways.0, Relaxed);
         cache.ctor.store(plan.ctor, Relaxed);
         cache.shrinker.store(0, Relaxed);
+        cache.serves.store(0, Relaxed);
+        if plan.ways.has(Ways::PER_GROUP) {
+            cache.serve(index, tree.memcgs.get(ROOT).cell());
+        }
         if plan.ways.has(Ways::PER_GROUP) && caches.make_family(index).is_none() {
             caches.limbo.push(index, &cache.link);
             return None;

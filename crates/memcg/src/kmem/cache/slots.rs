@@ -21,6 +21,9 @@ use core::sync::atomic::{
 /// Caches a thread has something of at once, at most.
 pub const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
 
+/// Caches of groups that a thread finds without looking them up, at most.
+const HINTS: usize = 128;
+
 /// One cache's.
 #[derive(Default)]
 pub struct Slot {
@@ -39,6 +42,9 @@ pub struct Table {
     link: AtomicU32,
     /// Its own, in the arena.
     index: AtomicU32,
+    /// By cache and cell: the number of the cache that served the group of the cell last; 0: none. A guess: it may be another
+    /// cache's by now, so who uses it asks what it finds in that cache's slot.
+    hints: [AtomicU32; HINTS],
 }
 
 impl Default for Table {
@@ -47,6 +53,7 @@ impl Default for Table {
             slots: core::array::from_fn(|_| Slot::default()),
             link: AtomicU32::default(),
             index: AtomicU32::default(),
+            hints: core::array::from_fn(|_| AtomicU32::default()),
         }
     }
 }
@@ -82,6 +89,13 @@ impl Table {
     #[inline(always)]
     pub(super) fn slot(&self, cache: u32) -> &Slot {
         &self.slots[cache as usize % SLOTS]
+    }
+
+    /// Where the cache that serves the group of a cell for `cache` is noted. The thread's alone.
+    #[inline(always)]
+    pub(super) fn hint(&self, cache: u32, cell: u32) -> &AtomicU32 {
+        // Cells come in a row, caches are few: an odd step keeps a few caches of many groups apart.
+        &self.hints[cell.wrapping_add(cache.wrapping_mul(45)) as usize % HINTS]
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot> {
@@ -127,6 +141,11 @@ impl<'a> Own<'a> {
     #[inline(always)]
     pub(super) fn slot(&self, cache: u32) -> &'a Slot {
         self.table.slot(cache)
+    }
+
+    /// Notes that `child` serves the group of a cell for `cache`.
+    pub fn keep_hint(&self, cache: u32, cell: u32, child: u32) {
+        self.table.hint(cache, cell).store(child, Relaxed);
     }
 }
 
