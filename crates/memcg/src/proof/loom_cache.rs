@@ -154,6 +154,7 @@ fn loom_a_slab_that_was_full_when_its_cache_died_goes_with_its_last_object() {
     });
 }
 
+/// Catches: a partial slab whose last free nobody is told of.
 #[test]
 fn loom_the_last_two_frees_of_a_dead_cache_end_it_once() {
     with_cache(6, |w| {
