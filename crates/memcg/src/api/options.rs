@@ -3,6 +3,7 @@
 use super::memcg::Memcg;
 use crate::engine::Flags;
 use crate::engine::process::engine;
+use crate::os::clock;
 use core::fmt;
 use core::time::Duration;
 
@@ -11,8 +12,9 @@ pub use crate::engine::linger::{GroupEnd, Reaped};
 pub use crate::group::IdError;
 pub use crate::kmem::per_id::{IdPolicy, TableStat};
 
-/// Rounds of a collector after which what has ended is free, where nobody is pinned.
-const GRACE: usize = 4;
+/// How long what has ended may be waited for: until others have looked away from it, a twentieth of a second at most.
+const GRACE_LOOKS: usize = 100;
+const GRACE_STEP_NS: u64 = 500_000;
 
 /// An option was not set: what it decides has begun already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,8 @@ impl Memcg {
     /// it themselves, with the first thing they keep. By [`IdPolicy::ReclaimOfflineFirst`] shrinkers of the program may run here.
     ///
     /// # Errors
-    /// See [`IdError`]. When all are in use that heals as groups that have one go.
+    /// See [`IdError`]. When all are in use that heals as groups that have one go; those that have just gone are waited for, a
+    /// twentieth of a second at most.
     pub fn kmem_id(&self) -> Result<u32, IdError> {
         let flags = Flags::WAIT.with(Flags::USER);
         let ask = || {
@@ -66,8 +69,17 @@ impl Memcg {
             return first;
         }
         // Those of groups that have just gone are free when nobody looks at them any more: we do not, here.
-        for _ in 0..GRACE {
-            engine().tree.collect();
+        let tree = &engine().tree;
+        for _ in 0..GRACE_LOOKS {
+            if tree.limbo_len() == 0 {
+                break;
+            }
+            tree.collect();
+            let again = ask();
+            if again != Err(IdError::Exhausted) {
+                return again;
+            }
+            clock::sleep_ns(GRACE_STEP_NS);
         }
         ask()
     }
