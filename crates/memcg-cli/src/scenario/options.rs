@@ -9,7 +9,7 @@ use memcg::kmem::per_id::IdPolicy;
 
 /// The options there are, with what each takes.
 const OPTIONS: &str = "group-end reparent|linger, id-policy reparent-and-free|reclaim-offline-first|shrinkable-tree, \
-                       kmem-id-max N, cache-tracking all|opt-in, root-tracking on|off, seed N, strict on|off";
+                       kmem-id-max N, cache-tracking all|opt-in, root-tracking on|off, worker on|off, seed N, strict on|off";
 
 /// Sets one.
 pub fn set(world: &World, option: &str, value: &str) -> Result<(), Fault> {
@@ -41,6 +41,10 @@ pub fn set(world: &World, option: &str, value: &str) -> Result<(), Fault> {
         "root-tracking" => {
             let on = on_or_off(option, value)?;
             engine.options.set_tracking(Tracking::RootUntracked, !on);
+            Ok(())
+        }
+        "worker" => {
+            engine.options.set_no_thread(!on_or_off(option, value)?);
             Ok(())
         }
         "seed" => {
