@@ -102,12 +102,17 @@ fn set(engine: &'static Engine, rec: &'static ThreadRec, line: &[u8]) -> Result<
     files::write(engine, rec, group, file, value).map_err(|why| why.to_string())
 }
 
+/// That there is no socket was said, by this process or by one it was forked from: a server's children need not repeat it.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 fn serve() {
     if is_set("MEMCG_NO_THREAD") {
         return;
     }
     process::set_last_thread_hook(on_last_thread);
-    if let Err(why) = control::serve_in_thread() {
+    if let Err(why) = control::serve_in_thread()
+        && !TOLD.swap(true, Ordering::Relaxed)
+    {
         say(&format!(
             "no control socket: {why}: top, get and set cannot reach this process"
         ));
