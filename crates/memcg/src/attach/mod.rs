@@ -228,7 +228,9 @@ impl Attach {
     /// # Errors
     /// When the task has ended, or has grown beyond what there is room for; then it has been cancelled.
     pub fn commit(mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<Moved, MoveError> {
-        self.forget_if_recounted(tree);
+        if !self.begin_anew_if_recounted(tree) {
+            return Err(self.cancel(tree).unwrap_or(MoveError::NoGroup));
+        }
         let objcg = tree.objcgs.get(self.tag);
         let moved = {
             let _task = objcg.lock.lock(Rank::Task);
@@ -287,6 +289,24 @@ impl Attach {
             self.rooms = [Room::default(); 1 + MAX_RESTS];
             self.slab = 0;
         }
+    }
+
+    /// The same for a move that goes on there: the target expects the task once more. `false`: it has been removed meanwhile.
+    fn begin_anew_if_recounted(&mut self, tree: &Hierarchy) -> bool {
+        self.forget_if_recounted(tree);
+        let recounts = tree.nr_recounts();
+        if recounts == self.recounts {
+            return true;
+        }
+        if !tree.add_task_to(tree.memcgs.get(self.target)) {
+            return false;
+        }
+        self.recounts = recounts;
+        let objcg = tree.objcgs.get(self.tag);
+        let _task = objcg.lock.lock(Rank::Task);
+        // Of a task that has ended the commit finds that out.
+        let _ = objcg.begin_move();
+        true
     }
 
     fn end(self, tree: &Hierarchy, cancelled: bool) {

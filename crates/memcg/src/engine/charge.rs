@@ -209,6 +209,22 @@ impl Engine {
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let mut last = refusal;
+        // Nobody dies for what nobody holds: stock goes first, however lately it was drained.
+        for _ in 0..super::reclaim::ROUNDS {
+            let full = self.tree.memcgs.get(last.group);
+            if full.counter.granted() == 0 || self.tree.drain(rec, full) == 0 {
+                break;
+            }
+            match self.tree.charge_exact(tag, bytes, Mode::Within) {
+                Ok(()) => return Ok(()),
+                Err(again) if again.group == 0 => return Err(again),
+                Err(again) => last = again,
+            }
+        }
+        if last.group != refusal.group {
+            // Another group is full as well: that is its affair.
+            return Err(last);
+        }
         for _ in 0..super::reclaim::STEPS {
             let full = self.tree.memcgs.get(last.group);
             let group = last.group;
@@ -360,6 +376,39 @@ mod tests {
         charge(Flags::WAIT).unwrap();
         assert!(rec.owed_ns() < super::super::throttle::LEAST_NS);
         assert!(start.elapsed().as_nanos() as u64 >= owed.min(2_000_000_000));
+    }
+
+    #[test]
+    fn nobody_dies_for_what_nobody_holds() {
+        let engine = Engine::leaked();
+        let tree = &engine.tree;
+        let (mine, other) = (
+            tree.threads.join().unwrap().1,
+            tree.threads.join().unwrap().1,
+        );
+        let make = |parent, name: &[u8]| {
+            let _pin = tree.threads.epoch.pin(mine);
+            tree.memcgs
+                .get(tree.create(tree.memcgs.get(parent), name).unwrap())
+        };
+        let above = make(ROOT, b"above");
+        let (group, beside) = (make(above.index(), b"a"), make(above.index(), b"b"));
+        let task = {
+            let _pin = tree.threads.epoch.pin(mine);
+            tree.new_task(group, b"task", 0).unwrap()
+        };
+        above.set_oom_policy(OomPolicy::Kill);
+        group.counter.set_max(64 << 20);
+        above.counter.set_max((64 << 20) + 16);
+        let charge =
+            |rec, tag, bytes| engine.charge(rec, tag, bytes, Kind::Reserved, Flags::NOWAIT);
+        // Another thread has stock in both: the one on the way is full by it, and so is what is above.
+        charge(other, task, 8).unwrap();
+        charge(other, beside.tag(), 8).unwrap();
+        assert!(group.counter.granted() > 0 && beside.counter.granted() > 0);
+        charge(mine, task, (64 << 20) - 8).unwrap();
+        assert!(!tree.objcgs.get(task).is_killed());
+        assert_eq!(above.nr_events(Event::OomKill, false), 0);
     }
 
     #[test]

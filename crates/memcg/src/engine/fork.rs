@@ -257,39 +257,44 @@ extern "C" fn child() {
     } else {
         engine.kmem.reset_locks_in_child();
     }
-    engine.kmem.reset_tables_in_child();
     let whole = held_off || !engine.is_changing();
-    engine.changing.store(0, Ordering::Relaxed);
-    engine.tree.threads.init();
-    engine.tree.reset_locks_in_child();
-    engine.kmem.lists.reset_locks_in_child();
-    engine.reset_locks_in_child();
     process::has_one_thread();
     super::worker::thread::forget_in_child();
-    abandon_heaps(engine);
-    if whole {
-        recount(engine);
-    } else {
-        engine.switch_off();
-        forget_drains(engine);
-        say::line(&[
-            b"memcg: this process was cloned in the middle of a change to the groups: no accounting in pid ",
-            say::Decimal::new(ids::pid().into()).as_bytes(),
-        ]);
-    }
+    engine.begin_in_child(known_rec(), whole);
     in_child();
 }
 
-/// The heaps of the threads the child does not have are parked; one that was cut off in the middle of a change is lost.
-fn abandon_heaps(engine: &Engine) {
-    for (_, rec) in engine.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
-        kmalloc::abandon(&engine.kmem, rec, rec.is_busy());
-        engine.kmem.abandon_caches(rec);
+impl Engine {
+    /// What the child has of its parent's engine is made its own: locks nobody holds, records of threads it does not have, counts. `own`
+    /// is the record of the one thread; `whole`: no change to the tree was under way.
+    pub(crate) fn begin_in_child(&self, own: Option<&ThreadRec>, whole: bool) {
+        self.kmem.reset_tables_in_child();
+        self.changing.store(0, Ordering::Relaxed);
+        self.tree.threads.init();
+        self.tree.reset_locks_in_child();
+        self.kmem.lists.reset_locks_in_child();
+        self.reset_locks_in_child();
+        let is_own = |rec: &ThreadRec| own.is_some_and(|own| core::ptr::eq(own, rec));
+        // The heaps of the threads the child does not have are parked; one that was cut off in the middle of a change is lost.
+        for (_, rec) in self.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
+            kmalloc::abandon(&self.kmem, rec, rec.is_busy());
+            self.kmem.abandon_caches(rec);
+        }
+        if whole {
+            recount(self, is_own);
+        } else {
+            self.switch_off();
+            forget_drains(self, is_own);
+            say::line(&[
+                b"memcg: this process was cloned in the middle of a change to the groups: no accounting in pid ",
+                say::Decimal::new(ids::pid().into()).as_bytes(),
+            ]);
+        }
     }
 }
 
 /// Who was at a thread's slots is not here, nor are the other threads: nobody is waited for.
-fn forget_drains(engine: &Engine) {
+fn forget_drains(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
     for (_, rec) in engine.tree.threads.each() {
         if is_own(rec) {
             rec.forget_drainer();
@@ -299,7 +304,7 @@ fn forget_drains(engine: &Engine) {
     }
 }
 
-fn recount(engine: &Engine) {
+fn recount(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
     // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
     engine.tree.recount();
     for (index, rec) in engine.tree.threads.each() {

@@ -300,7 +300,8 @@ impl Engine {
         let freeable = part.map_or(all, |part| {
             exposed(all, part.usage, part.effective, control.pass)
         });
-        control.met += freeable;
+        // What shrinkers say is believed as far as it can be counted.
+        control.met = control.met.saturating_add(freeable);
         let share = share(
             freeable,
             held.take_deferred(id),
@@ -318,7 +319,7 @@ impl Engine {
             scanned += nr;
             let bytes = before.saturating_sub(self.held_below(control));
             control.got.bytes += bytes;
-            control.got.things += freed;
+            control.got.things = control.got.things.saturating_add(freed);
             self.count_shrunk(control.rec, ask, nr, freed);
             if control.is_enough() {
                 break;

@@ -39,7 +39,9 @@ impl Engine {
             },
         );
         if worst > 0 {
-            let owed = rec.owed_ns.load(Ordering::Relaxed) + throttle::curve_ns(worst, bytes);
+            // Far beyond a line of some bytes a charge owes all there is.
+            let more = throttle::curve_ns(worst, bytes);
+            let owed = rec.owed_ns.load(Ordering::Relaxed).saturating_add(more);
             rec.owed_ns.store(owed.min(MOST_NS), Ordering::Relaxed);
         }
     }

@@ -1,6 +1,10 @@
 //! Time: monotonic for intervals, wall for what people read.
 
 fn read(clock: libc::clockid_t) -> u64 {
+    #[cfg(test)]
+    if let Some(now) = own::now() {
+        return now;
+    }
     let mut ts = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -24,6 +28,10 @@ pub fn wall_ns() -> u64 {
 
 /// Sleeps for `ns` nanoseconds; a signal ends it early.
 pub fn sleep_ns(ns: u64) {
+    #[cfg(test)]
+    if let Some(now) = own::now() {
+        return own::set(Some(now + ns));
+    }
     let ts = libc::timespec {
         tv_sec: (ns / 1_000_000_000) as libc::time_t,
         tv_nsec: (ns % 1_000_000_000) as libc::c_long,
@@ -44,4 +52,25 @@ pub fn sleep_ns(ns: u64) {
 #[must_use]
 pub fn coarse_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// A clock of a thread's own, for tests in which nothing may depend on how fast the machine is: it goes on while the thread
+/// sleeps, which takes no time, and else stands still.
+#[cfg(test)]
+pub mod own {
+    use core::cell::Cell;
+
+    thread_local! {
+        static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// From now on the calling thread's clock says `ns`; `None`: what the machine's does.
+    pub fn set(ns: Option<u64>) {
+        NOW.set(ns);
+    }
+
+    /// What it says, where there is one.
+    pub fn now() -> Option<u64> {
+        NOW.get()
+    }
 }

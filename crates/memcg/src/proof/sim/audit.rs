@@ -1,21 +1,50 @@
 //! The auditor: the engine at rest against the books, and against itself.
 
-use super::books::{Css, What};
+use super::books::{Css, Group, Owner, OwnerIs, What};
 use super::stage::check;
 use super::world::World;
 use crate::engine::By;
 use crate::group::objcg::{Kind, State};
-use crate::group::{Event, NO_TAG};
+use crate::group::{Event, Memcg, NO_TAG};
 use crate::kmem::cache::CacheStat;
 use std::collections::BTreeMap;
 
 /// Rounds of a collector after which nothing waits, where nobody is pinned.
 const GRACE: usize = 8;
 
+/// What happened to a group, here and below, and here.
+fn audit_events(g: usize, group: &Memcg, known: &Group, marked: bool) {
+    let check = |event: Event, sure: [u64; 2], more: [u64; 2]| {
+        for local in [false, true] {
+            let (found, at) = (group.nr_events(event, local), usize::from(local));
+            let may = sure[at]..=sure[at].saturating_add(more[at]);
+            assert!(
+                may.contains(&found),
+                "{event:?} of group {g}, local: {local}: {found}, not {may:?}"
+            );
+        }
+    };
+    check(Event::Oom, known.oom, known.oom_may);
+    check(Event::OomKill, known.oom_kill, [0; 2]);
+    check(
+        Event::OomGroupKill,
+        known.oom_group_kill,
+        known.oom_group_may,
+    );
+    check(Event::Inherited, known.inherited, [0; 2]);
+    let tried = if marked {
+        [u64::MAX; 2]
+    } else {
+        known.recharge_may
+    };
+    check(Event::RechargeFailed, known.recharge_failed, tried);
+}
+
 impl World {
     /// Everything there is, looked at.
     pub(super) fn audit(&mut self) {
         let rec = self.rec();
+        self.stage.be_still();
         // Work that was put off is done, except shrinkers' where calls for memory fail.
         let were_marked = self.engine.tree.may_have_marked();
         self.engine.run_deferred(rec, By::All);
@@ -29,6 +58,7 @@ impl World {
             panic!("{wrong}");
         }
         self.audit_groups();
+        self.audit_killed();
         self.audit_owners();
         self.audit_objects();
         self.audit_lists();
@@ -61,14 +91,11 @@ impl World {
             assert_eq!(found, expected, "mapped, reserved and slab of group {g}");
             // Without memory for its record an event is not counted.
             if !self.ever_failed && self.failing.is_none() {
-                let events = |event| [group.nr_events(event, false), group.nr_events(event, true)];
-                assert_eq!(events(Event::Oom), known.oom, "event oom of group {g}");
-                assert_eq!(
-                    events(Event::Inherited),
-                    known.inherited,
-                    "inherited of group {g}"
-                );
+                audit_events(g, group, known, self.ever_marked);
             }
+            let is_task = |o: &&Owner| o.is == OwnerIs::Task && o.group == g;
+            let tasks = books.owners.iter().filter(is_task).count();
+            assert_eq!(group.nr_tasks() as usize, tasks, "tasks in group {g}");
         }
         let lingering = books.there(Css::Lingers).len();
         assert_eq!(
@@ -80,6 +107,17 @@ impl World {
         assert_eq!(tree.memcgs.in_use() as usize, there, "records of groups");
     }
 
+    /// Who was told to die is who the books say.
+    fn audit_killed(&self) {
+        let books = self.stage.books.borrow();
+        for (o, owner) in books.owners.iter().enumerate() {
+            if owner.is == OwnerIs::Task {
+                let is = self.engine.tree.objcgs.get(owner.tag).is_killed();
+                assert_eq!(is, owner.killed, "task {o} was told to die");
+            }
+        }
+    }
+
     /// Every owner is charged what its things hold, at the group it is in.
     fn audit_owners(&self) {
         let books = self.stage.books.borrow();
@@ -89,7 +127,7 @@ impl World {
             let objcg = tree.objcgs.get(owner.tag);
             // One that is charged nothing and has ended may be another's by now.
             let rests: u64 = owner.rests.iter().map(|rest| rest.1).sum();
-            if held == 0 && owner.is == super::books::OwnerIs::Dead {
+            if held == 0 && owner.is == OwnerIs::Dead {
                 assert_eq!(rests, 0, "owner {o} holds nothing");
                 continue;
             }

@@ -5,6 +5,7 @@
 
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::objcg::Kind;
+use crate::group::{OfflinePolicy, OomPolicy};
 use crate::kmem::list_lru::Link;
 use std::collections::BTreeMap;
 
@@ -13,6 +14,15 @@ pub(super) enum Css {
     Online,
     Lingers,
     Gone,
+}
+
+/// Who was told to die for a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Victim {
+    pub owner: usize,
+    /// What it held then.
+    pub credit: u64,
+    pub until: u64,
 }
 
 /// A group there is, or was.
@@ -24,9 +34,24 @@ pub(super) struct Group {
     pub max: u64,
     pub kmem_max: u64,
     pub reserve: u64,
+    pub oom_policy: OomPolicy,
+    pub oom_group: bool,
+    /// As set.
+    pub debt_max: Option<u64>,
+    pub offline: OfflinePolicy,
+    pub victim: Option<Victim>,
+    /// It may have another, chosen when shrinkers had freed nobody knows what.
+    pub unsure: bool,
     /// Events here and below, and here.
     pub oom: [u64; 2],
     pub inherited: [u64; 2],
+    pub oom_kill: [u64; 2],
+    pub oom_group_kill: [u64; 2],
+    pub recharge_failed: [u64; 2],
+    /// So many more there may have been.
+    pub oom_may: [u64; 2],
+    pub oom_group_may: [u64; 2],
+    pub recharge_may: [u64; 2],
 }
 
 impl Group {
@@ -38,9 +63,26 @@ impl Group {
             max: UNLIMITED,
             kmem_max: UNLIMITED,
             reserve: 0,
+            oom_policy: OomPolicy::Default,
+            oom_group: false,
+            debt_max: None,
+            offline: OfflinePolicy::Parent,
+            victim: None,
+            unsure: false,
             oom: [0; 2],
             inherited: [0; 2],
+            oom_kill: [0; 2],
+            oom_group_kill: [0; 2],
+            recharge_failed: [0; 2],
+            oom_may: [0; 2],
+            oom_group_may: [0; 2],
+            recharge_may: [0; 2],
         }
+    }
+
+    /// How far it may be in debt: as set, or a quarter of max, 64 MiB at most.
+    pub(super) fn most_debt(&self) -> u64 {
+        self.debt_max.unwrap_or((self.max / 4).min(64 << 20))
     }
 }
 
@@ -64,6 +106,27 @@ pub(super) struct Owner {
     pub heir: Option<usize>,
     /// What moves left elsewhere: in a group, or lost.
     pub rests: Vec<(Option<usize>, u64)>,
+    /// What was said of a task, in thousandths; whether it was told to die.
+    pub adj: i16,
+    pub killed: bool,
+    /// It has ended, then its group by a policy that gives what is left to who looks it up.
+    pub given: bool,
+}
+
+impl Owner {
+    pub(super) fn new(tag: u32, group: usize, is: OwnerIs) -> Self {
+        Self {
+            tag,
+            group,
+            is,
+            held: is == OwnerIs::Group,
+            heir: None,
+            rests: Vec::new(),
+            adj: 0,
+            killed: false,
+            given: false,
+        }
+    }
 }
 
 /// What a thing is.
@@ -87,6 +150,8 @@ pub(super) struct Thing {
     /// The link by which it can be in the list; null without one.
     pub link: *const Link,
     pub listed: bool,
+    /// Shrinkers of the world's own may free it.
+    pub pooled: bool,
 }
 
 impl Thing {
@@ -173,6 +238,20 @@ impl Books {
             }
         }
         own
+    }
+
+    /// What an owner's own word says: all it holds but what moves left elsewhere.
+    pub(super) fn own_word(&self, owner: usize) -> u64 {
+        let rests: u64 = self.owners[owner].rests.iter().map(|rest| rest.1).sum();
+        self.held()[owner].saturating_sub(rests)
+    }
+
+    /// What all groups use now, and with so many bytes more of an owner.
+    pub(super) fn with_more(&self, owner: usize, bytes: u64) -> (Vec<u64>, Vec<u64>) {
+        let own = self.own(|_| false);
+        let mut more = own.clone();
+        more[self.owners[owner].group] += bytes;
+        (self.sum(own), self.sum(more))
     }
 
     pub(super) fn usages(&self) -> Vec<u64> {
@@ -294,13 +373,18 @@ impl Books {
     /// A group is gone, and its parent has what it had.
     pub(super) fn inherit(&mut self, group: usize) {
         self.groups[group].css = Css::Gone;
+        self.note_given(group);
         self.groups[group].reserve = 0;
         let Some(parent) = self.groups[group].parent else {
             return;
         };
+        let above = &self.groups[parent];
+        // One that lingers has said what it leaves when it ended.
+        let given = above.css == Css::Lingers && above.offline.is_deferred();
         for owner in &mut self.owners {
             if owner.group == group {
                 owner.group = parent;
+                owner.given |= given;
                 owner.is = match owner.is {
                     OwnerIs::Group => OwnerIs::Dead,
                     is => is,
@@ -309,6 +393,16 @@ impl Books {
             for (at, _) in owner.rests.iter_mut().filter(|(at, _)| *at == Some(group)) {
                 *at = Some(parent);
             }
+        }
+    }
+
+    /// A group has ended: by its policy what it leaves may be another's.
+    pub(super) fn note_given(&mut self, group: usize) {
+        if self.groups[group].offline.is_deferred() {
+            let owners = self.owners.iter_mut();
+            owners
+                .filter(|o| o.group == group)
+                .for_each(|o| o.given = true);
         }
     }
 

@@ -29,7 +29,8 @@ impl World {
         while self.caches.iter().any(|cache| cache.open) {
             self.end_cache([0; 4]);
         }
-        if let Some(index) = self.shrinker.take() {
+        let pools = self.pools.iter_mut().filter_map(Option::take);
+        for index in self.shrinker.take().into_iter().chain(pools) {
             self.engine.kmem.shrinkers.unregister(index);
         }
         while self.threads.len() > 1 {
@@ -59,7 +60,8 @@ impl World {
                 break;
             };
             // The last has no children.
-            self.remove([at as u32, 0, 0, 0]);
+            self.stage.remove([at as u32, 0, 0, 0]);
+            self.follow_fork();
         }
         let is_held = |world: &Self| {
             let books = world.stage.books.borrow();

@@ -5,7 +5,9 @@ use super::stage::OPS;
 use super::step::{Op, Step};
 use super::world::World;
 use crate::counter::page_counter::UNLIMITED;
+use crate::group::OomPolicy;
 use crate::kmem::shrinker::Manner;
+use crate::os::clock::own;
 use crate::sync::lock::Rank;
 
 impl World {
@@ -30,18 +32,11 @@ impl World {
             set();
         };
         match step.op {
-            Op::Max => {
-                drain();
-                set(&|| group.counter.set_max(bytes));
-                self.stage.books.borrow_mut().groups[g].max = bytes;
-                if self.engine.reclaim_to(rec, group, bytes) {
-                    assert!(group.counter.usage() <= bytes, "reclaimed to max");
-                }
-            }
+            Op::Max => self.set_max(g, bytes),
             Op::High => {
                 drain();
                 set(&|| group.counter.set_high(bytes));
-                if self.engine.reclaim_to(rec, group, bytes) {
+                if self.engine.reclaim_to(rec, group, bytes) && self.is_online(g) {
                     assert!(group.counter.usage() <= bytes, "reclaimed to high");
                 }
             }
@@ -57,6 +52,43 @@ impl World {
                     _ => group.counter.set_low(bytes),
                 }
             }),
+        }
+    }
+
+    /// As a write of `memory.max`.
+    pub(super) fn set_max(&self, g: usize, bytes: u64) {
+        let (tree, rec, group) = (&self.engine.tree, self.rec(), self.stage.group(g));
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.drain(rec, group);
+        }
+        {
+            let _held = group.lock.lock(Rank::Group);
+            group.counter.set_max(bytes);
+        }
+        self.stage.books.borrow_mut().groups[g].max = bytes;
+        if !self.engine.reclaim_to(rec, group, bytes) {
+            self.kill_to_max(g);
+        } else if self.is_online(g) {
+            assert!(group.counter.usage() <= bytes, "reclaimed to max");
+        }
+    }
+
+    /// What a write of max comes to where there is too much still.
+    fn kill_to_max(&self, g: usize) {
+        // What is in stock nobody holds: who dies is a matter of the books alone.
+        self.drain_all();
+        self.stage.adopt_if(true);
+        let policy = self.stage.books.borrow().groups[g].oom_policy;
+        let kills = policy == OomPolicy::Kill && self.is_there(g);
+        let is_sure = !self.is_lenient() && !self.stage.books.borrow().groups[g].unsure;
+        if kills && is_sure {
+            let now = own::now().unwrap_or_default();
+            self.stage.books.borrow_mut().oom_kill(g, now);
+        }
+        self.engine.kill_to_max(self.rec(), self.stage.group(g));
+        if kills && !is_sure {
+            self.adopt_kills(&[g]);
         }
     }
 

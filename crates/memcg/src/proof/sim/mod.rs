@@ -1,18 +1,24 @@
 //! The simulator: histories made of a seed, taken by threads that are all one, and an auditor with books of its own.
 //!
-//! A history is steps over groups, tasks, scopes, objects of the heap and of caches, a list with its shrinker, reservations,
-//! limits, moves, ends of groups and of threads, with calls for memory that fail on purpose, charges that limits refuse. Nothing in it
-//! depends on time or on another thread, so it is the same on every run, and one that fails can be made short (`shrink`).
+//! A history is steps over groups, tasks, scopes, objects of the heap and of caches, a list with its shrinker, shrinkers that lie and
+//! meddle, reservations, limits and what is done at them, moves, new owners, ends of groups and of threads, forks, with calls for memory
+//! that fail on purpose. Nothing in it depends on the machine's time or on another thread, so it is the same on every run, and one that
+//! fails can be made short (`shrink`). docs/internals/sim.md has all of it.
 //! After every few steps the auditor holds the engine against the books, in which every thing is noted with its owner and from which
 //! every sum is made anew (`books`, `audit`); in the end everything is freed, and nothing is left (`end`).
 //!
 //! Of one that failed the steps are in `kept.txt`, and every run begins with those. `cargo xtask sim` runs histories of ever new seeds.
 //! As TigerBeetle does it: what cannot be made to happen again cannot be understood.
 
+mod asked;
 mod audit;
 mod books;
 mod end;
+mod given;
+mod groups;
 mod limits;
+mod pools;
+mod rules;
 mod shrink;
 mod stage;
 mod step;
@@ -21,10 +27,11 @@ mod things;
 mod world;
 
 use super::own_process;
+use crate::os::clock::own;
 use crate::os::fault;
 use shrink::shrink;
 use stage::Planted;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -50,6 +57,7 @@ fn run(history: &History, planted: Planted) {
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// From now on the calling thread's panics are not reported: they are answers.
@@ -59,8 +67,12 @@ fn be_quiet() {
         let say = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !QUIET.get() {
-                say(panic);
+                return say(panic);
             }
+            let place = panic
+                .location()
+                .map(|at| format!("{}:{}", at.file(), at.line()));
+            let _ = PLACE.try_with(|known| known.replace(place.unwrap_or_default()));
         }));
     });
     QUIET.set(true);
@@ -73,12 +85,13 @@ fn failure(history: &History, planted: Planted) -> Option<String> {
         be_quiet();
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&history, planted)));
         fault::follow(None);
+        own::set(None);
         outcome.err().map(|why| {
             let text = why.downcast_ref::<String>().cloned();
             let text = text.or_else(|| why.downcast_ref::<&str>().map(|s| s.to_string()));
             // The world is in an unknown state: nothing of it is dropped.
             core::mem::forget(why);
-            text.unwrap_or_default()
+            format!("{} ({})", text.unwrap_or_default(), PLACE.take())
         })
     });
     thread
@@ -177,6 +190,16 @@ fn what_a_group_s_end_leaves_in_its_list_is_found() {
 #[test]
 fn what_reclaim_loses_is_found() {
     is_found(Planted::LostByReclaim, 30);
+}
+
+#[test]
+fn what_is_given_to_nobody_is_found() {
+    is_found(Planted::GivenToNobody, 20);
+}
+
+#[test]
+fn a_victim_that_is_not_the_right_one_is_found() {
+    is_found(Planted::ScoreUnheard, 30);
 }
 
 const FOR_LONG: &str = "proof::sim::for_as_long_as_is_asked";

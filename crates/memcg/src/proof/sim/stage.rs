@@ -25,6 +25,10 @@ pub(super) enum Planted {
     ListLeftBehind,
     /// A thing that reclaim frees is not uncharged, every seventh.
     LostByReclaim,
+    /// A thing gets another owner, and the auditor is not told.
+    GivenToNobody,
+    /// Who dies is chosen as if nothing had been said of anybody.
+    ScoreUnheard,
 }
 
 pub(super) struct Stage {
@@ -37,13 +41,21 @@ pub(super) struct Stage {
     freed: Cell<u64>,
     reclaimed: Cell<u64>,
     mood: Cell<u32>,
+    /// How often a shrinker that meddles may yet, in this step.
+    pub meddling: Cell<u32>,
+    /// How often one has.
+    pub meddled: Cell<u32>,
+    /// The honest shrinker is asked by group.
+    pub pool_by_group: Cell<bool>,
+    /// The process has forked, and this is the child.
+    pub forked: Cell<bool>,
 }
 
 thread_local! {
     static STAGE: RefCell<Option<Rc<Stage>>> = const { RefCell::new(None) };
 }
 
-fn on_stage() -> Rc<Stage> {
+pub(super) fn on_stage() -> Rc<Stage> {
     STAGE.with_borrow(Clone::clone).expect("a world is there")
 }
 
@@ -88,9 +100,30 @@ impl Stage {
             freed: Cell::new(0),
             reclaimed: Cell::new(0),
             mood: Cell::new(0),
+            meddling: Cell::new(0),
+            meddled: Cell::new(0),
+            pool_by_group: Cell::new(true),
+            forked: Cell::new(false),
         });
         STAGE.set(Some(this.clone()));
         this
+    }
+
+    /// A step begins: shrinkers may meddle with it.
+    pub(super) fn begin_step(&self) {
+        self.meddling.set(3);
+    }
+
+    /// Nobody meddles until the next step.
+    pub(super) fn be_still(&self) {
+        self.meddling.set(0);
+    }
+
+    /// A number that is another each time.
+    pub(super) fn next_mood(&self) -> u32 {
+        self.mood
+            .set(self.mood.get().wrapping_mul(5).wrapping_add(3) & 0xffff);
+        self.mood.get() >> 5
     }
 
     fn id_of(&self, ask: Ask) -> Option<u32> {
@@ -166,7 +199,13 @@ impl Stage {
             // SAFETY: the books' hold, which ends here.
             unsafe { let_go(thing.link) };
         }
+        self.settle();
+    }
+
+    /// Groups that linger and have nothing any more end, in both.
+    pub(super) fn settle(&self) {
         self.engine.settle(self.rec.get());
+        self.books.borrow_mut().settle();
     }
 
     pub(super) fn unlist(&self, link: &Link) -> bool {

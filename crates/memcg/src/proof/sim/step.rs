@@ -52,6 +52,16 @@ ops! {
     Fail "fail" 2,
     Heal "heal" 3,
     Trim "trim" 1,
+    Policy "oom-policy" 9,
+    Offline "offline" 3,
+    Score "score" 4,
+    Attach "attach" 4,
+    Touch "touch" 5,
+    Give "give" 3,
+    Pool "pool" 3,
+    Fork "fork" 1,
+    Wait "wait" 1,
+    Pay "pay" 1,
 }
 
 /// One step.

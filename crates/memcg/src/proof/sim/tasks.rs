@@ -1,8 +1,9 @@
-//! The steps of tasks: they begin, move by every policy, and end.
+//! The steps of tasks: they begin, move by every policy, are told to die, and end.
 
 use super::books::{Owner, OwnerIs};
+use super::stage::Planted;
 use super::world::World;
-use crate::attach::{MoveError, move_task_with};
+use crate::attach::{MoveError, Moved, move_task_with};
 use crate::group::MovePolicy;
 
 impl World {
@@ -18,14 +19,7 @@ impl World {
 
     pub(super) fn note_task(&mut self, tag: u32, group: usize) {
         let mut books = self.stage.books.borrow_mut();
-        books.owners.push(Owner {
-            tag,
-            group,
-            is: OwnerIs::Task,
-            held: false,
-            heir: None,
-            rests: Vec::new(),
-        });
+        books.owners.push(Owner::new(tag, group, OwnerIs::Task));
         self.tasks.push((tag, books.owners.len() - 1));
     }
 
@@ -33,6 +27,12 @@ impl World {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };
+        // Of those that were told to die one ends before others.
+        let dies = |&(_, first): &(u32, usize)| {
+            let books = self.stage.books.borrow();
+            books.owners[books.live(first)].killed
+        };
+        let t = self.tasks.iter().position(dies).unwrap_or(t);
         let (tag, owner) = self.tasks.swap_remove(t);
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec());
@@ -77,6 +77,19 @@ impl World {
                 "moving by {policy:?}: {outcome:?}"
             );
         }
+        self.note_move(tag, live, g, policy, outcome);
+    }
+
+    /// A task that was named `tag`, and is `live`, has moved or has not.
+    pub(super) fn note_move(
+        &self,
+        tag: u32,
+        live: usize,
+        g: usize,
+        policy: MovePolicy,
+        outcome: Result<Moved, MoveError>,
+    ) {
+        let (tree, rec) = (&self.engine.tree, self.rec());
         let now = {
             let _pin = tree.threads.epoch.pin(rec);
             tree.live_tag(tag)
@@ -88,13 +101,11 @@ impl World {
             let heir = books.owners.len();
             books.owners[live].heir = Some(heir);
             books.owners[live].is = OwnerIs::Dead;
+            let (adj, killed) = (books.owners[live].adj, books.owners[live].killed);
             books.owners.push(Owner {
-                tag: now,
-                group: g,
-                is: OwnerIs::Task,
-                held: false,
-                heir: None,
-                rests: Vec::new(),
+                adj,
+                killed,
+                ..Owner::new(now, g, OwnerIs::Task)
             });
         } else if outcome.is_ok() {
             books.owners[live].group = g;
@@ -117,6 +128,23 @@ impl World {
         books.owners[live].rests = rests;
     }
 
+    /// What is said of a task, for when one is to die.
+    pub(super) fn score(&mut self, n: [u32; 4]) {
+        let Some(t) = self.live_task(n[0]) else {
+            return;
+        };
+        let (tag, first) = self.tasks[t];
+        let adj = [-1000, -400, 0, 0, 300, 1000][n[1] as usize % 6];
+        let tree = &self.engine.tree;
+        let _pin = tree.threads.epoch.pin(self.rec());
+        if self.stage.planted != Planted::ScoreUnheard {
+            tree.objcgs.get(tree.live_tag(tag)).set_oom_score_adj(adj);
+        }
+        let mut books = self.stage.books.borrow_mut();
+        let live = books.live(first);
+        books.owners[live].adj = adj;
+    }
+
     pub(super) fn follow(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
@@ -128,6 +156,14 @@ impl World {
             tree.follow(tree.live_tag(tag), u64::from(n[2]) & !7);
         }
         let live = self.stage.books.borrow().live(first);
+        {
+            // How much of what stayed is tried, and so what fails, is the engine's choice.
+            let mut books = self.stage.books.borrow_mut();
+            let group = books.owners[live].group;
+            for _ in 0..books.owners[live].rests.len() {
+                books.event(group, |g| &mut g.recharge_may);
+            }
+        }
         self.stage.adopt_rests(Some(live));
     }
 }

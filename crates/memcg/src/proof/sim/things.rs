@@ -11,6 +11,7 @@ use crate::kmem::cache::{Plan, Ways};
 use crate::kmem::class::{bytes_of, class_if_any};
 use crate::kmem::list_lru::Link;
 use crate::kmem::{extent_bytes, hit};
+use crate::os::clock::own;
 
 /// What a step's charge may do. Nobody sleeps: what is owed stays owed.
 fn flags(n: u32) -> Flags {
@@ -20,6 +21,8 @@ fn flags(n: u32) -> Flags {
         2 => wait,
         3 => Flags::NOWAIT.with(Flags::DEBT),
         4 if n.is_multiple_of(3) => Flags::FORCE,
+        // Pays what it owes, there and then.
+        7 if n > 7 => Flags::WAIT.with(Flags::USER),
         _ => wait.with(Flags::USER),
     }
 }
@@ -28,7 +31,10 @@ fn flags(n: u32) -> Flags {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Will {
     Succeed,
-    Fail,
+    /// At the first try: by what a policy allows.
+    Must,
+    /// By the refusal of a group.
+    Fail(Option<usize>),
     /// By what reclaim brings, by what may be owed.
     Depend,
 }
@@ -42,23 +48,30 @@ impl World {
         if flags.has(Flags::FORCE) || books.fits(owner, bytes, false) {
             return Will::Succeed;
         }
-        let may_reclaim = flags.has(Flags::WAIT.with(Flags::USER)) && self.shrinker.is_some();
-        let could = may_reclaim && books.fits(owner, bytes, true);
         // What `lazy` left goes to where it belongs.
-        let is_marked =
-            flags.has(Flags::WAIT.with(Flags::USER)) && self.engine.tree.may_have_marked();
-        if could || is_marked || flags.has(Flags::DEBT) {
-            return Will::Depend;
-        }
+        let is_marked = self.engine.tree.may_have_marked();
+        let asks = flags.has(Flags::WAIT.with(Flags::USER)) && (self.has_shrinkers() || is_marked);
+        let policies = books.may_go_beyond(owner, flags);
+        let is_sure = books.is_sure(owner) && !self.is_lenient();
+        let could = asks && (is_marked || self.has_pools() || books.fits(owner, bytes, true));
         let path = books.path(owner);
         drop(books);
         let counter = |index| &self.engine.tree.memcgs.get(index).counter;
         let is_over = |&index: &u32| counter(index).usage() > counter(index).max();
-        if path.iter().any(is_over) {
-            // What was charged in advance may be spent still, where something was forced beyond a limit since.
+        if policies || path.iter().any(is_over) {
+            // What was charged in advance may be spent still, where something was forced beyond a limit since; and what is owed, and
+            // who dies, is a matter of the books alone where there is none.
             self.drain_all();
         }
-        Will::Fail
+        if could || policies && (asks || !is_sure) {
+            return Will::Depend;
+        }
+        let now = own::now().unwrap_or_default();
+        let mut books = self.stage.books.borrow_mut();
+        match books.charge_at_limit(owner, bytes, flags, now) {
+            Ok(()) => Will::Must,
+            Err(full) => Will::Fail(Some(full)),
+        }
     }
 
     /// Tries once, and again with all stock taken back where that must be enough.
@@ -69,14 +82,17 @@ impl World {
         mut go: impl FnMut() -> Result<R, E>,
         mut refused: impl FnMut(&E),
     ) -> Option<R> {
+        let meddled = self.stage.meddled.get();
         let mut outcome = go().inspect_err(&mut refused);
-        if outcome.is_err() && will == Will::Succeed {
+        // Who was asked for room may have taken some.
+        let is_other = self.stage.meddled.get() != meddled;
+        if outcome.is_err() && will == Will::Succeed && !is_other {
             self.drain_all();
             outcome = go().inspect_err(&mut refused);
         }
         let is_right = match will {
-            Will::Succeed => outcome.is_ok() || self.is_lenient(),
-            Will::Fail => outcome.is_err(),
+            Will::Succeed | Will::Must => outcome.is_ok() || self.is_lenient() || is_other,
+            Will::Fail(_) => outcome.is_err(),
             Will::Depend => true,
         };
         assert!(is_right, "{what} was to {will:?}: {:?}", outcome.err());
@@ -87,9 +103,26 @@ impl World {
         let tag = self.stage.books.borrow().owners[owner].tag;
         let rec = self.rec();
         let charge = || self.engine.charge(rec, tag, bytes, kind, how);
+        let killers = self.stage.books.borrow().killers(owner);
+        let meddled = self.stage.meddled.get();
         let will = self.will(Some(owner), bytes, how);
-        let refused = |why: &crate::engine::ChargeError| self.note_refusal(why.refusal);
-        self.try_twice(will, "a charge", charge, refused).is_some()
+        let refused = |why: &crate::engine::ChargeError| {
+            if let Will::Fail(Some(full)) = will {
+                let known = self.stage.books.borrow().groups[full].index;
+                assert_eq!(why.refusal.group, known, "who refuses a charge");
+            }
+            self.note_refusal(why.refusal);
+        };
+        let made = self.try_twice(will, "a charge", charge, refused).is_some();
+        self.follow_kills(will, meddled, &killers);
+        made
+    }
+
+    /// Where reclaim came first, or somebody meddled, who was told to die is not in the books yet.
+    fn follow_kills(&self, will: Will, meddled: u32, killers: &[usize]) {
+        if !killers.is_empty() && (will == Will::Depend || self.stage.meddled.get() != meddled) {
+            self.adopt_kills(killers);
+        }
     }
 
     pub(super) fn charge(&mut self, n: [u32; 4]) {
@@ -104,7 +137,10 @@ impl World {
             kind
         };
         if self.try_charge(owner, bytes, kind, flags(n[1] / 4)) {
-            self.note(Some(owner), bytes, What::Charge(kind), false);
+            let id = self.note(Some(owner), bytes, What::Charge(kind), false);
+            let pooled = n[3].is_multiple_of(3);
+            let mut books = self.stage.books.borrow_mut();
+            books.things.entry(id).and_modify(|t| t.pooled = pooled);
         }
     }
 
@@ -124,6 +160,7 @@ impl World {
             what,
             link,
             listed: false,
+            pooled: false,
         };
         let id = books.note(thing);
         paint(id, &thing);
@@ -131,7 +168,11 @@ impl World {
     }
 
     /// Runs `f` for an owner: the scope the thread is in, or one of its own. `f` gets who is charged there.
-    fn within<R>(&mut self, n: [u32; 4], f: impl FnOnce(&Self, Option<usize>) -> R) -> R {
+    pub(super) fn within<R>(
+        &mut self,
+        n: [u32; 4],
+        f: impl FnOnce(&Self, Option<usize>) -> R,
+    ) -> R {
         let t = self.put_on(n[3]);
         let scope = self.threads[t].scopes.last();
         if n[1].is_multiple_of(4)
@@ -234,14 +275,22 @@ impl World {
         let (index, rec) = (known.index, self.rec());
         let bytes = self.engine.kmem.caches.get(index).charged_bytes();
         let fits_kmem = |owner| self.stage.books.borrow().fits_kmem(owner, bytes);
-        let will = match self.will(owner, bytes, how) {
-            Will::Succeed if how.has(Flags::FORCE) || owner.is_none_or(fits_kmem) => Will::Succeed,
-            // Reclaim is not asked where it is this limit that refuses; but it may have been before.
-            Will::Succeed | Will::Depend => match owner.is_none_or(fits_kmem) {
-                false if self.shrinker.is_none() => Will::Fail,
-                _ => Will::Depend,
-            },
-            Will::Fail => Will::Fail,
+        let killers = owner.map_or_else(Vec::new, |o| self.stage.books.borrow().killers(o));
+        let meddled = self.stage.meddled.get();
+        let by_max = self.will(owner, bytes, how);
+        let will = match by_max {
+            Will::Fail(full) => Will::Fail(full),
+            // Reclaim is not asked where it is the other limit that refuses; but it may have been before.
+            _ if !how.has(Flags::FORCE) && !owner.is_none_or(fits_kmem) => {
+                // What was counted in advance elsewhere, and came here with a task, may be spent still.
+                self.drain_all();
+                if self.has_shrinkers() {
+                    Will::Depend
+                } else {
+                    Will::Fail(None)
+                }
+            }
+            will => will,
         };
         let refused = |why: &CacheRefusal| match why {
             CacheRefusal::Max(why) => self.note_refusal(why.refusal),
@@ -257,6 +306,7 @@ impl World {
         };
         let take = || self.engine.alloc_cached(rec, index, how);
         let taken = self.try_twice(will, "an object", take, refused);
+        self.follow_kills(by_max, meddled, &killers);
         let at = taken?.at;
         let found = self.engine.kmem.locate_cached(at);
         let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);

@@ -1,17 +1,16 @@
-//! The world of a history, and what its steps do to groups and threads. Things are `things`', tasks `tasks`', limits `limits`'.
+//! The world of a history, and what its steps do to threads. Groups are `groups`', things `things`', tasks `tasks`', limits `limits`'.
 //!
 //! A step that the books say must succeed is expected to, and one that must fail likewise; where reclaim decides, either may be.
 //! While calls for memory fail on purpose anything may be refused, and nothing be lost.
 
-use super::books::{Css, Group, Owner, OwnerIs};
+use super::books::{Group, Owner, OwnerIs};
 use super::stage::{Planted, Stage, let_go};
 use super::step::{History, Op, Step};
 use crate::engine::{By, Engine};
 use crate::group::stock::Scope;
-use crate::group::tree::TreeError;
-use crate::group::{NO_TAG, ROOT, ROOT_TAG, Refusal};
+use crate::group::{NO_TAG, ROOT, ROOT_TAG};
 use crate::kmem::Heap;
-use crate::offline;
+use crate::os::clock::own;
 use crate::os::fault::{self, Plan};
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
@@ -41,10 +40,14 @@ pub(super) struct World {
     /// The name of a task, and who it was at first.
     pub tasks: Vec<(u32, usize)>,
     pub shrinker: Option<u32>,
+    /// The world's own, by their manners.
+    pub pools: [Option<u32>; 3],
     /// Calls for memory fail, or may.
     pub failing: Option<&'static Plan>,
     pub ever_failed: bool,
-    names: u32,
+    /// A lazy move has left something that reclaim sends home, or fails to.
+    pub ever_marked: bool,
+    pub(super) names: u32,
 }
 
 fn join(engine: &'static Engine) -> Thread {
@@ -62,6 +65,8 @@ fn join(engine: &'static Engine) -> Thread {
 
 impl World {
     pub(super) fn new(history: &History, planted: Planted) -> Self {
+        // How fast the machine is changes nothing: time passes by steps, and by what is slept.
+        own::set(Some(1_000_000_000));
         let engine = Engine::leaked();
         assert!(engine.set_group_end(history.end) && engine.set_id_policy(history.ids));
         let threads: Vec<Thread> = (0..history.threads.max(1)).map(|_| join(engine)).collect();
@@ -72,14 +77,7 @@ impl World {
         {
             let mut books = stage.books.borrow_mut();
             books.groups.push(Group::new(None, ROOT));
-            books.owners.push(Owner {
-                tag: ROOT_TAG,
-                group: 0,
-                is: OwnerIs::Group,
-                held: true,
-                heir: None,
-                rests: Vec::new(),
-            });
+            books.owners.push(Owner::new(ROOT_TAG, 0, OwnerIs::Group));
         }
         let mut world = Self {
             stage,
@@ -88,8 +86,10 @@ impl World {
             caches: Vec::new(),
             tasks: Vec::new(),
             shrinker: None,
+            pools: [None; 3],
             failing: None,
             ever_failed: false,
+            ever_marked: false,
             names: 0,
         };
         world.new_cache([0, 0, 0, 0]);
@@ -115,8 +115,7 @@ impl World {
     }
 
     pub(super) fn online(&self, n: u32) -> usize {
-        let online = self.stage.books.borrow().there(Css::Online);
-        online[n as usize % online.len()]
+        self.stage.online(n)
     }
 
     /// Somebody to charge: who lives, or whose group somebody has a handle on.
@@ -135,14 +134,13 @@ impl World {
         (!self.tasks.is_empty()).then(|| n as usize % self.tasks.len())
     }
 
-    /// A refusal is an event of the group that was full.
-    pub(super) fn note_refusal(&self, refusal: Refusal) {
-        let mut books = self.stage.books.borrow_mut();
-        if refusal.group != 0
-            && let Some(group) = books.group_at(refusal.group)
-        {
-            books.event(group, |g| &mut g.oom);
-        }
+    /// Whether anybody can be asked for memory.
+    pub(super) fn has_shrinkers(&self) -> bool {
+        self.shrinker.is_some() || self.has_pools()
+    }
+
+    pub(super) fn has_pools(&self) -> bool {
+        self.pools.iter().any(Option::is_some)
     }
 
     pub(super) fn drain_all(&self) {
@@ -155,10 +153,23 @@ impl World {
         let n = step.n;
         self.put_on(n[3]);
         let were_marked = self.engine.tree.may_have_marked();
+        // Two steps are now and then nearer than a drain to the next.
+        own::set(own::now().map(|now| now + u64::from(n[1] % 4) * 400_000));
+        self.stage.begin_step();
         match step.op {
             Op::Create => self.create(n),
-            Op::Remove => self.remove(n),
+            Op::Remove => self.stage.remove(n),
             Op::Forget => self.forget(n),
+            Op::Policy => self.policy(n),
+            Op::Offline => self.offline(n),
+            Op::Score => self.score(n),
+            Op::Attach => self.attach(n),
+            Op::Touch => self.touch(n),
+            Op::Give => self.give(n),
+            Op::Pool => self.toggle_pool(n),
+            Op::Fork => self.stage.fork(),
+            Op::Wait => own::set(own::now().map(|now| now + u64::from(n[0]) * 50_000_000)),
+            Op::Pay => drop(self.engine.safe_point(self.rec(), u64::MAX)),
             Op::NewTask => self.new_task(n),
             Op::EndTask => self.end_task(n),
             Op::Move => self.go(n),
@@ -188,110 +199,9 @@ impl World {
             Op::Trim => self.trim(n),
         }
         self.stage.adopt_if(were_marked);
-        self.engine.settle(self.rec());
-        self.stage.books.borrow_mut().settle();
-    }
-
-    fn create(&mut self, n: [u32; 4]) {
-        let g = self.online(n[0]);
-        let tree = &self.engine.tree;
-        let _pin = tree.threads.epoch.pin(self.rec());
-        self.names += 1;
-        // Names of every length, used again after their group.
-        let name = format!("{:0width$}", self.names % 40, width = 2 + n[1] as usize);
-        let created = tree.create(self.stage.group(g), name.as_bytes());
-        let index = match created {
-            Ok(index) => index,
-            Err(TreeError::Exists) => return,
-            Err(why) => {
-                assert!(
-                    self.is_lenient() && why == TreeError::NoMemory,
-                    "create: {why:?}"
-                );
-                return;
-            }
-        };
-        let tag = tree.memcgs.get(index).tag();
-        tree.hold_objcg(tag);
-        let mut books = self.stage.books.borrow_mut();
-        books.groups.push(Group::new(Some(g), index));
-        let group = books.groups.len() - 1;
-        books.owners.push(Owner {
-            tag,
-            group,
-            is: OwnerIs::Group,
-            held: true,
-            heir: None,
-            rests: Vec::new(),
-        });
-    }
-
-    pub(super) fn remove(&mut self, n: [u32; 4]) {
-        let g = self.online(n[0]);
-        let (tree, group) = (&self.engine.tree, self.stage.group(g));
-        if n[1].is_multiple_of(2) {
-            let _pin = tree.threads.epoch.pin(self.rec());
-            tree.drain(self.rec(), group);
-        }
-        let expected = {
-            let books = self.stage.books.borrow();
-            let is_child = |c: &Group| c.css == Css::Online && c.parent == Some(g);
-            let is_task = |o: &Owner| o.is == OwnerIs::Task && o.group == g;
-            if g == 0 {
-                Err(TreeError::Root)
-            } else if books.groups.iter().any(is_child) {
-                Err(TreeError::HasChildren)
-            } else if books.owners.iter().any(is_task) {
-                Err(TreeError::HasTasks)
-            } else {
-                Ok(())
-            }
-        };
-        let left = group.counter.usage() > 0;
-        let outcome = {
-            let _pin = tree.threads.epoch.pin(self.rec());
-            match self.stage.planted {
-                Planted::ListLeftBehind if !tree.lingers() => offline::remove_alone(tree, group),
-                _ => offline::remove(tree, &self.engine.kmem, self.rec(), group),
-            }
-        };
-        assert_eq!(outcome, expected, "removing a group");
-        if outcome.is_err() {
-            return;
-        }
-        let mut books = self.stage.books.borrow_mut();
-        if tree.lingers() {
-            books.groups[g].css = Css::Lingers;
-            books.groups[g].reserve = 0;
-            let own = books.owners.iter_mut();
-            let own = own.filter(|o| o.group == g && o.is == OwnerIs::Group);
-            own.for_each(|o| o.is = OwnerIs::Dead);
-        } else {
-            if let Some(parent) = books.groups[g].parent.filter(|_| left) {
-                books.event(parent, |g| &mut g.inherited);
-            }
-            books.inherit(g);
-        }
-    }
-
-    /// A handle on a removed group goes.
-    pub(super) fn forget(&mut self, n: [u32; 4]) {
-        let found = {
-            let books = self.stage.books.borrow();
-            let gone = |o: &usize| books.owners[*o].held && books.owners[*o].is == OwnerIs::Dead;
-            let gone: Vec<usize> = (0..books.owners.len()).filter(gone).collect();
-            (!gone.is_empty()).then(|| gone[n[0] as usize % gone.len()])
-        };
-        if let Some(owner) = found {
-            let tag = {
-                let owner = &mut self.stage.books.borrow_mut().owners[owner];
-                owner.held = false;
-                owner.tag
-            };
-            let tree = &self.engine.tree;
-            let _pin = tree.threads.epoch.pin(self.rec());
-            tree.release_objcg(tag);
-        }
+        self.ever_marked |= self.engine.tree.may_have_marked();
+        self.follow_fork();
+        self.stage.settle();
     }
 
     fn enter(&mut self, n: [u32; 4]) {
@@ -309,6 +219,21 @@ impl World {
         if let Some((scope, _)) = self.threads[t].scopes.pop() {
             self.engine.tree.leave_scope(self.threads[t].rec, scope);
         }
+    }
+
+    /// In the child of a fork: threads begin in the place of those that it does not have.
+    pub(super) fn follow_fork(&mut self) {
+        if !self.stage.forked.take() {
+            return;
+        }
+        let nr = self.threads.len();
+        let rec = self.rec();
+        self.threads.retain(|t| core::ptr::eq(t.rec, rec));
+        fault::follow(None);
+        while self.threads.len() < nr {
+            self.threads.push(join(self.engine));
+        }
+        fault::follow(self.failing);
     }
 
     /// A thread ends, and another begins.
