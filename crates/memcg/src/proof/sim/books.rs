@@ -408,11 +408,16 @@ impl Books {
 
     /// Groups that lingered and have nothing left are gone.
     pub(super) fn settle(&mut self) {
+        self.settle_but(None);
+    }
+
+    /// The same; one of them may have something that is not in the books yet.
+    pub(super) fn settle_but(&mut self, kept: Option<usize>) {
         loop {
             let usages = self.usages();
             let over = |&g: &usize| {
                 let is_below = |c: &Group| c.parent == Some(g) && c.css == Css::Lingers;
-                usages[g] == 0 && !self.groups.iter().any(is_below)
+                Some(g) != kept && usages[g] == 0 && !self.groups.iter().any(is_below)
             };
             let Some(over) = self.there(Css::Lingers).into_iter().find(over) else {
                 return;

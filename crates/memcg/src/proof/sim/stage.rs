@@ -43,6 +43,8 @@ pub(super) struct Stage {
     mood: Cell<u32>,
     /// How often a shrinker that meddles may yet, in this step.
     pub meddling: Cell<u32>,
+    /// Whose charge is under way: it may have been made already while shrinkers are asked, and be in no books yet.
+    pub coming: Cell<Option<usize>>,
     /// How often one has.
     pub meddled: Cell<u32>,
     /// The honest shrinker is asked by group.
@@ -101,6 +103,7 @@ impl Stage {
             reclaimed: Cell::new(0),
             mood: Cell::new(0),
             meddling: Cell::new(0),
+            coming: Cell::new(None),
             meddled: Cell::new(0),
             pool_by_group: Cell::new(true),
             forked: Cell::new(false),
@@ -205,7 +208,18 @@ impl Stage {
     /// Groups that linger and have nothing any more end, in both.
     pub(super) fn settle(&self) {
         self.engine.settle(self.rec.get());
-        self.books.borrow_mut().settle();
+        let coming = self.coming.get();
+        let coming = coming.map(|owner| self.books.borrow().owners[owner].group);
+        let kept = coming.filter(|g| self.group(*g).is_lingering());
+        self.books.borrow_mut().settle_but(kept);
+    }
+
+    /// Runs `f`, a charge of an owner.
+    pub(super) fn while_coming<R>(&self, owner: Option<usize>, f: impl FnOnce() -> R) -> R {
+        let before = self.coming.replace(owner);
+        let answer = f();
+        self.coming.set(before);
+        answer
     }
 
     pub(super) fn unlist(&self, link: &Link) -> bool {

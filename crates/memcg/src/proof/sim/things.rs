@@ -113,7 +113,9 @@ impl World {
             }
             self.note_refusal(why.refusal);
         };
-        let made = self.try_twice(will, "a charge", charge, refused).is_some();
+        let made = self.stage.while_coming(Some(owner), || {
+            self.try_twice(will, "a charge", charge, refused).is_some()
+        });
         self.follow_kills(will, meddled, &killers);
         made
     }
@@ -179,13 +181,13 @@ impl World {
             && let Some(&(_, owner)) = scope
         {
             let live = owner.map(|owner| self.stage.books.borrow().live(owner));
-            return f(self, live);
+            return self.stage.while_coming(live, || f(self, live));
         }
         let owner = self.some_owner(n[0]);
         let tag = self.stage.books.borrow().owners[owner].tag;
         let scope = self.engine.tree.enter_scope(self.rec(), tag);
         let live = self.stage.books.borrow().live(owner);
-        let answer = f(self, Some(live));
+        let answer = self.stage.while_coming(Some(live), || f(self, Some(live)));
         self.engine.tree.leave_scope(self.rec(), scope);
         answer
     }
