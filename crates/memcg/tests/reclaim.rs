@@ -418,3 +418,27 @@ fn a_removed_group_s_cache_is_its_parent_s_to_reclaim() {
     top.write("memory.reclaim", "2M").unwrap();
     assert!(top.current() < MIB);
 }
+
+/// Has things without end, and gives none.
+struct Endless;
+
+impl Shrinker for Endless {
+    fn count(&self, _: &Scope) -> u64 {
+        u64::MAX
+    }
+    fn scan(&self, _: &Scope, _: u64) -> Option<u64> {
+        Some(0)
+    }
+}
+
+#[test]
+fn a_shrinker_that_says_it_has_things_without_end_and_gives_none_is_let_off() {
+    let g = group("endless");
+    let kept = g.try_reserve(MIB).unwrap();
+    let _registered = register_shrinker(Endless);
+    assert_eq!(g.reclaim(MIB), 0);
+    g.set_max(Limit::bytes(MIB + 64 * KIB));
+    assert!(g.try_reserve_with(MIB, USER).is_err());
+    drop(kept);
+    assert_eq!(g.current(), 0);
+}

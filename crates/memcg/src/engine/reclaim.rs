@@ -24,6 +24,9 @@ use crate::thread::ThreadRec;
 
 /// The least that is worth a pass, in bytes; a sixteenth of a small group's max.
 const CLUSTER: u64 = 128 << 10;
+/// Batches in a row that gave nothing, after which a shrinker is let off for this time: what it still owes is put off. A second
+/// chance for each of 100,000 things is fewer; a shrinker that says it has things without end would be asked without end.
+const FRUITLESS: u32 = 1024;
 /// Tries of a charge, or of a write, that get anything back each.
 pub(super) const ROUNDS: u32 = 64;
 /// How long a charge waits for others that reclaim, or for the worker: in steps, and at most.
@@ -308,19 +311,26 @@ impl Engine {
             control.priority,
             manner.seeks,
         );
-        let mut scanned = 0;
-        while let Some(most) = share.next_batch(scanned, freeable, manner.batch) {
+        let (mut scanned, mut fruitless) = (0_u64, 0);
+        while fruitless < FRUITLESS
+            && let Some(most) = share.next_batch(scanned, freeable, manner.batch)
+        {
             // A batch of large things may be far more than is wanted.
             let nr = most.min(control.things_wanted(all, part));
             let before = self.held_below(control);
             let Some(freed) = held.scan(ask, nr) else {
                 break;
             };
-            scanned += nr;
+            scanned = scanned.saturating_add(nr);
             let bytes = before.saturating_sub(self.held_below(control));
             control.got.bytes += bytes;
             control.got.things = control.got.things.saturating_add(freed);
             self.count_shrunk(control.rec, ask, nr, freed);
+            fruitless = if bytes == 0 && freed == 0 {
+                fruitless + 1
+            } else {
+                0
+            };
             if control.is_enough() {
                 break;
             }
