@@ -6,6 +6,7 @@
 //! Never done: allocation from the heap; sleeping outside a ranked lock.
 
 pub mod arena;
+pub mod futex;
 pub mod lock;
 pub mod stack;
 pub mod users;

@@ -2,22 +2,20 @@
 //!
 //! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an allocation takes the last one in:
 //! both without an atomic instruction. A full magazine gives half to the shared array, an empty one takes half from there, or
-//! from slabs, under the lock of the cache. What nobody touches for a while goes back to the slabs, and empty slabs to the kernel
-//! ([`Kmem::reap_caches`]).
+//! from slabs, under the lock of the cache. What nobody touches for a while goes back ([`super::reaper`]).
 //!
 //! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object in a magazine or in the array
 //! says so, and a second free is found out. A slab's own list is changed under the lock alone, its word not used.
 
+use super::Cache;
 use super::objects::Found;
 use super::slots::{Content, Own, Slot};
-use super::{Cache, Ways};
-use crate::group::{Hierarchy, NO_TAG};
+use crate::group::NO_TAG;
 use crate::kmem::Kmem;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::list::List;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, MIXED, Slab, SlabRef};
-use crate::os::clock;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicUsize,
@@ -32,10 +30,10 @@ pub(super) const IDLE: u32 = MIXED - 1;
 const BYTES: usize = 512;
 const MOST: usize = BYTES / size_of::<usize>() - 1;
 /// Bytes of the array: as many magazines of the largest capacity.
-const ARRAY_BYTES: usize = 8 * BYTES;
+pub(super) const ARRAY_BYTES: usize = 8 * BYTES;
 
 /// In `nr` of a slot: used since the reaper came by.
-const TOUCHED: u32 = 1 << 31;
+pub(super) const TOUCHED: u32 = 1 << 31;
 
 /// Empty slabs a cache keeps until the reaper comes by.
 const MOST_EMPTY: u32 = 4;
@@ -45,13 +43,13 @@ const IN_FULL: u32 = 3;
 const IN_EMPTY: u32 = 4;
 
 /// A few objects on their way.
-struct Batch {
+pub(super) struct Batch {
     objects: [usize; MOST],
     nr: usize,
 }
 
 impl Batch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             objects: [0; MOST],
             nr: 0,
@@ -71,7 +69,7 @@ impl Batch {
 
 /// A magazine, or the array: words of memory of this room's own.
 #[derive(Clone, Copy)]
-struct Words(usize);
+pub(super) struct Words(pub(super) usize);
 
 impl Words {
     /// # Safety
@@ -83,13 +81,13 @@ impl Words {
     }
 
     #[inline(always)]
-    fn capacity(self) -> usize {
+    pub(super) fn capacity(self) -> usize {
         // SAFETY: the first word of any.
         unsafe { self.at(0) }.load(Relaxed)
     }
 
     #[inline(always)]
-    fn get(self, n: usize) -> usize {
+    pub(super) fn get(self, n: usize) -> usize {
         debug_assert!(n < self.capacity());
         // SAFETY: below the capacity.
         unsafe { self.at(n + 1) }.load(Relaxed)
@@ -125,7 +123,7 @@ fn capacity_of(cache: &Cache) -> usize {
 impl Slot {
     /// The magazine of `cache`, and what is in it.
     #[inline(always)]
-    fn magazine_of(&self, cache: u32) -> Option<(Words, usize)> {
+    pub(super) fn magazine_of(&self, cache: u32) -> Option<(Words, usize)> {
         let at = self.at.load(Relaxed);
         if self.cache.load(Relaxed) != cache || at == 0 {
             return None;
@@ -333,7 +331,7 @@ impl Kmem {
     }
 
     /// A batch goes to the array, or to its slabs.
-    fn flush(&self, index: u32, mut batch: Batch) {
+    pub(super) fn flush(&self, index: u32, mut batch: Batch) {
         if batch.nr == 0 {
             return;
         }
@@ -398,128 +396,12 @@ impl Kmem {
             unsafe { self.own_free(block, BYTES) };
         }
     }
-
-    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array itself goes.
-    pub(super) fn shrink_magazines(&self, index: u32, everything: bool) {
-        let cache = self.caches.get(index);
-        let mut gone = List::default();
-        let array = self.caches.locked(index, || {
-            let array = Words(cache.shared.load(Relaxed));
-            if array.0 != 0 {
-                let nr = cache.nr_shared.load(Relaxed) as usize;
-                let most = if everything {
-                    nr
-                } else {
-                    array.capacity().div_ceil(5).min(nr)
-                };
-                for n in nr - most..nr {
-                    put_back(cache, array.get(n), &mut gone);
-                }
-                cache.nr_shared.store((nr - most) as u32, Relaxed);
-            }
-            let nr_empty = cache.nr_empty.load(Relaxed);
-            let most = if everything {
-                nr_empty
-            } else {
-                nr_empty.div_ceil(5)
-            };
-            for _ in 0..most {
-                if let Some(slab) = cache.empty.first() {
-                    unlist(cache, slab);
-                    gone.push(slab);
-                }
-            }
-            if cache.is_dead() {
-                cache.shared.swap(0, Relaxed)
-            } else {
-                0
-            }
-        });
-        if let Some(block) = NonNull::new(array as *mut u8) {
-            // SAFETY: of `array_of`; used under the lock alone, by a cache that is not dead.
-            unsafe { self.own_free(block, ARRAY_BYTES) };
-        }
-        self.give_units(cache, index, gone);
-    }
-
-    /// Gives back what caches with magazines have not used since it last came by: a fifth of each magazine, array and
-    /// stock of empty slabs; or (`everything`) all they have. For a thread that comes by now and then, and on demand.
-    ///
-    /// Cost: O(threads × slots + caches), and a membarrier.
-    pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
-        let caches = &self.caches;
-        let is_magazine = |index: u32| {
-            index != 0 && {
-                let cache = caches.get(index);
-                cache.is_there() && cache.ways().has(Ways::MAGAZINES)
-            }
-        };
-        self.with_idle_threads(
-            tree,
-            |table| {
-                table
-                    .all()
-                    .any(|slot| is_magazine(slot.cache.load(Relaxed)))
-            },
-            |table| {
-                for slot in table.all() {
-                    let index = slot.cache.load(Relaxed);
-                    if is_magazine(index) {
-                        self.reap_slot(slot, index, everything);
-                    }
-                }
-            },
-        );
-        for index in 1..caches.high_water() {
-            if is_magazine(index) {
-                self.shrink_magazines(index, everything);
-            }
-        }
-    }
-
-    /// The same every two seconds, where there is such a cache; for a thread that comes by now and then.
-    pub fn reap_caches_at_times(&self, tree: &Hierarchy) {
-        const EVERY_NS: u64 = 2_000_000_000;
-        let now = clock::coarse_ns();
-        let last = self.caches.reaped_at.load(Relaxed);
-        let due = now.wrapping_sub(last) >= EVERY_NS && self.caches.high_water() > 1;
-        // One of those who come by.
-        let swap = |from| {
-            self.caches
-                .reaped_at
-                .compare_exchange(from, now, Relaxed, Relaxed)
-        };
-        if due && swap(last).is_ok() {
-            self.reap_caches(tree, false);
-        }
-    }
-
-    /// A thread's magazine, the thread off its slots.
-    fn reap_slot(&self, slot: &Slot, index: u32, everything: bool) {
-        let touched = slot.nr.load(Relaxed) & TOUCHED != 0;
-        let Some((magazine, nr)) = slot.magazine_of(index) else {
-            return;
-        };
-        if touched && !everything {
-            slot.nr.store(nr as u32, Relaxed);
-            return;
-        }
-        let most = if everything {
-            nr
-        } else {
-            magazine.capacity().div_ceil(5).min(nr)
-        };
-        let mut batch = Batch::new();
-        take_oldest(slot, magazine, nr, most, &mut batch);
-        slot.nr.store((nr - most) as u32, Relaxed);
-        self.flush(index, batch);
-    }
 }
 
 /// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says then how many they are. Until then
 /// it is empty for who finds it cut off, in the child of a fork or after a jump out of a signal handler: an object that is in two
 /// places of it would be given out twice.
-fn take_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
+pub(super) fn take_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
     slot.nr.store(0, Relaxed);
     // Before what follows, also for a child's copy of the memory.
     fence(Release);
@@ -561,7 +443,7 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
 }
 
 /// An object goes back to its slab. Under the lock.
-fn put_back(cache: &Cache, entry: usize, gone: &mut List) {
+pub(super) fn put_back(cache: &Cache, entry: usize, gone: &mut List) {
     let (slab, offset, raw) = open(entry);
     unlist(cache, slab);
     // SAFETY: under the lock; the object is nobody's.
@@ -593,7 +475,7 @@ fn list(cache: &Cache, slab: SlabRef) {
 }
 
 /// Takes a slab out of its list. Under the lock.
-fn unlist(cache: &Cache, slab: SlabRef) {
+pub(super) fn unlist(cache: &Cache, slab: SlabRef) {
     match slab.listed.load(Relaxed) {
         IN_EMPTY => {
             cache.empty.remove(slab);

@@ -25,6 +25,7 @@ pub mod hit;
 pub mod info;
 pub mod magazine;
 pub mod objects;
+mod reaper;
 pub mod shape;
 pub mod slots;
 pub mod slub;

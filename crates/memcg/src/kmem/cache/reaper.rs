@@ -1,0 +1,132 @@
+//! The reaper of the school Slab: what nobody touches for a while goes back, objects to their slabs and empty slabs to the kernel.
+//!
+//! Relied on: `with_idle_threads` for threads' magazines; the lock of the cache for all else.
+//! (After the cache reaper of the kernel's slab allocator, a fifth every two seconds.)
+
+use super::Ways;
+use super::magazine::{ARRAY_BYTES, Batch, TOUCHED, Words, put_back, take_oldest, unlist};
+use super::slots::Slot;
+use crate::group::Hierarchy;
+use crate::kmem::Kmem;
+use crate::kmem::list::List;
+use crate::os::clock;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+
+impl Kmem {
+    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array itself goes.
+    pub(super) fn shrink_magazines(&self, index: u32, everything: bool) {
+        let cache = self.caches.get(index);
+        let mut gone = List::default();
+        let array = self.caches.locked(index, || {
+            let array = Words(cache.shared.load(Relaxed));
+            if array.0 != 0 {
+                let nr = cache.nr_shared.load(Relaxed) as usize;
+                let most = if everything {
+                    nr
+                } else {
+                    array.capacity().div_ceil(5).min(nr)
+                };
+                for n in nr - most..nr {
+                    put_back(cache, array.get(n), &mut gone);
+                }
+                cache.nr_shared.store((nr - most) as u32, Relaxed);
+            }
+            let nr_empty = cache.nr_empty.load(Relaxed);
+            let most = if everything {
+                nr_empty
+            } else {
+                nr_empty.div_ceil(5)
+            };
+            for _ in 0..most {
+                if let Some(slab) = cache.empty.first() {
+                    unlist(cache, slab);
+                    gone.push(slab);
+                }
+            }
+            if cache.is_dead() {
+                cache.shared.swap(0, Relaxed)
+            } else {
+                0
+            }
+        });
+        if let Some(block) = NonNull::new(array as *mut u8) {
+            // SAFETY: of `array_of`; used under the lock alone, by a cache that is not dead.
+            unsafe { self.own_free(block, ARRAY_BYTES) };
+        }
+        self.give_units(cache, index, gone);
+    }
+
+    /// Gives back what caches with magazines have not used since it last came by: a fifth of each magazine, array and
+    /// stock of empty slabs; or (`everything`) all they have. For a thread that comes by now and then, and on demand.
+    ///
+    /// Cost: O(threads × slots + caches), and a membarrier.
+    pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
+        let caches = &self.caches;
+        let is_magazine = |index: u32| {
+            index != 0 && {
+                let cache = caches.get(index);
+                cache.is_there() && cache.ways().has(Ways::MAGAZINES)
+            }
+        };
+        self.with_idle_threads(
+            tree,
+            |table| {
+                table
+                    .all()
+                    .any(|slot| is_magazine(slot.cache.load(Relaxed)))
+            },
+            |table| {
+                for slot in table.all() {
+                    let index = slot.cache.load(Relaxed);
+                    if is_magazine(index) {
+                        self.reap_slot(slot, index, everything);
+                    }
+                }
+            },
+        );
+        for index in 1..caches.high_water() {
+            if is_magazine(index) {
+                self.shrink_magazines(index, everything);
+            }
+        }
+    }
+
+    /// The same every two seconds, where there is such a cache; for a thread that comes by now and then.
+    pub fn reap_caches_at_times(&self, tree: &Hierarchy) {
+        const EVERY_NS: u64 = 2_000_000_000;
+        let now = clock::coarse_ns();
+        let last = self.caches.reaped_at.load(Relaxed);
+        let due = now.wrapping_sub(last) >= EVERY_NS && self.caches.high_water() > 1;
+        // One of those who come by.
+        let swap = |from| {
+            self.caches
+                .reaped_at
+                .compare_exchange(from, now, Relaxed, Relaxed)
+        };
+        if due && swap(last).is_ok() {
+            self.reap_caches(tree, false);
+        }
+    }
+
+    /// A thread's magazine, the thread off its slots.
+    fn reap_slot(&self, slot: &Slot, index: u32, everything: bool) {
+        let touched = slot.nr.load(Relaxed) & TOUCHED != 0;
+        let Some((magazine, nr)) = slot.magazine_of(index) else {
+            return;
+        };
+        if touched && !everything {
+            slot.nr.store(nr as u32, Relaxed);
+            return;
+        }
+        let most = if everything {
+            nr
+        } else {
+            magazine.capacity().div_ceil(5).min(nr)
+        };
+        let mut batch = Batch::new();
+        take_oldest(slot, magazine, nr, most, &mut batch);
+        slot.nr.store((nr - most) as u32, Relaxed);
+        self.flush(index, batch);
+    }
+}
