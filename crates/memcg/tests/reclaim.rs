@@ -423,8 +423,13 @@ fn a_removed_group_s_cache_is_its_parent_s_to_reclaim() {
 struct Endless;
 
 impl Shrinker for Endless {
-    fn count(&self, _: &Scope) -> u64 {
-        u64::MAX
+    fn count(&self, scope: &Scope) -> u64 {
+        // Tests beside this one are left alone.
+        if scope.group().path() == "/endless" {
+            u64::MAX
+        } else {
+            0
+        }
     }
     fn scan(&self, _: &Scope, _: u64) -> Option<u64> {
         Some(0)
