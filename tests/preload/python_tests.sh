@@ -13,22 +13,22 @@ long=${MEMCG_LONG:+--long}
 sees_our_socket=test_pass_fds_redirected
 
 # Runs in a folder of its own, the temporary one of the tests as well. A test that does not end is noted as hung, what it
-# started goes with it, and another run does those behind it.
+# started goes with it, and another run does those behind it; also after a class or a module that did not.
 once() {
     local dir=$TMPDIR/$1 run pid
     shift
     mkdir -p "$dir/tmp"
     for run in 1 2 3 4 5 6; do
         rm -f "$dir/out.begun"
-        ( cd "$dir"; TMPDIR=$dir/tmp exec timeout 400 "$@" >>"$dir/said" 2>>"$dir/err" </dev/null ) & pid=$!
+        ( cd "$dir"; TMPDIR=$dir/tmp exec timeout 200 "$@" >>"$dir/said" 2>>"$dir/err" </dev/null ) & pid=$!
         # timeout leads a group of its own, and all the program's processes are in it.
         if wait "$pid"; then
             sort -o "$dir/out" "$dir/out"
             return 0
         fi
         kill -KILL -- "-$pid" 2>/dev/null || true
-        [ -s "$dir/out.begun" ] || break
-        echo "HUNG $(cat "$dir/out.begun")" | tee -a "$dir/out"
+        [ -e "$dir/out.begun" ] || break
+        [ ! -s "$dir/out.begun" ] || echo "HUNG $(cat "$dir/out.begun")" | tee -a "$dir/out"
     done
     tail -60 "$dir/err"
     echo "$dir: no end to it"

@@ -5,6 +5,7 @@ python_tests.py FILE threading|gc|subprocess|multiprocessing [--long] [NAME...]
 
 Without --long what only waits is left out; with names only those tests run, and none that has a line in the file. The exit
 status is 0 whatever they came to; it is not after a test that did not end: FILE.begun names it, the rest is for another run.
+FILE.begun is empty when what did not end was no test but what comes behind one, a class's or the module's.
 """
 import faulthandler
 import sys
@@ -25,17 +26,21 @@ class Outcomes(unittest.TestResult):
         self.words = {}
         self.path = path
 
-    def startTest(self, test):
-        super().startTest(test)
+    def begin(self, what):
+        """Notes what comes now, and gives it its time."""
         with open(self.path + ".begun", "w") as file:
-            file.write(test.id())
+            file.write(what)
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
+    def startTest(self, test):
+        super().startTest(test)
+        self.begin(test.id())
+
     def stopTest(self, test):
-        faulthandler.cancel_dump_traceback_later()
         super().stopTest(test)
         with open(self.path, "a") as file:
             file.write(f"{self.words.get(test.id(), 'ok')} {test.id()}\n")
+        self.begin("")
 
     def note(self, test, word):
         self.words[test.id()] = word
@@ -94,6 +99,7 @@ def main():
         if test.id() not in done
         and (test.id() in names if names else is_long or not any(slow in test.id() for slow in SLOW)))
     outcomes = Outcomes(path)
+    # The end of the program has its time as well.
     suite.run(outcomes)
     for test, why in outcomes.failures + outcomes.errors:
         print(f"{test.id()}\n{why}", file=sys.stderr)
