@@ -147,6 +147,8 @@ impl World {
     }
 
     fn note(&self, owner: Option<usize>, bytes: u64, what: What, linked: bool) -> u64 {
+        // Its group may have ended while it was charged, and then it is the parent's: as the engine found it.
+        self.stage.while_coming(owner, || self.stage.settle());
         let mut books = self.stage.books.borrow_mut();
         let link = match owner.filter(|_| linked) {
             Some(owner) => {
