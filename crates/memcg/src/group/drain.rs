@@ -66,8 +66,9 @@ impl Hierarchy {
         taken
     }
 
-    /// Takes the stock every thread holds for one owner; of one that gets none any more (`forbid_stock` came first) all there will be. A thread that is
-    /// preempted in the few instructions of a hit may keep what it has, after some rounds. Cost: O(threads) and a membarrier.
+    /// Takes the stock every thread holds for one owner; of one that gets none any more (`forbid_stock` came first) all there will
+    /// be. A thread that is preempted in the few instructions of a hit may keep what it has, after some rounds. Cost: O(threads)
+    /// and a membarrier.
     pub(crate) fn drain_owner(&self, own: &ThreadRec, tag: u32) {
         const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
         for _ in 0..ROUNDS {
