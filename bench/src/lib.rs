@@ -56,6 +56,12 @@ pub fn main<P: Peer>() {
         println!("{}", version());
         return;
     }
+    // A thread that panics would leave others waiting for it, and the harness for them.
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
     P::start();
     let run = P::own_row(row, ops).or_else(|| {
         let known = ROWS.iter().find(|known| known.name == row)?;
