@@ -1,5 +1,6 @@
 //! The transaction of a move as a program sees it: subsystems with their say, threads at work all the while.
 
+use memcg::engine::Flags;
 use memcg::{Attaching, Limit, Memcg, MoveError, MovePolicy, Subsystem, register_subsystem, root};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -242,6 +243,83 @@ fn what_a_subsystem_could_evict_stays_behind_a_lazy_move_until_it_is_used() {
         (left - (1 << 19), (2 << 20) + (1 << 19))
     );
     drop(cache);
+    assert_eq!((a.current(), b.current()), (0, 0));
+}
+
+/// Buffers of one task that can be made again.
+struct Buffers {
+    task: u32,
+    all: Mutex<Vec<Vec<u8>>>,
+    asked: AtomicU64,
+}
+
+impl Subsystem for Buffers {
+    fn name(&self) -> &str {
+        "buffers"
+    }
+    fn can_attach(&self, _: &Attaching) -> Result<(), String> {
+        Ok(())
+    }
+    fn evictable(&self, task: &Attaching) -> u64 {
+        let all = self.all.lock().unwrap();
+        let bytes = all.iter().map(|buffer| buffer.capacity() as u64).sum();
+        if task.task() == self.task { bytes } else { 0 }
+    }
+    fn evict(&self, task: u32, bytes: u64) -> u64 {
+        assert_eq!(task, self.task, "it alone has left anything");
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut freed = 0;
+        while freed < bytes {
+            let Some(buffer) = self.all.lock().unwrap().pop() else {
+                break;
+            };
+            freed += buffer.capacity() as u64;
+        }
+        freed
+    }
+}
+
+#[test]
+fn what_a_lazy_move_left_and_has_no_room_to_follow_is_evicted_first() {
+    let _alone = alone();
+    let (p, b) = (group("p"), group("b"));
+    let a = p.create("a").unwrap();
+    let task = a.task("t").unwrap();
+    let all = task.run(|| (0..64).map(|_| vec![1_u8; 64 << 10]).collect());
+    let buffers = Arc::new(Buffers {
+        task: task.id(),
+        all: Mutex::new(all),
+        asked: AtomicU64::new(0),
+    });
+    let _registered = register_subsystem(buffers.clone());
+    let own = a.task("own").unwrap();
+    let mine = own.run(|| vec![2_u8; 1 << 20]);
+    let of_own = own.held();
+    b.set_max(Limit::bytes(1 << 20));
+    let moved = task.move_to_with(&b, MovePolicy::Lazy).unwrap();
+    assert!(moved.stayed >= 4 << 20, "{moved:?}");
+    // As much as fits follows; then buffers go, and nothing of who belongs there.
+    let before = a.current();
+    assert!(a.reclaim(3 << 20) >= 3 << 20);
+    assert!(a.current() <= before - (3 << 20) && b.current() <= 1 << 20);
+    let asked = buffers.asked.load(Ordering::Relaxed);
+    assert!(asked > 0, "where there is no room for all");
+    // A reservation that may wait and run what the program has.
+    a.set_max(Limit::bytes(a.current() + 4096));
+    let left = buffers.all.lock().unwrap().len();
+    let room = a.try_reserve_with(512 << 10, Flags::WAIT.with(Flags::USER));
+    assert_eq!(room.unwrap().bytes(), 512 << 10);
+    assert!(buffers.all.lock().unwrap().len() < left);
+    assert_eq!((own.held(), mine.len()), (of_own, 1 << 20));
+    // What is protected stays.
+    a.set_max(Limit::MAX);
+    a.write("memory.min", "1G").unwrap();
+    let left = buffers.all.lock().unwrap().len();
+    assert!(left > 0);
+    assert_eq!(p.reclaim(1 << 20), 0);
+    assert_eq!(buffers.all.lock().unwrap().len(), left);
+    drop((mine, task, own));
+    *buffers.all.lock().unwrap() = Vec::new();
     assert_eq!((a.current(), b.current()), (0, 0));
 }
 

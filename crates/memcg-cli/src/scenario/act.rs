@@ -85,10 +85,16 @@ impl<'a> Actor<'a> {
                 name,
                 refuses,
                 evictable,
+                evicts,
                 reserves,
             } => {
-                let meanwhile = reserves.as_ref().map(|(task, bytes)| (&task[..], *bytes));
-                super::moves::register(self.world, name, refuses.as_deref(), *evictable, meanwhile)
+                let manner = super::subsystems::Manner {
+                    refuses: refuses.as_deref(),
+                    evictable: *evictable,
+                    evicts: evicts.as_deref(),
+                    reserves: reserves.as_ref().map(|(task, bytes)| (&task[..], *bytes)),
+                };
+                super::subsystems::register(self.world, name, &manner)
             }
             Command::Touch { task, tag } => self.touch(task, tag),
             Command::Exit(name) => self.world.end_task(name),
@@ -122,6 +128,7 @@ impl<'a> Actor<'a> {
                 self.world.task(to)?;
                 self.world.give(tag, task, to)
             }
+            Command::Take { task, tag } => self.take(task, tag),
             Command::Walk { task, cache, dir } => {
                 let owner = self.world.task(task)?;
                 self.world.dentries.walk(task, &owner, cache, dir)

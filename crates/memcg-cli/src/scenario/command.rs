@@ -60,6 +60,8 @@ pub enum Command {
         refuses: Option<Name>,
         /// Bytes of a task that it says it could evict.
         evictable: u64,
+        /// What it could evict, and does when it is asked to.
+        evicts: Option<Name>,
         /// A task, and what it reserves while this one is asked.
         reserves: Option<(Name, u64)>,
     },
@@ -101,6 +103,13 @@ pub enum Command {
     /// Uses what a tag names.
     Touch {
         /// Who uses it.
+        task: Name,
+        /// What.
+        tag: Name,
+    },
+    /// Holds what a tag names, and is charged for it.
+    Take {
+        /// Who takes it.
         task: Name,
         /// What.
         tag: Name,

@@ -41,7 +41,7 @@ pub const OPERATORS: [(&str, Operator); 9] = [
 
 /// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called; what a task's
 /// last walk met; what a cache of entries has, and has given up; how many of a tag's objects are left; what a task's moves lost.
-pub const FIGURES: [&str; 14] = [
+pub const FIGURES: [&str; 15] = [
     "held",
     "moved",
     "stayed",
@@ -49,6 +49,7 @@ pub const FIGURES: [&str; 14] = [
     "can_attach",
     "attach",
     "cancel_attach",
+    "evict",
     "walked",
     "hits",
     "uncached",

@@ -33,8 +33,9 @@ pub const KEYWORDS: [&str; 22] = [
 ];
 
 /// What a task does.
-const VERBS: [&str; 11] = [
-    "alloc", "fill", "reserve", "free", "give", "hold", "map", "touch", "unmap", "sync", "walk",
+const VERBS: [&str; 12] = [
+    "alloc", "fill", "reserve", "free", "give", "take", "hold", "map", "touch", "unmap", "sync",
+    "walk",
 ];
 
 /// Error numbers a command may fail with.
@@ -220,6 +221,10 @@ fn by_task(first: &Word, line: &mut Line<'_>) -> Result<Command, Wrong> {
             tag: name(line, "a tag")?,
             to: name(line, "the task that gets it")?,
         }),
+        "take" => Ok(Command::Take {
+            task,
+            tag: name(line, "a tag")?,
+        }),
         "map" => {
             name(line, "a tag")?;
             amount::size(line.next("a size")?)?;
@@ -345,14 +350,16 @@ fn cache(line: &mut Line<'_>) -> Result<Command, Wrong> {
     Ok(Command::Cache(cache))
 }
 
-/// `subsystem NAME [refuses PATH] [evictable=SIZE] [reserves TASK SIZE]`
+/// `subsystem NAME [refuses PATH] [evictable=SIZE | evicts TAG] [reserves TASK SIZE]`
 fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
     let name = new_name(line, "a name for the subsystem")?;
-    let (mut refuses, mut evictable, mut reserves) = (None, 0, None);
+    let (mut refuses, mut evictable, mut evicts, mut reserves) = (None, 0, None, None);
     while let Some(word) = line.peek() {
         line.skip(1);
         if word.is("refuses") {
             refuses = Some(path(line)?);
+        } else if word.is("evicts") {
+            evicts = Some(self::name(line, "a tag")?);
         } else if word.is("reserves") {
             let task = self::name(line, "the name of a task")?;
             reserves = Some((task, amount::size(line.next("a size")?)?));
@@ -366,7 +373,7 @@ fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
             return Err(Wrong::new(
                 word.column,
                 format!(
-                    "'{}': expected refuses PATH, evictable=SIZE or reserves TASK SIZE",
+                    "'{}': expected refuses PATH, evictable=SIZE, evicts TAG or reserves TASK SIZE",
                     word.show()
                 ),
             ));
@@ -376,6 +383,7 @@ fn subsystem(line: &mut Line<'_>) -> Result<Command, Wrong> {
         name,
         refuses,
         evictable,
+        evicts,
         reserves,
     })
 }

@@ -1,9 +1,9 @@
-//! `NAME hold TAG`, `kmem-id PATH`: who holds what with others, and which groups lists and caches know.
+//! `NAME hold TAG`, `NAME take TAG`, `kmem-id PATH`: who holds what, and who is charged for it; which groups lists and caches know.
 
 use super::act::Actor;
 use super::words::show;
 use super::world::{Fault, Part};
-use memcg::{Charge, IdError, Memcg, Shared, root};
+use memcg::{Charge, IdError, Memcg, ReserveError, Shared, root};
 use std::any::Any;
 use std::sync::{Mutex, PoisonError};
 
@@ -31,6 +31,11 @@ impl SharedCharge {
     pub fn touch(&self) {
         let mut charge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         charge.touch();
+    }
+
+    fn give(&self, group: &Memcg) -> Result<(), ReserveError> {
+        let mut charge = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        charge.give(group)
     }
 
     fn hold(&self, group: &Memcg) -> Box<dyn Any + Send> {
@@ -66,6 +71,40 @@ impl Actor<'_> {
                 return Err(Fault::refused("EINVAL", message));
             }
             things.others.push((name.to_vec(), held));
+            Ok(())
+        })?
+    }
+
+    /// A task holds what a tag names from now on, and its group is charged for it: all of it, or nothing has changed. Where others
+    /// take up room at the same time a part of it may have come.
+    pub fn take(&self, name: &[u8], tag: &[u8]) -> Result<(), Fault> {
+        let task = self.world.task(name)?;
+        let group = task.group();
+        let group = group.ok_or_else(|| Fault::refused("ESRCH", "the task is nowhere"))?;
+        let full = |why: ReserveError| Fault::refused("ENOMEM", why.to_string());
+        let bytes: u64 = self.world.change(tag, |things| {
+            let stays = |part: &Part| matches!(part, Part::Heap(all) if !all.are_of_a_cache());
+            if things.parts.iter().any(stays) {
+                let message = format!(
+                    "'{}': objects of a cache and reservations can be taken; those of the heap stay whose they are",
+                    show(tag)
+                );
+                return Err(Fault::refused("EINVAL", message));
+            }
+            Ok(things.parts.iter().map(Part::bytes).sum())
+        })??;
+        // Whether there is room for all is seen before the first goes.
+        drop(group.try_reserve(bytes).map_err(full)?);
+        self.world.change(tag, |things| {
+            for part in &mut things.parts {
+                match part {
+                    Part::Reserved(charge) => charge.give(&group).map_err(full)?,
+                    Part::Shared(charge) => charge.give(&group).map_err(full)?,
+                    Part::Heap(objects) => objects.recharge_to(&group).map_err(full)?,
+                    Part::Kept(objects) => objects.recharge_to(&group).map_err(full)?,
+                }
+            }
+            things.holder = name.to_vec();
             Ok(())
         })?
     }

@@ -12,7 +12,7 @@ use super::world::Fault;
 use memcg::engine::Flags;
 use memcg::{
     AllocError, CacheError, CacheOptions, KBytes, ListLru, LruItem, Memcg, Registration,
-    SizedCache, Verdict, register_memcg_cache,
+    ReserveError, SizedCache, Verdict, register_memcg_cache,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +28,8 @@ pub trait Keep: Send + Sync {
     fn look(&self, number: u64) -> Option<bool>;
     /// Uses it: it is the last to go from now on, and is charged to who uses it where a group's end said so.
     fn touch(&self, number: u64);
+    /// Charges it to `group` from now on, if it is there, or nothing has changed.
+    fn recharge_to(&self, number: u64, group: &Memcg) -> Result<(), ReserveError>;
     /// Ends it, if it is there.
     fn end(&self, number: u64);
     /// Objects there are, and those that were given up.
@@ -140,6 +142,12 @@ impl KeptObjects {
         self.looked()
             .find(|(_, is_whole)| !is_whole)
             .map(|(i, _)| i)
+    }
+
+    /// Those are charged to `group` from now on, one after the other, up to the one that finds no room.
+    pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
+        let mut all = self.numbers.iter();
+        all.try_for_each(|number| self.cache.recharge_to(*number, group))
     }
 
     /// Uses those, by who the thread works for.
@@ -277,6 +285,13 @@ impl<const WORDS: usize> Keep for Listed<WORDS> {
         }
     }
 
+    fn recharge_to(&self, number: u64, group: &Memcg) -> Result<(), ReserveError> {
+        let items = lock(&self.items);
+        items
+            .get(&number)
+            .map_or(Ok(()), |item| item.recharge_to(group))
+    }
+
     fn end(&self, number: u64) {
         let item = lock(&self.items).remove(&number);
         drop(item);
@@ -360,6 +375,16 @@ impl Keep for Registered {
         if let Some((_, object)) = lock(&self.all).get(&number) {
             object.touch();
         }
+    }
+
+    fn recharge_to(&self, number: u64, group: &Memcg) -> Result<(), ReserveError> {
+        let mut all = lock(&self.all);
+        let Some((of, object)) = all.get_mut(&number) else {
+            return Ok(());
+        };
+        object.recharge_to(group)?;
+        *of = group.clone();
+        Ok(())
     }
 
     fn end(&self, number: u64) {

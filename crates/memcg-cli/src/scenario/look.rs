@@ -5,6 +5,7 @@ use super::amount::Number;
 use super::expect::{Expect, Sum, Term, holds, sum_text};
 use super::moves;
 use super::reference::{Reference, Value, find};
+use super::subsystems;
 use super::words::show;
 use super::world::{Fault, Part, Things, World};
 use crate::size::human;
@@ -172,7 +173,7 @@ fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
         Some(world.look(name, left).unwrap_or(0))
     } else if let Some(figure) = world.kept.figure(name, what) {
         Some(figure)
-    } else if let Some(call) = moves::CALLS.iter().position(|call| *call == what) {
+    } else if let Some(call) = subsystems::CALLS.iter().position(|call| *call == what) {
         let asked = world.subsystem(name)?;
         Some(asked.called[call].load(Ordering::Relaxed))
     } else if let Some(figure) = world.dentries.figure(name, what)? {

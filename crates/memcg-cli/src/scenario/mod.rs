@@ -6,7 +6,7 @@
 //! - `words`, `amount`, `reference`, `expect`, `command`: what a line is made of
 //! - `line`, `figures`, `grammar`, `parser`: a line, and a file, from text
 //! - `world`: what a scenario has made
-//! - `act`, `moves`, `objects`, `caches`, `kept`, `dentries`, `holders`, `options`, `look`, `unchanged`: what commands do, expectations find, failures
+//! - `subsystems`, `act`, `moves`, `objects`, `caches`, `kept`, `dentries`, `holders`, `options`, `look`, `unchanged`: what commands do, expectations find, failures
 //!   may not
 //! - `runner`, `report`: step after step, and what is said about it
 //! - `batch`: several files
@@ -31,6 +31,7 @@ mod parser;
 mod reference;
 mod report;
 mod runner;
+mod subsystems;
 mod unchanged;
 mod words;
 mod world;

@@ -7,7 +7,7 @@ use super::command::{Name, Needs};
 use super::dentries::Dentries;
 use super::holders::{Held, SharedCharge};
 use super::kept::{Kept, KeptObjects};
-use super::moves::{Asked, Registered};
+use super::subsystems::{Asked, Registered};
 use super::words::show;
 use crate::sys::heap::Objects;
 use memcg::engine::Engine;
@@ -142,11 +142,28 @@ pub struct Things {
     pub others: Vec<(Name, Held)>,
 }
 
+/// What all tags name.
+#[derive(Default)]
+pub struct Table(Mutex<HashMap<Name, Things>>);
+
+impl Table {
+    /// Runs `f` on what a tag names, to change it. No engine's work that may free something.
+    pub fn change<R>(&self, tag: &[u8], f: impl FnOnce(&mut Things) -> R) -> Result<R, Fault> {
+        let mut things = lock(&self.0);
+        things.get_mut(tag).map(f).ok_or_else(|| no_tag(tag))
+    }
+
+    /// Runs `f` on what a tag names, if there is anything.
+    pub fn look<R>(&self, tag: &[u8], f: impl FnOnce(&Things) -> R) -> Option<R> {
+        lock(&self.0).get(tag).map(f)
+    }
+}
+
 /// See the module.
 pub struct World {
     tasks: Mutex<HashMap<Name, Arc<Task>>>,
     killed: Mutex<HashSet<Name>>,
-    things: Mutex<HashMap<Name, Things>>,
+    things: Arc<Table>,
     caches: Mutex<HashMap<Name, Arc<SizedCache>>>,
     /// Caches of entries of directories.
     pub dentries: Dentries,
@@ -173,7 +190,7 @@ impl World {
         World {
             tasks: Mutex::default(),
             killed: Mutex::default(),
-            things: Mutex::default(),
+            things: Arc::default(),
             caches: Mutex::default(),
             dentries: Dentries::default(),
             kept: Kept::default(),
@@ -239,7 +256,7 @@ impl World {
         lock(&self.tasks).remove(name);
         let (mut held, mut ends) = (Vec::new(), Vec::new());
         {
-            let mut things = lock(&self.things);
+            let mut things = lock(&self.things.0);
             let tags: Vec<Name> = things
                 .iter()
                 .filter(|(_, thing)| thing.holder == name)
@@ -290,7 +307,7 @@ impl World {
 
     /// Whether `holder` may add to what `tag` names.
     pub fn check_tag(&self, tag: &[u8], holder: &[u8]) -> Result<(), Fault> {
-        match lock(&self.things).get(tag) {
+        match lock(&self.things.0).get(tag) {
             Some(thing) if thing.holder != holder => Err(Fault::refused(
                 "EEXIST",
                 format!("'{}' is held by {}", show(tag), show(&thing.holder)),
@@ -302,7 +319,7 @@ impl World {
     /// Adds to what `tag` names.
     pub fn hold(&self, tag: &[u8], holder: &[u8], part: Part) -> Result<(), Fault> {
         let refused = {
-            let mut things = lock(&self.things);
+            let mut things = lock(&self.things.0);
             let thing = things.entry(tag.to_vec()).or_insert_with(|| Things {
                 holder: holder.to_vec(),
                 parts: Vec::new(),
@@ -319,15 +336,20 @@ impl World {
         self.check_tag(tag, holder)
     }
 
+    /// What all tags name.
+    pub fn things(&self) -> &Arc<Table> {
+        &self.things
+    }
+
     /// Takes what a tag names out.
     pub fn take(&self, tag: &[u8]) -> Result<Things, Fault> {
-        let taken = lock(&self.things).remove(tag);
+        let taken = lock(&self.things.0).remove(tag);
         taken.ok_or_else(|| no_tag(tag))
     }
 
     /// Hands a tag on.
     pub fn give(&self, tag: &[u8], from: &[u8], to: &[u8]) -> Result<(), Fault> {
-        let mut things = lock(&self.things);
+        let mut things = lock(&self.things.0);
         let thing = things.get_mut(tag).ok_or_else(|| no_tag(tag))?;
         if thing.holder != from {
             let message = format!("'{}' is held by {}", show(tag), show(&thing.holder));
@@ -339,13 +361,12 @@ impl World {
 
     /// Runs `f` on what a tag names, to change it. No engine's work that may free something.
     pub fn change<R>(&self, tag: &[u8], f: impl FnOnce(&mut Things) -> R) -> Result<R, Fault> {
-        let mut things = lock(&self.things);
-        things.get_mut(tag).map(f).ok_or_else(|| no_tag(tag))
+        self.things.change(tag, f)
     }
 
     /// Runs `f` on what a tag names, if there is anything.
     pub fn look<R>(&self, tag: &[u8], f: impl FnOnce(&Things) -> R) -> Option<R> {
-        lock(&self.things).get(tag).map(f)
+        self.things.look(tag, f)
     }
 
     /// Keeps a new subsystem.
@@ -419,7 +440,7 @@ impl World {
 
     /// Every tag, and what is held under it by whom.
     pub fn holdings(&self) -> Vec<(Name, String)> {
-        lock(&self.things)
+        lock(&self.things.0)
             .iter()
             .map(|(tag, thing)| {
                 let parts: Vec<String> = thing.parts.iter().map(Part::text).collect();
@@ -431,7 +452,7 @@ impl World {
 
     /// Frees everything and ends every task.
     pub fn clear(&self) {
-        let things = std::mem::take(&mut *lock(&self.things));
+        let things = std::mem::take(&mut *lock(&self.things.0));
         drop(things);
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         drop(tasks);

@@ -1,7 +1,7 @@
 //! Objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
 
 use memcg::engine::{Flags, kmalloc};
-use memcg::{AllocError, KBytes, Memcg, Shared, SizedCache};
+use memcg::{AllocError, KBytes, Memcg, ReserveError, Shared, SizedCache};
 use std::any::Any;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -78,6 +78,31 @@ impl Objects {
             }
         }
         Ok(())
+    }
+
+    /// Takes the last ones out, as many as make up `bytes`, or all: to be dropped.
+    pub fn split_off(&mut self, bytes: u64) -> Objects {
+        let each = (self.bytes() / (self.len() as u64).max(1)).max(1);
+        let stay = self.len().saturating_sub(bytes.div_ceil(each) as usize);
+        let all = match &mut self.all {
+            All::Heap(all) => All::Heap(all.split_off(stay)),
+            All::Cache(cache, all) => All::Cache(cache.clone(), all.split_off(stay)),
+        };
+        let (size, seed) = (self.size, self.seed);
+        Objects { size, seed, all }
+    }
+
+    /// Whether they are of a cache.
+    pub fn are_of_a_cache(&self) -> bool {
+        matches!(self.all, All::Cache(..))
+    }
+
+    /// Those of a cache are charged to `group` from now on, one after the other, up to the one that finds no room.
+    pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
+        match &self.all {
+            All::Heap(_) => Ok(()),
+            All::Cache(_, all) => all.iter().try_for_each(|object| object.recharge_to(group)),
+        }
     }
 
     /// How many there are.

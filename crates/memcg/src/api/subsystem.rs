@@ -14,6 +14,7 @@ use super::memcg::Memcg;
 use super::scope::no_account;
 use crate::attach::{self, Attach, Moved};
 use crate::engine::Engine;
+use crate::engine::reclaim::evict;
 use crate::engine::worker;
 use crate::group::MovePolicy;
 use crate::os::clock;
@@ -62,6 +63,16 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// How many bytes of the task this subsystem could evict: a cache of the program's. With `lazy` they stay behind.
     fn evictable(&self, _task: &Attaching) -> u64 {
+        0
+    }
+
+    /// What a `lazy` move left behind is in the way, and there is no room for it where the task is now: frees about `bytes` of what
+    /// it said it could evict of the task with that id; answers how many it did. What it does not free, those who belong there are
+    /// asked for.
+    ///
+    /// It is called where [shrinkers](super::Shrinker) are: on a thread that charges with `WAIT` and `USER`, on one that wrote a limit or
+    /// `memory.reclaim`, on the engine's worker; on several at once; what it charges is charged by force. A panic ends that call.
+    fn evict(&self, _task: u32, _bytes: u64) -> u64 {
         0
     }
 }
@@ -131,11 +142,30 @@ impl Drop for SubsystemRegistration {
 /// Has `subsystem` asked whenever a task moves, after those that were registered before.
 pub fn register_subsystem(subsystem: Arc<dyn Subsystem>) -> SubsystemRegistration {
     let _free = no_account();
+    evict::set_evict(evict_of);
     let mut all = all();
     all.0 += 1;
     let number = all.0;
     all.1.push((number, subsystem));
     SubsystemRegistration(number)
+}
+
+/// Has bytes of a task freed by those who said they could.
+fn evict_of(task: u32, bytes: u64) {
+    let asked = {
+        let _free = no_account();
+        all().1.clone()
+    };
+    let mut left = bytes;
+    for (_, subsystem) in &asked {
+        let freed = catch_unwind(AssertUnwindSafe(|| subsystem.evict(task, left))).unwrap_or(0);
+        left = left.saturating_sub(freed);
+        if left == 0 {
+            break;
+        }
+    }
+    let _free = no_account();
+    drop(asked);
 }
 
 /// How long a move waits for another one of the same task, in ns.

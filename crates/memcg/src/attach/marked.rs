@@ -1,8 +1,8 @@
 //! What a `lazy` move left behind, marked as wrongly charged where it is: it follows its task when it is used, and it is the first to
 //! go when the group it is in is to be made smaller.
 //!
-//! Nothing is freed for that: the bytes go where they belong, as far as there is room. (KAMEZAWA's third policy of 2008, with
-//! moving instead of freeing, which he liked best.)
+//! Nothing is freed here: the bytes go where they belong, as far as there is room. (KAMEZAWA's third policy of 2008, with
+//! moving instead of freeing, which he liked best.) What finds no room is for `engine::reclaim::evict`.
 
 use super::part::join;
 use super::room::{Room, Way};
@@ -29,8 +29,7 @@ impl Hierarchy {
         }
         let (mut sent, mut are_left) = (0, false);
         for tag in 1..self.objcgs.high_water() {
-            // Held, so that what it leads to are its rests.
-            if self.objcgs.get(tag).state() != State::Task || !self.try_hold_objcg(tag) {
+            if !self.try_hold_task(tag) {
                 continue;
             }
             if sent < bytes && self.any_marked(tag, Some(top)) {
@@ -43,6 +42,25 @@ impl Hierarchy {
             self.note_marked();
         }
         sent
+    }
+
+    /// Names the owner of a task, if `tag` is one: what it leads to are its rests, until `release_objcg`. The caller is pinned.
+    pub fn try_hold_task(&self, tag: u32) -> bool {
+        self.objcgs.get(tag).state() == State::Task && self.try_hold_objcg(tag)
+    }
+
+    /// Where in `top` and below bytes of a task lie that are to follow it, and how many. The caller is pinned and names it.
+    pub fn marked_in<'a>(
+        &'a self,
+        tag: u32,
+        top: &'a Memcg,
+    ) -> impl Iterator<Item = (&'a Memcg, u64)> {
+        let is_task = self.objcgs.get(tag).state() == State::Task;
+        let rests = is_task.then(|| self.marked(tag, Some(top)));
+        rests
+            .into_iter()
+            .flatten()
+            .map(|rest| (self.resolve(rest.cell()).group, rest.charged_bytes()))
     }
 
     fn any_marked(&self, tag: u32, within: Option<&Memcg>) -> bool {

@@ -161,7 +161,12 @@ fn run(listener: Kept<UnixListener>) {
         }
         // A program that does nothing gives nothing back of itself.
         kmalloc::decay();
-        process::with_rec(|engine, rec| engine.help(rec, By::All));
+        process::with_rec(|engine, rec| {
+            if engine.kmem.have_caches_ended() {
+                engine.tend_caches(rec);
+            }
+            engine.help(rec, By::All);
+        });
         let now = Instant::now();
         if rest <= now
             && let Some(Ok(open)) = listener.as_ref().map(Kept::get)

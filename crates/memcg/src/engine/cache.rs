@@ -70,7 +70,7 @@ impl Engine {
 
     /// What has been left of dead caches for who comes by.
     #[cold]
-    fn tend_caches(&self, rec: &ThreadRec) {
+    pub fn tend_caches(&self, rec: &ThreadRec) {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.change(|| self.kmem.tend_caches(&self.tree));
     }
@@ -97,7 +97,9 @@ impl Engine {
             return NO_TAG;
         }
         let _pin = self.tree.threads.epoch.pin(rec);
-        let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        // Where the task is now, if it went on without its bytes.
+        let now = self.tree.objcgs.get(self.tree.live_tag(tag));
+        let group = self.tree.resolve(now.cell()).group;
         if on(Tracking::RootUntracked) && group.index() == ROOT
             || on(Tracking::Filtered) && !self.kmem.caches.is_accounted_in(group, &cache.name())
         {

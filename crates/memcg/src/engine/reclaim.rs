@@ -9,6 +9,8 @@
 //! How much came back is seen from outside: how much less is in use than before each call. Of what others charge meanwhile that
 //! shows less, of what they free more; so whoever needs room tries again as long as anything was freed by anybody.
 
+pub mod evict;
+
 use super::progress::Passes;
 use super::worker::ROOM;
 use super::worker::thread;
@@ -150,8 +152,12 @@ impl Engine {
             .map_or(0, |top| self.change(|| self.tree.send_marked(top, want)))
     }
 
-    /// Rounds of rising pressure.
+    /// Rounds of rising pressure, after what is wrongly charged.
     fn run_pass(&self, control: &mut Control<'_>) {
+        self.evict_marked(control);
+        if control.is_enough() {
+            return;
+        }
         for priority in (0..=PRIORITIES).rev() {
             control.priority = priority;
             control.met = 0;

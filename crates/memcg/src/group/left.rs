@@ -9,7 +9,7 @@
 
 use super::Hierarchy;
 use super::memcg::Memcg;
-use super::objcg::{Objcg, State};
+use super::objcg::{HEIR, Objcg, State};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
@@ -25,7 +25,7 @@ impl Objcg {
     /// Of one that is left: who it is now.
     pub(super) fn heir(&self) -> Option<u32> {
         // Acquire pairs with the Release of `halve_heirs`; the first heir came before the state.
-        (self.state() == State::Left).then(|| self.id.load(Ordering::Acquire))
+        (self.state() == State::Left).then(|| self.id.load(Ordering::Acquire) & !HEIR)
     }
 }
 
@@ -92,8 +92,8 @@ impl Hierarchy {
         }
         if self.try_hold_objcg(beyond) {
             let swapped = self.objcgs.get(at).id.compare_exchange(
-                next,
-                beyond,
+                next | HEIR,
+                beyond | HEIR,
                 // Release pairs with the Acquire of `heir`.
                 Ordering::AcqRel,
                 Ordering::Relaxed,
@@ -130,7 +130,7 @@ impl Hierarchy {
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);
-        let id = old.id.swap(heir.tag, Ordering::AcqRel);
+        let id = old.id.swap(heir.tag | HEIR, Ordering::AcqRel);
         debug_assert_eq!(id, new.id());
         // Before whoever sets it finds the heir. Under the lock nobody sets the old one's.
         new.set_oom_score_adj(old.oom_score_adj());

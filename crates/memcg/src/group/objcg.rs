@@ -33,6 +33,9 @@ pub enum Kind {
     Slab,
 }
 
+/// In `Objcg::id`: what follows is an heir's tag, and no task's id.
+pub(super) const HEIR: u32 = 1 << 31;
+
 /// Kinds with a word of their own.
 pub const NR_SIDE_KINDS: usize = 3;
 
@@ -97,7 +100,7 @@ pub struct Objcg {
     refs: AtomicU32,
     state: AtomicU32,
     pub(super) name: AtomicU32,
-    /// A task's id; of one that is left, its heir's tag.
+    /// A task's id; of one that is left, its heir's tag and `HEIR`, from a moment before its state says so.
     pub(super) id: AtomicU32,
     /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
     ended_at: AtomicU64,
@@ -140,8 +143,9 @@ impl Objcg {
 
     /// A task's id; 0 for a group's own, and for one that is left.
     pub fn id(&self) -> u32 {
-        let id = self.id.load(Ordering::Relaxed);
-        if self.state() == State::Left { 0 } else { id }
+        // Acquire pairs with the AcqRel of `leave`: who finds it left finds its heir.
+        let id = self.id.load(Ordering::Acquire);
+        if id & HEIR == 0 { id } else { 0 }
     }
 
     /// Its name's index.

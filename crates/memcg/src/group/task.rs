@@ -3,7 +3,7 @@
 use super::Hierarchy;
 use super::census::Change;
 use super::memcg::Memcg;
-use super::objcg::State;
+use super::objcg::{HEIR, State};
 use super::tree::TreeError;
 use super::word::CELL_LIMIT;
 use crate::os::clock;
@@ -34,7 +34,7 @@ impl Hierarchy {
         let id = match id {
             0 => {
                 FIRST_TASK_ID
-                    + self.next_task.fetch_add(1, Ordering::Relaxed) % (u32::MAX - FIRST_TASK_ID)
+                    + self.next_task.fetch_add(1, Ordering::Relaxed) % (HEIR - FIRST_TASK_ID)
             }
             thread => thread,
         };
@@ -71,10 +71,13 @@ impl Hierarchy {
 
     /// The live task of an id. O(owners).
     pub fn task_by_id(&self, id: u32) -> Option<u32> {
-        (1..self.objcgs.high_water()).find(|&tag| {
+        let is_it = |&tag: &u32| {
             let objcg = self.objcgs.get(tag);
             objcg.state() == State::Task && objcg.id() == id
-        })
+        };
+        let find = || (1..self.objcgs.high_water()).find(is_it);
+        // One that was left meanwhile may have an heir that was looked at too early.
+        find().or_else(find)
     }
 
     pub(crate) fn add_task_to(&self, group: &Memcg) -> bool {

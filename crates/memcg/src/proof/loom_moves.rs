@@ -196,6 +196,29 @@ fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
     });
 }
 
+/// Catches: an heir's tag taken for the id of a task, before the owner's state says what it is.
+#[test]
+fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
+    model(3, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        let id = tree.objcgs.get(tag).id();
+        let next = tree.objcgs.high_water();
+        let user = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            assert_eq!(tree.task_by_id(next), None);
+            assert!(tree.task_by_id(id).is_some());
+        });
+        leave(tree, rec, tag, b);
+        user.join().unwrap();
+        assert_eq!(live(tree, rec, tag), next);
+        end_task(tree, rec, tag);
+        only_groups_are_left(tree, 3);
+    });
+}
+
 /// Catches: a chain halved without a hold on whom it leads to, and one that is skipped and not let go.
 #[test]
 fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {

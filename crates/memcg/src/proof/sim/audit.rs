@@ -31,7 +31,7 @@ fn audit_events(g: usize, group: &Memcg, known: &Group, marked: bool) {
         known.oom_group_kill,
         known.oom_group_may,
     );
-    check(Event::Inherited, known.inherited, [0; 2]);
+    check(Event::Inherited, known.inherited, known.inherited_may);
     let tried = if marked {
         [u64::MAX; 2]
     } else {

@@ -39,6 +39,8 @@ pub(super) struct Group {
     /// As set.
     pub debt_max: Option<u64>,
     pub offline: OfflinePolicy,
+    /// Which of `filters::WORDS` it was told; 0: none.
+    pub words: usize,
     pub victim: Option<Victim>,
     /// It may have another, chosen when shrinkers had freed nobody knows what.
     pub unsure: bool,
@@ -52,6 +54,7 @@ pub(super) struct Group {
     pub oom_may: [u64; 2],
     pub oom_group_may: [u64; 2],
     pub recharge_may: [u64; 2],
+    pub inherited_may: [u64; 2],
 }
 
 impl Group {
@@ -67,6 +70,7 @@ impl Group {
             oom_group: false,
             debt_max: None,
             offline: OfflinePolicy::Parent,
+            words: 0,
             victim: None,
             unsure: false,
             oom: [0; 2],
@@ -77,6 +81,7 @@ impl Group {
             oom_may: [0; 2],
             oom_group_may: [0; 2],
             recharge_may: [0; 2],
+            inherited_may: [0; 2],
         }
     }
 
@@ -109,8 +114,8 @@ pub(super) struct Owner {
     /// What was said of a task, in thousandths; whether it was told to die.
     pub adj: i16,
     pub killed: bool,
-    /// It has ended, then its group by a policy that gives what is left to who looks it up.
-    pub given: bool,
+    /// By which policies groups of its have ended, of those that say something of what is left.
+    pub given: Vec<OfflinePolicy>,
 }
 
 impl Owner {
@@ -124,7 +129,7 @@ impl Owner {
             rests: Vec::new(),
             adj: 0,
             killed: false,
-            given: false,
+            given: Vec::new(),
         }
     }
 }
@@ -170,6 +175,8 @@ pub(super) struct Books {
     pub groups: Vec<Group>,
     pub owners: Vec<Owner>,
     pub things: BTreeMap<u64, Thing>,
+    /// Groups that hold a thing, beside whom it is charged to; the last to come last.
+    pub holders: BTreeMap<u64, Vec<usize>>,
     pub next: u64,
 }
 
@@ -183,6 +190,18 @@ impl Books {
     pub(super) fn there(&self, css: Css) -> Vec<usize> {
         let all = 0..self.groups.len();
         all.filter(|&g| self.groups[g].css == css).collect()
+    }
+
+    /// Whether moves have left bytes of anybody in a group.
+    pub(super) fn has_rests(&self, group: usize) -> bool {
+        let mut rests = self.owners.iter().flat_map(|owner| &owner.rests);
+        rests.any(|rest| rest.0 == Some(group) && rest.1 > 0)
+    }
+
+    /// Whether an owner has ended, and a group's end has left what it owned by one of these policies.
+    pub(super) fn was_left(&self, owner: usize, by: &[OfflinePolicy]) -> bool {
+        let owner = &self.owners[owner];
+        owner.is == OwnerIs::Dead && owner.given.iter().any(|policy| by.contains(policy))
     }
 
     /// Who is charged in the name of an owner.
@@ -354,6 +373,13 @@ impl Books {
         true
     }
 
+    /// The owner that an online group is itself.
+    pub(super) fn owner_of_group(&self, group: usize) -> usize {
+        let is = |o: &Owner| o.is == OwnerIs::Group && o.group == group;
+        let owner = self.owners.iter().position(is);
+        owner.expect("an online group has an owner")
+    }
+
     /// The group in a record of the engine's.
     pub(super) fn group_at(&self, index: u32) -> Option<usize> {
         let is = |g: &Group| g.index == index && g.css != Css::Gone;
@@ -380,11 +406,11 @@ impl Books {
         };
         let above = &self.groups[parent];
         // One that lingers has said what it leaves when it ended.
-        let given = above.css == Css::Lingers && above.offline.is_deferred();
+        let given = (above.css == Css::Lingers).then_some(above.offline);
         for owner in &mut self.owners {
             if owner.group == group {
                 owner.group = parent;
-                owner.given |= given;
+                owner.given.extend(given);
                 owner.is = match owner.is {
                     OwnerIs::Group => OwnerIs::Dead,
                     is => is,
@@ -398,12 +424,11 @@ impl Books {
 
     /// A group has ended: by its policy what it leaves may be another's.
     pub(super) fn note_given(&mut self, group: usize) {
-        if self.groups[group].offline.is_deferred() {
-            let owners = self.owners.iter_mut();
-            owners
-                .filter(|o| o.group == group)
-                .for_each(|o| o.given = true);
-        }
+        let by = self.groups[group].offline;
+        let owners = self.owners.iter_mut();
+        owners
+            .filter(|o| o.group == group)
+            .for_each(|o| o.given.push(by));
     }
 
     /// Groups that lingered and have nothing left are gone.

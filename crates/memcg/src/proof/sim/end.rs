@@ -61,6 +61,7 @@ impl World {
             };
             // The last has no children.
             self.stage.remove([at as u32, 0, 0, 0]);
+            self.settle_holders();
             self.follow_fork();
         }
         let is_held = |world: &Self| {

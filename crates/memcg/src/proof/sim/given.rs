@@ -1,8 +1,9 @@
 //! The steps by which a thing gets another owner: it is looked up after its group's end, or given away.
 
-use super::books::{OwnerIs, Thing, What};
+use super::books::{Thing, What};
 use super::stage::{Planted, Stage};
 use super::world::World;
+use crate::group::OfflinePolicy::{Auto, NextTouch};
 use crate::group::cell::Given;
 use crate::group::{NO_TAG, ROOT_TAG, Refusal};
 use crate::kmem::list_lru::Cx;
@@ -43,7 +44,7 @@ impl Stage {
 
 impl World {
     /// A thing of some cache's: its number, and what it is.
-    fn some_object(&self, n: u32) -> Option<(u64, Thing)> {
+    pub(super) fn some_object(&self, n: u32) -> Option<(u64, Thing)> {
         let books = self.stage.books.borrow();
         let is = |t: &Thing| t.owner.is_some() && matches!(t.what, What::Cached { .. });
         let all: Vec<(u64, Thing)> = books
@@ -63,8 +64,8 @@ impl World {
         let Some(from) = thing.owner else { return };
         let (tag, given) = {
             let books = self.stage.books.borrow();
-            let owner = &books.owners[from];
-            (owner.tag, owner.given && owner.is == OwnerIs::Dead)
+            let given = books.was_left(from, &[NextTouch, Auto]);
+            (books.owners[from].tag, given)
         };
         let found = self.engine.is_given(self.rec(), tag, FOUND);
         assert_eq!(found, given, "whether a thing is for who looks it up");
@@ -96,7 +97,7 @@ impl World {
         self.give_to(id, to);
     }
 
-    fn give_to(&self, id: u64, to: usize) {
+    pub(super) fn give_to(&self, id: u64, to: usize) {
         let (thing, tag, fits) = {
             let books = self.stage.books.borrow();
             let thing = books.things[&id];

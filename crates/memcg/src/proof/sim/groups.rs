@@ -145,6 +145,8 @@ impl Stage {
             && self.may_end(g).is_ok()
             && !rec.is_helping();
         let mut left = group.counter.usage() > 0;
+        // What moves left in it goes home while it is evicted, or is the parent's after; which of it, the books do not see.
+        let had_rests = self.books.borrow().has_rests(g);
         let outcome = {
             let _pin = tree.threads.epoch.pin(rec);
             match self.planted {
@@ -160,6 +162,11 @@ impl Stage {
         // Reclaim may have sent home what was marked.
         self.adopt_if(true);
         let mut books = self.books.borrow_mut();
+        // Also where it lingers: what it accounts is its parent's affair.
+        books.groups[g].words = 0;
+        if books.groups[g].offline == OfflinePolicy::Mapper {
+            self.ended_by_mapper.set(true);
+        }
         if evicts {
             // The last thing before the end was a drain.
             left = books.usages()[g] > 0;
@@ -172,8 +179,12 @@ impl Stage {
             let own = own.filter(|o| o.group == g && o.is == OwnerIs::Group);
             own.for_each(|o| o.is = OwnerIs::Dead);
         } else {
-            if let Some(parent) = books.groups[g].parent.filter(|_| left) {
-                books.event(parent, |g| &mut g.inherited);
+            if let Some(parent) = books.groups[g].parent {
+                if left {
+                    books.event(parent, |g| &mut g.inherited);
+                } else if evicts && had_rests {
+                    books.event(parent, |g| &mut g.inherited_may);
+                }
             }
             books.inherit(g);
         }

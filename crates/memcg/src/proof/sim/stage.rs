@@ -49,6 +49,8 @@ pub(super) struct Stage {
     pub meddled: Cell<u32>,
     /// The honest shrinker is asked by group.
     pub pool_by_group: Cell<bool>,
+    /// A group has ended by `mapper`: who holds what it left is to be asked.
+    pub ended_by_mapper: Cell<bool>,
     /// The process has forked, and this is the child.
     pub forked: Cell<bool>,
 }
@@ -106,6 +108,7 @@ impl Stage {
             coming: Cell::new(None),
             meddled: Cell::new(0),
             pool_by_group: Cell::new(true),
+            ended_by_mapper: Cell::new(false),
             forked: Cell::new(false),
         });
         STAGE.set(Some(this.clone()));

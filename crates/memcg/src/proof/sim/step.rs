@@ -58,6 +58,8 @@ ops! {
     Attach "attach" 4,
     Touch "touch" 5,
     Give "give" 3,
+    Hold "hold" 4,
+    Filter "filter" 2,
     Pool "pool" 3,
     Fork "fork" 1,
     Wait "wait" 1,

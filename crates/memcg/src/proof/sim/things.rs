@@ -1,6 +1,7 @@
 //! The steps by which things come and go: charges, objects of the heap and of caches, what is in the list.
 
 use super::books::{Thing, What};
+use super::filters::NAMES;
 use super::stage::paint;
 use super::world::{KnownCache, World};
 use crate::engine::Flags;
@@ -275,7 +276,7 @@ impl World {
         linked: bool,
     ) -> Option<(u64, *const Link)> {
         let known = &self.caches[cache];
-        let owner = owner.filter(|_| known.accounted);
+        let owner = owner.filter(|&owner| known.accounted && self.accounts(owner, cache));
         let (index, rec) = (known.index, self.rec());
         let bytes = self.engine.kmem.caches.get(index).charged_bytes();
         let fits_kmem = |owner| self.stage.books.borrow().fits_kmem(owner, bytes);
@@ -407,8 +408,9 @@ impl World {
             ways = ways.with(Ways::NOACCOUNT);
         }
         let bytes = [24, 64, 200, 1000, 9000][n[3] as usize % 5];
+        let name = self.caches.len() % NAMES.len();
         let plan = Plan {
-            name: b"sim",
+            name: NAMES[name],
             bytes,
             align: 8,
             ways,
@@ -418,6 +420,7 @@ impl World {
             Some(index) => self.caches.push(KnownCache {
                 index,
                 accounted,
+                name,
                 open: true,
             }),
             None => assert!(self.is_lenient(), "no memory for a cache"),

@@ -29,6 +29,8 @@ pub(super) struct Thread {
 pub(super) struct KnownCache {
     pub index: u32,
     pub accounted: bool,
+    /// Which of `filters::NAMES` is its.
+    pub name: usize,
     pub open: bool,
 }
 
@@ -166,6 +168,8 @@ impl World {
             Op::Attach => self.attach(n),
             Op::Touch => self.touch(n),
             Op::Give => self.give(n),
+            Op::Hold => self.hold(n),
+            Op::Filter => self.filter(n),
             Op::Pool => self.toggle_pool(n),
             Op::Fork => self.stage.fork(),
             Op::Wait => own::set(own::now().map(|now| now + u64::from(n[0]) * 50_000_000)),
@@ -198,6 +202,7 @@ impl World {
             Op::Heal => self.heal(),
             Op::Trim => self.trim(n),
         }
+        self.settle_holders();
         self.stage.adopt_if(were_marked);
         self.ever_marked |= self.engine.tree.may_have_marked();
         self.follow_fork();
