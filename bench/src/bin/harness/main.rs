@@ -1,7 +1,7 @@
 //! Runs every image and program in rounds, and says what came out.
 //!
-//! Each run is a process of its own; a round runs every peer of a row one after the other, beginning with another peer
-//! each time, so that what the machine does besides falls on all alike. Ratios are made within a round.
+//! Each run is a process of its own; a round runs every peer of a row one after the other, in another order each time, so
+//! that what the machine does besides, and what the peer before left of it, falls on all alike. Ratios are made within a round.
 
 mod callgrind;
 mod instructions;
@@ -17,6 +17,7 @@ mod stats;
 mod targets;
 mod whereabouts;
 
+use memcg_bench::random::Random;
 use memcg_bench::rows::ROWS;
 use options::{Mode, Options};
 use peers::{IMAGES, POOLS, Peer};
@@ -107,10 +108,10 @@ fn measure(options: &Options) -> Result<(), String> {
     let mut samples = Samples::default();
     let mut failures: Vec<String> = Vec::new();
     let mut done = 0;
+    let mut random = Random::new(1);
     for round in 0..options.rounds {
         for jobs in &groups {
-            for i in 0..jobs.len() {
-                let job = &jobs[(i + round) % jobs.len()];
+            for job in in_any_order(jobs, &mut random) {
                 let (row, peer) = job.names();
                 let left = if done == 0 {
                     0.0
@@ -165,4 +166,39 @@ fn measure(options: &Options) -> Result<(), String> {
         eprintln!("kept in {}", kept.display());
     }
     Ok(())
+}
+
+/// All of them, shuffled.
+fn in_any_order<'a, T>(all: &'a [T], random: &mut Random) -> Vec<&'a T> {
+    let mut order: Vec<&T> = all.iter().collect();
+    for i in (1..order.len()).rev() {
+        order.swap(i, random.below(i as u64 + 1) as usize);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_peer_runs_once_a_round_and_follows_another_one_in_each() {
+        let all: Vec<usize> = (0..12).collect();
+        let mut random = Random::new(1);
+        let mut before_first = Vec::new();
+        for _ in 0..31 {
+            let order: Vec<usize> = in_any_order(&all, &mut random)
+                .into_iter()
+                .copied()
+                .collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, all);
+            let at = order.iter().position(|&i| i == 0).unwrap();
+            before_first.push(at.checked_sub(1).map(|at| order[at]));
+        }
+        before_first.sort_unstable();
+        before_first.dedup();
+        assert!(before_first.len() > 6, "{before_first:?}");
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! Guarded by the lock of its [`super::span::Spans`].
 
-use super::layout::{self, CHUNK_RECORD, END_UNIT, FIRST_UNIT};
+use super::layout::{self, CHUNK_RECORD, END_UNIT, FIRST_UNIT, UNIT};
+use crate::os::map;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Units of a chunk that hold objects.
 pub const NR_UNITS: usize = END_UNIT - FIRST_UNIT;
 
 const WORDS: usize = END_UNIT / 64;
+/// Pages of a unit.
+const PAGES: usize = UNIT / 4096;
 
 /// See the module. Zero bytes: all units in use.
 #[repr(C)]
@@ -78,6 +81,26 @@ impl Chunk {
     /// Free units with pages.
     pub fn nr_dirty(&self) -> usize {
         self.nr_dirty.load(Relaxed) as usize
+    }
+
+    /// Whether half of the pages in use are there: its objects are not larger than what is written to in them.
+    pub fn is_filled(&self) -> bool {
+        let mut there = 0;
+        for (word, free) in self.free.iter().enumerate() {
+            let mut pages = [0; 64 * PAGES];
+            // SAFETY: 64 units of a chunk that is mapped.
+            if !unsafe { map::are_there(self.address() + word * 64 * UNIT, &mut pages) } {
+                return false;
+            }
+            let free = free.load(Relaxed);
+            let used = pages.chunks(PAGES).enumerate();
+            let used = used.filter(|(unit, _)| free >> unit & 1 == 0);
+            there += used
+                .flat_map(|(_, pages)| pages)
+                .filter(|&page| page & 1 != 0)
+                .count();
+        }
+        there >= (END_UNIT - self.nr_free()) * PAGES / 2
     }
 
     /// Marks free units used; answers how many were dirty.

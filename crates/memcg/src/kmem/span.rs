@@ -2,7 +2,7 @@
 //!
 //! Kept: a unit is free in its chunk's bitmap or some span's. A free unit that was used is dirty until its pages have been
 //! given back. Dirty units are taken first: their pages are there.
-//! The lock is held with all signals off and never over a system call but the mapping of a chunk; discarding takes units
+//! The lock is held with all signals off and never over system calls but those that map a chunk; discarding takes units
 //! out as if it had allocated them.
 
 use super::chunk::{Chunk, NR_UNITS};
@@ -35,6 +35,8 @@ pub struct Spans {
     /// Chunks with a free unit, and those without, by address.
     available: AtomicUsize,
     full: AtomicUsize,
+    /// The chunk mapped last; 0: it has gone.
+    newest: AtomicUsize,
     nr_chunks: AtomicUsize,
     nr_empty: AtomicUsize,
     nr_used: AtomicUsize,
@@ -166,6 +168,9 @@ impl Spans {
         }
         chunk.unlink(&self.available);
         self.nr_chunks.fetch_sub(1, Relaxed);
+        if self.newest.load(Relaxed) == chunk.address() {
+            self.newest.store(0, Relaxed);
+        }
         self.map.set(chunk.address(), 1, Place::Nothing);
         Some(chunk.address())
     }
@@ -175,12 +180,15 @@ impl Spans {
         // SAFETY: fresh zeroed pages of a chunk.
         let chunk = unsafe { Chunk::of(at) };
         chunk.make();
-        // A program that fills one chunk fills the next: its pages may be large ones.
-        if self.nr_chunks.load(Relaxed) > 0 {
+        // A program that wrote to most of one chunk writes to most of the next: its pages may be large ones. Where objects are
+        // larger than what is written to in them, a large page would be cleared for each few small ones.
+        // SAFETY: the newest chunk is mapped, or 0.
+        if unsafe { Chunk::at(self.newest.load(Relaxed)) }.is_some_and(Chunk::is_filled) {
             let units = super::chunk::NR_UNITS * UNIT;
             // SAFETY: whole pages of a chunk just mapped; what is in them does not change.
             unsafe { map::prefer_huge(at + UNIT, units) };
         }
+        self.newest.store(at, Relaxed);
         chunk.link(&self.available);
         self.nr_chunks.fetch_add(1, Relaxed);
         self.nr_empty.fetch_add(1, Relaxed);

@@ -362,3 +362,45 @@ fn handlers_and_threads_without_a_heap_share_one() {
     });
     assert_eq!(audited(kmem), HashMap::new());
 }
+
+/// What the kernel notes of the mapping that holds `at`, two letters each.
+fn kernel_flags(at: usize) -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split(' ').next().and_then(|r| r.split_once('-'));
+        let hex = |text: &str| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(from), Some(to))) = range.map(|(from, to)| (hex(from), hex(to))) {
+            inside = (from..to).contains(&at);
+        } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+            return flags.split_whitespace().map(str::to_owned).collect();
+        }
+    }
+    Vec::new()
+}
+
+#[test]
+fn the_chunk_after_one_that_was_written_to_may_have_large_pages_and_no_other() {
+    if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        return;
+    }
+    // Nearly all of a chunk.
+    let units = 190;
+    let chunks = |written: usize| -> Vec<bool> {
+        let spans = &kmem().spans;
+        let object = |_| {
+            let at = spans.alloc(units, 1).unwrap().start;
+            // SAFETY: the span's own bytes.
+            unsafe { (at as *mut u8).write_bytes(1, written) };
+            at
+        };
+        let objects: Vec<usize> = (0..6).map(object).collect();
+        let firsts = objects.chunks(2).map(|two| {
+            assert_eq!(two[0] / CHUNK, two[1] / CHUNK);
+            kernel_flags(two[0]).iter().any(|flag| flag == "hg")
+        });
+        firsts.collect()
+    };
+    assert_eq!(chunks(units << 16), [false, true, true]);
+    assert_eq!(chunks(units << 14), [false, false, false]);
+}

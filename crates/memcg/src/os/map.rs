@@ -6,6 +6,8 @@
 use core::ptr::NonNull;
 
 const FAILED: usize = usize::MAX;
+/// The kernel's small pages on the processors there are.
+const PAGE: usize = 4096;
 
 /// Whether a test has the call fail that is about to be made. Nothing is left of it in any other build.
 #[inline(always)]
@@ -121,6 +123,25 @@ pub unsafe fn discard(at: usize, bytes: usize) -> bool {
 pub unsafe fn prefer_huge(at: usize, bytes: usize) {
     // SAFETY: the caller's. An answer of no is none of our business.
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_HUGEPAGE) };
+}
+
+/// Notes of each page of a range, as many as `pages` is long, whether it is there: bit 0. `false`: the kernel does not tell.
+///
+/// # Safety
+/// The range is of a mapping of this module.
+pub unsafe fn are_there(at: usize, pages: &mut [u8]) -> bool {
+    if fails() {
+        return false;
+    }
+    // SAFETY: the caller's; one byte is written for each page.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mincore,
+            at,
+            pages.len() * PAGE,
+            pages.as_mut_ptr(),
+        ) == 0
+    }
 }
 
 /// Moves a mapping to `to`, over what is mapped there, and makes it `new_bytes` long. No byte is copied.
