@@ -161,6 +161,24 @@ fn a_limit_that_is_written_below_what_is_used_is_reclaimed_to() {
 }
 
 #[test]
+fn a_large_charge_takes_what_is_missing_for_it_and_leaves_what_is_protected() {
+    let (cache, _registered) = Cache::new();
+    let top = group("large-charge");
+    let [low, bare, own] = ["low", "bare", "own"].map(|name| top.create(name).unwrap());
+    for group in [&low, &bare] {
+        cache.fill(group, 3 * MIB);
+    }
+    low.write("memory.low", "max").unwrap();
+    top.set_max(Limit::bytes(8 * MIB));
+    let full = cache.list.count(&low);
+    // More than the unprotected one has, but a part of it is free.
+    let room = own.try_reserve_with(9 * MIB / 2, USER).unwrap();
+    assert_eq!(cache.list.count(&low), full);
+    assert_eq!(low.nr_events(Event::Low), 0);
+    drop(room);
+}
+
+#[test]
 fn who_is_protected_is_left_alone_until_the_others_have_given_what_they_have() {
     let (cache, _registered) = Cache::new();
     let top = group("protecting");

@@ -71,7 +71,7 @@ impl<'a> Actor<'a> {
                 Ok(())
             }),
             Command::Write { group, file, value } => self.write(group, file, value),
-            Command::Task { name, group } => self.new_task(name, group),
+            Command::Task { name, group, adj } => self.new_task(name, group, *adj),
             Command::Move {
                 task,
                 group,
@@ -196,7 +196,7 @@ impl<'a> Actor<'a> {
         Ok(())
     }
 
-    fn new_task(&self, name: &[u8], group: &[u8]) -> Result<(), Fault> {
+    fn new_task(&self, name: &[u8], group: &[u8], adj: i16) -> Result<(), Fault> {
         let Some(found) = root().lookup(group) else {
             return Err(Fault::refused(
                 "ENOENT",
@@ -210,6 +210,7 @@ impl<'a> Actor<'a> {
             };
             Fault::refused(errno, why.to_string())
         })?;
+        task.set_oom_score_adj(adj);
         self.world.add_task(name, task)
     }
 

@@ -38,6 +38,8 @@ pub enum Command {
         name: Name,
         /// The group.
         group: Name,
+        /// Its `oom_score_adj`.
+        adj: i16,
     },
     /// Moves a task.
     Move {

@@ -100,7 +100,8 @@ fn one(line: &mut Line<'_>) -> Result<Command, Wrong> {
         "task" => {
             let name = new_name(line, "a name for the task")?;
             let group = path(line)?;
-            Ok(Command::Task { name, group })
+            let adj = oom_score_adj(line)?;
+            Ok(Command::Task { name, group, adj })
         }
         "move" => {
             let task = name(line, "the name of a task")?;
@@ -272,6 +273,25 @@ fn offset(word: &Word) -> Result<u64, Wrong> {
             format!("'{}' is no offset: {why}", word.show()),
         )
     })
+}
+
+/// `[oom_score_adj=N]`
+fn oom_score_adj(line: &mut Line<'_>) -> Result<i16, Wrong> {
+    let Some(word) = line.peek() else {
+        return Ok(0);
+    };
+    let Some(said) = word.bytes.strip_prefix(b"oom_score_adj=") else {
+        return Ok(0);
+    };
+    let number = std::str::from_utf8(said).ok().and_then(|n| n.parse().ok());
+    let Some(adj) = number.filter(|adj| (-1000..=1000).contains(adj)) else {
+        return Err(Wrong::new(
+            word.column + 14,
+            "expected a number from -1000 to 1000",
+        ));
+    };
+    line.skip(1);
+    Ok(adj)
 }
 
 /// `[cache=C]`

@@ -74,6 +74,8 @@ fn what_is_wrong_is_said_with_its_line_and_column_and_what_was_expected() {
         ),
         ("task repeat /a", 1, 6, "is a command"),
         ("task a:b /a", 1, 6, "without / and :"),
+        ("task t /a oom_score_adj=-1001", 1, 25, "from -1000 to 1000"),
+        ("task t /a adj=1", 1, 11, "too much"),
         ("repeat", 1, 8, "expected how often"),
         ("repeat x\nend", 1, 8, "is no count"),
         ("parallel 0\nend", 1, 10, "1 to 256"),

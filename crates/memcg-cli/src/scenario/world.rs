@@ -433,7 +433,14 @@ impl World {
     pub fn cache(&self, name: &[u8]) -> Result<Arc<SizedCache>, Fault> {
         let found = lock(&self.caches).get(name).cloned();
         found.ok_or_else(|| {
-            let message = format!("cache '{}': there is none of that name", show(name));
+            let shown = show(name);
+            if self.dentries.has(name) {
+                let message = format!(
+                    "cache '{shown}': 'NAME walk {shown} DIR' fills a dentry cache; 'cache C size=N reclaimable' makes one to allocate from that can be reclaimed"
+                );
+                return Fault::refused("EINVAL", message);
+            }
+            let message = format!("cache '{shown}': there is none of that name");
             Fault::refused("ENOENT", message)
         })
     }

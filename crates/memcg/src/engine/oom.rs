@@ -14,7 +14,7 @@ use crate::group::task::FIRST_TASK_ID;
 use crate::group::victim::{Chosen, Victim};
 use crate::group::{Event, Memcg};
 use crate::os::{clock, say};
-use crate::reclaim::oom::badness;
+use crate::reclaim::oom::{ADJ_MIN, badness};
 
 /// How long a victim has to end before another is chosen.
 const PATIENCE_NS: u64 = 2_000_000_000;
@@ -29,7 +29,8 @@ struct Choice {
 
 impl Engine {
     /// A charge of `bytes` found no room in `full`, whose policy is to kill: sees to it that somebody is told to die. Answers the
-    /// bytes above max that may be charged meanwhile; 0: there is nobody. O(owners), once a victim. The caller is pinned.
+    /// bytes above max that may be charged meanwhile; 0: there is nobody, and the event `oom` is the caller's to count. O(owners),
+    /// once a victim. The caller is pinned.
     pub(super) fn oom_kill(&self, full: &Memcg, bytes: u64) -> u64 {
         // Without memory even for that nobody can be told once only, so nobody is.
         let Some(victim) = full.victim() else {
@@ -42,10 +43,10 @@ impl Engine {
         if credit > 0 {
             return credit;
         }
-        full.event(Event::Oom);
         let Some(choice) = self.choose(full) else {
             return 0;
         };
+        full.event(Event::Oom);
         self.kill_for(full, choice, bytes);
         choosing.set(Chosen {
             tag: choice.tag,
@@ -112,6 +113,7 @@ impl Engine {
                 for tag in 1..tree.objcgs.high_water() {
                     let task = tree.objcgs.get(tag);
                     if task.state() == State::Task
+                        && task.oom_score_adj() > ADJ_MIN
                         && tree.resolve(task.cell()).group.is_within(whole)
                     {
                         self.kill_one(tag);

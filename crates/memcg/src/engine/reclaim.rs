@@ -101,7 +101,7 @@ impl Engine {
     /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what was found under them is to be
     /// looked for anew. Runs shrinkers of the program on this thread.
     pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
-        self.reclaim_by(rec, top, want, Need::Now)
+        self.reclaim_by(rec, top, want, 0, Need::Now)
     }
 
     /// Whether there may be anything to be had. Two loads.
@@ -110,7 +110,15 @@ impl Engine {
         !self.kmem.shrinkers.is_empty() || self.tree.may_have_marked()
     }
 
-    fn reclaim_by(&self, rec: &ThreadRec, top: &Memcg, want: u64, need: Need) -> Reclaimed {
+    /// Gets `want` bytes back, and `behind` more where that costs nobody what is within his `low`.
+    fn reclaim_by(
+        &self,
+        rec: &ThreadRec,
+        top: &Memcg,
+        want: u64,
+        behind: u64,
+        need: Need,
+    ) -> Reclaimed {
         if !self.may_reclaim() {
             return Reclaimed::default();
         }
@@ -123,7 +131,7 @@ impl Engine {
         let mut control = Control {
             rec,
             top,
-            want,
+            want: want + behind,
             pass: Pass::RespectLow,
             priority: PRIORITIES,
             protections: Protections::below(top.group),
@@ -136,6 +144,7 @@ impl Engine {
         if !control.is_enough() {
             self.run_pass(&mut control);
         }
+        control.want = want;
         if !control.is_enough() && control.low_skipped && need == Need::Now {
             control.pass = Pass::IgnoreLow;
             self.run_pass(&mut control);
@@ -369,9 +378,17 @@ impl Engine {
     ) -> bool {
         let seen = self.see(full);
         if inline {
-            let want = bytes.max(CLUSTER.min(full.counter.max() / 16));
+            let max = full.counter.max();
+            // What is free counts: more than is missing would be taken from what is protected.
+            let need = full
+                .counter
+                .usage()
+                .saturating_add(bytes)
+                .saturating_sub(max);
+            let behind = CLUSTER.min(max / 16).saturating_sub(need);
             // If nothing came of it: others may be at what there is.
-            return self.reclaim(rec, full, want) != Reclaimed::default()
+            return need == 0
+                || self.reclaim_by(rec, full, need, behind, Need::Now) != Reclaimed::default()
                 || self.await_progress(rec, seen);
         }
         self.wake_reclaim(full, bytes);
@@ -436,7 +453,7 @@ impl Engine {
             };
             if excess > 0 {
                 let group = self.tree.memcgs.get(index);
-                self.reclaim_by(rec, group, excess, need);
+                self.reclaim_by(rec, group, excess, 0, need);
             }
         }
     }
@@ -474,8 +491,9 @@ impl Engine {
         let _pin = self.tree.threads.epoch.pin(rec);
         if let Some(group) = self.group_of(ask)
             && group.oom_policy() == OomPolicy::Kill
+            && self.oom_kill(group, 0) == 0
         {
-            self.oom_kill(group, 0);
+            group.event(Event::Oom);
         }
     }
 
