@@ -12,6 +12,7 @@
 //! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
 
 pub mod audit;
+mod cap;
 pub mod cell;
 mod census;
 pub mod charge;

@@ -5,10 +5,11 @@
 //! Relied on: `stock` for slots; whoever takes a slot away gives its part back.
 
 use super::Hierarchy;
+use super::cap::CAP;
 use super::memcg::Memcg;
 use super::objcg::Kind;
 use super::stat::Place;
-use super::stock::{CAP, give_slot};
+use super::stock::give_slot;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::ThreadRec;
 

@@ -7,8 +7,8 @@
 //! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that call nothing. What a
 //! slot lacks is charged outside, then deposited; what it has too much of is taken out, then uncharged outside.
 
+use super::cap::CAP;
 use super::charge::{Mode, Refusal};
-use super::objcg::State;
 use super::word::{Unchanged, Word};
 use super::{Hierarchy, Kind, NO_TAG};
 use crate::counter::{grant, ungrant};
@@ -16,12 +16,6 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::record::Slot;
 use crate::thread::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
-
-/// The smallest and the largest cap of a slot, in bytes. A slot starts small and doubles each time it runs dry.
-#[cfg(not(loom))]
-pub(super) const CAP: (u64, u64) = (4 << 10, 64 << 10);
-#[cfg(loom)]
-pub(super) const CAP: (u64, u64) = (64, 64);
 
 /// What a slot held: its owner must get it back.
 struct Taken {
@@ -198,43 +192,6 @@ impl Hierarchy {
         }
     }
 
-    /// Whether frees of what `tag` owns may be kept as stock.
-    fn may_widen(&self, tag: u32) -> bool {
-        let objcg = self.objcgs.get(tag);
-        matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock()
-    }
-
-    /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more than it allocates; the
-    /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
-    /// turned out of a slot.
-    fn widen(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> u64 {
-        let home = ThreadRec::home(tag);
-        let has_place = rec.slot_of(tag).is_some()
-            || [home, home ^ 1]
-                .iter()
-                .any(|&slot| slot != UNTRACKED && rec.slots[slot].tag.load(Relaxed) == NO_TAG);
-        if !self.may_widen(tag)
-            || !has_place
-            || bytes > CAP.1 / 4
-            || !self.have_slot(rec, tag, false)
-        {
-            return 0;
-        }
-        let Some(slot) = rec.slot_of(tag) else {
-            return 0;
-        };
-        let cap = rec.slots[slot].cap.load(Relaxed);
-        let wanted = (cap * 2)
-            .clamp(CAP.0, CAP.1)
-            .max((bytes * 4).next_power_of_two());
-        let more = wanted.saturating_sub(cap);
-        if more > 0 && self.grant_word(tag, more) {
-            more
-        } else {
-            0
-        }
-    }
-
     /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
     /// it, when the budget is spent, a limit is near, or the slots may not be touched.
     #[cold]
@@ -255,9 +212,7 @@ impl Hierarchy {
         else {
             return false;
         };
-        let wanted = (cap * 2)
-            .clamp(CAP.0, CAP.1)
-            .max((bytes * 4).next_power_of_two());
+        let wanted = self.next_cap(tag, cap, bytes);
         let more = wanted.saturating_sub(cap);
         let granted = more > 0 && self.grant_word(tag, more);
         let cap = if granted { wanted } else { cap };
@@ -296,7 +251,7 @@ impl Hierarchy {
     /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if it must.
     ///
     /// With `scope` one more scope stands on the slot: from the same look on, or a signal handler could evict it first.
-    fn have_slot(&self, rec: &ThreadRec, tag: u32, scope: bool) -> bool {
+    pub(super) fn have_slot(&self, rec: &ThreadRec, tag: u32, scope: bool) -> bool {
         let (taken, _transit, _pin) = {
             let Some(_busy) = rec.enter() else {
                 return false;
@@ -472,7 +427,7 @@ impl Hierarchy {
         self.release_objcg(tag);
     }
 
-    fn grant_word(&self, tag: u32, bytes: u64) -> bool {
+    pub(super) fn grant_word(&self, tag: u32, bytes: u64) -> bool {
         let _walk = self.begin_walk();
         let word: &Word = &self.objcgs.get(tag).granted;
         loop {

@@ -1,0 +1,138 @@
+//! How much a slot may hold: its cap.
+//!
+//! Kept: a cap is granted by the owner's group, and by every level above that has a limit, before it is the slot's. A slot starts
+//! small and doubles each time it runs dry, or over: what a thread has at hand follows what it moves between two visits here.
+//! Beyond what every thread may have goes only who leaves most of each budget to others.
+//! Never done: a slot made smaller; a drain takes all of it, and it starts anew.
+
+use super::charge::each_level;
+use super::objcg::State;
+use super::{Hierarchy, NO_TAG};
+use crate::counter::page_counter::UNLIMITED;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::thread::{ThreadRec, UNTRACKED};
+
+/// The smallest cap, in bytes, and the largest that everybody may have.
+#[cfg(not(loom))]
+pub(super) const CAP: (u64, u64) = (4 << 10, 64 << 10);
+#[cfg(loom)]
+pub(super) const CAP: (u64, u64) = (64, 64);
+/// The largest there is: of a thread that moves megabytes at once, in objects that are small enough for stock.
+#[cfg(not(loom))]
+const WIDE: u64 = 256 << 10;
+#[cfg(loom)]
+const WIDE: u64 = 64;
+/// Beyond `CAP.1` this part of each budget may be granted.
+const PLENTY: u64 = 4;
+
+impl Hierarchy {
+    /// The cap for a slot of `tag` that has one of `cap`, and where `bytes` are missing, or too many. The caller is pinned.
+    pub(super) fn next_cap(&self, tag: u32, cap: u64, bytes: u64) -> u64 {
+        let is_wide = (CAP.1..WIDE).contains(&cap) && self.is_plenty(tag, cap);
+        let most = if is_wide { WIDE } else { CAP.1 };
+        (cap * 2)
+            .clamp(CAP.0, most)
+            .max((bytes * 4).next_power_of_two())
+    }
+
+    /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to others.
+    fn is_plenty(&self, tag: u32, more: u64) -> bool {
+        let group = self.resolve(self.objcgs.get(tag).cell()).group;
+        let (mut is_own, mut plenty) = (true, true);
+        each_level(group, |level| {
+            let counter = &level.counter;
+            let is_bounded = core::mem::take(&mut is_own) || counter.max() != UNLIMITED;
+            plenty &= !is_bounded || counter.granted() + more <= counter.stock_budget() / PLENTY;
+        });
+        plenty
+    }
+
+    /// Whether frees of what `tag` owns may be kept as stock.
+    pub(super) fn may_widen(&self, tag: u32) -> bool {
+        let objcg = self.objcgs.get(tag);
+        matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock()
+    }
+
+    /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more than it allocates; the
+    /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
+    /// turned out of a slot.
+    pub(super) fn widen(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> u64 {
+        let home = ThreadRec::home(tag);
+        let has_place = rec.slot_of(tag).is_some()
+            || [home, home ^ 1]
+                .iter()
+                .any(|&slot| slot != UNTRACKED && rec.slots[slot].tag.load(Relaxed) == NO_TAG);
+        if !self.may_widen(tag)
+            || !has_place
+            || bytes > CAP.1 / 4
+            || !self.have_slot(rec, tag, false)
+        {
+            return 0;
+        }
+        let Some(slot) = rec.slot_of(tag) else {
+            return 0;
+        };
+        let cap = rec.slots[slot].cap.load(Relaxed);
+        let wanted = self.next_cap(tag, cap, bytes);
+        let more = wanted.saturating_sub(cap);
+        if more > 0 && self.grant_word(tag, more) {
+            more
+        } else {
+            0
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::group::{Memcg, ROOT};
+
+    type Tree = &'static Hierarchy;
+
+    fn group(tree: Tree, rec: &ThreadRec, name: &str) -> &'static Memcg {
+        let _pin = tree.threads.epoch.pin(rec);
+        let index = tree.create(tree.memcgs.get(ROOT), name.as_bytes());
+        tree.memcgs.get(index.unwrap())
+    }
+
+    /// The cap a thread comes to that charges a megabyte in pages.
+    fn cap_of_busy(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u64 {
+        for _ in 0..256 {
+            assert!(tree.charge(rec, group.tag(), 4096).is_ok());
+        }
+        let slot = rec.slot_of(group.tag()).unwrap();
+        rec.slots[slot].cap.load(Relaxed)
+    }
+
+    #[test]
+    fn a_few_busy_threads_get_wide_caps_and_leave_every_other_its_share() {
+        let tree = Hierarchy::leaked();
+        let threads: Vec<_> = (0..16).map(|_| tree.threads.join().unwrap().1).collect();
+        let a = group(tree, threads[0], "a");
+        let caps: Vec<u64> = threads
+            .iter()
+            .map(|rec| cap_of_busy(tree, rec, a))
+            .collect();
+        assert_eq!(caps[0], WIDE);
+        assert_eq!(caps[15], CAP.1, "{caps:?}");
+        let budget = a.counter.stock_budget();
+        let wide: u64 = caps.iter().map(|cap| cap - CAP.1).sum();
+        assert!(wide <= budget / PLENTY, "{caps:?}");
+        assert_eq!(a.counter.granted(), caps.iter().sum());
+    }
+
+    #[test]
+    fn a_limit_above_bounds_caps_as_one_s_own_does() {
+        let tree = Hierarchy::leaked();
+        let rec = tree.threads.join().unwrap().1;
+        let top = group(tree, rec, "top");
+        top.counter.set_max(8 << 20);
+        let low = {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.memcgs.get(tree.create(top, b"low").unwrap())
+        };
+        // A quarter of a sixteenth of 8 MiB.
+        assert_eq!(cap_of_busy(tree, rec, low), 128 << 10);
+    }
+}
