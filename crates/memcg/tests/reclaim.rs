@@ -161,6 +161,38 @@ fn a_limit_that_is_written_below_what_is_used_is_reclaimed_to() {
 }
 
 #[test]
+fn a_thing_of_the_heap_that_may_wait_is_made_room_for_by_who_makes_it() {
+    type Thing = (u64, [u8; 1000]);
+    let list: ListLru<Thing> = ListLru::new();
+    let kept: Arc<Mutex<HashMap<u64, LruItem<Thing>>>> = Arc::default();
+    let _registered = list.shrink_by({
+        let kept = Arc::downgrade(&kept);
+        move |thing| {
+            let _free = no_account();
+            let gone = kept
+                .upgrade()
+                .and_then(|kept| kept.lock().unwrap().remove(&thing.0));
+            gone.map_or(Verdict::Skip, |_| Verdict::Removed)
+        }
+    });
+    let g = group("heap-things");
+    g.set_max(Limit::bytes(MIB));
+    // Not a byte on credit: what is left to malloc, which cannot wait, ends the program.
+    g.write("memory.debt.max", "0").unwrap();
+    for nr in 0..4000 {
+        let made = g.run(|| list.try_item(USER, || (nr, [1; 1000])));
+        let item = made.unwrap_or_else(|e| panic!("{e}"));
+        list.add(&item);
+        let _free = no_account();
+        kept.lock().unwrap().insert(nr, item);
+    }
+    assert_eq!(g.nr_events(Event::Oom), 0);
+    assert!(g.current() <= MIB, "{}", g.current());
+    kept.lock().unwrap().clear();
+    assert_eq!(g.current(), 0);
+}
+
+#[test]
 fn a_large_charge_takes_what_is_missing_for_it_and_leaves_what_is_protected() {
     let (cache, _registered) = Cache::new();
     let top = group("large-charge");

@@ -57,7 +57,7 @@ pub struct CacheOptions<'a> {
 }
 
 impl<'a> CacheOptions<'a> {
-    /// A cache of this name: 1 to 32 bytes. Several may have the same.
+    /// A cache of this name: 1 to 32 bytes, no control characters. Several may have the same.
     pub fn new(name: &'a str) -> Self {
         Self {
             name,
@@ -128,7 +128,8 @@ impl<'a> CacheOptions<'a> {
     }
 
     fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<u32, CacheError> {
-        if self.name.is_empty() || self.name.len() > crate::kmem::cache::NAME_BYTES {
+        let is_long = self.name.len() > crate::kmem::cache::NAME_BYTES;
+        if self.name.is_empty() || is_long || self.name.contains(char::is_control) {
             return Err(CacheError::Name);
         }
         let plan = Plan {

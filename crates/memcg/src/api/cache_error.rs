@@ -19,7 +19,7 @@ pub enum CacheError {
 impl fmt::Display for CacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Name => "a cache's name has 1 to 32 bytes",
+            Self::Name => "a cache's name has 1 to 32 bytes, no control characters",
             Self::Size => {
                 "an object of a cache has at most 64 KiB with all that belongs to it, at a power of two to 4096"
             }

@@ -8,7 +8,7 @@ use core::fmt;
 /// A charge was refused; nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReserveError {
-    /// The group that was full.
+    /// The group that was full; empty where it is the owner itself, a task or a group, that can hold no more (8 TiB).
     pub group: String,
     /// Bytes asked for.
     pub bytes: u64,
@@ -32,10 +32,14 @@ impl ReserveError {
 impl fmt::Display for ReserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let over = (self.usage.saturating_add(self.bytes)).saturating_sub(self.max);
+        let full = match self.group.as_str() {
+            "" => "no owner holds so much",
+            group => group,
+        };
         write!(
             f,
-            "{}: {} bytes do not fit: {} of {} bytes are in use, {over} too many",
-            self.group, self.bytes, self.usage, self.max
+            "{full}: {} bytes do not fit: {} of {} bytes are in use, {over} too many",
+            self.bytes, self.usage, self.max
         )
     }
 }

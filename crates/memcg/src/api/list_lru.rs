@@ -252,7 +252,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     /// [`Flags::USER`] shrinkers run here when there is no room, this list's as well: not under a lock they take.
     ///
     /// # Errors
-    /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then. Of others: never.
+    /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then. Of others: never; where shrinkers
+    /// have no room for the thing the heap goes into debt, or ends the program, as the group's policy is.
     pub fn try_item(
         &self,
         flags: Flags,
@@ -260,7 +261,12 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     ) -> Result<LruItem<T>, AllocError> {
         with_rec(|engine, rec| match rec.current() {
             NO_TAG => {}
-            tag => engine.ready_lists(rec, tag, flags),
+            tag => {
+                engine.ready_lists(rec, tag, flags);
+                if self.core.cache.is_none() {
+                    engine.ready_heap(rec, tag, size_of::<Node<T>>(), flags);
+                }
+            }
         });
         let Some(cache) = &self.core.cache else {
             return Ok(self.item(make()));

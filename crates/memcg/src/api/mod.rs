@@ -5,29 +5,29 @@
 //! Relied on: `engine`.
 //! Never done: a call of the program's code under a lock of ours.
 
-pub mod accounted;
-pub mod alloc;
-pub mod cache;
+mod accounted;
+mod alloc;
+mod cache;
 mod cache_error;
-pub mod charge;
-pub mod error;
-pub mod future;
-pub mod holders;
-pub mod list_lru;
-pub mod memcg;
-pub mod options;
-pub mod peak_watch;
+mod charge;
+mod error;
+pub(crate) mod future;
+mod holders;
+mod list_lru;
+pub(crate) mod memcg;
+mod options;
+mod peak_watch;
 mod recharge;
-pub mod scope;
-pub mod shrinker;
-pub mod subsystem;
-pub mod task;
+mod scope;
+mod shrinker;
+pub(crate) mod subsystem;
+mod task;
 
 pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
 pub use cache::{
-    AnyCache, CacheLayout, CacheOptions, KBox, KBytes, KmemCache, School, SizedCache,
+    AnyCache, CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, School, SizedCache,
     register_memcg_cache, set_cache_tracking,
 };
 pub use cache_error::{AllocError, CacheError};
@@ -38,8 +38,8 @@ pub use holders::{Holder, Sharable, Shared};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use memcg::{Memcg, root};
 pub use options::{
-    GroupEnd, IdError, IdPolicy, id_stat, reap, set_group_end, set_id_policy, set_kmem_id_max,
-    set_reap_interval,
+    GroupEnd, IdError, IdPolicy, TableStat, id_stat, reap, set_group_end, set_id_policy,
+    set_kmem_id_max, set_reap_interval,
 };
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};

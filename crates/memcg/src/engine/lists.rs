@@ -1,6 +1,8 @@
 //! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
 
 use super::{Engine, Flags, Work};
+use crate::group::Kind;
+use crate::kmem::class::{bytes_of, class_if_any};
 use crate::kmem::list_lru::Cx;
 use crate::thread::ThreadRec;
 
@@ -25,6 +27,20 @@ impl Engine {
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
         let _ = self.kmem_id(rec, group, flags);
+    }
+
+    /// Before a thing of `bytes` is taken from the heap, which may neither wait nor run code of the program: has room made for it in
+    /// the groups of `tag`, as `flags` allow. Where there is none the heap decides, as always. Unpinned, without a lock; the
+    /// caller names `tag`.
+    pub fn ready_heap(&self, rec: &ThreadRec, tag: u32, bytes: usize, flags: Flags) {
+        if !flags.has(Flags::WAIT) {
+            return;
+        }
+        let bytes = class_if_any(bytes).map_or(bytes, bytes_of) as u64;
+        let flags = flags.with(Flags::EARLY);
+        if let Ok(charged) = self.charge(rec, tag, bytes, Kind::Reserved, flags) {
+            self.uncharge(rec, tag, charged, Kind::Reserved);
+        }
     }
 
     /// Runs `mover`, which may move the owner `tag` to another group: what the owner has in lists follows, later. The caller is
