@@ -80,3 +80,34 @@ fn things_in_a_cache_go_by_its_shrinker_when_their_own_kind_needs_the_room() {
     assert_eq!(group.current(), 0);
     group.remove().unwrap();
 }
+
+#[test]
+fn a_caches_name_cannot_break_the_lines_of_a_table() {
+    for name in ["", "a\nb", "a\tb", &"x".repeat(33)] {
+        let refused = CacheOptions::new(name).sized(64).unwrap_err();
+        assert_eq!(refused, memcg::CacheError::Name, "{name:?}");
+    }
+    assert!(CacheOptions::new("größe 1").sized(64).is_ok());
+}
+
+#[test]
+fn what_no_owner_can_hold_is_refused_with_a_reason() {
+    let group = root().create("too-much").unwrap();
+    for bytes in [1 << 43, u64::MAX] {
+        let refused = group.try_reserve(bytes).unwrap_err();
+        assert_eq!((refused.group.as_str(), refused.bytes), ("", bytes));
+        assert!(refused.to_string().starts_with("no owner holds so much"));
+    }
+    assert_eq!(group.current(), 0);
+    group.remove().unwrap();
+}
+
+/// A glob import brings the crate's items, and nothing that hides the crate itself.
+mod by_glob {
+    use memcg::*;
+
+    #[test]
+    fn the_crate_is_still_known_by_its_name() {
+        assert!(memcg::root().is_online() && root().is_online());
+    }
+}

@@ -178,7 +178,12 @@ fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
     let task = a.task("t").unwrap();
     let _held = task.try_reserve(2 << 20).unwrap();
     let _one = register_subsystem(scribe("one", &log, |_| Ok(())));
-    assert!(matches!(task.move_to(&b), Err(MoveError::Full(_))));
+    let refused = task.move_to(&b).unwrap_err();
+    let MoveError::Full(full) = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((&full.group, full.bytes), (&b.path(), 2 << 20));
+    assert!(refused.to_string().contains("which holds 2097152 bytes"));
     assert_eq!(taken(&log), [""; 0]);
     // Who is asked after it may use up the room there was: then all are cancelled. Not where it was reserved.
     for (policy, moves) in [

@@ -142,9 +142,9 @@ impl From<TreeError> for TaskError {
 pub enum MoveError {
     /// The target has been removed, or the task has ended.
     Gone,
-    /// A group on the target's side is full.
+    /// A group on the target's side is full; `bytes` is what the task holds.
     Full(ReserveError),
-    /// A `memory.kmem.max` on the target's side has no room for the task's objects of caches.
+    /// A `memory.kmem.max` on the target's side has no room for the task's objects of caches; `bytes` is what it holds, of all kinds.
     KmemFull(ReserveError),
     /// The task charged faster than room could be made for it, for a second.
     Busy,
@@ -174,6 +174,7 @@ impl MoveError {
             attach::MoveError::Scattered => Self::Scattered,
             attach::MoveError::NoMemory => Self::NoMemory,
             attach::MoveError::Leaked(bytes) => Self::Leaked(bytes),
+            // What the task holds: see `of_task`.
             attach::MoveError::Full(refusal) => {
                 Self::Full(ReserveError::new(&ChargeError { bytes: 0, refusal }))
             }
@@ -181,6 +182,14 @@ impl MoveError {
                 Self::KmemFull(ReserveError::new(&ChargeError { bytes: 0, refusal }))
             }
         }
+    }
+
+    /// The same of a task that holds `held` bytes.
+    pub(crate) fn of_task(mut self, held: u64) -> Self {
+        if let Self::Full(full) | Self::KmemFull(full) = &mut self {
+            full.bytes = held;
+        }
+        self
     }
 }
 
@@ -190,8 +199,8 @@ impl fmt::Display for MoveError {
             Self::Full(full) => {
                 return write!(
                     f,
-                    "{}: no room for the task: {} of {} bytes are in use",
-                    full.group, full.usage, full.max
+                    "{}: no room for the task, which holds {} bytes: {} of {} bytes are in use",
+                    full.group, full.bytes, full.usage, full.max
                 );
             }
             Self::KmemFull(full) => {

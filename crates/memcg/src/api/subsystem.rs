@@ -224,7 +224,12 @@ pub(crate) fn move_task(
                 clock::sleep_ns(nap);
                 nap = (nap * 2).min(NAPS.1);
             }
-            other => return other,
+            other => {
+                return other.map_err(|why| {
+                    let _pin = engine.tree.threads.epoch.pin(rec);
+                    why.of_task(engine.tree.held_by(engine.tree.live_tag(tag)))
+                });
+            }
         }
     }
 }

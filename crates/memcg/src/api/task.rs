@@ -129,11 +129,7 @@ impl Task {
     /// good. O(threads).
     #[must_use]
     pub fn held(&self) -> u64 {
-        pinned(|engine, _| {
-            let (tree, tag) = (&engine.tree, engine.tree.live_tag(self.tag));
-            (tree.objcgs.get(tag).charged_bytes() + tree.rest_bytes(tag))
-                .saturating_sub(tree.stocked_for(tag))
-        })
+        pinned(|engine, _| engine.tree.held_by(engine.tree.live_tag(self.tag)))
     }
 
     /// Its present owner. The caller is pinned.

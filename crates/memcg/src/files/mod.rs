@@ -230,8 +230,8 @@ fn move_here(here: At<'_>, id: u32, policy: Option<MovePolicy>) -> Result<Moved,
         api::MoveError::Full(full) => FileError::new(
             Errno::ENOMEM,
             format!(
-                "no room for task {id}: {} uses {} of {} bytes: raise memory.max or free some",
-                full.group, full.usage, full.max
+                "no room for task {id}, which holds {} bytes: {} uses {} of {} bytes: raise memory.max or free some",
+                full.bytes, full.group, full.usage, full.max
             ),
         ),
         api::MoveError::Refused { .. } => FileError::new(Errno::EACCES, why.to_string()),

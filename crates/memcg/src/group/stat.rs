@@ -174,6 +174,12 @@ impl Hierarchy {
             .sum()
     }
 
+    /// Bytes the things of one owner hold, those included that a move left in other groups. O(threads). The caller is pinned.
+    pub fn held_by(&self, tag: u32) -> u64 {
+        (self.objcgs.get(tag).charged_bytes() + self.rest_bytes(tag))
+            .saturating_sub(self.stocked_for(tag))
+    }
+
     /// Every owner there is: `each` is called with its line, live ones included. O(owners); the caller is pinned.
     /// What threads stock is not part of `held`.
     pub fn each_owner(&self, mut each: impl FnMut(OwnerLine)) {
