@@ -1,5 +1,6 @@
 //! Limits, protections, policies: the `memory.*` files that hold one value.
 
+use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::round_up;
@@ -12,7 +13,10 @@ fn line(bytes: u64) -> String {
 }
 
 pub fn current(at: At<'_>) -> String {
-    format!("{}\n", at.engine.tree.usage(at.group).current)
+    let mut text = String::with_capacity(24);
+    number(&mut text, at.engine.tree.usage(at.group).current);
+    text.push('\n');
+    text
 }
 
 pub fn peak(at: At<'_>) -> String {

@@ -20,6 +20,7 @@ mod pressure;
 mod reader;
 mod stat;
 mod table;
+mod text;
 
 pub use directory::{Entry, list, mkdir, rmdir};
 pub use error::{Errno, FileError};

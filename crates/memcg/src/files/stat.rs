@@ -4,85 +4,86 @@
 //! of the resident size nobody here knows of.
 
 use super::At;
+use super::text::lines;
 use crate::group::Event;
-use crate::group::objcg::State;
-use core::fmt::Write;
 use std::sync::OnceLock;
 
 pub fn stat(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let usage = tree.usage(at.group);
     let (mut owners, mut bytes) = (0u64, 0);
-    tree.each_owner(|line| {
-        if matches!(line.state, State::DeadTask | State::DeadGroup)
-            && line.held > 0
-            && tree.memcgs.get(line.group).is_within(at.group)
-        {
+    tree.each_ended_owner(|line| {
+        if line.held > 0 && tree.memcgs.get(line.group).is_within(at.group) {
             owners += 1;
             bytes += line.held;
         }
     });
-    let mut lines = vec![
-        ("anon", usage.heap + usage.mapped + usage.slab),
-        ("heap", usage.heap),
-        ("mapped", usage.mapped),
-        ("reserved", usage.reserved),
-        ("slab", usage.slab),
-        ("stocked", usage.stocked),
-        ("granted", at.group.counter.granted()),
-        ("tasks", u64::from(at.group.nr_tasks())),
-        ("inherited_owners", owners),
-        ("inherited_bytes", bytes),
-        ("late", at.group.nr_events(Event::Late, false)),
-        ("drains", at.group.nr_drains()),
-        ("throttled_us", at.group.throttled_us()),
-        ("shrinker_scanned", at.group.shrunk().0),
-        ("shrinker_freed", at.group.shrunk().1),
-    ];
+    let mut text = String::with_capacity(1 << 10);
+    lines(
+        &mut text,
+        &[
+            ("anon", usage.heap + usage.mapped + usage.slab),
+            ("heap", usage.heap),
+            ("mapped", usage.mapped),
+            ("reserved", usage.reserved),
+            ("slab", usage.slab),
+            ("stocked", usage.stocked),
+            ("granted", at.group.counter.granted()),
+            ("tasks", u64::from(at.group.nr_tasks())),
+            ("inherited_owners", owners),
+            ("inherited_bytes", bytes),
+            ("late", at.group.nr_events(Event::Late, false)),
+            ("drains", at.group.nr_drains()),
+            ("throttled_us", at.group.throttled_us()),
+            ("shrinker_scanned", at.group.shrunk().0),
+            ("shrinker_freed", at.group.shrunk().1),
+        ],
+    );
     if at.is_root() {
         let rss = rss();
         let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at));
         let slabs = [kmem.live, kmem.free, kmem.spare].map(|bytes| bytes as u64);
         let known = slabs.iter().sum::<u64>() + own + usage.mapped;
-        lines.extend([
-            ("slab_live", slabs[0]),
-            ("slab_free", slabs[1]),
-            ("span_cached", slabs[2]),
-            ("span_mapped", kmem.mapped as u64),
-            ("engine", own),
-            ("elsewhere", rss.saturating_sub(known)),
-            ("rss", rss),
-            (
-                "coverage_permille",
-                (usage.current * 1000).checked_div(rss).unwrap_or(0),
-            ),
-            ("groups", u64::from(tree.memcgs.in_use())),
-            ("owners", u64::from(tree.objcgs.in_use())),
-            ("cells", u64::from(tree.cells.in_use())),
-            ("limbo", u64::from(tree.limbo_len())),
-        ]);
+        lines(
+            &mut text,
+            &[
+                ("slab_live", slabs[0]),
+                ("slab_free", slabs[1]),
+                ("span_cached", slabs[2]),
+                ("span_mapped", kmem.mapped as u64),
+                ("engine", own),
+                ("elsewhere", rss.saturating_sub(known)),
+                ("rss", rss),
+                (
+                    "coverage_permille",
+                    (usage.current * 1000).checked_div(rss).unwrap_or(0),
+                ),
+                ("groups", u64::from(tree.memcgs.in_use())),
+                ("owners", u64::from(tree.objcgs.in_use())),
+                ("cells", u64::from(tree.cells.in_use())),
+                ("limbo", u64::from(tree.limbo_len())),
+            ],
+        );
         let ids = at.engine.id_stat();
-        lines.extend([
-            ("dying", u64::from(ids.lingering)),
-            ("dying_gone", ids.lingered),
-            ("kmem_ids", u64::from(ids.in_use)),
-            ("kmem_ids_max", u64::from(ids.max)),
-            ("kmem_ids_exhausted", ids.exhausted),
-            ("kmem_id_bytes", ids.id_bytes),
-            ("kmem_array_bytes", ids.tables.arrays),
-            ("kmem_array_grown", ids.tables.grown),
-            ("kmem_tree_bytes", ids.tables.trees),
-            ("kmem_hint_bytes", ids.hint_bytes),
-            ("kmem_ids_asked", ids.tables.asked),
-            ("kmem_ids_given", ids.tables.helped),
-        ]);
+        lines(
+            &mut text,
+            &[
+                ("dying", u64::from(ids.lingering)),
+                ("dying_gone", ids.lingered),
+                ("kmem_ids", u64::from(ids.in_use)),
+                ("kmem_ids_max", u64::from(ids.max)),
+                ("kmem_ids_exhausted", ids.exhausted),
+                ("kmem_id_bytes", ids.id_bytes),
+                ("kmem_array_bytes", ids.tables.arrays),
+                ("kmem_array_grown", ids.tables.grown),
+                ("kmem_tree_bytes", ids.tables.trees),
+                ("kmem_hint_bytes", ids.hint_bytes),
+                ("kmem_ids_asked", ids.tables.asked),
+                ("kmem_ids_given", ids.tables.helped),
+            ],
+        );
     }
-    lines
-        .into_iter()
-        .fold(String::new(), |mut text, (key, value)| {
-            let _ = writeln!(text, "{key} {value}");
-            text
-        })
+    text
 }
 
 /// Resident bytes of this process, as the kernel counts them; 0 when it does not say.

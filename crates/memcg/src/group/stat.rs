@@ -4,13 +4,16 @@
 //! charges includes each of them or not, as if they had happened before or after it; a refill seen half done is read
 //! again, a bounded number of times.
 
-use super::Hierarchy;
 use super::memcg::Memcg;
 use super::objcg::{Kind, State};
+use super::{Hierarchy, NO_TAG};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
 
 const TRIES: usize = 8;
+
+/// Owners whose place one look at the stocks remembers.
+const REMEMBERED: usize = 16;
 
 /// A group at one moment, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -55,6 +58,7 @@ pub struct OwnerLine {
 }
 
 /// Where stock lies, seen from a group.
+#[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     /// Not below it.
     Elsewhere,
@@ -101,17 +105,15 @@ impl Hierarchy {
 
     /// A number that changes with every refill or return of stock; `None` while one is under way.
     fn transits(&self) -> Option<u64> {
-        let mut sum = 0u64;
-        for (index, rec) in self.threads.each() {
+        let (mut sum, mut under_way) = (0u64, 0);
+        self.threads.each().for_each(|(index, rec)| {
             let seq = rec.seq.load(Ordering::Acquire);
-            if seq & 0xff != 0 {
-                return None;
-            }
+            under_way |= seq & 0xff;
             sum = sum
                 .wrapping_mul(31)
                 .wrapping_add(u64::from(seq) ^ (u64::from(index) << 32));
-        }
-        Some(sum)
+        });
+        (under_way == 0).then_some(sum)
     }
 
     /// How much less `top` would be charged without the threads' stock. Of what lies below a reserve that is what is
@@ -120,23 +122,28 @@ impl Hierarchy {
     /// O(threads × depth); where there are reserves, O(threads² × depth) for each of those nested in one another.
     fn stocked_under(&self, top: &Memcg) -> u64 {
         let mut sum = 0;
-        for (at, (tag, balance)) in self.stocks().enumerate() {
-            let reserve = match self.place_of_stock(tag, top) {
-                Place::Elsewhere => continue,
-                Place::Open => {
-                    sum += balance;
-                    continue;
-                }
+        // Threads that work for the same owners name the same tags: what was found for one holds for this look.
+        let mut found = [(NO_TAG, Place::Elsewhere); REMEMBERED];
+        let mut at = 0;
+        self.stocks().for_each(|(tag, balance)| {
+            let (of, place) = &mut found[tag as usize % REMEMBERED];
+            if *of != tag {
+                (*of, *place) = (tag, self.place_of_stock(tag, top));
+            }
+            at += 1;
+            let reserve = match *place {
+                Place::Elsewhere => return,
+                Place::Open => return sum += balance,
                 Place::Reserve(group) => group,
             };
             // A reserve is looked at once, with the first stock below it.
             let is_same = |tag| matches!(self.place_of_stock(tag, top), Place::Reserve(g) if core::ptr::eq(g, reserve));
-            if !self.stocks().take(at).any(|(tag, _)| is_same(tag)) {
+            if !self.stocks().take(at - 1).any(|(tag, _)| is_same(tag)) {
                 let counter = &reserve.counter;
                 let above = counter.usage().saturating_sub(counter.reserve());
                 sum += self.stocked_under(reserve).min(above);
             }
-        }
+        });
         sum
     }
 
@@ -182,12 +189,21 @@ impl Hierarchy {
 
     /// Every owner there is: `each` is called with its line, live ones included. O(owners); the caller is pinned.
     /// What threads stock is not part of `held`.
-    pub fn each_owner(&self, mut each: impl FnMut(OwnerLine)) {
-        for tag in 1..self.objcgs.high_water() {
-            let objcg = self.objcgs.get(tag);
+    pub fn each_owner(&self, each: impl FnMut(OwnerLine)) {
+        self.each_owner_that(|state| !matches!(state, State::Free | State::Lost), each);
+    }
+
+    /// As [`Self::each_owner`], of groups and tasks that have ended. O(owners), those that live at a look each.
+    pub fn each_ended_owner(&self, each: impl FnMut(OwnerLine)) {
+        let has_ended = |state| matches!(state, State::DeadTask | State::DeadGroup);
+        self.each_owner_that(has_ended, each);
+    }
+
+    fn each_owner_that(&self, is_one: impl Fn(State) -> bool, mut each: impl FnMut(OwnerLine)) {
+        self.objcgs.each().for_each(|(tag, objcg)| {
             let state = objcg.state();
-            if matches!(state, State::Free | State::Lost) {
-                continue;
+            if !is_one(state) {
+                return;
             }
             let charged = objcg.charged.read();
             let stocked = if objcg.granted.read().bytes == 0 {
@@ -210,6 +226,6 @@ impl Hierarchy {
                 },
                 ended_at: objcg.ended_at(),
             });
-        }
+        });
     }
 }

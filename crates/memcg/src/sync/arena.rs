@@ -144,6 +144,27 @@ impl<T: Record> Arena<T> {
         self.fresh.load(Ordering::Acquire)
     }
 
+    /// Every record there ever was, with its index, in order: `1..high_water()`. Cheaper than to get each by its index: the
+    /// segments are gone through as they lie.
+    pub fn each(&self) -> impl Iterator<Item = (u32, &T)> {
+        let end = u64::from(self.high_water());
+        let segments = self.segments.iter().enumerate();
+        let part = move |(segment, base): (usize, &AtomicPtr<T>)| {
+            let first = (BASE << segment) - BASE;
+            let n = end.saturating_sub(first).min(BASE << segment) as usize;
+            let base = base.load(Ordering::Acquire);
+            // SAFETY: indices below the high water are in segments that are there, all valid since zeroed.
+            (n > 0).then(|| {
+                (first as u32, unsafe {
+                    core::slice::from_raw_parts(base, n)
+                })
+            })
+        };
+        let parts = segments.map_while(part);
+        let records = parts.flat_map(|(first, records)| (first..).zip(records));
+        records.skip(1)
+    }
+
     /// Records in use, limbo included.
     pub fn in_use(&self) -> u32 {
         self.in_use.load(Ordering::Relaxed)
@@ -238,6 +259,20 @@ mod tests {
         assert_eq!(arena.alloc(10), None);
         arena.free(4);
         assert_eq!(arena.alloc(10), Some(4));
+    }
+
+    #[test]
+    fn each_record_is_gone_through_once_in_order_in_all_segments() {
+        let arena = Arena::<Rec>::default();
+        assert_eq!(arena.each().count(), 0);
+        for n in 1..500 {
+            assert_eq!(arena.alloc(u32::MAX), Some(n));
+            assert_eq!(arena.each().count(), n as usize);
+        }
+        for (index, (at, record)) in (1..).zip(arena.each()) {
+            assert_eq!(index, at);
+            assert!(core::ptr::eq(record, arena.get(index)));
+        }
     }
 
     #[test]

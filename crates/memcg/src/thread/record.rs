@@ -446,11 +446,15 @@ impl ThreadRec {
 
     /// The slots that have a tag, as they are now.
     pub(crate) fn named(&self) -> impl Iterator<Item = usize> {
-        self.named.iter().enumerate().flat_map(|(word, bits)| {
-            let bits = bits.load(Ordering::Relaxed);
-            core::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)))
-                .take_while(|&bits| bits != 0)
-                .map(move |bits| word * 64 + bits.trailing_zeros() as usize)
+        let (mut word, mut bits) = (0, self.named[0].load(Ordering::Relaxed));
+        core::iter::from_fn(move || {
+            while bits == 0 {
+                word += 1;
+                bits = self.named.get(word)?.load(Ordering::Relaxed);
+            }
+            let slot = word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            Some(slot)
         })
     }
 

@@ -75,8 +75,8 @@ impl Threads {
 
     /// Every record in use, with its index. O(threads there ever were at once).
     pub fn each(&self) -> impl Iterator<Item = (u32, &ThreadRec)> {
-        (1..self.table.high_water())
-            .map(|index| (index, self.table.get(index)))
+        self.table
+            .each()
             // Acquire pairs with the Release of `adopt`.
             .filter(|(_, rec)| rec.active.load(Ordering::Acquire) != 0)
     }

@@ -91,3 +91,44 @@ fn the_overhead_that_may_be_kept_is_bounded_at_once_and_later() {
     w.mkdir("/a");
     assert_eq!(w.set("/a", "memory.overhead.max", "0"), Err(Errno::ENOENT));
 }
+
+#[test]
+fn stock_of_more_owners_than_a_read_remembers_is_each_group_s_own() {
+    let w = World::new();
+    let others: Vec<&ThreadRec> = (0..3)
+        .map(|_| w.engine.tree.threads.join().unwrap().1)
+        .collect();
+    let paths: Vec<String> = (0..50).map(|i| format!("/of{}/g{i}", i % 3)).collect();
+    for top in 0..3 {
+        w.mkdir(&format!("/of{top}"));
+    }
+    for path in &paths {
+        w.mkdir(path);
+    }
+    w.set("/of1", "memory.reserve", "1M").unwrap();
+    let mut expected = [0; 3];
+    for (i, path) in paths.iter().enumerate() {
+        let bytes = 64 * (i as u64 + 1);
+        for rec in others.iter().copied().chain([w.rec]) {
+            let charged = w
+                .engine
+                .charge(rec, w.tag(path), bytes, Kind::Heap, Flags::NOWAIT);
+            assert!(charged.is_ok());
+        }
+        expected[i % 3] += 4 * bytes;
+    }
+    for (i, path) in paths.iter().enumerate() {
+        let bytes = 4 * 64 * (i as u64 + 1);
+        assert_eq!(w.get(path, "memory.current"), format!("{bytes}\n"));
+        assert!(key(&w.get(path, "memory.stat"), "stocked") > 0);
+    }
+    for (top, bytes) in expected.iter().enumerate() {
+        assert_eq!(
+            w.get(&format!("/of{top}"), "memory.current"),
+            format!("{bytes}\n")
+        );
+    }
+    // A reserve that is not used up counts in full above.
+    let all = expected[0] + (1 << 20) + expected[2];
+    assert_eq!(w.get("/", "memory.current"), format!("{all}\n"));
+}
