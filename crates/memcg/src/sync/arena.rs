@@ -152,13 +152,14 @@ impl<T: Record> Arena<T> {
         let part = move |(segment, base): (usize, &AtomicPtr<T>)| {
             let first = (BASE << segment) - BASE;
             let n = end.saturating_sub(first).min(BASE << segment) as usize;
+            if n == 0 {
+                return None;
+            }
+            // Acquire pairs with the Release of `ensure`.
             let base = base.load(Ordering::Acquire);
             // SAFETY: indices below the high water are in segments that are there, all valid since zeroed.
-            (n > 0).then(|| {
-                (first as u32, unsafe {
-                    core::slice::from_raw_parts(base, n)
-                })
-            })
+            let records = unsafe { core::slice::from_raw_parts(base, n) };
+            Some((first as u32, records))
         };
         let parts = segments.map_while(part);
         let records = parts.flat_map(|(first, records)| (first..).zip(records));
