@@ -74,11 +74,15 @@ pub(crate) fn path_of_index(index: u32) -> String {
 }
 
 fn path_of_name(engine: &Engine, name: u32) -> String {
-    let mut path = Vec::new();
+    let mut bytes = 0;
+    engine.tree.with_path(name, |piece| bytes += piece.len());
+    // One allocation, which is the string.
+    let mut path = Vec::with_capacity(bytes);
     engine
         .tree
         .with_path(name, |piece| path.extend_from_slice(piece));
-    String::from_utf8_lossy(&path).into_owned()
+    String::from_utf8(path)
+        .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned())
 }
 
 impl Memcg {

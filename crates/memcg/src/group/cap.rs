@@ -35,6 +35,17 @@ impl Hierarchy {
             .max((bytes * 4).next_power_of_two())
     }
 
+    /// Whether `bytes` more of `tag` are within every limit at the moment: a look, so that who is refused in the end does not take
+    /// back what it was granted and charged on the way up. The caller is pinned.
+    pub(super) fn may_fit(&self, tag: u32, bytes: u64) -> bool {
+        let mut fits = true;
+        each_level(self.resolve(self.objcgs.get(tag).cell()).group, |level| {
+            let counter = &level.counter;
+            fits &= counter.usage().saturating_add(bytes) <= counter.max();
+        });
+        fits
+    }
+
     /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to others.
     fn is_plenty(&self, tag: u32, more: u64) -> bool {
         let group = self.resolve(self.objcgs.get(tag).cell()).group;

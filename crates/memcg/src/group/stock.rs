@@ -214,6 +214,9 @@ impl Hierarchy {
         };
         let wanted = self.next_cap(tag, cap, bytes);
         let more = wanted.saturating_sub(cap);
+        if !self.may_fit(tag, bytes + wanted.max(cap) / 2) {
+            return false;
+        }
         let granted = more > 0 && self.grant_word(tag, more);
         let cap = if granted { wanted } else { cap };
         let fill = cap / 2;
