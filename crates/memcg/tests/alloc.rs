@@ -291,6 +291,29 @@ fn a_future_is_charged_where_it_belongs_and_killed_where_it_stands() {
 }
 
 #[test]
+fn a_refusal_names_its_group_also_when_that_has_gone() {
+    let parent = group("refusing");
+    let deep = parent.create("deep").unwrap();
+    deep.set_max(Limit::bytes(4096));
+    let refused = deep.try_reserve(8192).unwrap_err();
+    let path = deep.path();
+    deep.remove().unwrap();
+    // Another takes its place.
+    let again = parent.create("another").unwrap();
+    let copy = refused.clone();
+    assert_eq!(copy, refused);
+    assert_eq!(refused.group, path.as_str());
+    assert!(
+        refused
+            .to_string()
+            .starts_with(&format!("{path}: 8192 bytes do not fit"))
+    );
+    drop(refused);
+    assert_eq!(format!("{:?}", copy.group), format!("{path:?}"));
+    again.remove().unwrap();
+}
+
+#[test]
 fn a_thread_that_exits_leaves_no_stock() {
     let a = group("exits");
     let data: Vec<_> = (0..20)

@@ -182,7 +182,10 @@ fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
     let MoveError::Full(full) = &refused else {
         panic!("{refused}")
     };
-    assert_eq!((&full.group, full.bytes), (&b.path(), 2 << 20));
+    assert_eq!(
+        (full.group.as_str(), full.bytes),
+        (b.path().as_str(), 2 << 20)
+    );
     assert!(refused.to_string().contains("which holds 2097152 bytes"));
     assert_eq!(taken(&log), [""; 0]);
     // Who is asked after it may use up the room there was: then all are cancelled. Not where it was reserved.

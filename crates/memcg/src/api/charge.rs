@@ -4,6 +4,7 @@
 //! So taking and giving back a few bytes touches nothing but the thread's stock.
 
 use super::error::{MergeError, ReserveError};
+use super::group_path::GroupPath;
 use super::memcg::{Memcg, pinned};
 use crate::engine::process::{engine, with_rec};
 use crate::engine::{ChargeError, Flags};
@@ -105,7 +106,7 @@ impl Charge {
             .filter(|&n| n <= crate::group::Objcg::LIMIT)
         else {
             return Err(ReserveError {
-                group: String::new(),
+                group: GroupPath::none(),
                 bytes: by,
                 usage: self.bytes,
                 max: crate::group::Objcg::LIMIT,

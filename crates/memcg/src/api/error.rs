@@ -1,5 +1,6 @@
 //! Errors: one enum a verb. Each says which group, how much, which limit.
 
+use super::group_path::GroupPath;
 use crate::attach;
 use crate::engine::ChargeError;
 use crate::group::tree::TreeError;
@@ -9,7 +10,7 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReserveError {
     /// The group that was full; empty where it is the owner itself, a task or a group, that can hold no more (8 TiB).
-    pub group: String,
+    pub group: GroupPath,
     /// Bytes asked for.
     pub bytes: u64,
     /// The group's usage then, in bytes.
@@ -21,7 +22,7 @@ pub struct ReserveError {
 impl ReserveError {
     pub(crate) fn new(refused: &ChargeError) -> Self {
         Self {
-            group: super::memcg::path_of_index(refused.refusal.group),
+            group: GroupPath::of_index(refused.refusal.group),
             bytes: refused.bytes,
             usage: refused.refusal.usage,
             max: refused.refusal.max,

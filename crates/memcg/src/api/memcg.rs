@@ -64,16 +64,8 @@ pub(crate) fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R
     .expect("no memory for a thread's record")
 }
 
-/// The path of a group by index; for errors. Empty when it is no group's.
-pub(crate) fn path_of_index(index: u32) -> String {
-    let _free = no_account();
-    pinned(|engine, _| match engine.tree.memcgs.try_get(index) {
-        Some(group) if index != 0 => path_of_name(engine, group.name()),
-        _ => String::new(),
-    })
-}
-
-fn path_of_name(engine: &Engine, name: u32) -> String {
+/// The path that ends in a name. The caller is pinned and has named it.
+pub(crate) fn path_of_name(engine: &Engine, name: u32) -> String {
     let mut bytes = 0;
     engine.tree.with_path(name, |piece| bytes += piece.len());
     // One allocation, which is the string.

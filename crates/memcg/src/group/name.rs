@@ -181,6 +181,21 @@ impl Hierarchy {
 }
 
 impl Hierarchy {
+    /// One more reference on a name, unless the last one is gone: to be given back by [`Self::release_name`]. The caller is pinned
+    /// since it was somebody's.
+    pub fn try_hold_name(&self, name: u32) -> bool {
+        let refs = &self.names.get(name).refs;
+        let more = |refs| (refs != 0).then_some(refs + 1);
+        // Nothing is read by way of it that pinning does not keep.
+        refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    /// Lets go of one that was held. The caller is pinned.
+    pub fn release_name(&self, name: u32) {
+        self.unref_name(name);
+    }
+
     /// One more name for a name.
     pub(super) fn hold_name(&self, name: u32) {
         self.names.get(name).refs.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,135 @@
+//! The path of a group in an error: told when somebody asks.
+//!
+//! Kept: the path is that of the refusal, also where the group has gone since: a name is held, and names hold those above them. A
+//! refusal nobody reads makes no text.
+//! Never done: a group kept from going.
+
+use super::memcg::{path_of_name, pinned};
+use super::scope::no_account;
+use crate::engine::process::with_rec;
+use core::fmt;
+use core::ops::Deref;
+use std::sync::OnceLock;
+
+/// A group's path, `/a/b`. It is text where text is wanted: `&*path`, [`as_str`](Self::as_str), `{path}`.
+///
+/// Empty where the group was gone already when it was looked for.
+pub struct GroupPath {
+    /// Held; 0: none.
+    name: u32,
+    text: OnceLock<String>,
+}
+
+impl GroupPath {
+    /// Of no group.
+    pub(crate) fn none() -> Self {
+        Self::of_name(0)
+    }
+
+    fn of_name(name: u32) -> Self {
+        Self {
+            name,
+            text: OnceLock::new(),
+        }
+    }
+
+    /// Of the group of an index. Cost: a reference.
+    pub(crate) fn of_index(index: u32) -> Self {
+        let held = pinned(|engine, _| {
+            let group = engine.tree.memcgs.try_get(index).filter(|_| index != 0)?;
+            // As long as we are pinned the name of a group that is there is no other's.
+            let is_there = group.is_online() || group.is_lingering();
+            let name = group.name();
+            (is_there && engine.tree.try_hold_name(name)).then_some(name)
+        });
+        Self::of_name(held.unwrap_or(0))
+    }
+
+    /// The text. Made when it is first asked for; its memory is accounted to nobody. Names that are no UTF-8 are shown as far as
+    /// they are.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.text.get_or_init(|| {
+            let _free = no_account();
+            match self.name {
+                0 => String::new(),
+                name => pinned(|engine, _| path_of_name(engine, name)),
+            }
+        })
+    }
+}
+
+impl Drop for GroupPath {
+    fn drop(&mut self) {
+        if self.name != 0 {
+            // Without a record for the thread the name stays.
+            with_rec(|engine, rec| {
+                let _pin = engine.tree.threads.epoch.pin(rec);
+                engine.tree.release_name(self.name);
+            });
+        }
+        if let Some(text) = self.text.take() {
+            let _free = no_account();
+            drop(text);
+        }
+    }
+}
+
+impl Clone for GroupPath {
+    fn clone(&self) -> Self {
+        let held = self.name != 0 && pinned(|engine, _| engine.tree.try_hold_name(self.name));
+        Self::of_name(if held { self.name } else { 0 })
+    }
+}
+
+impl Deref for GroupPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<str> for GroupPath {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq for GroupPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for GroupPath {}
+
+impl PartialEq<str> for GroupPath {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<String> for GroupPath {
+    fn eq(&self, other: &String) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for GroupPath {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl fmt::Display for GroupPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for GroupPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
