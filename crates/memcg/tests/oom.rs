@@ -207,6 +207,29 @@ fn a_max_that_is_written_below_what_is_used_has_the_largest_go() {
 }
 
 #[test]
+fn a_max_that_is_written_has_as_many_go_as_it_takes_and_no_more() {
+    let g = group("shrunk-far", 16 * MIB);
+    let bells: [Arc<Bell>; 4] = Default::default();
+    let mut all = [4 * MIB, 3 * MIB, 2 * MIB, MIB]
+        .into_iter()
+        .zip(&bells)
+        .map(|(bytes, bell)| idle(&g, bytes, bell))
+        .collect::<Vec<_>>();
+    g.write("memory.max", "5M").unwrap();
+    let killed = |all: &[Idle]| all.iter().map(is_killed).collect::<Vec<_>>();
+    assert_eq!(killed(&all), [true, true, false, false]);
+    // What those two hold is expected back: the same once more costs nobody.
+    g.set_max(Limit::bytes(5 * MIB));
+    assert_eq!(killed(&all), [true, true, false, false]);
+    assert_eq!(g.nr_events(Event::OomKill), 2);
+    for (idle, bell) in all.iter_mut().zip(&bells).take(2) {
+        bell.wait();
+        assert_eq!(poll(idle, bell), Poll::Ready(Err(OomKilled)));
+    }
+    assert!(g.current() <= 5 * MIB, "{}", g.current());
+}
+
+#[test]
 fn a_thread_that_works_for_a_task_sees_that_it_is_to_stop() {
     let g = group("thread", 4 * MIB);
     let task = g.task("job").unwrap();

@@ -1,20 +1,22 @@
 //! Out of memory: where a group's policy is `kill`, a task of it is told to die, and what it holds is lent to who asked.
 //!
-//! Kept: one victim a group at a time. Until it has ended, or its time is over, charges may go beyond max by what it still holds of
+//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until it has ended, or its time is over, charges may go beyond max by what it still holds of
 //! what it held when it was chosen: never by more, however much it goes on charging. A task that is told to die is so for good; its
 //! future is woken by the worker, in whatever group it idles; a thread sees the flag. Where the tasks are threads of a program that
 //! knows nothing of us (under exec) the program is killed, with a line that says why.
 //! Relied on: `reclaim::oom` for the choice.
 //! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy does not say so.
 
+use super::reclaim::ask_of;
 use super::{Engine, Work};
 use crate::counter::Level;
-use crate::group::objcg::State;
+use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
-use crate::group::victim::{Chosen, Victim};
-use crate::group::{Event, Memcg};
+use crate::group::victim::{Choosing, Chosen, Victim};
+use crate::group::{Event, Memcg, OomPolicy};
 use crate::os::{clock, say};
 use crate::reclaim::oom::{ADJ_MIN, badness};
+use crate::thread::ThreadRec;
 
 /// How long a victim has to end before another is chosen.
 const PATIENCE_NS: u64 = 2_000_000_000;
@@ -43,6 +45,54 @@ impl Engine {
         if credit > 0 {
             return credit;
         }
+        self.kill_next(full, &choosing, bytes)
+    }
+
+    /// After `max` was written and could not be reclaimed to: where the policy is to kill, tasks are told to die until what they hold
+    /// makes up what is too much, or there is nobody left. None, while those told before make it up. O(owners) a victim.
+    pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
+        let ask = ask_of(group);
+        let _pin = self.tree.threads.epoch.pin(rec);
+        let Some(full) = self.group_of(ask) else {
+            return;
+        };
+        if full.oom_policy() != OomPolicy::Kill {
+            return;
+        }
+        // Who else chooses sees to it.
+        let Some(choosing) = full.victim().and_then(Victim::choose) else {
+            return;
+        };
+        let mut any = false;
+        loop {
+            let excess = full.counter.usage().saturating_sub(full.counter.max());
+            if excess <= self.expected_of(full) {
+                return;
+            }
+            if self.kill_next(full, &choosing, 0) == 0 {
+                break;
+            }
+            any = true;
+        }
+        if !any {
+            full.event(Event::Oom);
+        }
+    }
+
+    /// What those of `full` and below hold that were told to die.
+    fn expected_of(&self, full: &Memcg) -> u64 {
+        let tree = &self.tree;
+        let is_dying = |task: &&Objcg| {
+            task.state() == State::Task
+                && task.is_killed()
+                && tree.resolve(task.cell()).group.is_within(full)
+        };
+        let tasks = (1..tree.objcgs.high_water()).map(|tag| tree.objcgs.get(tag));
+        tasks.filter(is_dying).map(Objcg::charged_bytes).sum()
+    }
+
+    /// Has the next one told to die; what that one holds. 0: there is nobody.
+    fn kill_next(&self, full: &Memcg, choosing: &Choosing<'_>, bytes: u64) -> u64 {
         let Some(choice) = self.choose(full) else {
             return 0;
         };

@@ -17,7 +17,7 @@ use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
-use crate::group::{Event, Memcg, OomPolicy, ROOT};
+use crate::group::{Event, Memcg, ROOT};
 pub(super) use crate::kmem::shrinker::Ask;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
@@ -140,7 +140,7 @@ impl Engine {
             low_skipped: false,
         };
         // What is wrongly charged there goes first, to where it belongs.
-        control.got.bytes = self.send_marked(rec, top, want);
+        control.got.bytes = self.send_marked(rec, top, control.want);
         if !control.is_enough() {
             self.run_pass(&mut control);
         }
@@ -483,18 +483,6 @@ impl Engine {
             }
         }
         false
-    }
-
-    /// After `max` was written and could not be reclaimed to: where the policy is to kill, that is done.
-    pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
-        let ask = ask_of(group);
-        let _pin = self.tree.threads.epoch.pin(rec);
-        if let Some(group) = self.group_of(ask)
-            && group.oom_policy() == OomPolicy::Kill
-            && self.oom_kill(group, 0) == 0
-        {
-            group.event(Event::Oom);
-        }
     }
 
     /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing more comes; answers the bytes.

@@ -225,13 +225,23 @@ pub fn set_oom_policy(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
 }
 
 pub fn debt_max(at: At<'_>) -> String {
-    line(at.group.debt_max())
+    line(match at.group.debt_max() {
+        DEBT_MOST.. => Limit::MAX.get(),
+        bytes => bytes,
+    })
 }
+
+/// The largest that is kept: beyond it is `default`. It is written, and read, as `max`.
+const DEBT_MOST: u64 = u64::MAX - 1;
 
 pub fn set_debt_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     let bytes = match value {
         b"default" => None,
-        size => Some(limit(size)?.min(u64::MAX - 1)),
+        size => {
+            let bytes = limit(size)
+                .map_err(|why| FileError::new(why.errno, format!("{}, or default", why.message)))?;
+            Some(bytes.min(DEBT_MOST))
+        }
     };
     at.group.set_debt_max(bytes);
     Ok(())

@@ -84,10 +84,7 @@ impl World {
         let is_sure = !self.is_lenient() && !self.stage.books.borrow().groups[g].unsure;
         if kills && is_sure {
             let now = own::now().unwrap_or_default();
-            let mut books = self.stage.books.borrow_mut();
-            if books.oom_kill(g, now) == 0 {
-                books.event(g, |g| &mut g.oom);
-            }
+            self.stage.books.borrow_mut().kill_to_max(g, now);
         }
         self.engine.kill_to_max(self.rec(), self.stage.group(g));
         if kills && !is_sure {

@@ -107,6 +107,30 @@ impl Books {
         if credit > 0 {
             return credit;
         }
+        self.kill_next(full, now)
+    }
+
+    /// A max was written, and too much is in use: as many are told to die as make that up with those told before.
+    pub(super) fn kill_to_max(&mut self, full: usize, now: u64) {
+        let mut any = false;
+        loop {
+            let excess = self.usages()[full].saturating_sub(self.groups[full].max);
+            let killed = self.live_tasks(full).into_iter();
+            let killed = killed.filter(|&task| self.owners[task].killed);
+            if excess <= killed.map(|task| self.own_word(task)).sum() {
+                return;
+            }
+            if self.kill_next(full, now) == 0 {
+                break;
+            }
+            any = true;
+        }
+        if !any {
+            self.event(full, |g| &mut g.oom);
+        }
+    }
+
+    fn kill_next(&mut self, full: usize, now: u64) -> u64 {
         let Some(owner) = self.choose(full) else {
             return 0;
         };
