@@ -8,6 +8,7 @@
 use super::charge::each_level;
 use super::objcg::State;
 use super::{Hierarchy, NO_TAG};
+use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{ThreadRec, UNTRACKED};
@@ -36,14 +37,20 @@ impl Hierarchy {
     }
 
     /// Whether `bytes` more of `tag` are within every limit at the moment: a look, so that who is refused in the end does not take
-    /// back what it was granted and charged on the way up. The caller is pinned.
+    /// back what it was granted and charged on the way up. Levels above a reserve are not asked: what is within it is theirs already.
+    /// The caller is pinned.
     pub(super) fn may_fit(&self, tag: u32, bytes: u64) -> bool {
-        let mut fits = true;
-        each_level(self.resolve(self.objcgs.get(tag).cell()).group, |level| {
+        let mut level = self.resolve(self.objcgs.get(tag).cell()).group;
+        loop {
             let counter = &level.counter;
-            fits &= counter.usage().saturating_add(bytes) <= counter.max();
-        });
-        fits
+            if counter.usage().saturating_add(bytes) > counter.max() {
+                return false;
+            }
+            match level.parent() {
+                Some(parent) if counter.reserve() == 0 => level = parent,
+                _ => return true,
+            }
+        }
     }
 
     /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to others.

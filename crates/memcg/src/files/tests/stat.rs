@@ -132,3 +132,20 @@ fn stock_of_more_owners_than_a_read_remembers_is_each_group_s_own() {
     let all = expected[0] + (1 << 20) + expected[2];
     assert_eq!(w.get("/", "memory.current"), format!("{all}\n"));
 }
+
+#[test]
+fn within_a_reserve_there_is_stock_though_the_group_above_is_full_and_in_a_full_group_there_is_none()
+ {
+    let w = World::new();
+    for path in ["/a", "/a/b", "/a/c"] {
+        w.mkdir(path);
+    }
+    w.set("/a/b", "memory.reserve", "512K").unwrap();
+    assert!(w.charge("/a/c", 512 << 10, Flags::NOWAIT));
+    w.set("/a", "memory.max", "1M").unwrap();
+    assert_eq!(w.get("/a", "memory.current"), "1048576\n");
+    assert!(!w.charge("/a/c", 64, Flags::NOWAIT));
+    assert_eq!(key(&w.get("/a/c", "memory.stat"), "stocked"), 0);
+    assert!(w.charge("/a/b", 64, Flags::NOWAIT));
+    assert!(key(&w.get("/a/b", "memory.stat"), "stocked") > 0);
+}
