@@ -244,8 +244,8 @@ impl Memcg {
         Charge::new(self.tag, bytes, flags)
     }
 
-    /// Gets up to `bytes` back from the group and those below it: stock, then what shrinkers give, on this thread. Answers how
-    /// many came back. As writing `memory.reclaim`.
+    /// Gets up to `bytes` back from the group and those below it: what shrinkers give, on this thread. Answers how many came back;
+    /// stock goes back first, and does not count. As writing `memory.reclaim`.
     pub fn reclaim(&self, bytes: u64) -> u64 {
         self.with(|engine, rec, group| engine.reclaim_bytes(rec, group, bytes))
             .unwrap_or(0)

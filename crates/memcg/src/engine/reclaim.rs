@@ -489,7 +489,9 @@ impl Engine {
     /// Lifts the caller's pins.
     pub fn reclaim_bytes(&self, rec: &ThreadRec, group: &Memcg, want: u64) -> u64 {
         let ask = ask_of(group);
-        let mut got = self.tree.drain(rec, group);
+        // Stock is nobody's use: it goes first, and is not what was asked for.
+        self.tree.drain(rec, group);
+        let mut got = 0;
         for _ in 0..ROUNDS {
             if got >= want {
                 break;
@@ -504,7 +506,7 @@ impl Engine {
             }
             got += now.bytes;
         }
-        // What was freed is counted, and some of it is stock by now: the next drain would count it once more.
+        // Some of what was freed is stock by now.
         self.tree.drain(rec, self.tree.memcgs.get(ask.group));
         got
     }

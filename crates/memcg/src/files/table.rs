@@ -124,7 +124,7 @@ files! {
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
     "memory.pressure" All r pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
-    "memory.reclaim" All w memory::reclaim; "bytes to take back, of stock and by asking shrinkers; EAGAIN when there was less"
+    "memory.reclaim" All w memory::reclaim; "bytes to take back by asking shrinkers; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"
     "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
     "memory.stat" All r stat::stat; "by kind, and more"
 }

@@ -11,7 +11,7 @@
 //! * `slots`: `tag`, `balance` and `cap` are the owner's while busy and no drain is on, or the drainer's once it saw
 //!   `drain` take effect. Anybody may read them (relaxed) for a sum that does not have to be exact. `scopes` is the
 //!   owner's alone; a slot that is stood on keeps its tag.
-//! * `current_at` is where the slot of `current` was last seen ([`ThreadRec::place_of`]), or [`NOWHERE`]'s place.
+//! * `current_at` is where the slot of `current` was last seen (`ThreadRec::place_of`), or [`NOWHERE`]'s place.
 //! * `named`: a bit for each slot with a tag, the owner's, as `tag`.
 //! * `current`, `hand`: the owner alone.
 //! * `pin`: the owner writes, collectors read.

@@ -2,7 +2,7 @@
 //!
 //! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an allocation takes the last one in:
 //! both without an atomic instruction. A full magazine gives half to the shared array, an empty one takes half from there, or
-//! from slabs, under the lock of the cache. What nobody touches for a while goes back ([`super::reaper`]).
+//! from slabs, under the lock of the cache. What nobody touches for a while goes back (`reaper`).
 //!
 //! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object in a magazine or in the array
 //! says so, and a second free is found out. A slab's own list is changed under the lock alone, its word not used.
