@@ -339,12 +339,14 @@ fn a_reserve_takes_stock_that_is_in_its_way_and_is_never_clamped() {
 }
 
 #[test]
-fn reclaim_takes_stock_and_says_when_there_was_less() {
+fn reclaim_gives_stock_back_and_counts_only_what_was_used() {
     let w = World::new();
     w.mkdir("/a");
     assert!(w.charge("/a", 64, Flags::NOWAIT));
     assert!(key(&w.get("/a", "memory.stat"), "stocked") > 0);
-    w.set("/a", "memory.reclaim", "8 swappiness=10").unwrap();
+    let eight = w.set("/a", "memory.reclaim", "8 swappiness=10");
+    assert_eq!(eight, Err(Errno::EAGAIN), "the 64 are in use");
+    assert_eq!(key(&w.get("/a", "memory.stat"), "stocked"), 0);
     assert_eq!(w.set("/a", "memory.reclaim", "1M"), Err(Errno::EAGAIN));
     assert_eq!(
         w.set("/a", "memory.reclaim", "1M swap=3"),
