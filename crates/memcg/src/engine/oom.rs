@@ -1,8 +1,8 @@
 //! Out of memory: where a group's policy is `kill`, a task of it is told to die, and what it holds is lent to who asked.
 //!
-//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until it has ended, or its time is over, charges may go beyond max by what it still holds of
-//! what it held when it was chosen: never by more, however much it goes on charging. A task that is told to die is so for good; its
-//! future is woken by the worker, in whatever group it idles; a thread sees the flag. Where the tasks are threads of a program that
+//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until it has ended, or its time is
+//! over, charges may go beyond max by what it still holds of what it held when it was chosen: never by more, however much it goes
+//! on charging. A task that is told to die is so for good; its future is woken by the worker, in whatever group it idles; a thread sees the flag. Where the tasks are threads of a program that
 //! knows nothing of us (under exec) the program is killed, with a line that says why.
 //! Relied on: `reclaim::oom` for the choice.
 //! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy does not say so.

@@ -1,19 +1,10 @@
 //! Numbers and keys as text, without the machinery of formatting: reading a file is a few microseconds.
 
+use crate::os::say::Decimal;
+
 /// Appends `value` in decimal.
-pub fn number(text: &mut String, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    // SAFETY: decimal digits of ASCII.
-    text.push_str(unsafe { core::str::from_utf8_unchecked(&digits[at..]) });
+pub fn number(text: &mut String, value: u64) {
+    text.push_str(Decimal::new(value).as_str());
 }
 
 /// Appends a line `key value` for each.

@@ -37,6 +37,13 @@ impl Decimal {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0[self.1..]
     }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // SAFETY: decimal digits of ASCII.
+        unsafe { core::str::from_utf8_unchecked(self.as_bytes()) }
+    }
 }
 
 /// Ends the process by SIGABRT.
