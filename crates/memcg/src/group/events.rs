@@ -61,7 +61,7 @@ pub struct Tally {
     link: AtomicU32,
     index: AtomicU32,
     /// The root's alone: where there are more.
-    home: AtomicPtr<Arena<Tally>>,
+    home: AtomicPtr<Arena<u32, Tally>>,
     events: [AtomicU64; EVENTS],
     events_local: [AtomicU64; EVENTS],
     throttled_us: AtomicU64,
@@ -86,7 +86,7 @@ impl Tally {
     }
 
     /// A record of an arena, counting nothing. `None` without memory.
-    fn new(arena: &Arena<Tally>) -> Option<&Tally> {
+    fn new(arena: &Arena<u32, Tally>) -> Option<&Tally> {
         let index = arena.alloc(u32::MAX)?;
         let tally = arena.get(index);
         tally.index.store(index, Ordering::Relaxed);
@@ -205,7 +205,7 @@ impl Memcg {
     }
 
     /// The root's record, by which all others are found. `arena` stays where it is from here on.
-    pub(super) fn make_root_tally(&self, arena: &Arena<Tally>) -> Option<()> {
+    pub(super) fn make_root_tally(&self, arena: &Arena<u32, Tally>) -> Option<()> {
         let tally = Tally::new(arena)?;
         let home = core::ptr::from_ref(arena).cast_mut();
         tally.home.store(home, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Memcg {
     }
 
     /// Gives the record back with the group's own: nobody can be looking at either any more.
-    pub(super) fn free_tally(&self, arena: &Arena<Tally>) {
+    pub(super) fn free_tally(&self, arena: &Arena<u32, Tally>) {
         let tally = self.known_tally();
         self.tally.store(core::ptr::null_mut(), Ordering::Relaxed);
         if let Some(tally) = tally {

@@ -65,7 +65,7 @@ impl Shard {
     }
 
     /// Doubles the buckets when they are full.
-    fn make_room(&self, groups: &crate::sync::arena::Arena<Memcg>) {
+    fn make_room(&self, groups: &crate::sync::arena::Arena<u32, Memcg>) {
         let old = self.capacity.load(Ordering::Relaxed);
         if old > self.count.load(Ordering::Relaxed) {
             return;

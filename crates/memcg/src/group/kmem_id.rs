@@ -78,7 +78,7 @@ pub struct KmemIds {
     /// A bit for each id: taken.
     taken: [AtomicU64; WORDS],
     /// By id. Filled in step with the highest id there ever was.
-    pub(super) holders: Arena<Holder>,
+    pub(super) holders: Arena<u32, Holder>,
     /// The words before this one are full, as far as is known.
     first: AtomicU32,
     /// 0: [`DEFAULT_MAX_ID`].

@@ -102,7 +102,7 @@ impl Hierarchy {
     }
 }
 
-fn give_back<T: Record>(arena: &Arena<T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
+fn give_back<T: Record>(arena: &Arena<u32, T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
     let (mut at, mut n) = (first, 0);
     while at != 0 {
         let next = arena.get(at).link().load(Ordering::Relaxed);

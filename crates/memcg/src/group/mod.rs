@@ -68,19 +68,19 @@ pub const NO_TAG: u32 = 0;
 #[derive(Default)]
 pub struct Hierarchy {
     /// Groups.
-    pub memcgs: Arena<Memcg>,
+    pub memcgs: Arena<u32, Memcg>,
     /// Their cells.
-    pub cells: Arena<cell::Cell>,
+    pub cells: Arena<u32, cell::Cell>,
     /// Owners.
-    pub objcgs: Arena<Objcg>,
+    pub objcgs: Arena<u32, Objcg>,
     /// Names.
-    pub names: Arena<name::NameRec>,
+    pub names: Arena<u32, name::NameRec>,
     /// What happened to groups.
-    pub tallies: Arena<events::Tally>,
+    pub tallies: Arena<u32, events::Tally>,
     /// How long groups stood still.
-    pub pressures: Arena<pressure::Pressure>,
+    pub pressures: Arena<u32, pressure::Pressure>,
     /// Watches of peaks.
-    pub watches: Arena<watch::WatchRec>,
+    pub watches: Arena<u32, watch::WatchRec>,
     /// Numbers for the groups that lists and caches know.
     pub kmem_ids: kmem_id::KmemIds,
     /// Threads.

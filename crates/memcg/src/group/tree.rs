@@ -34,7 +34,11 @@ pub enum TreeError {
 
 impl Hierarchy {
     /// Takes a record, after collecting what the epochs have let go if the arena has none to hand.
-    pub(super) fn alloc_or_collect<T: Record>(&self, arena: &Arena<T>, limit: u32) -> Option<u32> {
+    pub(super) fn alloc_or_collect<T: Record>(
+        &self,
+        arena: &Arena<u32, T>,
+        limit: u32,
+    ) -> Option<u32> {
         if arena.is_dry() && self.limbo.waiting() > 0 && arena.high_water() > 1 {
             self.collect();
         }

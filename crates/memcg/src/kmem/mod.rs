@@ -65,7 +65,7 @@ use span::Spans;
 #[derive(Default)]
 pub struct Kmem {
     spans: Spans,
-    heaps: Arena<Heap>,
+    heaps: Arena<u32, Heap>,
     /// Heaps whose thread has ended.
     nr_parked: AtomicU32,
     /// The heap of whoever has none; 0 until it is needed.

@@ -66,7 +66,7 @@ const _: () = assert!(crate::group::kmem_id::ID_LIMIT <= 1 << (64 - NR_BITS));
 /// All shrinkers of an engine.
 #[derive(Default)]
 pub struct Shrinkers {
-    table: Arena<Shrinker>,
+    table: Arena<u32, Shrinker>,
     nr: AtomicU32,
 }
 

@@ -5,7 +5,9 @@
 
 use super::Zeroed;
 use super::atomic::{AtomicPtr, AtomicU32, Ordering};
+use super::id::Id;
 use super::stack::Stack;
+use core::marker::PhantomData;
 
 /// A record that can lie in an arena's free list or a limbo list.
 ///
@@ -27,18 +29,30 @@ const BASE_BITS: u32 = 2;
 const BASE: u64 = 1 << BASE_BITS;
 const SEGMENTS: usize = if cfg!(loom) { 5 } else { 26 };
 
-/// A growing table of `T`.
-#[derive(Default)]
-pub struct Arena<T> {
+/// A growing table of `T`, whose indices are `I`.
+pub struct Arena<I, T> {
     segments: [AtomicPtr<T>; SEGMENTS],
     /// Indices handed out so far from fresh memory, index 0 included once the first was taken.
     fresh: AtomicU32,
     free: Stack,
     in_use: AtomicU32,
+    ids: PhantomData<fn() -> I>,
+}
+
+impl<I, T> Default for Arena<I, T> {
+    fn default() -> Self {
+        Self {
+            segments: Default::default(),
+            fresh: AtomicU32::default(),
+            free: Stack::default(),
+            in_use: AtomicU32::default(),
+            ids: PhantomData,
+        }
+    }
 }
 
 // SAFETY: null pointers and zero counts are an arena that has handed out nothing, as Default builds it.
-unsafe impl<T: Record> Zeroed for Arena<T> {}
+unsafe impl<I, T: Record> Zeroed for Arena<I, T> {}
 
 fn place(index: u32) -> (usize, usize) {
     let at = u64::from(index) + BASE;
@@ -46,17 +60,17 @@ fn place(index: u32) -> (usize, usize) {
     (segment as usize, (at - (BASE << segment)) as usize)
 }
 
-impl<T: Record> Arena<T> {
+impl<I: Id, T: Record> Arena<I, T> {
     /// Takes a record: a recycled one as its last user left it, or a fresh zeroed one.
     ///
     /// `None` when `limit` indices are in use or the kernel gives no pages. Cost: a CAS, rarely an mmap.
-    pub fn alloc(&self, limit: u32) -> Option<u32> {
-        let index = match self.free.pop(|i| self.get(i).link()) {
+    pub fn alloc(&self, limit: u32) -> Option<I> {
+        let index = match self.free.pop(|i| self.at(i).link()) {
             Some(index) => index,
             None => self.alloc_fresh(limit)?,
         };
         self.in_use.fetch_add(1, Ordering::Relaxed);
-        Some(index)
+        I::from_raw(index)
     }
 
     /// Whether [`Self::alloc`] would have to take fresh memory now.
@@ -108,9 +122,9 @@ impl<T: Record> Arena<T> {
     }
 
     /// Puts a record back, to be handed out again as it is now.
-    pub fn free(&self, index: u32) {
+    pub fn free(&self, id: I) {
         self.in_use.fetch_sub(1, Ordering::Relaxed);
-        self.free.push(index, self.get(index).link());
+        self.free.push(id.raw(), self.get(id).link());
     }
 
     /// The record of an index that was handed out at any time in the past.
@@ -118,16 +132,26 @@ impl<T: Record> Arena<T> {
     /// # Panics
     /// When the index was never handed out: a corrupt tag ends here, not in foreign memory.
     #[inline]
-    pub fn get(&self, index: u32) -> &T {
-        match self.try_get(index) {
+    pub fn get(&self, id: I) -> &T {
+        self.at(id.raw())
+    }
+
+    /// As [`Self::get`], for an index that may be garbage.
+    #[inline]
+    pub fn try_get(&self, id: I) -> Option<&T> {
+        self.try_at(id.raw())
+    }
+
+    #[inline]
+    fn at(&self, index: u32) -> &T {
+        match self.try_at(index) {
             Some(record) => record,
             None => never_handed_out(index),
         }
     }
 
-    /// As [`Self::get`], for an index that may be garbage.
     #[inline]
-    pub fn try_get(&self, index: u32) -> Option<&T> {
+    fn try_at(&self, index: u32) -> Option<&T> {
         let (segment, offset) = place(index);
         // Acquire pairs with the Release of `ensure`. (On x86 and for a segment long there: a plain load.)
         let base = self.segments.get(segment)?.load(Ordering::Acquire);
@@ -146,7 +170,7 @@ impl<T: Record> Arena<T> {
 
     /// Every record there ever was, with its index, in order: `1..high_water()`. Cheaper than to get each by its index: the
     /// segments are gone through as they lie.
-    pub fn each(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub fn each(&self) -> impl Iterator<Item = (I, &T)> {
         let end = u64::from(self.high_water());
         let segments = self.segments.iter().enumerate();
         let part = move |(segment, base): (usize, &AtomicPtr<T>)| {
@@ -163,7 +187,9 @@ impl<T: Record> Arena<T> {
         };
         let parts = segments.map_while(part);
         let records = parts.flat_map(|(first, records)| (first..).zip(records));
-        records.skip(1)
+        records
+            .skip(1)
+            .filter_map(|(index, record)| Some((I::from_raw(index)?, record)))
     }
 
     /// Records in use, limbo included.
@@ -201,7 +227,7 @@ fn segment_new<T: Record>(segment: usize) -> Option<*mut T> {
 }
 
 #[cfg(loom)]
-impl<T> Drop for Arena<T> {
+impl<I, T> Drop for Arena<I, T> {
     fn drop(&mut self) {
         for (segment, at) in self.segments.iter_mut().enumerate() {
             at.with_mut(|p| {
@@ -254,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_limit_refuses_and_a_free_heals() {
-        let arena = Arena::<Rec>::default();
+        let arena = Arena::<u32, Rec>::default();
         let all: Vec<u32> = (0..9).map(|_| arena.alloc(10).unwrap()).collect();
         assert_eq!(all, (1..10).collect::<Vec<_>>());
         assert_eq!(arena.alloc(10), None);
@@ -264,7 +290,7 @@ mod tests {
 
     #[test]
     fn each_record_is_gone_through_once_in_order_in_all_segments() {
-        let arena = Arena::<Rec>::default();
+        let arena = Arena::<u32, Rec>::default();
         assert_eq!(arena.each().count(), 0);
         for n in 1..500 {
             assert_eq!(arena.alloc(u32::MAX), Some(n));
@@ -278,7 +304,7 @@ mod tests {
 
     #[test]
     fn no_index_is_handed_out_twice_under_threads() {
-        let arena = Arena::<Rec>::default();
+        let arena = Arena::<u32, Rec>::default();
         std::thread::scope(|s| {
             for me in 1..=4 {
                 let arena = &arena;

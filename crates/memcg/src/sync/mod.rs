@@ -7,6 +7,7 @@
 
 pub mod arena;
 pub mod futex;
+pub mod id;
 pub mod lock;
 pub mod stack;
 pub mod users;

@@ -10,7 +10,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 /// The table of threads, and the epoch they pin.
 #[derive(Default)]
 pub struct Threads {
-    table: Arena<ThreadRec>,
+    table: Arena<u32, ThreadRec>,
     /// The epoch that records pin.
     pub epoch: Epoch,
     /// 0 not asked, 1 the kernel has membarrier, 2 it has not.

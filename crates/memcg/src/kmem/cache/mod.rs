@@ -193,10 +193,10 @@ struct Stripe(Lock);
 
 /// All caches of one engine.
 pub struct Caches {
-    records: Arena<Cache>,
-    tables: Arena<slots::Table>,
-    families: Arena<children::Family>,
-    filters: Arena<filter::Filter>,
+    records: Arena<u32, Cache>,
+    tables: Arena<u32, slots::Table>,
+    families: Arena<u32, children::Family>,
+    filters: Arena<u32, filter::Filter>,
     reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
     /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an object's owner.

@@ -45,10 +45,10 @@ use marks::Marks;
 /// All lists of an engine.
 #[derive(Default)]
 pub struct Lists {
-    lists: Arena<ListRec>,
-    heads: Arena<Head>,
+    lists: Arena<u32, ListRec>,
+    heads: Arena<u32, Head>,
     /// By kmem id.
-    marks: Arena<Marks>,
+    marks: Arena<u32, Marks>,
 }
 
 // SAFETY: arenas.

@@ -65,7 +65,7 @@ pub struct Tables {
     /// How often those that linger were asked before, and how often one gave its id.
     nr_asked: AtomicU64,
     nr_helped: AtomicU64,
-    pub(super) nodes: Arena<Node>,
+    pub(super) nodes: Arena<u32, Node>,
     pub(super) nr_trees: AtomicU32,
 }
 
