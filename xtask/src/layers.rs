@@ -36,7 +36,8 @@ pub const ORDER: &[&[&str]] = &[
     &["api"],
     &["files"],
     &["control"],
-    // Tests that use several rooms.
+    // The rooms for tests from outside, and tests that use several rooms.
+    &["testing"],
     &["proof"],
 ];
 

@@ -28,6 +28,9 @@ pub mod os;
 mod proof;
 pub mod reclaim;
 pub mod sync;
+#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod thread;
 pub mod units;
 
