@@ -1,5 +1,8 @@
 //! Promises of the Rust allocator and API, on the process's own engine, in a program whose every byte is accounted.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{Event, Limit, Memcg, OomKilled, in_group, no_account, root};
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::future::Future;

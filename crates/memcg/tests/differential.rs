@@ -5,6 +5,9 @@
 //! own. After every step every group's `memory.current` and what every task holds must be what the objects add up to: in
 //! `Alloc` their class sizes, in `Accounted`, with the same classes, 16 bytes an object more.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::engine::{engine, kmalloc, process};
 use memcg::group::objcg::State;
 use memcg::group::stat::OwnerLine;

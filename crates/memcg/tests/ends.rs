@@ -1,5 +1,8 @@
 //! Groups that come and go by the thousand while what they used lives on.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{Limit, Memcg, root};
 
 #[global_allocator]

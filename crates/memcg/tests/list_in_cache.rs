@@ -1,5 +1,8 @@
 //! Lists whose things are objects of a kmem cache.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{AllocError, CacheOptions, Flags, ListLru, LruItem, Verdict, root};
 use std::sync::Arc;
 use std::sync::Mutex;

@@ -1,5 +1,8 @@
 //! The transaction of a move as a program sees it: subsystems with their say, threads at work all the while.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::engine::Flags;
 use memcg::{Attaching, Limit, Memcg, MoveError, MovePolicy, Subsystem, register_subsystem, root};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,8 @@
 //! What a group leaves, by `memory.offline`.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{
     CacheOptions, Event, KBox, KmemCache, Limit, ListLru, LruItem, Memcg, Shared, Verdict, root,
 };

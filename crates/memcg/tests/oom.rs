@@ -1,5 +1,8 @@
 //! A group whose policy is to kill: who goes, who does not, and that his memory goes with him.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{Event, Flags, InGroup, Limit, Memcg, OomKilled, in_group, root};
 use std::future::{Future, pending};
 use std::pin::Pin;

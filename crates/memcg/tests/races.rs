@@ -1,6 +1,9 @@
 //! Everything at once against groups that end: create, charge, cache objects, lists, recharges, moves, limits, reclaim, and a
 //! second remove; under each `memory.offline` and both group-endings. Nothing is lost, and nothing is left.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::engine::engine;
 use memcg::{
     CacheLayout, CacheOptions, Charge, Flags, GroupEnd, Holder, KBox, KmemCache, Limit, ListLru,

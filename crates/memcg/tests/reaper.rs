@@ -1,6 +1,9 @@
 //! The zombie reaper, as a program sets it going: rounds by the engine's worker. Alone in its process: how groups end is chosen
 //! before the first is made.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{GroupEnd, IdPolicy, ListLru, Verdict, root};
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! Reclaim over real caches: objects of the heap, on lists, given up when their group has to be made smaller.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{
     Event, Flags, Limit, ListLru, LruItem, Memcg, Registration, Scope, Shrinker, Verdict,
     no_account, register_shrinker, root,
