@@ -5,7 +5,7 @@
 //! caller's place, so entering allocates nothing.
 //! Never done: anything under `MEMCG=off`: then all answer as if the library were not there.
 
-use crate::start::is_off;
+use crate::step_aside::is_off;
 use core::ffi::{CStr, c_char, c_int};
 use memcg::engine::process;
 use memcg::files::{self, FileError};

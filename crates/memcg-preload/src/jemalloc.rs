@@ -4,9 +4,9 @@
 //! A program linked with libjemalloc.so finds malloc and free here; its `mallocx` must come from the same place. What
 //! `mallctl` is asked is about arenas and caches that do not exist here: ENOENT, and one line the first time.
 
-use crate::aside::is_aside;
-use crate::inspect::{self, Text};
 use crate::malloc::{free, no_memory};
+use crate::malloc_info::{self, Text};
+use crate::step_aside::is_aside;
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 use memcg::engine::{Flags, kmalloc};
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn malloc_stats_print(
     _options: *const c_char,
 ) {
     let mut text = Text::default();
-    inspect::summary(&mut text);
+    malloc_info::summary(&mut text);
     match write {
         // SAFETY: the caller's function; the text ends with a zero.
         Some(write) => unsafe { write(arg, text.as_ptr()) },

@@ -2,22 +2,22 @@
 //!
 //! Kept: every block the program gets is from the engine's slabs and charged to its owner; every thread that allocates is a
 //! task, in the group of its name. What the library allocates for itself belongs to nobody.
-//! Relied on: the C library; an allocator further down the search order only where this one steps aside ([`aside`]).
+//! Relied on: the C library; an allocator further down the search order only where this one steps aside ([`step_aside`]).
 //! Never done: anything when `MEMCG=off`; a line of output other than on standard error.
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("the preload library is for Linux with glibc");
 
-mod aside;
-mod below;
 mod capi;
-mod guard;
-mod inspect;
+mod group_rules;
 mod jemalloc;
 mod longjmp;
 mod malloc;
+mod malloc_info;
 mod mapped;
-mod ranges;
-mod rules;
+mod mapped_ranges;
+mod next_malloc;
+mod ranges_lock;
 mod start;
+mod step_aside;
 mod threads;

@@ -10,8 +10,8 @@
 //! `setcontext`. A handler that jumps only within itself, and returns to the malloc it interrupted, must not allocate
 //! after that jump.
 
-use crate::below;
-use crate::start::is_off;
+use crate::next_malloc;
+use crate::step_aside::is_off;
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use memcg::engine::process;
@@ -32,7 +32,7 @@ impl Real {
     fn find(&self) -> *mut c_void {
         let mut at = self.at.load(Ordering::Relaxed);
         if at.is_null() {
-            at = below::next(self.name);
+            at = next_malloc::next(self.name);
             self.at.store(at, Ordering::Relaxed);
         }
         at

@@ -4,8 +4,8 @@
 //! that of the allocator below where the library steps aside. A refusal is null with ENOMEM. C++'s operator new needs no
 //! name here: the C++ library makes it of malloc, with the program's new_handler and bad_alloc around it.
 
-use crate::aside::is_aside;
-use crate::below;
+use crate::next_malloc;
+use crate::step_aside::is_aside;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use memcg::engine::{Flags, kmalloc};
@@ -38,11 +38,11 @@ pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
 #[inline(never)]
 extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
     if is_aside() {
-        return if below::ready() {
+        return if next_malloc::ready() {
             // SAFETY: it is ready.
-            unsafe { below::malloc(bytes) }
+            unsafe { next_malloc::malloc(bytes) }
         } else {
-            below::early(bytes)
+            next_malloc::early(bytes)
         };
     }
     checked(kmalloc::alloc_missed(bytes, Flags::NOWAIT))
@@ -68,9 +68,9 @@ unsafe extern "C" fn free_slow(p: *mut c_void) {
     if !is_aside() {
         // SAFETY: the caller's.
         unsafe { kmalloc::free_missed(p.cast()) };
-    } else if below::early_size(p).is_none() && below::ready() {
+    } else if next_malloc::early_size(p).is_none() && next_malloc::ready() {
         // SAFETY: an object of the allocator below.
-        unsafe { below::free(p) };
+        unsafe { next_malloc::free(p) };
     }
 }
 
@@ -82,11 +82,11 @@ pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
         return no_memory();
     };
     if is_aside() {
-        return if below::ready() {
+        return if next_malloc::ready() {
             // SAFETY: it is ready.
-            unsafe { below::calloc(n, bytes) }
+            unsafe { next_malloc::calloc(n, bytes) }
         } else {
-            below::early(all)
+            next_malloc::early(all)
         };
     }
     checked(kmalloc::alloc_zeroed(all, kmalloc::ALIGN, Flags::NOWAIT))
@@ -116,9 +116,9 @@ pub unsafe extern "C" fn realloc(p: *mut c_void, bytes: usize) -> *mut c_void {
 /// # Safety
 /// As realloc.
 unsafe fn realloc_below(p: *mut c_void, bytes: usize) -> *mut c_void {
-    let Some(old) = below::early_size(p) else {
+    let Some(old) = next_malloc::early_size(p) else {
         // SAFETY: an object of the allocator below, which is there.
-        return unsafe { below::realloc(p, bytes) };
+        return unsafe { next_malloc::realloc(p, bytes) };
     };
     // SAFETY: both are valid for the smaller of the sizes, and do not overlap.
     unsafe {
@@ -143,10 +143,10 @@ pub unsafe extern "C" fn reallocarray(p: *mut c_void, n: usize, bytes: usize) ->
 
 fn aligned(align: usize, bytes: usize) -> *mut c_void {
     if is_aside() {
-        return match below::ready() {
+        return match next_malloc::ready() {
             // SAFETY: it is ready.
-            true => unsafe { below::memalign(align, bytes) },
-            false if align <= kmalloc::ALIGN => below::early(bytes),
+            true => unsafe { next_malloc::memalign(align, bytes) },
+            false if align <= kmalloc::ALIGN => next_malloc::early(bytes),
             false => no_memory(),
         };
     }
@@ -223,10 +223,10 @@ pub unsafe extern "C" fn malloc_usable_size(p: *mut c_void) -> usize {
         // SAFETY: the caller's.
         return unsafe { kmalloc::usable(p.cast()) };
     }
-    match below::early_size(p) {
+    match next_malloc::early_size(p) {
         Some(size) => size,
         // SAFETY: an object of the allocator below.
-        None => unsafe { below::usable(p) },
+        None => unsafe { next_malloc::usable(p) },
     }
 }
 

@@ -14,11 +14,11 @@
 //! kernel took it, under the table's lock, so that whoever maps the same addresses next finds the table without them.
 //! A call that cannot be noted (no memory for the table, a fork handler) works and goes uncounted.
 
-mod change;
+mod remap;
 
-use crate::guard::{self, Guard};
-use crate::ranges::{IDLE, Span};
-use crate::start::is_off;
+use crate::mapped_ranges::{IDLE, Span};
+use crate::ranges_lock::{self, Guard};
+use crate::step_aside::is_off;
 use core::ffi::{c_int, c_void};
 use memcg::engine::{Accounting, Engine, Flags, process, throttle};
 use memcg::group::{Kind, NO_TAG};
@@ -30,8 +30,8 @@ pub fn install() {
     // SAFETY: plain functions that may run at any fork. The child's is run by the engine's own.
     unsafe {
         libc::pthread_atfork(
-            Some(guard::before_fork),
-            Some(guard::after_fork_in_parent),
+            Some(ranges_lock::before_fork),
+            Some(ranges_lock::after_fork_in_parent),
             None,
         )
     };
@@ -135,7 +135,7 @@ pub unsafe extern "C" fn mmap(
     offset: i64,
 ) -> *mut c_void {
     let kept = is_kept(prot, flags);
-    let replaces = flags & libc::MAP_FIXED != 0 && guard::nr() > 0;
+    let replaces = flags & libc::MAP_FIXED != 0 && ranges_lock::nr() > 0;
     if !(kept || replaces) || is_off() {
         // SAFETY: the caller's.
         return unsafe { raw_map(at, bytes, prot, flags, fd, offset) };
@@ -230,7 +230,8 @@ pub unsafe extern "C" fn mmap64(
 pub unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
     // SAFETY: the caller's.
     let raw = || unsafe { libc::syscall(libc::SYS_munmap, at, bytes) as c_int };
-    let (false, true, Some((start, end))) = (is_off(), guard::nr() > 0, pages(at as usize, bytes))
+    let (false, true, Some((start, end))) =
+        (is_off(), ranges_lock::nr() > 0, pages(at as usize, bytes))
     else {
         return raw();
     };

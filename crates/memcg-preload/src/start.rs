@@ -1,6 +1,6 @@
 //! The library's beginning and end: settings from the environment, the first task, the report.
 
-use crate::{guard, longjmp, mapped, rules, threads};
+use crate::{group_rules, longjmp, mapped, ranges_lock, step_aside, threads};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
 use memcg::api::no_account;
@@ -10,14 +10,6 @@ use memcg::thread::ThreadRec;
 use memcg::{control, files};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
-static OFF: AtomicBool = AtomicBool::new(false);
-
-/// Whether the library does nothing in this process: it steps aside, or could not begin.
-#[inline(always)]
-pub fn is_off() -> bool {
-    OFF.load(Ordering::Relaxed)
-}
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -41,8 +33,8 @@ fn say(what: &str) {
 }
 
 extern "C" fn begin() {
-    if crate::aside::is_aside() {
-        OFF.store(true, Ordering::Relaxed);
+    if step_aside::is_aside() {
+        step_aside::switch_off();
         return;
     }
     let _free = no_account();
@@ -52,7 +44,7 @@ extern "C" fn begin() {
         engine.options.set_pay_in_malloc(is_set("MEMCG_THROTTLE"));
         engine.options.set_kill_process(true);
         engine.options.set_no_thread(is_set("MEMCG_NO_THREAD"));
-        rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
+        group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
         for line in text("MEMCG_SET")
             .unwrap_or_default()
             .split(|&b| b == b'\n')
@@ -132,7 +124,7 @@ fn on_last_thread() {
 const CHILD_STAYS_NS: u64 = 20_000_000;
 
 fn in_child() {
-    guard::in_child();
+    ranges_lock::in_child();
     // Not as nobody's: it is what the thread charges from here on.
     process::with_rec(|engine, rec| {
         if process::thread_task(rec) == NO_TAG && engine.accounting() == Accounting::On {
@@ -149,7 +141,7 @@ fn is_report_due() -> bool {
 }
 
 extern "C" fn end() {
-    if is_off() {
+    if step_aside::is_off() {
         return;
     }
     let _free = no_account();

@@ -5,7 +5,7 @@
 //! for a trampoline around every thread's start costs an allocation each and stands in every stack and cancellation.
 //! A name written to /proc/self/task/TID/comm is not seen; the next rename of that thread by a call is.
 
-use crate::{below, rules};
+use crate::{group_rules, next_malloc};
 use core::ffi::{CStr, c_char, c_int, c_ulong};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use memcg::attach;
@@ -55,7 +55,7 @@ fn trim(name: &Name) -> &[u8] {
 /// The group for threads of that name, made if need be; the nearest that could be made, without memory.
 fn group_of(engine: &'static Engine, name: &[u8]) -> u32 {
     let mut at = ROOT;
-    rules::each_component(name, |part| at = child(engine, at, part));
+    group_rules::each_component(name, |part| at = child(engine, at, part));
     at
 }
 
@@ -120,14 +120,14 @@ type SetName = unsafe extern "C" fn(libc::pthread_t, *const c_char) -> c_int;
 pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
     let mut f = SETNAME.load(Ordering::Relaxed);
     if f.is_null() {
-        f = below::next(c"pthread_setname_np");
+        f = next_malloc::next(c"pthread_setname_np");
         SETNAME.store(f, Ordering::Relaxed);
     }
     // SAFETY: looked up by the name of a function of this type.
     let f: SetName = unsafe { core::mem::transmute(f) };
     // SAFETY: the caller's.
     let answer = unsafe { f(thread, name) };
-    if answer == 0 && !crate::start::is_off() {
+    if answer == 0 && !crate::step_aside::is_off() {
         // SAFETY: no preconditions.
         if thread == unsafe { libc::pthread_self() } {
             on_renamed();
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn prctl(
 ) -> c_int {
     // SAFETY: the caller's.
     let answer = unsafe { libc::syscall(libc::SYS_prctl, what, a, b, c, d) } as c_int;
-    if what == libc::PR_SET_NAME && answer == 0 && !crate::start::is_off() {
+    if what == libc::PR_SET_NAME && answer == 0 && !crate::step_aside::is_off() {
         on_renamed();
     }
     answer

@@ -1,7 +1,7 @@
 //! Reservations of include/memcg.h: charges without memory of ours behind them.
 
 use super::{close, handle, with_errno};
-use crate::start::is_off;
+use crate::step_aside::is_off;
 use core::ffi::c_int;
 use memcg::{Charge, Memcg, no_account};
 

@@ -1,11 +1,16 @@
-//! The lock around the table of mapped ranges.
+//! The lock around the table of mapped ranges, and the table itself.
 //!
-//! A leaf in the order of locks: who holds it charges and uncharges, which take none, and calls the kernel; nothing else.
-//! Signals are blocked while it is held, so a handler that maps memory never meets it half way; and it knows its
-//! holder, so whoever comes here again from inside (another library's fork handler, between ours) is told.
-//! Kept over a fork by the thread that forks, so the child's table is whole.
+//! Signals are blocked while it is held, so a handler that maps memory never finds the table half
+//! changed. The lock knows its holder, so a thread that comes here again from inside (another
+//! library's fork handler, between ours) is told. The thread that forks holds it over the fork, so the
+//! child's table is whole.
+//!
+//! Invariants: a leaf in the order of locks: its holder charges and uncharges, which take none, and
+//! calls the kernel; nothing else.
+//! Depends on: mapped_ranges.
+//! Never: allocates from the heap.
 
-use crate::ranges::Ranges;
+use crate::mapped_ranges::Ranges;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use memcg::os::{futex, sigmask};

@@ -1,7 +1,12 @@
-//! What glibc offers to look at and to tune its allocator: answered for ours.
+//! glibc's functions to look at and tune its allocator (`mallinfo`, `malloc_info`, `malloc_trim`,
+//! `mallopt`, …), answered for this library's allocator.
+//!
+//! Invariants: nothing here changes what is allocated; `malloc_trim` gives back free pages only.
+//! Depends on: step_aside, next_malloc.
+//! Never: allocates for the text it makes.
 
-use crate::aside::is_aside;
-use crate::below;
+use crate::next_malloc;
+use crate::step_aside::is_aside;
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
 use memcg::engine::kmalloc;
@@ -9,7 +14,7 @@ use memcg::os::{errno, say};
 
 /// The names below, found once for each call: none of them is frequent.
 fn next<F: Copy>(name: &core::ffi::CStr) -> F {
-    let f = below::next(name);
+    let f = next_malloc::next(name);
     // SAFETY: every caller names the type of the function it looks up.
     unsafe { core::mem::transmute_copy::<*mut c_void, F>(&f) }
 }

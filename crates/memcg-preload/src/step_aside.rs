@@ -1,12 +1,18 @@
-//! Whether the library serves this process or steps aside: asked at the first allocation, answered once.
+//! Whether the library serves this process or steps aside: asked at the first allocation, answered
+//! once.
 //!
-//! It steps aside for `MEMCG=off`, under valgrind, and in a program built with a sanitizer: those bring an allocator of
-//! their own that has to see every allocation. And where there is no address space for its tables and the first chunk
-//! (`ulimit -v`), since the C library's allocator gets along with less. Then every function hands its call to the next
-//! library in the search order ([`crate::below`]).
+//! It steps aside for `MEMCG=off`, under valgrind, and in a program built with a sanitizer: those
+//! bring an allocator of their own that has to see every allocation. And where there is no address
+//! space for its tables and the first chunk (`ulimit -v`), since the C library's allocator gets along
+//! with less. Then every function hands its call to the next library in the search order
+//! ([`crate::next_malloc`]).
+//!
+//! Invariants: the answer never changes once it was given; a library that is off stays off.
+//! Depends on: nothing of this library.
+//! Never: allocates.
 
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use memcg::engine::kmalloc;
 use memcg::os::say;
 
@@ -15,6 +21,19 @@ const SERVES: u8 = 1;
 const ASIDE: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// Whether the library's hooks do nothing in this process. Set by its constructor, when it steps
+/// aside; before the constructor has run the hooks work.
+#[inline(always)]
+pub fn is_off() -> bool {
+    OFF.load(Ordering::Relaxed)
+}
+
+/// Switches the library's hooks off, for good.
+pub fn switch_off() {
+    OFF.store(true, Ordering::Relaxed);
+}
 
 /// Whether calls go to the allocator below.
 #[inline]

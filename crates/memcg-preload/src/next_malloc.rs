@@ -1,7 +1,10 @@
-//! The allocator below: the next `malloc` family in the program's search order.
+//! The next `malloc` family in the program's search order: the C library's, or that of an allocator
+//! that is preloaded too. Calls go there where this library steps aside.
 //!
-//! It is looked up at the first allocation. What the look-up itself allocates comes from a small static area, is never
-//! freed, and has its size in a header.
+//! Invariants: the functions are looked up once, at the first allocation. What the look-up itself
+//! allocates comes from a small static area, is never freed, and has its size in a header.
+//! Depends on: nothing of this library.
+//! Never: returns a null function; a missing one ends the process.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_void};

@@ -1,9 +1,13 @@
-//! What becomes of a mapping: it is made longer or shorter, moved, or opened for writing.
+//! `mremap` and `mprotect`: a mapping is made longer or shorter, moved, or opened for writing.
+//!
+//! Invariants: as of `mapped`: charged before the kernel's call, uncharged after it.
+//! Depends on: mapped, ranges_lock, mapped_ranges.
+//! Never: touches a range that is not in the table.
 
 use super::{Charged, charge, no_memory, owner, page, pages, uncharge};
-use crate::guard::{self, Guard};
-use crate::ranges::{IDLE, Span};
-use crate::start::is_off;
+use crate::mapped_ranges::{IDLE, Span};
+use crate::ranges_lock::{self, Guard};
+use crate::step_aside::is_off;
 use core::ffi::{c_int, c_long, c_void};
 use memcg::engine::{Accounting, process};
 use memcg::group::NO_TAG;
@@ -29,7 +33,7 @@ pub unsafe extern "C" fn mremap(
     ) else {
         return raw();
     };
-    if is_off() || guard::nr() == 0 || new == 0 {
+    if is_off() || ranges_lock::nr() == 0 || new == 0 {
         return raw();
     }
     process::with_rec(|engine, rec| {
@@ -123,7 +127,7 @@ pub unsafe extern "C" fn pkey_mprotect(
 
 /// Charges the reserved address space that becomes writable by `raw`.
 fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long) -> c_int {
-    let opens = prot & libc::PROT_WRITE != 0 && guard::nr_idle() > 0 && !is_off();
+    let opens = prot & libc::PROT_WRITE != 0 && ranges_lock::nr_idle() > 0 && !is_off();
     let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
         return raw() as c_int;
     };
