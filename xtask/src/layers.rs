@@ -9,6 +9,7 @@
 //! they would be allocated by the very allocator they are part of. A line that has to use one all the same, because what it
 //! does happens only where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above.
 
+pub mod circles;
 mod lexer;
 mod paths;
 mod source;
@@ -198,8 +199,8 @@ fn direction(
     names: &BTreeMap<String, String>,
     report: &mut dyn FnMut(usize, String),
 ) {
-    for used in paths::uses(&source.tokens, source.depth) {
-        let name = used.name.as_str();
+    for used in paths::named(&source.tokens, &source.module) {
+        let name = used.segments[0].as_str();
         let target = if level_of(name).is_some() {
             name
         } else if let Some(behind) = names.get(name) {

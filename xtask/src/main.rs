@@ -25,6 +25,7 @@ cargo xtask COMMAND
                    and instructions
   layers           the rooms of crates/memcg/src use only rooms above them; no allocating collections below api;
                    every unsafe block argued; no file too long or without a head
+  circles          files of a crate that use each other in a circle, with the way around
   docs             run the commands in the ```console blocks of README.md and docs/**/*.md
   examples         run every example of every crate
   scenarios [NAME...]
@@ -47,6 +48,7 @@ Exit status: 0 all is well, 1 something failed, 2 the command line is wrong.
 pub const COMMANDS: &[&str] = &[
     "test",
     "layers",
+    "circles",
     "docs",
     "examples",
     "scenarios",
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         ["test"] => return suite::run(&root, false),
         ["test", "--quick"] => return suite::run(&root, true),
         ["layers"] => layers::run(&root),
+        ["circles"] => layers::circles::run(&root),
         ["docs"] => docs::run(&root),
         ["examples"] => examples::run(&root),
         ["scenarios", ref rest @ ..] => scenarios::run(&root, rest),

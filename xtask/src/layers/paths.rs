@@ -1,4 +1,4 @@
-//! Which names at the crate's root a file's paths reach.
+//! Which paths a file names, each from the crate's root.
 //!
 //! Followed are paths that begin with `crate`, `$crate`, `super` and `self`, alone or grouped, and the modules written
 //! inline. Not followed are names that a `use` brought into scope (the `use` itself has been judged) and paths that a macro
@@ -6,19 +6,23 @@
 
 use super::lexer::{Kind, Token};
 
-/// A name right below the crate's root, and where it is used.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Use {
-    /// The name: a room, a re-export, a macro; `*` for all of them; `as` where the root itself gets a name.
-    pub name: String,
-    /// The line of the name.
+/// A path that a file names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its segments from the crate's root; `*` for all of a module, `as` where the root itself gets a name.
+    pub segments: Vec<String>,
+    /// What a `use` calls it, where it says `as`.
+    pub renamed: Option<String>,
+    /// The line of its last segment.
     pub line: usize,
+    /// The place of its first token among the file's.
+    pub at: usize,
 }
 
-/// Everything that the paths in `tokens` reach at the crate's root; the items of the file are `depth` modules deep.
-pub fn uses(tokens: &[Token], depth: usize) -> Vec<Use> {
+/// Every path in `tokens` that says where it begins, for a file whose items lie in the module `home`.
+pub fn named(tokens: &[Token], home: &[String]) -> Vec<Named> {
     let mut found = Vec::new();
-    let mut inline = vec![];
+    let mut inline: Vec<(usize, String)> = vec![];
     let mut braces = 0usize;
     for (i, token) in tokens.iter().enumerate() {
         match token.text.as_str() {
@@ -27,11 +31,11 @@ pub fn uses(tokens: &[Token], depth: usize) -> Vec<Use> {
                 let is_module =
                     i >= 2 && tokens[i - 2].is("mod") && tokens[i - 1].kind == Kind::Ident;
                 if is_module {
-                    inline.push(braces);
+                    inline.push((braces, tokens[i - 1].text.clone()));
                 }
             }
             "}" => {
-                if inline.last() == Some(&braces) {
+                if inline.last().is_some_and(|(opened, _)| *opened == braces) {
                     inline.pop();
                 }
                 braces = braces.saturating_sub(1);
@@ -40,7 +44,9 @@ pub fn uses(tokens: &[Token], depth: usize) -> Vec<Use> {
                 // Within a group a head is followed from the group's beginning.
                 let continues = i > 0 && tokens[i - 1].is("::");
                 if !continues && !in_group(tokens, i) {
-                    follow(tokens, i, depth + inline.len(), &mut found);
+                    let mut here = home.to_vec();
+                    here.extend(inline.iter().map(|(_, name)| name.clone()));
+                    follow(tokens, i, &here, i, &mut found);
                 }
             }
             _ => {}
@@ -67,46 +73,81 @@ fn in_group(tokens: &[Token], i: usize) -> bool {
     false
 }
 
-/// Follows the path (tree) at `i`, which is resolved from a module `depth` deep; the index behind it.
-fn follow(tokens: &[Token], i: usize, depth: usize, found: &mut Vec<Use>) -> usize {
+/// The paths of the one tree at `i`, in the module `home`.
+pub fn from(tokens: &[Token], i: usize, home: &[String]) -> Vec<Named> {
+    let mut found = Vec::new();
+    follow(tokens, i, home, i, &mut found);
+    found
+}
+
+/// Follows the path (tree) at `i`, whose segments so far lead to `here`; the index behind it.
+fn follow(
+    tokens: &[Token],
+    i: usize,
+    here: &[String],
+    first: usize,
+    found: &mut Vec<Named>,
+) -> usize {
     let Some(token) = tokens.get(i) else { return i };
     let next = match token.text.as_str() {
-        "{" => return group(tokens, i, depth, found),
-        "crate" => Some(0),
-        "super" => Some(depth.saturating_sub(1)),
-        "self" => Some(depth),
+        "{" => return group(tokens, i, here, first, found),
+        "crate" => Some(Vec::new()),
+        "super" => Some(here[..here.len().saturating_sub(1)].to_vec()),
+        "self" => Some(here.to_vec()),
         _ => None,
     };
+    let mut record = |segments: Vec<String>| {
+        let renamed = is(tokens, i + 1, "as").then(|| tokens.get(i + 2)).flatten();
+        found.push(Named {
+            segments,
+            renamed: renamed.map(|t| t.text.clone()),
+            line: token.line,
+            at: first,
+        });
+    };
     match next {
-        Some(depth) if is(tokens, i + 1, "::") => follow(tokens, i + 2, depth, found),
-        Some(0) if is(tokens, i + 1, "as") => {
-            found.push(Use {
-                name: String::from("as"),
-                line: token.line,
-            });
+        Some(next) if is(tokens, i + 1, "::") => follow(tokens, i + 2, &next, first, found),
+        Some(next) if next.is_empty() && is(tokens, i + 1, "as") => {
+            record(vec![String::from("as")]);
             skip(tokens, i)
         }
-        Some(_) => i + 1,
-        None => {
-            if depth == 0 && (token.kind == Kind::Ident || token.is("*")) {
-                found.push(Use {
-                    name: token.text.clone(),
-                    line: token.line,
-                });
+        // In a group, `self` is the module itself.
+        Some(next) => {
+            if i > first && !next.is_empty() {
+                record(next);
             }
+            i + 1
+        }
+        None if token.kind == Kind::Ident || token.is("*") => {
+            let mut next = here.to_vec();
+            next.push(token.text.clone());
+            let goes_on = tokens.get(i + 2).is_some_and(|t| {
+                t.is("{") || t.is("*") || (t.kind == Kind::Ident && is(tokens, i + 1, "::"))
+            });
+            if is(tokens, i + 1, "::") && goes_on {
+                return follow(tokens, i + 2, &next, first, found);
+            }
+            record(next);
             skip(tokens, i)
         }
+        None => skip(tokens, i),
     }
 }
 
 /// Follows each element of the group that opens at `i`; the index behind it.
-fn group(tokens: &[Token], i: usize, depth: usize, found: &mut Vec<Use>) -> usize {
+fn group(
+    tokens: &[Token],
+    i: usize,
+    here: &[String],
+    first: usize,
+    found: &mut Vec<Named>,
+) -> usize {
     let mut i = i + 1;
     while i < tokens.len() && !tokens[i].is("}") {
         i = if tokens[i].is(",") {
             i + 1
         } else {
-            skip(tokens, follow(tokens, i, depth, found))
+            skip(tokens, follow(tokens, i, here, first, found))
         };
     }
     i + 1

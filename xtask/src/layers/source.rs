@@ -10,8 +10,8 @@ pub struct Source {
     pub file: String,
     /// The room it belongs to; `None` for `lib.rs`.
     pub room: Option<String>,
-    /// How many modules deep its items are: 0 in `lib.rs`, 1 in `ROOM.rs`, 2 in `ROOM/x.rs`.
-    pub depth: usize,
+    /// The module its items lie in: empty for `lib.rs`, `["ROOM"]` for `ROOM.rs`, `["ROOM", "x"]` for `ROOM/x.rs`.
+    pub module: Vec<String>,
     /// How many lines it has.
     pub nr_lines: usize,
     /// Whether its first line of text is `//!`.
@@ -30,14 +30,14 @@ impl Source {
     pub fn new(path: &Path, text: &str) -> Self {
         let file = path.to_string_lossy().replace('\\', "/");
         let mut modules: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
-        if modules.last() == Some(&"mod") || modules == ["lib"] {
+        if modules.last() == Some(&"mod") || modules == ["lib"] || modules == ["main"] {
             modules.pop();
         }
         let (tokens, comments) = lex(text);
         let (in_tests, test_modules) = test_only(&tokens);
         Self {
             room: modules.first().map(|room| (*room).to_owned()),
-            depth: modules.len(),
+            module: modules.iter().map(|name| (*name).to_owned()).collect(),
             nr_lines: text.lines().count(),
             begins_with_inner_doc: text.trim_start().starts_with("//!"),
             tokens,

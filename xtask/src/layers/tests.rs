@@ -284,3 +284,74 @@ fn files_have_a_head_and_an_end() {
         [(String::from("lib.rs"), 1), (String::from("os.rs"), 601)]
     );
 }
+
+/// The circles among these files of one crate, as the names of their files.
+fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let mut sources: Vec<_> = files
+        .iter()
+        .map(|(name, text)| Source::new(Path::new(name), text))
+        .collect();
+    source::mark_test_files(&mut sources);
+    let name = |&at: &usize| sources[at].file.clone();
+    circles::find(&sources)
+        .iter()
+        .map(|circle| circle.files.iter().map(name).collect())
+        .collect()
+}
+
+#[test]
+fn files_that_use_each_other_in_a_circle_are_found() {
+    let lib = ("lib.rs", "mod a; mod b; mod c;");
+    let two = [
+        lib,
+        ("a.rs", "use crate::b::B; pub struct A;"),
+        (
+            "b.rs",
+            "fn f() -> super::a::A { super::a::A } pub struct B;",
+        ),
+        ("c.rs", "use crate::{a::A, b::B};"),
+    ];
+    assert_eq!(circles(&two), [["a.rs", "b.rs"]]);
+    let three = [
+        lib,
+        ("a.rs", "use crate::b;"),
+        ("b.rs", "use crate::c as d;"),
+        ("c.rs", "use super::{a::{self}};"),
+    ];
+    assert_eq!(circles(&three), [["a.rs", "b.rs", "c.rs"]]);
+    // Through what the crate passes on.
+    let through = [
+        (
+            "lib.rs",
+            "mod a; mod b; pub use b::{B, C as D}; mod e; pub use e::*;",
+        ),
+        ("a.rs", "use crate::D; pub struct A;"),
+        (
+            "b.rs",
+            "use crate::a::A; use crate::E; pub struct B; pub struct C;",
+        ),
+        ("e.rs", "pub struct E; use crate::B;"),
+    ];
+    assert_eq!(circles(&through), [["a.rs", "b.rs", "e.rs"]]);
+}
+
+#[test]
+fn what_is_no_circle_is_not_told() {
+    // A module and its parts are one thing, tests may look anywhere, a row has an end.
+    let fine = [
+        ("lib.rs", "mod a; mod b;"),
+        (
+            "a/mod.rs",
+            "mod inner; pub use inner::Inner; pub struct Outer;",
+        ),
+        ("a/inner.rs", "use super::Outer; pub struct Inner;"),
+        ("b.rs", "use crate::a::Inner; pub struct B;"),
+        ("a/tests.rs", "use crate::b::B;"),
+        (
+            "c.rs",
+            "#[cfg(test)] mod tests { use crate::d::D; } pub struct C;",
+        ),
+        ("d.rs", "use crate::c::C; pub struct D;"),
+    ];
+    assert_eq!(circles(&fine), Vec::<Vec<String>>::new());
+}
