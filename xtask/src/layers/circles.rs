@@ -96,10 +96,10 @@ fn way_around(uses: &Uses, first: usize) -> Vec<(usize, usize)> {
                 before.insert(first, file);
                 break 'search;
             }
-            if !before.contains_key(&next) {
-                before.insert(next, file);
+            before.entry(next).or_insert_with(|| {
                 open.push_back(next);
-            }
+                file
+            });
         }
     }
     let mut way = Vec::new();
@@ -198,13 +198,11 @@ fn passed_on(
         // A path that begins with a module of this file's, without `self::`.
         let mut child = source.module.clone();
         child.push(head.text.clone());
-        let named = if files.contains_key(&child[..]) {
-            paths::from(tokens, i + 1, &source.module)
-        } else if ["crate", "super", "self"].contains(&head.text.as_str()) {
-            paths::from(tokens, i + 1, &source.module)
-        } else {
+        let begins = ["crate", "super", "self"].contains(&head.text.as_str());
+        if !begins && !files.contains_key(&child[..]) {
             continue;
-        };
+        }
+        let named = paths::from(tokens, i + 1, &source.module);
         for Named {
             segments, renamed, ..
         } in named
