@@ -6,7 +6,7 @@ use crate::commands;
 use crate::exec;
 use crate::failure::Failure;
 use crate::lab;
-use crate::scenario;
+use crate::run;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -50,7 +50,7 @@ enum Command {
     /// Show the groups of a process, live
     Top(commands::top::Options),
     /// Run scenarios on an engine of their own
-    Run(scenario::Options),
+    Run(run::Options),
     /// Measure the published designs against each other
     Lab(lab::Options),
     /// List the processes under memcg
@@ -78,7 +78,7 @@ impl Request {
     pub fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
             Command::Exec(options) => return exec::run(&options),
-            Command::Run(options) => return scenario::run(&options),
+            Command::Run(options) => return run::run(&options),
             Command::Lab(options) => return lab::run(&options),
             Command::Top(options) => commands::top::run(&options)?,
             Command::Ps(options) => commands::ps::run(&options)?,

@@ -7,13 +7,13 @@
 //! - `client`: the control socket of a process under the engine
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
-//! - `scenario`: `memcg run`
+//! - `run`: `memcg run`; what runs is the crate `memcg-scenario`
 //! - `lab`: `memcg lab`
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
-//! The engine is linked for `scenario` and `lab` alone, and for the objects of scenarios (`sys::heap`): the other commands speak
-//! the control socket's protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
+//! The engine is linked for `run` and `lab` alone: the other commands speak the control socket's
+//! protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
 //! library's.
 
 mod args;
@@ -23,7 +23,7 @@ mod exec;
 mod failure;
 mod lab;
 mod output;
-mod scenario;
+mod run;
 mod size;
 mod snapshot;
 mod sys;

@@ -1,21 +1,6 @@
 //! Bytes and times for people: `512`, `1.5K`, `12.3M`; `1.5 s`, `3 d 4 h`.
 
-const UNITS: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
-
-/// `bytes` with a binary unit and one decimal; plain below 1024.
-pub fn human(bytes: u64) -> String {
-    if bytes < 1024 {
-        return bytes.to_string();
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // 1023.95 would be printed as 1024.0: the next unit says it better.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1}{}", UNITS[unit])
-}
+pub use memcg_scenario::size::human;
 
 /// A change in bytes per second, signed.
 pub fn human_rate(bytes_per_second: f64) -> String {
@@ -42,17 +27,6 @@ pub fn human_time(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_one_decimal_and_roll_over_to_the_next_unit() {
-        assert_eq!(human(0), "0");
-        assert_eq!(human(1023), "1023");
-        assert_eq!(human(1024), "1.0K");
-        assert_eq!(human(1536), "1.5K");
-        assert_eq!(human((1 << 20) - 1), "1.0M");
-        assert_eq!(human(12_897_485), "12.3M");
-        assert_eq!(human(u64::MAX), "16.0E");
-    }
 
     #[test]
     fn times_have_the_two_units_that_matter() {

@@ -4,7 +4,6 @@
 
 pub mod clock;
 pub mod files;
-pub mod heap;
 pub mod process;
 pub mod signals;
 pub mod socket;

@@ -1,11 +1,11 @@
 //! Walks through a scenario: steps in order, blocks as often as they say, until one fails.
 
-use super::act::{Actor, Said};
-use super::command::{Command, How, Node, Step};
-use super::report::Report;
-use super::words::{CPUS, Counter, Wrong, put_in};
-use super::world::{Fault, World};
-use super::{grammar, parser};
+use crate::act::{Actor, Said};
+use crate::command::{Command, How, Node, Step};
+use crate::report::Report;
+use crate::words::{CPUS, Counter, Wrong, put_in};
+use crate::world::{Fault, World};
+use crate::{grammar, parser};
 use memcg::engine::Accounting;
 use memcg::engine::process::engine;
 use memcg::root;

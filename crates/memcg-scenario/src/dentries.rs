@@ -1,8 +1,8 @@
 //! `cache C … dentry`, `NAME walk C DIR`: entries of real directories, cached.
 
-use super::command::Name;
-use super::words::show;
-use super::world::Fault;
+use crate::command::Name;
+use crate::words::show;
+use crate::world::Fault;
 use memcg::{CacheOptions, Task, safe_point};
 use memcg_dentry::{DEFAULT_FRESHNESS, DentryCache, Tour};
 use std::collections::HashMap;

@@ -1,10 +1,10 @@
 //! One command from the words of its line.
 
-use super::amount;
-use super::command::{Cache, Command, GivesUp, Name, Needs};
-use super::figures::{expect, file, reference};
-use super::line::Line;
-use super::words::{Word, Wrong};
+use crate::amount;
+use crate::command::{Cache, Command, GivesUp, Name, Needs};
+use crate::figures::{expect, file, reference};
+use crate::line::Line;
+use crate::words::{Word, Wrong};
 
 /// The first words that are no task's name.
 pub const KEYWORDS: [&str; 22] = [

@@ -2,14 +2,14 @@
 //!
 //! One `Actor` a thread: it reads files as one who has them open, so a peak it starts again is its own.
 
-use super::command::{Command, Needs};
-use super::look;
-use super::objects::FLAGS;
-use super::reference::{self, Value};
-use super::unchanged::Before;
-use super::words::show;
-use super::world::{Fault, Part, World};
+use crate::command::{Command, Needs};
+use crate::look;
+use crate::objects::FLAGS;
+use crate::reference::{self, Value};
 use crate::size::human;
+use crate::unchanged::Before;
+use crate::words::show;
+use crate::world::{Fault, Part, World};
 use memcg::engine::Flags;
 use memcg::engine::process::engine;
 use memcg::files::{self, Reader};
@@ -88,13 +88,13 @@ impl<'a> Actor<'a> {
                 evicts,
                 reserves,
             } => {
-                let manner = super::subsystems::Manner {
+                let manner = crate::subsystems::Manner {
                     refuses: refuses.as_deref(),
                     evictable: *evictable,
                     evicts: evicts.as_deref(),
                     reserves: reserves.as_ref().map(|(task, bytes)| (&task[..], *bytes)),
                 };
-                super::subsystems::register(self.world, name, &manner)
+                crate::subsystems::register(self.world, name, &manner)
             }
             Command::Touch { task, tag } => self.touch(task, tag),
             Command::Exit(name) => self.world.end_task(name),
@@ -110,7 +110,7 @@ impl<'a> Actor<'a> {
                 self.alloc(task, tag, *size, *count, cache.as_deref(), flags)
             }
             Command::Hold { task, tag } => self.hold(task, tag),
-            Command::Cache(plan) => super::caches::create(self.world, plan),
+            Command::Cache(plan) => crate::caches::create(self.world, plan),
             Command::Reserve { task, tag, bytes } => {
                 let owner = self.world.task(task)?;
                 self.world.check_tag(tag, task)?;
@@ -137,7 +137,7 @@ impl<'a> Actor<'a> {
                 what: (*what).to_owned(),
                 needs: *needs,
             }),
-            Command::Set { option, value } => super::options::set(self.world, option, value),
+            Command::Set { option, value } => crate::options::set(self.world, option, value),
             // The others are not handed here.
             _ => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! `set OPTION VALUE`: how the engine behaves, chosen before first use.
 
-use super::world::{Fault, World};
+use crate::world::{Fault, World};
 use memcg::engine::Engine;
 use memcg::engine::linger::GroupEnd;
 use memcg::engine::options::Tracking;

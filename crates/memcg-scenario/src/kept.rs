@@ -6,9 +6,9 @@
 //!
 //! Kept: an object is dropped where no lock of ours is held.
 
-use super::command::{Cache, GivesUp, Name};
-use super::words::show;
-use super::world::Fault;
+use crate::command::{Cache, GivesUp, Name};
+use crate::words::show;
+use crate::world::Fault;
 use memcg::engine::Flags;
 use memcg::{
     AllocError, CacheError, CacheOptions, KBytes, ListLru, LruItem, Memcg, Registration,

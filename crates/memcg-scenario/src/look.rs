@@ -1,14 +1,14 @@
 //! Expectations, held against the engine.
 
-use super::act::{Actor, lacks_pages};
-use super::amount::Number;
-use super::expect::{Expect, Sum, Term, holds, sum_text};
-use super::moves;
-use super::reference::{Reference, Value, find};
-use super::subsystems;
-use super::words::show;
-use super::world::{Fault, Part, Things, World};
+use crate::act::{Actor, lacks_pages};
+use crate::amount::Number;
+use crate::expect::{Expect, Sum, Term, holds, sum_text};
+use crate::moves;
+use crate::reference::{Reference, Value, find};
 use crate::size::human;
+use crate::subsystems;
+use crate::words::show;
+use crate::world::{Fault, Part, Things, World};
 use memcg::files::{self, Entry};
 use memcg::root;
 use std::sync::atomic::Ordering;

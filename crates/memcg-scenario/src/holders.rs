@@ -1,8 +1,8 @@
 //! `NAME hold TAG`, `NAME take TAG`, `kmem-id PATH`: who holds what, and who is charged for it; which groups lists and caches know.
 
-use super::act::Actor;
-use super::words::show;
-use super::world::{Fault, Part};
+use crate::act::Actor;
+use crate::words::show;
+use crate::world::{Fault, Part};
 use memcg::{Charge, IdError, Memcg, ReserveError, Shared, root};
 use std::any::Any;
 use std::sync::{Mutex, PoisonError};

@@ -1,9 +1,9 @@
 //! Several scenarios: one process each, one after the other.
 
 use super::LACKING;
-use super::report::Style;
 use crate::failure::{Failure, REFUSED};
 use crate::output::emit;
+use memcg_scenario::Style;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

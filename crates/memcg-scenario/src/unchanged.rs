@@ -3,10 +3,10 @@
 //! Looked at: which groups there are, what every file that can be written says, what is held, who holds what. Not looked
 //! at: events, pressure and peaks, which tell that somebody tried; and usage, where something was reclaimed.
 
-use super::act::Actor;
-use super::command::Command;
-use super::words::show;
-use super::world::{Fault, World};
+use crate::act::Actor;
+use crate::command::Command;
+use crate::words::show;
+use crate::world::{Fault, World};
 use memcg::files::{self, Entry, Mode};
 use memcg::{Event, root};
 use std::collections::BTreeMap;

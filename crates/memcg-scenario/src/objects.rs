@@ -1,10 +1,10 @@
 //! `NAME alloc`, `NAME fill`: objects, all or none.
 
-use super::act::Actor;
-use super::kept::KeptObjects;
-use super::words::show;
-use super::world::{Fault, Part};
-use crate::sys::heap::Objects;
+use crate::act::Actor;
+use crate::heap::Objects;
+use crate::kept::KeptObjects;
+use crate::words::show;
+use crate::world::{Fault, Part};
 use memcg::engine::Flags;
 use memcg::{AllocError, Memcg, Task, safe_point};
 

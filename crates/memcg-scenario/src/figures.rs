@@ -1,12 +1,12 @@
 //! Expectations and the figures in them, from the words of a line.
 
-use super::amount;
-use super::command::Name;
-use super::expect::{Expect, FIGURES, OPERATORS, Operator, Sum, Term};
-use super::grammar::path;
-use super::line::Line;
-use super::reference::Reference;
-use super::words::Wrong;
+use crate::amount;
+use crate::command::Name;
+use crate::expect::{Expect, FIGURES, OPERATORS, Operator, Sum, Term};
+use crate::grammar::path;
+use crate::line::Line;
+use crate::reference::Reference;
+use crate::words::Wrong;
 
 /// What `expect` expects.
 pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {

@@ -1,8 +1,8 @@
 //! `subsystem`: who has a say when tasks move.
 
-use super::command::Name;
-use super::words::show;
-use super::world::{Fault, Part, Table, World};
+use crate::command::Name;
+use crate::words::show;
+use crate::world::{Fault, Part, Table, World};
 use memcg::{Attaching, Charge, Subsystem, SubsystemRegistration, Task, register_subsystem};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};

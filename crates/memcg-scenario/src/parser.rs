@@ -3,10 +3,10 @@
 //! Kept: any bytes are read or refused with a line and a column, in time linear in their length; never a panic, nor
 //! recursion deeper than [`DEEPEST`].
 
-use super::command::{How, Node, Step};
-use super::grammar;
-use super::line::Line;
-use super::words::{CPUS, Counter, Word, Wrong, has_counters, put_in, words};
+use crate::command::{How, Node, Step};
+use crate::grammar;
+use crate::line::Line;
+use crate::words::{CPUS, Counter, Word, Wrong, has_counters, put_in, words};
 
 /// How deep blocks may nest.
 pub const DEEPEST: usize = 16;
@@ -127,7 +127,7 @@ pub fn head(words: &[Word], how: How) -> Result<(u64, String), Wrong> {
     line.next("a block")?;
     let what = "how often, a number";
     let word = line.next(what)?;
-    let count = super::amount::times(word)?;
+    let count = crate::amount::times(word)?;
     if how == How::Parallel && !(1..=256).contains(&count) {
         return Err(Wrong::new(
             word.column,

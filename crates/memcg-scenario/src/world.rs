@@ -3,13 +3,13 @@
 //! Kept: everything here is shared by the threads of `parallel`; no lock is held over a call of the engine that may take
 //! long or free anything.
 
-use super::command::{Name, Needs};
-use super::dentries::Dentries;
-use super::holders::{Held, SharedCharge};
-use super::kept::{Kept, KeptObjects};
-use super::subsystems::{Asked, Registered};
-use super::words::show;
-use crate::sys::heap::Objects;
+use crate::command::{Name, Needs};
+use crate::dentries::Dentries;
+use crate::heap::Objects;
+use crate::holders::{Held, SharedCharge};
+use crate::kept::{Kept, KeptObjects};
+use crate::subsystems::{Asked, Registered};
+use crate::words::show;
 use memcg::engine::Engine;
 use memcg::engine::process::{engine, with_rec};
 use memcg::files::FileError;

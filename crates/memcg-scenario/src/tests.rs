@@ -1,10 +1,10 @@
 //! The parser: every command is read, anything else is refused with its place.
 
-use super::command::{Command, Node};
-use super::parser::{DEEPEST, SyntaxError, parse};
+use crate::command::{Command, Node};
+use crate::parser::{DEEPEST, SyntaxError, parse};
 use proptest::prelude::*;
 
-const EVERYTHING: &str = include_str!("../../tests/scenarios/everything.scn");
+const EVERYTHING: &str = include_str!("../tests/everything.scn");
 
 fn wrong(text: &str) -> (usize, usize, String) {
     let SyntaxError {

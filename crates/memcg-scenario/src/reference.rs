@@ -3,8 +3,8 @@
 //! A key is looked for in the four forms that cgroup v2 files have: `KEY VALUE` lines, `KEY NAME=VALUE…` lines (`KEY.NAME`),
 //! tables with a head (`ROW.COLUMN`), and lists, of which `.lines` is the number of lines.
 
-use super::amount::Number;
-use super::words::{Word, Wrong, show};
+use crate::amount::Number;
+use crate::words::{Word, Wrong, show};
 use memcg::files::FILES;
 
 /// A file of a group, or of all groups a `*` stands for, and perhaps a key in it.

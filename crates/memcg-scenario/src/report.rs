@@ -1,16 +1,14 @@
 //! What is said while a scenario runs: what it prints, each step if asked for, how far it is when it takes long.
 
-use super::act::Said;
-use super::command::Step;
-use super::runner::with_counters;
-use super::words::Counter;
-use super::world::Fault;
-use crate::failure::Failure;
-use crate::output::emit;
+use crate::act::Said;
+use crate::command::Step;
+use crate::runner::with_counters;
+use crate::words::Counter;
+use crate::world::Fault;
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// After this long one hears how far it is, and this often.
@@ -57,16 +55,22 @@ struct JsonEnd<'a> {
     seconds: f64,
 }
 
+/// Where it is said.
+struct Output {
+    to: Box<dyn Write + Send>,
+    /// Nobody reads, or nothing can be written: why.
+    mute: Option<io::Error>,
+}
+
 /// See the module.
 pub struct Report {
     file: String,
     style: Style,
+    output: Mutex<Output>,
     begin: Instant,
     line: AtomicUsize,
     steps: AtomicU64,
     expectations: AtomicU64,
-    /// Nobody reads, or nothing can be written: why.
-    mute: Mutex<Option<Failure>>,
     is_over: Mutex<bool>,
     over: Condvar,
     /// Something stands on the terminal's last line.
@@ -74,16 +78,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a file.
-    pub fn new(file: String, style: Style) -> Report {
+    /// Of a file; what is said is written to `to`.
+    pub fn new(file: String, style: Style, to: Box<dyn Write + Send>) -> Report {
         Report {
             file,
             style,
+            output: Mutex::new(Output { to, mute: None }),
             begin: Instant::now(),
             line: AtomicUsize::new(0),
             steps: AtomicU64::new(0),
             expectations: AtomicU64::new(0),
-            mute: Mutex::new(None),
             is_over: Mutex::new(false),
             over: Condvar::new(),
             is_shown: AtomicBool::new(false),
@@ -190,33 +194,31 @@ impl Report {
     fn json(&self, value: &impl Serialize) {
         match serde_json::to_string(value) {
             Ok(text) => self.say(&(text + "\n")),
-            Err(error) => self.silence(Failure::new(1, format_args!("cannot write JSON: {error}"))),
+            Err(error) => self.output().silence(error.into()),
         }
     }
 
     fn say(&self, text: &str) {
         self.wipe();
-        let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
-        if mute.is_some() {
-            return;
-        }
-        drop(mute);
-        if let Err(failure) = emit(text) {
-            self.silence(failure);
+        let mut output = self.output();
+        if output.mute.is_none()
+            && let Err(why) = output
+                .to
+                .write_all(text.as_bytes())
+                .and_then(|()| output.to.flush())
+        {
+            output.silence(why);
         }
     }
 
-    /// From now on nothing more is written: the scenario goes on, it may have a long way behind it.
-    fn silence(&self, failure: Failure) {
-        let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
-        mute.get_or_insert(failure);
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why nothing could be written any more.
-    pub fn into_failure(self) -> Option<Failure> {
-        self.mute
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Why nothing could be written any more, if so.
+    pub fn into_failure(self) -> Option<io::Error> {
+        let output = self.output.into_inner();
+        output.unwrap_or_else(PoisonError::into_inner).mute
     }
 
     /// Says on a terminal how far it is, while `run` takes long.
@@ -258,5 +260,12 @@ impl Report {
         if self.is_shown.swap(false, Ordering::Relaxed) {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+impl Output {
+    /// From now on nothing more is written: the scenario goes on, it may have a long way behind it.
+    fn silence(&mut self, why: io::Error) {
+        self.mute.get_or_insert(why);
     }
 }

@@ -1,8 +1,8 @@
 //! `cache C …`: named caches of objects.
 
-use super::command::Cache;
-use super::words::show;
-use super::world::{Fault, World};
+use crate::command::Cache;
+use crate::words::show;
+use crate::world::{Fault, World};
 use memcg::{CacheError, CacheLayout, CacheOptions, School};
 
 /// Makes a cache.

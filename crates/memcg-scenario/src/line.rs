@@ -1,6 +1,6 @@
 //! The words of a line, taken one after the other.
 
-use super::words::{Word, Wrong};
+use crate::words::{Word, Wrong};
 
 /// See the module.
 pub struct Line<'a> {

@@ -1,7 +1,7 @@
 //! The commands of a scenario, as values.
 
-use super::expect::Expect;
-use super::reference::Reference;
+use crate::expect::Expect;
+use crate::reference::Reference;
 use std::time::Duration;
 
 /// A name of a task, tag or cache, or a path: bytes, as groups' names are.
@@ -220,7 +220,7 @@ pub struct Step {
     /// As written, without comment.
     pub text: String,
     /// Its words, when counters must be put in before it means anything.
-    pub words: Vec<super::words::Word>,
+    pub words: Vec<crate::words::Word>,
     /// What it means, if it has no counters.
     pub command: Option<Command>,
 }

@@ -1,7 +1,7 @@
 //! Expectations: a figure, an operator, a value, how far they may be apart.
 
-use super::amount::{Number, Tolerance};
-use super::reference::{Reference, Value};
+use crate::amount::{Number, Tolerance};
+use crate::reference::{Reference, Value};
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Term {
         match self {
             Term::Number(_, text) | Term::Text(text) => text.clone(),
             Term::File(reference) => reference.text.clone(),
-            Term::Of { name, what } => format!("{}:{what}", super::words::show(name)),
+            Term::Of { name, what } => format!("{}:{what}", crate::words::show(name)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers of a scenario: sizes in the kernel's grammar, counts, times, tolerances.
 
-use super::words::{Word, Wrong};
+use crate::words::{Word, Wrong};
 use memcg::units::{parse_limit, parse_size};
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ pub fn tolerance(bytes: &[u8], column: usize) -> Result<Tolerance, Wrong> {
             column,
             format!(
                 "'{}' is no tolerance: expected one as ±3% or ±1M",
-                super::words::show(bytes)
+                crate::words::show(bytes)
             ),
         )
     };

@@ -1,8 +1,8 @@
 //! `move`, `touch`: tasks between groups, and what follows them.
 
-use super::act::Actor;
-use super::words::show;
-use super::world::Fault;
+use crate::act::Actor;
+use crate::words::show;
+use crate::world::Fault;
 use memcg::{MoveError, MovePolicy, Moved, root};
 
 impl Actor<'_> {
@@ -51,11 +51,11 @@ impl Actor<'_> {
     pub fn touch(&self, name: &[u8], tag: &[u8]) -> Result<(), Fault> {
         let task = self.world.task(name)?;
         let looked = self.world.look(tag, |things| {
-            let bytes: u64 = things.parts.iter().map(super::world::Part::bytes).sum();
+            let bytes: u64 = things.parts.iter().map(crate::world::Part::bytes).sum();
             let damaged = things
                 .parts
                 .iter()
-                .find_map(super::world::Part::first_damaged);
+                .find_map(crate::world::Part::first_damaged);
             (bytes, damaged)
         });
         match looked {
@@ -70,7 +70,7 @@ impl Actor<'_> {
                 task.follow(bytes);
                 let _for_the_task = task.enter();
                 self.world.change(tag, |things| {
-                    things.parts.iter_mut().for_each(super::world::Part::touch);
+                    things.parts.iter_mut().for_each(crate::world::Part::touch);
                 })
             }
         }
