@@ -10,9 +10,9 @@ use crate::size::human;
 use crate::unchanged::Before;
 use crate::words::show;
 use crate::world::{Fault, Part, World};
-use memcg::engine::Flags;
-use memcg::engine::process::engine;
-use memcg::files::{self, Reader};
+use memcg::testing::engine::Flags;
+use memcg::testing::engine::process::engine;
+use memcg::testing::files::{self, Reader};
 use memcg::{Task, TaskError, root};
 
 /// What a command has to say when it has done what it says.

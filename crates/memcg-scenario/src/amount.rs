@@ -1,7 +1,7 @@
 //! Numbers of a scenario: sizes in the kernel's grammar, counts, times, tolerances.
 
 use crate::words::{Word, Wrong};
-use memcg::units::{parse_limit, parse_size};
+use memcg::testing::units::{parse_limit, parse_size};
 use std::time::Duration;
 
 /// A number an expectation compares, exact: in millionths. `max` is above every other.

@@ -267,7 +267,7 @@ fn lacking(what: &'static str, needs: Needs) -> Command {
 }
 
 fn offset(word: &Word) -> Result<u64, Wrong> {
-    memcg::units::parse_size(&word.bytes).map_err(|why| {
+    memcg::testing::units::parse_size(&word.bytes).map_err(|why| {
         Wrong::new(
             word.column,
             format!("'{}' is no offset: {why}", word.show()),

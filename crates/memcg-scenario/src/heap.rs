@@ -1,6 +1,6 @@
 //! Objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
 
-use memcg::engine::{Flags, kmalloc};
+use memcg::testing::engine::{Flags, kmalloc};
 use memcg::{AllocError, KBytes, Memcg, ReserveError, Shared, SizedCache};
 use std::any::Any;
 use std::ops::Deref;

@@ -9,7 +9,7 @@
 use crate::command::{Cache, GivesUp, Name};
 use crate::words::show;
 use crate::world::Fault;
-use memcg::engine::Flags;
+use memcg::testing::engine::Flags;
 use memcg::{
     AllocError, CacheError, CacheOptions, KBytes, ListLru, LruItem, Memcg, Registration,
     ReserveError, SizedCache, Verdict, register_memcg_cache,

@@ -9,8 +9,8 @@ use crate::size::human;
 use crate::subsystems;
 use crate::words::show;
 use crate::world::{Fault, Part, Things, World};
-use memcg::files::{self, Entry};
 use memcg::root;
+use memcg::testing::files::{self, Entry};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 

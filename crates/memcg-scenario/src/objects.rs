@@ -5,7 +5,7 @@ use crate::heap::Objects;
 use crate::kept::KeptObjects;
 use crate::words::show;
 use crate::world::{Fault, Part};
-use memcg::engine::Flags;
+use memcg::testing::engine::Flags;
 use memcg::{AllocError, Memcg, Task, safe_point};
 
 /// How a task allocates: it may wait for room, and run what gives memory up. Its delay for being above `high` is paid once a step.

@@ -1,11 +1,11 @@
 //! `set OPTION VALUE`: how the engine behaves, chosen before first use.
 
 use crate::world::{Fault, World};
-use memcg::engine::Engine;
-use memcg::engine::linger::GroupEnd;
-use memcg::engine::options::Tracking;
-use memcg::engine::process::engine;
-use memcg::kmem::per_id::IdPolicy;
+use memcg::testing::engine::Engine;
+use memcg::testing::engine::linger::GroupEnd;
+use memcg::testing::engine::options::Tracking;
+use memcg::testing::engine::process::engine;
+use memcg::testing::kmem::per_id::IdPolicy;
 
 /// The options there are, with what each takes.
 const OPTIONS: &str = "group-end reparent|linger, id-policy reparent-and-free|reclaim-offline-first|shrinkable-tree, \

@@ -5,7 +5,7 @@
 
 use crate::amount::Number;
 use crate::words::{Word, Wrong, show};
-use memcg::files::FILES;
+use memcg::testing::files::FILES;
 
 /// A file of a group, or of all groups a `*` stands for, and perhaps a key in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::act::Actor;
 use crate::command::Command;
 use crate::words::show;
 use crate::world::{Fault, World};
-use memcg::files::{self, Entry, Mode};
+use memcg::testing::files::{self, Entry, Mode};
 use memcg::{Event, root};
 use std::collections::BTreeMap;
 
