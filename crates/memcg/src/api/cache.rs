@@ -5,7 +5,8 @@
 //! those that are out stay what they are, and the last one ends it.
 
 use super::cache_error::{AllocError, CacheError};
-use super::memcg::{Memcg, pinned};
+use super::memcg::Memcg;
+use super::pinned::pinned;
 use super::scope::no_account;
 use crate::engine::options::Tracking;
 use crate::engine::process::with_rec;

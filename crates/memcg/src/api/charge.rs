@@ -5,7 +5,8 @@
 
 use super::error::{MergeError, ReserveError};
 use super::group_path::GroupPath;
-use super::memcg::{Memcg, pinned};
+use super::memcg::Memcg;
+use super::pinned::pinned;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::{ChargeError, Flags};
 use crate::group::cell::Given;
@@ -284,6 +285,24 @@ impl Charge {
             self.release();
         }
         core::mem::forget(self);
+    }
+}
+
+impl Memcg {
+    /// Charges `bytes` of whatever the program wants to count, until the [`Charge`] is dropped.
+    ///
+    /// # Errors
+    /// When a limit is in the way, with the group, its usage and its max.
+    pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
+        Charge::new(self.tag(), bytes, Flags::NOWAIT)
+    }
+
+    /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers, go beyond the limit.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_reserve_with(&self, bytes: u64, flags: Flags) -> Result<Charge, ReserveError> {
+        Charge::new(self.tag(), bytes, flags)
     }
 }
 

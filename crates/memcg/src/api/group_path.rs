@@ -4,7 +4,7 @@
 //! refusal nobody reads makes no text.
 //! Never done: a group kept from going.
 
-use super::memcg::{path_of_name, pinned};
+use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
 use crate::engine::process::with_rec;
 use core::fmt;

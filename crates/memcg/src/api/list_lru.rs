@@ -3,7 +3,8 @@
 use super::cache::{CacheOptions, SizedCache};
 use super::cache_error::{AllocError, CacheError};
 use super::error::ReserveError;
-use super::memcg::{Memcg, pinned};
+use super::memcg::Memcg;
+use super::pinned::pinned;
 use super::scope::{Entered, no_account};
 use crate::engine::process::{engine, with_rec};
 use crate::engine::worker::thread as worker;

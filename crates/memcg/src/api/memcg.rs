@@ -1,11 +1,10 @@
 //! A handle on a group.
 
-use super::charge::Charge;
-use super::error::{CreateError, RemoveError, ReserveError, TaskError};
+use super::error::{CreateError, RemoveError};
+use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
-use super::task::Task;
+use crate::engine::Engine;
 use crate::engine::process::{engine, with_rec};
-use crate::engine::{Engine, Flags};
 use crate::group::stat::Usage;
 use crate::group::{self, Event, ROOT, ROOT_TAG};
 use crate::sync::lock::Rank;
@@ -53,28 +52,6 @@ impl core::fmt::Debug for Memcg {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Memcg({})", self.path())
     }
-}
-
-/// Runs `f` pinned.
-pub(crate) fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> R {
-    with_rec(|engine, rec| {
-        let _pin = engine.tree.threads.epoch.pin(rec);
-        f(engine, rec)
-    })
-    .expect("no memory for a thread's record")
-}
-
-/// The path that ends in a name. The caller is pinned and has named it.
-pub(crate) fn path_of_name(engine: &Engine, name: u32) -> String {
-    let mut bytes = 0;
-    engine.tree.with_path(name, |piece| bytes += piece.len());
-    // One allocation, which is the string.
-    let mut path = Vec::with_capacity(bytes);
-    engine
-        .tree
-        .with_path(name, |piece| path.extend_from_slice(piece));
-    String::from_utf8(path)
-        .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned())
 }
 
 impl Memcg {
@@ -190,6 +167,7 @@ impl Memcg {
     }
 
     /// The tag of its own owner, which the handle names.
+    #[inline]
     pub(crate) fn tag(&self) -> u32 {
         self.tag
     }
@@ -218,30 +196,6 @@ impl Memcg {
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         f()
-    }
-
-    /// A task in the group: something that charges, and moves between groups as a whole.
-    ///
-    /// # Errors
-    /// See [`TaskError`].
-    pub fn task(&self, name: impl AsRef<[u8]>) -> Result<Task, TaskError> {
-        Task::new(self, name)
-    }
-
-    /// Charges `bytes` of whatever the program wants to count, until the [`Charge`] is dropped.
-    ///
-    /// # Errors
-    /// When a limit is in the way, with the group, its usage and its max.
-    pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag, bytes, Flags::NOWAIT)
-    }
-
-    /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers, go beyond the limit.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn try_reserve_with(&self, bytes: u64, flags: Flags) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag, bytes, flags)
     }
 
     /// Gets up to `bytes` back from the group and those below it: what shrinkers give, on this thread. Answers how many came back;
@@ -316,23 +270,5 @@ impl Memcg {
     pub fn nr_events(&self, event: Event) -> u64 {
         self.with(|_, _, group| group.nr_events(event, false))
             .unwrap_or(0)
-    }
-}
-
-impl Memcg {
-    /// Tells every live task of the group and below to stop: futures are dropped in place, others see
-    /// [`Task::is_killed`]. As writing `cgroup.kill`.
-    pub fn kill(&self) {
-        self.with(|engine, _, top| {
-            for tag in 1..engine.tree.objcgs.high_water() {
-                let task = engine.tree.objcgs.get(tag);
-                if task.state() == group::objcg::State::Task
-                    && engine.tree.resolve(task.cell()).group.is_within(top)
-                    && task.kill()
-                {
-                    super::future::wake_killed(task.id());
-                }
-            }
-        });
     }
 }

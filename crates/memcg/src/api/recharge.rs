@@ -6,7 +6,8 @@
 use super::cache::{KBox, KBytes};
 use super::error::ReserveError;
 use super::list_lru::FOUND;
-use super::memcg::{Memcg, pinned};
+use super::memcg::Memcg;
+use super::pinned::pinned;
 use crate::engine::ChargeError;
 use crate::engine::process::{engine, with_rec};
 use crate::group::cell::Given;

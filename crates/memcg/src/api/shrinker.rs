@@ -2,6 +2,7 @@
 
 use super::list_lru::{ListLru, Verdict};
 use super::memcg::Memcg;
+use super::pinned::pinned;
 use super::scope::no_account;
 use crate::engine::process::engine;
 use crate::engine::worker::thread;
@@ -187,7 +188,7 @@ impl<S: Shrinker> Of<S> {
     /// `data` is the box of a live registration.
     unsafe fn call<R>(data: *const (), ask: Ask, f: impl FnOnce(&S, &Scope) -> R) -> Option<R> {
         let find = |engine, _| Memcg::of_ask(engine, ask.group, ask.generation);
-        let group = super::memcg::pinned(find)?;
+        let group = pinned(find)?;
         // SAFETY: the caller's.
         let shrinker = unsafe { &*data.cast::<S>() };
         catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()

@@ -2,7 +2,8 @@
 
 use super::charge::Charge;
 use super::error::{MoveError, ReserveError, TaskError};
-use super::memcg::{Memcg, pinned};
+use super::memcg::Memcg;
+use super::pinned::pinned;
 use super::scope::Entered;
 use super::subsystem::move_task;
 use crate::attach::Moved;
@@ -161,6 +162,16 @@ impl Task {
     #[must_use]
     pub fn is_killed(&self) -> bool {
         pinned(|engine, _| self.owner(engine).is_killed())
+    }
+}
+
+impl Memcg {
+    /// A task in the group: something that charges, and moves between groups as a whole.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn task(&self, name: impl AsRef<[u8]>) -> Result<Task, TaskError> {
+        Task::new(self, name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The `cgroup.*` files.
 
 use super::{At, Errno, FileError, move_here};
-use crate::api::future::wake_killed;
+use crate::api::kill::kill_below;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
 use core::fmt::Write;
@@ -133,15 +133,6 @@ pub fn kill(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     if value != b"1" {
         return Err(FileError::invalid("write 1"));
     }
-    let tree = &at.engine.tree;
-    for tag in 1..tree.objcgs.high_water() {
-        let task = tree.objcgs.get(tag);
-        if task.state() == State::Task
-            && tree.resolve(task.cell()).group.is_within(at.group)
-            && task.kill()
-        {
-            wake_killed(task.id());
-        }
-    }
+    kill_below(at.engine, at.group);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A group's files from its handle.
 
 use super::FileError;
-use crate::api::memcg::pinned;
+use crate::api::pinned::pinned;
 use crate::api::{Memcg, no_account};
 
 impl Memcg {
