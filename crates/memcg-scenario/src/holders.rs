@@ -119,7 +119,8 @@ impl Actor<'_> {
             let errno = match why {
                 IdError::Gone => "ENODEV",
                 IdError::Exhausted => "ENOSPC",
-                IdError::NoMemory => "ENOMEM",
+                // NoMemory, and what is added later: the enum is open.
+                _ => "ENOMEM",
             };
             Fault::refused(errno, format!("{}: {why}", show(path)))
         })

@@ -22,7 +22,9 @@ struct Slabs;
 const EXTRA: usize = 16;
 const TAG: usize = 4;
 
-impl SizeClasses for Slabs {
+// SAFETY: a slab's class is at least what is asked of it, EXTRA covers the tag taken off before; both
+// are multiples of 8 and depend on `bytes` alone.
+unsafe impl SizeClasses for Slabs {
     fn block(bytes: usize) -> Option<usize> {
         Some(kmalloc::size_of_object(bytes - TAG, 16)? + EXTRA)
     }

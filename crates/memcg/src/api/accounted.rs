@@ -5,30 +5,73 @@
 
 use crate::engine::{Flags, heap};
 use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
 use core::marker::PhantomData;
 
 const TAG: usize = size_of::<u32>();
 
 /// How an allocator rounds sizes: what an object of a size really takes.
-pub trait SizeClasses {
-    /// The usable size of the block for `bytes`: at least `bytes`, a multiple of 8.
+///
+/// ```
+/// use memcg::SizeClasses;
+///
+/// /// Whole cache lines.
+/// struct Lines;
+///
+/// // SAFETY: the next multiple of 64 is large enough, a multiple of 8, and always the same.
+/// unsafe impl SizeClasses for Lines {
+///     fn block(bytes: usize) -> Option<usize> {
+///         bytes.checked_next_multiple_of(64)
+///     }
+/// }
+/// ```
+///
+/// An implementation promises what the compiler cannot check, so it says `unsafe`:
+///
+/// ```compile_fail,E0199
+/// # use memcg::SizeClasses;
+/// struct Short;
+/// impl SizeClasses for Short {
+///     fn block(bytes: usize) -> Option<usize> {
+///         Some(bytes / 2)
+///     }
+/// }
+/// ```
+///
+/// # Safety
+/// [`Accounted`] asks the allocator below for `block(n)` bytes, writes the tag into the last four of
+/// them, and asks again when the object is freed to find the tag and the block's layout. So for
+/// every `bytes`, [`block`](Self::block) has to answer
+///
+/// 1. `None`, or at least `bytes`;
+/// 2. a multiple of 8, since counters are kept in steps of 8 bytes;
+/// 3. the same at every call, on every thread, in every state of the program;
+///
+/// and it may neither unwind nor allocate from the global allocator, which calls it.
+pub unsafe trait SizeClasses {
+    /// The usable size, in bytes, of the block for an object of `bytes`; `None` if there is none.
     fn block(bytes: usize) -> Option<usize>;
 }
 
-/// Blocks of a multiple of 16 bytes: safe for any allocator, exact for many.
+/// Blocks of a multiple of 16 bytes: right for any allocator, exact for many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sixteens;
 
-impl SizeClasses for Sixteens {
+// SAFETY: the sum rounded down to a multiple of 16 is at least `bytes`; it depends on `bytes` alone.
+unsafe impl SizeClasses for Sixteens {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
         Some(bytes.checked_add(15)? & !15)
     }
 }
 
-/// glibc's malloc: 24, 40, 56, … bytes.
+/// The classes of glibc's malloc: 24, 40, 56, … bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Glibc;
 
-impl SizeClasses for Glibc {
+// SAFETY: with `k = (bytes + 7)` rounded down to a multiple of 16, `k + 8` is at least `bytes` and a
+// multiple of 8; so is 24. The answer depends on `bytes` alone.
+unsafe impl SizeClasses for Glibc {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
         Some((bytes.checked_add(7)? & !15).checked_add(8)?.max(24))
@@ -66,6 +109,26 @@ impl<A, C> Accounted<A, C> {
             below,
             classes: PhantomData,
         }
+    }
+}
+
+impl<A: Clone, C> Clone for Accounted<A, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.below.clone())
+    }
+}
+
+impl<A: Copy, C> Copy for Accounted<A, C> {}
+
+impl<A: Default, C> Default for Accounted<A, C> {
+    fn default() -> Self {
+        Self::new(A::default())
+    }
+}
+
+impl<A: fmt::Debug, C> fmt::Debug for Accounted<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Accounted").field(&self.below).finish()
     }
 }
 

@@ -17,6 +17,7 @@ use core::alloc::{GlobalAlloc, Layout};
 /// let reply = session.run(|| String::from("charged to session-1"));
 /// assert!(session.current() >= reply.len() as u64);
 /// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Alloc;
 
 // SAFETY: objects of `kmalloc` are at least as large and as aligned as asked, live until freed, and never overlap.

@@ -16,12 +16,13 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A constructor of bytes: called once for each object, when a slab's object is first made, with zeros.
 pub type Constructor = fn(&mut [u8]);
 
 /// How a cache keeps free objects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum School {
     /// Free lists in the slabs, a slab per thread; full slabs are nobody's.
     #[default]
@@ -31,7 +32,7 @@ pub enum School {
 }
 
 /// Which groups' objects share slabs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum CacheLayout {
     /// All.
     #[default]
@@ -184,8 +185,11 @@ type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
 fn call_shrinker(at: usize, group: u32, bytes: u64) -> u64 {
     // SAFETY: `register` made the address of a box that is never freed.
     let shrink = unsafe { &*(at as *const Box<Shrink>) };
-    let group = pinned(|engine, _| Memcg::of_index(engine, group));
-    group.map_or(0, |group| shrink(&group, bytes))
+    let Some(group) = pinned(|engine, _| Memcg::of_index(engine, group)) else {
+        return 0;
+    };
+    // A panic ends this call alone: it freed nothing.
+    catch_unwind(AssertUnwindSafe(|| shrink(&group, bytes))).unwrap_or(0)
 }
 
 fn register(index: u32, shrink: Box<Shrink>) -> bool {
@@ -200,34 +204,54 @@ fn register(index: u32, shrink: Box<Shrink>) -> bool {
     registered
 }
 
-/// Something that can be registered: a cache.
-pub trait AnyCache {
-    /// Its number.
-    fn number(&self) -> u32;
-}
-
-impl<T> AnyCache for KmemCache<T> {
-    fn number(&self) -> u32 {
-        self.index
+mod sealed {
+    pub trait Cache {
+        fn index(&self) -> u32;
     }
 }
 
-impl AnyCache for SizedCache {
-    fn number(&self) -> u32 {
-        self.index
-    }
-}
-
-/// Has `shrink` called where an object of `cache` does not fit: with the group that is full and the bytes wanted, by the thread
-/// that allocates, if it may wait and run code of the program ([`Flags::USER`]), under no lock. What it answers is how much it freed; 0 refuses the allocation. Registered
-/// caches are accounted also where only such are ([`set_cache_tracking`]). `false`: the cache has one already.
+/// A cache that [`register_memcg_cache`] takes: a [`KmemCache`] or a [`SizedCache`].
 ///
-/// After the published design of 2012. What is registered is kept for the life of the process.
+/// There are no others: a type of the program cannot claim to be a cache.
+///
+/// ```compile_fail,E0277
+/// struct Mine;
+/// impl memcg::AnyCache for Mine {}
+/// ```
+pub trait AnyCache: sealed::Cache {}
+
+impl<T> AnyCache for KmemCache<T> {}
+impl AnyCache for SizedCache {}
+
+impl<T> sealed::Cache for KmemCache<T> {
+    fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl sealed::Cache for SizedCache {
+    fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+/// Has `shrink` called whenever an object of `cache` does not fit into a group.
+///
+/// It is called with the group that is full and the bytes that are wanted, and answers how many
+/// bytes it freed; 0 refuses the allocation. The thread that allocates calls it, if the allocation
+/// may wait and run code of the program ([`Flags::WAIT`], [`Flags::USER`]), under no lock. A panic
+/// counts as 0 and goes no further.
+///
+/// A registered cache is accounted also where only such caches are ([`set_cache_tracking`]).
+/// Answers `false`, and drops `shrink`, if the cache has one already. What is registered is kept for
+/// the life of the process.
+///
+/// Source of the idea: the opt-in accounting of slab caches for Linux of 2012.
 pub fn register_memcg_cache(
     cache: &impl AnyCache,
     shrink: impl Fn(&Memcg, u64) -> u64 + Send + Sync + 'static,
 ) -> bool {
-    register(cache.number(), Box::new(shrink))
+    register(cache.index(), Box::new(shrink))
 }
 
 /// Which objects of caches are accounted: of all that are not exempt, or of caches that ask for it; and whether what the root's own
@@ -274,7 +298,6 @@ fn end(index: u32) {
 /// std::thread::spawn(|| drop(session)).join().unwrap();
 /// assert_eq!(group.current(), 0);
 /// ```
-#[derive(Debug)]
 pub struct KmemCache<T> {
     index: u32,
     _values: PhantomData<fn(T) -> T>,
@@ -327,6 +350,12 @@ impl<T> KmemCache<T> {
     /// Gives back the memory of slabs that are empty. It cannot fail.
     pub fn shrink(&self) {
         pinned(|engine, _| engine.kmem.shrink_cache(&engine.tree, self.index));
+    }
+}
+
+impl<T> core::fmt::Debug for KmemCache<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "KmemCache({})", self.index)
     }
 }
 

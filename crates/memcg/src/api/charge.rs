@@ -12,6 +12,7 @@ use crate::engine::{ChargeError, Flags};
 use crate::group::cell::Given;
 use crate::group::charge::round_up;
 use crate::group::{Kind, NO_TAG};
+use core::fmt;
 
 /// Bytes charged to an owner until this is dropped. The books count in multiples of 8.
 ///
@@ -27,10 +28,17 @@ use crate::group::{Kind, NO_TAG};
 /// assert_eq!(group.current(), 0);
 /// ```
 #[must_use = "the bytes are given back when this is dropped"]
-#[derive(Debug)]
 pub struct Charge {
     tag: u32,
     bytes: u64,
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Larger ones are never taken from stock.

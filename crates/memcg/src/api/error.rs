@@ -8,6 +8,7 @@ use core::fmt;
 
 /// A charge was refused; nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReserveError {
     /// The group that was full; empty where it is the owner itself, a task or a group, that can hold no more (8 TiB).
     pub group: GroupPath,
@@ -50,7 +51,7 @@ impl core::error::Error for ReserveError {}
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 

@@ -10,10 +10,11 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The future was told to die, by `cgroup.kill` or because its group was out of memory: the future has been dropped where it stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OomKilled;
 
 impl fmt::Display for OomKilled {
@@ -38,10 +39,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Wakes the future of a task that was marked to die; nothing if the task is no future.
 pub fn wake_killed(id: u32) {
     let bell = lock(&WAKERS).as_ref().and_then(|all| all.get(&id).cloned());
-    // No lock of ours is held while the program's waker runs.
+    // No lock of ours is held while the program's waker runs. If it panics, that ends its call alone:
+    // the thread may be the engine's own.
     let waker = bell.and_then(|bell| lock(&bell.0).take());
     if let Some(waker) = waker {
-        waker.wake();
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -91,6 +93,7 @@ pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
     }
 }
 
+#[derive(Debug)]
 enum Owner {
     Task(Task),
     Group(Memcg),
@@ -105,13 +108,25 @@ impl Owner {
     }
 }
 
-/// See [`in_group`].
+/// A future that runs as a task of a group: what [`in_group`] answers.
+///
+/// # Panics
+/// Polling it after it was ready panics, as with other futures.
 #[must_use = "futures do nothing unless polled"]
 pub struct InGroup<F> {
     /// Pinned while `Some`; dropped in place.
     future: Option<F>,
     owner: Owner,
     bell: Arc<Bell>,
+}
+
+impl<F> fmt::Debug for InGroup<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InGroup")
+            .field("owner", &self.owner)
+            .field("is_done", &self.future.is_none())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F> InGroup<F> {
@@ -131,6 +146,7 @@ impl<F: Future> Future for InGroup<F> {
         // SAFETY: `future` is pinned with us: never moved out of its place, only polled there or dropped there.
         // The other fields are not pinned.
         let this = unsafe { self.get_unchecked_mut() };
+        assert!(this.future.is_some(), "`InGroup` polled after completion");
         {
             let _free = no_account();
             let mut waker = lock(&this.bell.0);
@@ -147,17 +163,16 @@ impl<F: Future> Future for InGroup<F> {
             this.future = None;
             return Poll::Ready(Err(OomKilled));
         }
-        let Some(future) = this.future.as_mut() else {
-            return Poll::Ready(Err(OomKilled));
+        // SAFETY: as above: `future` stays where it is until it is dropped there.
+        let future = this
+            .future
+            .as_mut()
+            .map(|future| unsafe { Pin::new_unchecked(future) });
+        let Some(Poll::Ready(output)) = future.map(|future| future.poll(cx)) else {
+            return Poll::Pending;
         };
-        // SAFETY: as above.
-        match unsafe { Pin::new_unchecked(future) }.poll(cx) {
-            Poll::Ready(output) => {
-                this.future = None;
-                Poll::Ready(Ok(output))
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        this.future = None;
+        Poll::Ready(Ok(output))
     }
 }
 

@@ -141,6 +141,14 @@ fn open(let_go: LetGo) -> Option<u32> {
     at(|cx| cx.kmem.lists.open(cx, let_go))
 }
 
+impl<T: Send + Sync + 'static> core::fmt::Debug for ListLru<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ListLru")
+            .field("count", &self.count_all())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T: Send + Sync + 'static> Default for ListLru<T> {
     fn default() -> Self {
         Self::new()

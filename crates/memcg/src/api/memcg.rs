@@ -48,6 +48,22 @@ impl Drop for Memcg {
     }
 }
 
+/// Two handles are equal if they are on the same group. A group made later under the same path is
+/// another.
+impl PartialEq for Memcg {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index, self.generation) == (other.index, other.generation)
+    }
+}
+
+impl Eq for Memcg {}
+
+impl core::hash::Hash for Memcg {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        (self.index, self.generation).hash(state);
+    }
+}
+
 impl core::fmt::Debug for Memcg {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Memcg({})", self.path())

@@ -42,7 +42,7 @@ pub use holders::{Holder, Sharable, Shared};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use memcg::{Memcg, root};
 pub use options::{
-    GroupEnd, IdError, IdPolicy, TableStat, id_stat, reap, set_group_end, set_id_policy,
+    GroupEnd, IdError, IdPolicy, TableStat, TooLate, id_stat, reap, set_group_end, set_id_policy,
     set_kmem_id_max, set_reap_interval,
 };
 pub use peak_watch::PeakWatch;

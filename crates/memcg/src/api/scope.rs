@@ -5,6 +5,7 @@ use crate::engine::process::with_rec;
 use crate::engine::throttle::MOST_NS;
 use crate::group::NO_TAG;
 use crate::group::stock::Scope;
+use core::fmt;
 use core::marker::PhantomData;
 
 /// The thread charges a group (or task, or nobody) until this is dropped; then whom it charged before.
@@ -27,6 +28,12 @@ impl Entered {
             scope,
             _thread: PhantomData,
         }
+    }
+}
+
+impl fmt::Debug for Entered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered").finish_non_exhaustive()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::process::{engine, with_rec};
 use crate::engine::{Engine, Flags};
 use crate::group::MovePolicy;
 use crate::group::objcg::{Objcg, State};
+use core::fmt;
 
 /// A live task. Dropping it ends it: what it still holds stays in its group, as a line of `memory.owners`, until freed.
 ///
@@ -26,8 +27,18 @@ use crate::group::objcg::{Objcg, State};
 /// assert!(large.current() >= 1 << 20);
 /// drop(rows);
 /// ```
+#[derive(PartialEq, Eq, Hash)]
 pub struct Task {
     tag: u32,
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("id", &self.id())
+            .field("group", &self.group())
+            .finish()
+    }
 }
 
 impl Task {

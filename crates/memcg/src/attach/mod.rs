@@ -59,7 +59,8 @@ pub enum MoveError {
 }
 
 /// What a move did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 pub struct Moved {
     /// Bytes that changed groups, stock included.
     pub moved: u64,

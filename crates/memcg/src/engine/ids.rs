@@ -10,6 +10,7 @@ const ASKED: usize = 32;
 
 /// What ids and the tables they index take and took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct IdStat {
     /// Ids in use, and those of groups just removed that somebody may look at still.
     pub in_use: u32,

@@ -9,7 +9,8 @@ use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
 /// What becomes of a removed group that still holds bytes. Chosen before the first group, for the life of the engine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 pub enum GroupEnd {
     /// They are the parent's at once, and the group is gone. The default.
     #[default]
@@ -41,6 +42,7 @@ impl GroupEnd {
 
 /// What a round of the reaper found and did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Reaped {
     /// Groups that lingered when it came.
     pub groups: u32,

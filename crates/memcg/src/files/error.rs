@@ -7,6 +7,7 @@ macro_rules! errnos {
         /// Error numbers, by their symbolic names.
         #[allow(missing_docs, reason = "the names are the C library's")]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
         pub enum Errno { $($name,)* }
 
         impl Errno {
@@ -21,6 +22,7 @@ macro_rules! errnos {
 errnos! { EACCES EAGAIN EBUSY EEXIST EINVAL ENODEV ENOENT ENOMEM EOPNOTSUPP ESRCH }
 
 /// See the module.
+#[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileError {
     /// The error number.

@@ -11,7 +11,8 @@ use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The events, in the order `memory.events` shows them. The first six are the kernel's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// Reclaimed although below its low.
     Low,

@@ -32,7 +32,8 @@ pub const DEFAULT_MAX_ID: u32 = if cfg!(loom) { 63 } else { 65_535 };
 const WORDS: usize = ID_LIMIT as usize / 64;
 
 /// Why a group has no id.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum IdError {
     /// It has ended: what it would hold is the group's above.
     Gone,

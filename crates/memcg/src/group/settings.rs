@@ -19,7 +19,8 @@ pub enum OomPolicy {
 }
 
 /// What a task's bytes do when it moves. docs/internals/moving.md weighs them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum MovePolicy {
     /// All of them go with it, or it does not go.
@@ -53,7 +54,8 @@ impl MovePolicy {
 }
 
 /// What a group's objects and reservations do when the group ends. docs/internals/ends.md weighs them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum OfflinePolicy {
     /// They are the parent's, for good.

@@ -17,6 +17,7 @@ const REMEMBERED: usize = 16;
 
 /// A group at one moment, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Usage {
     /// What things hold: `memory.current`.
     pub current: u64,

@@ -9,7 +9,8 @@ use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 
 /// What becomes of a thing that was looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is taken out of the list, unless the callback has done so, and counts as freed.
     Removed,
@@ -25,6 +26,7 @@ pub enum Verdict {
 
 /// What a walk did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Walked {
     /// Things looked at.
     pub scanned: u64,

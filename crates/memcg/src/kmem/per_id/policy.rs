@@ -8,7 +8,8 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::thread::hint::Hints;
 
 /// What becomes of kmem ids, and what the tables they index are. Chosen before first use, for the life of the engine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum IdPolicy {
     /// At a group's end what lists and caches keep for it goes to the parent, and the id is free after a grace period, whether the
@@ -74,6 +75,7 @@ unsafe impl Zeroed for Tables {}
 
 /// What tables take, and what it took. Bytes beside the tables themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct TableStat {
     /// Bytes of arrays.
     pub arrays: u64,

@@ -1,0 +1,202 @@
+//! Promises of the Rust face that are about the face itself: what its types implement, what a misuse
+//! answers, and that code of the program cannot unwind through the engine.
+
+use memcg::{
+    Accounted, AllocError, Charge, Entered, InGroup, KmemCache, Limit, ListLru, Memcg, OomKilled,
+    PeakWatch, Shared, SizedCache, Task, in_group, register_memcg_cache, root,
+};
+use std::alloc::System;
+use std::collections::HashSet;
+use std::future::{Future, Pending, Ready, pending, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+#[global_allocator]
+static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+
+fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Runs `f` without the lines that panics in it write to stderr.
+fn quietly<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    std::panic::set_hook(hook);
+    outcome
+}
+
+/// The message of the panic that `f` ends with.
+fn message_of<R>(f: impl FnOnce() -> R) -> String {
+    let Err(payload) = quietly(f) else {
+        panic!("no panic");
+    };
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
+        .expect("a message")
+}
+
+#[test]
+fn handles_are_equal_when_they_are_on_the_same_group() {
+    let group = root().create("same").unwrap();
+    let again = root().lookup("same").unwrap();
+    let all: HashSet<Memcg> = [group.clone(), again.clone(), root()].into();
+    assert_eq!((&group, all.len()), (&again, 2));
+    group.remove().unwrap();
+    let later = root().create("same").unwrap();
+    assert_eq!(later.path(), group.path());
+    assert_ne!(later, group);
+}
+
+#[test]
+fn every_type_says_what_it_is() {
+    fn shown(thing: &dyn std::fmt::Debug) -> String {
+        format!("{thing:?}")
+    }
+    let group = root().create("shown").unwrap();
+    let task = group.task("t").unwrap();
+    let id = task.id();
+    assert_eq!(shown(&group), "Memcg(/shown)");
+    assert_eq!(
+        shown(&task),
+        format!("Task {{ id: {id}, group: Some(Memcg(/shown)) }}")
+    );
+    assert_eq!(task, task);
+    assert_ne!(task, group.task("t").unwrap());
+    assert_eq!(shown(&group.enter()), "Entered { .. }");
+    let charge = group.try_reserve(24).unwrap();
+    assert_eq!(shown(&charge), "Charge { bytes: 24, .. }");
+    let watch = shown(&group.watch_peak());
+    assert!(watch.starts_with("PeakWatch("), "{watch}");
+    assert_eq!(shown(&Shared::new(Mutex::new(charge))), "Shared(0 holders)");
+    let future = in_group(&group, pending::<()>());
+    let owner = future.task().unwrap().id();
+    assert_eq!(
+        shown(&future),
+        format!(
+            "InGroup {{ owner: Task(Task {{ id: {owner}, group: Some(Memcg(/shown)) }}), \
+             is_done: false, .. }}"
+        )
+    );
+    assert_eq!(shown(&memcg::Alloc), "Alloc");
+    let accounted: Accounted<System> = Accounted::new(System);
+    assert_eq!(shown(&accounted), "Accounted(System)");
+    struct Silent;
+    let cache = KmemCache::<Silent>::new("silent").unwrap();
+    assert_eq!(shown(&cache), format!("KmemCache({})", cache.number()));
+    let list: ListLru<u8> = ListLru::new();
+    let _kept = list.insert(1);
+    assert_eq!(shown(&list), "ListLru { count: 1, .. }");
+}
+
+#[test]
+fn errors_are_errors_on_every_thread() {
+    fn is_error<E: std::error::Error + Clone + Eq + Send + Sync + 'static>() {}
+    is_error::<memcg::ReserveError>();
+    is_error::<memcg::CreateError>();
+    is_error::<memcg::RemoveError>();
+    is_error::<memcg::TaskError>();
+    is_error::<memcg::MergeError>();
+    is_error::<memcg::MoveError>();
+    is_error::<memcg::CacheError>();
+    is_error::<memcg::AllocError>();
+    is_error::<memcg::OomKilled>();
+    is_error::<memcg::IdError>();
+    is_error::<memcg::TooLate>();
+    is_error::<memcg::files::FileError>();
+}
+
+#[test]
+fn handles_cross_threads_and_scopes_do_not() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<Memcg>();
+    crosses::<Task>();
+    crosses::<Charge>();
+    crosses::<PeakWatch>();
+    crosses::<InGroup<Ready<()>>>();
+    crosses::<ListLru<u8>>();
+    crosses::<KmemCache<u8>>();
+    crosses::<SizedCache>();
+    crosses::<Shared<Mutex<Charge>>>();
+    // As `static_assertions` has it: this is ambiguous, and does not compile, if Entered is Send.
+    trait AmbiguousIfSend<A> {
+        fn check() {}
+    }
+    impl<T: ?Sized> AmbiguousIfSend<()> for T {}
+    struct IsSend;
+    impl<T: ?Sized + Send> AmbiguousIfSend<IsSend> for T {}
+    <Entered as AmbiguousIfSend<_>>::check();
+}
+
+#[test]
+fn a_future_polled_after_it_was_ready_panics_and_is_not_killed() {
+    let group = root().create("polled").unwrap();
+    let mut done = pin!(in_group(&group, ready(7)));
+    assert_eq!(poll(done.as_mut()), Poll::Ready(Ok(7)));
+    let said = message_of(|| poll(done.as_mut()));
+    assert_eq!(said, "`InGroup` polled after completion");
+    let mut killed = pin!(in_group::<Pending<()>>(&group, pending()));
+    group.kill();
+    assert_eq!(poll(killed.as_mut()), Poll::Ready(Err(OomKilled)));
+    let said = message_of(|| poll(killed.as_mut()));
+    assert_eq!(said, "`InGroup` polled after completion");
+    assert_eq!(group.current(), 0);
+}
+
+#[test]
+fn a_panic_of_a_cache_s_shrinker_is_a_refusal() {
+    let group = root().create("panics").unwrap();
+    group.set_max(Limit::bytes(64 << 10));
+    let cache = SizedCache::new("panics", 4000).unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    assert!(register_memcg_cache(&cache, move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        panic!("on purpose")
+    }));
+    let mut held = Vec::new();
+    let refused = quietly(|| {
+        group.run(|| {
+            loop {
+                match cache.alloc() {
+                    Ok(object) => held.push(object),
+                    Err(why) => return why,
+                }
+            }
+        })
+    });
+    assert!(matches!(refused, Ok(AllocError::Max(_))), "{refused:?}");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    drop(held);
+    // The engine is as it was: the next allocation is an ordinary one.
+    drop(group.run(|| cache.alloc()).unwrap());
+    assert_eq!(group.current(), 0);
+}
+
+#[test]
+fn a_panic_of_a_waker_ends_that_call_alone() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose")
+        }
+    }
+    let group = root().create("wakers").unwrap();
+    let waker = Waker::from(Arc::new(Panics));
+    let mut first = pin!(in_group(&group, pending::<()>()));
+    let mut second = pin!(in_group(&group, pending::<()>()));
+    for future in [first.as_mut(), second.as_mut()] {
+        let mut context = Context::from_waker(&waker);
+        assert!(future.poll(&mut context).is_pending());
+    }
+    quietly(|| group.kill()).expect("the panic stays with the waker");
+    // The second one was told as well.
+    assert_eq!(poll(second.as_mut()), Poll::Ready(Err(OomKilled)));
+    assert_eq!(poll(first.as_mut()), Poll::Ready(Err(OomKilled)));
+}
