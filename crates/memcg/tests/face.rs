@@ -1,6 +1,9 @@
 //! Promises of the Rust face that are about the face itself: what its types implement, what a misuse
 //! answers, and that code of the program cannot unwind through the engine.
 
+// Under loom there is no allocator to test.
+#![cfg(not(loom))]
+
 use memcg::{
     Accounted, AllocError, Charge, Entered, InGroup, KmemCache, Limit, ListLru, Memcg, OomKilled,
     PeakWatch, Shared, SizedCache, Task, in_group, register_memcg_cache, root,
