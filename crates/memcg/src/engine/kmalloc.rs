@@ -205,7 +205,7 @@ fn own_heap(kmem: &'static Kmem) -> Option<(&'static ThreadRec, &'static Heap)> 
     {
         let _section = rec.enter_heap()?;
         let (index, heap) = kmem.join()?;
-        rec.heap.store(index, Relaxed);
+        rec.heap.store(Some(index), Relaxed);
         // SAFETY: the block is this thread's.
         unsafe { (*tls::block()).heap.set(core::ptr::from_ref(heap) as usize) };
     }
@@ -366,26 +366,25 @@ pub fn trim() {
 /// a heap without a record, nor join another that nobody would park.
 pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
     let section = rec.enter_heap();
-    let index = rec.heap.swap(0, Relaxed);
+    let index = rec.heap.swap(None, Relaxed);
     // SAFETY: the block is this thread's.
     let block = unsafe { &*tls::block() };
     block.heap.set(0);
     block.rec.set(DEPARTED);
-    match section {
-        _ if index == 0 => {}
+    match (index, section) {
+        (None, _) => {}
         // SAFETY: the thread's own heap, in its section, for the last time.
-        Some(_section) => unsafe { kmem.park(kmem.heap(index)) },
+        (Some(index), Some(_section)) => unsafe { kmem.park(kmem.heap(index)) },
         // Its exit cut off a change of its own.
-        None => kmem.lose(kmem.heap(index)),
+        (Some(index), None) => kmem.lose(kmem.heap(index)),
     }
 }
 
 /// In the child of a fork: parks the heap of a thread the child does not have, or gives it up if it was at it.
 pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
-    let index = rec.heap.swap(0, Relaxed);
-    if index == 0 {
+    let Some(index) = rec.heap.swap(None, Relaxed) else {
         return;
-    }
+    };
     if was_busy {
         kmem.lose(kmem.heap(index));
     } else {

@@ -128,7 +128,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         engine.tree.threads.leave(index);
         return Some(f(engine, known_rec()?));
     }
-    block.index.set(index);
+    block.index.set(Some(index));
     let own = block.own.get() != 0;
     if !own {
         NR_THREADS.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +205,9 @@ pub fn depart() {
         ENGINE.change(|| ENGINE.tree.end_task(task));
     }
     ENGINE.tree.return_all(rec);
-    ENGINE.tree.threads.leave(block.index.get());
+    if let Some(index) = block.index.get() {
+        ENGINE.tree.threads.leave(index);
+    }
 }
 
 /// For a thread that jumps out of a signal handler: what it was doing in the engine when the signal came is not gone on

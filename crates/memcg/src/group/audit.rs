@@ -9,6 +9,7 @@ use super::objcg::{NR_SIDE_KINDS, Objcg, State};
 use super::{Hierarchy, ROOT};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
+use crate::sync::id::Id;
 use crate::thread::SLOTS;
 use core::fmt;
 
@@ -307,7 +308,7 @@ impl Hierarchy {
     }
 
     fn audit_slots(&self) -> Result<(), Discrepancy> {
-        for (index, rec) in self.threads.each() {
+        for (index, rec) in self.threads.each().map(|(id, rec)| (id.raw(), rec)) {
             same("thread in transit", index, 0, nr(&rec.seq) & 0xff)?;
             same("thread busy", index, 0, nr(&rec.busy))?;
             same("thread drained", index, 0, nr(&rec.drain) & 1)?;

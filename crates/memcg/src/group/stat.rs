@@ -9,6 +9,7 @@ use super::objcg::{Kind, State};
 use super::{Hierarchy, NO_TAG};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sync::id::Id;
 
 const TRIES: usize = 8;
 
@@ -112,7 +113,7 @@ impl Hierarchy {
             under_way |= seq & 0xff;
             sum = sum
                 .wrapping_mul(31)
-                .wrapping_add(u64::from(seq) ^ (u64::from(index) << 32));
+                .wrapping_add(u64::from(seq) ^ (u64::from(index.raw()) << 32));
         });
         (under_way == 0).then_some(sum)
     }

@@ -25,6 +25,7 @@ pub mod extent;
 pub mod heap;
 pub mod hit;
 pub mod huge;
+pub mod id;
 pub mod large;
 pub mod layout;
 pub mod list;
@@ -50,6 +51,7 @@ use crate::os::{ids, sigmask};
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::AtomicU32;
+use crate::sync::id::AtomicId;
 use crate::sync::lock::{Lock, Rank};
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -57,6 +59,7 @@ use core::sync::atomic::{
     fence,
 };
 use heap::State;
+use id::HeapId;
 use map::Place;
 use slab::{Slab, SlabKind, SlabRef};
 use span::Spans;
@@ -65,11 +68,11 @@ use span::Spans;
 #[derive(Default)]
 pub struct Kmem {
     spans: Spans,
-    heaps: Arena<u32, Heap>,
+    heaps: Arena<HeapId, Heap>,
     /// Heaps whose thread has ended.
     nr_parked: AtomicU32,
-    /// The heap of whoever has none; 0 until it is needed.
-    shared: AtomicU32,
+    /// The heap of whoever has none; none until it is needed.
+    shared: AtomicId<HeapId>,
     shared_lock: Lock,
     /// Who can give memory back.
     pub shrinkers: shrinker::Shrinkers,
@@ -117,11 +120,9 @@ impl Kmem {
     }
 
     /// A heap for the calling thread: a parked one, or a new one. `None` without memory.
-    pub fn join(&self) -> Option<(u32, &Heap)> {
+    pub fn join(&self) -> Option<(HeapId, &Heap)> {
         if self.nr_parked.load(Relaxed) > 0 {
-            let parked = (1..self.heaps.high_water())
-                .map(|index| (index, self.heaps.get(index)))
-                .find(|(_, heap)| heap.claim(State::Owned));
+            let parked = self.heaps.each().find(|(_, heap)| heap.claim(State::Owned));
             if parked.is_some() {
                 self.nr_parked.fetch_sub(1, Relaxed);
                 return parked;
@@ -148,7 +149,7 @@ impl Kmem {
     }
 
     /// The heap of an index.
-    pub fn heap(&self, index: u32) -> &Heap {
+    pub fn heap(&self, index: HeapId) -> &Heap {
         self.heaps.get(index)
     }
 
@@ -171,14 +172,14 @@ impl Kmem {
     pub fn take_shared(&self, class: usize, tag: u32) -> Option<Taken> {
         let _signals = sigmask::block_all();
         let _held = self.shared_lock.lock(Rank::Shared);
-        let index = self.shared.load(Relaxed);
-        let heap = if index == 0 {
-            let index = self.heaps.alloc(1 << 22)?;
-            self.heaps.get(index).make();
-            self.shared.store(index, Release);
-            self.heaps.get(index)
-        } else {
-            self.heaps.get(index)
+        let heap = match self.shared.load(Relaxed) {
+            Some(index) => self.heaps.get(index),
+            None => {
+                let index = self.heaps.alloc(1 << 22)?;
+                self.heaps.get(index).make();
+                self.shared.store(Some(index), Release);
+                self.heaps.get(index)
+            }
         };
         // SAFETY: the lock makes us its owner, with no signal handler to come between.
         unsafe { heap.take(self, class, tag, false) }
@@ -313,8 +314,9 @@ impl Kmem {
         if self.nr_parked.load(Relaxed) == 0 {
             return None;
         }
-        (1..self.heaps.high_water())
-            .map(|index| self.heaps.get(index))
+        self.heaps
+            .each()
+            .map(|(_, heap)| heap)
             .filter(|heap| heap.state() == State::Parked)
             .take(4)
             .find_map(|heap| {
@@ -343,8 +345,7 @@ impl Kmem {
             // SAFETY: the caller's.
             unsafe { own.trim(self) };
         }
-        for index in 1..self.heaps.high_water() {
-            let heap = self.heaps.get(index);
+        for (_, heap) in self.heaps.each() {
             if heap.claim(State::Borrowed) {
                 // SAFETY: borrowed: nobody else acts for it.
                 unsafe { heap.trim(self) };

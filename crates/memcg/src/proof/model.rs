@@ -14,8 +14,8 @@ use crate::group::tree::TreeError;
 use crate::group::{Hierarchy, Memcg, NO_TAG, ROOT, ROOT_TAG};
 use crate::offline;
 use crate::sync::atomic::Ordering;
-use crate::thread::ThreadRec;
 use crate::thread::record::FENCED;
+use crate::thread::{ThreadId, ThreadRec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -192,7 +192,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 /// A thread's record with its index, and the scopes it is in: what to hand back, and whom it charges there.
-type Thread = (u32, &'static ThreadRec, Vec<(Scope, usize)>);
+type Thread = (ThreadId, &'static ThreadRec, Vec<(Scope, usize)>);
 
 struct World {
     tree: Tree,

@@ -8,10 +8,12 @@
 
 pub mod epoch;
 pub mod hint;
+pub mod id;
 pub mod record;
 pub mod registry;
 #[cfg(not(loom))]
 pub mod tls;
 
+pub use id::{HeapId, ThreadId};
 pub use record::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
 pub use registry::Threads;

@@ -22,10 +22,12 @@
 //!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
 use super::hint::Hints;
+use super::id::HeapId;
 use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::AtomicId;
 use core::sync::atomic::{AtomicUsize, compiler_fence};
 
 /// Tenants whose stock one thread keeps at a time, and the one that is nobody.
@@ -117,8 +119,8 @@ pub struct ThreadRec {
     link: AtomicU32,
     pub(crate) active: AtomicU32,
     pub(crate) tid: AtomicU32,
-    /// The thread's heap, by index; 0: none yet.
-    pub(crate) heap: AtomicU32,
+    /// The thread's heap, if it has one yet.
+    pub(crate) heap: AtomicId<HeapId>,
     pub(crate) task: AtomicU32,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
@@ -145,7 +147,7 @@ impl Default for ThreadRec {
             link: AtomicU32::default(),
             active: AtomicU32::default(),
             tid: AtomicU32::default(),
-            heap: AtomicU32::default(),
+            heap: AtomicId::default(),
             task: AtomicU32::default(),
             changing: AtomicU32::default(),
             helping: AtomicU32::default(),

@@ -1,16 +1,19 @@
 //! All thread records of one engine.
 
 use super::epoch::Epoch;
+use super::id::ThreadId;
 use super::record::ThreadRec;
 use crate::os::{barrier, ids};
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, Ordering};
+#[cfg(any(loom, miri))]
+use crate::sync::id::Id;
 
 /// The table of threads, and the epoch they pin.
 #[derive(Default)]
 pub struct Threads {
-    table: Arena<u32, ThreadRec>,
+    table: Arena<ThreadId, ThreadRec>,
     /// The epoch that records pin.
     pub epoch: Epoch,
     /// 0 not asked, 1 the kernel has membarrier, 2 it has not.
@@ -43,7 +46,7 @@ impl Threads {
     }
 
     /// A record for the calling thread; `None` without memory.
-    pub fn join(&self) -> Option<(u32, &ThreadRec)> {
+    pub fn join(&self) -> Option<(ThreadId, &ThreadRec)> {
         let index = self.table.alloc(1 << 22)?;
         let rec = self.table.get(index);
         #[cfg(not(any(loom, miri)))]
@@ -51,20 +54,20 @@ impl Threads {
         #[cfg(any(loom, miri))]
         let tid = {
             let _ = ids::tid;
-            index
+            index.raw()
         };
         rec.adopt(tid, !self.is_asymmetric());
         Some((index, rec))
     }
 
     /// Ends a record whose stock has been returned and whose pin is off.
-    pub fn leave(&self, index: u32) {
+    pub fn leave(&self, index: ThreadId) {
         self.table.get(index).active.store(0, Ordering::Release);
         self.table.free(index);
     }
 
     /// The record of an index.
-    pub fn get(&self, index: u32) -> &ThreadRec {
+    pub fn get(&self, index: ThreadId) -> &ThreadRec {
         self.table.get(index)
     }
 
@@ -74,7 +77,7 @@ impl Threads {
     }
 
     /// Every record in use, with its index. O(threads there ever were at once).
-    pub fn each(&self) -> impl Iterator<Item = (u32, &ThreadRec)> {
+    pub fn each(&self) -> impl Iterator<Item = (ThreadId, &ThreadRec)> {
         self.table
             .each()
             // Acquire pairs with the Release of `adopt`.
@@ -83,7 +86,7 @@ impl Threads {
 
     /// Every record there ever was, in use or not. A drainer's second look: a record may have been left meanwhile.
     pub(crate) fn each_ever(&self) -> impl Iterator<Item = &ThreadRec> {
-        (1..self.table.high_water()).map(|index| self.table.get(index))
+        self.table.each().map(|(_, rec)| rec)
     }
 
     /// A number for one drain, never 0. A thread's id would not do: a signal handler may drain inside a drain.

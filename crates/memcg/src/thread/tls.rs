@@ -5,6 +5,7 @@
 //! register one with the C library on first use, which allocates, inside malloc. Elsewhere, and under Miri, a plain
 //! const `thread_local!` does the same more slowly.
 
+use super::id::ThreadId;
 use core::cell::Cell;
 
 /// The block. Zero: the thread is unknown.
@@ -12,8 +13,8 @@ use core::cell::Cell;
 pub struct Block {
     /// Address of the thread's record; 0 unknown, [`DEPARTED`] gone.
     pub rec: Cell<usize>,
-    /// The record's index.
-    pub index: Cell<u32>,
+    /// The record's index, of a thread that has one.
+    pub index: Cell<Option<ThreadId>>,
     /// 1 for a thread of the engine's own.
     pub own: Cell<u32>,
     /// Address of the thread's heap; 0: none. With it, `rec` is a record.
@@ -106,6 +107,7 @@ pub fn rec() -> usize {
 
 const _: () = assert!(core::mem::offset_of!(Block, rec) == 0);
 const _: () = assert!(core::mem::offset_of!(Block, heap) == 16);
+const _: () = assert!(size_of::<Block>() == 64);
 
 /// The calling thread's block.
 #[inline(always)]
@@ -150,7 +152,7 @@ pub fn block() -> *const Block {
     {
         thread_local! {
             static BLOCK: Block = const {
-                Block { rec: Cell::new(0), index: Cell::new(0), own: Cell::new(0), heap: Cell::new(0), _rest: [0; 5] }
+                Block { rec: Cell::new(0), index: Cell::new(None), own: Cell::new(0), heap: Cell::new(0), _rest: [0; 5] }
             };
         }
         // The storage has no destructor, so it is there until the thread's memory goes.

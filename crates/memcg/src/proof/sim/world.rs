@@ -18,9 +18,9 @@ use std::rc::Rc;
 
 /// A thread: its records, and the scopes it is in with whom they are for.
 pub(super) struct Thread {
-    pub index: u32,
+    pub index: crate::thread::ThreadId,
     pub rec: &'static ThreadRec,
-    pub heap_index: u32,
+    pub heap_index: crate::thread::HeapId,
     pub heap: &'static Heap,
     pub scopes: Vec<(Scope, Option<usize>)>,
 }
@@ -55,7 +55,7 @@ pub(super) struct World {
 fn join(engine: &'static Engine) -> Thread {
     let (index, rec) = engine.tree.threads.join().expect("a thread's record");
     let (heap_index, heap) = engine.kmem.join().expect("a thread's heap");
-    rec.heap.store(heap_index, Ordering::Relaxed);
+    rec.heap.store(Some(heap_index), Ordering::Relaxed);
     Thread {
         index,
         rec,
@@ -265,7 +265,7 @@ impl World {
         let (tree, kmem) = (&self.engine.tree, &self.engine.kmem);
         kmem.leave_caches(thread.rec);
         tree.return_all(thread.rec);
-        thread.rec.heap.store(0, Ordering::Relaxed);
+        thread.rec.heap.store(None, Ordering::Relaxed);
         {
             let _section = thread.rec.enter_heap();
             // SAFETY: the thread's own heap, in its section, for the last time.

@@ -1,0 +1,15 @@
+//! Index types of the thread room: what names a thread's record, and what a record names.
+//!
+//! Invariants: an index is that of one table; see [`crate::sync::id`].
+//! Depends on: `sync` alone.
+//! Never: anything about what lies under an index. A heap is a record of `kmem`, a room above; the thread's record holds
+//! its index only.
+
+use crate::sync::id::ids;
+
+ids! {
+    /// A thread's record, of [`Threads`](super::Threads).
+    pub ThreadId;
+    /// A heap of small objects, of `kmem`.
+    pub HeapId;
+}
