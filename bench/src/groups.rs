@@ -2,8 +2,7 @@
 
 use crate::Peer;
 use crate::rows::TENANTS;
-use memcg::api::Entered;
-use memcg::{Memcg, no_account, root};
+use memcg::{Entered, Memcg, no_account, root};
 use std::sync::OnceLock;
 
 static TENANT: OnceLock<Vec<Memcg>> = OnceLock::new();

@@ -37,6 +37,8 @@ pub const ORDER: &[&[&str]] = &[
     &["api"],
     &["files"],
     &["control"],
+    // What other crates of the project need beside the API.
+    &["internal"],
     // The rooms for tests from outside, and tests that use several rooms.
     &["testing"],
     &["proof"],

@@ -2,8 +2,8 @@
 
 mod common;
 
-use memcg::engine::process::engine;
 use memcg::root;
+use memcg::testing::engine::process::engine;
 use memcg_dentry::{Answer, DentryCache, Freshness, Kind};
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};

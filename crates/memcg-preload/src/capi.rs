@@ -7,9 +7,9 @@
 
 use crate::step_aside::is_off;
 use core::ffi::{CStr, c_char, c_int};
-use memcg::engine::process;
-use memcg::files::{self, FileError};
-use memcg::os::errno;
+use memcg::internal::files::{self, FileError};
+use memcg::internal::os::errno;
+use memcg::internal::process;
 use memcg::{Entered, Memcg, no_account};
 
 mod reserve;
@@ -76,16 +76,8 @@ unsafe fn close<T>(handle: *mut T) {
     }
 }
 
-fn file_call<R>(
-    f: impl FnOnce(
-        &'static memcg::engine::Engine,
-        &'static memcg::thread::ThreadRec,
-    ) -> Result<R, FileError>,
-) -> Result<R, c_int> {
-    match process::with_rec(f) {
-        Some(answer) => answer.map_err(|why| number(&why)),
-        None => Err(libc::ENOMEM),
-    }
+fn file_call<R>(answer: Result<R, FileError>) -> Result<R, c_int> {
+    answer.map_err(|why| number(&why))
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
@@ -105,10 +97,7 @@ pub extern "C" fn memcg_v1_version() -> u32 {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn memcg_v1_is_installed() -> c_int {
-    let on = !is_off()
-        && process::try_engine().is_some_and(|engine| {
-            engine.is_installed() && engine.accounting() == memcg::engine::Accounting::On
-        });
+    let on = !is_off() && process::is_serving();
     c_int::from(on)
 }
 
@@ -122,7 +111,7 @@ pub unsafe extern "C" fn memcg_v1_create(path: *const c_char) -> *mut Memcg {
     with_errno(core::ptr::null_mut(), || {
         // SAFETY: the caller's.
         let path = unsafe { bytes(path) };
-        file_call(|engine, rec| files::mkdir(engine, rec, path))?;
+        file_call(files::mkdir(path))?;
         let made = memcg::root().lookup(path);
         // Removed again meanwhile.
         if made.is_some() {
@@ -168,9 +157,7 @@ pub unsafe extern "C" fn memcg_v1_remove(path: *const c_char) -> c_int {
     }
     // SAFETY: the caller's.
     let path = unsafe { bytes(path) };
-    with_errno(-1, || {
-        file_call(|engine, rec| files::rmdir(engine, rec, path)).map(|()| 0)
-    })
+    with_errno(-1, || file_call(files::rmdir(path)).map(|()| 0))
 }
 
 /// # Safety
@@ -220,7 +207,7 @@ pub unsafe extern "C" fn memcg_v1_read(path: *const c_char, text: *mut c_char, s
         let body = if is_off() {
             String::new()
         } else {
-            file_call(|engine, rec| files::read(engine, rec, group, file))?
+            file_call(files::read(group, file))?
         };
         if size > 0 {
             let n = body.len().min(size - 1);
@@ -245,7 +232,7 @@ pub unsafe extern "C" fn memcg_v1_write(path: *const c_char, text: *const c_char
     let (path, text) = unsafe { (bytes(path), bytes(text)) };
     let (group, file) = split(path);
     with_errno(-1, || {
-        file_call(|engine, rec| files::write(engine, rec, group, file, text)).map(|()| 0)
+        file_call(files::write(group, file, text)).map(|()| 0)
     })
 }
 
@@ -270,7 +257,7 @@ pub unsafe extern "C" fn memcg_v1_move_thread(tid: c_int, path: *const c_char) -
     // SAFETY: the caller's.
     let path = unsafe { bytes(path) };
     with_errno(-1, || {
-        file_call(|engine, rec| files::move_task(engine, rec, tid as u32, path)).map(|()| 0)
+        file_call(files::move_task(tid as u32, path)).map(|()| 0)
     })
 }
 

@@ -9,15 +9,15 @@ use crate::malloc_info::{self, Text};
 use crate::step_aside::is_aside;
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
-use memcg::engine::{Flags, kmalloc};
-use memcg::os::say;
+use memcg::internal::malloc as heap;
+use memcg::internal::os;
 
 /// The low six bits of jemalloc's flags: log2 of the alignment.
 const LG_ALIGN: c_int = 63;
 const ZERO: c_int = 0x40;
 
 fn align_of(flags: c_int) -> usize {
-    (1usize << (flags & LG_ALIGN)).max(kmalloc::ALIGN)
+    (1usize << (flags & LG_ALIGN)).max(heap::ALIGN)
 }
 
 /// With the library aside malloc is somebody else's, and so is what these names would need.
@@ -31,7 +31,7 @@ fn refuse_aside() -> bool {
 fn tell(what: &str) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, Ordering::Relaxed) {
-        say::line(&[b"memcg: ", what.as_bytes()]);
+        os::line(&[b"memcg: ", what.as_bytes()]);
     }
 }
 
@@ -42,10 +42,13 @@ pub unsafe extern "C" fn mallocx(bytes: usize, flags: c_int) -> *mut c_void {
     if refuse_aside() {
         return no_memory();
     }
-    let p = if flags & ZERO != 0 {
-        kmalloc::alloc_zeroed(bytes, align_of(flags), Flags::NOWAIT)
-    } else {
-        kmalloc::alloc_aligned(bytes, align_of(flags), Flags::NOWAIT)
+    // SAFETY: `align_of` answers powers of two.
+    let p = unsafe {
+        if flags & ZERO != 0 {
+            heap::alloc_zeroed(bytes, align_of(flags))
+        } else {
+            heap::alloc_aligned(bytes, align_of(flags))
+        }
     };
     p.cast()
 }
@@ -59,8 +62,8 @@ pub unsafe extern "C" fn rallocx(p: *mut c_void, bytes: usize, flags: c_int) -> 
     }
     // SAFETY: the caller's: a live object.
     unsafe {
-        let old = kmalloc::usable(p.cast());
-        let new = kmalloc::resize(p.cast(), bytes, align_of(flags), Flags::NOWAIT);
+        let old = heap::usable(p.cast());
+        let new = heap::resize(p.cast(), bytes, align_of(flags));
         if !new.is_null() && flags & ZERO != 0 && bytes > old {
             new.add(old).write_bytes(0, bytes - old);
         }
@@ -91,7 +94,7 @@ pub unsafe extern "C" fn sallocx(p: *const c_void, _flags: c_int) -> usize {
         return 0;
     }
     // SAFETY: the caller's: a live object.
-    unsafe { kmalloc::usable(p.cast_mut().cast()) }
+    unsafe { heap::usable(p.cast_mut().cast()) }
 }
 
 /// # Safety
@@ -113,7 +116,7 @@ pub unsafe extern "C" fn sdallocx(p: *mut c_void, _bytes: usize, _flags: c_int) 
 /// The size an object of `bytes` would have.
 #[unsafe(no_mangle)]
 pub extern "C" fn nallocx(bytes: usize, flags: c_int) -> usize {
-    kmalloc::size_of_object(bytes, align_of(flags)).unwrap_or(0)
+    heap::size_of_object(bytes, align_of(flags)).unwrap_or(0)
 }
 
 /// # Safety
@@ -170,6 +173,6 @@ pub unsafe extern "C" fn malloc_stats_print(
     match write {
         // SAFETY: the caller's function; the text ends with a zero.
         Some(write) => unsafe { write(arg, text.as_ptr()) },
-        None => say::line(&[text.as_bytes()]),
+        None => os::line(&[text.as_bytes()]),
     }
 }

@@ -14,7 +14,7 @@ use crate::next_malloc;
 use crate::step_aside::is_off;
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use memcg::engine::process;
+use memcg::internal::thread;
 
 type Jump = unsafe extern "C" fn(*mut c_void, c_int) -> !;
 
@@ -42,7 +42,8 @@ impl Real {
     /// As longjmp.
     unsafe fn jump(&self, to: *mut c_void, value: c_int) -> ! {
         if !is_off() {
-            process::leave_interrupted();
+            // SAFETY: the jump takes the thread away from what a signal interrupted, by its caller's contract.
+            unsafe { thread::leave_interrupted() };
         }
         // SAFETY: looked up by the name of a function of this type.
         let real: Jump = unsafe { core::mem::transmute(self.find()) };

@@ -1,6 +1,6 @@
 //! The functions programs call, under the C library's names, old and new.
 //!
-//! Null, zero, alignment and overflow are handled as glibc does; the work is the engine's (`memcg::engine::kmalloc`), or
+//! Null, zero, alignment and overflow are handled as glibc does; the work is the engine's (`memcg::internal::malloc`), or
 //! that of the allocator below where the library steps aside. A refusal is null with ENOMEM. C++'s operator new needs no
 //! name here: the C++ library makes it of malloc, with the program's new_handler and bad_alloc around it.
 
@@ -8,8 +8,8 @@ use crate::next_malloc;
 use crate::step_aside::is_aside;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
-use memcg::engine::{Flags, kmalloc};
-use memcg::os::errno;
+use memcg::internal::malloc as heap;
+use memcg::internal::os::errno;
 
 const PAGE: usize = 4096;
 
@@ -28,7 +28,7 @@ pub fn checked(p: *mut u8) -> *mut c_void {
 /// As malloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    match kmalloc::alloc_hit(bytes) {
+    match heap::alloc_hit(bytes) {
         Some(p) => p.cast(),
         None => malloc_slow(bytes),
     }
@@ -45,7 +45,7 @@ extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
             next_malloc::early(bytes)
         };
     }
-    checked(kmalloc::alloc_missed(bytes, Flags::NOWAIT))
+    checked(heap::alloc_missed(bytes))
 }
 
 /// # Safety
@@ -53,7 +53,7 @@ extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(p: *mut c_void) {
     // SAFETY: the caller's.
-    if !unsafe { kmalloc::free_hit(p.cast()) } {
+    if !unsafe { heap::free_hit(p.cast()) } {
         // SAFETY: the caller's.
         unsafe { free_slow(p) };
     }
@@ -67,7 +67,7 @@ unsafe extern "C" fn free_slow(p: *mut c_void) {
     }
     if !is_aside() {
         // SAFETY: the caller's.
-        unsafe { kmalloc::free_missed(p.cast()) };
+        unsafe { heap::free_missed(p.cast()) };
     } else if next_malloc::early_size(p).is_none() && next_malloc::ready() {
         // SAFETY: an object of the allocator below.
         unsafe { next_malloc::free(p) };
@@ -89,7 +89,8 @@ pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
             next_malloc::early(all)
         };
     }
-    checked(kmalloc::alloc_zeroed(all, kmalloc::ALIGN, Flags::NOWAIT))
+    // SAFETY: a power of two.
+    checked(unsafe { heap::alloc_zeroed(all, heap::ALIGN) })
 }
 
 /// # Safety
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn realloc(p: *mut c_void, bytes: usize) -> *mut c_void {
         return null_mut();
     }
     // SAFETY: the caller's.
-    checked(unsafe { kmalloc::resize(p.cast(), bytes, kmalloc::ALIGN, Flags::NOWAIT) })
+    checked(unsafe { heap::resize(p.cast(), bytes, heap::ALIGN) })
 }
 
 /// # Safety
@@ -141,16 +142,19 @@ pub unsafe extern "C" fn reallocarray(p: *mut c_void, n: usize, bytes: usize) ->
     }
 }
 
-fn aligned(align: usize, bytes: usize) -> *mut c_void {
+/// # Safety
+/// `align` is a power of two.
+unsafe fn aligned(align: usize, bytes: usize) -> *mut c_void {
     if is_aside() {
         return match next_malloc::ready() {
             // SAFETY: it is ready.
             true => unsafe { next_malloc::memalign(align, bytes) },
-            false if align <= kmalloc::ALIGN => next_malloc::early(bytes),
+            false if align <= heap::ALIGN => next_malloc::early(bytes),
             false => no_memory(),
         };
     }
-    checked(kmalloc::alloc_aligned(bytes, align, Flags::NOWAIT))
+    // SAFETY: the caller has promised a power of two.
+    checked(unsafe { heap::alloc_aligned(bytes, align) })
 }
 
 /// # Safety
@@ -158,7 +162,8 @@ fn aligned(align: usize, bytes: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
     match align.checked_next_power_of_two() {
-        Some(align) => aligned(align, bytes),
+        // SAFETY: just made a power of two.
+        Some(align) => unsafe { aligned(align, bytes) },
         None => {
             errno::set(libc::EINVAL);
             null_mut()
@@ -186,7 +191,8 @@ pub unsafe extern "C" fn posix_memalign(
         return libc::EINVAL;
     }
     let _errno = errno::keep();
-    let p = aligned(align, bytes);
+    // SAFETY: a power of two, by the check above.
+    let p = unsafe { aligned(align, bytes) };
     if p.is_null() {
         return libc::ENOMEM;
     }
@@ -199,7 +205,8 @@ pub unsafe extern "C" fn posix_memalign(
 /// As valloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    aligned(PAGE, bytes)
+    // SAFETY: a power of two.
+    unsafe { aligned(PAGE, bytes) }
 }
 
 /// # Safety
@@ -207,7 +214,8 @@ pub unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     match bytes.checked_next_multiple_of(PAGE) {
-        Some(bytes) => aligned(PAGE, bytes.max(PAGE)),
+        // SAFETY: a power of two.
+        Some(bytes) => unsafe { aligned(PAGE, bytes.max(PAGE)) },
         None => no_memory(),
     }
 }
@@ -221,7 +229,7 @@ pub unsafe extern "C" fn malloc_usable_size(p: *mut c_void) -> usize {
     }
     if !is_aside() {
         // SAFETY: the caller's.
-        return unsafe { kmalloc::usable(p.cast()) };
+        return unsafe { heap::usable(p.cast()) };
     }
     match next_malloc::early_size(p) {
         Some(size) => size,

@@ -9,8 +9,8 @@ use crate::next_malloc;
 use crate::step_aside::is_aside;
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::Write;
-use memcg::engine::kmalloc;
-use memcg::os::{errno, say};
+use memcg::internal::malloc;
+use memcg::internal::os::{self, errno};
 
 /// The names below, found once for each call: none of them is frequent.
 fn next<F: Copy>(name: &core::ffi::CStr) -> F {
@@ -26,9 +26,9 @@ pub extern "C" fn malloc_trim(pad: usize) -> c_int {
         return next::<extern "C" fn(usize) -> c_int>(c"malloc_trim")(pad);
     }
     let _errno = errno::keep();
-    let before = kmalloc::stat();
-    kmalloc::trim();
-    let after = kmalloc::stat();
+    let before = malloc::stat();
+    malloc::trim();
+    let after = malloc::stat();
     c_int::from(after.spare < before.spare || after.mapped < before.mapped)
 }
 
@@ -47,7 +47,7 @@ pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
     if is_aside() {
         return next::<extern "C" fn() -> libc::mallinfo2>(c"mallinfo2")();
     }
-    let stat = kmalloc::stat();
+    let stat = malloc::stat();
     // SAFETY: integers.
     let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
     info.arena = stat.mapped;
@@ -85,7 +85,7 @@ pub extern "C" fn malloc_stats() {
     }
     let mut text = Text::default();
     summary(&mut text);
-    say::line(&[text.as_bytes()]);
+    os::line(&[text.as_bytes()]);
 }
 
 /// What the allocator has, as XML.
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
         errno::set(libc::EINVAL);
         return -1;
     }
-    let stat = kmalloc::stat();
+    let stat = malloc::stat();
     let mut text = Text::default();
     let _ = writeln!(
         text,
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut libc::FILE) ->
 
 /// Says in one line what the allocator has.
 pub fn summary(text: &mut Text) {
-    let stat = kmalloc::stat();
+    let stat = malloc::stat();
     let _ = write!(
         text,
         "memcg: {} bytes live, {} free in slabs, {} spare, {} mapped",

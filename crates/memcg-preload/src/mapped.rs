@@ -20,10 +20,9 @@ use crate::mapped_ranges::{IDLE, Span};
 use crate::ranges_lock::{self, Guard};
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_void};
-use memcg::engine::{Accounting, Engine, Flags, process, throttle};
-use memcg::group::{Kind, NO_TAG};
-use memcg::os::errno;
-use memcg::thread::ThreadRec;
+use memcg::internal::mapped::{Charged, Owner};
+use memcg::internal::os::errno;
+use memcg::internal::thread::{Thread, with_thread};
 
 /// Has the table survive forks. Once.
 pub fn install() {
@@ -49,49 +48,10 @@ fn pages(start: usize, bytes: usize) -> Option<(usize, usize)> {
     (start.is_multiple_of(page) && end > start).then_some((start, end))
 }
 
-/// Whom a mapping of now is charged to.
-fn owner(engine: &Engine, rec: &ThreadRec) -> u32 {
-    if engine.accounting() == Accounting::On {
-        rec.current()
-    } else {
-        NO_TAG
-    }
-}
-
-enum Charged {
-    Yes,
-    /// The owner can hold no more: it is not the limits that say no.
-    Uncounted,
-    Refused,
-}
-
-fn charge(engine: &Engine, rec: &ThreadRec, tag: u32, bytes: usize, forced: usize) -> Charged {
-    let flags = if engine.options.debt_by_default() {
-        Flags::NOWAIT.with(Flags::DEBT)
-    } else {
-        Flags::NOWAIT
-    };
-    let one = |bytes: usize, flags| match bytes {
-        0 => Ok(0),
-        _ => engine.charge(rec, tag, bytes as u64, Kind::Mapped, flags),
-    };
-    if let Err(why) = one(bytes - forced, flags) {
-        return match why.refusal.group {
-            0 => Charged::Uncounted,
-            _ => Charged::Refused,
-        };
-    }
-    if one(forced, flags.with(Flags::FORCE)).is_err() {
-        uncharge(engine, rec, tag, bytes - forced);
-        return Charged::Uncounted;
-    }
-    Charged::Yes
-}
-
-fn uncharge(engine: &Engine, rec: &ThreadRec, tag: u32, bytes: usize) {
-    if tag != IDLE && bytes > 0 {
-        engine.uncharge(rec, tag, bytes as u64, Kind::Mapped);
-    }
+/// Takes `bytes` off `owner`: bytes that the caller has charged, or that a span it took out of the table was charged.
+fn uncharge(thread: &Thread<'_>, owner: Owner, bytes: usize) {
+    // SAFETY: charged, as said above, and not uncharged since: a charge is given back once, a span is taken out once.
+    unsafe { thread.uncharge_mapped(owner, bytes) };
 }
 
 fn no_memory() -> *mut c_void {
@@ -140,9 +100,9 @@ pub unsafe extern "C" fn mmap(
         // SAFETY: the caller's.
         return unsafe { raw_map(at, bytes, prot, flags, fd, offset) };
     }
-    process::with_rec(|engine, rec| {
-        let tag = if kept { owner(engine, rec) } else { NO_TAG };
-        let due = tag != NO_TAG && prot & libc::PROT_WRITE != 0;
+    with_thread(|thread| {
+        let owner = if kept { thread.owner() } else { Owner::NOBODY };
+        let due = owner != Owner::NOBODY && prot & libc::PROT_WRITE != 0;
         // What it replaces makes room for it, but later.
         let forced = match pages(at as usize, bytes) {
             Some((start, end)) if replaces && due => {
@@ -153,37 +113,35 @@ pub unsafe extern "C" fn mmap(
         // An amount the kernel will refuse is not charged before.
         let whole = bytes.checked_next_multiple_of(page()).unwrap_or(0);
         let charged = if due {
-            charge(engine, rec, tag, whole, forced)
+            // SAFETY: the thread works for that owner; a part of the place is at most the whole.
+            unsafe { thread.charge_mapped(owner, whole, forced) }
         } else {
             Charged::Yes
         };
         if matches!(charged, Charged::Refused) {
             return no_memory();
         }
-        let counted = tag != NO_TAG && matches!(charged, Charged::Yes);
+        let counted = owner != Owner::NOBODY && matches!(charged, Charged::Yes);
         // SAFETY: the caller's.
         let p = unsafe { raw_map(at, bytes, prot, flags, fd, offset) };
         let _errno = errno::keep();
         let noted = p != libc::MAP_FAILED
             && pages(p as usize, bytes).is_some_and(|(start, end)| {
                 note(
-                    engine,
-                    rec,
+                    thread,
                     counted.then_some(Span {
                         start,
                         end,
-                        owner: if due { tag } else { IDLE },
+                        owner: if due { owner } else { IDLE },
                     }),
                     start,
                     end,
                 )
             });
         if counted && due && !noted {
-            uncharge(engine, rec, tag, whole);
+            uncharge(thread, owner, whole);
         }
-        if engine.options.pay_in_malloc() {
-            engine.safe_point(rec, throttle::MALLOC_NS);
-        }
+        thread.pay_in_malloc();
         p
     })
     // Without memory even for a record of the thread.
@@ -192,7 +150,7 @@ pub unsafe extern "C" fn mmap(
 }
 
 /// Puts a new span in the place of what was at `start..end`; `false` when that could not be noted.
-fn note(engine: &Engine, rec: &ThreadRec, span: Option<Span>, start: usize, end: usize) -> bool {
+fn note(thread: &Thread<'_>, span: Option<Span>, start: usize, end: usize) -> bool {
     let Some(mut guard) = Guard::enter() else {
         return false;
     };
@@ -200,9 +158,7 @@ fn note(engine: &Engine, rec: &ThreadRec, span: Option<Span>, start: usize, end:
     if !ranges.have_room() {
         return false;
     }
-    ranges.take(start, end, |old| {
-        uncharge(engine, rec, old.owner, old.bytes())
-    });
+    ranges.take(start, end, |old| uncharge(thread, old.owner, old.bytes()));
     if let Some(span) = span {
         ranges.put(span);
     }
@@ -235,16 +191,16 @@ pub unsafe extern "C" fn munmap(at: *mut c_void, bytes: usize) -> c_int {
     else {
         return raw();
     };
-    process::with_rec(|engine, rec| {
+    with_thread(|thread| {
         let Some(mut guard) = Guard::enter() else {
             return raw();
         };
         let answer = raw();
         let _errno = errno::keep();
         if answer == 0 && guard.ranges().have_room() {
-            guard.ranges().take(start, end, |old| {
-                uncharge(engine, rec, old.owner, old.bytes())
-            });
+            guard
+                .ranges()
+                .take(start, end, |old| uncharge(thread, old.owner, old.bytes()));
         }
         answer
     })

@@ -7,17 +7,18 @@
 //! Never done: charging. A heap allocation, or a call of `mmap` and its kind by name: these are what we stand in for.
 
 use core::ptr::NonNull;
+use memcg::internal::mapped::Owner;
 
 /// The owner of what is mapped but cannot be written as yet.
-pub const IDLE: u32 = 0;
+pub const IDLE: Owner = Owner::NOBODY;
 
 /// One span of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
     pub start: usize,
     pub end: usize,
-    /// The tag that is charged for it.
-    pub owner: u32,
+    /// Who is charged for it.
+    pub owner: Owner,
 }
 
 impl Span {
@@ -353,7 +354,7 @@ impl Ranges {
     }
 
     /// Gives the idle spans in `start..end` to `owner`.
-    pub fn adopt_idle(&mut self, start: usize, end: usize, owner: u32) {
+    pub fn adopt_idle(&mut self, start: usize, end: usize, owner: Owner) {
         let tree = self.extract(start, end);
         self.each_node(tree, &mut |this, at| {
             if this.node(at).span.owner == IDLE {

@@ -39,7 +39,7 @@ pub fn ready() -> bool {
 
 #[cold]
 fn look_up() -> bool {
-    let me = memcg::os::ids::tid();
+    let me = memcg::internal::os::tid();
     if STATE
         .compare_exchange(NEW, LOOKING, Ordering::Acquire, Ordering::Acquire)
         .is_err()
@@ -74,12 +74,12 @@ pub fn next(name: &CStr) -> *mut c_void {
     // SAFETY: a look-up by a valid name.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if found.is_null() {
-        memcg::os::say::line(&[
+        memcg::internal::os::line(&[
             b"memcg: no ",
             name.to_bytes(),
             b" below the preload library: cannot go on",
         ]);
-        memcg::os::say::abort();
+        memcg::internal::os::abort();
     }
     found
 }

@@ -13,15 +13,15 @@
 use crate::mapped_ranges::Ranges;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use memcg::os::{futex, sigmask};
-use memcg::thread::tls;
+use memcg::internal::os::{futex, sigmask};
+use memcg::internal::thread;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 static STATE: AtomicU32 = AtomicU32::new(FREE);
-/// The holder's thread-local block; 0 nobody's.
+/// The holder, as `thread::id` numbers it; 0: nobody.
 static HOLDER: AtomicUsize = AtomicUsize::new(0);
 
 struct Table(UnsafeCell<Ranges>);
@@ -43,7 +43,7 @@ pub fn nr_idle() -> usize {
 }
 
 fn me() -> usize {
-    tls::block() as usize
+    thread::id()
 }
 
 fn acquire() {

@@ -3,11 +3,10 @@
 use crate::{group_rules, longjmp, mapped, ranges_lock, step_aside, threads};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
-use memcg::api::no_account;
-use memcg::engine::{Accounting, Engine, fork, process};
-use memcg::group::NO_TAG;
-use memcg::thread::ThreadRec;
-use memcg::{control, files};
+use memcg::internal::process::Settings;
+use memcg::internal::thread::{self, Thread, with_thread};
+use memcg::internal::{control, files, os, process};
+use memcg::no_account;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -29,7 +28,7 @@ fn is_set(name: &str) -> bool {
 }
 
 fn say(what: &str) {
-    memcg::os::say::line(&[b"memcg: ", what.as_bytes()]);
+    os::line(&[b"memcg: ", what.as_bytes()]);
 }
 
 extern "C" fn begin() {
@@ -38,19 +37,19 @@ extern "C" fn begin() {
         return;
     }
     let _free = no_account();
-    process::with_rec(|engine, rec| {
-        engine.set_installed();
-        engine.options.set_strict(is_set("MEMCG_STRICT"));
-        engine.options.set_pay_in_malloc(is_set("MEMCG_THROTTLE"));
-        engine.options.set_kill_process(true);
-        engine.options.set_no_thread(is_set("MEMCG_NO_THREAD"));
+    process::serve_whole_process(Settings {
+        strict: is_set("MEMCG_STRICT"),
+        pay_in_malloc: is_set("MEMCG_THROTTLE"),
+        no_thread: is_set("MEMCG_NO_THREAD"),
+    });
+    with_thread(|thread| {
         group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
         for line in text("MEMCG_SET")
             .unwrap_or_default()
             .split(|&b| b == b'\n')
             .filter(|line| !line.is_empty())
         {
-            if let Err(why) = set(engine, rec, line) {
+            if let Err(why) = set(thread, line) {
                 say(&format!(
                     "--set {}: {why}: the program is not started",
                     String::from_utf8_lossy(line)
@@ -60,8 +59,8 @@ extern "C" fn begin() {
         }
     });
     drop(_free);
-    process::set_thread_hook(threads::on_new_thread);
-    process::with_rec(threads::on_new_thread);
+    thread::set_thread_hook(threads::on_new_thread);
+    with_thread(threads::on_new_thread);
     let _free = no_account();
     if is_report_due() && text("MEMCG_REPORT_PID").is_none() {
         // SAFETY: before main; what other constructors' threads do with the environment is their affair.
@@ -70,7 +69,7 @@ extern "C" fn begin() {
     serve();
     mapped::install();
     longjmp::install();
-    fork::set_in_child(in_child);
+    process::set_in_child(in_child);
 }
 
 /// The program's name as its main thread has it.
@@ -81,17 +80,16 @@ fn comm() -> Vec<u8> {
 }
 
 /// One `PATH/FILE=VALUE`; groups on the way are made.
-fn set(engine: &'static Engine, rec: &'static ThreadRec, line: &[u8]) -> Result<(), String> {
+fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     let at = line.iter().position(|&b| b == b'=').ok_or("no '='")?;
     let (path, value) = (&line[..at], &line[at + 1..]);
     let slash = path.iter().rposition(|&b| b == b'/').ok_or("no '/'")?;
     let (group, file) = (&path[..slash], &path[slash + 1..]);
-    let mut index = memcg::group::ROOT;
-    for part in group.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
-        let _pin = engine.tree.threads.epoch.pin(rec);
-        index = threads::child(engine, index, part);
-    }
-    files::write(engine, rec, group, file, value).map_err(|why| why.to_string())
+    thread.with_tree(|tree| {
+        let parts = group.split(|&b| b == b'/').filter(|part| !part.is_empty());
+        parts.fold(tree.root(), |at, part| tree.child(at, part));
+    });
+    files::write(group, file, value).map_err(|why| why.to_string())
 }
 
 /// That there is no socket was said, by this process or by one it was forked from: a server's children need not repeat it.
@@ -101,8 +99,8 @@ fn serve() {
     if is_set("MEMCG_NO_THREAD") {
         return;
     }
-    process::set_last_thread_hook(on_last_thread);
-    if let Err(why) = control::serve_in_thread()
+    thread::set_last_thread_hook(on_last_thread);
+    if let Err(why) = control::serve()
         && !TOLD.swap(true, Ordering::Relaxed)
     {
         say(&format!(
@@ -115,7 +113,7 @@ fn serve() {
 /// others yet, it is back with the first slow path of one.
 fn on_last_thread() {
     if control::stop() {
-        fork::defer(CHILD_STAYS_NS, serve);
+        process::defer(CHILD_STAYS_NS, serve);
     }
 }
 
@@ -126,14 +124,15 @@ const CHILD_STAYS_NS: u64 = 20_000_000;
 fn in_child() {
     ranges_lock::in_child();
     // Not as nobody's: it is what the thread charges from here on.
-    process::with_rec(|engine, rec| {
-        if process::thread_task(rec) == NO_TAG && engine.accounting() == Accounting::On {
-            threads::on_new_thread(engine, rec);
+    with_thread(|thread| {
+        if !thread.has_task() && thread.is_accounting() {
+            threads::on_new_thread(thread);
         }
     });
     let _free = no_account();
-    control::after_fork();
-    fork::defer(CHILD_STAYS_NS, serve);
+    // SAFETY: the child has this thread alone, and no socket as yet.
+    unsafe { control::after_fork() };
+    process::defer(CHILD_STAYS_NS, serve);
 }
 
 fn is_report_due() -> bool {
@@ -158,7 +157,7 @@ fn report() {
     if pid != std::process::id().to_string().as_bytes() {
         return;
     }
-    let Some(body) = process::with_rec(control::report) else {
+    let Some(body) = control::report() else {
         return;
     };
     let mut part = path.as_bytes().to_vec();

@@ -13,8 +13,7 @@
 
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use memcg::engine::kmalloc;
-use memcg::os::say;
+use memcg::internal::{malloc, os};
 
 const UNKNOWN: u8 = 0;
 const SERVES: u8 = 1;
@@ -49,14 +48,14 @@ fn decide() -> bool {
     let wanted = variable(b"MEMCG=").is_some_and(|value| value == b"off")
         || variable(b"LD_PRELOAD=").is_some_and(|value| contains(value, b"vgpreload_"))
         || has_sanitizer();
-    let state = match wanted || !kmalloc::is_able() {
+    let state = match wanted || !malloc::is_able() {
         true => ASIDE,
         false => SERVES,
     };
     // Of threads that decide at once the first is right, also where memory came or went in between.
     let first = STATE.compare_exchange(UNKNOWN, state, Ordering::Relaxed, Ordering::Relaxed);
     if first.is_ok() && state == ASIDE && !wanted {
-        say::line(&[b"memcg: no memory for the first tables: the program runs without accounting"]);
+        os::line(&[b"memcg: no memory for the first tables: the program runs without accounting"]);
     }
     first.map_or_else(|now| now, |_| state) == ASIDE
 }

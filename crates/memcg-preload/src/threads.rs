@@ -8,22 +8,15 @@
 use crate::{group_rules, next_malloc};
 use core::ffi::{CStr, c_char, c_int, c_ulong};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use memcg::attach;
-use memcg::engine::{Engine, process};
-use memcg::group::{NO_TAG, ROOT};
-use memcg::thread::ThreadRec;
+use memcg::internal::thread::{Group, Thread, Tree, with_thread};
 
 /// Gives a thread its task. Runs inside its first malloc: allocates nothing but records.
-pub fn on_new_thread(engine: &'static Engine, rec: &'static ThreadRec) {
+pub fn on_new_thread(thread: &Thread<'_>) {
     let name = own_name();
     let name = trim(&name);
-    let tree = &engine.tree;
-    let _pin = tree.threads.epoch.pin(rec);
     // A group may be removed between being found and being entered: then it is made anew.
     for _ in 0..8 {
-        let group = tree.memcgs.get(group_of(engine, name));
-        if let Ok(tag) = engine.change(|| tree.new_task(group, name, memcg::os::ids::tid())) {
-            process::set_thread_task(rec, tag);
+        if thread.with_tree(|tree| tree.begin_task(group_of(tree, name), name)) {
             return;
         }
     }
@@ -53,53 +46,35 @@ fn trim(name: &Name) -> &[u8] {
 }
 
 /// The group for threads of that name, made if need be; the nearest that could be made, without memory.
-fn group_of(engine: &'static Engine, name: &[u8]) -> u32 {
-    let mut at = ROOT;
-    group_rules::each_component(name, |part| at = child(engine, at, part));
+fn group_of<'t>(tree: &Tree<'t>, name: &[u8]) -> Group<'t> {
+    let mut at = tree.root();
+    group_rules::each_component(name, |part| at = tree.child(at, part));
     at
-}
-
-/// A child by name, made if it is not there.
-pub fn child(engine: &'static Engine, parent: u32, name: &[u8]) -> u32 {
-    let tree = &engine.tree;
-    if let Some(found) = tree.child(parent, name) {
-        return found;
-    }
-    let made = engine.change(|| tree.create(tree.memcgs.get(parent), name));
-    // Another thread may have made it in between.
-    made.ok()
-        .or_else(|| tree.child(parent, name))
-        .unwrap_or(parent)
 }
 
 /// Moves the calling thread's task to where its name belongs now. If it does not fit there it stays.
 fn on_renamed() {
-    process::with_rec(|engine, rec| {
-        let task = process::thread_task(rec);
-        if task != NO_TAG {
-            let name = own_name();
-            let _pin = engine.tree.threads.epoch.pin(rec);
-            follow(engine, rec, task, trim(&name));
-        }
+    with_thread(|thread| {
+        thread.with_tree(|tree| {
+            if let Some(task) = tree.own_task() {
+                let name = own_name();
+                tree.move_task(task, group_of(tree, trim(&name)));
+            }
+        });
     });
 }
 
 /// The same for another thread. One that has no task yet gets it by its new name.
 fn on_other_renamed(thread: libc::pthread_t, name: &[u8]) {
     let Some(tid) = tid_of(thread) else { return };
-    process::with_rec(|engine, rec| {
-        // Pinned, so the task is not another's by the time it moves; an ended one is refused.
-        let _pin = engine.tree.threads.epoch.pin(rec);
-        if let Some(task) = process::task_of_thread(tid) {
-            follow(engine, rec, task, name);
-        }
+    with_thread(|thread| {
+        thread.with_tree(|tree| {
+            // The task is not another's by the time it moves; one that has ended is refused.
+            if let Some(task) = tree.task_of(tid) {
+                tree.move_task(task, group_of(tree, name));
+            }
+        });
     });
-}
-
-/// The caller is pinned.
-fn follow(engine: &'static Engine, rec: &'static ThreadRec, task: u32, name: &[u8]) {
-    let group = engine.tree.memcgs.get(group_of(engine, name));
-    let _ = engine.change(|| attach::move_task(&engine.tree, rec, task, group));
 }
 
 /// The kernel's id of a thread. The C library tells it to nobody; but it tells the clock of the thread's CPU time, whose

@@ -21,6 +21,9 @@ pub mod engine;
 #[cfg(not(loom))]
 pub mod files;
 pub mod group;
+#[doc(hidden)]
+#[cfg(not(loom))]
+pub mod internal;
 pub mod kmem;
 pub mod offline;
 pub mod os;

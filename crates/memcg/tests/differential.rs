@@ -8,9 +8,9 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::engine::{engine, kmalloc, process};
-use memcg::group::objcg::State;
-use memcg::group::stat::OwnerLine;
+use memcg::testing::engine::{engine, kmalloc, process};
+use memcg::testing::group::objcg::State;
+use memcg::testing::group::stat::OwnerLine;
 use memcg::{Accounted, Alloc, Entered, Memcg, SizeClasses, Task, root};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::engine::Flags;
+use memcg::Flags;
 use memcg::{Attaching, Limit, Memcg, MoveError, MovePolicy, Subsystem, register_subsystem, root};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

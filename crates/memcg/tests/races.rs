@@ -4,7 +4,7 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::engine::engine;
+use memcg::testing::engine::engine;
 use memcg::{
     CacheLayout, CacheOptions, Charge, Flags, GroupEnd, Holder, KBox, KmemCache, Limit, ListLru,
     LruItem, Memcg, Shared, Task, Verdict, root, safe_point,

@@ -1,7 +1,7 @@
 //! Rows about the books alone: charges, scopes, reservations, files.
 
-use memcg::engine::{Flags, heap, process};
-use memcg::{Limit, Memcg, files, root};
+use memcg::internal::{bench, files};
+use memcg::{Limit, Memcg, root};
 use memcg_bench::measure::{Run, measure};
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -65,8 +65,10 @@ pub fn run(name: &str, ops: u64) -> Option<Run> {
 }
 
 fn charge() {
-    let tag = heap::charge(black_box(64), Flags::DEBT).expect("no limit");
-    heap::uncharge(black_box(tag), 64);
+    // SAFETY: a multiple of 8.
+    let owner = unsafe { bench::charge(black_box(64)) }.expect("no limit");
+    // SAFETY: charged above.
+    unsafe { bench::uncharge(black_box(owner), 64) };
 }
 
 /// A group at depth 4.
@@ -113,9 +115,7 @@ fn read(ops: u64, file: &[u8]) -> Run {
         ready.wait();
         let run = measure(ops, || {
             for _ in 0..ops {
-                process::with_rec(|engine, rec| {
-                    black_box(files::read(engine, rec, b"/a/b/c/read", file)).expect("a file");
-                });
+                black_box(files::read(b"/a/b/c/read", file)).expect("a file");
             }
         });
         done.wait();

@@ -4,14 +4,14 @@
 //! Depends on: mapped, ranges_lock, mapped_ranges.
 //! Never: touches a range that is not in the table.
 
-use super::{Charged, charge, no_memory, owner, page, pages, uncharge};
+use super::{no_memory, page, pages, uncharge};
 use crate::mapped_ranges::{IDLE, Span};
 use crate::ranges_lock::{self, Guard};
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_long, c_void};
-use memcg::engine::{Accounting, process};
-use memcg::group::NO_TAG;
-use memcg::os::errno;
+use memcg::internal::mapped::{Charged, Owner};
+use memcg::internal::os::errno;
+use memcg::internal::thread::with_thread;
 
 /// # Safety
 /// As mremap; the C library declares the last with variable arguments, a word.
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn mremap(
     if is_off() || ranges_lock::nr() == 0 || new == 0 {
         return raw();
     }
-    process::with_rec(|engine, rec| {
+    with_thread(|thread| {
         let Some(mut guard) = Guard::enter() else {
             return raw();
         };
@@ -49,11 +49,12 @@ pub unsafe extern "C" fn mremap(
         let tail = ranges.find(end - 1).map(|span| span.owner);
         let more = if stays { new } else { new.saturating_sub(old) };
         // Idle space grows idle, what is not ours grows unseen.
-        let tag = tail
-            .filter(|&tag| tag != IDLE && engine.accounting() == Accounting::On)
-            .unwrap_or(NO_TAG);
-        let charged = if tag != NO_TAG {
-            charge(engine, rec, tag, more, 0)
+        let due = tail
+            .filter(|&owner| owner != IDLE && thread.is_accounting())
+            .unwrap_or(Owner::NOBODY);
+        let charged = if due != Owner::NOBODY {
+            // SAFETY: the owner is charged for the span that ends here, and the table is ours meanwhile.
+            unsafe { thread.charge_mapped(due, more, 0) }
         } else {
             Charged::Yes
         };
@@ -65,12 +66,12 @@ pub unsafe extern "C" fn mremap(
         let counted = matches!(charged, Charged::Yes);
         if p == libc::MAP_FAILED {
             if counted {
-                uncharge(engine, rec, tag, more);
+                uncharge(thread, due, more);
             }
             return p;
         }
         let to = p as usize;
-        let mut gone = |old: Span| uncharge(engine, rec, old.owner, old.bytes());
+        let mut gone = |old: Span| uncharge(thread, old.owner, old.bytes());
         if stays {
             ranges.take(to, to + new, &mut gone);
         } else {
@@ -131,9 +132,9 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
     let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
         return raw() as c_int;
     };
-    process::with_rec(|engine, rec| {
-        let tag = owner(engine, rec);
-        let Some(mut guard) = Guard::enter().filter(|_| tag != NO_TAG) else {
+    with_thread(|thread| {
+        let owner = thread.owner();
+        let Some(mut guard) = Guard::enter().filter(|_| owner != Owner::NOBODY) else {
             return raw();
         };
         let ranges = guard.ranges();
@@ -142,7 +143,8 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
             drop(guard);
             return raw();
         }
-        match charge(engine, rec, tag, idle, 0) {
+        // SAFETY: the thread works for that owner.
+        match unsafe { thread.charge_mapped(owner, idle, 0) } {
             Charged::Refused => {
                 errno::set(libc::ENOMEM);
                 -1
@@ -152,9 +154,9 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
                 let answer = raw();
                 let _errno = errno::keep();
                 if answer == 0 {
-                    ranges.adopt_idle(start, end, tag);
+                    ranges.adopt_idle(start, end, owner);
                 } else {
-                    uncharge(engine, rec, tag, idle);
+                    uncharge(thread, owner, idle);
                 }
                 answer
             }

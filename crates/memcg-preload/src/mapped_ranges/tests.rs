@@ -3,7 +3,7 @@
 use super::*;
 
 /// The same by the page, in the plainest way.
-struct Model(Vec<Option<u32>>);
+struct Model(Vec<Option<Owner>>);
 
 impl Model {
     fn of(ranges: &mut Ranges, pages: usize) -> Self {
@@ -46,7 +46,7 @@ fn ranges_do_what_a_list_of_pages_does() {
                 pages[start..end].fill(None);
             }
             1 => {
-                let owner = next(4) as u32;
+                let owner = Owner::from_raw(next(4) as u32);
                 ranges.take(start, end, |_| {});
                 ranges.put(Span { start, end, owner });
                 pages[start..end].fill(Some(owner));
@@ -61,9 +61,15 @@ fn ranges_do_what_a_list_of_pages_does() {
             _ => {
                 let idle = pages[start..end].iter().filter(|p| **p == Some(IDLE));
                 assert_eq!(ranges.held(start, end).1, idle.count());
-                ranges.adopt_idle(start, end, 9);
+                ranges.adopt_idle(start, end, Owner::from_raw(9));
                 for page in &mut pages[start..end] {
-                    *page = page.map(|owner| if owner == IDLE { 9 } else { owner });
+                    *page = page.map(|owner| {
+                        if owner == IDLE {
+                            Owner::from_raw(9)
+                        } else {
+                            owner
+                        }
+                    });
                 }
             }
         }
@@ -85,7 +91,7 @@ fn a_hundred_thousand_spans_of_many_owners_are_quick() {
         ranges.put(Span {
             start,
             end: start + 1,
-            owner: 1 + (start as u32 & 1),
+            owner: Owner::from_raw(1 + (start as u32 & 1)),
         });
     }
     assert_eq!(ranges.counts(), (100_000, 0));

@@ -32,7 +32,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(super) fn new(errno: Errno, message: String) -> Self {
+    pub(crate) fn new(errno: Errno, message: String) -> Self {
         Self { errno, message }
     }
 

@@ -24,14 +24,14 @@ pub fn block_all() -> Blocked {
 
 impl Blocked {
     /// As a number, to be made into a value again by [`Self::kept`].
-    pub fn keep(self) -> u64 {
+    pub(crate) fn keep(self) -> u64 {
         let before = self.0;
         core::mem::forget(self);
         before
     }
 
     /// What was kept.
-    pub fn kept(before: u64) -> Self {
+    pub(crate) fn kept(before: u64) -> Self {
         Self(before)
     }
 }

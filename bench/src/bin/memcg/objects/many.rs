@@ -1,8 +1,7 @@
 //! Objects that pass between threads, and 64 tenants of whom half end.
 
 use super::maker::{Maker, With, by_name};
-use memcg::engine::process::engine;
-use memcg::kmem::layout::UNIT;
+use memcg::internal::bench::slab_bytes;
 use memcg::{Memcg, no_account, root};
 use memcg_bench::Peer as _;
 use memcg_bench::groups::On;
@@ -99,17 +98,7 @@ impl With<Run> for Churn {
         for tenant in tenants.iter().step_by(2) {
             tenant.remove().expect("nobody is in it");
         }
-        run.extra = slab_bytes() / (count(&held) * 64.0);
+        run.extra = slab_bytes() as f64 / (count(&held) * 64.0);
         run
     }
-}
-
-/// Bytes of the slabs of all caches.
-fn slab_bytes() -> f64 {
-    let caches = &engine().kmem.caches;
-    let there = (1..caches.high_water()).map(|i| caches.get(i));
-    there
-        .filter(|cache| cache.is_there())
-        .map(|cache| (cache.nr_slabs() as usize * cache.shape().units * UNIT) as f64)
-        .sum()
 }

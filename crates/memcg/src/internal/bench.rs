@@ -1,0 +1,41 @@
+//! What the benchmarks measure that the API does not reach: one charge of the heap, and the bytes of caches' slabs.
+//!
+//! Invariants: a charge here is the allocators' own, inlined as it is in them.
+//! Depends on: the engine, `kmem`.
+//! Never: a measurement.
+
+use super::mapped::Owner;
+use crate::engine::{Flags, heap, try_engine};
+use crate::kmem::layout::UNIT;
+
+/// Charges `bytes` to the owner the thread works for, into debt where it must; answers the owner. `None`: a limit
+/// refuses.
+///
+/// # Safety
+/// `bytes` is a multiple of 8.
+#[inline(always)]
+#[must_use]
+pub unsafe fn charge(bytes: usize) -> Option<Owner> {
+    heap::charge(bytes, Flags::DEBT).map(Owner::from_raw)
+}
+
+/// Takes `bytes` off their owner.
+///
+/// # Safety
+/// [`charge`] answered `owner` for as many bytes, which have not been uncharged since.
+#[inline(always)]
+pub unsafe fn uncharge(owner: Owner, bytes: usize) {
+    heap::uncharge(owner.raw(), bytes);
+}
+
+/// Bytes of the slabs of all kmem caches. O(caches).
+#[must_use]
+pub fn slab_bytes() -> usize {
+    let Some(engine) = try_engine() else { return 0 };
+    let caches = &engine.kmem.caches;
+    (1..caches.high_water())
+        .map(|index| caches.get(index))
+        .filter(|cache| cache.is_there())
+        .map(|cache| cache.nr_slabs() as usize * cache.shape().units * UNIT)
+        .sum()
+}

@@ -1,0 +1,109 @@
+//! Charges for memory that the program maps itself: the kind `mapped`.
+//!
+//! Invariants: an owner is a number that says nothing about the owner's life; the caller of a charge answers for that.
+//! Depends on: the thread's handle, the engine's charge.
+//! Never: a look at the mapping itself.
+
+use super::thread::Thread;
+use crate::engine::{Accounting, Flags, throttle};
+use crate::group::{Kind, NO_TAG};
+
+/// An owner of memory, as a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Owner(u32);
+
+impl Owner {
+    /// No owner: memory that is charged to nobody.
+    pub const NOBODY: Owner = Owner(NO_TAG);
+
+    /// The owner of a number.
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    pub(super) fn raw(self) -> u32 {
+        self.0
+    }
+}
+
+/// How a charge ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Charged {
+    /// It was made.
+    Yes,
+    /// It was not made, and no limit was in the way: the owner's counter has no room for it.
+    Uncounted,
+    /// A limit refused it.
+    Refused,
+}
+
+impl Thread<'_> {
+    /// The owner the thread works for now. [`Owner::NOBODY`] where accounting is off.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        if self.is_accounting() {
+            Owner(self.rec.current())
+        } else {
+            Owner::NOBODY
+        }
+    }
+
+    /// Whether the process's charges are counted.
+    #[must_use]
+    pub fn is_accounting(&self) -> bool {
+        self.engine.accounting() == Accounting::On
+    }
+
+    /// Charges `bytes` of mapped memory to `owner`, of which `forced` bytes are charged whatever the limits say.
+    ///
+    /// # Safety
+    /// `owner` is what [`Self::owner`] has just answered for this thread, or it is charged bytes that stay charged during
+    /// the call. `forced` is at most `bytes`.
+    #[must_use]
+    pub unsafe fn charge_mapped(&self, owner: Owner, bytes: usize, forced: usize) -> Charged {
+        let flags = if self.engine.options.debt_by_default() {
+            Flags::NOWAIT.with(Flags::DEBT)
+        } else {
+            Flags::NOWAIT
+        };
+        let one = |bytes: usize, flags| match bytes {
+            0 => Ok(0),
+            _ => self
+                .engine
+                .charge(self.rec, owner.0, bytes as u64, Kind::Mapped, flags),
+        };
+        if let Err(why) = one(bytes - forced, flags) {
+            return match why.refusal.group {
+                0 => Charged::Uncounted,
+                _ => Charged::Refused,
+            };
+        }
+        if one(forced, flags.with(Flags::FORCE)).is_err() {
+            // SAFETY: these bytes were charged a moment ago.
+            unsafe { self.uncharge_mapped(owner, bytes - forced) };
+            return Charged::Uncounted;
+        }
+        Charged::Yes
+    }
+
+    /// Takes `bytes` of mapped memory off `owner`; nothing of [`Owner::NOBODY`].
+    ///
+    /// # Safety
+    /// `bytes` were charged to `owner` by [`Self::charge_mapped`] and have not been uncharged since.
+    pub unsafe fn uncharge_mapped(&self, owner: Owner, bytes: usize) {
+        if owner != Owner::NOBODY && bytes > 0 {
+            self.engine
+                .uncharge(self.rec, owner.0, bytes as u64, Kind::Mapped);
+        }
+    }
+
+    /// Pays, by sleeping 10 ms at most, what the thread owes for groups above their `high`; nothing unless the process
+    /// was told to pay inside malloc.
+    pub fn pay_in_malloc(&self) {
+        if self.engine.options.pay_in_malloc() {
+            self.engine.safe_point(self.rec, throttle::MALLOC_NS);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The few calls of the operating system that a library inside malloc makes without the heap.
+//!
+//! Invariants: nothing here allocates.
+//! Depends on: `os`.
+//! Never: anything of the engine's.
+
+/// The C library's error number of the calling thread.
+pub mod errno {
+    pub use crate::os::errno::{Kept, keep, set};
+}
+
+/// Sleeping on a word.
+pub mod futex {
+    pub use crate::os::futex::{wait, wake_one};
+}
+
+/// All signals held off.
+pub mod sigmask {
+    pub use crate::os::sigmask::{Blocked, block_all};
+}
+
+pub use crate::os::ids::tid;
+pub use crate::os::say::{abort, line};

@@ -1,0 +1,50 @@
+//! How the process's engine behaves, and what is to happen over a fork.
+//!
+//! Invariants: settings are single words that any thread may change at any time.
+//! Depends on: the engine.
+//! Never: the environment; that is the caller's.
+
+use crate::engine::{fork, process};
+
+/// What the owner of the process wants of the engine.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Settings {
+    /// An inconsistency of the books aborts the process.
+    pub strict: bool,
+    /// Delays for groups above `high` are paid inside malloc, at most 10 ms a charge.
+    pub pay_in_malloc: bool,
+    /// The engine makes no thread of its own.
+    pub no_thread: bool,
+}
+
+/// Notes that an allocator of ours serves the whole process, and how it is to behave: a thread that is to be killed for
+/// memory takes the process with it, since a program under this allocator knows nothing of groups.
+pub fn serve_whole_process(settings: Settings) {
+    if let Some(engine) = process::try_engine() {
+        engine.set_installed();
+        engine.options.set_strict(settings.strict);
+        engine.options.set_pay_in_malloc(settings.pay_in_malloc);
+        engine.options.set_no_thread(settings.no_thread);
+        engine.options.set_kill_process(true);
+    }
+}
+
+/// Whether the process's charges are counted, by an allocator of ours that serves it.
+#[must_use]
+pub fn is_serving() -> bool {
+    process::try_engine().is_some_and(|engine| {
+        engine.is_installed() && engine.accounting() == crate::engine::Accounting::On
+    })
+}
+
+/// Has `hook` run in the child of every fork, last: by the fork itself, or where the child is first seen to be one.
+pub fn set_in_child(hook: fn()) {
+    fork::set_in_child(hook);
+}
+
+/// Has `work` run on a slow path of some thread, once, `ns` nanoseconds from now or later; instead of what was deferred
+/// before. Nothing without memory for the thread's record.
+pub fn defer(ns: u64, work: fn()) {
+    // A child that is not known as one yet becomes it first: both are said by one word.
+    process::with_rec(|_, _| fork::defer(ns, work));
+}

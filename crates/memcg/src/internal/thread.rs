@@ -1,0 +1,183 @@
+//! Threads of the program as tasks: a handle on the calling thread, groups it finds or makes, and the moves of tasks.
+//!
+//! Invariants: a handle is of the calling thread and does not outlive the call it is lent to. A group's place in the tree
+//! is known while the thread is pinned, and no longer.
+//! Depends on: the engine, `attach`.
+//! Never: a task for a thread of the engine's own.
+
+use crate::attach;
+use crate::engine::{Engine, process};
+use crate::group::name::NAME_MAX;
+use crate::group::{NO_TAG, ROOT};
+use crate::thread::{ThreadRec, tls};
+use core::marker::PhantomData;
+use std::sync::OnceLock;
+
+/// The calling thread, as the engine knows it.
+pub struct Thread<'a> {
+    pub(super) engine: &'static Engine,
+    pub(super) rec: &'a ThreadRec,
+    /// Not Send, not Sync: it is about this thread.
+    _here: PhantomData<*const ()>,
+}
+
+/// Runs `f` with the calling thread, which the engine comes to know if it did not. `None` without memory for that.
+pub fn with_thread<R>(f: impl FnOnce(&Thread<'_>) -> R) -> Option<R> {
+    process::with_rec(|engine, rec| f(&Thread::new(engine, rec)))
+}
+
+static HOOK: OnceLock<fn(&Thread<'_>)> = OnceLock::new();
+
+/// Has `hook` run on every thread from now on, when the engine comes to know it. The first call counts.
+pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
+    HOOK.get_or_init(|| hook);
+    process::set_thread_hook(|engine, rec| {
+        if let Some(hook) = HOOK.get() {
+            hook(&Thread::new(engine, rec));
+        }
+    });
+}
+
+/// Has `hook` run by the last of the program's threads that the engine knows, when it ends.
+pub fn set_last_thread_hook(hook: fn()) {
+    process::set_last_thread_hook(hook);
+}
+
+/// A number that no other living thread has; never 0.
+#[inline]
+#[must_use]
+pub fn id() -> usize {
+    tls::block() as usize
+}
+
+/// The calling thread jumps out of a signal handler, by `longjmp` say: what the signal interrupted inside the engine, if
+/// it interrupted anything there, is given up.
+///
+/// # Safety
+/// The thread does not return to what the signal interrupted.
+pub unsafe fn leave_interrupted() {
+    process::leave_interrupted();
+}
+
+impl<'a> Thread<'a> {
+    fn new(engine: &'static Engine, rec: &'a ThreadRec) -> Self {
+        Self {
+            engine,
+            rec,
+            _here: PhantomData,
+        }
+    }
+
+    /// Whether the thread has a task.
+    #[must_use]
+    pub fn has_task(&self) -> bool {
+        process::thread_task(self.rec) != NO_TAG
+    }
+
+    /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To be left soon: memory of groups that
+    /// end is not used again before.
+    pub fn with_tree<R>(&self, f: impl for<'t> FnOnce(&Tree<'t>) -> R) -> R {
+        let _pin = self.engine.tree.threads.epoch.pin(self.rec);
+        f(&Tree {
+            engine: self.engine,
+            rec: self.rec,
+            _pinned: PhantomData,
+        })
+    }
+}
+
+/// The process's groups, seen by a thread that is pinned.
+pub struct Tree<'t> {
+    engine: &'static Engine,
+    rec: &'t ThreadRec,
+    /// Its lifetime is that of the pin, exactly, so no group is brought from another.
+    _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
+}
+
+/// A group's place in the tree.
+#[derive(Clone, Copy)]
+pub struct Group<'t> {
+    index: u32,
+    _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
+}
+
+/// A thread's task.
+#[derive(Clone, Copy)]
+pub struct ThreadTask<'t> {
+    tag: u32,
+    _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
+}
+
+impl<'t> Tree<'t> {
+    fn group(&self, index: u32) -> Group<'t> {
+        Group {
+            index,
+            _pinned: PhantomData,
+        }
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> Group<'t> {
+        self.group(ROOT)
+    }
+
+    /// The child of that name, made if it is not there; `parent` itself where it cannot be made.
+    #[must_use]
+    pub fn child(&self, parent: Group<'t>, name: &[u8]) -> Group<'t> {
+        let tree = &self.engine.tree;
+        let find = || tree.child(parent.index, name);
+        let make = || {
+            self.engine
+                .change(|| tree.create(tree.memcgs.get(parent.index), name))
+        };
+        // Another thread may make it between the look and the attempt.
+        let found = find().or_else(|| make().ok()).or_else(find);
+        found.map_or(parent, |index| self.group(index))
+    }
+
+    /// Gives the calling thread a task of its own in `group`, unless it has one; the task ends with the thread. `false`:
+    /// the group is gone, the name is too long, or there is no memory.
+    pub fn begin_task(&self, group: Group<'t>, name: &[u8]) -> bool {
+        let tree = &self.engine.tree;
+        if process::thread_task(self.rec) != NO_TAG || name.len() > NAME_MAX {
+            return false;
+        }
+        let group = tree.memcgs.get(group.index);
+        let made = self
+            .engine
+            .change(|| tree.new_task(group, name, crate::os::ids::tid()));
+        if let Ok(tag) = made {
+            process::set_thread_task(self.rec, tag);
+        }
+        made.is_ok()
+    }
+
+    /// The calling thread's task.
+    #[must_use]
+    pub fn own_task(&self) -> Option<ThreadTask<'t>> {
+        self.task(process::thread_task(self.rec))
+    }
+
+    /// The live task of the thread of a kernel's id. O(owners).
+    #[must_use]
+    pub fn task_of(&self, tid: u32) -> Option<ThreadTask<'t>> {
+        process::task_of_thread(tid).and_then(|tag| self.task(tag))
+    }
+
+    fn task(&self, tag: u32) -> Option<ThreadTask<'t>> {
+        (tag != NO_TAG).then_some(ThreadTask {
+            tag,
+            _pinned: PhantomData,
+        })
+    }
+
+    /// Moves a task to `group`, with all it holds. `false`: it does not fit, or the task or the group has ended.
+    pub fn move_task(&self, task: ThreadTask<'t>, group: Group<'t>) -> bool {
+        let tree = &self.engine.tree;
+        let group = tree.memcgs.get(group.index);
+        self.engine
+            .change(|| attach::move_task(tree, self.rec, task.tag, group))
+            .is_ok()
+    }
+}
