@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::child::{build_release, cargo};
+use crate::skips::{self, Kind};
 use crate::{Counted, Failure, target_dir};
 
 /// Features of `bench/`, one peer each (memcg's has several images).
@@ -149,6 +150,7 @@ pub fn gate(root: &Path) -> Result<Counted, Failure> {
         return run(root, &["--gate"]);
     }
     println!("{NO_VALGRIND}");
+    skips::note(Kind::Skipped, NO_VALGRIND);
     Ok(Counted {
         ignored: 1,
         note: NO_VALGRIND.to_owned(),

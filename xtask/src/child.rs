@@ -1,17 +1,30 @@
-//! Running other programs: cargo with its output passed on as it comes and counted on the way, scripts with a time limit.
+//! Running other programs: cargo with its output passed on as it comes and counted on the way, scripts
+//! with their output in files.
 //!
-//! A program with a time limit gets its own process group and writes to a file; when it ends or its time is up, whatever is
-//! left of the group is killed. So neither a program that hangs nor one that leaves children behind holds up the suite.
+//! Every program has a time limit and a session of its own ([`crate::signals`]); when it ends or its
+//! time is up, whatever is left of its process group is killed. So neither a program that hangs nor
+//! one that leaves children behind holds up the suite.
+//!
+//! Depends on: signals, skips. Never: knows what it runs.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::signals::{self, Group};
+use crate::skips::{self, Kind};
 use crate::{Counted, Failure};
+
+/// How long cargo may take for what is neither tests nor a run of minutes: a cold build of everything.
+pub const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// How long the output of a program that has ended may stay open.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `cargo ARGUMENTS` in the repository; the cargo that started us, if one did.
 pub fn cargo(root: &Path, arguments: &[&str]) -> Command {
@@ -27,47 +40,70 @@ pub fn build_release(root: &Path) -> Result<Counted, Failure> {
     stream(cargo(root, &["build", "--release"]).args(packages))
 }
 
-/// Runs `command`, passing its output on as it comes, and sums up its `test result:` lines.
+/// Runs `command` for at most [`BUILD_LIMIT`]: [`stream_limited`].
 pub fn stream(command: &mut Command) -> Result<Counted, Failure> {
+    stream_limited(command, BUILD_LIMIT)
+}
+
+/// Runs `command` for at most `limit`, passing its output on as it comes; sums up its `test result:`
+/// lines and notes what it says was not run.
+pub fn stream_limited(command: &mut Command, limit: Duration) -> Result<Counted, Failure> {
     let name = describe(command);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("cannot run {name}: {e}"))?;
-    let mut counted = Counted::default();
-    if let Some(mut output) = child.stdout.take() {
-        let mut line = Vec::new();
-        let mut chunk = [0u8; 8192];
-        // A broken stdout of ours is no reason to stop counting.
-        while let Ok(n @ 1..) = output.read(&mut chunk) {
-            let mut stdout = std::io::stdout().lock();
-            let _ = stdout.write_all(&chunk[..n]).and_then(|()| stdout.flush());
-            for &byte in &chunk[..n] {
-                if byte == b'\n' {
-                    count(&String::from_utf8_lossy(&line), &mut counted);
-                    line.clear();
-                } else {
-                    line.push(byte);
-                }
-            }
-        }
-        count(&String::from_utf8_lossy(&line), &mut counted);
-    }
-    let status = child
-        .wait()
-        .map_err(|e| format!("cannot wait for {name}: {e}"))?;
-    if status.success() {
-        Ok(counted)
-    } else {
-        Err(format!("{name}: {}", how_it_ended(status)))
+    let (mut child, group) = start(command.stdout(Stdio::piped()))?;
+    let output = child.stdout.take();
+    let (send, counted) = mpsc::channel();
+    std::thread::spawn(move || {
+        let counted = output.map(pass_on).unwrap_or_default();
+        // Nobody listens any more where the program's output was given up.
+        let _ = send.send(counted);
+    });
+    let ended = wait(&mut child, &group, limit).map_err(|e| format!("{name}: {e}"))?;
+    // The group is gone; what left it for a session of its own may still hold the pipe.
+    let counted = counted
+        .recv_timeout(PATIENCE)
+        .map_err(|_| format!("{name}: a program that it left behind keeps its output open"))?;
+    match ended {
+        Ended::With(status) if status.success() => Ok(counted),
+        Ended::With(status) => Err(format!("{name}: {}", how_it_ended(status))),
+        Ended::TimedOut => Err(format!("{name}: not done after {} s", limit.as_secs())),
     }
 }
 
-/// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …` to the count; other lines count nothing.
-fn count(line: &str, counted: &mut Counted) {
+/// Copies all that `output` brings to our standard output, counting on the way.
+fn pass_on(mut output: ChildStdout) -> Counted {
+    let mut counted = Counted::default();
+    let mut early = 0;
+    let mut line = Vec::new();
+    let mut chunk = [0u8; 8192];
+    // A broken stdout of ours is no reason to stop counting.
+    while let Ok(n @ 1..) = output.read(&mut chunk) {
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(&chunk[..n]).and_then(|()| stdout.flush());
+        for &byte in &chunk[..n] {
+            if byte == b'\n' {
+                early += u64::from(count(&String::from_utf8_lossy(&line), &mut counted));
+                line.clear();
+            } else {
+                line.push(byte);
+            }
+        }
+    }
+    early += u64::from(count(&String::from_utf8_lossy(&line), &mut counted));
+    counted.passed = counted.passed.saturating_sub(early);
+    counted.ignored += early;
+    counted
+}
+
+/// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …` to the count, and what a line says
+/// was not run; other lines count nothing. True for a test that returned early.
+fn count(line: &str, counted: &mut Counted) -> bool {
+    if let Some((kind, what)) = skips::said_by(line) {
+        skips::note(kind, &what);
+        // The harness counts what it left out itself, and a test that returned early as passed.
+        return kind == Kind::Skipped;
+    }
     let Some(result) = line.strip_prefix("test result:") else {
-        return;
+        return false;
     };
     for part in result.split([';', '.']) {
         match part.split_whitespace().collect::<Vec<_>>()[..] {
@@ -76,6 +112,7 @@ fn count(line: &str, counted: &mut Counted) {
             _ => {}
         }
     }
+    false
 }
 
 /// How a program under a time limit ended.
@@ -105,37 +142,35 @@ pub fn run_limited(
             .try_clone()
             .map_err(|e| format!("cannot share {}: {e}", stdout.display()))?,
     };
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .process_group(0)
-        .spawn()
-        .map_err(|e| format!("cannot run {name}: {e}"))?;
-    let start = Instant::now();
-    let ended = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Ended::With(status),
-            Ok(None) if start.elapsed() >= limit => break Ended::TimedOut,
-            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-            Err(e) => return Err(format!("cannot wait for {name}: {e}")),
-        }
-    };
-    kill_group(child.id());
-    if matches!(ended, Ended::TimedOut) {
-        let _ = child.wait();
-    }
-    Ok(ended)
+    let (mut child, group) = start(command.stdout(output).stderr(errors))?;
+    wait(&mut child, &group, limit).map_err(|e| format!("{name}: {e}"))
 }
 
-/// Kills the process group that `leader` began. An empty group is no error.
-fn kill_group(leader: u32) {
-    let _ = Command::new("kill")
-        .args(["-KILL", "--", &format!("-{leader}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+/// Starts `command` without input, in a session of its own.
+fn start(command: &mut Command) -> Result<(Child, Group), Failure> {
+    signals::detach(command.stdin(Stdio::null()));
+    let child = command
+        .spawn()
+        .map_err(|e| format!("cannot run {}: {e}", describe(command)))?;
+    let group = Group::new(child.id());
+    Ok((child, group))
+}
+
+/// Waits for at most `limit`; kills what is left of the group then.
+fn wait(child: &mut Child, group: &Group, limit: Duration) -> std::io::Result<Ended> {
+    let start = Instant::now();
+    let ended = loop {
+        match child.try_wait()? {
+            Some(status) => break Ended::With(status),
+            None if start.elapsed() >= limit => break Ended::TimedOut,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    group.kill();
+    if matches!(ended, Ended::TimedOut) {
+        child.wait()?;
+    }
+    Ok(ended)
 }
 
 /// "exit status 3" or "killed by signal 11".
@@ -200,18 +235,102 @@ mod tests {
         assert_eq!((counted.passed, counted.ignored), (13, 3));
     }
 
+    /// A folder that is gone when the test is over, however it ends.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("xtask-{name}-{}", std::process::id());
+            let dir = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn bash(script: &str) -> Command {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    /// The names of the live processes of the group that `leader` began, by /proc.
+    fn group_of(leader: i32) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // PID (NAME) STATE PARENT GROUP …
+            let Some((head, rest)) = stat.rsplit_once(") ") else {
+                continue;
+            };
+            let words: Vec<&str> = rest.split(' ').collect();
+            if words[0] != "Z" && words[2] == leader.to_string() {
+                names.push(head.to_owned());
+            }
+        }
+        names
+    }
+
     #[test]
     fn a_program_that_hangs_is_stopped_with_its_children() {
-        let dir = std::env::temp_dir().join(format!("xtask-limit-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let out = dir.join("out");
-        let mut shell = Command::new("bash");
-        shell.args(["-c", "echo begun; sleep 600 & sleep 600"]);
+        let folder = Folder::new("limit");
+        let out = folder.0.join("out");
+        let mut shell = bash("echo $$; sleep 600 & while :; do :; done");
         let start = Instant::now();
         let ended = run_limited(&mut shell, Duration::from_millis(300), &out, None).unwrap();
         assert!(matches!(ended, Ended::TimedOut));
         assert!(start.elapsed() < Duration::from_secs(60));
-        assert_eq!(tail(&out, 3), "    begun\n");
-        std::fs::remove_dir_all(&dir).unwrap();
+        let leader: i32 = tail(&out, 1).trim().parse().unwrap();
+        let gone = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            group_of(leader).is_empty()
+        });
+        assert!(gone, "{:?}", group_of(leader));
+    }
+
+    #[test]
+    fn what_is_streamed_has_a_time_limit_too() {
+        let start = Instant::now();
+        let ended = stream_limited(
+            &mut bash("sleep 600 & sleep 600"),
+            Duration::from_millis(300),
+        );
+        assert!(ended.unwrap_err().contains("not done after 0 s"));
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn tests_that_return_early_count_as_skipped() {
+        let said = "echo; echo 'skipped: child: not here'; echo 'test result: ok. 3 passed; 0 failed; 1 ignored;'";
+        let counted = stream(&mut bash(said)).unwrap();
+        assert_eq!((counted.passed, counted.ignored), (2, 2));
+        let all = skips::all(Kind::Skipped);
+        assert!(all.contains(&String::from("child: not here")), "{all:?}");
+    }
+
+    #[test]
+    fn a_program_does_not_inherit_that_signals_are_ignored() {
+        let folder = Folder::new("signals");
+        let out = folder.0.join("out");
+        // A shell cannot trap what was ignored when it started.
+        let script = "for s in HUP INT QUIT TERM; do trap \"echo $s\" $s; kill -$s $$; done";
+        let mut shell = bash(script);
+        // SAFETY: system calls only, and no data. They come before those of `detach`.
+        unsafe {
+            use std::os::unix::process::CommandExt as _;
+            shell.pre_exec(|| {
+                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+                Ok(())
+            });
+        }
+        run_limited(&mut shell, Duration::from_secs(60), &out, None).unwrap();
+        assert_eq!(tail(&out, 9), "    HUP\n    INT\n    QUIT\n    TERM\n");
     }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::child::{Ended, how_it_ended, run_limited, tail};
+use crate::skips::{self, Kind};
 use crate::{Counted, Failure};
 
 /// The exit status that says "skipped", automake's.
@@ -46,7 +47,7 @@ impl Each {
                 let said = std::fs::read_to_string(&out).unwrap_or_default();
                 for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
                     println!("{what} {name} ... {line}");
-                    self.counted.ignored += 1;
+                    self.skipped(name, &line["skipped: ".len()..]);
                 }
                 return Ok(());
             }
@@ -55,7 +56,7 @@ impl Each {
                 let why = last.into_iter().find(|line| !line.is_empty());
                 let why = why.unwrap_or_default();
                 println!("{what} {name} ... skipped: {}", why.trim());
-                self.counted.ignored += 1;
+                self.skipped(name, &why);
                 return Ok(());
             }
             Ended::With(status) => how_it_ended(status),
@@ -68,6 +69,12 @@ impl Each {
         );
         self.failed.push(name.into());
         Ok(())
+    }
+
+    fn skipped(&mut self, name: &str, why: &str) {
+        self.counted.ignored += 1;
+        let what = format!("{} {name}: {}", self.what, why.trim());
+        skips::note(Kind::Skipped, &what);
     }
 
     /// How it went.

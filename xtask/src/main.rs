@@ -1,6 +1,6 @@
 //! `cargo xtask`: what the project does to itself. One command tests everything, the others are its steps and the release.
 //!
-//! The standard library only, so that it builds in a second and needs nothing a compiler does not bring.
+//! The standard library and libc only, so that it builds in seconds.
 
 mod bench;
 mod child;
@@ -8,10 +8,14 @@ mod dist;
 mod docs;
 mod each;
 mod examples;
+mod fresh;
 mod layers;
+mod needs;
 mod preload;
 mod scenarios;
+mod signals;
 mod sim;
+mod skips;
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +24,12 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [--quick]   everything: format, lints, layers, release build, tests, doc tests, loom, examples, scenarios, docs,
-                   preload, instructions of the hit paths; stops at the first failure. --quick leaves out loom, preload
-                   and instructions
+  test [--quick] [--strict] [--no-install | --install]
+                   everything: format, lints, layers, release build, tests, doc tests, documentation, loom, examples,
+                   scenarios, docs, preload, instructions of the hit paths; stops at the first failure and lists what was
+                   not tested. --quick leaves out loom, preload and instructions. --strict fails when something was
+                   skipped because this machine lacks it. As root on a Debian it installs what it needs and lacks;
+                   --install also what optional tests use (with sudo -n where it is not root), --no-install nothing
   layers           the rooms of crates/memcg/src use only rooms above them; no allocating collections below api;
                    every unsafe block argued; no file too long or without a head
   circles          files of a crate that use each other in a circle, with the way around
@@ -38,6 +45,10 @@ cargo xtask COMMAND
   bench [--quick] [NAME...]
                    against other allocators, in rounds (bench/README.md); --instructions and --gate count instead,
                    --instructions --where [NAME...] shows in which functions
+  fresh [--quick] [--keep] [STAGE...]
+                   by hand, as root: makes bare Debian 12 roots with mmdebstrap and runs in them, from a clone of HEAD and
+                   with this Rust, what the README says (stage readme), .ci/run (ci), and the suite where programs are
+                   missing (missing). --keep leaves the roots
   dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
   help             this text
 
@@ -55,6 +66,7 @@ pub const COMMANDS: &[&str] = &[
     "preload",
     "sim",
     "bench",
+    "fresh",
     "dist",
     "help",
 ];
@@ -70,9 +82,22 @@ fn main() -> ExitCode {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
+    signals::end_programs_with_us();
     let outcome = match words[..] {
-        ["test"] => return suite::run(&root, false),
-        ["test", "--quick"] => return suite::run(&root, true),
+        ["test", ref rest @ ..] => match suite::options(rest) {
+            Some(options) => return suite::run(&root, options),
+            None => {
+                eprint!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
+        ["fresh", ref rest @ ..] => match fresh::options(rest) {
+            Some(options) => fresh::run(&root, &options),
+            None => {
+                eprint!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["layers"] => layers::run(&root),
         ["circles"] => layers::circles::run(&root),
         ["docs"] => docs::run(&root),

@@ -1,8 +1,9 @@
 //! `cargo xtask sim`: the simulator of `crates/memcg/src/proof/sim`, for minutes.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::child::{cargo, stream};
+use crate::child::{BUILD_LIMIT, cargo, stream_limited};
 use crate::{Counted, Failure};
 
 const TEST: &str = "proof::sim::for_as_long_as_is_asked";
@@ -48,7 +49,11 @@ pub fn run(root: &Path, options: Options) -> Result<Counted, Failure> {
     if let Some(seed) = options.seed {
         command.env("MEMCG_SIM_SEED", seed.to_string());
     }
-    stream(&mut command)
+    // A history that fails is made short, which takes its time.
+    stream_limited(
+        &mut command,
+        Duration::from_secs(options.seconds) + 2 * BUILD_LIMIT,
+    )
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl core::error::Error for TooLate {}
 /// Chooses what becomes of a removed group that still holds bytes; at first [`GroupEnd::Reparent`].
 ///
 /// # Errors
-/// [`TooLate`], once there has been a group other than the root.
+/// `TooLate`, once there has been a group other than the root.
 pub fn set_group_end(end: GroupEnd) -> Result<(), TooLate> {
     engine().set_group_end(end).then_some(()).ok_or(TooLate)
 }
@@ -39,7 +39,7 @@ pub fn set_group_end(end: GroupEnd) -> Result<(), TooLate> {
 /// Chooses what becomes of kmem ids; at first [`IdPolicy::ReparentAndFree`].
 ///
 /// # Errors
-/// [`TooLate`], once a list or a cache has kept something for a group.
+/// `TooLate`, once a list or a cache has kept something for a group.
 pub fn set_id_policy(policy: IdPolicy) -> Result<(), TooLate> {
     engine().set_id_policy(policy).then_some(()).ok_or(TooLate)
 }
