@@ -36,8 +36,12 @@ pub fn cargo(root: &Path, arguments: &[&str]) -> Command {
 
 /// Builds the command and the preloaded library in release mode.
 pub fn build_release(root: &Path) -> Result<Counted, Failure> {
-    let packages = ["--package", "memcg-cli", "--package", "memcg-preload"];
-    stream(cargo(root, &["build", "--release"]).args(packages))
+    // One by one: in one build the preload library would get the features that the command's other crates ask for.
+    let mut counted = Counted::default();
+    for package in ["memcg-preload", "memcg-cli"] {
+        counted = stream(cargo(root, &["build", "--release", "--package"]).arg(package))?;
+    }
+    Ok(counted)
 }
 
 /// Runs `command` for at most [`BUILD_LIMIT`]: [`stream_limited`].

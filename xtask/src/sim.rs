@@ -1,12 +1,10 @@
-//! `cargo xtask sim`: the simulator of `crates/memcg/src/proof/sim`, for minutes.
+//! `cargo xtask sim`: the simulator, `crates/memcg-sim`, for minutes.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::child::{BUILD_LIMIT, cargo, stream_limited};
 use crate::{Counted, Failure};
-
-const TEST: &str = "proof::sim::for_as_long_as_is_asked";
 
 /// How long, in seconds, and the first seed; one at random where none is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,13 +39,18 @@ pub fn options(words: &[&str]) -> Option<Options> {
 
 /// Runs it; its output goes on as it comes.
 pub fn run(root: &Path, options: Options) -> Result<Counted, Failure> {
-    let what = ["test", "--release", "--package", "memcg", "--lib", "--"];
+    let what = [
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "memcg-sim",
+        "--",
+    ];
     let mut command = cargo(root, &what);
-    command
-        .args([TEST, "--exact", "--ignored", "--nocapture"])
-        .env("MEMCG_SIM_SECONDS", options.seconds.to_string());
+    command.args(["--seconds", &options.seconds.to_string()]);
     if let Some(seed) = options.seed {
-        command.env("MEMCG_SIM_SEED", seed.to_string());
+        command.args(["--seed", &seed.to_string()]);
     }
     // A history that fails is made short, which takes its time.
     stream_limited(

@@ -5,6 +5,11 @@
 //! Depends on: every room.
 //! Never: code of its own. What is here is sound only for callers who keep to the contracts of the rooms.
 
+#[cfg(not(loom))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod common;
+
 /// One hidden module of that name for each room, with everything that is public in the room.
 macro_rules! rooms {
     ($($(#[$cfg:meta])* $room:ident;)*) => {$(

@@ -267,7 +267,7 @@ extern "C" fn child() {
 impl Engine {
     /// What the child has of its parent's engine is made its own: locks nobody holds, records of threads it does not have, counts. `own`
     /// is the record of the one thread; `whole`: no change to the tree was under way.
-    pub(crate) fn begin_in_child(&self, own: Option<&ThreadRec>, whole: bool) {
+    pub fn begin_in_child(&self, own: Option<&ThreadRec>, whole: bool) {
         self.kmem.reset_tables_in_child();
         self.changing.store(0, Ordering::Relaxed);
         self.tree.threads.init();

@@ -23,7 +23,7 @@ pub const MAX_RESTS: usize = 4;
 
 impl Hierarchy {
     /// The rests of an owner, the newest first, lost and empty ones too. The caller is pinned, the owner not retired.
-    pub(crate) fn rests(&self, tag: u32) -> impl Iterator<Item = &Objcg> {
+    pub fn rests(&self, tag: u32) -> impl Iterator<Item = &Objcg> {
         let objcg = self.objcgs.get(tag);
         let first = match objcg.state() {
             State::Rest | State::Lost | State::Free => 0,

@@ -43,7 +43,7 @@ pub fn remove(
 ///
 /// # Errors
 /// As [`remove`].
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub fn remove_alone(tree: &Hierarchy, group: &Memcg) -> Result<(), TreeError> {
     remove_by(tree, group, |_| {
         if let Some(id) = tree.end_kmem_id(group) {

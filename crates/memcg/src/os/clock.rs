@@ -1,7 +1,7 @@
 //! Time: monotonic for intervals, wall for what people read.
 
 fn read(clock: libc::clockid_t) -> u64 {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulator"))]
     if let Some(now) = own::now() {
         return now;
     }
@@ -28,7 +28,7 @@ pub fn wall_ns() -> u64 {
 
 /// Sleeps for `ns` nanoseconds; a signal ends it early.
 pub fn sleep_ns(ns: u64) {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulator"))]
     if let Some(now) = own::now() {
         return own::set(Some(now + ns));
     }
@@ -56,7 +56,7 @@ pub fn coarse_ns() -> u64 {
 
 /// A clock of a thread's own, for tests in which nothing may depend on how fast the machine is: it goes on while the thread
 /// sleeps, which takes no time, and else stands still.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulator"))]
 pub mod own {
     use core::cell::Cell;
 

@@ -12,9 +12,9 @@ const PAGE: usize = 4096;
 /// Whether a test has the call fail that is about to be made. Nothing is left of it in any other build.
 #[inline(always)]
 fn fails() -> bool {
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(any(test, feature = "simulator"), not(loom)))]
     return super::fault::fails();
-    #[cfg(not(all(test, not(loom))))]
+    #[cfg(not(all(any(test, feature = "simulator"), not(loom))))]
     false
 }
 

@@ -7,7 +7,7 @@
 pub mod barrier;
 pub mod clock;
 pub mod errno;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(any(test, feature = "simulator"), not(loom)))]
 pub mod fault;
 pub mod futex;
 pub mod ids;

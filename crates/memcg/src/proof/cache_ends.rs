@@ -1,13 +1,13 @@
 //! Caches where a thread does not come to its end as in a test of its own making: it stands in the middle of a hit while a cache
 //! dies, it exits with magazines and slabs in its slots, or it is not there any more, in the child of a fork.
 
-use super::common::Random;
 use super::{ledger, own_process};
 use crate::api::{Memcg, root};
 use crate::engine::process::with_rec;
 use crate::engine::{Engine, Flags, engine};
 use crate::group::ROOT_TAG;
 use crate::kmem::cache::{Plan, Ways};
+use crate::testing::common::Random;
 use crate::thread::ThreadRec;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, mpsc};

@@ -1,12 +1,12 @@
 //! The cache of a group that a thread used last is found by a hint: never another group's, another cache's, or a dead one.
 
-use super::common::Random;
 use super::ledger;
 use crate::attach::move_task;
 use crate::engine::{Engine, Flags};
 use crate::group::{ROOT, ROOT_TAG};
 use crate::kmem::cache::{Plan, Ways};
 use crate::offline;
+use crate::testing::common::Random;
 use crate::thread::ThreadRec;
 
 const GROUPS: usize = 5;

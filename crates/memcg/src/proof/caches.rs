@@ -1,6 +1,5 @@
 //! Caches against a naive model: threads allocate for groups, hand over, free, end; the books are what the objects are.
 
-use super::common::Random;
 use super::ledger;
 use crate::engine::worker::By;
 use crate::engine::{Engine, Flags};
@@ -8,6 +7,7 @@ use crate::group::objcg::{Kind, State};
 use crate::group::{ROOT, ROOT_TAG};
 use crate::kmem::cache::{CacheStat, Plan, Ways};
 use crate::offline;
+use crate::testing::common::Random;
 use crate::thread::ThreadRec;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

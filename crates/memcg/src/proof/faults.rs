@@ -3,12 +3,12 @@
 //! A fixed workload in a process of its own, once for every call it makes, with that call failing; and again with all
 //! calls from that one on. Left out: forks, and threads' stacks, which are the C library's.
 
-use super::common::Random;
 use super::ledger::{self, Object, some_bytes};
 use super::own_process;
 use crate::api::{Memcg, Task, root};
 use crate::engine::{Flags, kmalloc, process, try_engine};
 use crate::os::fault::{Plan, follow};
+use crate::testing::common::Random;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const TEST: &str =

@@ -3,12 +3,12 @@
 //! At rest, for every owner: live objects = charged − stocked − what it holds of other kinds. A storm of threads comes
 //! before, with scopes, hand-overs, exits, moves, ends of groups and tasks, and forks, whose children are held to the same.
 
-use super::common::Random;
 use super::own_process;
 use crate::api::{Task, root};
 use crate::engine::{Engine, Flags, engine, kmalloc};
 use crate::group::NO_TAG;
 use crate::group::objcg::{Kind, State};
+use crate::testing::common::Random;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};

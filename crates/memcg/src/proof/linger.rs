@@ -1,6 +1,5 @@
 //! Groups that linger: what they keep, until when, whoever frees it; and ids, under each policy and either ending.
 
-use super::common::*;
 use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags};
 use crate::group::kmem_id::ROOT_ID;
@@ -8,6 +7,7 @@ use crate::group::objcg::Kind;
 use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::IdPolicy;
 use crate::offline;
+use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
 mod model;

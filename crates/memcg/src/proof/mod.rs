@@ -12,8 +12,6 @@ mod cache_rules;
 #[cfg(not(loom))]
 mod caches;
 #[cfg(not(loom))]
-mod common;
-#[cfg(not(loom))]
 mod faults;
 #[cfg(not(loom))]
 mod ledger;
@@ -49,8 +47,6 @@ mod queue;
 mod reuse;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod signals;
-#[cfg(not(loom))]
-mod sim;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod steps;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]

@@ -1,11 +1,11 @@
 //! Moves by every policy: the cases of record, and what happens to threads and other moves meanwhile.
 
-use super::common::*;
 use crate::attach::{Attach, MoveError, Moved, move_task_with};
 use crate::group::charge::Mode;
 use crate::group::objcg::State;
 use crate::group::{Event, Memcg, MovePolicy, ROOT};
 use crate::offline;
+use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
 const MIB: u64 = 1 << 20;

@@ -1,6 +1,5 @@
 //! Histories of moves by every policy, against a naive model that knows each object: its owner, its bytes, its kind.
 
-use super::common::*;
 use super::moving::child;
 use crate::attach::{MoveError, move_task_with};
 use crate::counter::Level;
@@ -9,6 +8,7 @@ use crate::group::charge::Mode;
 use crate::group::objcg::{Kind, State};
 use crate::group::{Memcg, MovePolicy, ROOT};
 use crate::offline;
+use crate::testing::common::*;
 use crate::thread::ThreadRec;
 use proptest::prelude::*;
 

@@ -22,11 +22,6 @@ pub(super) fn again(test: &str, argument: &str) -> Output {
     inside(test, argument).output().unwrap()
 }
 
-/// The same of a test that is ignored.
-pub(super) fn again_ignored(test: &str, argument: &str) -> Output {
-    inside(test, argument).arg("--ignored").output().unwrap()
-}
-
 fn inside(test: &str, argument: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command

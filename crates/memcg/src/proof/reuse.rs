@@ -1,9 +1,9 @@
 //! A million groups, a hundred thousand tasks: what is over is used again.
 
-use super::common::*;
 use crate::group::ROOT;
 use crate::group::charge::Mode;
 use crate::offline;
+use crate::testing::common::*;
 
 /// Bounds that have nothing to do with how many there ever were: some batches wait for three epochs.
 const FEW: u32 = 600;

@@ -3,12 +3,12 @@
 //! The processor's single-step flag brings a SIGTRAP after every instruction; its handler charges, frees, enters and
 //! leaves, for more owners than there are slots.
 
-use super::common::*;
 use crate::attach::move_task;
 use crate::group::objcg::State;
 use crate::group::{Hierarchy, NO_TAG, ROOT};
 use crate::offline;
 use crate::sync::atomic::Ordering;
+use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
 use crate::thread::SLOTS;

@@ -5,11 +5,11 @@
 //! only where signals are held off, which the mask that it interrupted tells. In the end every object has what was
 //! written to it, and every owner is charged what its objects hold.
 
-use super::common::Random;
 use super::ledger::{self, Object};
 use super::own_process;
 use crate::api::{Task, root};
 use crate::engine::{Flags, engine, kmalloc, process};
+use crate::testing::common::Random;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const TEST: &str =

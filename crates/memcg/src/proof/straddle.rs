@@ -4,10 +4,10 @@
 //! The processor's single-step flag brings a SIGTRAP after every instruction; at one of them the handler recounts, as the
 //! child would. Whatever instruction that is, the books add up once the interrupted call has returned.
 
-use super::common::*;
 use super::own_process;
 use crate::group::charge::Mode;
 use crate::group::{Hierarchy, Kind, ROOT};
+use crate::testing::common::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 const TEST: &str = "proof::straddle::books_add_up_after_a_recount_between_any_two_instructions";

@@ -1,6 +1,5 @@
 //! Threads against threads: charges, frees, hand-overs, moves, removals, limits, drains; nothing lost at the end.
 
-use super::common::*;
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::charge::Mode;
@@ -9,6 +8,7 @@ use crate::group::{Hierarchy, ROOT};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
+use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
 use std::sync::atomic::AtomicBool;

@@ -120,7 +120,7 @@ pub struct ThreadRec {
     pub(crate) active: AtomicU32,
     pub(crate) tid: AtomicU32,
     /// The thread's heap, if it has one yet.
-    pub(crate) heap: AtomicId<HeapId>,
+    pub heap: AtomicId<HeapId>,
     pub(crate) task: AtomicU32,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
@@ -326,7 +326,7 @@ impl ThreadRec {
     /// Begins a change of the thread's heap, in which the slots are not touched. `None` in a signal handler inside such a
     /// change or inside a look at the slots.
     #[inline(always)]
-    pub(crate) fn enter_heap(&self) -> Option<Busy<'_>> {
+    pub fn enter_heap(&self) -> Option<Busy<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
             return None;
         }

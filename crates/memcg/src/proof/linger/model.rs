@@ -1,12 +1,12 @@
 //! Histories of groups that linger against a naive model: who is there, what it holds, which id it has.
 
-use super::super::common::*;
 use super::{POLICIES, World};
 use crate::counter::Level;
 use crate::engine::linger::GroupEnd;
 use crate::group::Memcg;
 use crate::group::kmem_id::ROOT_ID;
 use crate::kmem::per_id::IdPolicy;
+use crate::testing::common::*;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]

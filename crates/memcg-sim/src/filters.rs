@@ -1,6 +1,6 @@
 //! The step by which a group is told which caches' objects it accounts, and what that comes to.
 
-use super::world::World;
+use crate::world::World;
 
 /// What can be told, and which caches' objects are accounted then, by `NAMES`. The first is nothing: as above.
 const WORDS: [(&str, [bool; 3]); 6] = [
@@ -13,10 +13,10 @@ const WORDS: [(&str, [bool; 3]); 6] = [
 ];
 
 /// Names of caches, in turn.
-pub(super) const NAMES: [&[u8]; 3] = [b"sim0", b"sim1", b"sim2"];
+pub(crate) const NAMES: [&[u8]; 3] = [b"sim0", b"sim1", b"sim2"];
 
 impl World {
-    pub(super) fn filter(&mut self, n: [u32; 4]) {
+    pub(crate) fn filter(&mut self, n: [u32; 4]) {
         let g = self.stage.online(n[0]);
         let words = n[1] as usize % WORDS.len();
         let text = WORDS[words].0.as_bytes();
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Whether objects of a cache are accounted where an owner is: as the nearest group says that was told anything.
-    pub(super) fn accounts(&self, owner: usize, cache: usize) -> bool {
+    pub(crate) fn accounts(&self, owner: usize, cache: usize) -> bool {
         let books = self.stage.books.borrow();
         let chain = books.chain(books.owners[owner].group);
         let told = chain.iter().map(|&g| books.groups[g].words);

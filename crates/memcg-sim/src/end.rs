@@ -1,12 +1,12 @@
 //! The end of a world: everything is freed, in an order of its own, and nothing is left.
 
-use super::super::common::{Random, assert_empty};
-use super::books::Css;
-use super::world::World;
-use crate::group::NO_TAG;
+use crate::books::Css;
+use crate::world::World;
+use memcg::testing::common::{Random, assert_empty};
+use memcg::testing::group::NO_TAG;
 
 impl World {
-    pub(super) fn finish(mut self, seed: u64) {
+    pub(crate) fn finish(mut self, seed: u64) {
         self.heal();
         self.audit();
         let mut random = Random(seed | 1);

@@ -3,30 +3,30 @@
 //! A step that the books say must succeed is expected to, and one that must fail likewise; where reclaim decides, either may be.
 //! While calls for memory fail on purpose anything may be refused, and nothing be lost.
 
-use super::books::{Group, Owner, OwnerIs};
-use super::stage::{Planted, Stage, let_go};
-use super::step::{History, Op, Step};
-use crate::engine::{By, Engine};
-use crate::group::stock::Scope;
-use crate::group::{NO_TAG, ROOT, ROOT_TAG};
-use crate::kmem::Heap;
-use crate::os::clock::own;
-use crate::os::fault::{self, Plan};
-use crate::sync::atomic::Ordering;
-use crate::thread::ThreadRec;
+use crate::books::{Group, Owner, OwnerIs};
+use crate::stage::{Planted, Stage, let_go};
+use crate::step::{History, Op, Step};
+use memcg::testing::engine::{By, Engine};
+use memcg::testing::group::stock::Scope;
+use memcg::testing::group::{NO_TAG, ROOT, ROOT_TAG};
+use memcg::testing::kmem::Heap;
+use memcg::testing::os::clock::own;
+use memcg::testing::os::fault::{self, Plan};
+use memcg::testing::sync::atomic::Ordering;
+use memcg::testing::thread::ThreadRec;
 use std::rc::Rc;
 
 /// A thread: its records, and the scopes it is in with whom they are for.
-pub(super) struct Thread {
-    pub index: crate::thread::ThreadId,
+pub(crate) struct Thread {
+    pub index: memcg::testing::thread::ThreadId,
     pub rec: &'static ThreadRec,
-    pub heap_index: crate::thread::HeapId,
+    pub heap_index: memcg::testing::thread::HeapId,
     pub heap: &'static Heap,
     pub scopes: Vec<(Scope, Option<usize>)>,
 }
 
 /// A cache the world has a handle on, or had.
-pub(super) struct KnownCache {
+pub(crate) struct KnownCache {
     pub index: u32,
     pub accounted: bool,
     /// Which of `filters::NAMES` is its.
@@ -34,7 +34,7 @@ pub(super) struct KnownCache {
     pub open: bool,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     pub stage: Rc<Stage>,
     pub engine: &'static Engine,
     pub threads: Vec<Thread>,
@@ -49,7 +49,7 @@ pub(super) struct World {
     pub ever_failed: bool,
     /// A lazy move has left something that reclaim sends home, or fails to.
     pub ever_marked: bool,
-    pub(super) names: u32,
+    pub(crate) names: u32,
 }
 
 fn join(engine: &'static Engine) -> Thread {
@@ -66,14 +66,14 @@ fn join(engine: &'static Engine) -> Thread {
 }
 
 impl World {
-    pub(super) fn new(history: &History, planted: Planted) -> Self {
+    pub(crate) fn new(history: &History, planted: Planted) -> Self {
         // How fast the machine is changes nothing: time passes by steps, and by what is slept.
         own::set(Some(1_000_000_000));
         let engine = Engine::leaked();
         assert!(engine.set_group_end(history.end) && engine.set_id_policy(history.ids));
         let threads: Vec<Thread> = (0..history.threads.max(1)).map(|_| join(engine)).collect();
         let first = (threads[0].rec, threads[0].heap);
-        let open = |cx: crate::kmem::list_lru::Cx<'_>| engine.kmem.lists.open(cx, let_go);
+        let open = |cx: memcg::testing::kmem::list_lru::Cx<'_>| engine.kmem.lists.open(cx, let_go);
         let list = engine.with_lists(first.0, open).expect("a list");
         let stage = Stage::set(engine, list, first, planted);
         {
@@ -100,28 +100,28 @@ impl World {
     }
 
     /// Puts a thread on, which does what follows.
-    pub(super) fn put_on(&self, n: u32) -> usize {
+    pub(crate) fn put_on(&self, n: u32) -> usize {
         let t = n as usize % self.threads.len();
         self.stage.rec.set(self.threads[t].rec);
         self.stage.heap.set(self.threads[t].heap);
         t
     }
 
-    pub(super) fn rec(&self) -> &'static ThreadRec {
+    pub(crate) fn rec(&self) -> &'static ThreadRec {
         self.stage.rec.get()
     }
 
     /// Whether what fits may be refused all the same.
-    pub(super) fn is_lenient(&self) -> bool {
+    pub(crate) fn is_lenient(&self) -> bool {
         self.failing.is_some()
     }
 
-    pub(super) fn online(&self, n: u32) -> usize {
+    pub(crate) fn online(&self, n: u32) -> usize {
         self.stage.online(n)
     }
 
     /// Somebody to charge: who lives, or whose group somebody has a handle on.
-    pub(super) fn some_owner(&self, n: u32) -> usize {
+    pub(crate) fn some_owner(&self, n: u32) -> usize {
         let books = self.stage.books.borrow();
         let may = |o: &&usize| {
             let owner = &books.owners[**o];
@@ -132,26 +132,26 @@ impl World {
         all[n as usize % all.len()]
     }
 
-    pub(super) fn live_task(&self, n: u32) -> Option<usize> {
+    pub(crate) fn live_task(&self, n: u32) -> Option<usize> {
         (!self.tasks.is_empty()).then(|| n as usize % self.tasks.len())
     }
 
     /// Whether anybody can be asked for memory.
-    pub(super) fn has_shrinkers(&self) -> bool {
+    pub(crate) fn has_shrinkers(&self) -> bool {
         self.shrinker.is_some() || self.has_pools()
     }
 
-    pub(super) fn has_pools(&self) -> bool {
+    pub(crate) fn has_pools(&self) -> bool {
         self.pools.iter().any(Option::is_some)
     }
 
-    pub(super) fn drain_all(&self) {
+    pub(crate) fn drain_all(&self) {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec());
         tree.drain(self.rec(), tree.memcgs.get(ROOT));
     }
 
-    pub(super) fn take(&mut self, step: Step) {
+    pub(crate) fn take(&mut self, step: Step) {
         let n = step.n;
         self.put_on(n[3]);
         let were_marked = self.engine.tree.may_have_marked();
@@ -220,14 +220,14 @@ impl World {
         self.threads[t].scopes.push((scope, owner));
     }
 
-    pub(super) fn leave(&mut self, t: usize) {
+    pub(crate) fn leave(&mut self, t: usize) {
         if let Some((scope, _)) = self.threads[t].scopes.pop() {
             self.engine.tree.leave_scope(self.threads[t].rec, scope);
         }
     }
 
     /// In the child of a fork: threads begin in the place of those that it does not have.
-    pub(super) fn follow_fork(&mut self) {
+    pub(crate) fn follow_fork(&mut self) {
         if !self.stage.forked.take() {
             return;
         }
@@ -256,7 +256,7 @@ impl World {
         self.put_on(n[3]);
     }
 
-    pub(super) fn end_thread(&mut self, t: usize) {
+    pub(crate) fn end_thread(&mut self, t: usize) {
         self.put_on(t as u32);
         while !self.threads[t].scopes.is_empty() {
             self.leave(t);
@@ -284,7 +284,7 @@ impl World {
         fault::follow(self.failing);
     }
 
-    pub(super) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         fault::follow(None);
         self.ever_failed |= self.failing.take().is_some_and(|plan| plan.failed() > 0);
     }

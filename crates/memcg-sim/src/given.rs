@@ -1,12 +1,12 @@
 //! The steps by which a thing gets another owner: it is looked up after its group's end, or given away.
 
-use super::books::{Thing, What};
-use super::stage::{Planted, Stage};
-use super::world::World;
-use crate::group::OfflinePolicy::{Auto, NextTouch};
-use crate::group::cell::Given;
-use crate::group::{NO_TAG, ROOT_TAG, Refusal};
-use crate::kmem::list_lru::Cx;
+use crate::books::{Thing, What};
+use crate::stage::{Planted, Stage};
+use crate::world::World;
+use memcg::testing::group::OfflinePolicy::{Auto, NextTouch};
+use memcg::testing::group::cell::Given;
+use memcg::testing::group::{NO_TAG, ROOT_TAG, Refusal};
+use memcg::testing::kmem::list_lru::Cx;
 
 /// What a cache that sees lookups takes over.
 const FOUND: &[Given] = &[Given::ToToucher, Given::ToFinder];
@@ -44,7 +44,7 @@ impl Stage {
 
 impl World {
     /// A thing of some cache's: its number, and what it is.
-    pub(super) fn some_object(&self, n: u32) -> Option<(u64, Thing)> {
+    pub(crate) fn some_object(&self, n: u32) -> Option<(u64, Thing)> {
         let books = self.stage.books.borrow();
         let is = |t: &Thing| t.owner.is_some() && matches!(t.what, What::Cached { .. });
         let all: Vec<(u64, Thing)> = books
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// A thing is looked up by whom the thread works for.
-    pub(super) fn touch(&mut self, n: [u32; 4]) {
+    pub(crate) fn touch(&mut self, n: [u32; 4]) {
         let Some((id, thing)) = self.some_object(n[2]) else {
             return;
         };
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// A thing is given to somebody, whoever had it.
-    pub(super) fn give(&mut self, n: [u32; 4]) {
+    pub(crate) fn give(&mut self, n: [u32; 4]) {
         let Some((id, _)) = self.some_object(n[2]) else {
             return;
         };
@@ -97,7 +97,7 @@ impl World {
         self.give_to(id, to);
     }
 
-    pub(super) fn give_to(&self, id: u64, to: usize) {
+    pub(crate) fn give_to(&self, id: u64, to: usize) {
         let (thing, tag, fits) = {
             let books = self.stage.books.borrow();
             let thing = books.things[&id];

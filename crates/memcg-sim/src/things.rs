@@ -1,18 +1,18 @@
 //! The steps by which things come and go: charges, objects of the heap and of caches, what is in the list.
 
-use super::books::{Thing, What};
-use super::filters::NAMES;
-use super::stage::paint;
-use super::world::{KnownCache, World};
-use crate::engine::Flags;
-use crate::engine::cache::CacheRefusal;
-use crate::group::objcg::Kind;
-use crate::group::{NO_TAG, Refusal};
-use crate::kmem::cache::{Plan, Ways};
-use crate::kmem::class::{bytes_of, class_if_any};
-use crate::kmem::list_lru::Link;
-use crate::kmem::{extent_bytes, hit};
-use crate::os::clock::own;
+use crate::books::{Thing, What};
+use crate::filters::NAMES;
+use crate::stage::paint;
+use crate::world::{KnownCache, World};
+use memcg::testing::engine::Flags;
+use memcg::testing::engine::cache::CacheRefusal;
+use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::{NO_TAG, Refusal};
+use memcg::testing::kmem::cache::{Plan, Ways};
+use memcg::testing::kmem::class::{bytes_of, class_if_any};
+use memcg::testing::kmem::list_lru::Link;
+use memcg::testing::kmem::{extent_bytes, hit};
+use memcg::testing::os::clock::own;
 
 /// What a step's charge may do. Nobody sleeps: what is owed stays owed.
 fn flags(n: u32) -> Flags {
@@ -107,7 +107,7 @@ impl World {
         let killers = self.stage.books.borrow().killers(owner);
         let meddled = self.stage.meddled.get();
         let will = self.will(Some(owner), bytes, how);
-        let refused = |why: &crate::engine::ChargeError| {
+        let refused = |why: &memcg::testing::engine::ChargeError| {
             if let Will::Fail(Some(full)) = will {
                 let known = self.stage.books.borrow().groups[full].index;
                 assert_eq!(why.refusal.group, known, "who refuses a charge");
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    pub(super) fn charge(&mut self, n: [u32; 4]) {
+    pub(crate) fn charge(&mut self, n: [u32; 4]) {
         let owner = self.some_owner(n[0]);
         let owner = self.stage.books.borrow().live(owner);
         let bytes = (u64::from(n[2]) + 1).next_multiple_of(8);
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Runs `f` for an owner: the scope the thread is in, or one of its own. `f` gets who is charged there.
-    pub(super) fn within<R>(
+    pub(crate) fn within<R>(
         &mut self,
         n: [u32; 4],
         f: impl FnOnce(&Self, Option<usize>) -> R,
@@ -195,7 +195,7 @@ impl World {
         answer
     }
 
-    pub(super) fn kmalloc(&mut self, n: [u32; 4]) {
+    pub(crate) fn kmalloc(&mut self, n: [u32; 4]) {
         let size = 16 + n[2] as usize % 200_000;
         let how = flags(n[1] / 4);
         self.within(n, |world, owner| {
@@ -240,7 +240,7 @@ impl World {
     }
 
     /// An object of a cache, to be put into the list or not.
-    pub(super) fn cached(&mut self, n: [u32; 4], linked: bool) {
+    pub(crate) fn cached(&mut self, n: [u32; 4], linked: bool) {
         let open: Vec<usize> = (0..self.caches.len())
             .filter(|&c| self.caches[c].open)
             .collect();
@@ -257,8 +257,9 @@ impl World {
         };
         let lists = &self.engine.kmem.lists;
         // SAFETY: the link is the thing's, which leaves the list before it ends; the list lives as long as the world.
-        let add =
-            |cx: crate::kmem::list_lru::Cx<'_>| unsafe { lists.add(cx, self.stage.list, &*link) };
+        let add = |cx: memcg::testing::kmem::list_lru::Cx<'_>| unsafe {
+            lists.add(cx, self.stage.list, &*link)
+        };
         assert!(
             self.engine.with_lists(self.rec(), add),
             "a new thing is in no list"
@@ -335,7 +336,7 @@ impl World {
     }
 
     /// Takes a thing out of the list, or puts one in again.
-    pub(super) fn unlist(&mut self, n: [u32; 4]) {
+    pub(crate) fn unlist(&mut self, n: [u32; 4]) {
         let Some(id) = self.some_thing(n[2], |thing| !thing.link.is_null()) else {
             return;
         };
@@ -348,8 +349,9 @@ impl World {
         } else {
             let lists = &self.engine.kmem.lists;
             // SAFETY: as in `cached`.
-            let add =
-                |cx: crate::kmem::list_lru::Cx<'_>| unsafe { lists.add(cx, self.stage.list, link) };
+            let add = |cx: memcg::testing::kmem::list_lru::Cx<'_>| unsafe {
+                lists.add(cx, self.stage.list, link)
+            };
             assert!(self.engine.with_lists(self.rec(), add));
         }
         let mut books = self.stage.books.borrow_mut();
@@ -360,7 +362,7 @@ impl World {
     }
 
     /// A walk that nobody asked the shrinker for.
-    pub(super) fn walk(&mut self, n: [u32; 4]) {
+    pub(crate) fn walk(&mut self, n: [u32; 4]) {
         let ids = self.engine.tree.kmem_ids.high_water();
         let id = n[0] % ids;
         if self.engine.tree.kmem_ids.holder(id).is_some() {
@@ -368,14 +370,14 @@ impl World {
         }
     }
 
-    pub(super) fn free(&mut self, n: [u32; 4]) {
+    pub(crate) fn free(&mut self, n: [u32; 4]) {
         if let Some(id) = self.some_thing(n[0].wrapping_mul(31).wrapping_add(n[2]), |_| true) {
             self.stage.free(id);
         }
     }
 
     /// All that some owner has.
-    pub(super) fn free_many(&mut self, n: [u32; 4]) {
+    pub(crate) fn free_many(&mut self, n: [u32; 4]) {
         let owner = n[0] as usize % self.stage.books.borrow().owners.len();
         let all: Vec<u64> = {
             let books = self.stage.books.borrow();
@@ -388,7 +390,7 @@ impl World {
         }
     }
 
-    pub(super) fn new_cache(&mut self, n: [u32; 4]) {
+    pub(crate) fn new_cache(&mut self, n: [u32; 4]) {
         if self.caches.iter().filter(|cache| cache.open).count() >= 6 {
             return;
         }
@@ -428,7 +430,7 @@ impl World {
     }
 
     /// A handle on a cache goes: the cache goes with its last object.
-    pub(super) fn end_cache(&mut self, n: [u32; 4]) {
+    pub(crate) fn end_cache(&mut self, n: [u32; 4]) {
         let open: Vec<usize> = (0..self.caches.len())
             .filter(|&c| self.caches[c].open)
             .collect();

@@ -1,17 +1,17 @@
 //! The steps of limits and of reclaim.
 
-use super::super::common::set_reserve;
-use super::stage::OPS;
-use super::step::{Op, Step};
-use super::world::World;
-use crate::counter::page_counter::UNLIMITED;
-use crate::group::OomPolicy;
-use crate::kmem::shrinker::Manner;
-use crate::os::clock::own;
-use crate::sync::lock::Rank;
+use crate::stage::OPS;
+use crate::step::{Op, Step};
+use crate::world::World;
+use memcg::testing::common::set_reserve;
+use memcg::testing::counter::page_counter::UNLIMITED;
+use memcg::testing::group::OomPolicy;
+use memcg::testing::kmem::shrinker::Manner;
+use memcg::testing::os::clock::own;
+use memcg::testing::sync::lock::Rank;
 
 impl World {
-    pub(super) fn limit(&mut self, step: Step) {
+    pub(crate) fn limit(&mut self, step: Step) {
         let n = step.n;
         let g = self.online(n[0]);
         if g == 0 {
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// As a write of `memory.max`.
-    pub(super) fn set_max(&self, g: usize, bytes: u64) {
+    pub(crate) fn set_max(&self, g: usize, bytes: u64) {
         let (tree, rec, group) = (&self.engine.tree, self.rec(), self.stage.group(g));
         {
             let _pin = tree.threads.epoch.pin(rec);
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    pub(super) fn reserve(&mut self, n: [u32; 4]) {
+    pub(crate) fn reserve(&mut self, n: [u32; 4]) {
         let g = self.online(n[0]);
         if g == 0 {
             return;
@@ -104,23 +104,23 @@ impl World {
             set_reserve(&self.engine.tree, self.stage.group(g), bytes)
         };
         let mut outcome = try_it();
-        if outcome.is_err() {
+        if outcome.is_none() {
             self.drain_all();
             outcome = try_it();
         }
-        assert_eq!(outcome.is_ok(), fits, "reserving {bytes}");
+        assert_eq!(outcome.is_some(), fits, "reserving {bytes}");
         if fits {
             self.stage.books.borrow_mut().groups[g].reserve = bytes;
         }
     }
 
-    pub(super) fn reclaim(&mut self, n: [u32; 4]) {
+    pub(crate) fn reclaim(&mut self, n: [u32; 4]) {
         let group = self.stage.group(self.online(n[0]));
         self.engine
             .reclaim_bytes(self.rec(), group, u64::from(n[2]));
     }
 
-    pub(super) fn drain(&mut self, n: [u32; 4]) {
+    pub(crate) fn drain(&mut self, n: [u32; 4]) {
         let (tree, group) = (&self.engine.tree, self.stage.group(self.online(n[0])));
         let _pin = tree.threads.epoch.pin(self.rec());
         tree.drain(self.rec(), group);
@@ -128,7 +128,7 @@ impl World {
         assert_eq!((stocked, granted), (0, 0), "a drain takes all");
     }
 
-    pub(super) fn toggle_shrinker(&mut self, n: [u32; 4]) {
+    pub(crate) fn toggle_shrinker(&mut self, n: [u32; 4]) {
         let shrinkers = &self.engine.kmem.shrinkers;
         if let Some(index) = self.shrinker.take() {
             shrinkers.unregister(index);

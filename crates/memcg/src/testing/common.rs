@@ -1,4 +1,4 @@
-//! What the proofs share: charging as an engine does, a small random source, a hierarchy alone in the world.
+//! What proofs share: charging as an engine does, a small random source, a hierarchy alone in the world.
 
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::{Mode, Refusal};
@@ -7,10 +7,10 @@ use crate::group::{Hierarchy, Memcg, ROOT};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
-pub(super) type Tree = &'static Hierarchy;
+pub type Tree = &'static Hierarchy;
 
 /// Charges as an engine does: stock, then drain who is full and try again.
-pub(super) fn charge(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+pub fn charge(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
     let _pin = tree.threads.epoch.pin(rec);
     let mut outcome = tree.charge(rec, tag, bytes);
     for _ in 0..8 {
@@ -24,7 +24,7 @@ pub(super) fn charge(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Resul
 }
 
 /// Charges whom the thread works for.
-pub(super) fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<u32, Refusal> {
+pub fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<u32, Refusal> {
     match rec.charge_hit(bytes) {
         Some(tag) => Ok(tag),
         None => charge(tree, rec, rec.current(), bytes).map(|()| rec.current()),
@@ -32,7 +32,7 @@ pub(super) fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<
 }
 
 /// A reservation, as the engine makes one.
-pub(super) fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+pub fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
     if !rec.reserve_hit(tag, bytes) {
         charge(tree, rec, tag, bytes)?;
         let _pin = tree.threads.epoch.pin(rec);
@@ -41,7 +41,7 @@ pub(super) fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Resu
     Ok(())
 }
 
-pub(super) fn free(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
+pub fn free(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
     match kind {
         Kind::Heap => return tree.uncharge(rec, tag, bytes),
         Kind::Reserved => {
@@ -59,31 +59,27 @@ pub(super) fn free(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind
     tree.uncharge_exact(tag, bytes);
 }
 
-pub(super) fn set_reserve(tree: Tree, group: &Memcg, reserve: u64) -> Result<(), ()> {
+/// Sets a group's reserve, as the engine does; `None` where the parent has no room for it or the group is not online.
+pub fn set_reserve(tree: Tree, group: &Memcg, reserve: u64) -> Option<()> {
     let _held = group.lock.lock(Rank::Group);
-    if !group.is_online() {
-        return Err(());
-    }
-    let Some(parent) = group.parent() else {
-        return Err(());
-    };
-    group.counter.set_reserve(
+    let parent = group.is_online().then(|| group.parent())??;
+    let outcome = group.counter.set_reserve(
         reserve,
-        |more| {
-            try_charge(parent, None, more, |_| Over::By(0))
-                .map(|_| ())
-                .map_err(|_| ())
+        |more| match try_charge(parent, None, more, |_| Over::By(0)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(()),
         },
         |back| {
             if uncharge(parent, None, back).is_err() {
                 tree.report_broken();
             }
         },
-    )
+    );
+    outcome.ok()
 }
 
 /// Nothing is left of all but the root, once the epochs have passed.
-pub(super) fn assert_empty(tree: Tree) {
+pub fn assert_empty(tree: Tree) {
     for _ in 0..8 {
         tree.collect();
     }
@@ -101,16 +97,16 @@ pub(super) fn assert_empty(tree: Tree) {
 }
 
 /// One thread's record, and a place to work.
-pub(super) fn alone() -> (Tree, &'static ThreadRec) {
+pub fn alone() -> (Tree, &'static ThreadRec) {
     let tree = Hierarchy::leaked();
     (tree, tree.threads.join().unwrap().1)
 }
 
 /// Small, fast, the same on every run.
-pub(super) struct Random(pub(super) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(super) fn next(&mut self, below: u64) -> u64 {
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -118,7 +114,7 @@ impl Random {
     }
 
     /// One of several.
-    pub(super) fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.next(all.len() as u64) as usize]
     }
 }

@@ -3,16 +3,16 @@
 //! A step's numbers choose among what there is when it is taken, modulo how much that is. So a history with some of its steps
 //! left out is a history too.
 
-use super::super::common::Random;
-use crate::engine::linger::GroupEnd;
-use crate::kmem::per_id::IdPolicy;
 use core::fmt::{self, Write as _};
+use memcg::testing::common::Random;
+use memcg::testing::engine::linger::GroupEnd;
+use memcg::testing::kmem::per_id::IdPolicy;
 
 macro_rules! ops {
     ($($op:ident $word:literal $weight:literal,)*) => {
         /// What a step does.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub(super) enum Op { $($op,)* }
+        pub(crate) enum Op { $($op,)* }
 
         /// All, with their names and how often they are met.
         const OPS: &[(Op, &str, u64)] = &[$((Op::$op, $word, $weight),)*];
@@ -68,7 +68,7 @@ ops! {
 
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Step {
+pub(crate) struct Step {
     pub op: Op,
     /// Which, which, how much, in which way.
     pub n: [u32; 4],
@@ -76,7 +76,7 @@ pub(super) struct Step {
 
 /// A world, and what happens in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct History {
+pub(crate) struct History {
     pub end: GroupEnd,
     pub ids: IdPolicy,
     /// Threads, all driven by one.
@@ -94,7 +94,7 @@ const POLICIES: [IdPolicy; 3] = [
 
 impl History {
     /// That of a seed, with so many steps.
-    pub(super) fn of_seed(seed: u64, nr: usize) -> Self {
+    pub(crate) fn of_seed(seed: u64, nr: usize) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         // The first numbers of seeds that are near are near.
         for _ in 0..4 {
@@ -124,7 +124,7 @@ impl History {
     }
 
     /// The same world, with these steps.
-    pub(super) fn with(&self, steps: Vec<Step>) -> Self {
+    pub(crate) fn with(&self, steps: Vec<Step>) -> Self {
         Self {
             steps,
             ..self.clone()
@@ -132,7 +132,7 @@ impl History {
     }
 
     /// As [`fmt::Display`] writes it.
-    pub(super) fn of_text(text: &str) -> Option<Self> {
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let mut words = lines.next()?.split(' ').skip(1);
         let mut word = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=');

@@ -1,12 +1,12 @@
 //! The auditor: the engine at rest against the books, and against itself.
 
-use super::books::{Css, Group, Owner, OwnerIs, What};
-use super::stage::check;
-use super::world::World;
-use crate::engine::By;
-use crate::group::objcg::{Kind, State};
-use crate::group::{Event, Memcg, NO_TAG};
-use crate::kmem::cache::CacheStat;
+use crate::books::{Css, Group, Owner, OwnerIs, What};
+use crate::stage::check;
+use crate::world::World;
+use memcg::testing::engine::By;
+use memcg::testing::group::objcg::{Kind, State};
+use memcg::testing::group::{Event, Memcg, NO_TAG};
+use memcg::testing::kmem::cache::CacheStat;
 use std::collections::BTreeMap;
 
 /// Rounds of a collector after which nothing waits, where nobody is pinned.
@@ -42,7 +42,7 @@ fn audit_events(g: usize, group: &Memcg, known: &Group, marked: bool) {
 
 impl World {
     /// Everything there is, looked at.
-    pub(super) fn audit(&mut self) {
+    pub(crate) fn audit(&mut self) {
         let rec = self.rec();
         self.stage.be_still();
         // Work that was put off is done, except shrinkers' where calls for memory fail.

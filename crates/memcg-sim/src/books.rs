@@ -3,14 +3,14 @@
 //! Kept by what the steps were answered, never by what the engine counts; but for one: how much of a task's bytes a move left
 //! where (a rest) is the move's decision, so that is read once, and only may get less after it.
 
-use crate::counter::page_counter::UNLIMITED;
-use crate::group::objcg::Kind;
-use crate::group::{OfflinePolicy, OomPolicy};
-use crate::kmem::list_lru::Link;
+use memcg::testing::counter::page_counter::UNLIMITED;
+use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::{OfflinePolicy, OomPolicy};
+use memcg::testing::kmem::list_lru::Link;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Css {
+pub(crate) enum Css {
     Online,
     Lingers,
     Gone,
@@ -18,7 +18,7 @@ pub(super) enum Css {
 
 /// Who was told to die for a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Victim {
+pub(crate) struct Victim {
     pub owner: usize,
     /// What it held then.
     pub credit: u64,
@@ -27,7 +27,7 @@ pub(super) struct Victim {
 
 /// A group there is, or was.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     pub parent: Option<usize>,
     pub index: u32,
     pub css: Css,
@@ -58,7 +58,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(parent: Option<usize>, index: u32) -> Self {
+    pub(crate) fn new(parent: Option<usize>, index: u32) -> Self {
         Self {
             parent,
             index,
@@ -86,13 +86,13 @@ impl Group {
     }
 
     /// How far it may be in debt: as set, or a quarter of max, 64 MiB at most.
-    pub(super) fn most_debt(&self) -> u64 {
+    pub(crate) fn most_debt(&self) -> u64 {
         self.debt_max.unwrap_or((self.max / 4).min(64 << 20))
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum OwnerIs {
+pub(crate) enum OwnerIs {
     Group,
     Task,
     Dead,
@@ -100,7 +100,7 @@ pub(super) enum OwnerIs {
 
 /// Who is charged.
 #[derive(Debug)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub tag: u32,
     /// Where its own word is accounted.
     pub group: usize,
@@ -119,7 +119,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(tag: u32, group: usize, is: OwnerIs) -> Self {
+    pub(crate) fn new(tag: u32, group: usize, is: OwnerIs) -> Self {
         Self {
             tag,
             group,
@@ -136,7 +136,7 @@ impl Owner {
 
 /// What a thing is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     /// A charge without memory.
     Charge(Kind),
     /// An object of the heap.
@@ -147,7 +147,7 @@ pub(super) enum What {
 
 /// Something that was charged, or was not to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Thing {
+pub(crate) struct Thing {
     /// `None`: nobody.
     pub owner: Option<usize>,
     pub bytes: u64,
@@ -160,7 +160,7 @@ pub(super) struct Thing {
 }
 
 impl Thing {
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self.what {
             What::Charge(kind) => kind,
             What::Heap { .. } => Kind::Heap,
@@ -171,7 +171,7 @@ impl Thing {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(crate) struct Books {
     pub groups: Vec<Group>,
     pub owners: Vec<Owner>,
     pub things: BTreeMap<u64, Thing>,
@@ -181,31 +181,31 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn note(&mut self, thing: Thing) -> u64 {
+    pub(crate) fn note(&mut self, thing: Thing) -> u64 {
         self.next += 1;
         self.things.insert(self.next, thing);
         self.next
     }
 
-    pub(super) fn there(&self, css: Css) -> Vec<usize> {
+    pub(crate) fn there(&self, css: Css) -> Vec<usize> {
         let all = 0..self.groups.len();
         all.filter(|&g| self.groups[g].css == css).collect()
     }
 
     /// Whether moves have left bytes of anybody in a group.
-    pub(super) fn has_rests(&self, group: usize) -> bool {
+    pub(crate) fn has_rests(&self, group: usize) -> bool {
         let mut rests = self.owners.iter().flat_map(|owner| &owner.rests);
         rests.any(|rest| rest.0 == Some(group) && rest.1 > 0)
     }
 
     /// Whether an owner has ended, and a group's end has left what it owned by one of these policies.
-    pub(super) fn was_left(&self, owner: usize, by: &[OfflinePolicy]) -> bool {
+    pub(crate) fn was_left(&self, owner: usize, by: &[OfflinePolicy]) -> bool {
         let owner = &self.owners[owner];
         owner.is == OwnerIs::Dead && owner.given.iter().any(|policy| by.contains(policy))
     }
 
     /// Who is charged in the name of an owner.
-    pub(super) fn live(&self, owner: usize) -> usize {
+    pub(crate) fn live(&self, owner: usize) -> usize {
         let mut at = owner;
         while let Some(heir) = self.owners[at].heir {
             at = heir;
@@ -214,7 +214,7 @@ impl Books {
     }
 
     /// Bytes of each owner.
-    pub(super) fn held(&self) -> Vec<u64> {
+    pub(crate) fn held(&self) -> Vec<u64> {
         let mut held = vec![0; self.owners.len()];
         for thing in self.things.values() {
             if let Some(owner) = thing.owner {
@@ -260,20 +260,20 @@ impl Books {
     }
 
     /// What an owner's own word says: all it holds but what moves left elsewhere.
-    pub(super) fn own_word(&self, owner: usize) -> u64 {
+    pub(crate) fn own_word(&self, owner: usize) -> u64 {
         let rests: u64 = self.owners[owner].rests.iter().map(|rest| rest.1).sum();
         self.held()[owner].saturating_sub(rests)
     }
 
     /// What all groups use now, and with so many bytes more of an owner.
-    pub(super) fn with_more(&self, owner: usize, bytes: u64) -> (Vec<u64>, Vec<u64>) {
+    pub(crate) fn with_more(&self, owner: usize, bytes: u64) -> (Vec<u64>, Vec<u64>) {
         let own = self.own(|_| false);
         let mut more = own.clone();
         more[self.owners[owner].group] += bytes;
         (self.sum(own), self.sum(more))
     }
 
-    pub(super) fn usages(&self) -> Vec<u64> {
+    pub(crate) fn usages(&self) -> Vec<u64> {
         self.sum(self.own(|_| false))
     }
 
@@ -283,7 +283,7 @@ impl Books {
     }
 
     /// Whether so many bytes more of an owner fit; and if all that can be reclaimed had been.
-    pub(super) fn fits(&self, owner: usize, bytes: u64, reclaimed: bool) -> bool {
+    pub(crate) fn fits(&self, owner: usize, bytes: u64, reclaimed: bool) -> bool {
         let own = self.own(|thing| reclaimed && thing.listed);
         let before = self.sum(own.clone());
         let mut more = own;
@@ -292,7 +292,7 @@ impl Books {
     }
 
     /// The groups, as the engine numbers them, that an owner is charged in.
-    pub(super) fn path(&self, owner: usize) -> Vec<u32> {
+    pub(crate) fn path(&self, owner: usize) -> Vec<u32> {
         let mut path = Vec::new();
         let mut at = Some(self.owners[owner].group);
         while let Some(g) = at {
@@ -303,7 +303,7 @@ impl Books {
     }
 
     /// Whether all that an owner has fits in another group.
-    pub(super) fn fits_in(&self, owner: usize, group: usize) -> bool {
+    pub(crate) fn fits_in(&self, owner: usize, group: usize) -> bool {
         let own = self.own(|_| false);
         let before = self.sum(own.clone());
         let held = self.held()[owner];
@@ -331,7 +331,7 @@ impl Books {
     }
 
     /// Whether a group can be promised that much.
-    pub(super) fn fits_reserve(&mut self, group: usize, reserve: u64) -> bool {
+    pub(crate) fn fits_reserve(&mut self, group: usize, reserve: u64) -> bool {
         let own = self.own(|_| false);
         let before = self.sum(own.clone());
         let old = core::mem::replace(&mut self.groups[group].reserve, reserve);
@@ -341,7 +341,7 @@ impl Books {
     }
 
     /// Bytes of a kind in each group and below.
-    pub(super) fn of_kind(&self, kind: Kind) -> Vec<u64> {
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<u64> {
         let mut sums = vec![0; self.groups.len()];
         for thing in self.things.values().filter(|thing| thing.kind() == kind) {
             if let Some(owner) = thing.owner {
@@ -360,7 +360,7 @@ impl Books {
     }
 
     /// Whether an object of a cache fits into every `memory.kmem.max`.
-    pub(super) fn fits_kmem(&self, owner: usize, bytes: u64) -> bool {
+    pub(crate) fn fits_kmem(&self, owner: usize, bytes: u64) -> bool {
         let used = self.of_kind(Kind::Slab);
         let mut at = Some(self.owners[owner].group);
         while let Some(g) = at {
@@ -374,20 +374,20 @@ impl Books {
     }
 
     /// The owner that an online group is itself.
-    pub(super) fn owner_of_group(&self, group: usize) -> usize {
+    pub(crate) fn owner_of_group(&self, group: usize) -> usize {
         let is = |o: &Owner| o.is == OwnerIs::Group && o.group == group;
         let owner = self.owners.iter().position(is);
         owner.expect("an online group has an owner")
     }
 
     /// The group in a record of the engine's.
-    pub(super) fn group_at(&self, index: u32) -> Option<usize> {
+    pub(crate) fn group_at(&self, index: u32) -> Option<usize> {
         let is = |g: &Group| g.index == index && g.css != Css::Gone;
         self.groups.iter().position(is)
     }
 
     /// Counts an event in a group and all above.
-    pub(super) fn event(&mut self, group: usize, which: fn(&mut Group) -> &mut [u64; 2]) {
+    pub(crate) fn event(&mut self, group: usize, which: fn(&mut Group) -> &mut [u64; 2]) {
         which(&mut self.groups[group])[1] += 1;
         let mut at = Some(group);
         while let Some(g) = at {
@@ -397,7 +397,7 @@ impl Books {
     }
 
     /// A group is gone, and its parent has what it had.
-    pub(super) fn inherit(&mut self, group: usize) {
+    pub(crate) fn inherit(&mut self, group: usize) {
         self.groups[group].css = Css::Gone;
         self.note_given(group);
         self.groups[group].reserve = 0;
@@ -423,7 +423,7 @@ impl Books {
     }
 
     /// A group has ended: by its policy what it leaves may be another's.
-    pub(super) fn note_given(&mut self, group: usize) {
+    pub(crate) fn note_given(&mut self, group: usize) {
         let by = self.groups[group].offline;
         let owners = self.owners.iter_mut();
         owners
@@ -432,12 +432,12 @@ impl Books {
     }
 
     /// Groups that lingered and have nothing left are gone.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.settle_but(None);
     }
 
     /// The same; one of them may have something that is not in the books yet.
-    pub(super) fn settle_but(&mut self, kept: Option<usize>) {
+    pub(crate) fn settle_but(&mut self, kept: Option<usize>) {
         loop {
             let usages = self.usages();
             let over = |&g: &usize| {

@@ -3,14 +3,14 @@
 //! Holders are no affair of the engine's: who keeps them (`api::holders`) asks it whether a thing was left, and has it charged to whom
 //! it found. Here the books keep them, and do as that does.
 
-use super::books::Css;
-use super::world::World;
-use crate::group::OfflinePolicy::{Mapper, NextTouch};
-use crate::group::cell::Given;
+use crate::books::Css;
+use crate::world::World;
+use memcg::testing::group::OfflinePolicy::{Mapper, NextTouch};
+use memcg::testing::group::cell::Given;
 
 impl World {
     /// A group holds a thing from now on, or the first that does lets go.
-    pub(super) fn hold(&mut self, n: [u32; 4]) {
+    pub(crate) fn hold(&mut self, n: [u32; 4]) {
         let Some((id, thing)) = self.some_object(n[2]) else {
             return;
         };
@@ -35,7 +35,7 @@ impl World {
     }
 
     /// After an end by `mapper`: what was left so goes to who holds it, the last to come.
-    pub(super) fn settle_holders(&self) {
+    pub(crate) fn settle_holders(&self) {
         if !self.stage.ended_by_mapper.take() {
             return;
         }
@@ -65,7 +65,12 @@ impl World {
     }
 
     /// Whether a thing was left by groups' ends, as the books and the engine both say.
-    fn is_left(&self, owner: usize, by: &[crate::group::OfflinePolicy], how: &[Given]) -> bool {
+    fn is_left(
+        &self,
+        owner: usize,
+        by: &[memcg::testing::group::OfflinePolicy],
+        how: &[Given],
+    ) -> bool {
         let (tag, known) = {
             let books = self.stage.books.borrow();
             (books.owners[owner].tag, books.was_left(owner, by))

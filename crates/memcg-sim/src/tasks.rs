@@ -1,13 +1,13 @@
 //! The steps of tasks: they begin, move by every policy, are told to die, and end.
 
-use super::books::{Owner, OwnerIs};
-use super::stage::Planted;
-use super::world::World;
-use crate::attach::{MoveError, Moved, move_task_with};
-use crate::group::MovePolicy;
+use crate::books::{Owner, OwnerIs};
+use crate::stage::Planted;
+use crate::world::World;
+use memcg::testing::attach::{MoveError, Moved, move_task_with};
+use memcg::testing::group::MovePolicy;
 
 impl World {
-    pub(super) fn new_task(&mut self, n: [u32; 4]) {
+    pub(crate) fn new_task(&mut self, n: [u32; 4]) {
         let g = self.online(n[0]);
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec());
@@ -17,13 +17,13 @@ impl World {
         }
     }
 
-    pub(super) fn note_task(&mut self, tag: u32, group: usize) {
+    pub(crate) fn note_task(&mut self, tag: u32, group: usize) {
         let mut books = self.stage.books.borrow_mut();
         books.owners.push(Owner::new(tag, group, OwnerIs::Task));
         self.tasks.push((tag, books.owners.len() - 1));
     }
 
-    pub(super) fn end_task(&mut self, n: [u32; 4]) {
+    pub(crate) fn end_task(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };
@@ -43,7 +43,7 @@ impl World {
     }
 
     /// A task moves.
-    pub(super) fn go(&mut self, n: [u32; 4]) {
+    pub(crate) fn go(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// A task that was named `tag`, and is `live`, has moved or has not.
-    pub(super) fn note_move(
+    pub(crate) fn note_move(
         &self,
         tag: u32,
         live: usize,
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// What is said of a task, for when one is to die.
-    pub(super) fn score(&mut self, n: [u32; 4]) {
+    pub(crate) fn score(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };
@@ -145,7 +145,7 @@ impl World {
         books.owners[live].adj = adj;
     }
 
-    pub(super) fn follow(&mut self, n: [u32; 4]) {
+    pub(crate) fn follow(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };

@@ -3,25 +3,26 @@
 //! The shrinker is called in the middle of steps, and knows only its data; so this is had from the thread that drives them
 //! all. The books are borrowed for moments, never over a call of the engine.
 
-use super::books::{Books, Thing, What};
-use crate::engine::Engine;
-use crate::group::ROOT;
-use crate::group::objcg::Kind;
-use crate::kmem::Heap;
-use crate::kmem::hit;
-use crate::kmem::list_lru::{Link, Verdict, Walked};
-use crate::kmem::shrinker::{Ask, Ops};
-use crate::thread::ThreadRec;
+use crate::books::{Books, Thing, What};
 use core::cell::{Cell, RefCell};
+use memcg::testing::engine::Engine;
+use memcg::testing::group::ROOT;
+use memcg::testing::group::objcg::Kind;
+use memcg::testing::kmem::Heap;
+use memcg::testing::kmem::hit;
+use memcg::testing::kmem::list_lru::{Link, Verdict, Walked};
+use memcg::testing::kmem::shrinker::{Ask, Ops};
+use memcg::testing::thread::ThreadRec;
 use std::rc::Rc;
 
 /// An error put in on purpose, to see that it is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Planted {
+pub(crate) enum Planted {
     Nothing,
     /// From the 21st on charges are given back with eight bytes too few.
     ShortUncharge,
     /// Groups that do not linger end without their lists and caches being told.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests alone plant it"))]
     ListLeftBehind,
     /// A thing that reclaim frees is not uncharged, every seventh.
     LostByReclaim,
@@ -31,7 +32,7 @@ pub(super) enum Planted {
     ScoreUnheard,
 }
 
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub engine: &'static Engine,
     pub list: u32,
     pub rec: Cell<&'static ThreadRec>,
@@ -59,7 +60,7 @@ thread_local! {
     static STAGE: RefCell<Option<Rc<Stage>>> = const { RefCell::new(None) };
 }
 
-pub(super) fn on_stage() -> Rc<Stage> {
+pub(crate) fn on_stage() -> Rc<Stage> {
     STAGE.with_borrow(Clone::clone).expect("a world is there")
 }
 
@@ -67,7 +68,7 @@ pub(super) fn on_stage() -> Rc<Stage> {
 ///
 /// # Safety
 /// The hold is the caller's.
-pub(super) unsafe fn let_go(link: *const Link) {
+pub(crate) unsafe fn let_go(link: *const Link) {
     // SAFETY: held by the caller.
     if !unsafe { &*link }.let_go() {
         return;
@@ -81,14 +82,14 @@ pub(super) unsafe fn let_go(link: *const Link) {
 }
 
 /// The shrinker: the list's things of a group.
-pub(super) static OPS: Ops = Ops {
+pub(crate) static OPS: Ops = Ops {
     count: |_, ask| on_stage().count(ask),
     scan: |_, ask, nr| Some(on_stage().walk_of(ask, nr)?.removed),
     let_go: |_| {},
 };
 
 impl Stage {
-    pub(super) fn set(
+    pub(crate) fn set(
         engine: &'static Engine,
         list: u32,
         first: (&'static ThreadRec, &'static Heap),
@@ -116,17 +117,17 @@ impl Stage {
     }
 
     /// A step begins: shrinkers may meddle with it.
-    pub(super) fn begin_step(&self) {
+    pub(crate) fn begin_step(&self) {
         self.meddling.set(3);
     }
 
     /// Nobody meddles until the next step.
-    pub(super) fn be_still(&self) {
+    pub(crate) fn be_still(&self) {
         self.meddling.set(0);
     }
 
     /// A number that is another each time.
-    pub(super) fn next_mood(&self) -> u32 {
+    pub(crate) fn next_mood(&self) -> u32 {
         self.mood
             .set(self.mood.get().wrapping_mul(5).wrapping_add(3) & 0xffff);
         self.mood.get() >> 5
@@ -144,7 +145,7 @@ impl Stage {
         self.id_of(ask).map_or(0, |id| self.count_of(id))
     }
 
-    pub(super) fn count_of(&self, id: u32) -> u64 {
+    pub(crate) fn count_of(&self, id: u32) -> u64 {
         let lists = &self.engine.kmem.lists;
         self.engine
             .with_lists(self.rec.get(), |cx| lists.count(cx, self.list, id))
@@ -155,7 +156,7 @@ impl Stage {
     }
 
     /// Goes through a group's list, freeing most of what it meets.
-    pub(super) fn walk(&self, id: u32, nr: u64) -> Walked {
+    pub(crate) fn walk(&self, id: u32, nr: u64) -> Walked {
         let lists = &self.engine.kmem.lists;
         let rec = self.rec.get();
         let mut look = |link: &Link| self.look(link);
@@ -192,7 +193,7 @@ impl Stage {
     }
 
     /// Frees a thing of the books, by the thread that is on.
-    pub(super) fn free(&self, id: u64) {
+    pub(crate) fn free(&self, id: u64) {
         let thing = self.books.borrow_mut().things.remove(&id);
         let thing = thing.expect("a thing there is");
         if !thing.link.is_null() {
@@ -209,7 +210,7 @@ impl Stage {
     }
 
     /// Groups that linger and have nothing any more end, in both.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.engine.settle(self.rec.get());
         let coming = self.coming.get();
         let coming = coming.map(|owner| self.books.borrow().owners[owner].group);
@@ -218,14 +219,14 @@ impl Stage {
     }
 
     /// Runs `f`, a charge of an owner.
-    pub(super) fn while_coming<R>(&self, owner: Option<usize>, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn while_coming<R>(&self, owner: Option<usize>, f: impl FnOnce() -> R) -> R {
         let before = self.coming.replace(owner);
         let answer = f();
         self.coming.set(before);
         answer
     }
 
-    pub(super) fn unlist(&self, link: &Link) -> bool {
+    pub(crate) fn unlist(&self, link: &Link) -> bool {
         let lists = &self.engine.kmem.lists;
         self.engine
             .with_lists(self.rec.get(), |cx| lists.del(cx, link))
@@ -272,7 +273,7 @@ impl Stage {
     }
 
     /// What an owner's moves left elsewhere got less by a free: which of it, the engine chose.
-    pub(super) fn adopt_rests(&self, owner: Option<usize>) {
+    pub(crate) fn adopt_rests(&self, owner: Option<usize>) {
         let mut books = self.books.borrow_mut();
         let Some(owner) = owner.filter(|&owner| !books.owners[owner].rests.is_empty()) else {
             return;
@@ -288,14 +289,14 @@ impl Stage {
     }
 
     /// Reclaim may have sent what was marked to where it belongs.
-    pub(super) fn adopt_if(&self, were_marked: bool) {
+    pub(crate) fn adopt_if(&self, were_marked: bool) {
         if were_marked {
             let nr = self.books.borrow().owners.len();
             (0..nr).for_each(|owner| self.adopt_rests(Some(owner)));
         }
     }
 
-    pub(super) fn rests_of(&self, books: &Books, owner: usize) -> Vec<(Option<usize>, u64)> {
+    pub(crate) fn rests_of(&self, books: &Books, owner: usize) -> Vec<(Option<usize>, u64)> {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec.get());
         let rests = tree.rests(books.owners[owner].tag);
@@ -310,7 +311,7 @@ impl Stage {
     }
 
     /// The record of a group that is there.
-    pub(super) fn group(&self, g: usize) -> &'static crate::group::Memcg {
+    pub(crate) fn group(&self, g: usize) -> &'static memcg::testing::group::Memcg {
         let index = self.books.borrow().groups[g].index;
         debug_assert!(g > 0 || index == ROOT);
         self.engine.tree.memcgs.get(index)
@@ -332,7 +333,7 @@ fn memory(thing: &Thing) -> Option<usize> {
     }
 }
 
-pub(super) fn paint(id: u64, thing: &Thing) {
+pub(crate) fn paint(id: u64, thing: &Thing) {
     if let Some(at) = memory(thing) {
         for place in places(at, thing.bytes) {
             // SAFETY: in the object, which has sixteen bytes at least.
@@ -341,7 +342,7 @@ pub(super) fn paint(id: u64, thing: &Thing) {
     }
 }
 
-pub(super) fn check(id: u64, thing: &Thing) {
+pub(crate) fn check(id: u64, thing: &Thing) {
     if let Some(at) = memory(thing) {
         for place in places(at, thing.bytes) {
             // SAFETY: as above.

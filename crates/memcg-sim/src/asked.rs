@@ -1,15 +1,15 @@
 //! The step of a task's move in which others have a say: between memory's answer and the last word anything happens, then one of
 //! them may refuse.
 
-use super::books::{OwnerIs, Thing, What};
-use super::world::World;
-use crate::attach::{Attach, MoveError};
-use crate::engine::Flags;
-use crate::group::MovePolicy;
-use crate::group::objcg::Kind;
+use crate::books::{OwnerIs, Thing, What};
+use crate::world::World;
+use memcg::testing::attach::{Attach, MoveError};
+use memcg::testing::engine::Flags;
+use memcg::testing::group::MovePolicy;
+use memcg::testing::group::objcg::Kind;
 
 impl World {
-    pub(super) fn attach(&mut self, n: [u32; 4]) {
+    pub(crate) fn attach(&mut self, n: [u32; 4]) {
         let Some(t) = self.live_task(n[0]) else {
             return;
         };

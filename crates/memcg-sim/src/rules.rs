@@ -4,10 +4,10 @@
 //! in stock anywhere. Then all there is to know is in the books, and the clock goes on by what is slept.
 //! Where shrinkers have had their say before, who was told to die is read once and must have been allowed (`adopt_kills`).
 
-use super::books::{Books, Group, OwnerIs, Victim};
-use super::world::World;
-use crate::engine::Flags;
-use crate::group::{OomPolicy, Refusal};
+use crate::books::{Books, Group, OwnerIs, Victim};
+use crate::world::World;
+use memcg::testing::engine::Flags;
+use memcg::testing::group::{OomPolicy, Refusal};
 
 /// How long a victim has to end before another is chosen, ns.
 const PATIENCE_NS: u64 = 2_000_000_000;
@@ -17,7 +17,7 @@ const LOOK_NS: u64 = 200_000;
 
 impl Books {
     /// A group and those above it.
-    pub(super) fn chain(&self, group: usize) -> Vec<usize> {
+    pub(crate) fn chain(&self, group: usize) -> Vec<usize> {
         core::iter::successors(Some(group), |&g| self.groups[g].parent).collect()
     }
 
@@ -26,14 +26,14 @@ impl Books {
     }
 
     /// Those on an owner's way that have tasks killed.
-    pub(super) fn killers(&self, owner: usize) -> Vec<usize> {
+    pub(crate) fn killers(&self, owner: usize) -> Vec<usize> {
         let mut chain = self.chain(self.owners[owner].group);
         chain.retain(|&g| self.groups[g].oom_policy == OomPolicy::Kill);
         chain
     }
 
     /// Whether a policy may let a charge of an owner's go beyond max.
-    pub(super) fn may_go_beyond(&self, owner: usize, flags: Flags) -> bool {
+    pub(crate) fn may_go_beyond(&self, owner: usize, flags: Flags) -> bool {
         let by_policy = |g: usize| match self.groups[g].oom_policy {
             OomPolicy::Deny => false,
             OomPolicy::Default => flags.has(Flags::DEBT),
@@ -45,7 +45,7 @@ impl Books {
     }
 
     /// Whether all victims are known that may count for a charge of an owner's.
-    pub(super) fn is_sure(&self, owner: usize) -> bool {
+    pub(crate) fn is_sure(&self, owner: usize) -> bool {
         !self.killers(owner).iter().any(|&g| self.groups[g].unsure)
     }
 
@@ -61,7 +61,7 @@ impl Books {
     }
 
     /// A charge is made, without reclaim: what happens on the way has happened. Refused: by whom.
-    pub(super) fn charge_at_limit(
+    pub(crate) fn charge_at_limit(
         &mut self,
         owner: usize,
         bytes: u64,
@@ -102,7 +102,7 @@ impl Books {
     }
 
     /// A full group has a task die, unless one is about to. What that one gives back.
-    pub(super) fn oom_kill(&mut self, full: usize, now: u64) -> u64 {
+    pub(crate) fn oom_kill(&mut self, full: usize, now: u64) -> u64 {
         let credit = self.credit(full, now);
         if credit > 0 {
             return credit;
@@ -111,7 +111,7 @@ impl Books {
     }
 
     /// A max was written, and too much is in use: as many are told to die as make that up with those told before.
-    pub(super) fn kill_to_max(&mut self, full: usize, now: u64) {
+    pub(crate) fn kill_to_max(&mut self, full: usize, now: u64) {
         let mut any = false;
         loop {
             let excess = self.usages()[full].saturating_sub(self.groups[full].max);
@@ -211,7 +211,7 @@ impl Books {
 
 impl World {
     /// After a charge of which the books cannot say how it went: whom the `killers` on its way had told to die.
-    pub(super) fn adopt_kills(&self, killers: &[usize]) {
+    pub(crate) fn adopt_kills(&self, killers: &[usize]) {
         let mut books = self.stage.books.borrow_mut();
         let tree = &self.engine.tree;
         let is_new = |o: &usize| {
@@ -244,7 +244,7 @@ impl World {
     }
 
     /// A refusal is an event of the group that was full.
-    pub(super) fn note_refusal(&self, refusal: Refusal) {
+    pub(crate) fn note_refusal(&self, refusal: Refusal) {
         let mut books = self.stage.books.borrow_mut();
         if refusal.group == 0 {
             return;

@@ -4,12 +4,12 @@
 //! mind, and frees nothing. The third charges, frees, removes groups and forks while others reclaim, a few times a step. All are called
 //! in the middle of charges, writes of limits, ends of groups.
 
-use super::books::{Css, OwnerIs, Thing, What};
-use super::stage::{Stage, on_stage};
-use super::world::World;
-use crate::engine::Flags;
-use crate::group::objcg::Kind;
-use crate::kmem::shrinker::{Ask, Manner, Ops};
+use crate::books::{Css, OwnerIs, Thing, What};
+use crate::stage::{Stage, on_stage};
+use crate::world::World;
+use memcg::testing::engine::Flags;
+use memcg::testing::group::objcg::Kind;
+use memcg::testing::kmem::shrinker::{Ask, Manner, Ops};
 
 const HONEST: usize = 0;
 const LIAR: usize = 1;
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// The process forks, and this is the child: of its threads there is the one that is on.
-    pub(super) fn fork(&self) {
+    pub(crate) fn fork(&self) {
         self.engine.kmem.hold_over_fork();
         self.engine.kmem.let_go_after_fork();
         self.engine.begin_in_child(Some(self.rec.get()), true);
@@ -123,7 +123,7 @@ impl Stage {
 
 impl World {
     /// One of the three comes, or goes.
-    pub(super) fn toggle_pool(&mut self, n: [u32; 4]) {
+    pub(crate) fn toggle_pool(&mut self, n: [u32; 4]) {
         let shrinkers = &self.engine.kmem.shrinkers;
         let which = n[0] as usize % self.pools.len();
         if let Some(index) = self.pools[which].take() {
@@ -150,12 +150,12 @@ impl World {
     }
 
     /// Whether shrinkers have left a group online: one that is removed has no limit to be reclaimed to.
-    pub(super) fn is_online(&self, g: usize) -> bool {
+    pub(crate) fn is_online(&self, g: usize) -> bool {
         self.stage.books.borrow().groups[g].css == Css::Online
     }
 
     /// Whether a group is there at all, after a step in which shrinkers may have removed it.
-    pub(super) fn is_there(&self, g: usize) -> bool {
+    pub(crate) fn is_there(&self, g: usize) -> bool {
         self.stage.settle();
         self.stage.books.borrow().groups[g].css != Css::Gone
     }

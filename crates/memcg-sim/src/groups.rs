@@ -1,15 +1,15 @@
 //! The steps of groups: they are made, told what to do, removed by every policy, and forgotten. A shrinker may remove one too.
 
-use super::books::{Css, Group, Owner, OwnerIs};
-use super::stage::{Planted, Stage};
-use super::world::World;
-use crate::group::tree::TreeError;
-use crate::group::{OfflinePolicy, OomPolicy};
-use crate::offline;
-use crate::sync::lock::Rank;
+use crate::books::{Css, Group, Owner, OwnerIs};
+use crate::stage::{Planted, Stage};
+use crate::world::World;
+use memcg::testing::group::tree::TreeError;
+use memcg::testing::group::{OfflinePolicy, OomPolicy};
+use memcg::testing::offline;
+use memcg::testing::sync::lock::Rank;
 
 impl World {
-    pub(super) fn create(&mut self, n: [u32; 4]) {
+    pub(crate) fn create(&mut self, n: [u32; 4]) {
         let g = self.stage.online(n[0]);
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec());
@@ -37,7 +37,7 @@ impl World {
     }
 
     /// What a charge at max comes to.
-    pub(super) fn policy(&mut self, n: [u32; 4]) {
+    pub(crate) fn policy(&mut self, n: [u32; 4]) {
         // A group with a task more often than not, or the one above it.
         let g = match self.live_task(n[0]) {
             Some(t) if !n[0].is_multiple_of(8) => {
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// What is to become of what a group leaves.
-    pub(super) fn offline(&mut self, n: [u32; 4]) {
+    pub(crate) fn offline(&mut self, n: [u32; 4]) {
         let g = self.stage.online(n[0]);
         if g > 0 {
             let (policy, _) = OfflinePolicy::ALL[n[1] as usize % 5];
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// A handle on a removed group goes.
-    pub(super) fn forget(&mut self, n: [u32; 4]) {
+    pub(crate) fn forget(&mut self, n: [u32; 4]) {
         let found = {
             let books = self.stage.books.borrow();
             let gone = |o: &usize| books.owners[*o].held && books.owners[*o].is == OwnerIs::Dead;
@@ -110,7 +110,7 @@ impl World {
 }
 
 impl Stage {
-    pub(super) fn online(&self, n: u32) -> usize {
+    pub(crate) fn online(&self, n: u32) -> usize {
         let online = self.books.borrow().there(Css::Online);
         online[n as usize % online.len()]
     }
@@ -134,7 +134,7 @@ impl Stage {
     }
 
     /// A group's end, by its policy.
-    pub(super) fn remove(&self, n: [u32; 4]) {
+    pub(crate) fn remove(&self, n: [u32; 4]) {
         let g = self.online(n[0]);
         let (tree, group, rec) = (&self.engine.tree, self.group(g), self.rec.get());
         if n[1].is_multiple_of(2) {

@@ -1,10 +1,10 @@
 //! Making a history that fails short: steps are left out, by halves, by ever smaller pieces, then one by one, as long as
 //! what is left still fails.
 
-use super::step::{History, Step};
+use crate::step::{History, Step};
 
 /// The shortest history found that `fails`. Tries at most `tries`.
-pub(super) fn shrink(history: &History, tries: usize, fails: impl Fn(&History) -> bool) -> History {
+pub(crate) fn shrink(history: &History, tries: usize, fails: impl Fn(&History) -> bool) -> History {
     let mut left = tries;
     let mut steps = history.steps.clone();
     let mut piece = steps.len().div_ceil(2);
