@@ -30,22 +30,6 @@ unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     unsafe { CStr::from_ptr(text) }.to_bytes()
 }
 
-fn number(why: &FileError) -> c_int {
-    match why.errno.name() {
-        "EACCES" => libc::EACCES,
-        "EAGAIN" => libc::EAGAIN,
-        "EBUSY" => libc::EBUSY,
-        "EEXIST" => libc::EEXIST,
-        "EINVAL" => libc::EINVAL,
-        "ENODEV" => libc::ENODEV,
-        "ENOENT" => libc::ENOENT,
-        "ENOMEM" => libc::ENOMEM,
-        "EOPNOTSUPP" => libc::EOPNOTSUPP,
-        "ESRCH" => libc::ESRCH,
-        _ => libc::EIO,
-    }
-}
-
 /// Runs `f` without touching errno; then sets what it says.
 fn with_errno<R>(failed: R, f: impl FnOnce() -> Result<R, c_int>) -> R {
     let answer = {
@@ -77,7 +61,7 @@ unsafe fn close<T>(handle: *mut T) {
 }
 
 fn file_call<R>(answer: Result<R, FileError>) -> Result<R, c_int> {
-    answer.map_err(|why| number(&why))
+    answer.map_err(|why| why.errno.number())
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {

@@ -26,6 +26,7 @@ mod shrinker;
 pub(crate) mod subsystem;
 mod task;
 
+pub use self::memcg::{Memcg, root};
 pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
@@ -40,7 +41,6 @@ pub use future::{InGroup, OomKilled, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
-pub use memcg::{Memcg, root};
 pub use options::{
     GroupEnd, IdError, IdPolicy, TableStat, TooLate, id_stat, reap, set_group_end, set_id_policy,
     set_kmem_id_max, set_reap_interval,

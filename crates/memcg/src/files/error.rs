@@ -2,24 +2,7 @@
 
 use core::fmt;
 
-macro_rules! errnos {
-    ($($name:ident)*) => {
-        /// Error numbers, by their symbolic names.
-        #[allow(missing_docs, reason = "the names are the C library's")]
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[non_exhaustive]
-        pub enum Errno { $($name,)* }
-
-        impl Errno {
-            /// The symbolic name.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
-errnos! { EACCES EAGAIN EBUSY EEXIST EINVAL ENODEV ENOENT ENOMEM EOPNOTSUPP ESRCH }
+pub use crate::os::errno::Errno;
 
 /// See the module.
 #[non_exhaustive]
@@ -51,7 +34,7 @@ impl FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.errno.name(), self.message)
+        write!(f, "{}: {}", self.errno, self.message)
     }
 }
 

@@ -44,10 +44,10 @@ pub mod victim;
 pub mod watch;
 pub mod word;
 
+pub use self::memcg::Memcg;
 pub use charge::{Mode, Refusal};
 pub use events::Event;
 pub use kmem_id::IdError;
-pub use memcg::Memcg;
 pub use objcg::{Kind, Objcg};
 pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
 pub use tree::TreeError;

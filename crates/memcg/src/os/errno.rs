@@ -1,4 +1,65 @@
-//! The C library's error number of this thread, kept across what malloc and free do inside.
+//! Error numbers: those of the C library by name and number, and `errno` of this thread, kept across
+//! what malloc and free do inside.
+//!
+//! Invariants: one table pairs each name with its number; two numbers of one name or two names of
+//! one number do not exist in it.
+//! Depends on: the C library.
+//! Never: an error number is told from another by its text.
+
+use core::ffi::c_int;
+use core::fmt;
+
+/// An error number of the C library. Its `Debug` and `Display` write the symbolic name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(c_int);
+
+macro_rules! errnos {
+    ($($name:ident)*) => {
+        #[allow(missing_docs, reason = "the names are the C library's")]
+        impl Errno {
+            $(pub const $name: Self = Self(libc::$name);)*
+
+            /// All there are, with their symbolic names, in the order of names.
+            pub const TABLE: &'static [(&'static str, Self)] = &[
+                $((stringify!($name), Self::$name),)*
+            ];
+        }
+    };
+}
+
+errnos! {
+    EACCES EAGAIN EBUSY ECANCELED EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR ENAMETOOLONG
+    ENODEV ENOENT ENOMEM ENOSPC ENOSYS ENOTDIR ENOTEMPTY EOPNOTSUPP EOVERFLOW EPERM ERANGE EROFS
+    ESRCH ETIMEDOUT
+}
+
+impl Errno {
+    /// The number, as `errno` has it.
+    #[must_use]
+    pub fn number(self) -> c_int {
+        self.0
+    }
+
+    /// The symbolic name, as `ENOMEM`. O(names).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let row = Self::TABLE.iter().find(|(_, errno)| *errno == self);
+        // Every value is one of the constants, and each of those has its row.
+        row.map_or("EIO", |(name, _)| name)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
 
 /// Puts errno back as it was when dropped.
 #[must_use]
@@ -20,4 +81,24 @@ impl Drop for Kept {
 pub fn set(value: libc::c_int) {
     // SAFETY: as in `keep`.
     unsafe { *libc::__errno_location() = value };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_has_the_c_library_s_number_and_no_number_two_names() {
+        assert_eq!(Errno::ENOMEM.number(), 12);
+        assert_eq!(Errno::EOPNOTSUPP.number(), libc::ENOTSUP);
+        for (i, (name, errno)) in Errno::TABLE.iter().enumerate() {
+            assert_eq!((errno.name(), errno.to_string().as_str()), (*name, *name));
+            let later = &Errno::TABLE[i + 1..];
+            assert!(
+                later
+                    .iter()
+                    .all(|(next, other)| other != errno && next > name)
+            );
+        }
+    }
 }
