@@ -11,8 +11,6 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::time::Duration;
 
 const AFTER: &str = "\
 Examples:
@@ -145,23 +143,6 @@ fn command_named(argument: Option<OsString>) -> Option<String> {
         .map(|command| command.get_name().to_owned())
 }
 
-/// A time between two looks, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval(pub Duration);
-
-impl FromStr for Interval {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Interval, String> {
-        match text.parse::<f64>() {
-            Ok(seconds) if (0.05..=86_400.0).contains(&seconds) => {
-                Ok(Interval(Duration::from_secs_f64(seconds)))
-            }
-            _ => Err("it must be a number of seconds from 0.05 to 86400".into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,13 +204,5 @@ mod tests {
             (3, false, true)
         );
         assert!(Request::try_parse_from(["memcg", "exec", "--bogus", "ls"]).is_err());
-    }
-
-    #[test]
-    fn an_interval_is_a_sensible_number_of_seconds() {
-        assert_eq!("0.5".parse(), Ok(Interval(Duration::from_millis(500))));
-        for text in ["", "0", "-1", "NaN", "inf", "1e9", "1s"] {
-            assert!(text.parse::<Interval>().is_err(), "{text}");
-        }
     }
 }

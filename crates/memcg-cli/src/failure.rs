@@ -4,7 +4,6 @@
 //! them.
 
 use std::fmt::Display;
-use std::process::ExitCode;
 
 /// The engine refused the request.
 pub const REFUSED: u8 = 1;
@@ -50,22 +49,12 @@ impl Failure {
         Failure { code, line: None }
     }
 
-    /// Prints the line and gives the exit code.
-    pub fn report(&self) -> ExitCode {
-        if let Some(line) = &self.line {
-            crate::output::note(line);
-        }
-        ExitCode::from(self.code)
+    /// The line for stderr; none for a silent end.
+    pub fn line(&self) -> Option<&str> {
+        self.line.as_deref()
     }
 
-    /// The line, for tests.
-    #[cfg(test)]
-    pub fn line(&self) -> &str {
-        self.line.as_deref().unwrap_or("")
-    }
-
-    /// The exit code, for tests.
-    #[cfg(test)]
+    /// The exit code.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -85,6 +74,6 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_whatever_it_quotes() {
         let failure = Failure::new(REFUSED, "no such file: /a\n\x1b[2Jb");
-        assert_eq!(failure.line(), "no such file: /a??[2Jb");
+        assert_eq!(failure.line(), Some("no such file: /a??[2Jb"));
     }
 }

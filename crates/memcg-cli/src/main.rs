@@ -3,7 +3,7 @@
 //! The rooms, each using those above it:
 //!
 //! - `sys`: the few system calls the standard library does not offer; all `unsafe` of this crate is there
-//! - `failure`, `output`, `size`, `table`, `terminal`: how results and errors are said
+//! - `failure`, `output`, `size`, `interval`, `table`, `terminal`: how results and errors are said
 //! - `client`: the control socket of a process under the engine
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
@@ -21,6 +21,7 @@ mod client;
 mod commands;
 mod exec;
 mod failure;
+mod interval;
 mod lab;
 mod output;
 mod run;
@@ -34,5 +35,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let outcome = args::parse().and_then(args::Request::run);
-    outcome.unwrap_or_else(|failure| failure.report())
+    outcome.unwrap_or_else(|failure| output::report(&failure))
 }

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
 /// Writes `bytes` to stdout. A reader that went away (`memcg ls 42 | head -1`) ends the command quietly.
 pub fn emit(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
@@ -30,6 +31,14 @@ pub fn emit_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
 /// One line on stderr, prefixed with the command's name. Nobody can be told when stderr is closed.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "memcg: {line}");
+}
+
+/// Ends the command with `failure`: prints its line and gives the exit code.
+pub fn report(failure: &Failure) -> ExitCode {
+    if let Some(line) = failure.line() {
+        note(line);
+    }
+    ExitCode::from(failure.code())
 }
 
 fn json_failure(e: serde_json::Error) -> Failure {

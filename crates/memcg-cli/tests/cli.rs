@@ -12,6 +12,7 @@ mod cli {
     mod ask;
     mod exec;
     mod exec_aside;
+    mod exec_pid;
     mod exec_refused;
     mod lab;
     mod scenarios;

@@ -1,14 +1,20 @@
 //! One connection to the control socket of one process.
+//!
+//! Invariants: what was read belongs to the request that was sent last.
+//! Depends on: socket_folder, exec_child, escape, error.
+//! Never: believes a length before the bytes have come.
 
-use super::directory;
 use super::error::ClientError;
 use super::escape::escape;
+use super::exec_child::{self, Role};
+use super::socket_folder;
 use crate::failure::{Failure, UNREACHABLE};
 use crate::sys;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -21,6 +27,10 @@ const MAX_HEADER: u64 = 16 * 1024;
 /// The longest body; far above a snapshot of a million groups.
 const MAX_BODY: usize = 1 << 30;
 
+/// How long a socket may take to be there, of a process that is just starting.
+const STARTING: Duration = Duration::from_secs(2);
+const STARTING_PAUSE: Duration = Duration::from_millis(10);
+
 /// A connection that can be asked any number of times.
 #[derive(Debug)]
 pub struct Client {
@@ -28,17 +38,42 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the process `pid`, wherever its socket is.
-    pub fn connect(pid: u32) -> Result<Client, Failure> {
+    /// Connects to the process `pid`, wherever its socket is, or to its program if it is `memcg exec`;
+    /// says to which process. Waits up to 2 s for one that is just starting.
+    pub fn connect(pid: u32) -> Result<(Client, u32), Failure> {
+        let until = Instant::now() + STARTING;
+        loop {
+            let own = match Client::try_connect(pid) {
+                Ok(client) => return Ok((client, pid)),
+                Err(obstacle) => obstacle,
+            };
+            let role = exec_child::role(pid);
+            let (obstacle, may_come) = match role {
+                Role::Program => (own, false),
+                Role::Starting => (own, true),
+                Role::ExecOf(child) => match Client::try_connect(child) {
+                    Ok(client) => return Ok((client, child)),
+                    Err(obstacle) => (obstacle, exec_child::is_young(child)),
+                },
+            };
+            if !may_come || until <= Instant::now() {
+                return Err(explain(pid, role, obstacle));
+            }
+            thread::sleep(STARTING_PAUSE);
+        }
+    }
+
+    /// Connects to the socket of process `pid`; else what stood in the way, if there was a socket.
+    fn try_connect(pid: u32) -> Result<Client, Option<(PathBuf, io::Error)>> {
         let mut obstacle = None;
-        for socket in directory::sockets_of(pid) {
+        for socket in socket_folder::sockets_of(pid) {
             match Client::connect_at(&socket, CONNECT, ANSWER) {
                 Ok(client) => return Ok(client),
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
                 Err(e) => obstacle = Some((socket, e)),
             }
         }
-        Err(explain(pid, obstacle))
+        Err(obstacle)
     }
 
     /// Connects to the socket at `path`.
@@ -117,16 +152,20 @@ fn read_body(stream: &mut impl BufRead, length: &str) -> Result<Vec<u8>, ClientE
 }
 
 /// Why no socket of `pid` could be used, and what to do about it.
-fn explain(pid: u32, obstacle: Option<(std::path::PathBuf, io::Error)>) -> Failure {
+fn explain(pid: u32, role: Role, obstacle: Option<(PathBuf, io::Error)>) -> Failure {
     let line = match obstacle {
         _ if !sys::process::exists(pid) => {
             format!("no such process: {pid}: `memcg ps` lists those under memcg")
         }
-        None => {
-            format!(
+        None => match role {
+            Role::ExecOf(child) => format!(
+                "no socket: process {pid} is `memcg exec`, and its program, process {child}, serves no socket: \
+                 was it started with --no-thread, or is it of another MEMCG_DIR?"
+            ),
+            Role::Program | Role::Starting => format!(
                 "not under memcg: process {pid}: start it with `memcg exec`, or set MEMCG_DIR as it has it"
-            )
-        }
+            ),
+        },
         Some((path, e)) => {
             let path = path.display();
             match e.kind() {

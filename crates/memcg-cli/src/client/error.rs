@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(failure.code(), REFUSED);
         assert_eq!(
             failure.line(),
-            "rmdir: /a of process 42: EBUSY: it has tasks"
+            Some("rmdir: /a of process 42: EBUSY: it has tasks")
         );
     }
 }

@@ -1,12 +1,15 @@
 //! The client side of the control socket.
 //!
-//! [`directory`] knows where sockets are, [`Client`] asks one of them, [`escape`] writes and reads the words of a
-//! request. The protocol is described in docs/internals/protocol.md.
+//! [`socket_folder`] knows where sockets are, [`exec_child`] whose socket a `memcg exec` stands for,
+//! [`Client`] asks one of them, [`processes`] finds those that answer; [`escape`] writes and reads the
+//! words of a request. The protocol is described in docs/internals/protocol.md.
 
 mod connection;
-pub mod directory;
 mod error;
 pub mod escape;
+pub mod exec_child;
+pub mod processes;
+pub mod socket_folder;
 
 pub use connection::Client;
 pub use error::ClientError;

@@ -12,7 +12,7 @@ Examples:
   memcg get 4242 /memory.current
   memcg get 4242 /worker/memory.stat")]
 pub struct Get {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The file: its group's path, a slash, its name
@@ -29,7 +29,7 @@ Examples:
 
 Several values are written as one, with a space between them.")]
 pub struct Set {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The file: its group's path, a slash, its name

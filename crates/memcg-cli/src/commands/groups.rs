@@ -12,7 +12,7 @@ Examples:
   memcg mkdir 4242 /batch
   memcg mkdir 4242 /batch/nightly")]
 pub struct Mkdir {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The new group
@@ -29,7 +29,7 @@ Examples:
 A group with children or live tasks is busy (EBUSY). Whatever else it holds lives on under
 its parent.")]
 pub struct Rmdir {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The group
@@ -46,7 +46,7 @@ Examples:
 
 A task moves with the memory it holds, all or nothing.")]
 pub struct Move {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The task's id, as the file cgroup.procs lists it

@@ -17,7 +17,7 @@ Examples:
 
 Child groups come first and end with a slash.")]
 pub struct Options {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: u32,
     /// The group

@@ -5,8 +5,8 @@ pub mod groups;
 pub mod ls;
 pub mod owners;
 pub mod ps;
-mod rows;
 pub mod slabinfo;
+mod tab_separated;
 pub mod top;
 
 use crate::client::Client;
@@ -40,7 +40,7 @@ fn ask(pid: u32, what: &str, place: &OsStr, rest: &[&OsStr]) -> Result<Vec<u8>, 
 
 /// Asks process `pid` with `words`; a failure says that `what` failed at `place`.
 fn send(pid: u32, words: &[&[u8]], what: &str, place: &OsStr) -> Result<Vec<u8>, Failure> {
-    let mut client = Client::connect(pid)?;
+    let (mut client, pid) = Client::connect(pid)?;
     client
         .ask(words)
         .map_err(|error| error.at(what, &place.to_string_lossy(), pid))

@@ -1,8 +1,8 @@
 //! `memcg owners`: who holds a group's memory, from the file `memory.owners`.
 
-use super::rows::Rows;
+use super::tab_separated::Rows;
 use super::{ask, path_parser, pid_parser};
-use crate::client::directory;
+use crate::client::processes;
 use crate::failure::Failure;
 use crate::output;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ Examples:
 
 Without a PID the only process under memcg is asked.")]
 pub struct Options {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: Option<u32>,
     /// The group
@@ -29,7 +29,7 @@ pub struct Options {
 
 /// Shows the owners.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let pid = options.pid.map_or_else(directory::only_one, Ok)?;
+    let pid = options.pid.map_or_else(processes::only_one, Ok)?;
     let text = ask(pid, "owners", &options.path, &[])?;
     let text = String::from_utf8_lossy(&text);
     let owners = Rows::parse(&text);

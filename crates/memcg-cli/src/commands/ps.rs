@@ -1,6 +1,6 @@
 //! `memcg ps`: which processes are under memcg.
 
-use crate::client::directory::{self, Live};
+use crate::client::processes::{self, Live};
 use crate::failure::Failure;
 use crate::output;
 use crate::size::human;
@@ -32,7 +32,7 @@ struct Process {
 
 /// Lists the processes.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let processes: Vec<Process> = directory::live().into_iter().map(process).collect();
+    let processes: Vec<Process> = processes::live().into_iter().map(process).collect();
     if options.json {
         return output::emit_json(&processes);
     }

@@ -1,8 +1,8 @@
 //! `memcg slabinfo`: the kmem caches of a group, from the file `memory.kmem.slabinfo`.
 
-use super::rows::Rows;
+use super::tab_separated::Rows;
 use super::{ask, path_parser, pid_parser};
-use crate::client::directory;
+use crate::client::processes;
 use crate::failure::Failure;
 use crate::output;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ Examples:
 Without a PID the only process under memcg is asked. A group has the caches made for it and for groups below, dead ones it
 inherited included; the root has all.")]
 pub struct Options {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: Option<u32>,
     /// The group
@@ -30,7 +30,7 @@ pub struct Options {
 
 /// Shows the caches.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let pid = options.pid.map_or_else(directory::only_one, Ok)?;
+    let pid = options.pid.map_or_else(processes::only_one, Ok)?;
     let mut file = options.path.clone();
     if file != "/" {
         file.push("/");

@@ -1,6 +1,6 @@
 //! The program as a child of this process: started, waited for, told the signals this process gets.
 
-use super::cannot_start;
+use super::start_error;
 use crate::failure::Failure;
 use crate::sys::signals::{self, Blocked};
 use std::ffi::OsStr;
@@ -41,7 +41,9 @@ impl Child {
         signals::keep_children();
         let blocked = Blocked::new(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
         blocked.restore_in(&mut command);
-        let process = command.spawn().map_err(|e| cannot_start(program, &e))?;
+        let process = command
+            .spawn()
+            .map_err(|e| start_error::explain(program, &e))?;
         Ok(Child { process, blocked })
     }
 

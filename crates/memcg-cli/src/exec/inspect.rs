@@ -5,7 +5,7 @@
 //! wants malloc for its own, it runs without the library and one line says so.
 
 use super::elf::{self, Dynamic, Executable};
-use super::{find, library, through_env};
+use super::{env_script, find, library};
 use crate::failure::Failure;
 use crate::sys;
 use std::ffi::OsStr;
@@ -93,7 +93,7 @@ fn check_file(
         }
         // The kernel will say that it is too deep.
         Executable::Script(_) if depth == DEEPEST => Ok(Verdict::Under),
-        Executable::Script(it) => match through_env::program_of(&it) {
+        Executable::Script(it) => match env_script::program_of(&it) {
             Some(real) => check_file(program, script, &real, depth + 1),
             None => check_file(program, script, &it.interpreter, depth + 1),
         },

@@ -2,12 +2,13 @@
 //!
 //! The steps, each in its file: the options are checked while they are read ([`rules`], [`rules_file`]); the program is
 //! found ([`find`]) and looked at, since the loader ignores a preload library silently where it cannot use it
-//! ([`inspect`], [`elf`], [`through_env`]); the library gets a file ([`library`]); the environment says what the engine is
+//! ([`inspect`], [`elf`], [`env_script`]); the library gets a file ([`library`]); the environment says what the engine is
 //! to do ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for ([`watch`]); at
 //! the end the report is shown ([`report`]).
 
 mod child;
 mod elf;
+mod env_script;
 mod environment;
 mod find;
 mod inspect;
@@ -16,12 +17,12 @@ mod options;
 mod report;
 mod rules;
 mod rules_file;
-mod through_env;
+mod start_error;
 mod watch;
 
 pub use options::Options;
 
-use crate::failure::{EXEC_FAILED, Failure};
+use crate::failure::Failure;
 use crate::output::note;
 use crate::sys;
 use child::End;
@@ -107,18 +108,5 @@ fn become_program(program: &OsStr, path: &Path, arguments: &[std::ffi::OsString]
     let mut command = Command::new(path);
     command.arg0(program).args(arguments);
     environment::clean(&mut command);
-    cannot_start(program, &command.exec())
-}
-
-/// What an error of `execve` means to the caller.
-fn cannot_start(program: &OsStr, error: &std::io::Error) -> Failure {
-    let name = program.to_string_lossy();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => Failure::new(
-            EXEC_FAILED,
-            format_args!("cannot start a process: {name}: {error}"),
-        ),
-        Some(libc::ENOENT) => find::not_executable(program, "its interpreter is missing"),
-        _ => find::not_executable(program, &error.to_string()),
-    }
+    start_error::explain(program, &command.exec())
 }

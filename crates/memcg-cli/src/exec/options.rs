@@ -2,7 +2,7 @@
 
 use super::rules::{GroupRule, Setting};
 use super::rules_file::RulesFile;
-use crate::args::Interval;
+use crate::interval::Interval;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! answers, signals and the program's end are seen at once.
 
 use super::options::Options;
-use crate::client::{Client, directory};
+use crate::client::{Client, socket_folder};
 use crate::snapshot::{self, Snapshot};
 use crate::terminal::{self, Line};
 use std::io::{self, IsTerminal, Write};
@@ -106,7 +106,7 @@ impl Eye {
 
     fn snapshot(&mut self) -> Option<Seen> {
         if self.client.is_none() {
-            let sockets = directory::sockets_of(self.pid);
+            let sockets = socket_folder::sockets_of(self.pid);
             self.client = sockets
                 .iter()
                 .find_map(|path| Client::connect_at(path, PATIENCE, PATIENCE).ok());

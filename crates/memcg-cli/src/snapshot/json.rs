@@ -1,6 +1,6 @@
 //! A snapshot as JSON: the head's numbers, then the groups with every column the engine sent, in its order.
 
-use super::{Cell, Group, Snapshot};
+use super::groups::{Cell, Group, Snapshot};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 impl Serialize for Snapshot {

@@ -2,7 +2,7 @@
 //!
 //! Columns are found by name: an engine of another version may have more of them, in another order.
 
-use super::{Cell, Group, Snapshot};
+use super::groups::{Cell, Group, Snapshot};
 use crate::client::escape::{printable, unescape};
 use std::collections::HashMap;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! How fast groups grow and shrink, from two snapshots.
 
-use super::{Group, Snapshot};
+use super::groups::{Group, Snapshot};
 use std::collections::HashMap;
 
 /// What each group held before, and how long ago that was by the engine's own clock.

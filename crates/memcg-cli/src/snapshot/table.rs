@@ -1,8 +1,8 @@
 //! A snapshot for people: the tree of groups in aligned columns, and a footer about the whole process.
 
+use super::groups::{Cell, Group, Snapshot};
 use super::rates::Rates;
 use super::tree;
-use super::{Cell, Group, Snapshot};
 use crate::client::escape::printable;
 use crate::size::{human, human_rate};
 use crate::table::{Align, Table};

@@ -1,6 +1,6 @@
 //! The groups in the order a tree is read.
 
-use super::Group;
+use super::groups::Group;
 use crate::client::escape::printable;
 use std::collections::HashMap;
 
@@ -98,7 +98,7 @@ mod tests {
         let head =
             "pid=1 comm=x uptime_ms=1 rss=1 charged=1 coverage=1.0 accounting=on\npath\tcurrent\n";
         let rows: String = paths.iter().map(|p| format!("{p}\t1\n")).collect();
-        super::super::parse(&(head.to_owned() + &rows))
+        super::super::parse::parse(&(head.to_owned() + &rows))
             .expect("a snapshot")
             .groups
     }

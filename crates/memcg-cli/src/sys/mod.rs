@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod proc_stat;
 pub mod process;
 pub mod signals;
 pub mod socket;

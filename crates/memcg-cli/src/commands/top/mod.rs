@@ -8,9 +8,9 @@ mod plain;
 mod source;
 
 use super::pid_parser;
-use crate::args::Interval;
-use crate::client::directory;
+use crate::client::processes;
 use crate::failure::Failure;
+use crate::interval::Interval;
 use crate::terminal;
 use source::Source;
 use std::io;
@@ -49,7 +49,7 @@ Exit codes:
   2  wrong usage, or several processes are under memcg and none was named
   3  no such process, not under memcg, or it cannot be asked (any more)")]
 pub struct Options {
-    /// The process
+    /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]
     pid: Option<u32>,
     /// Print one table
@@ -75,7 +75,7 @@ enum Mode {
 
 /// Shows the groups.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let pid = options.pid.map_or_else(directory::only_one, Ok)?;
+    let pid = options.pid.map_or_else(processes::only_one, Ok)?;
     let mut source = Source::connect(pid)?;
     let interval = options.interval.map(|interval| interval.0);
     let interval = interval.unwrap_or(Duration::from_secs(1));

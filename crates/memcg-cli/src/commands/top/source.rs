@@ -14,9 +14,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Connects to the process.
+    /// Connects to the process, or to the program of a `memcg exec`.
     pub fn connect(pid: u32) -> Result<Source, Failure> {
-        let client = Client::connect(pid)?;
+        let (client, pid) = Client::connect(pid)?;
         Ok(Source { pid, client })
     }
 

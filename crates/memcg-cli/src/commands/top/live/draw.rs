@@ -4,6 +4,7 @@ use super::cells;
 use super::columns::{self, BAR, Column};
 use super::head;
 use super::model::{Model, Over};
+use super::paint::{BOLD, Paint};
 use super::rows::Row;
 use super::window;
 use crate::size::{human, human_rate};
@@ -13,8 +14,6 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 
-/// What stands out.
-pub const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 
 /// Draws the state. What does not fit is cut; `model` learns how many rows have room.
@@ -37,20 +36,7 @@ pub fn picture(frame: &mut Frame<'_>, model: &mut Model, colour: bool) {
     }
 }
 
-/// Whether there is colour.
-pub struct Paint {
-    colour: bool,
-}
-
 impl Paint {
-    /// The colour, where there is one.
-    pub fn in_colour(&self, colour: Color) -> Style {
-        match self.colour {
-            true => Style::new().fg(colour),
-            false => Style::new(),
-        }
-    }
-
     /// The header of the tree, and as many of its rows as have room.
     fn tree(&self, model: &mut Model, area: Rect) -> Vec<Line<'static>> {
         let (width, height) = (usize::from(area.width), usize::from(area.height));

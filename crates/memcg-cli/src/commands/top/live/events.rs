@@ -1,6 +1,6 @@
 //! The threads that wait for keys and for signals.
 
-use super::Message;
+use super::message::Message;
 use crate::sys::signals::{self, Blocked, ENDING};
 use ratatui::crossterm::event;
 use std::sync::mpsc::Sender;

@@ -3,7 +3,7 @@
 //! A program may close its engine's connections, or become another program by `exec`: then the socket is looked for again
 //! while the process lives.
 
-use super::Message;
+use super::message::{Message, Order};
 use crate::client::ClientError;
 use crate::commands::top::source::Source;
 use crate::failure::Failure;
@@ -18,17 +18,6 @@ use std::time::{Duration, Instant};
 /// How long a lost socket is looked for. The engine notices within 5 s that somebody closed its descriptors.
 const SEARCH: Duration = Duration::from_secs(7);
 const SEARCH_PAUSE: Duration = Duration::from_millis(200);
-
-/// What the view wants to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// How often to look.
-    pub interval: Duration,
-    /// Whether not to look for now.
-    pub paused: bool,
-    /// The group whose owners are wanted as well.
-    pub owners: Option<Vec<u8>>,
-}
 
 /// The way to the thread.
 pub struct Feed {

@@ -1,7 +1,7 @@
 //! The lines about the process, above the tree.
 
-use super::draw::{BOLD, Paint};
 use super::model::Model;
+use super::paint::{BOLD, Paint};
 use crate::size::{human, human_time};
 use crate::snapshot::{LOW_COVERAGE, Snapshot};
 use ratatui::style::{Color, Modifier, Style};

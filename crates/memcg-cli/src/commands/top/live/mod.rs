@@ -1,9 +1,9 @@
 //! The live view: a tree of groups that can be moved in, folded and sorted.
 //!
-//! One thread looks at the process ([`feed`]), one reads keys and one waits for signals ([`events`]); each sends
-//! [`Message`]s to this one, which alone keeps the state ([`model`], [`keys`], [`rows`]) and draws it ([`draw`]) on the
-//! [`screen`]. So a key
-//! is answered at once however slowly the engine answers, and a signal is no handler.
+//! One thread looks at the process ([`feed`]), one reads keys and one waits for signals ([`events`]);
+//! each sends [`Message`]s to this one, which alone keeps the state ([`model`], [`keys`], [`rows`]) and
+//! draws it ([`draw`]) on the [`screen`]. So a key is answered at once however slowly the engine
+//! answers, and a signal is no handler.
 
 mod cells;
 mod columns;
@@ -12,8 +12,10 @@ mod events;
 mod feed;
 mod head;
 mod keys;
+mod message;
 mod model;
 mod owners;
+mod paint;
 mod rows;
 mod screen;
 mod window;
@@ -21,40 +23,17 @@ mod window;
 use super::plain::say_end;
 use super::source::Source;
 use crate::failure::Failure;
-use crate::snapshot::Snapshot;
 use crate::sys::signals::Blocked;
 use crate::terminal;
 use feed::Feed;
 use keys::{Step, press};
+use message::Message;
 use model::Model;
 use ratatui::crossterm::event::Event;
 use screen::Screen;
 use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
-
-/// What the other threads have to say.
-#[derive(Debug)]
-enum Message {
-    /// The groups now.
-    Seen(Snapshot),
-    /// The owners of the group of that path, or why they cannot be told.
-    Owners(Vec<u8>, Result<String, String>),
-    /// The connection was lost; another is being tried for.
-    Lost,
-    /// The process has ended.
-    Ended,
-    /// It cannot be looked at any more.
-    Failed(Failure),
-    /// A key, or another size of the terminal.
-    Input(Event),
-    /// The terminal is gone.
-    NoInput,
-    /// A signal.
-    Signal(i32),
-    /// A thread ended that should not have: it panicked, and has said so.
-    Broken,
-}
 
 /// Why the view ends.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The state of the view. Nothing here draws or waits; what keys do to it is in [`super::keys`].
 
-use super::feed::Order;
+use super::message::Order;
 use super::owners::Owners;
 use super::rows::{self, Row, Sort};
 use crate::snapshot::Snapshot;

@@ -1,30 +1,17 @@
-//! Where the sockets are: `$MEMCG_DIR`, else `$XDG_RUNTIME_DIR/memcg`, else `/tmp/memcg-UID`.
+//! The folders that hold the control sockets: `$MEMCG_DIR`, else `$XDG_RUNTIME_DIR/memcg`, else
+//! `/tmp/memcg-UID`.
+//!
+//! Invariants: only names are looked at; a socket that is listed may have nobody behind it.
+//! Depends on: sys.
+//! Never: connects.
 
-use super::connection::Client;
-use crate::failure::{Failure, USAGE};
 use crate::sys;
-use crate::{client::escape::printable, failure::UNREACHABLE};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long one process may take to answer when all are asked.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A process whose socket answered.
-#[derive(Debug)]
-pub struct Live {
-    /// Its id, by the socket's name.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// The connection that was tried.
-    pub client: Client,
-}
 
 /// The sockets that may be those of `pid`: ours, and those of the user it belongs to.
 pub fn sockets_of(pid: u32) -> Vec<PathBuf> {
@@ -47,8 +34,8 @@ pub fn sockets_of(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The processes whose sockets answer, by id. Left-over sockets are passed over.
-pub fn live() -> Vec<Live> {
+/// The sockets in this user's folders, by process id, each id once.
+pub fn sockets() -> Vec<(u32, PathBuf)> {
     let mut found: Vec<(u32, PathBuf)> = own_folders()
         .iter()
         .flat_map(|folder| sockets_in(folder))
@@ -56,31 +43,6 @@ pub fn live() -> Vec<Live> {
     found.sort();
     found.dedup_by_key(|(pid, _)| *pid);
     found
-        .into_iter()
-        .filter_map(|(pid, path)| greet(pid, &path))
-        .collect()
-}
-
-/// The process to look at when none was named: the only one there is.
-pub fn only_one() -> Result<u32, Failure> {
-    match live().as_slice() {
-        [one] => Ok(one.pid),
-        [] => Err(Failure::new(
-            UNREACHABLE,
-            "no process is under memcg: start one with `memcg exec PROGRAM`",
-        )),
-        several => {
-            let list: Vec<String> = several
-                .iter()
-                .map(|p| format!("{} ({})", p.pid, p.comm))
-                .collect();
-            let list = list.join(", ");
-            Err(Failure::new(
-                USAGE,
-                format_args!("several processes are under memcg: {list}: name one by its PID"),
-            ))
-        }
-    }
 }
 
 /// `MEMCG_DIR` as process `pid` was started with, if that is this user's.
@@ -92,21 +54,6 @@ fn folder_told_to(pid: u32) -> Option<PathBuf> {
     let mut variables = environment.split(|b| *b == 0);
     let folder = variables.find_map(|v| v.strip_prefix(b"MEMCG_DIR="))?;
     (!folder.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(folder)))
-}
-
-fn greet(pid: u32, path: &Path) -> Option<Live> {
-    let mut client = Client::connect_at(path, PATIENCE, PATIENCE).ok()?;
-    let hello = client.ask(&[b"hello"]).ok()?;
-    let hello = String::from_utf8_lossy(&hello);
-    let comm = hello
-        .split_ascii_whitespace()
-        .find_map(|word| word.strip_prefix("comm="))?;
-    let comm = super::escape::unescape(comm).ok()?;
-    Some(Live {
-        pid,
-        comm: printable(&comm),
-        client,
-    })
 }
 
 fn sockets_in(folder: &Path) -> Vec<(u32, PathBuf)> {
