@@ -5,10 +5,10 @@
 use crate::commands;
 use crate::exec;
 use crate::failure::Failure;
-use crate::lab;
 use crate::run;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use memcg_lab as lab;
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -3,12 +3,11 @@
 //! The rooms, each using those above it:
 //!
 //! - `sys`: the few system calls the standard library does not offer; all `unsafe` of this crate is there
-//! - `failure`, `output`, `size`, `interval`, `table`, `terminal`: how results and errors are said
+//! - `size`, `interval`, `terminal`: how results are said, beside the crate `memcg-term`
 //! - `client`: the control socket of a process under the engine
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
-//! - `run`: `memcg run`; what runs is the crate `memcg-scenario`
-//! - `lab`: `memcg lab`
+//! - `run`: `memcg run`; what runs is the crate `memcg-scenario`, as `memcg lab` is the crate `memcg-lab`
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
@@ -20,17 +19,14 @@ mod args;
 mod client;
 mod commands;
 mod exec;
-mod failure;
 mod interval;
-mod lab;
-mod output;
 mod run;
 mod size;
 mod snapshot;
 mod sys;
-mod table;
 mod terminal;
 
+use memcg_term::{failure, output, table};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! Bytes and times for people: `512`, `1.5K`, `12.3M`; `1.5 s`, `3 d 4 h`.
 
-pub use memcg_scenario::size::human;
+pub use memcg_term::size::human;
 
 /// A change in bytes per second, signed.
 pub fn human_rate(bytes_per_second: f64) -> String {

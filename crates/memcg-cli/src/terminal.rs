@@ -3,6 +3,7 @@
 //! Text is cut to the terminal's width before colour is added, so that a line is a line and a picture's height is known.
 
 use crate::sys;
+pub use memcg_term::output::can_draw;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use unicode_width::UnicodeWidthChar;
@@ -53,12 +54,6 @@ impl Line {
         };
         let _ = write!(out, "\x1b[{code}m{}\x1b[0m", self.text);
     }
-}
-
-/// Whether `stream` is a terminal on which the cursor can be moved.
-pub fn can_draw(stream: &impl IsTerminal) -> bool {
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    stream.is_terminal() && !dumb
 }
 
 /// Whether colour is wanted on `stream`: it is a terminal that knows it, and `NO_COLOR` is not set.

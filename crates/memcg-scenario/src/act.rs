@@ -6,7 +6,6 @@ use crate::command::{Command, Needs};
 use crate::look;
 use crate::objects::FLAGS;
 use crate::reference::{self, Value};
-use crate::size::human;
 use crate::unchanged::Before;
 use crate::words::show;
 use crate::world::{Fault, Part, World};
@@ -14,6 +13,7 @@ use memcg::testing::engine::Flags;
 use memcg::testing::engine::process::engine;
 use memcg::testing::files::{self, Reader};
 use memcg::{Task, TaskError, root};
+use memcg_term::size::human;
 
 /// What a command has to say when it has done what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

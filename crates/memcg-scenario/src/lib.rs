@@ -35,7 +35,6 @@ mod parser;
 mod reference;
 mod report;
 mod runner;
-pub mod size;
 mod subsystems;
 mod unchanged;
 mod words;

@@ -5,12 +5,12 @@ use crate::amount::Number;
 use crate::expect::{Expect, Sum, Term, holds, sum_text};
 use crate::moves;
 use crate::reference::{Reference, Value, find};
-use crate::size::human;
 use crate::subsystems;
 use crate::words::show;
 use crate::world::{Fault, Part, Things, World};
 use memcg::root;
 use memcg::testing::files::{self, Entry};
+use memcg_term::size::human;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 

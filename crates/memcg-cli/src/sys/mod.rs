@@ -2,7 +2,6 @@
 //!
 //! All `unsafe` code of this crate is in this folder. Functions here say what the kernel said and decide nothing.
 
-pub mod clock;
 pub mod files;
 pub mod proc_stat;
 pub mod process;

@@ -1,14 +1,14 @@
 //! What a task's memory does when the task moves.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},
     less, loses, more, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group, median, with};
-use memcg::attach::{Attach, MoveError, Moved, PIECE};
-use memcg::group::Mode;
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group, median, with};
+use memcg::testing::attach::{Attach, MoveError, Moved, PIECE};
+use memcg::testing::group::Mode;
 use memcg::{Limit, Memcg, MovePolicy, Task, root};
 
 const KAMEZAWA: &str = "KAMEZAWA, 2008";
@@ -265,7 +265,14 @@ impl Record {
             let _pin = engine.tree.threads.epoch.pin(rec);
             let target = engine.tree.memcgs.get(index_of(&self.b));
             let evictable = evictable * self.unit;
-            memcg::attach::move_task_with(&engine.tree, rec, self.tag, target, policy, evictable)
+            memcg::testing::attach::move_task_with(
+                &engine.tree,
+                rec,
+                self.tag,
+                target,
+                policy,
+                evictable,
+            )
         })
     }
 

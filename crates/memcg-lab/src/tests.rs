@@ -1,12 +1,12 @@
 //! What holds for every experiment, whatever it measures; and for the ways results are told.
 
-use super::design::{Arm, Better, Experiment, Plot, Unit, less, loses, more, wins};
-use super::judge::{Verdict, judge};
-use super::results::Results;
-use super::runner::Outcome;
-use super::sheet::Sheet;
-use super::tools::Setting;
-use super::{EXPERIMENTS, json, page, text};
+use crate::design::{Arm, Better, Experiment, Plot, Unit, less, loses, more, wins};
+use crate::judge::{Verdict, judge};
+use crate::results::Results;
+use crate::runner::Outcome;
+use crate::sheet::Sheet;
+use crate::tools::Setting;
+use crate::{EXPERIMENTS, json, page, text};
 use std::time::Duration;
 
 #[test]

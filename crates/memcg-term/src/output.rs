@@ -1,7 +1,7 @@
 //! Writing to stdout and stderr without panicking when nobody reads.
 
 use crate::failure::Failure;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Writes `bytes` to stdout. A reader that went away (`memcg ls 42 | head -1`) ends the command quietly.
@@ -39,6 +39,12 @@ pub fn report(failure: &Failure) -> ExitCode {
         note(line);
     }
     ExitCode::from(failure.code())
+}
+
+/// Whether `stream` is a terminal on which the cursor can be moved.
+pub fn can_draw(stream: &impl IsTerminal) -> bool {
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    stream.is_terminal() && !dumb
 }
 
 fn json_failure(e: serde_json::Error) -> Failure {

@@ -1,12 +1,12 @@
 //! What becomes of the objects a group leaves: `memory.offline`.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},
     less, loses, more, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group};
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group};
 use memcg::{Event, KBox, KmemCache, Limit, Scope, Shared, Shrinker, register_shrinker, root};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

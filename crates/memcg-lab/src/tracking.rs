@@ -1,12 +1,12 @@
 //! Which objects of caches are accounted: those of a few that ask for it, or all.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},
     less, loses, more, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group, sliced};
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group, sliced};
 use memcg::{
     CacheLayout, CacheOptions, KBytes, Limit, Memcg, SizedCache, register_memcg_cache, root,
     set_cache_tracking,

@@ -1,11 +1,11 @@
 //! The results as one page that needs nothing else: no script, no picture, no font from anywhere.
 
-use super::chart::{bars, escape, lines};
-use super::design::{Better, Experiment};
-use super::judge::{Judged, Verdict, judge};
-use super::results::Results;
-use super::runner::Outcome;
-use super::text::figure;
+use crate::chart::{bars, escape, lines};
+use crate::design::{Better, Experiment};
+use crate::judge::{Judged, Verdict, judge};
+use crate::results::Results;
+use crate::runner::Outcome;
+use crate::text::figure;
 use std::fmt::Write as _;
 
 /// Readable by day and by night; eight colours that differ in lightness too.

@@ -1,11 +1,11 @@
 //! The results on a terminal: a table for each experiment, and what was predicted.
 
-use super::design::{Experiment, Unit};
-use super::judge::{Judged, judge};
-use super::results::Results;
-use super::runner::Outcome;
-use crate::size::human;
-use crate::table::{Align, Table};
+use crate::design::{Experiment, Unit};
+use crate::judge::{Judged, judge};
+use crate::results::Results;
+use crate::runner::Outcome;
+use memcg_term::size::human;
+use memcg_term::table::{Align, Table};
 
 /// A figure for people.
 pub fn figure(value: f64, unit: Unit) -> String {

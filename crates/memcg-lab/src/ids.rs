@@ -1,13 +1,13 @@
 //! Kmem ids and the tables they index: three policies under either end of a group.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},
     less, loses, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group, settle, sliced, with};
-use memcg::engine::Flags;
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group, settle, sliced, with};
+use memcg::testing::engine::Flags;
 use memcg::{
     Charge, GroupEnd, IdPolicy, ListLru, LruItem, Memcg, Verdict, id_stat, set_group_end,
     set_id_policy,

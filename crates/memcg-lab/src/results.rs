@@ -1,8 +1,8 @@
 //! What all runs of all arms of an experiment wrote down.
 
-use super::design::Experiment;
-use super::sheet::Sheet;
-use super::tools::median;
+use crate::design::Experiment;
+use crate::sheet::Sheet;
+use crate::tools::median;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What an experiment is: alternatives, what is measured of each, and what their authors said would come out.
 
-use super::sheet::Sheet;
-use super::tools::Setting;
+use crate::sheet::Sheet;
+use crate::tools::Setting;
 use serde::Serialize;
 
 /// What a figure is in.

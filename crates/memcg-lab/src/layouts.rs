@@ -1,12 +1,12 @@
 //! Objects of all tenants in the same slabs, or slabs of each tenant's own.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Ns},
     less, loses, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group, settle, slab_bytes, sliced};
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group, settle, slab_bytes, sliced};
 use memcg::{CacheLayout, CacheOptions, KBytes, Memcg};
 
 /// Bytes of an object.

@@ -1,13 +1,13 @@
 //! Two tenants of a dentry cache: one needs the same names again and again, the other walks a large tree.
 
-use super::design::{
+use crate::cpu_clock::thread_cpu_ns;
+use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},
     less, loses, more, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, group, median};
-use crate::sys::clock::thread_cpu_ns;
+use crate::sheet::Sheet;
+use crate::tools::{Setting, group, median};
 use memcg::{Limit, Memcg};
 use memcg_dentry::{Answer, DentryCache, Freshness};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The results for programs.
 
-use super::judge::judge;
-use super::runner::Outcome;
+use crate::judge::judge;
+use crate::runner::Outcome;
 use serde_json::{Map, Value, json};
 
 /// Everything, by name.

@@ -1,7 +1,7 @@
 //! Whether a prediction was borne out.
 
-use super::design::{Better, Experiment, Prediction};
-use super::results::Results;
+use crate::design::{Better, Experiment, Prediction};
+use crate::results::Results;
 use serde::Serialize;
 
 /// Times that differ by less than this factor do not differ.

@@ -1,15 +1,20 @@
-//! `memcg lab`: the published designs measured against each other.
+//! The lab: published designs of memory control groups, measured against each other. `memcg lab` runs it.
 //!
-//! Kept: every run of every alternative has a process, and so an engine, of its own; all alternatives of an experiment meet the
-//! same random numbers; what is counted is the same for the same seed. The files, each using those above it:
+//! Invariants: every run of every alternative has a process, and so an engine, of its own. All alternatives of an
+//! experiment meet the same random numbers. What is counted is the same for the same seed.
+//! Depends on: the engine's rooms, through `memcg::testing`; `memcg-dentry`; `memcg-term`.
+//! Never: a judgement that is not in the figures.
 //!
-//! - `random`, `sheet`, `tools`, `design`: what experiments are made of
+//! The files, each using those above it:
+//!
+//! - `cpu_clock`, `random`, `sheet`, `tools`, `design`: what experiments are made of
 //! - one file for each experiment, and the list of them here
 //! - `results`, `judge`: what came out, and whether that was what was predicted
 //! - `runner`: runs, one process after the other
 //! - `text`, `json`, `page`, `chart`: how it is told
 
 mod chart;
+mod cpu_clock;
 mod dead_caches;
 mod dentries;
 mod design;
@@ -32,9 +37,9 @@ mod tracking;
 #[cfg(test)]
 mod tests;
 
-use crate::failure::{Failure, REFUSED};
-use crate::output::{emit, emit_json};
 use design::Experiment;
+use memcg_term::failure::{Failure, REFUSED};
+use memcg_term::output::{emit, emit_json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tools::Setting;

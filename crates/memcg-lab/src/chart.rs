@@ -1,8 +1,8 @@
 //! Pictures for the page: bars of a row, lines of a plot, as SVG. Colours are the page's.
 
-use super::design::{Experiment, Plot, Row, Unit};
-use super::results::Results;
-use super::text::figure;
+use crate::design::{Experiment, Plot, Row, Unit};
+use crate::results::Results;
+use crate::text::figure;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 620.0;

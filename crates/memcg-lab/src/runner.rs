@@ -1,13 +1,13 @@
 //! Runs: one process each, one after the other, so that no alternative finds what another left.
 
-use super::design::Experiment;
-use super::results::Results;
-use super::sheet::Sheet;
-use super::tools::Setting;
-use crate::failure::{Failure, REFUSED};
-use crate::output::{emit_json_line, note};
-use crate::terminal;
-use memcg::engine::process::engine;
+use crate::design::Experiment;
+use crate::results::Results;
+use crate::sheet::Sheet;
+use crate::tools::Setting;
+use memcg::testing::engine::process::engine;
+use memcg_term::failure::{Failure, REFUSED};
+use memcg_term::output;
+use memcg_term::output::{emit_json_line, note};
 use std::io::{IsTerminal, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -147,7 +147,7 @@ impl Progress {
             nr: 0,
             of,
             what: String::new(),
-            draws: terminal::can_draw(&std::io::stderr()) && std::io::stderr().is_terminal(),
+            draws: output::can_draw(&std::io::stderr()) && std::io::stderr().is_terminal(),
             told: 0,
         }
     }

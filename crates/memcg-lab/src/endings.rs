@@ -1,12 +1,12 @@
 //! What a removed group leaves: to the parent, or as a zombie, with and without somebody who hunts zombies.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},
     less, loses, wins,
 };
-use super::sheet::Sheet;
-use super::tools::{Setting, each, group, median, settle, with};
+use crate::sheet::Sheet;
+use crate::tools::{Setting, each, group, median, settle, with};
 use memcg::{
     Charge, GroupEnd, IdPolicy, ListLru, Memcg, Scope, Shrinker, Verdict, id_stat, reap,
     register_shrinker, root, set_group_end, set_id_policy, set_kmem_id_max,
@@ -218,7 +218,7 @@ fn walk() -> f64 {
         .map(|_| {
             each(1, || {
                 with(|engine, rec| {
-                    let top = engine.tree.memcgs.get(memcg::group::ROOT);
+                    let top = engine.tree.memcgs.get(memcg::testing::group::ROOT);
                     engine.reclaim(rec, top, 1 << 40)
                 })
             })
@@ -232,7 +232,7 @@ fn walk() -> f64 {
 fn own_of_root() -> u64 {
     with(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
-        let top = engine.tree.memcgs.get(memcg::group::ROOT);
+        let top = engine.tree.memcgs.get(memcg::testing::group::ROOT);
         let (mut at, mut below) = (0, 0);
         while let Some(index) = engine.tree.next_lingering(top, at) {
             at = index;

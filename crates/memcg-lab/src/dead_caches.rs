@@ -1,13 +1,13 @@
 //! What becomes of a group's caches when it ends with objects in them.
 
-use super::design::{
+use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},
     less, loses, wins,
 };
-use super::random::Random;
-use super::sheet::Sheet;
-use super::tools::{Setting, dead_caches, each, group, settle, slab_bytes, sliced, with};
+use crate::random::Random;
+use crate::sheet::Sheet;
+use crate::tools::{Setting, dead_caches, each, group, settle, slab_bytes, sliced, with};
 use memcg::{CacheLayout, CacheOptions, KBox, KmemCache, Memcg, School};
 use std::mem::MaybeUninit;
 

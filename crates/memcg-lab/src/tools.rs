@@ -1,12 +1,12 @@
 //! What experiments have in common: how large they are, how time is taken, what the engine of the arm has.
 
-use super::random::Random;
-use crate::sys::clock::thread_cpu_ns;
-use memcg::engine::process::{engine, with_rec};
-use memcg::engine::{By, Engine};
-use memcg::kmem::cache::CacheStat;
-use memcg::kmem::layout::UNIT;
-use memcg::thread::ThreadRec;
+use crate::cpu_clock::thread_cpu_ns;
+use crate::random::Random;
+use memcg::testing::engine::process::{engine, with_rec};
+use memcg::testing::engine::{By, Engine};
+use memcg::testing::kmem::cache::CacheStat;
+use memcg::testing::kmem::layout::UNIT;
+use memcg::testing::thread::ThreadRec;
 use memcg::{Memcg, root};
 
 /// How large an experiment is, and by which random numbers.
