@@ -2,7 +2,7 @@
 # A C++ compiler under the library writes what it writes without it.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
+. "$here/preload/common/compare.sh"
 needs c++
 compiler=$(c++ -print-prog-name=cc1plus)
 source=$here/programs/templates.cc
