@@ -8,7 +8,7 @@ use crate::design::{
 use crate::sheet::Sheet;
 use crate::tools::{Setting, each, group, median, with};
 use memcg::testing::attach::{Attach, MoveError, Moved, PIECE};
-use memcg::testing::group::Mode;
+use memcg::testing::group::{Mode, Tag};
 use memcg::{Limit, Memcg, MovePolicy, Task, root};
 
 const KAMEZAWA: &str = "KAMEZAWA, 2008";
@@ -201,7 +201,7 @@ struct Record {
     b: Memcg,
     task: Task,
     /// The owner that all the task holds was charged to.
-    tag: u32,
+    tag: Tag,
     held: u64,
     others: Vec<(Memcg, u64)>,
 }
@@ -215,7 +215,7 @@ impl Record {
         let task = a.task("task").expect("a task");
         let tag = with(|_, rec| {
             let _inside = task.enter();
-            rec.current()
+            rec.current().expect("the thread works for the task")
         });
         let mut record = Record {
             unit,
@@ -243,7 +243,7 @@ impl Record {
         fits
     }
 
-    fn charge(&self, tag: u32, units: u64) -> bool {
+    fn charge(&self, tag: Tag, units: u64) -> bool {
         with(|engine, rec| {
             let _pin = engine.tree.threads.epoch.pin(rec);
             engine
@@ -253,7 +253,7 @@ impl Record {
         })
     }
 
-    fn free(&self, tag: u32, units: u64) {
+    fn free(&self, tag: Tag, units: u64) {
         with(|engine, rec| {
             let _pin = engine.tree.threads.epoch.pin(rec);
             engine.tree.uncharge_exact(tag, units * self.unit);
@@ -304,7 +304,7 @@ fn index_of(group: &Memcg) -> u32 {
     })
 }
 
-fn own_tag(group: &Memcg) -> u32 {
+fn own_tag(group: &Memcg) -> Tag {
     with(|engine, _| engine.tree.memcgs.get(index_of(group)).tag())
 }
 

@@ -5,7 +5,7 @@ use crate::stage::check;
 use crate::world::World;
 use memcg::testing::engine::By;
 use memcg::testing::group::objcg::{Kind, State};
-use memcg::testing::group::{Event, Memcg, NO_TAG};
+use memcg::testing::group::{Event, Memcg};
 use memcg::testing::kmem::cache::CacheStat;
 use std::collections::BTreeMap;
 
@@ -151,7 +151,7 @@ impl World {
         let (mut expected, mut active) = (BTreeMap::new(), BTreeMap::<u32, usize>::new());
         for (&id, thing) in &books.things {
             check(id, thing);
-            let tag = thing.owner.map_or(NO_TAG, |owner| books.owners[owner].tag);
+            let tag = thing.owner.map(|owner| books.owners[owner].tag);
             match thing.what {
                 What::Charge(_) => continue,
                 What::Heap { .. } => {}
@@ -167,8 +167,8 @@ impl World {
         let mut found = BTreeMap::new();
         kmem.each_live(|tag, bytes| *found.entry(tag).or_insert(0) += bytes as u64);
         // Tables of the allocator's own are nobody's too.
-        expected.remove(&NO_TAG);
-        found.remove(&NO_TAG);
+        expected.remove(&None);
+        found.remove(&None);
         assert_eq!(found, expected, "bytes of live objects by owner");
         let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
         kmem.cache_stats(&mut stats);

@@ -5,7 +5,7 @@
 
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::objcg::Kind;
-use memcg::testing::group::{OfflinePolicy, OomPolicy};
+use memcg::testing::group::{OfflinePolicy, OomPolicy, Tag};
 use memcg::testing::kmem::list_lru::Link;
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ pub(crate) enum OwnerIs {
 /// Who is charged.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    pub tag: u32,
+    pub tag: Tag,
     /// Where its own word is accounted.
     pub group: usize,
     pub is: OwnerIs,
@@ -119,7 +119,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(tag: u32, group: usize, is: OwnerIs) -> Self {
+    pub(crate) fn new(tag: Tag, group: usize, is: OwnerIs) -> Self {
         Self {
             tag,
             group,

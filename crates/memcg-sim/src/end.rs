@@ -3,7 +3,6 @@
 use crate::books::Css;
 use crate::world::World;
 use memcg::testing::common::{Random, assert_empty};
-use memcg::testing::group::NO_TAG;
 
 impl World {
     pub(crate) fn finish(mut self, seed: u64) {
@@ -80,7 +79,7 @@ impl World {
         assert_eq!(tree.nr_lingering(), 0);
         assert_eq!(tree.kmem_ids.in_use(), 1, "ids are left");
         assert_eq!(tree.threads.nr(), 0, "records of threads are left");
-        kmem.each_live(|tag, _| assert_eq!(tag, NO_TAG, "an object is left"));
+        kmem.each_live(|tag, _| assert_eq!(tag, None, "an object is left"));
         let caches = 1..kmem.caches.high_water();
         let left = caches.filter(|&cache| kmem.caches.get(cache).is_there());
         assert_eq!(left.count(), 0, "caches are left");

@@ -5,7 +5,7 @@ use crate::stage::{Planted, Stage};
 use crate::world::World;
 use memcg::testing::group::OfflinePolicy::{Auto, NextTouch};
 use memcg::testing::group::cell::Given;
-use memcg::testing::group::{NO_TAG, ROOT_TAG, Refusal};
+use memcg::testing::group::{ROOT_TAG, Refusal, Tag};
 use memcg::testing::kmem::list_lru::Cx;
 
 /// What a cache that sees lookups takes over.
@@ -13,7 +13,7 @@ const FOUND: &[Given] = &[Given::ToToucher, Given::ToFinder];
 
 impl Stage {
     /// Makes `to` the owner of a thing of a cache, and takes its link along.
-    fn recharge(&self, thing: &Thing, to: u32) -> Result<bool, Refusal> {
+    fn recharge(&self, thing: &Thing, to: Tag) -> Result<bool, Refusal> {
         let What::Cached { at, .. } = thing.what else {
             return Ok(false);
         };
@@ -67,7 +67,7 @@ impl World {
             let given = books.was_left(from, &[NextTouch, Auto]);
             (books.owners[from].tag, given)
         };
-        let found = self.engine.is_given(self.rec(), tag, FOUND);
+        let found = self.engine.is_given(self.rec(), Some(tag), FOUND);
         assert_eq!(found, given, "whether a thing is for who looks it up");
         if !given {
             return;
@@ -104,7 +104,6 @@ impl World {
             let fits = books.fits(to, thing.bytes, false) && books.fits_kmem(to, thing.bytes);
             (thing, books.owners[to].tag, fits)
         };
-        assert_ne!(tag, NO_TAG);
         let Some(from) = thing.owner.filter(|&from| from != to) else {
             return;
         };

@@ -75,7 +75,7 @@ impl World {
             let books = self.stage.books.borrow();
             (books.owners[owner].tag, books.was_left(owner, by))
         };
-        let found = self.engine.is_given(self.rec(), tag, how);
+        let found = self.engine.is_given(self.rec(), Some(tag), how);
         assert_eq!(found, known, "whether a thing is for who holds it");
         found
     }

@@ -6,8 +6,8 @@
 use crate::books::{Books, Thing, What};
 use core::cell::{Cell, RefCell};
 use memcg::testing::engine::Engine;
-use memcg::testing::group::ROOT;
 use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::{ROOT, Tag};
 use memcg::testing::kmem::Heap;
 use memcg::testing::kmem::hit;
 use memcg::testing::kmem::list_lru::{Link, Verdict, Walked};
@@ -238,13 +238,15 @@ impl Stage {
         let rec = self.rec.get();
         let tag = thing
             .owner
-            .map_or(0, |owner| self.books.borrow().owners[owner].tag);
+            .map(|owner| self.books.borrow().owners[owner].tag);
         match thing.what {
             What::Charge(kind) => {
                 self.freed.set(self.freed.get() + 1);
                 let short = self.planted == Planted::ShortUncharge && self.freed.get() > 20;
                 let bytes = thing.bytes - if short { 8 } else { 0 };
-                self.engine.uncharge(rec, tag, bytes, kind);
+                if let Some(tag) = tag {
+                    self.engine.uncharge(rec, tag, bytes, kind);
+                }
             }
             // SAFETY: live; ends here.
             What::Cached { at, .. } => unsafe { self.engine.free_cached(rec, at, false) },
@@ -253,7 +255,7 @@ impl Stage {
         self.adopt_rests(thing.owner);
     }
 
-    fn free_heap(&self, at: usize, bytes: u64, tag: u32) {
+    fn free_heap(&self, at: usize, bytes: u64, tag: Option<Tag>) {
         let (rec, heap, kmem) = (self.rec.get(), self.heap.get(), &self.engine.kmem);
         // SAFETY: a live object, which ends here; the thread's own record and heap.
         if unsafe { hit::free(rec, heap, at) || hit::free_nearly(kmem, rec, Some(heap), at) } {
@@ -265,7 +267,9 @@ impl Stage {
             (tag, bytes),
             "an object's owner and bytes"
         );
-        self.engine.uncharge(rec, tag, bytes, Kind::Heap);
+        if let Some(tag) = tag {
+            self.engine.uncharge(rec, tag, bytes, Kind::Heap);
+        }
         let section = rec.enter_heap();
         let own = section.is_some().then_some(heap);
         // SAFETY: as above; uncharged.

@@ -4,7 +4,7 @@ use crate::books::{Owner, OwnerIs};
 use crate::stage::Planted;
 use crate::world::World;
 use memcg::testing::attach::{MoveError, Moved, move_task_with};
-use memcg::testing::group::MovePolicy;
+use memcg::testing::group::{MovePolicy, Tag};
 
 impl World {
     pub(crate) fn new_task(&mut self, n: [u32; 4]) {
@@ -17,7 +17,7 @@ impl World {
         }
     }
 
-    pub(crate) fn note_task(&mut self, tag: u32, group: usize) {
+    pub(crate) fn note_task(&mut self, tag: Tag, group: usize) {
         let mut books = self.stage.books.borrow_mut();
         books.owners.push(Owner::new(tag, group, OwnerIs::Task));
         self.tasks.push((tag, books.owners.len() - 1));
@@ -28,7 +28,7 @@ impl World {
             return;
         };
         // Of those that were told to die one ends before others.
-        let dies = |&(_, first): &(u32, usize)| {
+        let dies = |&(_, first): &(Tag, usize)| {
             let books = self.stage.books.borrow();
             books.owners[books.live(first)].killed
         };
@@ -83,7 +83,7 @@ impl World {
     /// A task that was named `tag`, and is `live`, has moved or has not.
     pub(crate) fn note_move(
         &self,
-        tag: u32,
+        tag: Tag,
         live: usize,
         g: usize,
         policy: MovePolicy,

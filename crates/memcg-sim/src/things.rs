@@ -6,8 +6,8 @@ use crate::stage::paint;
 use crate::world::{KnownCache, World};
 use memcg::testing::engine::Flags;
 use memcg::testing::engine::cache::CacheRefusal;
+use memcg::testing::group::Refusal;
 use memcg::testing::group::objcg::Kind;
-use memcg::testing::group::{NO_TAG, Refusal};
 use memcg::testing::kmem::cache::{Plan, Ways};
 use memcg::testing::kmem::class::{bytes_of, class_if_any};
 use memcg::testing::kmem::list_lru::Link;
@@ -188,7 +188,7 @@ impl World {
         }
         let owner = self.some_owner(n[0]);
         let tag = self.stage.books.borrow().owners[owner].tag;
-        let scope = self.engine.tree.enter_scope(self.rec(), tag);
+        let scope = self.engine.tree.enter_scope(self.rec(), Some(tag));
         let live = self.stage.books.borrow().live(owner);
         let answer = self.stage.while_coming(Some(live), || f(self, Some(live)));
         self.engine.tree.leave_scope(self.rec(), scope);
@@ -215,7 +215,7 @@ impl World {
             {
                 return;
             }
-            let tag = owner.map_or(NO_TAG, |o| world.stage.books.borrow().owners[o].tag);
+            let tag = owner.map(|o| world.stage.books.borrow().owners[o].tag);
             let taken = {
                 let section = rec.enter_heap();
                 assert!(section.is_some(), "nobody else is in a thread's heap");
@@ -232,7 +232,9 @@ impl World {
                 Some(taken) => drop(note(taken.at)),
                 None => {
                     assert!(world.is_lenient(), "no memory for an object");
-                    world.engine.uncharge(rec, tag, bytes as u64, Kind::Heap);
+                    if let Some(tag) = tag {
+                        world.engine.uncharge(rec, tag, bytes as u64, Kind::Heap);
+                    }
                     world.stage.adopt_rests(owner);
                 }
             }
@@ -315,7 +317,7 @@ impl World {
         self.follow_kills(by_max, meddled, &killers);
         let at = taken?.at;
         let found = self.engine.kmem.locate_cached(at);
-        let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);
+        let tag = owner.map(|o| self.stage.books.borrow().owners[o].tag);
         let (slab, offset) = found.expect("an object just taken");
         assert_eq!(
             slab.owner_and_bytes(offset),

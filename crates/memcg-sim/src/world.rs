@@ -8,7 +8,7 @@ use crate::stage::{Planted, Stage, let_go};
 use crate::step::{History, Op, Step};
 use memcg::testing::engine::{By, Engine};
 use memcg::testing::group::stock::Scope;
-use memcg::testing::group::{NO_TAG, ROOT, ROOT_TAG};
+use memcg::testing::group::{ROOT, ROOT_TAG, Tag};
 use memcg::testing::kmem::Heap;
 use memcg::testing::os::clock::own;
 use memcg::testing::os::fault::{self, Plan};
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub threads: Vec<Thread>,
     pub caches: Vec<KnownCache>,
     /// The name of a task, and who it was at first.
-    pub tasks: Vec<(u32, usize)>,
+    pub tasks: Vec<(Tag, usize)>,
     pub shrinker: Option<u32>,
     /// The world's own, by their manners.
     pub pools: [Option<u32>; 3],
@@ -215,7 +215,7 @@ impl World {
             return;
         }
         let owner = (!n[1].is_multiple_of(8)).then(|| self.some_owner(n[0]));
-        let tag = owner.map_or(NO_TAG, |o| self.stage.books.borrow().owners[o].tag);
+        let tag = owner.map(|o| self.stage.books.borrow().owners[o].tag);
         let scope = self.engine.tree.enter_scope(self.rec(), tag);
         self.threads[t].scopes.push((scope, owner));
     }

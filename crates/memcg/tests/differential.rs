@@ -9,6 +9,7 @@
 #![cfg(not(loom))]
 
 use memcg::testing::engine::{engine, kmalloc, process};
+use memcg::testing::group::Tag;
 use memcg::testing::group::objcg::State;
 use memcg::testing::group::stat::OwnerLine;
 use memcg::{Accounted, Alloc, Entered, Memcg, SizeClasses, Task, root};
@@ -107,7 +108,7 @@ struct World {
     extra: usize,
     groups: Vec<Memcg>,
     tasks: Vec<Option<Arc<Task>>>,
-    tags: Vec<u32>,
+    tags: Vec<Tag>,
     threads: Vec<Option<Thread>>,
     objects: Vec<(At, Layout)>,
 }
@@ -207,7 +208,7 @@ impl World {
     }
 }
 
-fn tag_of(task: &Task) -> u32 {
+fn tag_of(task: &Task) -> Tag {
     let is_it = |line: &OwnerLine| line.state == State::Task && line.id == task.id();
     owners().into_iter().find(is_it).unwrap().tag
 }

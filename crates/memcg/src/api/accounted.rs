@@ -4,6 +4,7 @@
 //! anyway usually holds the tag. An object keeps its owner through every `realloc`, wherever that puts it.
 
 use crate::engine::{Flags, heap};
+use crate::group::Tag;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::marker::PhantomData;
@@ -164,7 +165,7 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
             return p;
         }
         // SAFETY: a block of that size, just allocated; the tag need not be aligned.
-        unsafe { tag_at(p, block.size()).write_unaligned(tag) };
+        unsafe { tag_at(p, block.size()).write_unaligned(Tag::to_word(tag)) };
         p
     }
 }
@@ -191,7 +192,8 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
             return;
         };
         // SAFETY: `p` is a block of ours of that size; its tag was written when it was allocated.
-        let tag = unsafe { tag_at(p, block.size()).read_unaligned() };
+        let word = unsafe { tag_at(p, block.size()).read_unaligned() };
+        let tag = Tag::from_word(word);
         heap::uncharge(tag, block.size());
         // SAFETY: the layout the block was allocated by.
         unsafe { self.below.dealloc(p, block) };
@@ -209,7 +211,8 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
             return p;
         }
         // SAFETY: as in `dealloc`.
-        let tag = unsafe { tag_at(p, old.size()).read_unaligned() };
+        let word = unsafe { tag_at(p, old.size()).read_unaligned() };
+        let tag = Tag::from_word(word);
         let grows = new.size().saturating_sub(old.size());
         if !heap::charge_more(tag, grows, Flags::DEBT) {
             return core::ptr::null_mut();
@@ -221,7 +224,7 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
             return moved;
         }
         // SAFETY: a block of the new size.
-        unsafe { tag_at(moved, new.size()).write_unaligned(tag) };
+        unsafe { tag_at(moved, new.size()).write_unaligned(Tag::to_word(tag)) };
         heap::uncharge(tag, old.size().saturating_sub(new.size()));
         moved
     }

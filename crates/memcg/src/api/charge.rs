@@ -11,7 +11,7 @@ use crate::engine::process::{engine, with_rec};
 use crate::engine::{ChargeError, Flags};
 use crate::group::cell::Given;
 use crate::group::charge::round_up;
-use crate::group::{Kind, NO_TAG};
+use crate::group::{Kind, Tag};
 use core::fmt;
 
 /// Bytes charged to an owner until this is dropped. The books count in multiples of 8.
@@ -29,7 +29,8 @@ use core::fmt;
 /// ```
 #[must_use = "the bytes are given back when this is dropped"]
 pub struct Charge {
-    tag: u32,
+    /// `None`: not accounted.
+    tag: Option<Tag>,
     bytes: u64,
 }
 
@@ -49,14 +50,14 @@ const MOST_HIT: u64 = 1 << 20;
 /// # Errors
 /// As there.
 pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
-    let tag = with_rec(|_, rec| rec.current()).unwrap_or(NO_TAG);
+    let tag = with_rec(|_, rec| rec.current()).flatten();
     Charge::new(tag, bytes, Flags::NOWAIT)
 }
 
 impl Charge {
     /// Charges a `tag` the caller names; or its heir, if the task has moved on.
     #[inline]
-    pub(crate) fn new(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
+    pub(crate) fn new(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let is_hit = bytes <= MOST_HIT
             && with_rec(|_, rec| rec.reserve_hit(tag, round_up(bytes))).unwrap_or(false);
         if is_hit && bytes > 0 {
@@ -66,28 +67,26 @@ impl Charge {
     }
 
     #[cold]
-    fn new_slow(tag: u32, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
+    fn new_slow(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
+        let tag = tag.map(|tag| pinned(|engine, _| engine.tree.hold_live_tag(tag)));
         let mut charge = Self { tag, bytes: 0 };
-        if tag != NO_TAG {
-            charge.tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
-        }
         charge.grow(bytes, flags)?;
         Ok(charge)
     }
 
     /// Names the owner by a reference.
     fn hold(&self) {
-        if self.tag != NO_TAG {
-            engine().tree.hold_objcg(self.tag);
+        if let Some(tag) = self.tag {
+            engine().tree.hold_objcg(tag);
         }
     }
 
     /// Lets go of that.
     fn release(&self) {
-        if self.tag != NO_TAG {
+        if let Some(tag) = self.tag {
             with_rec(|engine, rec| {
                 let _pin = engine.tree.threads.epoch.pin(rec);
-                engine.tree.release_objcg(self.tag);
+                engine.tree.release_objcg(tag);
             });
         }
     }
@@ -122,8 +121,8 @@ impl Charge {
             });
         };
         let more = round_up(new) - round_up(self.bytes);
-        if more > 0 {
-            with_rec(|engine, rec| engine.charge(rec, self.tag, more, Kind::Reserved, flags))
+        if let Some(tag) = self.tag.filter(|_| more > 0) {
+            with_rec(|engine, rec| engine.charge(rec, tag, more, Kind::Reserved, flags))
                 .transpose()
                 .map_err(|refused| ReserveError::new(&refused))?;
         }
@@ -142,8 +141,8 @@ impl Charge {
     /// Gives back bytes that this no longer counts.
     #[inline]
     fn give_back(&self, bytes: u64) {
-        if bytes > 0 {
-            with_rec(|engine, rec| engine.uncharge(rec, self.tag, bytes, Kind::Reserved));
+        if let Some(tag) = self.tag.filter(|_| bytes > 0) {
+            with_rec(|engine, rec| engine.uncharge(rec, tag, bytes, Kind::Reserved));
         }
     }
 
@@ -162,9 +161,9 @@ impl Charge {
     /// # Errors
     /// As there.
     pub fn take(&mut self) -> Result<(), ReserveError> {
-        match with_rec(|_, rec| rec.current()) {
-            None | Some(NO_TAG) => Ok(()),
+        match with_rec(|_, rec| rec.current()).flatten() {
             Some(tag) => self.change_owner(tag),
+            None => Ok(()),
         }
     }
 
@@ -190,9 +189,12 @@ impl Charge {
     }
 
     /// Makes `tag`, or its heir, the owner; the caller names it.
-    fn change_owner(&mut self, tag: u32) -> Result<(), ReserveError> {
+    fn change_owner(&mut self, tag: Tag) -> Result<(), ReserveError> {
         let tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
-        let new = Self { tag, bytes: 0 };
+        let new = Self {
+            tag: Some(tag),
+            bytes: 0,
+        };
         let all = round_up(self.bytes);
         with_rec(|engine, rec| engine.charge_given(rec, tag, all))
             .transpose()
@@ -242,9 +244,9 @@ impl Charge {
         );
         let rest = self.bytes - bytes;
         let extra = round_up(rest) + round_up(bytes) - round_up(self.bytes);
-        if extra > 0 {
+        if let Some(tag) = self.tag.filter(|_| extra > 0) {
             let forced = with_rec(|engine, rec| {
-                engine.charge(rec, self.tag, extra, Kind::Reserved, Flags::FORCE)
+                engine.charge(rec, tag, extra, Kind::Reserved, Flags::FORCE)
             });
             debug_assert!(forced.is_none_or(|charged| charged.is_ok()));
         }
@@ -302,7 +304,7 @@ impl Memcg {
     /// # Errors
     /// When a limit is in the way, with the group, its usage and its max.
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag(), bytes, Flags::NOWAIT)
+        Charge::new(Some(self.tag()), bytes, Flags::NOWAIT)
     }
 
     /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers, go beyond the limit.
@@ -310,7 +312,7 @@ impl Memcg {
     /// # Errors
     /// As there.
     pub fn try_reserve_with(&self, bytes: u64, flags: Flags) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag(), bytes, flags)
+        Charge::new(Some(self.tag()), bytes, flags)
     }
 }
 

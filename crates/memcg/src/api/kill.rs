@@ -15,8 +15,7 @@ use crate::group::objcg::State;
 /// O(owners).
 pub(crate) fn kill_below(engine: &Engine, top: &group::Memcg) {
     let tree = &engine.tree;
-    for tag in 1..tree.objcgs.high_water() {
-        let task = tree.objcgs.get(tag);
+    for (_, task) in tree.objcgs.each() {
         if task.state() == State::Task
             && tree.resolve(task.cell()).group.is_within(top)
             && task.kill()

@@ -10,7 +10,7 @@ use crate::engine::process::{engine, with_rec};
 use crate::engine::worker::thread as worker;
 use crate::engine::{ChargeError, Engine, Flags};
 use crate::group::cell::Given;
-use crate::group::{NO_TAG, ROOT_TAG};
+use crate::group::{ROOT_TAG, Tag};
 use crate::kmem::list_lru::{Cx, LetGo, Link};
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -58,6 +58,13 @@ impl Drop for Core {
     fn drop(&mut self) {
         at(|cx| cx.kmem.lists.close(cx, self.list));
     }
+}
+
+/// Whom a thing belongs to that the calling thread makes: what is not accounted belongs to the root.
+fn current_or_root() -> Tag {
+    with_rec(|_, rec| rec.current())
+        .flatten()
+        .unwrap_or(ROOT_TAG)
 }
 
 /// A thing, and the place for it in a list.
@@ -211,13 +218,13 @@ impl<T: Send + Sync + 'static> ListLru<T> {
 
     /// A thing that belongs to whom the thread works for (nobody: the root), in no list yet.
     pub fn item(&self, value: T) -> LruItem<T> {
-        let tag = with_rec(|_, rec| rec.current()).unwrap_or(ROOT_TAG);
+        let tag = current_or_root();
         self.make(tag, value)
     }
 
     /// A thing that belongs to `group`, in no list yet. Its memory is charged there as well.
     pub fn item_for(&self, group: &Memcg, value: T) -> LruItem<T> {
-        let _entered = Entered::new(group.tag());
+        let _entered = Entered::new(Some(group.tag()));
         self.make(group.tag(), value)
     }
 
@@ -235,7 +242,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         item
     }
 
-    fn make(&self, tag: u32, value: T) -> LruItem<T> {
+    fn make(&self, tag: Tag, value: T) -> LruItem<T> {
         if self.core.cache.is_some() {
             // Who asks for no answer gets its thing whatever the limits say.
             let made = self.try_item(Flags::FORCE, || value);
@@ -247,8 +254,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    fn node(&self, tag: u32, value: T) -> Node<T> {
-        let tag = if tag == NO_TAG { ROOT_TAG } else { tag };
+    fn node(&self, tag: Tag, value: T) -> Node<T> {
         engine().tree.hold_objcg(tag);
         Node {
             link: Link::new(tag),
@@ -268,9 +274,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         flags: Flags,
         make: impl FnOnce() -> T,
     ) -> Result<LruItem<T>, AllocError> {
-        with_rec(|engine, rec| match rec.current() {
-            NO_TAG => {}
-            tag => {
+        with_rec(|engine, rec| {
+            if let Some(tag) = rec.current() {
                 engine.ready_lists(rec, tag, flags);
                 if self.core.cache.is_none() {
                     engine.ready_heap(rec, tag, size_of::<Node<T>>(), flags);
@@ -291,7 +296,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         let empty = Empty(cache, cache.alloc_raw(flags)?);
         let at = empty.1.cast::<Node<T>>();
         let value = make();
-        let tag = with_rec(|_, rec| rec.current()).unwrap_or(ROOT_TAG);
+        let tag = current_or_root();
         // SAFETY: an object of this size and alignment, ours.
         unsafe { at.write(self.node(tag, value)) };
         core::mem::forget(empty);
@@ -372,7 +377,8 @@ impl<T: Send + Sync + 'static> LruItem<T> {
     ///
     /// Cost: two loads where the owner lives.
     pub fn touch(&self) -> bool {
-        let given = |engine: &Engine, rec| engine.is_given(rec, self.node().link.tag(), FOUND);
+        let given =
+            |engine: &Engine, rec| engine.is_given(rec, Some(self.node().link.tag()), FOUND);
         with_rec(|engine, rec| {
             given(engine, rec)
                 && engine.with_toucher(rec, |to| self.change_owner(to).unwrap_or(false))
@@ -399,7 +405,7 @@ impl<T: Send + Sync + 'static> LruItem<T> {
     }
 
     /// Makes `to`, which the caller names, its owner. `false`: it is, or another thread is at it.
-    fn change_owner(&self, to: u32) -> Result<bool, ReserveError> {
+    fn change_owner(&self, to: Tag) -> Result<bool, ReserveError> {
         let (link, core) = (&self.node().link, &self.node().core);
         if core.cache.is_none() {
             return Ok(false);

@@ -6,7 +6,7 @@ use super::scope::{Entered, no_account};
 use crate::engine::Engine;
 use crate::engine::process::{engine, with_rec};
 use crate::group::stat::Usage;
-use crate::group::{self, Event, ROOT, ROOT_TAG};
+use crate::group::{self, Event, ROOT, ROOT_TAG, Tag};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use crate::units::Limit;
@@ -18,7 +18,7 @@ use crate::units::Limit;
 pub struct Memcg {
     index: u32,
     generation: u32,
-    tag: u32,
+    tag: Tag,
 }
 
 /// The root of this process's groups. It has no limits and cannot be removed.
@@ -184,7 +184,7 @@ impl Memcg {
 
     /// The tag of its own owner, which the handle names.
     #[inline]
-    pub(crate) fn tag(&self) -> u32 {
+    pub(crate) fn tag(&self) -> Tag {
         self.tag
     }
 
@@ -204,7 +204,7 @@ impl Memcg {
     /// What this thread allocates is charged to the group until the guard is dropped.
     #[inline]
     pub fn enter(&self) -> Entered {
-        Entered::new(self.tag)
+        Entered::new(Some(self.tag))
     }
 
     /// Runs `f` in the group. Also left by a panic.

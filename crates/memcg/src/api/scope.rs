@@ -3,7 +3,7 @@
 use crate::engine::By;
 use crate::engine::process::with_rec;
 use crate::engine::throttle::MOST_NS;
-use crate::group::NO_TAG;
+use crate::group::Tag;
 use crate::group::stock::Scope;
 use core::fmt;
 use core::marker::PhantomData;
@@ -19,9 +19,9 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// Enters `tag`, which the caller names for the length of this call.
+    /// Enters `tag`, which the caller names for the length of this call; `None`: what is taken is not accounted.
     #[inline]
-    pub(crate) fn new(tag: u32) -> Self {
+    pub(crate) fn new(tag: Option<Tag>) -> Self {
         let scope =
             with_rec(|engine, rec| engine.tree.enter_scope(rec, tag)).unwrap_or(Scope::NONE);
         Self {
@@ -49,7 +49,7 @@ impl Drop for Entered {
 
 /// What the thread allocates until the guard is dropped is accounted to nobody.
 pub fn no_account() -> Entered {
-    Entered::new(NO_TAG)
+    Entered::new(None)
 }
 
 /// Pays, by sleeping, the delay this thread owes for having charged groups above their `high`; at most 2 s.

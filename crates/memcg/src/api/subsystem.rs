@@ -16,7 +16,7 @@ use crate::attach::{self, Attach, Moved};
 use crate::engine::Engine;
 use crate::engine::reclaim::evict;
 use crate::engine::worker;
-use crate::group::MovePolicy;
+use crate::group::{MovePolicy, Tag};
 use crate::os::clock;
 use crate::thread::ThreadRec;
 use std::cell::Cell;
@@ -205,7 +205,7 @@ impl Drop for Asking {
 pub(crate) fn move_task(
     engine: &'static Engine,
     rec: &ThreadRec,
-    tag: u32,
+    tag: Tag,
     target: &Memcg,
     policy: Option<MovePolicy>,
 ) -> Result<Moved, MoveError> {
@@ -238,7 +238,7 @@ pub(crate) fn move_task(
 fn try_move(
     engine: &'static Engine,
     rec: &ThreadRec,
-    tag: u32,
+    tag: Tag,
     target: &Memcg,
     policy: Option<MovePolicy>,
     quick: bool,

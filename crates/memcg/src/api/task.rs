@@ -9,8 +9,8 @@ use super::subsystem::move_task;
 use crate::attach::Moved;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::{Engine, Flags};
-use crate::group::MovePolicy;
 use crate::group::objcg::{Objcg, State};
+use crate::group::{MovePolicy, Tag};
 use core::fmt;
 
 /// A live task. Dropping it ends it: what it still holds stays in its group, as a line of `memory.owners`, until freed.
@@ -29,7 +29,7 @@ use core::fmt;
 /// ```
 #[derive(PartialEq, Eq, Hash)]
 pub struct Task {
-    tag: u32,
+    tag: Tag,
 }
 
 impl fmt::Debug for Task {
@@ -65,12 +65,12 @@ impl Task {
     pub fn enter(&self) -> Entered {
         let own = engine().tree.objcgs.get(self.tag);
         if own.state() != State::Left {
-            return Entered::new(self.tag);
+            return Entered::new(Some(self.tag));
         }
         // It has moved on without its bytes. Pinned, so that its present owner is named until the scope does.
         pinned(|engine, _| {
             let live = engine.tree.hold_live_tag(self.tag);
-            let entered = Entered::new(live);
+            let entered = Entered::new(Some(live));
             engine.tree.release_objcg(live);
             entered
         })
@@ -154,7 +154,7 @@ impl Task {
     /// # Errors
     /// As there.
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
-        Charge::new(self.tag, bytes, Flags::NOWAIT)
+        Charge::new(Some(self.tag), bytes, Flags::NOWAIT)
     }
 
     /// Says how readily the task is to be chosen when its group is out of memory and `memory.oom.policy` is `kill`: thousandths of

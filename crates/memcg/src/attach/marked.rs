@@ -7,7 +7,7 @@
 use super::part::join;
 use super::room::{Room, Way};
 use crate::group::objcg::{Objcg, State};
-use crate::group::{Event, Hierarchy, Memcg};
+use crate::group::{Event, Hierarchy, Memcg, Tag};
 use crate::sync::lock::Rank;
 
 /// Tries with less, when there is not room for all.
@@ -16,7 +16,7 @@ const TRIES: usize = 4;
 impl Hierarchy {
     /// Bytes that `lazy` left behind are used: as much of `bytes` as fits follows the task. Answers how much did. The
     /// caller is pinned and names `tag`. Cost: a look, where nothing was left; else O(depth).
-    pub fn follow(&self, tag: u32, bytes: u64) -> u64 {
+    pub fn follow(&self, tag: Tag, bytes: u64) -> u64 {
         self.follow_from(tag, None, bytes)
     }
 
@@ -28,7 +28,7 @@ impl Hierarchy {
             return 0;
         }
         let (mut sent, mut are_left) = (0, false);
-        for tag in 1..self.objcgs.high_water() {
+        for (tag, _) in self.objcgs.each() {
             if !self.try_hold_task(tag) {
                 continue;
             }
@@ -45,14 +45,14 @@ impl Hierarchy {
     }
 
     /// Names the owner of a task, if `tag` is one: what it leads to are its rests, until `release_objcg`. The caller is pinned.
-    pub fn try_hold_task(&self, tag: u32) -> bool {
+    pub fn try_hold_task(&self, tag: Tag) -> bool {
         self.objcgs.get(tag).state() == State::Task && self.try_hold_objcg(tag)
     }
 
     /// Where in `top` and below bytes of a task lie that are to follow it, and how many. The caller is pinned and names it.
     pub fn marked_in<'a>(
         &'a self,
-        tag: u32,
+        tag: Tag,
         top: &'a Memcg,
     ) -> impl Iterator<Item = (&'a Memcg, u64)> {
         let is_task = self.objcgs.get(tag).state() == State::Task;
@@ -63,14 +63,14 @@ impl Hierarchy {
             .map(|rest| (self.resolve(rest.cell()).group, rest.charged_bytes()))
     }
 
-    fn any_marked(&self, tag: u32, within: Option<&Memcg>) -> bool {
+    fn any_marked(&self, tag: Tag, within: Option<&Memcg>) -> bool {
         self.objcgs.get(tag).state() == State::Task && self.marked(tag, within).next().is_some()
     }
 
     /// The rests of a live owner that are to follow it, those in a group and below alone if one is named.
     fn marked<'a>(
         &'a self,
-        tag: u32,
+        tag: Tag,
         within: Option<&'a Memcg>,
     ) -> impl Iterator<Item = &'a Objcg> {
         self.rests(tag).filter(move |rest| {
@@ -80,7 +80,7 @@ impl Hierarchy {
         })
     }
 
-    fn follow_from(&self, tag: u32, top: Option<&Memcg>, bytes: u64) -> u64 {
+    fn follow_from(&self, tag: Tag, top: Option<&Memcg>, bytes: u64) -> u64 {
         let own = self.objcgs.get(tag);
         if self.marked(tag, top).next().is_none() || !own.begin_move() {
             return 0;

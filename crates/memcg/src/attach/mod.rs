@@ -24,7 +24,7 @@ use crate::group::objcg::{NR_SIDE_KINDS, Objcg, State};
 use crate::group::rest::MAX_RESTS;
 use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;
-use crate::group::{Hierarchy, Memcg, MovePolicy};
+use crate::group::{Hierarchy, Memcg, MovePolicy, Tag};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
@@ -74,7 +74,7 @@ pub struct Moved {
 #[must_use = "a move under way keeps others from beginning"]
 pub struct Attach {
     /// The task's owner, named.
-    tag: u32,
+    tag: Tag,
     target: u32,
     policy: MovePolicy,
     /// For the owner's own word, then for its rests in their order.
@@ -96,7 +96,7 @@ pub struct Attach {
 pub fn move_task(
     tree: &Hierarchy,
     rec: &ThreadRec,
-    tag: u32,
+    tag: Tag,
     target: &Memcg,
 ) -> Result<(), MoveError> {
     move_task_with(tree, rec, tag, target, MovePolicy::Transfer, 0).map(|_| ())
@@ -109,7 +109,7 @@ pub fn move_task(
 pub fn move_task_with(
     tree: &Hierarchy,
     rec: &ThreadRec,
-    tag: u32,
+    tag: Tag,
     target: &Memcg,
     policy: MovePolicy,
     evictable: u64,
@@ -133,7 +133,7 @@ impl Attach {
     /// Where there is no such task or group, or another move.
     pub fn begin(
         tree: &Hierarchy,
-        tag: u32,
+        tag: Tag,
         target: &Memcg,
         policy: MovePolicy,
     ) -> Result<Self, MoveError> {
@@ -175,7 +175,7 @@ impl Attach {
     }
 
     /// The task's owner.
-    pub fn tag(&self) -> u32 {
+    pub fn tag(&self) -> Tag {
         self.tag
     }
 

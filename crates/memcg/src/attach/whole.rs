@@ -6,7 +6,7 @@ use super::slab::Stopped;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::charge::Refusal;
 use crate::group::objcg::Objcg;
-use crate::group::{Hierarchy, Memcg};
+use crate::group::{Hierarchy, Memcg, Tag};
 use crate::thread::ThreadRec;
 
 /// Who was full, and of what.
@@ -174,7 +174,7 @@ impl Attach {
 }
 
 /// What stayed in, or was shipped to, the group the own word is in now is a part of it no more. Answers how much that was.
-fn at_home(tree: &Hierarchy, tag: u32) -> u64 {
+fn at_home(tree: &Hierarchy, tag: Tag) -> u64 {
     let own = tree.objcgs.get(tag);
     let rests = tree.rests(tag).filter(|rest| rest.cell() == own.cell());
     rests

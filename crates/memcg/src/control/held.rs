@@ -5,7 +5,7 @@
 //! Relied on: nobody sleeps in the middle of an allocation, but one that pays for `high` there.
 
 use crate::engine::Engine;
-use crate::group::NO_TAG;
+use crate::group::Tag;
 use core::time::Duration;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,16 +68,16 @@ fn count(engine: &Engine) -> Held {
     let mut sums = vec![0u64; engine.tree.objcgs.high_water() as usize];
     let mut beyond = 0;
     let live = engine.kmem.stat().live as u64;
-    engine
-        .kmem
-        .each_live(|tag, bytes| match sums.get_mut(tag as usize) {
+    engine.kmem.each_live(
+        |tag, bytes| match sums.get_mut(Tag::to_word(tag) as usize) {
             Some(sum) => *sum += bytes as u64,
             None => beyond += 1,
-        });
-    let unaccounted = core::mem::take(&mut sums[NO_TAG as usize]);
+        },
+    );
+    let unaccounted = core::mem::take(&mut sums[Tag::to_word(None) as usize]);
     let accounted = sums.iter().sum();
     engine.tree.each_owner(|line| {
-        let sum = &mut sums[line.tag as usize];
+        let sum = &mut sums[Tag::to_word(Some(line.tag)) as usize];
         *sum = sum.abs_diff(line.held.saturating_sub(line.mapped + line.reserved));
     });
     Held {

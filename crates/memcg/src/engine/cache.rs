@@ -9,7 +9,7 @@ use super::cache_shrinker;
 use super::options::Tracking;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
-use crate::group::{Kind, Memcg, NO_TAG, ROOT, ROOT_TAG, Refusal};
+use crate::group::{Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
 use crate::sync::lock::Rank;
@@ -77,24 +77,24 @@ impl Engine {
 
     /// Whom an object of a cache is for.
     #[inline(always)]
-    fn owner_of_object(&self, rec: &ThreadRec, cache: &Cache, flags: Flags) -> u32 {
+    fn owner_of_object(&self, rec: &ThreadRec, cache: &Cache, flags: Flags) -> Option<Tag> {
         if cache.ways().has(Ways::NOACCOUNT) || flags.has(Flags::NOACCOUNT) {
-            return NO_TAG;
+            return None;
         }
-        let tag = rec.current();
-        if self.options.tracks_simply() || tag == NO_TAG {
-            return tag;
+        let current = rec.current();
+        if self.options.tracks_simply() {
+            return current;
         }
-        self.owner_by_rules(rec, cache, tag)
+        self.owner_by_rules(rec, cache, current?)
     }
 
-    fn owner_by_rules(&self, rec: &ThreadRec, cache: &Cache, tag: u32) -> u32 {
+    fn owner_by_rules(&self, rec: &ThreadRec, cache: &Cache, tag: Tag) -> Option<Tag> {
         let on = |which| self.options.tracking(which);
         if on(Tracking::OptIn) && !cache.ways().has(Ways::ACCOUNT) && cache.shrinker() == 0 {
-            return NO_TAG;
+            return None;
         }
         if on(Tracking::RootUntracked) && tag == ROOT_TAG {
-            return NO_TAG;
+            return None;
         }
         let _pin = self.tree.threads.epoch.pin(rec);
         // Where the task is now, if it went on without its bytes.
@@ -103,9 +103,9 @@ impl Engine {
         if on(Tracking::RootUntracked) && group.index() == ROOT
             || on(Tracking::Filtered) && !self.kmem.caches.is_accounted_in(group, &cache.name())
         {
-            return NO_TAG;
+            return None;
         }
-        tag
+        Some(tag)
     }
 
     /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. `false`
@@ -147,10 +147,11 @@ impl Engine {
         let tag = self.owner_of_object(rec, cache, flags);
         if let Some(own) = self.kmem.caches.own(rec) {
             let ways = cache.ways();
-            let found = if ways.has(Ways::PER_GROUP) && tag != NO_TAG {
-                self.alloc_by_group(rec, own, (index, ways), tag)
-            } else {
-                hit::alloc(own, ways, index, tag)
+            let found = match tag {
+                Some(tag) if ways.has(Ways::PER_GROUP) => {
+                    self.alloc_by_group(rec, own, (index, ways), tag)
+                }
+                Some(_) | None => hit::alloc(own, ways, index, tag),
             };
             if let Some(found) = found {
                 check_taken(cache, found);
@@ -159,7 +160,7 @@ impl Engine {
         }
         // Whose task has moved on without its bytes has no stock, so its objects come this way.
         let found = self.with_owner(rec, |now| {
-            let tag = if tag == NO_TAG { NO_TAG } else { now };
+            let tag = tag.and(now);
             self.alloc_cached_slow(rec, cache, index, tag, flags)
         })?;
         check_taken(cache, found);
@@ -173,11 +174,11 @@ impl Engine {
         rec: &ThreadRec,
         own: Own<'_>,
         (index, ways): (u32, Ways),
-        tag: u32,
+        tag: Tag,
     ) -> Option<Found> {
         // The thread works for it, so it is named.
         let cell = self.tree.objcgs.get(tag).cell();
-        hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, tag)
+        hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, Some(tag))
             .or_else(|| self.alloc_of_child(rec, own, (index, ways), tag))
     }
 
@@ -188,7 +189,7 @@ impl Engine {
         rec: &ThreadRec,
         own: Own<'_>,
         (index, ways): (u32, Ways),
-        tag: u32,
+        tag: Tag,
     ) -> Option<Found> {
         let _pin = self.tree.threads.epoch.pin(rec);
         let cell = self.tree.objcgs.get(tag).cell();
@@ -196,7 +197,7 @@ impl Engine {
         let Child::Is(child) = self.kmem.child_of(&self.tree, rec, index, group) else {
             return None;
         };
-        let found = hit::alloc(own, ways, child, tag)?;
+        let found = hit::alloc(own, ways, child, Some(tag))?;
         own.keep_hint(index, cell, child);
         Some(found)
     }
@@ -207,19 +208,17 @@ impl Engine {
         rec: &ThreadRec,
         cache: &Cache,
         index: u32,
-        tag: u32,
+        tag: Option<Tag>,
         flags: Flags,
     ) -> Result<Found, CacheRefusal> {
         if cache.is_dead() {
             return Err(CacheRefusal::Dead);
         }
-        let tag = if self.accounting() == Accounting::On {
-            tag
-        } else {
-            NO_TAG
-        };
+        let tag = tag.filter(|_| self.accounting() == Accounting::On);
         let bytes = cache.charged_bytes();
-        self.charge_object(rec, cache, tag, flags)?;
+        if let Some(tag) = tag {
+            self.charge_object(rec, cache, tag, flags)?;
+        }
         self.take_cached(rec, cache, index, tag, flags)
             .ok_or_else(|| {
                 self.undo_object(rec, tag, bytes);
@@ -233,13 +232,13 @@ impl Engine {
         rec: &ThreadRec,
         cache: &Cache,
         index: u32,
-        tag: u32,
+        owner: Option<Tag>,
         flags: Flags,
     ) -> Option<Found> {
         let own = self.kmem.caches.own(rec);
-        if !cache.ways().has(Ways::PER_GROUP) || tag == NO_TAG {
-            return self.kmem.take_cached(own, index, tag);
-        }
+        let Some(tag) = owner.filter(|_| cache.ways().has(Ways::PER_GROUP)) else {
+            return self.kmem.take_cached(own, index, owner);
+        };
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
         let child = match self.kmem.child_of(&self.tree, rec, index, group) {
@@ -261,11 +260,11 @@ impl Engine {
                 index
             }
         };
-        let found = self.kmem.take_cached(own, child, tag);
+        let found = self.kmem.take_cached(own, child, owner);
         // The group may have ended meanwhile: then the cache itself serves, whatever happens.
         found.or_else(|| {
             (child != index)
-                .then(|| self.kmem.take_cached(own, index, tag))
+                .then(|| self.kmem.take_cached(own, index, owner))
                 .flatten()
         })
     }
@@ -287,12 +286,9 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         cache: &Cache,
-        tag: u32,
+        tag: Tag,
         flags: Flags,
     ) -> Result<(), CacheRefusal> {
-        if tag == NO_TAG {
-            return Ok(());
-        }
         let bytes = cache.charged_bytes();
         let shrinker = cache.shrinker();
         if shrinker == 0 || !flags.has(Flags::WAIT.with(Flags::USER)) {
@@ -318,7 +314,7 @@ impl Engine {
     fn try_charge_object(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         flags: Flags,
     ) -> Result<(), CacheRefusal> {
@@ -343,7 +339,7 @@ impl Engine {
     pub(super) fn count_object(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         forced: bool,
     ) -> Result<(), Refusal> {
@@ -353,10 +349,10 @@ impl Engine {
 
     /// Takes back what [`Self::charge_object`] charged, for an object that is not to be had.
     #[cold]
-    pub(super) fn undo_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
-        if tag == NO_TAG || self.accounting() == Accounting::Broken {
+    pub(super) fn undo_object(&self, rec: &ThreadRec, tag: Option<Tag>, bytes: u64) {
+        let Some(tag) = tag.filter(|_| self.accounting() != Accounting::Broken) else {
             return;
-        }
+        };
         {
             let _pin = self.tree.threads.epoch.pin(rec);
             self.tree.uncharge_slab(rec, tag, bytes);
@@ -364,10 +360,10 @@ impl Engine {
         self.undo_charge(rec, tag, bytes);
     }
 
-    pub(super) fn uncharge_object(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
-        if tag == NO_TAG || self.accounting() == Accounting::Broken {
+    pub(super) fn uncharge_object(&self, rec: &ThreadRec, tag: Option<Tag>, bytes: u64) {
+        let Some(tag) = tag.filter(|_| self.accounting() != Accounting::Broken) else {
             return;
-        }
+        };
         {
             let _pin = self.tree.threads.epoch.pin(rec);
             self.tree.uncharge_slab(rec, tag, bytes);

@@ -2,7 +2,8 @@
 
 use super::{Accounting, By, Engine};
 use crate::group::charge::{Mode, Refusal, round_up};
-use crate::group::{Event, Kind, NO_TAG, OomPolicy};
+use crate::group::{Event, Kind, OomPolicy, Tag};
+use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
 /// What a charge may do.
@@ -62,21 +63,18 @@ impl Engine {
     pub fn charge(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         kind: Kind,
         flags: Flags,
     ) -> Result<u64, ChargeError> {
         let bytes = round_up(bytes);
-        if tag == NO_TAG {
-            return Ok(bytes);
-        }
         if flags.has(Flags::NOACCOUNT) {
             return Ok(0);
         }
         let is_hit = match kind {
             Kind::Heap => rec.charge_hit_of(tag, bytes),
-            Kind::Reserved => rec.reserve_hit(tag, bytes),
+            Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
             _ => false,
         };
         if is_hit {
@@ -102,7 +100,7 @@ impl Engine {
     fn charge_slow(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         kind: Kind,
         flags: Flags,
@@ -130,7 +128,7 @@ impl Engine {
     fn charge_refused(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         flags: Flags,
         refusal: Refusal,
@@ -203,7 +201,7 @@ impl Engine {
     fn charge_after_kill(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         flags: Flags,
         refusal: Refusal,
@@ -255,7 +253,7 @@ impl Engine {
     fn charge_after_reclaim(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         flags: Flags,
         refusal: Refusal,
@@ -288,19 +286,19 @@ impl Engine {
     }
 
     /// Gives back `bytes` as [`Self::charge`] answered them.
-    pub fn uncharge(&self, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
-        if tag == NO_TAG || self.accounting() == Accounting::Broken {
+    pub fn uncharge(&self, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
+        if self.accounting() == Accounting::Broken {
             return;
         }
         match kind {
             Kind::Heap => {
-                if rec.uncharge_hit(tag, bytes) {
+                if rec.uncharge_hit(Some(tag), bytes) {
                     return;
                 }
                 self.tree.uncharge(rec, tag, bytes);
             }
             Kind::Reserved => {
-                if rec.unreserve_hit(tag, bytes) {
+                if rec.unreserve_hit(Some(tag), bytes) {
                     return;
                 }
                 let _pin = self.tree.threads.epoch.pin(rec);
@@ -322,13 +320,10 @@ impl Engine {
     /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something else: as [`Self::uncharge`], but what
     /// a move left of the owner in other groups stays as it was.
     #[cold]
-    pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         {
             let _pin = self.tree.threads.epoch.pin(rec);
-            if tag != NO_TAG
-                && self.accounting() != Accounting::Broken
-                && self.tree.rest_bytes(tag) > 0
-            {
+            if self.accounting() != Accounting::Broken && self.tree.rest_bytes(tag) > 0 {
                 // Such an owner has no stock.
                 self.tree.undo_charge(tag, bytes);
                 self.note_ends();
@@ -338,9 +333,9 @@ impl Engine {
         self.uncharge(rec, tag, bytes, Kind::Heap);
     }
 
-    /// Whether a tag may be one of ours: what a thing's tag is asked before it is believed.
-    pub fn is_tag(&self, tag: u32) -> bool {
-        tag != NO_TAG && tag < self.tree.objcgs.high_water()
+    /// Whether a tag may be an owner's: asked before the tag of a thing is believed, which may have been overwritten.
+    pub fn is_tag(&self, tag: Tag) -> bool {
+        tag.raw() < self.tree.objcgs.high_water()
     }
 }
 

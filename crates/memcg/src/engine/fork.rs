@@ -315,8 +315,7 @@ fn recount(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
             continue;
         }
         rec.forget_owner();
-        let task = rec.task.swap(0, Ordering::Relaxed);
-        if task != 0 {
+        if let Some(task) = rec.task.swap(None, Ordering::Relaxed) {
             // Its thread is the parent's; here nobody runs it.
             engine.tree.end_task(task);
         }
@@ -329,12 +328,14 @@ fn recount(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
 /// the ledger, and the thread gets one of its own. A thread that stands in a scope keeps it, for the scope leads back to
 /// it.
 fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
-    let task = rec.task.load(Ordering::Relaxed);
-    if task == 0 || rec.current() != task {
+    let Some(task) = rec.task.load(Ordering::Relaxed) else {
+        return;
+    };
+    if rec.current() != Some(task) {
         return;
     }
-    rec.task.store(0, Ordering::Relaxed);
-    if let Some(slot) = rec.slot_of(task) {
+    rec.task.store(None, Ordering::Relaxed);
+    if let Some(slot) = rec.slot_of(Some(task)) {
         // The scope of `enter_for_good`.
         let scopes = rec.slots[slot].scopes.load(Ordering::Relaxed);
         rec.slots[slot]

@@ -4,13 +4,14 @@
 
 use super::process::{known_rec, with_rec};
 use super::{Accounting, Flags};
-use crate::group::{Kind, NO_TAG};
+use crate::group::{Kind, Tag};
 
-/// Charges an object of `bytes` to whom the thread is working for; answers its tag. `None`: a limit refuses.
+/// Charges an object of `bytes` to whom the thread is working for; answers its tag, `Some(None)` where the object is not
+/// accounted. `None`: a limit refuses.
 ///
 /// Cost of a hit: no call, no atomic instruction.
 #[inline(always)]
-pub fn charge(bytes: usize, flags: Flags) -> Option<u32> {
+pub fn charge(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
     if let Some(rec) = known_rec()
         && let Some(tag) = rec.charge_hit(bytes as u64)
     {
@@ -20,39 +21,40 @@ pub fn charge(bytes: usize, flags: Flags) -> Option<u32> {
 }
 
 #[cold]
-fn charge_slow(bytes: usize, flags: Flags) -> Option<u32> {
+fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
     let _errno = crate::os::errno::keep();
     // Without memory even for a thread's record the object goes uncounted: it is an error of the books, not of the program.
     with_rec(|engine, rec| {
         engine.set_installed();
-        if rec.current() == NO_TAG || engine.accounting() != Accounting::On {
-            return Some(NO_TAG);
+        if rec.current().is_none() || engine.accounting() != Accounting::On {
+            return Some(None);
         }
         let flags = if engine.options.debt_by_default() {
             flags.with(Flags::DEBT)
         } else {
             flags
         };
-        let answer = engine.with_owner(rec, |tag| {
-            engine
+        let answer = engine.with_owner(rec, |owner| match owner {
+            Some(tag) => engine
                 .charge(rec, tag, bytes as u64, Kind::Heap, flags)
                 .ok()
-                .map(|_| tag)
+                .map(|_| owner),
+            None => Some(None),
         });
         if engine.options.pay_in_malloc() {
             engine.safe_point(rec, super::throttle::MALLOC_NS);
         }
         answer
     })
-    .unwrap_or(Some(NO_TAG))
+    .unwrap_or(Some(None))
 }
 
 /// Charges `bytes` more to the owner of an object that grows. `false`: a limit refuses.
 #[inline]
-pub fn charge_more(tag: u32, bytes: usize, flags: Flags) -> bool {
-    if tag == NO_TAG || bytes == 0 {
+pub fn charge_more(tag: Option<Tag>, bytes: usize, flags: Flags) -> bool {
+    let Some(tag) = tag.filter(|_| bytes != 0) else {
         return true;
-    }
+    };
     with_rec(|engine, rec| {
         if engine.accounting() != Accounting::On || !engine.is_tag(tag) {
             return true;
@@ -66,7 +68,7 @@ pub fn charge_more(tag: u32, bytes: usize, flags: Flags) -> bool {
 
 /// Gives back `bytes` of the object's owner, before the object goes.
 #[inline(always)]
-pub fn uncharge(tag: u32, bytes: usize) {
+pub fn uncharge(tag: Option<Tag>, bytes: usize) {
     if let Some(rec) = known_rec()
         && rec.uncharge_hit(tag, bytes as u64)
     {
@@ -76,10 +78,10 @@ pub fn uncharge(tag: u32, bytes: usize) {
 }
 
 #[cold]
-fn uncharge_slow(tag: u32, bytes: usize) {
-    if tag == NO_TAG || bytes == 0 {
+fn uncharge_slow(tag: Option<Tag>, bytes: usize) {
+    let Some(tag) = tag.filter(|_| bytes != 0) else {
         return;
-    }
+    };
     let _errno = crate::os::errno::keep();
     with_rec(|engine, rec| {
         if engine.is_tag(tag) {

@@ -8,6 +8,7 @@
 
 use super::process::{engine, known_rec, try_engine};
 use super::{Flags, heap};
+use crate::group::Tag;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::class::{bytes_of, class_if_any, class_of_aligned};
 use crate::kmem::stat::KmemStat;
@@ -183,7 +184,13 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
 }
 
 /// An object for `tag`, charged already.
-fn take(class: Option<usize>, size: usize, align: usize, tag: u32, zeroed: bool) -> Option<Taken> {
+fn take(
+    class: Option<usize>,
+    size: usize,
+    align: usize,
+    tag: Option<Tag>,
+    zeroed: bool,
+) -> Option<Taken> {
     let kmem = &try_engine()?.kmem;
     let own = own_heap(kmem).and_then(|(rec, heap)| Some((rec.enter_heap()?, heap)));
     let heap = own.as_ref().map(|(_section, heap)| *heap);

@@ -1,7 +1,7 @@
 //! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
 
 use super::{Engine, Flags, Work};
-use crate::group::Kind;
+use crate::group::{Kind, Tag};
 use crate::kmem::class::{bytes_of, class_if_any};
 use crate::kmem::list_lru::Cx;
 use crate::thread::ThreadRec;
@@ -20,7 +20,7 @@ impl Engine {
     /// Before something of `tag` is put into a list: gets its group a kmem id as [`Self::kmem_id`] does, where groups that linger may
     /// have to make room for it. Without one the list of the nearest group above that has an id serves. Unpinned, without a lock;
     /// with WAIT and USER in `flags` shrinkers may run here. A load where groups do not linger.
-    pub fn ready_lists(&self, rec: &ThreadRec, tag: u32, flags: Flags) {
+    pub fn ready_lists(&self, rec: &ThreadRec, tag: Tag, flags: Flags) {
         if !self.tree.lingers() {
             return;
         }
@@ -32,7 +32,7 @@ impl Engine {
     /// Before a thing of `bytes` is taken from the heap, which may neither wait nor run code of the program: has room made for it in
     /// the groups of `tag`, as `flags` allow. Where there is none the heap decides, as always. Unpinned, without a lock; the
     /// caller names `tag`.
-    pub fn ready_heap(&self, rec: &ThreadRec, tag: u32, bytes: usize, flags: Flags) {
+    pub fn ready_heap(&self, rec: &ThreadRec, tag: Tag, bytes: usize, flags: Flags) {
         if !flags.has(Flags::WAIT) {
             return;
         }
@@ -47,7 +47,7 @@ impl Engine {
     /// pinned. Cost: O(1) where the group it leaves has no lists.
     pub fn lists_follow<R, E>(
         &self,
-        tag: u32,
+        tag: Tag,
         mover: impl FnOnce() -> Result<R, E>,
     ) -> Result<R, E> {
         let from = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;

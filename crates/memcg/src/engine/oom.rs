@@ -13,7 +13,7 @@ use crate::counter::Level;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
 use crate::group::victim::{Choosing, Chosen, Victim};
-use crate::group::{Event, Memcg, OomPolicy};
+use crate::group::{Event, Memcg, OomPolicy, Tag};
 use crate::os::{clock, say};
 use crate::reclaim::oom::{ADJ_MIN, badness};
 use crate::thread::ThreadRec;
@@ -24,7 +24,7 @@ const PATIENCE_NS: u64 = 2_000_000_000;
 /// The task that is to go, and what it holds.
 #[derive(Clone, Copy)]
 struct Choice {
-    tag: u32,
+    tag: Tag,
     held: u64,
     points: i64,
 }
@@ -87,7 +87,7 @@ impl Engine {
                 && task.is_killed()
                 && tree.resolve(task.cell()).group.is_within(full)
         };
-        let tasks = (1..tree.objcgs.high_water()).map(|tag| tree.objcgs.get(tag));
+        let tasks = tree.objcgs.each().map(|(_, task)| task);
         tasks.filter(is_dying).map(Objcg::charged_bytes).sum()
     }
 
@@ -131,8 +131,7 @@ impl Engine {
         let tree = &self.tree;
         let total = full.counter.max().min(full.counter.usage());
         let mut best: Option<Choice> = None;
-        for tag in 1..tree.objcgs.high_water() {
-            let task = tree.objcgs.get(tag);
+        for (tag, task) in tree.objcgs.each() {
             if task.state() != State::Task
                 || task.is_killed()
                 || !tree.resolve(task.cell()).group.is_within(full)
@@ -160,8 +159,7 @@ impl Engine {
         match oom_group_of(group, full) {
             Some(whole) => {
                 whole.event(Event::OomGroupKill);
-                for tag in 1..tree.objcgs.high_water() {
-                    let task = tree.objcgs.get(tag);
+                for (tag, task) in tree.objcgs.each() {
                     if task.state() == State::Task
                         && task.oom_score_adj() > ADJ_MIN
                         && tree.resolve(task.cell()).group.is_within(whole)
@@ -174,7 +172,7 @@ impl Engine {
         }
     }
 
-    fn kill_one(&self, tag: u32) {
+    fn kill_one(&self, tag: Tag) {
         let task = self.tree.objcgs.get(tag);
         if task.kill() {
             self.tree.resolve(task.cell()).group.event(Event::OomKill);
@@ -217,11 +215,10 @@ impl Engine {
     }
 
     /// The owner of `full` or below that holds most of those that hold less than `before`.
-    fn largest_below(&self, full: &Memcg, before: u64) -> Option<(u32, u64)> {
+    fn largest_below(&self, full: &Memcg, before: u64) -> Option<(Tag, u64)> {
         let tree = &self.tree;
         let mut best = None;
-        for tag in 1..tree.objcgs.high_water() {
-            let owner = tree.objcgs.get(tag);
+        for (tag, owner) in tree.objcgs.each() {
             let held = owner.charged_bytes();
             if owner.state() != State::Free
                 && held > best.map_or(0, |(_, most)| most)

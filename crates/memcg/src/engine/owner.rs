@@ -5,28 +5,30 @@
 //! stock.
 
 use super::Engine;
-use crate::group::{NO_TAG, objcg::State};
+use crate::group::{Tag, objcg::State};
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Runs `f` with the tag that what the thread takes now is charged to, named for the length of it.
+    /// Runs `f` with the tag that what the thread takes now is charged to, named for the length of it; with `None` where
+    /// that is not accounted.
     #[inline]
-    pub fn with_owner<R>(&self, rec: &ThreadRec, f: impl FnOnce(u32) -> R) -> R {
-        let tag = rec.current();
-        if tag == NO_TAG || self.tree.objcgs.get(tag).state() != State::Left {
-            return f(tag);
-        }
+    pub fn with_owner<R>(&self, rec: &ThreadRec, f: impl FnOnce(Option<Tag>) -> R) -> R {
+        let current = rec.current();
+        let is_left = |tag: &Tag| self.tree.objcgs.get(*tag).state() == State::Left;
+        let Some(tag) = current.filter(is_left) else {
+            return f(current);
+        };
         let pin = self.tree.threads.epoch.pin(rec);
         let live = self.tree.hold_live_tag(tag);
-        if rec.task.load(Ordering::Relaxed) == tag && self.tree.stand_for_good(rec, tag, live) {
+        if rec.task.is(Some(tag), Ordering::Relaxed) && self.tree.stand_for_good(rec, tag, live) {
             // The thread's own task, in the scope that is never left: hits charge the heir from here on.
             self.tree.hold_objcg(live);
-            rec.task.store(live, Ordering::Relaxed);
+            rec.task.store(Some(live), Ordering::Relaxed);
             self.tree.release_objcg(tag);
         }
         drop(pin);
-        let answer = f(live);
+        let answer = f(Some(live));
         let _pin = self.tree.threads.epoch.pin(rec);
         self.tree.release_objcg(live);
         answer

@@ -6,6 +6,7 @@
 //! that the last of them to leave is told: the engine's own must be gone before it.
 
 use super::{Engine, fork};
+use crate::group::Tag;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 use crate::thread::record::IN_HEAP;
@@ -196,11 +197,11 @@ pub fn depart() {
             hook();
         }
     }
-    let task = rec.task.swap(0, Ordering::Relaxed);
+    let task = rec.task.swap(None, Ordering::Relaxed);
     super::kmalloc::leave(&ENGINE.kmem, rec);
     rec.end_busy();
     ENGINE.kmem.leave_caches(rec);
-    if task != 0 {
+    if let Some(task) = task {
         let _pin = ENGINE.tree.threads.epoch.pin(rec);
         ENGINE.change(|| ENGINE.tree.end_task(task));
     }
@@ -235,9 +236,9 @@ pub fn leave_interrupted() {
 }
 
 /// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.
-pub fn set_thread_task(rec: &ThreadRec, tag: u32) {
+pub fn set_thread_task(rec: &ThreadRec, tag: Tag) {
     ENGINE.tree.enter_for_good(rec, tag);
-    rec.task.store(tag, Ordering::Relaxed);
+    rec.task.store(Some(tag), Ordering::Relaxed);
 }
 
 /// Makes the calling thread one of the engine's own: no task, accounted to nobody. Before it allocates anything.
@@ -247,11 +248,11 @@ pub fn become_own_thread() {
 }
 
 /// The live task of another thread, by the kernel's id of that. O(owners). The caller is pinned.
-pub fn task_of_thread(tid: u32) -> Option<u32> {
+pub fn task_of_thread(tid: u32) -> Option<Tag> {
     ENGINE.tree.task_by_id(tid)
 }
 
-/// The calling thread's task; 0 without one.
-pub fn thread_task(rec: &ThreadRec) -> u32 {
+/// The calling thread's task, if it has one.
+pub fn thread_task(rec: &ThreadRec) -> Option<Tag> {
     rec.task.load(Ordering::Relaxed)
 }

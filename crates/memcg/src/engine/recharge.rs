@@ -10,7 +10,7 @@
 use super::{Accounting, Engine};
 use crate::group::cell::Given;
 use crate::group::charge::{Mode, round_up};
-use crate::group::{Event, Kind, NO_TAG, ROOT_TAG, Refusal};
+use crate::group::{Event, Kind, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::thread::ThreadRec;
 
@@ -19,13 +19,13 @@ impl Engine {
     fn charge_in_room(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         kind: Kind,
     ) -> Result<(), Refusal> {
         let bytes = round_up(bytes);
         let is_hit = match kind {
-            Kind::Reserved => rec.reserve_hit(tag, bytes),
+            Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
             _ => rec.charge_hit_of(tag, bytes),
         };
         if is_hit {
@@ -47,7 +47,7 @@ impl Engine {
 
     /// Counts a recharge to `tag` that was refused.
     #[cold]
-    fn recharge_failed(&self, rec: &ThreadRec, tag: u32) {
+    fn recharge_failed(&self, rec: &ThreadRec, tag: Tag) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let target = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
         target.event(Event::RechargeFailed);
@@ -57,18 +57,18 @@ impl Engine {
     ///
     /// # Errors
     /// Who was full; it has been counted.
-    pub fn charge_given(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
-        if tag == NO_TAG || bytes == 0 {
+    pub fn charge_given(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
+        if bytes == 0 {
             return Ok(());
         }
         self.charge_in_room(rec, tag, bytes, Kind::Reserved)
             .inspect_err(|_| self.recharge_failed(rec, tag))
     }
 
-    /// The owner of the object of a cache at `at`, [`NO_TAG`] if nobody is charged for it, and the bytes it is charged.
+    /// The owner of the object of a cache at `at`, `None` if nobody is charged for it, and the bytes it is charged.
     ///
     /// Ends the process if there is no such object.
-    pub fn owner_of_cached(&self, at: usize) -> (u32, u64) {
+    pub fn owner_of_cached(&self, at: usize) -> (Option<Tag>, u64) {
         match self.kmem.locate_cached(at) {
             Ok((slab, offset)) => slab.owner_and_bytes(offset),
             Err(why) => bad::bad_pointer(b"recharge", at, why),
@@ -80,13 +80,16 @@ impl Engine {
     ///
     /// # Errors
     /// Who was full; it has been counted.
-    pub fn recharge_cached(&self, rec: &ThreadRec, at: usize, to: u32) -> Result<bool, Refusal> {
+    pub fn recharge_cached(&self, rec: &ThreadRec, at: usize, to: Tag) -> Result<bool, Refusal> {
         let (slab, offset) = match self.kmem.locate_cached(at) {
             Ok(found) => found,
             Err(why) => bad::bad_pointer(b"recharge", at, why),
         };
         let (from, bytes) = slab.owner_and_bytes(offset);
-        if from == to || from == NO_TAG || to == NO_TAG || self.accounting() != Accounting::On {
+        let Some(from) = from.filter(|&from| from != to) else {
+            return Ok(false);
+        };
+        if self.accounting() != Accounting::On {
             return Ok(false);
         }
         self.charge_in_room(rec, to, bytes, Kind::Heap)
@@ -97,9 +100,9 @@ impl Engine {
             .inspect_err(|_| self.recharge_failed(rec, to))?;
         let swapped = self.kmem.retag_cached(slab, offset, from, to);
         if swapped {
-            self.uncharge_object(rec, from, bytes);
+            self.uncharge_object(rec, Some(from), bytes);
         } else {
-            self.undo_object(rec, to, bytes);
+            self.undo_object(rec, Some(to), bytes);
         }
         Ok(swapped)
     }
@@ -107,19 +110,19 @@ impl Engine {
     /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner that lives: two loads. `tag` is charged
     /// for something the caller holds.
     #[inline]
-    pub fn is_given(&self, rec: &ThreadRec, tag: u32, how: &[Given]) -> bool {
-        tag != NO_TAG && !self.tree.objcgs.get(tag).is_live() && self.was_given(rec, tag, how)
+    pub fn is_given(&self, rec: &ThreadRec, tag: Option<Tag>, how: &[Given]) -> bool {
+        tag.is_some_and(|tag| !self.tree.objcgs.get(tag).is_live() && self.was_given(rec, tag, how))
     }
 
     #[cold]
-    fn was_given(&self, rec: &ThreadRec, tag: u32, how: &[Given]) -> bool {
+    fn was_given(&self, rec: &ThreadRec, tag: Tag, how: &[Given]) -> bool {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.tree.was_given(self.tree.objcgs.get(tag).cell(), how)
     }
 
     /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be charged for what it uses: work in
     /// no group at all takes nothing over.
-    pub fn with_toucher(&self, rec: &ThreadRec, f: impl FnOnce(u32) -> bool) -> bool {
-        self.with_owner(rec, |to| to != NO_TAG && to != ROOT_TAG && f(to))
+    pub fn with_toucher(&self, rec: &ThreadRec, f: impl FnOnce(Tag) -> bool) -> bool {
+        self.with_owner(rec, |to| to.filter(|&to| to != ROOT_TAG).is_some_and(f))
     }
 }

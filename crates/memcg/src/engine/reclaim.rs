@@ -17,7 +17,7 @@ use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
-use crate::group::{Event, Memcg, ROOT};
+use crate::group::{Event, Memcg, ROOT, Tag};
 pub(super) use crate::kmem::shrinker::Ask;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
@@ -124,8 +124,8 @@ impl Engine {
         }
         let top = ask_of(top);
         let _running = self.reclaims.passes.begin(top.group);
-        let tag = rec.current();
-        let _stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
+        let owner = rec.current().filter(|&tag| self.is_tag(tag));
+        let _stall = owner.map(|tag| self.tree.stall(rec, tag));
         let _lifted = self.tree.threads.epoch.lift(rec);
         let _helping = rec.begin_helping();
         let mut control = Control {
@@ -397,7 +397,7 @@ impl Engine {
 
     /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far as they give, before the thread
     /// pays for what remains. `true`: none is above it now. Unpinned.
-    pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: u32) -> bool {
+    pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: Tag) -> bool {
         if !self.may_reclaim() || rec.is_helping() {
             return false;
         }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::throttle;
+use crate::group::Tag;
 use crate::group::charge::each_level;
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ fn reclaim_line(level: &crate::group::Memcg) -> u64 {
 
 impl Engine {
     /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
-    pub(super) fn owe(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    pub(super) fn owe(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let mut worst = 0;
         let may_reclaim = self.may_reclaim() && !rec.is_helping();
         each_level(
@@ -58,11 +59,12 @@ impl Engine {
         pay
     }
 
-    fn pay_for(&self, rec: &ThreadRec, tag: u32, pay: u64) {
-        let stall = self.is_tag(tag).then(|| self.tree.stall(rec, tag));
+    fn pay_for(&self, rec: &ThreadRec, tag: Option<Tag>, pay: u64) {
+        let tag = tag.filter(|&tag| self.is_tag(tag));
+        let stall = tag.map(|tag| self.tree.stall(rec, tag));
         clock::sleep_ns(pay);
         drop(stall);
-        if self.is_tag(tag) {
+        if let Some(tag) = tag {
             let _pin = self.tree.threads.epoch.pin(rec);
             self.tree
                 .resolve(self.tree.objcgs.get(tag).cell())

@@ -56,8 +56,7 @@ pub fn set_kind(_: At<'_>, value: &[u8]) -> Result<(), FileError> {
 
 fn each_task(at: At<'_>, below: bool, mut f: impl FnMut(&Objcg)) {
     let tree = &at.engine.tree;
-    for tag in 1..tree.objcgs.high_water() {
-        let objcg = tree.objcgs.get(tag);
+    for (_, objcg) in tree.objcgs.each() {
         if objcg.state() == State::Task {
             let group = tree.resolve(objcg.cell()).group;
             if core::ptr::eq(group, at.group) || below && group.is_within(at.group) {

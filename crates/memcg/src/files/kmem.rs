@@ -65,8 +65,8 @@ pub fn slabinfo(at: At<'_>) -> String {
             continue;
         }
         let owner = match cache.owner() {
-            0 => at.engine.tree.memcgs.get(ROOT),
-            tag => {
+            None => at.engine.tree.memcgs.get(ROOT),
+            Some(tag) => {
                 let cell = at.engine.tree.objcgs.get(tag).cell();
                 at.engine.tree.resolve(cell).group
             }

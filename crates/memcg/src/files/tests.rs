@@ -8,6 +8,7 @@ mod stat;
 use super::*;
 use crate::engine::Flags;
 use crate::group::Kind;
+use crate::group::Tag;
 use crate::sync::lock::Rank;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl World {
         let tree = &self.engine.tree;
         tree.memcgs.get(tree.lookup(path.as_bytes()).unwrap())
     }
-    fn tag(&self, path: &str) -> u32 {
+    fn tag(&self, path: &str) -> Tag {
         self.group(path).tag()
     }
     fn charge_kind(&self, path: &str, bytes: u64, kind: Kind) -> bool {
@@ -449,7 +450,7 @@ fn race<R: Default>(engine: &'static Engine, stop: &AtomicBool, f: impl Fn(&Worl
     kept
 }
 
-type Held = Vec<(u32, u64, Kind)>;
+type Held = Vec<(Tag, u64, Kind)>;
 
 /// Charges a little somewhere, or gives something back.
 fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
@@ -477,7 +478,7 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
 
 /// The group's own owner, named by the caller from here on, as a handle does it: an owner is charged only while it is named,
 /// or its group might end and the record be used again in between.
-fn name_owner(w: &World, index: u32) -> Option<u32> {
+fn name_owner(w: &World, index: u32) -> Option<Tag> {
     let group = w.engine.tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {

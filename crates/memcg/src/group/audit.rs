@@ -6,7 +6,7 @@
 
 use super::memcg::Memcg;
 use super::objcg::{NR_SIDE_KINDS, Objcg, State};
-use super::{Hierarchy, ROOT};
+use super::{Hierarchy, ROOT, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
@@ -94,7 +94,7 @@ impl Hierarchy {
             at = index;
         }
         let mut owners = 0;
-        for (tag, objcg) in self.each_objcg() {
+        for (tag, objcg) in self.objcgs.each() {
             self.audit_owner(tag, objcg)?;
             owners += u64::from(!matches!(objcg.state(), State::Free | State::Lost));
         }
@@ -102,10 +102,6 @@ impl Hierarchy {
         self.audit_slots()?;
         self.audit_cells(groups, owners)?;
         self.audit_names(groups, owners)
-    }
-
-    fn each_objcg(&self) -> impl Iterator<Item = (u32, &Objcg)> {
-        (1..self.objcgs.high_water()).map(|tag| (tag, self.objcgs.get(tag)))
     }
 
     fn audit_group(&self, index: u32) -> Result<(), Discrepancy> {
@@ -210,7 +206,7 @@ impl Hierarchy {
 
     fn sums_of(&self, group: &Memcg) -> Sums {
         let mut sums = Sums::default();
-        for (_, objcg) in self.each_objcg() {
+        for (_, objcg) in self.objcgs.each() {
             let state = objcg.state();
             if matches!(state, State::Free | State::Lost) {
                 continue;
@@ -231,16 +227,17 @@ impl Hierarchy {
         sums
     }
 
-    fn audit_owner(&self, tag: u32, objcg: &Objcg) -> Result<(), Discrepancy> {
+    fn audit_owner(&self, tag: Tag, objcg: &Objcg) -> Result<(), Discrepancy> {
+        let index = tag.raw();
         let (mut slots, mut stocked, mut caps, mut ahead) = (0, 0, 0, 0);
         for (_, rec) in self.threads.each() {
             for slot in rec
                 .named()
-                .filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == tag)
+                .filter(|&s| rec.slots[s].tag.is(Some(tag), Ordering::Relaxed))
             {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let balance = rec.slots[slot].balance.load(Ordering::Relaxed);
-                at_most("owner's balance in a slot", tag, cap, balance)?;
+                at_most("owner's balance in a slot", index, cap, balance)?;
                 slots += 1;
                 ahead += rec.slots[slot].spare.load(Ordering::Relaxed);
                 stocked += balance;
@@ -250,41 +247,41 @@ impl Hierarchy {
         }
         if objcg.state() == State::Free {
             let left = objcg.words().map(|word| word.read().bytes).sum();
-            same("bytes of no owner", tag, 0, left)?;
-            return same("slots of no owner", tag, 0, slots);
+            same("bytes of no owner", index, 0, left)?;
+            return same("slots of no owner", index, 0, slots);
         }
         if objcg.state() == State::Lost {
             return Ok(());
         }
         for word in objcg.words() {
             let (cell, found) = (u64::from(objcg.cell()), u64::from(word.read().cell));
-            same("owner's cells", tag, cell, found)?;
+            same("owner's cells", index, cell, found)?;
         }
         let charged = objcg.charged_bytes();
-        at_most("owner's stock", tag, charged, stocked)?;
-        same("owner's grants", tag, caps, objcg.granted.read().bytes)?;
+        at_most("owner's stock", index, charged, stocked)?;
+        same("owner's grants", index, caps, objcg.granted.read().bytes)?;
         let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
         let rests = self.rest_bytes(tag);
-        at_most("owner's kinds in advance", tag, kinds, ahead)?;
+        at_most("owner's kinds in advance", index, kinds, ahead)?;
         at_most(
             "owner's kinds",
-            tag,
+            index,
             charged - stocked + rests,
             kinds - ahead,
         )?;
-        same("stock of an owner with rests", tag, 0, rests.min(caps))?;
+        same("stock of an owner with rests", index, 0, rests.min(caps))?;
 
         let lives = u64::from(objcg.is_live());
-        at_most("owner's names", tag, objcg.nr_refs(), slots + lives)?;
+        at_most("owner's names", index, objcg.nr_refs(), slots + lives)?;
         let at = self.resolve(objcg.cell());
         let there = at.group.is_online() || at.group.is_lingering();
-        same("owner's group", tag, 1, u64::from(there))?;
+        same("owner's group", index, 1, u64::from(there))?;
         if lives == 1 {
-            same("live owner", tag, 0, u64::from(at.inherited))?;
+            same("live owner", index, 0, u64::from(at.inherited))?;
         } else {
             let words = objcg.words().map(|w| w.read().bytes).sum::<u64>();
             let held = objcg.nr_refs() + words + rests;
-            same("owner done with", tag, 1, held.min(1))?;
+            same("owner done with", index, 1, held.min(1))?;
         }
         Ok(())
     }
@@ -313,14 +310,14 @@ impl Hierarchy {
             same("thread busy", index, 0, nr(&rec.busy))?;
             same("thread drained", index, 0, nr(&rec.drain) & 1)?;
             let named: u64 = rec.named().map(|slot| slot as u64).sum();
-            let tagged = (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) != 0);
+            let tagged = (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed).is_some());
             same(
                 "slots with a tag",
                 index,
                 tagged.map(|slot| slot as u64).sum(),
                 named,
             )?;
-            for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed) == 0) {
+            for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed).is_none()) {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let slab = rec.slots[slot].slab.load(Ordering::Relaxed);
                 let spare = rec.slots[slot].spare.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@
 
 use super::charge::each_level;
 use super::objcg::State;
-use super::{Hierarchy, NO_TAG};
+use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -28,7 +28,7 @@ const PLENTY: u64 = 4;
 
 impl Hierarchy {
     /// The cap for a slot of `tag` that has one of `cap`, and where `bytes` are missing, or too many. The caller is pinned.
-    pub(super) fn next_cap(&self, tag: u32, cap: u64, bytes: u64) -> u64 {
+    pub(super) fn next_cap(&self, tag: Tag, cap: u64, bytes: u64) -> u64 {
         let is_wide = (CAP.1..WIDE).contains(&cap) && self.is_plenty(tag, cap);
         let most = if is_wide { WIDE } else { CAP.1 };
         (cap * 2)
@@ -39,7 +39,7 @@ impl Hierarchy {
     /// Whether `bytes` more of `tag` are within every limit at the moment: a look, so that who is refused in the end does not take
     /// back what it was granted and charged on the way up. Levels above a reserve are not asked: what is within it is theirs already.
     /// The caller is pinned.
-    pub(super) fn may_fit(&self, tag: u32, bytes: u64) -> bool {
+    pub(super) fn may_fit(&self, tag: Tag, bytes: u64) -> bool {
         let mut level = self.resolve(self.objcgs.get(tag).cell()).group;
         loop {
             let counter = &level.counter;
@@ -54,7 +54,7 @@ impl Hierarchy {
     }
 
     /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to others.
-    fn is_plenty(&self, tag: u32, more: u64) -> bool {
+    fn is_plenty(&self, tag: Tag, more: u64) -> bool {
         let group = self.resolve(self.objcgs.get(tag).cell()).group;
         let (mut is_own, mut plenty) = (true, true);
         each_level(group, |level| {
@@ -66,7 +66,7 @@ impl Hierarchy {
     }
 
     /// Whether frees of what `tag` owns may be kept as stock.
-    pub(super) fn may_widen(&self, tag: u32) -> bool {
+    pub(super) fn may_widen(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
         matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock()
     }
@@ -74,12 +74,12 @@ impl Hierarchy {
     /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more than it allocates; the
     /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
     /// turned out of a slot.
-    pub(super) fn widen(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> u64 {
-        let home = ThreadRec::home(tag);
-        let has_place = rec.slot_of(tag).is_some()
+    pub(super) fn widen(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> u64 {
+        let home = ThreadRec::home(Some(tag));
+        let has_place = rec.slot_of(Some(tag)).is_some()
             || [home, home ^ 1]
                 .iter()
-                .any(|&slot| slot != UNTRACKED && rec.slots[slot].tag.load(Relaxed) == NO_TAG);
+                .any(|&slot| slot != UNTRACKED && rec.slots[slot].tag.load(Relaxed).is_none());
         if !self.may_widen(tag)
             || !has_place
             || bytes > CAP.1 / 4
@@ -87,7 +87,7 @@ impl Hierarchy {
         {
             return 0;
         }
-        let Some(slot) = rec.slot_of(tag) else {
+        let Some(slot) = rec.slot_of(Some(tag)) else {
             return 0;
         };
         let cap = rec.slots[slot].cap.load(Relaxed);
@@ -119,7 +119,7 @@ mod tests {
         for _ in 0..256 {
             assert!(tree.charge(rec, group.tag(), 4096).is_ok());
         }
-        let slot = rec.slot_of(group.tag()).unwrap();
+        let slot = rec.slot_of(Some(group.tag())).unwrap();
         rec.slots[slot].cap.load(Relaxed)
     }
 

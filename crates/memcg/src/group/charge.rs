@@ -5,12 +5,12 @@
 //! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
 //! An owner with rests (bytes that a move left elsewhere) pays those off first with what it frees.
 
-use super::Hierarchy;
 use super::events::Event;
 use super::memcg::Memcg;
 use super::objcg::{Kind, Objcg};
 use super::settings::debt_over;
 use super::word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
+use super::{Hierarchy, Tag};
 use crate::counter::{Over, page_counter::UNLIMITED, try_charge, uncharge};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ pub const fn round_up(bytes: u64) -> u64 {
 impl Hierarchy {
     /// Charges `bytes` (a multiple of 8) to the owner and all groups above it. The caller is pinned.
     /// Cost: a CAS a level and one for the word.
-    pub fn charge_exact(&self, tag: u32, bytes: u64, mode: Mode) -> Result<(), Refusal> {
+    pub fn charge_exact(&self, tag: Tag, bytes: u64, mode: Mode) -> Result<(), Refusal> {
         self.charge_word(&self.objcgs.get(tag).charged, bytes, mode)
     }
 
@@ -115,7 +115,7 @@ impl Hierarchy {
     }
 
     /// Takes `bytes` off the owner and all groups above it. The caller is pinned.
-    pub fn uncharge_exact(&self, tag: u32, bytes: u64) {
+    pub fn uncharge_exact(&self, tag: Tag, bytes: u64) {
         let _walk = self.begin_walk();
         let objcg = self.objcgs.get(tag);
         let (mut left, mut tries) = (bytes, 0);
@@ -147,7 +147,7 @@ impl Hierarchy {
 
     /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of the owner's rests is paid off with it, so
     /// all is as before. The caller is pinned.
-    pub(crate) fn undo_charge(&self, tag: u32, bytes: u64) {
+    pub(crate) fn undo_charge(&self, tag: Tag, bytes: u64) {
         {
             let _walk = self.begin_walk();
             if let Ok(was) = self.objcgs.get(tag).charged.sub(bytes) {
@@ -170,7 +170,7 @@ impl Hierarchy {
     }
 
     /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.
-    pub fn add_side(&self, tag: u32, bytes: u64, kind: Kind) {
+    pub fn add_side(&self, tag: Tag, bytes: u64, kind: Kind) {
         let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };
         let word = &self.objcgs.get(tag).side[side];
@@ -194,7 +194,7 @@ impl Hierarchy {
     }
 
     /// Takes a charge out of its kind's count, before it is uncharged. The caller is pinned.
-    pub fn sub_side(&self, tag: u32, bytes: u64, kind: Kind) {
+    pub fn sub_side(&self, tag: Tag, bytes: u64, kind: Kind) {
         let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };
         match self.objcgs.get(tag).side[side].sub(bytes) {

@@ -6,7 +6,7 @@
 //! in the few instructions of a hit) is skipped: its stock stays.
 
 use super::memcg::Memcg;
-use super::{Hierarchy, Kind};
+use super::{Hierarchy, Kind, Tag};
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
@@ -15,12 +15,9 @@ pub const DRAIN_INTERVAL_NS: u64 = 1_000_000;
 
 impl Hierarchy {
     /// Whether a slot of `tag` holds stock under `top`. The caller is pinned.
-    fn is_stock_under(&self, tag: u32, top: &Memcg) -> bool {
-        tag != 0
-            && self
-                .objcgs
-                .try_get(tag)
-                .is_some_and(|objcg| self.resolve(objcg.granted.read().cell).group.is_within(top))
+    fn is_stock_under(&self, tag: Option<Tag>, top: &Memcg) -> bool {
+        tag.and_then(|tag| self.objcgs.try_get(tag))
+            .is_some_and(|objcg| self.resolve(objcg.granted.read().cell).group.is_within(top))
     }
 
     fn has_stock_under(&self, rec: &ThreadRec, top: &Memcg) -> bool {
@@ -69,7 +66,7 @@ impl Hierarchy {
     /// Takes the stock every thread holds for one owner; of one that gets none any more (`forbid_stock` came first) all there will
     /// be. A thread that is preempted in the few instructions of a hit may keep what it has, after some rounds. Cost: O(threads)
     /// and a membarrier.
-    pub(crate) fn drain_owner(&self, own: &ThreadRec, tag: u32) {
+    pub(crate) fn drain_owner(&self, own: &ThreadRec, tag: Tag) {
         const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
         for _ in 0..ROUNDS {
             let ticket = self.threads.drain_ticket();
@@ -108,10 +105,10 @@ impl Hierarchy {
         }
     }
 
-    fn take_owner(&self, own: &ThreadRec, rec: &ThreadRec, tag: u32) {
+    fn take_owner(&self, own: &ThreadRec, rec: &ThreadRec, tag: Tag) {
         let _transit = own.begin_transit();
         for slot in rec.named() {
-            if rec.slots[slot].tag.load(Ordering::Relaxed) != tag {
+            if !rec.slots[slot].tag.is(Some(tag), Ordering::Relaxed) {
                 continue;
             }
             // What is counted in advance as well: the owner's kinds are exact from here on.

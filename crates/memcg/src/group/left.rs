@@ -7,31 +7,35 @@
 //! Kept: one owner of a task lives, the last in the chain. Each names its heir until it is retired itself; chains are halved
 //! as they are followed, as cells' are.
 
-use super::Hierarchy;
 use super::memcg::Memcg;
 use super::objcg::{HEIR, Objcg, State};
+use super::{Hierarchy, Tag};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
+use crate::sync::id::Id;
 use crate::sync::lock::Rank;
 
 /// Records for an heir, not yet anybody's.
 #[derive(Clone, Copy)]
 pub(crate) struct Unborn {
-    tag: u32,
+    tag: Tag,
     name: u32,
 }
 
 impl Objcg {
     /// Of one that is left: who it is now.
-    pub(super) fn heir(&self) -> Option<u32> {
+    pub(super) fn heir(&self) -> Option<Tag> {
         // Acquire pairs with the Release of `halve_heirs`; the first heir came before the state.
-        (self.state() == State::Left).then(|| self.id.load(Ordering::Acquire) & !HEIR)
+        if self.state() != State::Left {
+            return None;
+        }
+        Tag::from_raw(self.id.load(Ordering::Acquire) & !HEIR)
     }
 }
 
 impl Hierarchy {
     /// Whom a task that `tag` once was charges now: `tag` itself, nearly always. The caller is pinned and names `tag`.
-    pub fn live_tag(&self, tag: u32) -> u32 {
+    pub fn live_tag(&self, tag: Tag) -> Tag {
         let mut at = tag;
         loop {
             let objcg = self.objcgs.get(at);
@@ -48,7 +52,7 @@ impl Hierarchy {
     }
 
     /// As [`Self::live_tag`], and names it: to be released by the caller. `None` if nobody names `tag` any more.
-    pub fn try_hold_live_tag(&self, tag: u32) -> Option<u32> {
+    pub fn try_hold_live_tag(&self, tag: Tag) -> Option<Tag> {
         loop {
             let live = self.live_tag(tag);
             if self.try_hold_objcg(live) {
@@ -63,14 +67,14 @@ impl Hierarchy {
     }
 
     /// The same of a `tag` that the caller names.
-    pub fn hold_live_tag(&self, tag: u32) -> u32 {
+    pub fn hold_live_tag(&self, tag: Tag) -> Tag {
         let held = self.try_hold_live_tag(tag);
-        debug_assert!(held.is_some(), "owner {tag} is named by nobody");
+        debug_assert!(held.is_some(), "{tag:?} is named by nobody");
         held.unwrap_or(tag)
     }
 
     /// Sets what is added to what a task holds when a victim is looked for, of who it is now. The caller is pinned and names `tag`.
-    pub fn set_oom_score_adj(&self, tag: u32, adj: i16) {
+    pub fn set_oom_score_adj(&self, tag: Tag, adj: i16) {
         loop {
             let objcg = self.objcgs.get(self.live_tag(tag));
             // Under the task's lock it is not left: its heir takes over what is set here.
@@ -83,7 +87,7 @@ impl Hierarchy {
     }
 
     /// Lets `at` name the heir of its heir `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
-    fn halve_heirs(&self, at: u32, next: u32) {
+    fn halve_heirs(&self, at: Tag, next: Tag) {
         let Some(beyond) = self.objcgs.get(next).heir() else {
             return;
         };
@@ -92,8 +96,8 @@ impl Hierarchy {
         }
         if self.try_hold_objcg(beyond) {
             let swapped = self.objcgs.get(at).id.compare_exchange(
-                next | HEIR,
-                beyond | HEIR,
+                next.raw() | HEIR,
+                beyond.raw() | HEIR,
                 // Release pairs with the Acquire of `heir`.
                 Ordering::AcqRel,
                 Ordering::Relaxed,
@@ -104,7 +108,7 @@ impl Hierarchy {
     }
 
     /// What an heir of `tag` in `target` will need. `None` without memory.
-    pub(crate) fn new_heir(&self, tag: u32, target: &Memcg) -> Option<Unborn> {
+    pub(crate) fn new_heir(&self, tag: Tag, target: &Memcg) -> Option<Unborn> {
         let name = self.copy_name(self.objcgs.get(tag).name(), target.name())?;
         match self.alloc_or_collect(&self.objcgs, u32::MAX) {
             Some(tag) => Some(Unborn { tag, name }),
@@ -123,14 +127,14 @@ impl Hierarchy {
 
     /// The live task `tag` goes on as its heir, in `target`, which counts it already. Under the task's lock. Threads may
     /// charge the old owner until their stock of it is drained (`end_stock`).
-    pub(crate) fn leave(&self, tag: u32, heir: Unborn, target: &Memcg) {
+    pub(crate) fn leave(&self, tag: Tag, heir: Unborn, target: &Memcg) {
         let (old, new) = (self.objcgs.get(tag), self.objcgs.get(heir.tag));
         let source = self.resolve(old.cell()).group;
         self.open_objcg(heir.tag, target.cell(), heir.name, State::Free);
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);
-        let id = old.id.swap(heir.tag | HEIR, Ordering::AcqRel);
+        let id = old.id.swap(heir.tag.raw() | HEIR, Ordering::AcqRel);
         debug_assert_eq!(id, new.id());
         // Before whoever sets it finds the heir. Under the lock nobody sets the old one's.
         new.set_oom_score_adj(old.oom_score_adj());

@@ -3,10 +3,11 @@
 //! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is done by whoever
 //! retires the n-th thing, or by a creation that finds its arena dry, under a lock that is only ever tried.
 
-use super::Hierarchy;
+use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::id::Id;
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::stack::Stack;
 use crate::thread::epoch::BAGS;
@@ -58,7 +59,10 @@ impl Hierarchy {
         let link = match what {
             What::Memcg => self.memcgs.get(index).link(),
             What::Cell => self.cells.get(index).link(),
-            What::Objcg => self.objcgs.get(index).link(),
+            What::Objcg => match Tag::from_raw(index) {
+                Some(tag) => self.objcgs.get(tag).link(),
+                None => return,
+            },
             What::Name => self.names.get(index).link(),
             What::KmemId => self.kmem_ids.holders.get(index).link(),
         };
@@ -102,14 +106,16 @@ impl Hierarchy {
     }
 }
 
-fn give_back<T: Record>(arena: &Arena<u32, T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
-    let (mut at, mut n) = (first, 0);
-    while at != 0 {
-        let next = arena.get(at).link().load(Ordering::Relaxed);
-        last(arena.get(at));
-        arena.get(at).forgotten();
+fn give_back<I: Id, T: Record>(arena: &Arena<I, T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
+    let (mut next, mut n) = (first, 0);
+    while next != 0
+        && let Some(at) = I::from_raw(next)
+    {
+        let record = arena.get(at);
+        next = record.link().load(Ordering::Relaxed);
+        last(record);
+        record.forgotten();
         arena.free(at);
-        at = next;
         n += 1;
     }
     n

@@ -10,8 +10,8 @@
 //! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that could not be drained when the
 //! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
 
-use super::Hierarchy;
 use super::memcg::Memcg;
+use super::{Hierarchy, Tag};
 use crate::counter::{Level, uncharge};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -212,14 +212,14 @@ impl Hierarchy {
 
     /// After stock was put into a slot of `tag`: taken back if the owner's group began to linger meanwhile.
     #[inline]
-    pub(super) fn return_if_lingering(&self, rec: &ThreadRec, tag: u32) {
+    pub(super) fn return_if_lingering(&self, rec: &ThreadRec, tag: Tag) {
         if self.lingers() {
             self.return_if_lingering_slow(rec, tag);
         }
     }
 
     #[cold]
-    fn return_if_lingering_slow(&self, rec: &ThreadRec, tag: u32) {
+    fn return_if_lingering_slow(&self, rec: &ThreadRec, tag: Tag) {
         // Pairs with that of `begin_linger`: its drain sees the slot's cap, or we see that the group lingers.
         fence(Ordering::SeqCst);
         if !self
@@ -230,7 +230,7 @@ impl Hierarchy {
             return;
         }
         if let Some(_busy) = rec.enter()
-            && let Some(slot) = rec.slot_of(tag)
+            && let Some(slot) = rec.slot_of(Some(tag))
         {
             self.take_stock(rec, slot);
         }

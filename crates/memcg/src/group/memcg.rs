@@ -3,6 +3,7 @@
 //! `lock` guards the list of children, `nr_tasks`, the state, the watches and the writing of limits. Charging reads `counter`,
 //! `above` and the settings, and takes no lock.
 
+use super::Tag;
 use super::cell::Cell;
 use super::census::Census;
 use super::events::{Event, Tally};
@@ -12,6 +13,7 @@ use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::AtomicId;
 use crate::sync::lock::Lock;
 
 /// A group's state.
@@ -50,7 +52,7 @@ pub struct Memcg {
     pub(super) index: AtomicU32,
     pub(super) name: AtomicU32,
     pub(super) cell: AtomicU32,
-    pub(super) objcg: AtomicU32,
+    pub(super) objcg: AtomicId<Tag>,
     pub(super) hash: AtomicU32,
     pub(super) hash_next: AtomicU32,
     pub(super) first_child: AtomicU32,
@@ -91,7 +93,7 @@ unsafe impl Record for Memcg {
 
 impl Memcg {
     /// Makes a group of a new or recycled record; not yet online.
-    pub(super) fn open(&self, index: u32, above: Option<&Memcg>, name: u32, cell: u32, objcg: u32) {
+    pub(super) fn open(&self, index: u32, above: Option<&Memcg>, name: u32, cell: u32, objcg: Tag) {
         self.counter.open();
         let parent = above.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
         self.above.store(parent, Ordering::Relaxed);
@@ -102,7 +104,6 @@ impl Memcg {
             (&self.index, index),
             (&self.name, name),
             (&self.cell, cell),
-            (&self.objcg, objcg),
             (&self.first_watch, 0),
             (&self.hash, 0),
             (&self.hash_next, 0),
@@ -120,6 +121,7 @@ impl Memcg {
         ] {
             field.store(value, Ordering::Relaxed);
         }
+        self.objcg.store(Some(objcg), Ordering::Relaxed);
         self.kmem_max.store(UNLIMITED, Ordering::Relaxed);
         for field in [&self.drained_at, &self.nr_drains]
             .into_iter()
@@ -175,8 +177,9 @@ impl Memcg {
     }
 
     /// The tag of its own owner.
-    pub fn tag(&self) -> u32 {
-        self.objcg.load(Ordering::Relaxed)
+    pub fn tag(&self) -> Tag {
+        let owner = self.objcg.load(Ordering::Relaxed);
+        owner.expect("a group is made with an owner of its own")
     }
 
     /// Its name's index.

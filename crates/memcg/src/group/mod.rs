@@ -55,14 +55,13 @@ pub use tree::TreeError;
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, Ordering};
+pub use crate::thread::Tag;
 use crate::thread::Threads;
 
 /// Index of the root group.
 pub const ROOT: u32 = 1;
 /// The root group's own owner.
-pub const ROOT_TAG: u32 = 1;
-/// The tag of what is not accounted.
-pub const NO_TAG: u32 = 0;
+pub const ROOT_TAG: Tag = Tag::new(1);
 
 /// One tree of groups with everything that belongs to it. The process has one (`engine`); tests make their own.
 #[derive(Default)]
@@ -72,7 +71,7 @@ pub struct Hierarchy {
     /// Their cells.
     pub cells: Arena<u32, cell::Cell>,
     /// Owners.
-    pub objcgs: Arena<u32, Objcg>,
+    pub objcgs: Arena<Tag, Objcg>,
     /// Names.
     pub names: Arena<u32, name::NameRec>,
     /// What happened to groups.
@@ -172,8 +171,8 @@ impl Hierarchy {
         for index in 1..self.tallies.high_water() {
             self.tallies.get(index).reset_in_child();
         }
-        for index in 1..self.objcgs.high_water() {
-            self.objcgs.get(index).lock.reset_in_child();
+        for (_, objcg) in self.objcgs.each() {
+            objcg.lock.reset_in_child();
         }
     }
 }

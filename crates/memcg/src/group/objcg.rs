@@ -11,13 +11,14 @@
 //! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
 //! of its bytes that a move left in another group are *rests*, owners without a tag on anything (see `rest`).
 
-use super::Hierarchy;
 use super::limbo::What;
 use super::stall;
 use super::word::Word;
+use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::Id;
 use crate::sync::lock::Lock;
 
 /// What a charge is for.
@@ -298,7 +299,7 @@ impl Objcg {
 impl Hierarchy {
     /// Makes an owner of a new or recycled record, named once, by its group or task. Takes a reference on the cell;
     /// takes over the one on the name from its creator for a task, a further one for a group.
-    pub(super) fn open_objcg(&self, tag: u32, cell: u32, name: u32, state: State) {
+    pub(super) fn open_objcg(&self, tag: Tag, cell: u32, name: u32, state: State) {
         let objcg = self.objcgs.get(tag);
         for word in objcg.words() {
             word.reset(cell);
@@ -314,12 +315,12 @@ impl Hierarchy {
     }
 
     /// One more name for an owner that is named, or charged for a thing the caller holds.
-    pub fn hold_objcg(&self, tag: u32) {
+    pub fn hold_objcg(&self, tag: Tag) {
         self.objcgs.get(tag).refs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One name less. The caller is pinned.
-    pub fn release_objcg(&self, tag: u32) {
+    pub fn release_objcg(&self, tag: Tag) {
         // AcqRel: whoever retires sees what the others did.
         if self.objcgs.get(tag).refs.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.retire_if_done(tag);
@@ -327,7 +328,7 @@ impl Hierarchy {
     }
 
     /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
-    pub(crate) fn try_hold_objcg(&self, tag: u32) -> bool {
+    pub(crate) fn try_hold_objcg(&self, tag: Tag) -> bool {
         self.objcgs
             .get(tag)
             .refs
@@ -338,7 +339,7 @@ impl Hierarchy {
     }
 
     /// Retires an owner that has ended, is charged nothing and named by nobody. The caller is pinned.
-    pub(crate) fn retire_if_done(&self, tag: u32) {
+    pub(crate) fn retire_if_done(&self, tag: Tag) {
         let mut tag = tag;
         // An owner that is left names its heir, which may be done with then as well.
         while let Some(heir) = self.retire_one_if_done(tag) {
@@ -350,7 +351,7 @@ impl Hierarchy {
     }
 
     /// Answers the heir that nobody names for it any more.
-    fn retire_one_if_done(&self, tag: u32) -> Option<u32> {
+    fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
         fence(Ordering::SeqCst);
@@ -367,9 +368,9 @@ impl Hierarchy {
         let heir = objcg.heir();
         // A rest's own link is to the next of the same owner, who lets go of them all.
         let rests = if objcg.state() == State::Rest {
-            0
+            None
         } else {
-            objcg.link.load(Ordering::Acquire)
+            objcg.next_rest()
         };
         // One of those who see all three gets to do it.
         objcg
@@ -384,7 +385,7 @@ impl Hierarchy {
         self.release_rests(rests);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());
-        self.retire(What::Objcg, tag);
+        self.retire(What::Objcg, tag.raw());
         heir
     }
 }

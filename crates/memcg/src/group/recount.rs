@@ -68,8 +68,7 @@ impl Hierarchy {
                 }
             }
         }
-        for tag in 1..self.objcgs.high_water() {
-            let objcg = self.objcgs.get(tag);
+        for (_, objcg) in self.objcgs.each() {
             // Nobody moves a task here.
             objcg.end_move();
             if matches!(objcg.state(), State::Free | State::Lost) {

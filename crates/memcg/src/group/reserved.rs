@@ -4,12 +4,12 @@
 //! giving back a reservation changes two numbers of the thread's own. A reader takes the slots' part off again.
 //! Relied on: `stock` for slots; whoever takes a slot away gives its part back.
 
-use super::Hierarchy;
 use super::cap::CAP;
 use super::memcg::Memcg;
 use super::objcg::Kind;
 use super::stat::Place;
 use super::stock::give_slot;
+use super::{Hierarchy, Tag};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::ThreadRec;
 
@@ -19,7 +19,7 @@ const SPARE_MAX: u64 = CAP.1;
 impl ThreadRec {
     /// A hit for a reservation: takes `bytes` from the stock of `tag`, charged and counted as reserved.
     #[inline(always)]
-    pub fn reserve_hit(&self, tag: u32, bytes: u64) -> bool {
+    pub fn reserve_hit(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let Some(_busy) = self.enter() else {
             return false;
         };
@@ -37,7 +37,7 @@ impl ThreadRec {
 
     /// The end of a reservation as a hit: puts `bytes` back into the stock of `tag`.
     #[inline(always)]
-    pub fn unreserve_hit(&self, tag: u32, bytes: u64) -> bool {
+    pub fn unreserve_hit(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let Some(_busy) = self.enter() else {
             return false;
         };
@@ -53,12 +53,12 @@ impl ThreadRec {
     }
 
     /// What the slots count as reserved in advance, as [`Self::stocks`].
-    pub fn spares(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.named().map(|slot| {
-            (
-                self.slots[slot].tag.load(Relaxed),
+    pub fn spares(&self) -> impl Iterator<Item = (Tag, u64)> {
+        self.named().filter_map(|slot| {
+            Some((
+                self.slots[slot].tag.load(Relaxed)?,
                 self.slots[slot].spare.load(Relaxed),
-            )
+            ))
         })
     }
 }
@@ -66,9 +66,9 @@ impl ThreadRec {
 impl Hierarchy {
     /// Counts `bytes`, charged already, as reserved: from what the slot has in advance, or with more of it, or exactly. The
     /// caller is pinned.
-    pub fn count_reserved(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    pub fn count_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let had = rec.enter().is_some_and(|_busy| {
-            rec.slot_near(tag).is_some_and(|slot| {
+            rec.slot_near(Some(tag)).is_some_and(|slot| {
                 let spare = slot.spare.load(Relaxed);
                 let left = spare.checked_sub(bytes);
                 slot.spare.store(left.unwrap_or(spare), Relaxed);
@@ -89,7 +89,7 @@ impl Hierarchy {
             return;
         }
         let left = match rec.enter() {
-            Some(_busy) => rec.slot_near(tag).map_or(more, |slot| {
+            Some(_busy) => rec.slot_near(Some(tag)).map_or(more, |slot| {
                 let all = slot.spare.load(Relaxed) + more;
                 slot.spare.store(all.min(SPARE_MAX), Relaxed);
                 all - all.min(SPARE_MAX)
@@ -102,10 +102,10 @@ impl Hierarchy {
     }
 
     /// Takes `bytes`, not yet uncharged, out of the count of reserved ones: into the slot, or exactly. The caller is pinned.
-    pub fn uncount_reserved(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    pub fn uncount_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let _transit = rec.begin_transit();
         let surplus = rec.enter().and_then(|_busy| {
-            let slot = rec.slot_near(tag)?;
+            let slot = rec.slot_near(Some(tag))?;
             let all = slot.spare.load(Relaxed) + bytes;
             let keep = if all > SPARE_MAX { SPARE_MAX / 2 } else { all };
             slot.spare.store(keep, Relaxed);
@@ -132,15 +132,15 @@ impl Hierarchy {
     }
 
     /// Every slot that counts something as reserved in advance: tag and bytes.
-    fn spares(&self) -> impl Iterator<Item = (u32, u64)> {
+    fn spares(&self) -> impl Iterator<Item = (Tag, u64)> {
         self.threads
             .each()
             .flat_map(|(_, rec)| rec.spares())
-            .filter(|&(tag, spare)| tag != 0 && spare != 0)
+            .filter(|&(_, spare)| spare != 0)
     }
 
     /// Bytes reservations hold of one owner. O(threads).
-    pub fn reserved_of(&self, tag: u32) -> u64 {
+    pub fn reserved_of(&self, tag: Tag) -> u64 {
         let counted = self.objcgs.get(tag).side_bytes(Kind::Reserved);
         if counted == 0 {
             return 0;

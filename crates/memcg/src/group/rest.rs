@@ -10,50 +10,60 @@
 //! Relied on: rests leave the chain only with their owner. One that is empty serves the next move.
 //! A *lost* rest is in no group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
 
-use super::Hierarchy;
 use super::limbo::What;
 use super::memcg::Memcg;
 use super::name::NAME_MAX;
 use super::objcg::{Objcg, State};
+use super::{Hierarchy, Tag};
 use crate::sync::atomic::Ordering;
+use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
 /// An owner has at most so many; a move that would need one more is refused.
 pub const MAX_RESTS: usize = 4;
 
+impl Objcg {
+    /// While it is somebody's: the first of its rests; of a rest, the next of the same owner.
+    pub(super) fn next_rest(&self) -> Option<Tag> {
+        // Acquire pairs with the Release of `new_rest`: whole records.
+        Tag::from_raw(self.link.load(Ordering::Acquire))
+    }
+}
+
 impl Hierarchy {
     /// The rests of an owner, the newest first, lost and empty ones too. The caller is pinned, the owner not retired.
-    pub fn rests(&self, tag: u32) -> impl Iterator<Item = &Objcg> {
+    pub fn rests(&self, tag: Tag) -> impl Iterator<Item = &Objcg> {
         let objcg = self.objcgs.get(tag);
         let first = match objcg.state() {
-            State::Rest | State::Lost | State::Free => 0,
-            // Acquire pairs with the Release of `new_rest`: whole records.
-            _ => objcg.link.load(Ordering::Acquire),
+            State::Rest | State::Lost | State::Free => None,
+            State::Group | State::Task | State::DeadGroup | State::DeadTask | State::Left => {
+                objcg.next_rest()
+            }
         };
-        let at = |index: u32| (index != 0).then(|| self.objcgs.get(index));
-        core::iter::successors(at(first), move |rest| at(rest.link.load(Ordering::Acquire)))
+        let at = |rest: Option<Tag>| rest.map(|rest| self.objcgs.get(rest));
+        core::iter::successors(at(first), move |rest| at(rest.next_rest()))
     }
 
     /// Bytes of an owner that are not in its own word. The caller is pinned.
-    pub fn rest_bytes(&self, tag: u32) -> u64 {
+    pub fn rest_bytes(&self, tag: Tag) -> u64 {
         self.rests(tag).map(Objcg::charged_bytes).sum()
     }
 
     /// Bytes of an owner that other groups have, without what is lost. The caller is pinned.
-    pub fn stayed_bytes(&self, tag: u32) -> u64 {
+    pub fn stayed_bytes(&self, tag: Tag) -> u64 {
         let rests = self.rests(tag).filter(|rest| rest.cell() != 0);
         rests.map(Objcg::charged_bytes).sum()
     }
 
     /// Whether an owner has any record of a rest, also an empty one. The caller is pinned, the owner not retired.
     #[inline]
-    pub(super) fn has_rest(&self, tag: u32) -> bool {
-        self.objcgs.get(tag).link.load(Ordering::Acquire) != 0
+    pub(super) fn has_rest(&self, tag: Tag) -> bool {
+        self.objcgs.get(tag).next_rest().is_some()
     }
 
     /// Pays off rests with at most `bytes`; answers how much it was.
     #[inline]
-    pub(super) fn uncharge_rests(&self, tag: u32, bytes: u64) -> u64 {
+    pub(super) fn uncharge_rests(&self, tag: Tag, bytes: u64) -> u64 {
         if !self.has_rest(tag) {
             return 0;
         }
@@ -73,7 +83,7 @@ impl Hierarchy {
 
     /// An owner that was denied stock because of its rests gets it again once they are paid off. `false`: not yet.
     #[cold]
-    pub(super) fn regain_stock(&self, tag: u32) -> bool {
+    pub(super) fn regain_stock(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
         if objcg.state() == State::Left || self.rest_bytes(tag) != 0 {
             return false;
@@ -90,14 +100,14 @@ impl Hierarchy {
     }
 
     /// Takes all stock of an owner and lets it have no more: the first step of leaving bytes behind.
-    pub(crate) fn end_stock(&self, own: &ThreadRec, tag: u32) {
+    pub(crate) fn end_stock(&self, own: &ThreadRec, tag: Tag) {
         self.objcgs.get(tag).forbid_stock();
         self.drain_owner(own, tag);
     }
 
     /// A rest of `tag` in `group` (`None`: in no group), of the owner's mover. `None` without memory or when there are too
     /// many.
-    pub(crate) fn rest_in(&self, tag: u32, group: Option<&Memcg>) -> Option<&Objcg> {
+    pub(crate) fn rest_in(&self, tag: Tag, group: Option<&Memcg>) -> Option<&Objcg> {
         let cell = group.map_or(0, Memcg::cell);
         if let Some(rest) = self.rests(tag).find(|rest| rest.cell() == cell) {
             return Some(rest);
@@ -127,26 +137,26 @@ impl Hierarchy {
         rest
     }
 
-    fn new_rest(&self, tag: u32, cell: u32, name: u32) -> Option<&Objcg> {
+    fn new_rest(&self, tag: Tag, cell: u32, name: u32) -> Option<&Objcg> {
         if self.rests(tag).filter(|rest| rest.cell() != 0).count() >= MAX_RESTS && cell != 0 {
             return None;
         }
-        let index = self.alloc_or_collect(&self.objcgs, u32::MAX)?;
-        let (objcg, rest) = (self.objcgs.get(tag), self.objcgs.get(index));
+        let new = self.alloc_or_collect(&self.objcgs, u32::MAX)?;
+        let (objcg, rest) = (self.objcgs.get(tag), self.objcgs.get(new));
         let state = if cell == 0 { State::Lost } else { State::Rest };
-        self.open_objcg(index, cell, name, state);
+        self.open_objcg(new, cell, name, state);
         rest.id.store(objcg.id(), Ordering::Relaxed);
         rest.begin_rest(crate::os::clock::wall_ns());
         rest.link
             .store(objcg.link.load(Ordering::Relaxed), Ordering::Relaxed);
         // Release pairs with the Acquire of `rests`. Only the mover writes it.
-        objcg.link.store(index, Ordering::Release);
+        objcg.link.store(new.raw(), Ordering::Release);
         Some(rest)
     }
 
     /// At most `bytes` of a rest become nobody's: they stay charged to the owner, and to no group. Answers how much it was;
     /// 0 without memory.
-    pub(crate) fn lose(&self, tag: u32, rest: &Objcg, bytes: u64) -> u64 {
+    pub(crate) fn lose(&self, tag: Tag, rest: &Objcg, bytes: u64) -> u64 {
         let Some(lost) = self.rest_in(tag, None) else {
             return 0;
         };
@@ -177,18 +187,17 @@ impl Hierarchy {
     }
 
     /// Lets go of the chain of an owner that is retired, all of it empty. The caller is pinned.
-    pub(super) fn release_rests(&self, first: u32) {
-        let mut at = first;
-        while at != 0 {
+    pub(super) fn release_rests(&self, first: Option<Tag>) {
+        let mut next = first;
+        while let Some(at) = next {
             let rest = self.objcgs.get(at);
-            let next = rest.link.load(Ordering::Acquire);
+            next = rest.next_rest();
             if rest.state() == State::Lost {
                 let _ = rest.end(State::Free, 0);
-                self.retire(What::Objcg, at);
+                self.retire(What::Objcg, at.raw());
             } else {
                 self.release_objcg(at);
             }
-            at = next;
         }
     }
 

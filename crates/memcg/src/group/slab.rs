@@ -9,7 +9,7 @@ use super::events::Event;
 use super::memcg::Memcg;
 use super::stock::give_slot;
 use super::word::Unchanged;
-use super::{Hierarchy, Kind, NO_TAG, Refusal};
+use super::{Hierarchy, Kind, Refusal, Tag};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -30,10 +30,10 @@ pub(crate) const SLAB_SIDE: usize = match Kind::Slab.side() {
 impl Busy<'_> {
     /// Takes an object's `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
-    pub(crate) fn take_slab(&self, tag: u32, bytes: u64) -> bool {
+    pub(crate) fn take_slab(&self, tag: Tag, bytes: u64) -> bool {
         let slot = self.rec().current_slot();
         let slab = slot.slab.load(Relaxed);
-        if slab < bytes || !self.take(tag, bytes) {
+        if slab < bytes || !self.take(Some(tag), bytes) {
             return false;
         }
         slot.slab.store(slab - bytes, Relaxed);
@@ -42,12 +42,12 @@ impl Busy<'_> {
 
     /// Puts an object's `bytes` into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
-    pub(crate) fn give_slab(&self, tag: u32, bytes: u64) -> bool {
+    pub(crate) fn give_slab(&self, tag: Tag, bytes: u64) -> bool {
         let rec = self.rec();
         // Mostly the current owner's, which is found without a search.
-        let slot = match rec.slot_near(tag) {
+        let slot = match rec.slot_near(Some(tag)) {
             Some(slot) => slot,
-            None => match rec.slot_of(tag) {
+            None => match rec.slot_of(Some(tag)) {
                 Some(at) => &rec.slots[at],
                 None => return false,
             },
@@ -106,7 +106,7 @@ impl Memcg {
 impl Hierarchy {
     /// Counts `bytes` (a multiple of 8), already charged, as cache objects of `tag`, within every `memory.kmem.max` or `forced`.
     /// The caller is pinned.
-    pub(crate) fn count_slab(&self, tag: u32, bytes: u64, forced: bool) -> Result<(), Refusal> {
+    pub(crate) fn count_slab(&self, tag: Tag, bytes: u64, forced: bool) -> Result<(), Refusal> {
         let _walk = self.begin_walk();
         if forced {
             self.add_side(tag, bytes, Kind::Slab);
@@ -164,11 +164,11 @@ impl Hierarchy {
     pub fn charge_slab(
         &self,
         rec: &ThreadRec,
-        tag: u32,
+        tag: Tag,
         bytes: u64,
         forced: bool,
     ) -> Result<(), Refusal> {
-        if tag == NO_TAG || take_stocked(rec, tag, bytes) {
+        if take_stocked(rec, tag, bytes) {
             return Ok(());
         }
         let limited = self
@@ -182,7 +182,7 @@ impl Hierarchy {
         let more = round_up(MOST / 2);
         self.count_slab(tag, bytes + more, false)?;
         let deposited = rec.enter().is_some_and(|_busy| {
-            let Some(slot) = rec.slot_of(tag) else {
+            let Some(slot) = rec.slot_of(Some(tag)) else {
                 return false;
             };
             let slab = rec.slots[slot].slab.load(Relaxed);
@@ -197,14 +197,11 @@ impl Hierarchy {
 
     /// Takes an object of `bytes` out of the count of `tag`: into stock, or exactly. Before it is uncharged. The caller is
     /// pinned.
-    pub fn uncharge_slab(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
-        if tag == NO_TAG {
-            return;
-        }
+    pub fn uncharge_slab(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let _transit = rec.begin_transit();
         // Half stays, so that the next is a hit in either direction.
         let surplus = rec.enter().and_then(|_busy| {
-            let slot = &rec.slots[rec.slot_of(tag)?].slab;
+            let slot = &rec.slots[rec.slot_of(Some(tag))?].slab;
             let all = slot.load(Relaxed) + bytes;
             (all > MOST / 2 + bytes).then(|| {
                 slot.store(MOST / 2, Relaxed);
@@ -215,7 +212,7 @@ impl Hierarchy {
     }
 
     /// Bytes that threads have counted as cache objects of `tag` in advance. O(threads).
-    pub fn slab_stocked_for(&self, tag: u32) -> u64 {
+    pub fn slab_stocked_for(&self, tag: Tag) -> u64 {
         self.slab_stocks()
             .filter(|&(of, _)| of == tag)
             .map(|(_, bytes)| bytes)
@@ -240,23 +237,23 @@ impl Hierarchy {
         counted.saturating_sub(stocked)
     }
 
-    fn slab_stocks(&self) -> impl Iterator<Item = (u32, u64)> {
+    fn slab_stocks(&self) -> impl Iterator<Item = (Tag, u64)> {
         self.threads.each().flat_map(|(_, rec)| {
-            rec.named().map(|slot| {
-                (
-                    rec.slots[slot].tag.load(Relaxed),
+            rec.named().filter_map(|slot| {
+                Some((
+                    rec.slots[slot].tag.load(Relaxed)?,
                     rec.slots[slot].slab.load(Relaxed),
-                )
+                ))
             })
         })
     }
 }
 
-fn take_stocked(rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+fn take_stocked(rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
     let Some(_busy) = rec.enter() else {
         return false;
     };
-    let Some(slot) = rec.slot_of(tag) else {
+    let Some(slot) = rec.slot_of(Some(tag)) else {
         return false;
     };
     let slab = rec.slots[slot].slab.load(Relaxed);

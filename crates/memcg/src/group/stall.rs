@@ -10,10 +10,10 @@
 //!
 //! No lock: a stall may begin in a charge, and that in a signal handler.
 
-use super::Hierarchy;
 use super::census::Change;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
+use super::{Hierarchy, Tag};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::thread::ThreadRec;
 
@@ -41,7 +41,7 @@ pub(super) fn time_of(word: u64) -> u64 {
 pub struct Stall<'a> {
     tree: &'a Hierarchy,
     rec: &'a ThreadRec,
-    tag: u32,
+    tag: Tag,
     of_task: bool,
     /// The recounts there had been.
     recounts: u32,
@@ -67,7 +67,7 @@ impl Drop for Stall<'_> {
 impl Hierarchy {
     /// The thread of `rec` stalls for `tag`, which the caller names until the stall has ended. Cost: O(depth), some
     /// locked instructions and a look at the clock a level.
-    pub fn stall<'a>(&'a self, rec: &'a ThreadRec, tag: u32) -> Stall<'a> {
+    pub fn stall<'a>(&'a self, rec: &'a ThreadRec, tag: Tag) -> Stall<'a> {
         let _pin = self.threads.epoch.pin(rec);
         let recounts = self.recounts.load(Ordering::Relaxed);
         let of_task = self.begin_task_stall(tag);
@@ -85,7 +85,7 @@ impl Hierarchy {
     }
 
     /// `false` when the owner is no live task.
-    fn begin_task_stall(&self, tag: u32) -> bool {
+    fn begin_task_stall(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
         let cell = loop {
             let word = objcg.stalls().load(Ordering::Acquire);
@@ -115,7 +115,7 @@ impl Hierarchy {
         true
     }
 
-    fn end_task_stall(&self, tag: u32) {
+    fn end_task_stall(&self, tag: Tag) {
         let objcg = self.objcgs.get(tag);
         loop {
             let word = objcg.stalls().load(Ordering::Acquire);
@@ -166,7 +166,7 @@ impl Hierarchy {
             return;
         }
         for (_, rec) in self.threads.each() {
-            if let Some(objcg) = self.objcgs.try_get(rec.current()) {
+            if let Some(objcg) = rec.current().and_then(|tag| self.objcgs.try_get(tag)) {
                 self.carry_stall(objcg);
             }
         }

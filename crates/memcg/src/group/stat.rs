@@ -6,7 +6,7 @@
 
 use super::memcg::Memcg;
 use super::objcg::{Kind, State};
-use super::{Hierarchy, NO_TAG};
+use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::id::Id;
@@ -38,7 +38,7 @@ pub struct Usage {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerLine {
     /// Its tag.
-    pub tag: u32,
+    pub tag: Tag,
     /// Its state.
     pub state: State,
     /// A task's id.
@@ -125,12 +125,12 @@ impl Hierarchy {
     fn stocked_under(&self, top: &Memcg) -> u64 {
         let mut sum = 0;
         // Threads that work for the same owners name the same tags: what was found for one holds for this look.
-        let mut found = [(NO_TAG, Place::Elsewhere); REMEMBERED];
+        let mut found = [(None, Place::Elsewhere); REMEMBERED];
         let mut at = 0;
         self.stocks().for_each(|(tag, balance)| {
-            let (of, place) = &mut found[tag as usize % REMEMBERED];
-            if *of != tag {
-                (*of, *place) = (tag, self.place_of_stock(tag, top));
+            let (of, place) = &mut found[tag.raw() as usize % REMEMBERED];
+            if *of != Some(tag) {
+                (*of, *place) = (Some(tag), self.place_of_stock(tag, top));
             }
             at += 1;
             let reserve = match *place {
@@ -149,7 +149,7 @@ impl Hierarchy {
         sum
     }
 
-    pub(super) fn place_of_stock(&self, tag: u32, top: &Memcg) -> Place<'_> {
+    pub(super) fn place_of_stock(&self, tag: Tag, top: &Memcg) -> Place<'_> {
         let Some(objcg) = self.objcgs.try_get(tag) else {
             return Place::Elsewhere;
         };
@@ -168,15 +168,15 @@ impl Hierarchy {
     }
 
     /// Every slot with something in it: tag and balance.
-    fn stocks(&self) -> impl Iterator<Item = (u32, u64)> {
+    fn stocks(&self) -> impl Iterator<Item = (Tag, u64)> {
         self.threads
             .each()
             .flat_map(|(_, rec)| rec.stocks())
-            .filter(|&(tag, balance)| tag != 0 && balance != 0)
+            .filter(|&(_, balance)| balance != 0)
     }
 
     /// Bytes threads stock for one owner. O(threads).
-    pub fn stocked_for(&self, tag: u32) -> u64 {
+    pub fn stocked_for(&self, tag: Tag) -> u64 {
         self.stocks()
             .filter(|&(t, _)| t == tag)
             .map(|(_, balance)| balance)
@@ -184,7 +184,7 @@ impl Hierarchy {
     }
 
     /// Bytes the things of one owner hold, those included that a move left in other groups. O(threads). The caller is pinned.
-    pub fn held_by(&self, tag: u32) -> u64 {
+    pub fn held_by(&self, tag: Tag) -> u64 {
         (self.objcgs.get(tag).charged_bytes() + self.rest_bytes(tag))
             .saturating_sub(self.stocked_for(tag))
     }

@@ -10,7 +10,7 @@
 use super::cap::CAP;
 use super::charge::{Mode, Refusal};
 use super::word::{Unchanged, Word};
-use super::{Hierarchy, Kind, NO_TAG};
+use super::{Hierarchy, Kind, Tag};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::record::Slot;
@@ -19,7 +19,7 @@ use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 /// What a slot held: its owner must get it back.
 struct Taken {
-    tag: u32,
+    tag: Option<Tag>,
     balance: u64,
     cap: u64,
     slab: u64,
@@ -29,10 +29,10 @@ struct Taken {
 impl Busy<'_> {
     /// Takes `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
-    pub(crate) fn take(&self, tag: u32, bytes: u64) -> bool {
+    pub(crate) fn take(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let slot = self.rec().current_slot();
         let balance = slot.balance.load(Relaxed);
-        if slot.tag.load(Relaxed) != tag || balance < bytes {
+        if !slot.tag.is(tag, Relaxed) || balance < bytes {
             return false;
         }
         slot.balance.store(balance - bytes, Relaxed);
@@ -41,7 +41,7 @@ impl Busy<'_> {
 
     /// Puts `bytes` into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
-    pub(crate) fn give(&self, tag: u32, bytes: u64) -> bool {
+    pub(crate) fn give(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let rec = self.rec();
         rec.slot_of(tag)
             .is_some_and(|slot| give_slot(&rec.slots[slot], bytes))
@@ -49,7 +49,7 @@ impl Busy<'_> {
 
     /// As [`Self::give`], looking only where `tag` usually is: with whom the thread works for, and at home.
     #[inline(always)]
-    pub(crate) fn give_home(&self, tag: u32, bytes: u64) -> bool {
+    pub(crate) fn give_home(&self, tag: Option<Tag>, bytes: u64) -> bool {
         self.rec()
             .slot_near(tag)
             .is_some_and(|slot| give_slot(slot, bytes))
@@ -67,9 +67,10 @@ pub(super) fn give_slot(slot: &Slot, bytes: u64) -> bool {
 }
 
 impl ThreadRec {
-    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag.
+    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag: `Some(None)` where what the thread
+    /// takes is not accounted.
     #[inline(always)]
-    pub fn charge_hit(&self, bytes: u64) -> Option<u32> {
+    pub fn charge_hit(&self, bytes: u64) -> Option<Option<Tag>> {
         let busy = self.enter()?;
         let tag = self.current.load(Relaxed);
         busy.take(tag, bytes).then_some(tag)
@@ -77,11 +78,11 @@ impl ThreadRec {
 
     /// A hit for any owner.
     #[inline]
-    pub fn charge_hit_of(&self, tag: u32, bytes: u64) -> bool {
+    pub fn charge_hit_of(&self, tag: Tag, bytes: u64) -> bool {
         let Some(_busy) = self.enter() else {
             return false;
         };
-        let Some(slot) = self.slot_of(tag) else {
+        let Some(slot) = self.slot_of(Some(tag)) else {
             return false;
         };
         let balance = self.slots[slot].balance.load(Relaxed);
@@ -94,30 +95,30 @@ impl ThreadRec {
 
     /// The slot of `tag`, if it is where it usually is: with whom the thread works for, or at home. The owner, busy.
     #[inline(always)]
-    pub(super) fn slot_near(&self, tag: u32) -> Option<&Slot> {
+    pub(super) fn slot_near(&self, tag: Option<Tag>) -> Option<&Slot> {
         let slot = self.current_slot();
-        if slot.tag.load(Relaxed) == tag {
+        if slot.tag.is(tag, Relaxed) {
             return Some(slot);
         }
         let home = Self::home(tag);
         let slot = &self.slots[home];
-        if slot.tag.load(Relaxed) == tag {
+        if slot.tag.is(tag, Relaxed) {
             return Some(slot);
         }
         let slot = &self.slots[home ^ 1];
-        (home ^ 1 != UNTRACKED && slot.tag.load(Relaxed) == tag).then_some(slot)
+        (home ^ 1 != UNTRACKED && slot.tag.is(tag, Relaxed)).then_some(slot)
     }
 
     /// A hit the other way: puts `bytes` back into the stock of `tag`, if a slot has room for them.
     #[inline(always)]
-    pub fn uncharge_hit(&self, tag: u32, bytes: u64) -> bool {
+    pub fn uncharge_hit(&self, tag: Option<Tag>, bytes: u64) -> bool {
         self.enter().is_some_and(|busy| busy.give(tag, bytes))
     }
 
     /// Makes `tag` the owner this thread charges; its slot is at `place`, or nowhere. A hit asks the slot for its tag, so a
     /// signal handler between the two stores at worst goes without stock.
     #[inline(always)]
-    fn stand_on(&self, tag: u32, place: u32) -> Scope {
+    fn stand_on(&self, tag: Option<Tag>, place: u32) -> Scope {
         let scope = Scope::new(
             place,
             self.current.load(Relaxed),
@@ -128,19 +129,19 @@ impl ThreadRec {
         scope
     }
 
-    /// The tag this thread charges.
+    /// The tag this thread charges; `None` where what it takes is not accounted.
     #[inline(always)]
-    pub fn current(&self) -> u32 {
+    pub fn current(&self) -> Option<Tag> {
         self.current.load(Relaxed)
     }
 
     /// The caller's slots as they are now, for sums: tag and balance. Another thread's are a moment old.
-    pub fn stocks(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.named().map(|slot| {
-            (
-                self.slots[slot].tag.load(Relaxed),
+    pub fn stocks(&self) -> impl Iterator<Item = (Tag, u64)> {
+        self.named().filter_map(|slot| {
+            Some((
+                self.slots[slot].tag.load(Relaxed)?,
                 self.slots[slot].balance.load(Relaxed),
-            )
+            ))
         })
     }
 }
@@ -148,8 +149,8 @@ impl ThreadRec {
 impl Hierarchy {
     /// Charges `bytes` (a multiple of 8) to `tag`: from stock, or with a refill of it, or exactly.
     /// Within the limits only; what the limits refuse is the engine's affair.
-    pub fn charge(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
-        if tag == NO_TAG || rec.charge_hit_of(tag, bytes) {
+    pub fn charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
+        if rec.charge_hit_of(tag, bytes) {
             return Ok(());
         }
         let _pin = self.threads.epoch.pin(rec);
@@ -160,8 +161,8 @@ impl Hierarchy {
     }
 
     /// Takes `bytes` off `tag`: into stock, or exactly.
-    pub fn uncharge(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
-        if tag == NO_TAG || rec.uncharge_hit(tag, bytes) {
+    pub fn uncharge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
+        if rec.uncharge_hit(Some(tag), bytes) {
             return;
         }
         let _pin = self.threads.epoch.pin(rec);
@@ -170,7 +171,7 @@ impl Hierarchy {
         // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
         let mut unused = granted;
         let surplus = rec.enter().and_then(|_busy| {
-            let slot = rec.slot_of(tag)?;
+            let slot = rec.slot_of(Some(tag))?;
             let mut cap = rec.slots[slot].cap.load(Relaxed);
             // Asked while busy: who forbids it stock drains us afterwards.
             if granted > 0 && self.may_widen(tag) {
@@ -195,7 +196,7 @@ impl Hierarchy {
     /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
     /// it, when the budget is spent, a limit is near, or the slots may not be touched.
     #[cold]
-    fn refill(&self, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+    fn refill(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
         if bytes > CAP.1 / 4 {
             return false;
         }
@@ -207,7 +208,7 @@ impl Hierarchy {
             return false;
         }
         let Some(cap) = rec
-            .slot_of(tag)
+            .slot_of(Some(tag))
             .map(|slot| rec.slots[slot].cap.load(Relaxed))
         else {
             return false;
@@ -232,7 +233,7 @@ impl Hierarchy {
         if let Some(_busy) = rec.enter()
             // Asked while busy: who forbids it drains us afterwards.
             && self.objcgs.get(tag).may_stock()
-            && let Some(slot) = rec.slot_of(tag)
+            && let Some(slot) = rec.slot_of(Some(tag))
         {
             let room = rec.slots[slot].cap.load(Relaxed) + granted;
             let all = rec.slots[slot].balance.load(Relaxed) + fill;
@@ -254,12 +255,12 @@ impl Hierarchy {
     /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if it must.
     ///
     /// With `scope` one more scope stands on the slot: from the same look on, or a signal handler could evict it first.
-    pub(super) fn have_slot(&self, rec: &ThreadRec, tag: u32, scope: bool) -> bool {
+    pub(super) fn have_slot(&self, rec: &ThreadRec, tag: Tag, scope: bool) -> bool {
         let (taken, _transit, _pin) = {
             let Some(_busy) = rec.enter() else {
                 return false;
             };
-            let found = rec.slot_of(tag);
+            let found = rec.slot_of(Some(tag));
             let Some(slot) = found.or_else(|| victim(rec, tag)) else {
                 return false;
             };
@@ -268,7 +269,7 @@ impl Hierarchy {
                     .scopes
                     .store(rec.slots[slot].scopes.load(Relaxed) + 1, Relaxed);
             }
-            if rec.current.load(Relaxed) == tag {
+            if rec.current.is(Some(tag), Relaxed) {
                 // It may have been entered while it could not get a slot.
                 rec.stand_at(ThreadRec::place_of(slot));
             }
@@ -278,7 +279,7 @@ impl Hierarchy {
             self.hold_objcg(tag);
             let (transit, pin) = (rec.begin_transit(), self.threads.epoch.pin(rec));
             let taken = take(rec, slot);
-            rec.set_tag(slot, tag);
+            rec.set_tag(slot, Some(tag));
             (taken, transit, pin)
         };
         self.give_back(&taken);
@@ -286,27 +287,29 @@ impl Hierarchy {
     }
 
     fn give_back(&self, taken: &Taken) {
-        if taken.tag == NO_TAG {
+        let Some(tag) = taken.tag else {
             return;
-        }
+        };
         if taken.cap > 0 {
-            self.ungrant_word(taken.tag, taken.cap);
+            self.ungrant_word(tag, taken.cap);
         }
         if taken.slab > 0 {
-            self.sub_side(taken.tag, taken.slab, Kind::Slab);
+            self.sub_side(tag, taken.slab, Kind::Slab);
         }
         if taken.spare > 0 {
-            self.sub_side(taken.tag, taken.spare, Kind::Reserved);
+            self.sub_side(tag, taken.spare, Kind::Reserved);
         }
         if taken.balance > 0 {
-            self.uncharge_exact(taken.tag, taken.balance);
+            self.uncharge_exact(tag, taken.balance);
         }
-        self.release_objcg(taken.tag);
+        self.release_objcg(tag);
     }
 
     /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name; returns the bytes.
     pub(super) fn take_stock(&self, rec: &ThreadRec, slot: usize) -> u64 {
-        let tag = rec.slots[slot].tag.load(Relaxed);
+        let Some(tag) = rec.slots[slot].tag.load(Relaxed) else {
+            return 0;
+        };
         let balance = rec.slots[slot].balance.swap(0, Relaxed);
         let cap = rec.slots[slot].cap.swap(0, Relaxed);
         let slab = rec.slots[slot].slab.swap(0, Relaxed);
@@ -325,7 +328,7 @@ impl Hierarchy {
     /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
     /// stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
-        let _ = rec.stand_on(NO_TAG, ThreadRec::place_of(UNTRACKED));
+        let _ = rec.stand_on(None, ThreadRec::place_of(UNTRACKED));
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
         while let Some(slot) = rec.named().next() {
@@ -344,11 +347,11 @@ impl Hierarchy {
     /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now; the slot does from
     /// here on. Answers what to hand to `leave_scope`. Cost: a few plain stores when a slot names it already.
     #[inline(always)]
-    pub fn enter_scope(&self, rec: &ThreadRec, tag: u32) -> Scope {
+    pub fn enter_scope(&self, rec: &ThreadRec, tag: Option<Tag>) -> Scope {
         let mut place = ThreadRec::place_of(ThreadRec::home(tag));
         // SAFETY: a home, and the other of its pair.
         let mut slot = unsafe { rec.slot_at(place) };
-        if slot.tag.load(Relaxed) != tag {
+        if !slot.tag.is(tag, Relaxed) {
             place = ThreadRec::place_of(ThreadRec::home(tag) ^ 1);
             // SAFETY: as above.
             slot = unsafe { rec.slot_at(place) };
@@ -356,7 +359,7 @@ impl Hierarchy {
         // First stood on, then looked at: a signal handler that comes between evicts no slot that is stood on.
         slot.scopes.store(slot.scopes.load(Relaxed) + 1, Relaxed);
         compiler_fence(SeqCst);
-        if slot.tag.load(Relaxed) == tag {
+        if slot.tag.is(tag, Relaxed) {
             return rec.stand_on(tag, place);
         }
         slot.scopes.store(slot.scopes.load(Relaxed) - 1, Relaxed);
@@ -364,41 +367,45 @@ impl Hierarchy {
     }
 
     #[cold]
-    fn enter_scope_slow(&self, rec: &ThreadRec, tag: u32) -> Scope {
+    fn enter_scope_slow(&self, rec: &ThreadRec, tag: Option<Tag>) -> Scope {
+        let Some(tag) = tag else {
+            // The slot of what is not accounted is always there: this does not happen.
+            return rec.stand_on(None, ThreadRec::place_of(NOWHERE));
+        };
         let slot = self
             .have_slot(rec, tag, true)
-            .then(|| rec.slot_of(tag))
+            .then(|| rec.slot_of(Some(tag)))
             .flatten();
         if slot.is_none() {
             // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
             self.hold_objcg(tag);
         }
-        rec.stand_on(tag, ThreadRec::place_of(slot.unwrap_or(NOWHERE)))
+        rec.stand_on(Some(tag), ThreadRec::place_of(slot.unwrap_or(NOWHERE)))
     }
 
     /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes with the record. Waits
     /// out a drain, for a name held otherwise would never be let go.
-    pub fn enter_for_good(&self, rec: &ThreadRec, tag: u32) {
+    pub fn enter_for_good(&self, rec: &ThreadRec, tag: Tag) {
         for _ in 0..10_000 {
-            let scope = self.enter_scope(rec, tag);
+            let scope = self.enter_scope(rec, Some(tag));
             if !scope.is_counted() {
                 return;
             }
             self.leave_scope(rec, scope);
             crate::sync::relax();
         }
-        let _ = self.enter_scope(rec, tag);
+        let _ = self.enter_scope(rec, Some(tag));
     }
 
     /// The scope `from` that is never left becomes one for `to`, if a slot can be had. `rec` is the caller's; `to` is named.
-    pub fn stand_for_good(&self, rec: &ThreadRec, from: u32, to: u32) -> bool {
+    pub fn stand_for_good(&self, rec: &ThreadRec, from: Tag, to: Tag) -> bool {
         if !self.have_slot(rec, to, true) {
             return false;
         }
-        let (Some(before), Some(slot)) = (rec.slot_of(from), rec.slot_of(to)) else {
+        let (Some(before), Some(slot)) = (rec.slot_of(Some(from)), rec.slot_of(Some(to))) else {
             return false;
         };
-        let _ = rec.stand_on(to, ThreadRec::place_of(slot));
+        let _ = rec.stand_on(Some(to), ThreadRec::place_of(slot));
         // After it, or a signal handler could evict the slot it stands on.
         let scopes = &rec.slots[before].scopes;
         scopes.store(scopes.load(Relaxed).saturating_sub(1), Relaxed);
@@ -410,7 +417,7 @@ impl Hierarchy {
     pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
         let tag = rec.current.load(Relaxed);
         // First, or a signal handler could charge an owner that nobody names any more.
-        rec.current.store((scope.0 >> 32) as u32, Relaxed);
+        rec.current.store(scope.before(), Relaxed);
         rec.stand_at((scope.0 >> 16) as u32 & 0xffff);
         compiler_fence(SeqCst);
         if scope.is_counted() {
@@ -425,12 +432,14 @@ impl Hierarchy {
     }
 
     #[cold]
-    fn leave_held(&self, rec: &ThreadRec, tag: u32) {
+    fn leave_held(&self, rec: &ThreadRec, tag: Option<Tag>) {
         let _pin = self.threads.epoch.pin(rec);
-        self.release_objcg(tag);
+        if let Some(tag) = tag {
+            self.release_objcg(tag);
+        }
     }
 
-    pub(super) fn grant_word(&self, tag: u32, bytes: u64) -> bool {
+    pub(super) fn grant_word(&self, tag: Tag, bytes: u64) -> bool {
         let _walk = self.begin_walk();
         let word: &Word = &self.objcgs.get(tag).granted;
         loop {
@@ -451,7 +460,7 @@ impl Hierarchy {
         }
     }
 
-    fn ungrant_word(&self, tag: u32, bytes: u64) {
+    fn ungrant_word(&self, tag: Tag, bytes: u64) {
         let _walk = self.begin_walk();
         match self.objcgs.get(tag).granted.sub(bytes) {
             Ok(was) => ungrant(self.resolve(was.cell).group, bytes),
@@ -474,14 +483,21 @@ impl Scope {
     pub const NONE: Scope = Scope(u64::MAX);
 
     #[inline(always)]
-    fn new(place: u32, before: u32, before_at: u32) -> Self {
-        Self(u64::from(before) << 32 | u64::from(before_at) << 16 | u64::from(place))
+    fn new(place: u32, before: Option<Tag>, before_at: u32) -> Self {
+        let before = u64::from(Tag::to_word(before));
+        Self(before << 32 | u64::from(before_at) << 16 | u64::from(place))
     }
 
     /// Whether it is [`Self::NONE`].
     #[inline(always)]
     pub fn is_none(self) -> bool {
         self.0 == u64::MAX
+    }
+
+    /// Whom the thread charged before.
+    #[inline(always)]
+    fn before(self) -> Option<Tag> {
+        Tag::from_word((self.0 >> 32) as u32)
     }
 
     #[inline(always)]
@@ -498,12 +514,12 @@ impl Scope {
 
 /// A slot for `tag`: one of the two it is looked for in, free or not stood on; else any free one, else the next by the
 /// clock that is not stood on.
-fn victim(rec: &ThreadRec, tag: u32) -> Option<usize> {
-    let free = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].tag.load(Relaxed) == NO_TAG;
+fn victim(rec: &ThreadRec, tag: Tag) -> Option<usize> {
+    let free = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].tag.load(Relaxed).is_none();
     let idle = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].scopes.load(Relaxed) == 0;
     let hand = rec.hand.load(Relaxed) as usize;
     rec.hand.store(((hand + 1) % SLOTS) as u32, Relaxed);
-    let home = ThreadRec::home(tag);
+    let home = ThreadRec::home(Some(tag));
     let pair = [home ^ (hand & 1), home ^ 1 ^ (hand & 1)];
     pair.into_iter()
         .find(free)
@@ -514,7 +530,7 @@ fn victim(rec: &ThreadRec, tag: u32) -> Option<usize> {
 
 fn take(rec: &ThreadRec, slot: usize) -> Taken {
     let tag = rec.slots[slot].tag.load(Relaxed);
-    rec.set_tag(slot, NO_TAG);
+    rec.set_tag(slot, None);
     Taken {
         tag,
         balance: rec.slots[slot].balance.swap(0, Relaxed),

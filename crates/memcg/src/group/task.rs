@@ -1,11 +1,11 @@
 //! Tasks: owners that move between groups as a unit. Creation and end; the move is `attach`'s.
 
-use super::Hierarchy;
 use super::census::Change;
 use super::memcg::Memcg;
-use super::objcg::{HEIR, State};
+use super::objcg::{HEIR, Objcg, State};
 use super::tree::TreeError;
 use super::word::CELL_LIMIT;
+use super::{Hierarchy, Tag};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
@@ -18,7 +18,7 @@ const _: () = assert!(CELL_LIMIT < u32::MAX);
 impl Hierarchy {
     /// A live task in `group`, named once by the caller. `id` is a thread's, or 0 for one of our own.
     /// The caller is pinned.
-    pub fn new_task(&self, group: &Memcg, name: &[u8], id: u32) -> Result<u32, TreeError> {
+    pub fn new_task(&self, group: &Memcg, name: &[u8], id: u32) -> Result<Tag, TreeError> {
         let _held = group.lock.lock(Rank::Group);
         if !group.is_online() {
             return Err(TreeError::Gone);
@@ -45,7 +45,7 @@ impl Hierarchy {
 
     /// Ends a task: what it still holds stays where it is accounted, as a line of that group's ledger. The caller's name
     /// for it goes: `tag`, of which the task may be an heir by now. The caller is pinned.
-    pub fn end_task(&self, tag: u32) {
+    pub fn end_task(&self, tag: Tag) {
         loop {
             let live = self.hold_live_tag(tag);
             let objcg = self.objcgs.get(live);
@@ -70,12 +70,12 @@ impl Hierarchy {
     }
 
     /// The live task of an id. O(owners).
-    pub fn task_by_id(&self, id: u32) -> Option<u32> {
-        let is_it = |&tag: &u32| {
-            let objcg = self.objcgs.get(tag);
-            objcg.state() == State::Task && objcg.id() == id
+    pub fn task_by_id(&self, id: u32) -> Option<Tag> {
+        let is_it = |objcg: &Objcg| objcg.state() == State::Task && objcg.id() == id;
+        let find = || {
+            let mut all = self.objcgs.each();
+            all.find_map(|(tag, objcg)| is_it(objcg).then_some(tag))
         };
-        let find = || (1..self.objcgs.high_water()).find(is_it);
         // One that was left meanwhile may have an heir that was looked at too early.
         find().or_else(find)
     }

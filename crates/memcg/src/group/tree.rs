@@ -9,6 +9,7 @@ use super::word::CELL_LIMIT;
 use crate::counter::Level;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::Ordering;
+use crate::sync::id::Id;
 use crate::sync::lock::Rank;
 
 /// Why the tree did not change.
@@ -34,11 +35,11 @@ pub enum TreeError {
 
 impl Hierarchy {
     /// Takes a record, after collecting what the epochs have let go if the arena has none to hand.
-    pub(super) fn alloc_or_collect<T: Record>(
+    pub(super) fn alloc_or_collect<I: Id, T: Record>(
         &self,
-        arena: &Arena<u32, T>,
+        arena: &Arena<I, T>,
         limit: u32,
-    ) -> Option<u32> {
+    ) -> Option<I> {
         if arena.is_dry() && self.limbo.waiting() > 0 && arena.high_water() > 1 {
             self.collect();
         }

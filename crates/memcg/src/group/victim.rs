@@ -4,15 +4,17 @@
 //! Relied on: it is in the group's tally, and goes with it.
 //! Never done: a wait; a look at the task (that is `engine::oom`).
 
+use super::Tag;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::AtomicId;
 
 /// See the module. Zero: there was none.
 #[derive(Default)]
 pub struct Victim {
     /// Somebody chooses.
     busy: AtomicU32,
-    tag: AtomicU32,
+    tag: AtomicId<Tag>,
     id: AtomicU32,
     _pad: AtomicU32,
     credit: AtomicU64,
@@ -26,7 +28,7 @@ unsafe impl Zeroed for Victim {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chosen {
     /// The task's tag, and its id: a tag may be another's by now.
-    pub tag: u32,
+    pub tag: Tag,
     /// See `tag`.
     pub id: u32,
     /// Bytes it held when it was chosen.
@@ -49,7 +51,7 @@ impl Choosing<'_> {
     /// Remembers who it is now.
     pub fn set(&self, chosen: Chosen) {
         let victim = self.0;
-        victim.tag.store(chosen.tag, Ordering::Relaxed);
+        victim.tag.store(Some(chosen.tag), Ordering::Relaxed);
         victim.id.store(chosen.id, Ordering::Relaxed);
         victim.credit.store(chosen.credit, Ordering::Relaxed);
         victim.until_ns.store(chosen.until_ns, Ordering::Relaxed);
@@ -69,8 +71,8 @@ impl Victim {
     /// Who it is; `None`: there was none. Of one that is chosen this moment parts may be the last one's: who goes by it checks the
     /// tag by the id.
     pub fn get(&self) -> Option<Chosen> {
-        let tag = self.tag.load(Ordering::Relaxed);
-        (tag != 0).then(|| Chosen {
+        let tag = self.tag.load(Ordering::Relaxed)?;
+        Some(Chosen {
             tag,
             id: self.id.load(Ordering::Relaxed),
             credit: self.credit.load(Ordering::Relaxed),
@@ -81,7 +83,7 @@ impl Victim {
     /// Nobody's, as its record becomes another group's.
     pub(super) fn reset(&self) {
         self.busy.store(0, Ordering::Relaxed);
-        self.tag.store(0, Ordering::Relaxed);
+        self.tag.store(None, Ordering::Relaxed);
     }
 
     /// In the child of a fork: who chose is not here.

@@ -16,7 +16,7 @@ use crate::kmem::layout::UNIT;
 #[inline(always)]
 #[must_use]
 pub unsafe fn charge(bytes: usize) -> Option<Owner> {
-    heap::charge(bytes, Flags::DEBT).map(Owner::from_raw)
+    heap::charge(bytes, Flags::DEBT).map(Owner)
 }
 
 /// Takes `bytes` off their owner.
@@ -25,7 +25,7 @@ pub unsafe fn charge(bytes: usize) -> Option<Owner> {
 /// [`charge`] answered `owner` for as many bytes, which have not been uncharged since.
 #[inline(always)]
 pub unsafe fn uncharge(owner: Owner, bytes: usize) {
-    heap::uncharge(owner.raw(), bytes);
+    heap::uncharge(owner.0, bytes);
 }
 
 /// Bytes of the slabs of all kmem caches. O(caches).

@@ -1,30 +1,26 @@
 //! Charges for memory that the program maps itself: the kind `mapped`.
 //!
-//! Invariants: an owner is a number that says nothing about the owner's life; the caller of a charge answers for that.
+//! Invariants: an owner is a tag that says nothing about the owner's life; the caller of a charge answers for that.
 //! Depends on: the thread's handle, the engine's charge.
 //! Never: a look at the mapping itself.
 
 use super::thread::Thread;
 use crate::engine::{Accounting, Flags, throttle};
-use crate::group::{Kind, NO_TAG};
+use crate::group::{Kind, Tag};
 
-/// An owner of memory, as a number.
+/// An owner of memory, or nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
-pub struct Owner(u32);
+pub struct Owner(pub(super) Option<Tag>);
 
 impl Owner {
     /// No owner: memory that is charged to nobody.
-    pub const NOBODY: Owner = Owner(NO_TAG);
+    pub const NOBODY: Owner = Owner(None);
 
-    /// The owner of a number.
+    /// The owner of a number; [`Owner::NOBODY`] for 0.
     #[must_use]
-    pub const fn from_raw(raw: u32) -> Self {
-        Self(raw)
-    }
-
-    pub(super) fn raw(self) -> u32 {
-        self.0
+    pub fn from_raw(raw: u32) -> Self {
+        Self(Tag::from_word(raw))
     }
 }
 
@@ -43,11 +39,7 @@ impl Thread<'_> {
     /// The owner the thread works for now. [`Owner::NOBODY`] where accounting is off.
     #[must_use]
     pub fn owner(&self) -> Owner {
-        if self.is_accounting() {
-            Owner(self.rec.current())
-        } else {
-            Owner::NOBODY
-        }
+        Owner(self.rec.current().filter(|_| self.is_accounting()))
     }
 
     /// Whether the process's charges are counted.
@@ -68,11 +60,12 @@ impl Thread<'_> {
         } else {
             Flags::NOWAIT
         };
-        let one = |bytes: usize, flags| match bytes {
-            0 => Ok(0),
-            _ => self
-                .engine
-                .charge(self.rec, owner.0, bytes as u64, Kind::Mapped, flags),
+        let one = |bytes: usize, flags| match owner.0 {
+            Some(tag) if bytes > 0 => {
+                self.engine
+                    .charge(self.rec, tag, bytes as u64, Kind::Mapped, flags)
+            }
+            Some(_) | None => Ok(0),
         };
         if let Err(why) = one(bytes - forced, flags) {
             return match why.refusal.group {
@@ -93,9 +86,9 @@ impl Thread<'_> {
     /// # Safety
     /// `bytes` were charged to `owner` by [`Self::charge_mapped`] and have not been uncharged since.
     pub unsafe fn uncharge_mapped(&self, owner: Owner, bytes: usize) {
-        if owner != Owner::NOBODY && bytes > 0 {
+        if let Some(tag) = owner.0.filter(|_| bytes > 0) {
             self.engine
-                .uncharge(self.rec, owner.0, bytes as u64, Kind::Mapped);
+                .uncharge(self.rec, tag, bytes as u64, Kind::Mapped);
         }
     }
 

@@ -8,7 +8,7 @@
 use crate::attach;
 use crate::engine::{Engine, process};
 use crate::group::name::NAME_MAX;
-use crate::group::{NO_TAG, ROOT};
+use crate::group::{ROOT, Tag};
 use crate::thread::{ThreadRec, tls};
 use core::marker::PhantomData;
 use std::sync::OnceLock;
@@ -71,7 +71,7 @@ impl<'a> Thread<'a> {
     /// Whether the thread has a task.
     #[must_use]
     pub fn has_task(&self) -> bool {
-        process::thread_task(self.rec) != NO_TAG
+        process::thread_task(self.rec).is_some()
     }
 
     /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To be left soon: memory of groups that
@@ -104,8 +104,17 @@ pub struct Group<'t> {
 /// A thread's task.
 #[derive(Clone, Copy)]
 pub struct ThreadTask<'t> {
-    tag: u32,
+    tag: Tag,
     _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
+}
+
+impl ThreadTask<'_> {
+    fn new(tag: Tag) -> Self {
+        Self {
+            tag,
+            _pinned: PhantomData,
+        }
+    }
 }
 
 impl<'t> Tree<'t> {
@@ -140,7 +149,7 @@ impl<'t> Tree<'t> {
     /// the group is gone, the name is too long, or there is no memory.
     pub fn begin_task(&self, group: Group<'t>, name: &[u8]) -> bool {
         let tree = &self.engine.tree;
-        if process::thread_task(self.rec) != NO_TAG || name.len() > NAME_MAX {
+        if process::thread_task(self.rec).is_some() || name.len() > NAME_MAX {
             return false;
         }
         let group = tree.memcgs.get(group.index);
@@ -156,20 +165,13 @@ impl<'t> Tree<'t> {
     /// The calling thread's task.
     #[must_use]
     pub fn own_task(&self) -> Option<ThreadTask<'t>> {
-        self.task(process::thread_task(self.rec))
+        process::thread_task(self.rec).map(ThreadTask::new)
     }
 
     /// The live task of the thread of a kernel's id. O(owners).
     #[must_use]
     pub fn task_of(&self, tid: u32) -> Option<ThreadTask<'t>> {
-        process::task_of_thread(tid).and_then(|tag| self.task(tag))
-    }
-
-    fn task(&self, tag: u32) -> Option<ThreadTask<'t>> {
-        (tag != NO_TAG).then_some(ThreadTask {
-            tag,
-            _pinned: PhantomData,
-        })
+        process::task_of_thread(tid).map(ThreadTask::new)
     }
 
     /// Moves a task to `group`, with all it holds. `false`: it does not fit, or the task or the group has ended.

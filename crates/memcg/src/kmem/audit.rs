@@ -5,6 +5,7 @@ use super::layout::{END_UNIT, FIRST_UNIT, UNIT};
 use super::map::Place;
 use super::remote::NONE;
 use super::slab::{Slab, SlabKind};
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Objects of the smallest class in a unit.
@@ -15,16 +16,16 @@ impl Kmem {
     ///
     /// # Panics
     /// When a slab's lists do not add up.
-    pub fn each_live(&self, mut f: impl FnMut(u32, usize)) {
+    pub fn each_live(&self, mut f: impl FnMut(Option<Tag>, usize)) {
         for slab in self.each_slab() {
             match slab.kind() {
                 SlabKind::Objects => slab.each_live(&mut f),
                 SlabKind::Cached => self.caches.each_live_of(slab, &mut f),
-                SlabKind::Large => f(slab.tag.load(Relaxed), slab.extent.load(Relaxed)),
+                SlabKind::Large => f(slab.extent_tag(), slab.extent.load(Relaxed)),
                 _ => {}
             }
         }
-        self.each_huge(|slab| f(slab.tag.load(Relaxed), slab.extent.load(Relaxed)));
+        self.each_huge(|slab| f(slab.extent_tag(), slab.extent.load(Relaxed)));
     }
 
     /// Calls `f` with the record of every huge object.
@@ -55,7 +56,7 @@ impl Kmem {
 }
 
 impl Slab {
-    fn each_live(&self, f: &mut impl FnMut(u32, usize)) {
+    fn each_live(&self, f: &mut impl FnMut(Option<Tag>, usize)) {
         let mut free = [0u64; MOST / 64];
         let mut nr_free = 0;
         let remote = self.remote.peek();

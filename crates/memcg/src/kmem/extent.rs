@@ -10,6 +10,7 @@ use super::map::Place;
 use super::slab::{Slab, SlabKind, SlabRef};
 use super::span::MAX_UNITS;
 use crate::os::map;
+use crate::thread::Tag;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -37,7 +38,7 @@ impl Kmem {
         own: Option<&Heap>,
         bytes: usize,
         align: usize,
-        tag: u32,
+        tag: Option<Tag>,
     ) -> Option<Taken> {
         if align >= CHUNK {
             return self.alloc_aligned_huge(bytes, align, tag);
@@ -78,7 +79,7 @@ impl Kmem {
     }
 
     /// An extent that begins with a chunk: its record is in the chunk before.
-    fn alloc_aligned_huge(&self, bytes: usize, align: usize, tag: u32) -> Option<Taken> {
+    fn alloc_aligned_huge(&self, bytes: usize, align: usize, tag: Option<Tag>) -> Option<Taken> {
         let room = bytes.checked_add(align)?.checked_add(CHUNK)?;
         let start = map::map(room)?.as_ptr() as usize;
         let at = (start + CHUNK).next_multiple_of(align);
@@ -248,7 +249,7 @@ impl Kmem {
             return None;
         }
         // SAFETY: no heap is given.
-        let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.tag.load(Relaxed))? };
+        let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.extent_tag())? };
         // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has seen.
         if !new.zeroed || !unsafe { map::move_pages(at, kept, new.at) } {
             // SAFETY: two live extents of at least so many bytes.
@@ -291,11 +292,11 @@ impl Slab {
         self.held.store(units as u32, Relaxed);
     }
 
-    fn make_extent(&self, kind: SlabKind, at: usize, bytes: usize, tag: u32) {
+    fn make_extent(&self, kind: SlabKind, at: usize, bytes: usize, tag: Option<Tag>) {
         self.owner.store(0, Relaxed);
         self.start.store(at, Relaxed);
         self.extent.store(bytes, Relaxed);
-        self.tag.store(tag, Relaxed);
+        self.set_tag(tag);
         self.set_kind(kind);
     }
 }

@@ -16,6 +16,7 @@ use super::{Kmem, bad};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
+use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -151,7 +152,7 @@ impl Heap {
         &self,
         kmem: &Kmem,
         class: usize,
-        tag: u32,
+        tag: Option<Tag>,
         want_zeroed: bool,
     ) -> Option<Taken> {
         loop {
@@ -309,7 +310,7 @@ impl Heap {
     }
 
     /// A partial slab whose objects are all of `tag`, or which is mixed already: out of the list, if one is near its front.
-    fn partial_of(&self, class: usize, tag: u32) -> Option<SlabRef> {
+    fn partial_of(&self, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         let found = self.partial[class]
             .iter()
             .take(LOOK_FOR_TAG)
@@ -319,7 +320,7 @@ impl Heap {
     }
 
     /// A slab of `class` with room, if possible for `tag`; in no list.
-    fn find_slab(&self, kmem: &Kmem, class: usize, tag: u32) -> Option<SlabRef> {
+    fn find_slab(&self, kmem: &Kmem, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         self.arrivals(kmem);
         if let Some(slab) = self.partial_of(class, tag) {
             return Some(slab);
@@ -334,7 +335,7 @@ impl Heap {
         self.new_slab(kmem, class, tag)
     }
 
-    fn new_slab(&self, kmem: &Kmem, class: usize, tag: u32) -> Option<SlabRef> {
+    fn new_slab(&self, kmem: &Kmem, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         let units = class::units_of(class);
         let empty = (units == 1).then(|| self.take_empty(class)).flatten();
         let (slab, zeroed) = match empty {
@@ -505,7 +506,7 @@ fn level_of(held: u32) -> u32 {
 ///
 /// # Safety
 /// In a heap section of the slab's owner; the slab accepts `tag` and has room.
-unsafe fn take_from(slab: SlabRef, tag: u32, want_zeroed: bool) -> Taken {
+unsafe fn take_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Taken {
     let clean = slab.zeroed.load(Relaxed) != 0;
     // SAFETY: the caller's. An object from behind `fresh` is as the kernel gave it.
     let fresh = (want_zeroed && clean && slab.object_bytes() >= 1024)

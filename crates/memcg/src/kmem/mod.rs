@@ -53,6 +53,7 @@ use crate::sync::arena::Arena;
 use crate::sync::atomic::AtomicU32;
 use crate::sync::id::AtomicId;
 use crate::sync::lock::{Lock, Rank};
+use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, Release, SeqCst},
@@ -98,7 +99,7 @@ pub struct Object {
     /// Bytes that may be used of it, and are charged.
     pub bytes: usize,
     /// Its owner.
-    pub tag: u32,
+    pub tag: Option<Tag>,
 }
 
 impl Kmem {
@@ -161,7 +162,7 @@ impl Kmem {
         &self,
         heap: &Heap,
         class: usize,
-        tag: u32,
+        tag: Option<Tag>,
         want_zeroed: bool,
     ) -> Option<Taken> {
         // SAFETY: the caller's.
@@ -169,7 +170,7 @@ impl Kmem {
     }
 
     /// As [`Self::take`] for a thread that has no heap, or is in its section already: from one heap for all of them.
-    pub fn take_shared(&self, class: usize, tag: u32) -> Option<Taken> {
+    pub fn take_shared(&self, class: usize, tag: Option<Tag>) -> Option<Taken> {
         let _signals = sigmask::block_all();
         let _held = self.shared_lock.lock(Rank::Shared);
         let heap = match self.shared.load(Relaxed) {
@@ -221,7 +222,7 @@ impl Kmem {
                 slab,
                 offset: 0,
                 bytes: slab.extent.load(Relaxed),
-                tag: slab.tag.load(Relaxed),
+                tag: slab.extent_tag(),
             }),
             SlabKind::Free => Err(BadFree::Double),
             SlabKind::Cached => Err(BadFree::Cached),

@@ -5,7 +5,6 @@
 
 use super::Kmem;
 use super::class::{MAX_CLASS_BYTES, bytes_of, class_of};
-use crate::group::NO_TAG;
 use crate::os::map;
 use core::ptr::NonNull;
 
@@ -27,7 +26,7 @@ impl Kmem {
         if bytes > MAX_CLASS_BYTES {
             return map::map(own_bytes(bytes));
         }
-        let taken = self.take_shared(class_of(bytes), NO_TAG)?;
+        let taken = self.take_shared(class_of(bytes), None)?;
         let block = NonNull::new(taken.at as *mut u8)?;
         // SAFETY: the object was just taken, and has as many bytes.
         unsafe { block.write_bytes(0, own_bytes(bytes)) };

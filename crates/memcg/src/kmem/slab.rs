@@ -19,6 +19,7 @@ use super::heap::Heap;
 use super::layout;
 use super::remote::{NONE, Remote};
 use crate::sync::atomic;
+use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -42,7 +43,7 @@ pub enum SlabKind {
     Cached = 5,
 }
 
-/// `tag` of a slab whose objects have each their own.
+/// `tag` of a slab whose objects have each their own: above every tag there can be.
 pub const MIXED: u32 = u32::MAX;
 
 /// In which of its heap's lists a slab is.
@@ -149,7 +150,13 @@ impl Slab {
     ///
     /// # Safety
     /// The units of the class, from this record's on, are free and the caller's; zero if `zeroed`.
-    pub(super) unsafe fn make(&'static self, heap: &Heap, class: usize, tag: u32, zeroed: bool) {
+    pub(super) unsafe fn make(
+        &'static self,
+        heap: &Heap,
+        class: usize,
+        tag: Option<Tag>,
+        zeroed: bool,
+    ) {
         let size = class::bytes_of(class);
         let units = class::units_of(class);
         let start = layout::start_of(self.address());
@@ -161,7 +168,7 @@ impl Slab {
         self.reciprocal.store(reciprocal, Relaxed);
         self.class.store(class as u32, Relaxed);
         self.key.store(key_of(start), Relaxed);
-        self.tag.store(tag, Relaxed);
+        self.set_tag(tag);
         self.free.store(NONE, Relaxed);
         self.used.store(0, Relaxed);
         self.fresh.store(0, Relaxed);
@@ -209,7 +216,7 @@ impl Slab {
         self.reciprocal.store(reciprocal, Relaxed);
         self.class.store(cache, Relaxed);
         self.key.store(key_of(start), Relaxed);
-        self.tag.store(0, Relaxed);
+        self.set_tag(None);
         self.free.store(NONE, Relaxed);
         self.used.store(0, Relaxed);
         self.fresh.store(0, Relaxed);

@@ -1,6 +1,6 @@
 //! Whose an object is: one tag for a whole slab, or one beside each object once the slab is mixed.
 //!
-//! `tag` of the slab's record is the only word that says which. A slab becomes mixed when the owner needs it for another
+//! `tag` of the slab's record is the only word that says which: a tag's word, or MIXED, which is above every tag. A slab becomes mixed when the owner needs it for another
 //! tag while objects of the first are live: all their tags are written down, then the word says MIXED (Release). It
 //! becomes uniform again only when every object is free and collected. So whoever holds an object and reads the word
 //! (Acquire) has the object's tag, or finds it beside the object: the old tag stays right for the objects of its time.
@@ -12,6 +12,7 @@
 
 use super::layout;
 use super::slab::{MIXED, Slab};
+use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -28,47 +29,60 @@ impl Slab {
 
     /// The tag of a live object.
     #[inline(always)]
-    pub(super) fn tag_of(&self, offset: u32) -> u32 {
+    pub(super) fn tag_of(&self, offset: u32) -> Option<Tag> {
         // Acquire pairs with the Release of `mix`.
-        match self.tag.load(Acquire) {
+        let word = match self.tag.load(Acquire) {
             MIXED => self.tag_beside(offset).load(Relaxed),
-            tag => tag,
-        }
+            own => own,
+        };
+        Tag::from_word(word)
+    }
+
+    /// The tag of the one object of an extent.
+    #[inline]
+    pub(super) fn extent_tag(&self) -> Option<Tag> {
+        Tag::from_word(self.tag.load(Relaxed))
+    }
+
+    /// Gives all objects of a slab without live ones one tag.
+    #[inline]
+    pub(super) fn set_tag(&self, tag: Option<Tag>) {
+        self.tag.store(Tag::to_word(tag), Relaxed);
     }
 
     /// Notes the tag of an object of a mixed slab.
-    pub(super) fn note_tag(&self, offset: u32, tag: u32) {
+    pub(super) fn note_tag(&self, offset: u32, tag: Option<Tag>) {
         if self.tag.load(Relaxed) == MIXED {
-            self.tag_beside(offset).store(tag, Relaxed);
+            self.tag_beside(offset).store(Tag::to_word(tag), Relaxed);
         }
     }
 
     /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of the one at `offset`. The
     /// owner; the object is free.
     #[inline(always)]
-    pub(super) fn take_for(&self, offset: u32, tag: u32) -> bool {
+    pub(super) fn take_for(&self, offset: u32, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
-        if own == tag {
+        if own == Tag::to_word(tag) {
             return true;
         }
         if own == MIXED {
-            self.tag_beside(offset).store(tag, Relaxed);
+            self.tag_beside(offset).store(Tag::to_word(tag), Relaxed);
         }
         own == MIXED
     }
 
     /// Whether its objects are all free or of `tag`, or each has its own.
     #[inline(always)]
-    pub(super) fn takes(&self, tag: u32) -> bool {
+    pub(super) fn takes(&self, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
-        own == tag || own == MIXED
+        own == Tag::to_word(tag) || own == MIXED
     }
 
     /// Makes the slab take objects of `tag`: by renaming it while it is empty, else by mixing it. The owner, in a heap
     /// section; `is_empty` is the truth, collected.
-    pub(super) fn accept(&self, tag: u32, is_empty: bool) {
+    pub(super) fn accept(&self, tag: Option<Tag>, is_empty: bool) {
         if is_empty {
-            self.tag.store(tag, Relaxed);
+            self.set_tag(tag);
         } else if !self.takes(tag) {
             self.mix();
         }
@@ -96,9 +110,14 @@ impl Slab {
 
     /// Makes the live object at `offset`, which is `from`'s, `to`'s. `false`: it is another's by now. The caller holds the
     /// object; the slab is mixed.
-    pub(super) fn retag(&self, offset: u32, from: u32, to: u32) -> bool {
+    pub(super) fn retag(&self, offset: u32, from: Tag, to: Tag) -> bool {
         self.tag_beside(offset)
-            .compare_exchange(from, to, Relaxed, Relaxed)
+            .compare_exchange(
+                Tag::to_word(Some(from)),
+                Tag::to_word(Some(to)),
+                Relaxed,
+                Relaxed,
+            )
             .is_ok()
     }
 

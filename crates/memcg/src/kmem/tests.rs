@@ -3,6 +3,7 @@
 use super::class::{MAX_CLASS_BYTES, bytes_of, class_of, class_of_aligned};
 use super::layout::CHUNK;
 use super::{Heap, Kmem, extent_bytes};
+use crate::thread::Tag;
 use std::collections::HashMap;
 use std::sync::mpsc;
 
@@ -39,10 +40,11 @@ impl Rng {
 struct Held {
     at: usize,
     bytes: usize,
-    tag: u32,
+    tag: Option<Tag>,
 }
 
-fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, tag: u32, zeroed: bool) -> Held {
+fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, owner: u32, zeroed: bool) -> Held {
+    let tag = Tag::from_word(owner);
     // SAFETY: each test thread has its own heap, and no signal handlers.
     let (taken, size) = unsafe {
         match class_of_aligned(bytes, align) {
@@ -98,7 +100,7 @@ impl Held {
     }
 }
 
-fn sums(held: impl IntoIterator<Item = Held>) -> HashMap<u32, usize> {
+fn sums(held: impl IntoIterator<Item = Held>) -> HashMap<Option<Tag>, usize> {
     let mut sums = HashMap::new();
     for one in held {
         *sums.entry(one.tag).or_default() += one.bytes;
@@ -107,7 +109,7 @@ fn sums(held: impl IntoIterator<Item = Held>) -> HashMap<u32, usize> {
 }
 
 /// What the allocator says each tag holds.
-fn audited(kmem: &Kmem) -> HashMap<u32, usize> {
+fn audited(kmem: &Kmem) -> HashMap<Option<Tag>, usize> {
     let mut sums = HashMap::new();
     kmem.each_live(|tag, bytes| *sums.entry(tag).or_default() += bytes);
     sums
@@ -266,7 +268,7 @@ fn extents_grow_and_shrink_with_their_bytes() {
                 one = Held {
                     at: now,
                     bytes,
-                    tag: 3,
+                    tag: Tag::from_word(3),
                 };
             }
             None => {
@@ -313,8 +315,8 @@ fn a_mixed_slab_tells_its_objects_apart_and_becomes_uniform_when_empty() {
         one.free(kmem, heap);
     }
     let one = alloc(kmem, heap, 48, 1, 9, false);
-    assert!(heap.active(class_of(48)).takes(9));
-    assert!(!heap.active(class_of(48)).takes(8));
+    assert!(heap.active(class_of(48)).takes(Tag::from_word(9)));
+    assert!(!heap.active(class_of(48)).takes(Tag::from_word(8)));
     one.free(kmem, heap);
 }
 
@@ -349,6 +351,7 @@ fn handlers_and_threads_without_a_heap_share_one() {
     std::thread::scope(|s| {
         for me in 1..=3 {
             s.spawn(move || {
+                let me = Tag::from_word(me);
                 for i in 0..5_000 {
                     let class = class_of(16 + i % 500);
                     let taken = kmem.take_shared(class, me).unwrap();

@@ -3,6 +3,7 @@
 use super::ledger;
 use crate::attach::move_task;
 use crate::engine::{Engine, Flags};
+use crate::group::Tag;
 use crate::group::{ROOT, ROOT_TAG};
 use crate::kmem::cache::{Plan, Ways};
 use crate::offline;
@@ -18,7 +19,7 @@ struct World {
     rec: &'static ThreadRec,
     random: Random,
     groups: Vec<u32>,
-    tasks: Vec<u32>,
+    tasks: Vec<Tag>,
     /// With the bytes of an object.
     caches: Vec<(u32, usize)>,
     live: Vec<usize>,
@@ -90,7 +91,7 @@ impl World {
             _ => ROOT_TAG,
         };
         let (cache, bytes) = *self.random.of(&self.caches);
-        let scope = tree.enter_scope(self.rec, tag);
+        let scope = tree.enter_scope(self.rec, Some(tag));
         for _ in 0..3 {
             let found = engine.alloc_cached(self.rec, cache, Flags::WAIT).unwrap();
             let lies_in = engine.kmem.cache_of(found.at).unwrap();
@@ -101,7 +102,10 @@ impl World {
             if group == ROOT {
                 assert_eq!(lies_in, cache);
             } else {
-                assert_eq!((record.root(), group_of(record.owner())), (cache, group));
+                assert_eq!(
+                    (record.root(), group_of(record.owner().unwrap())),
+                    (cache, group)
+                );
             }
             assert!(!record.is_dead() && record.charged_bytes() == bytes as u64);
             self.live.push(found.at);
@@ -187,7 +191,7 @@ fn a_dead_cache_that_a_thread_still_has_gives_nothing() {
         let cache = engine.create_cache(rec, &plan).unwrap();
         let group = tree.memcgs.get(world.groups.pop().unwrap());
         // Its owner stays as long as somebody stands in its scope.
-        let scope = tree.enter_scope(other, group.tag());
+        let scope = tree.enter_scope(other, Some(group.tag()));
         let take = || {
             let at = engine.alloc_cached(other, cache, Flags::WAIT).unwrap().at;
             (at, engine.kmem.cache_of(at).unwrap())

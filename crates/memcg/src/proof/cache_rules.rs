@@ -9,6 +9,7 @@ use crate::attach::{MoveError, Moved, move_task_with};
 use crate::engine::options::Tracking;
 use crate::engine::{Engine, Flags};
 use crate::files;
+use crate::group::Tag;
 use crate::group::objcg::Kind;
 use crate::group::{Event, MovePolicy, ROOT};
 use crate::kmem::cache::{Plan, Ways};
@@ -52,7 +53,7 @@ impl World {
 
     fn alloc(&self, path: &str, cache: u32, flags: Flags) -> Option<usize> {
         let tree = &self.engine.tree;
-        let scope = tree.enter_scope(self.rec, self.group(path).tag());
+        let scope = tree.enter_scope(self.rec, Some(self.group(path).tag()));
         let found = self.engine.alloc_cached(self.rec, cache, flags);
         tree.leave_scope(self.rec, scope);
         found.ok().map(|found| found.at)
@@ -111,13 +112,13 @@ fn objects_of_caches_have_a_limit_of_their_own_at_every_level() {
     super::ledger::check(w.engine);
 }
 
-fn task_in(w: &World, path: &str) -> u32 {
+fn task_in(w: &World, path: &str) -> Tag {
     let _pin = w.engine.tree.threads.epoch.pin(w.rec);
     w.engine.tree.new_task(w.group(path), b"task", 0).unwrap()
 }
 
-fn take_for(w: &World, tag: u32, cache: u32) -> Option<usize> {
-    let scope = w.engine.tree.enter_scope(w.rec, tag);
+fn take_for(w: &World, tag: Tag, cache: u32) -> Option<usize> {
+    let scope = w.engine.tree.enter_scope(w.rec, Some(tag));
     let found = w.engine.alloc_cached(w.rec, cache, Flags::NOWAIT);
     w.engine.tree.leave_scope(w.rec, scope);
     found.ok().map(|found| found.at)
@@ -125,7 +126,7 @@ fn take_for(w: &World, tag: u32, cache: u32) -> Option<usize> {
 
 fn go(
     w: &World,
-    tag: u32,
+    tag: Tag,
     path: &str,
     policy: MovePolicy,
     evictable: u64,

@@ -3,6 +3,7 @@
 use super::ledger;
 use crate::engine::worker::By;
 use crate::engine::{Engine, Flags};
+use crate::group::Tag;
 use crate::group::objcg::{Kind, State};
 use crate::group::{ROOT, ROOT_TAG};
 use crate::kmem::cache::{CacheStat, Plan, Ways};
@@ -17,7 +18,7 @@ use std::sync::{Barrier, Mutex};
 struct Thing {
     at: usize,
     cache: u32,
-    tag: u32,
+    tag: Option<Tag>,
     bytes: usize,
     mark: u8,
 }
@@ -91,7 +92,7 @@ impl World {
     }
 
     /// Whom to work for, named until it is released.
-    fn some_owner(&self, random: &mut Random) -> u32 {
+    fn some_owner(&self, random: &mut Random) -> Tag {
         let groups = self.groups.lock().unwrap();
         let group = groups[random.next(groups.len() as u64) as usize];
         let tag = self.engine.tree.memcgs.get(group).tag();
@@ -103,7 +104,7 @@ impl World {
         let (cache, bytes) = self.caches[random.next(self.caches.len() as u64) as usize];
         let tag = self.some_owner(random);
         let tree = &self.engine.tree;
-        let scope = tree.enter_scope(rec, tag);
+        let scope = tree.enter_scope(rec, Some(tag));
         let flags = [Flags::NOWAIT, Flags::WAIT][random.next(2) as usize];
         let found = self.engine.alloc_cached(rec, cache, flags);
         tree.leave_scope(rec, scope);
@@ -116,8 +117,8 @@ impl World {
         // SAFETY: an object of so many bytes.
         unsafe { (at as *mut u8).write_bytes(mark, bytes) };
         let tag = match self.engine.kmem.caches.get(cache).ways() {
-            ways if ways.has(Ways::NOACCOUNT) => 0,
-            _ => tag,
+            ways if ways.has(Ways::NOACCOUNT) => None,
+            _ => Some(tag),
         };
         Some(Thing {
             at,
@@ -138,7 +139,7 @@ impl World {
     fn check(&self, live: &[Thing]) {
         let tree = &self.engine.tree;
         ledger::check(self.engine);
-        let mut held = BTreeMap::<u32, u64>::new();
+        let mut held = BTreeMap::<Option<Tag>, u64>::new();
         let mut count = BTreeMap::<u32, usize>::new();
         for thing in live {
             thing.check();
@@ -146,11 +147,10 @@ impl World {
             *held.entry(thing.tag).or_default() += bytes;
             *count.entry(thing.cache).or_default() += 1;
         }
-        for tag in 1..tree.objcgs.high_water() {
-            let owner = tree.objcgs.get(tag);
+        for (tag, owner) in tree.objcgs.each() {
             if owner.state() != State::Free {
                 let counted = owner.side_bytes(Kind::Slab) - tree.slab_stocked_for(tag);
-                assert_eq!(counted, held.get(&tag).copied().unwrap_or(0));
+                assert_eq!(counted, held.get(&Some(tag)).copied().unwrap_or(0));
             }
         }
         let high = self.engine.kmem.caches.high_water() as usize;
@@ -305,7 +305,7 @@ fn a_cache_whose_full_slabs_are_listed_hands_all_over_and_is_gone_at_once() {
 /// An object for a group, and the cache it lies in.
 fn take(world: &World, rec: &ThreadRec, group: u32, cache: u32, flags: Flags) -> (usize, u32) {
     let tree = &world.engine.tree;
-    let scope = tree.enter_scope(rec, tree.memcgs.get(group).tag());
+    let scope = tree.enter_scope(rec, Some(tree.memcgs.get(group).tag()));
     let at = world.engine.alloc_cached(rec, cache, flags).unwrap().at;
     tree.leave_scope(rec, scope);
     (at, world.engine.kmem.cache_of(at).unwrap())
@@ -355,12 +355,12 @@ fn a_dead_cache_is_the_parents_allocates_nothing_and_ends_with_its_last_object()
     {
         let _pin = tree.threads.epoch.pin(rec);
         offline::remove(tree, &engine.kmem, rec, tree.memcgs.get(group)).unwrap();
-        let owner = tree.objcgs.get(record.owner()).cell();
+        let owner = tree.objcgs.get(record.owner().unwrap()).cell();
         assert_eq!(tree.resolve(owner).group.index(), ROOT);
     }
     assert!(record.is_dead() && record.nr_slabs() == 3);
     // Who still works for the removed group is served by the cache itself.
-    let scope = tree.enter_scope(rec, tag);
+    let scope = tree.enter_scope(rec, Some(tag));
     let late = engine.alloc_cached(rec, cache, Flags::WAIT).unwrap().at;
     tree.leave_scope(rec, scope);
     assert_eq!(engine.kmem.cache_of(late), Some(cache));

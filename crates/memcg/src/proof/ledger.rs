@@ -6,7 +6,7 @@
 use super::own_process;
 use crate::api::{Task, root};
 use crate::engine::{Engine, Flags, engine, kmalloc};
-use crate::group::NO_TAG;
+use crate::group::Tag;
 use crate::group::objcg::{Kind, State};
 use crate::testing::common::Random;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 
 /// Bytes of live objects by tag.
-pub(super) fn held(engine: &Engine) -> BTreeMap<u32, u64> {
+pub(super) fn held(engine: &Engine) -> BTreeMap<Option<Tag>, u64> {
     let mut held = BTreeMap::new();
     let add = |tag, bytes: usize| *held.entry(tag).or_default() += bytes as u64;
     engine.kmem.each_live(add);
@@ -26,17 +26,16 @@ pub(super) fn check(engine: &Engine) {
     let tree = &engine.tree;
     tree.audit().unwrap_or_else(|wrong| panic!("{wrong}"));
     let mut held = held(engine);
-    held.remove(&NO_TAG);
-    for tag in 1..tree.objcgs.high_water() {
-        let owner = tree.objcgs.get(tag);
-        let objects = held.remove(&tag).unwrap_or(0);
+    held.remove(&None);
+    for (tag, owner) in tree.objcgs.each() {
+        let objects = held.remove(&Some(tag)).unwrap_or(0);
         if owner.state() == State::Free {
-            assert_eq!(objects, 0, "objects of the owner {tag}, who is done with");
+            assert_eq!(objects, 0, "objects of {tag:?}, who is done with");
             continue;
         }
         let others = owner.side_bytes(Kind::Mapped) + tree.reserved_of(tag);
         let charged = owner.charged_bytes() - tree.stocked_for(tag) - others;
-        assert_eq!(charged, objects, "the owner {tag}: charged, held");
+        assert_eq!(charged, objects, "{tag:?}: charged, held");
     }
     assert!(
         held.is_empty(),

@@ -2,6 +2,7 @@
 
 use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags};
+use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::objcg::Kind;
 use crate::group::{IdError, Memcg, ROOT};
@@ -47,19 +48,19 @@ impl World {
         self.engine.kmem_id(self.rec, group, Flags::NOWAIT)
     }
 
-    fn charge(&self, tag: u32, bytes: u64) {
+    fn charge(&self, tag: Tag, bytes: u64) {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         self.engine
             .charge(self.rec, tag, bytes, Kind::Heap, Flags::NOWAIT)
             .unwrap();
     }
 
-    fn free_by(&self, rec: &ThreadRec, tag: u32, bytes: u64) {
+    fn free_by(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         self.engine.uncharge(rec, tag, bytes, Kind::Heap);
         self.engine.settle(rec);
     }
 
-    fn free(&self, tag: u32, bytes: u64) {
+    fn free(&self, tag: Tag, bytes: u64) {
         self.free_by(self.rec, tag, bytes);
     }
 

@@ -6,6 +6,7 @@
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::{Kind, State};
 use crate::group::{Hierarchy, Memcg, ROOT};
@@ -55,17 +56,17 @@ pub(super) fn root(tree: Tree) -> &'static Memcg {
     tree.memcgs.get(ROOT)
 }
 
-pub(super) fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u32 {
+pub(super) fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> Tag {
     let _pin = tree.threads.epoch.pin(rec);
     tree.new_task(group, b"t", 0).unwrap()
 }
 
-pub(super) fn charge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> bool {
+pub(super) fn charge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
     let _pin = tree.threads.epoch.pin(rec);
     tree.charge_exact(tag, bytes, Mode::Within).is_ok()
 }
 
-pub(super) fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) {
+pub(super) fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) {
     let _pin = tree.threads.epoch.pin(rec);
     tree.uncharge_exact(tag, bytes);
 }
@@ -204,7 +205,7 @@ fn loom_a_child_and_its_parent_removed_at_once_lead_to_whom_is_left() {
 }
 
 /// A thread with stock for a task in the root: 32 bytes, and 8 charged.
-fn stocked(tree: Tree, rec: &ThreadRec) -> u32 {
+fn stocked(tree: Tree, rec: &ThreadRec) -> Tag {
     let tag = task(tree, rec, root(tree));
     tree.charge(rec, tag, 8).unwrap();
     assert_eq!(tree.stocked_for(tag), 32);
@@ -221,7 +222,7 @@ fn loom_a_drain_and_hits_share_the_stock_out_without_loss() {
             for _ in 0..2 {
                 held += 8 * u64::from(other.charge_hit_of(tag, 8));
             }
-            if other.uncharge_hit(tag, 8) {
+            if other.uncharge_hit(Some(tag), 8) {
                 held -= 8;
             }
             held
@@ -362,10 +363,10 @@ fn loom_a_scope_entered_during_a_drain_names_its_owner_until_it_is_left() {
         let (rec, other) = (join(tree), join(tree));
         let tag = stocked(tree, other);
         let worker = go(move || {
-            let outer = tree.enter_scope(other, tag);
-            let inner = tree.enter_scope(other, tag);
+            let outer = tree.enter_scope(other, Some(tag));
+            let inner = tree.enter_scope(other, Some(tag));
             let hit = other.charge_hit(8);
-            assert!(hit.is_none() || hit == Some(tag));
+            assert!(hit.is_none() || hit == Some(Some(tag)));
             if hit.is_some() {
                 tree.uncharge(other, tag, 8);
             }

@@ -3,7 +3,7 @@
 //! All of it is the real code. Of a slab's record loom knows the word of frees and the link of returned slabs; its other fields,
 //! and the bytes of objects, are only ever touched by who has the slab, or under the lock of its cache.
 
-use crate::group::{Hierarchy, NO_TAG, ROOT};
+use crate::group::{Hierarchy, ROOT};
 use crate::kmem::Kmem;
 use crate::kmem::cache::{Cache, Plan, Ways};
 use crate::offline;
@@ -64,7 +64,7 @@ struct World {
 
 impl World {
     fn take(&self) -> usize {
-        let found = self.kmem.take_cached(None, self.cache, NO_TAG);
+        let found = self.kmem.take_cached(None, self.cache, None);
         found.expect("a live cache").at
     }
 
@@ -174,7 +174,7 @@ fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
         let (_, rec) = w.tree.threads.join().unwrap();
         let taker = thread::spawn(move || {
             let own = w.kmem.caches.own(rec).unwrap();
-            if let Some(found) = w.kmem.take_cached(Some(own), w.cache, NO_TAG) {
+            if let Some(found) = w.kmem.take_cached(Some(own), w.cache, None) {
                 let (slab, offset) = w.kmem.locate_cached(found.at).unwrap();
                 // SAFETY: just taken.
                 unsafe { w.kmem.put_cached(Some(own), slab, offset, false) };

@@ -1,5 +1,6 @@
 //! A group's end against what comes into its list and what leaves it: the real lists, under every schedule.
 
+use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg, OfflinePolicy, ROOT, ROOT_TAG};
 use crate::kmem::Kmem;
@@ -101,7 +102,7 @@ fn model(preemptions: usize, f: impl Fn(&World) + Sync + Send + 'static) {
     });
 }
 
-fn link(tag: u32) -> &'static Link {
+fn link(tag: Tag) -> &'static Link {
     Box::leak(Box::new(Link::new(tag)))
 }
 

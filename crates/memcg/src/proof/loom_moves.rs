@@ -7,6 +7,7 @@ use super::loom::{
     charge_exact, current, go, group, join, model, remove, root, task, uncharge_exact,
 };
 use crate::attach::{Moved, move_task, move_task_with};
+use crate::group::Tag;
 use crate::group::cell::Given;
 use crate::group::charge::Mode;
 use crate::group::objcg::State;
@@ -18,7 +19,7 @@ type Tree = &'static Hierarchy;
 fn go_to(
     tree: Tree,
     rec: &ThreadRec,
-    tag: u32,
+    tag: Tag,
     to: &Memcg,
     policy: MovePolicy,
     stays: u64,
@@ -27,16 +28,16 @@ fn go_to(
     move_task_with(tree, rec, tag, to, policy, stays).unwrap()
 }
 
-fn leave(tree: Tree, rec: &ThreadRec, tag: u32, to: &Memcg) {
+fn leave(tree: Tree, rec: &ThreadRec, tag: Tag, to: &Memcg) {
     go_to(tree, rec, tag, to, MovePolicy::Stay, 0);
 }
 
-fn live(tree: Tree, rec: &ThreadRec, tag: u32) -> u32 {
+fn live(tree: Tree, rec: &ThreadRec, tag: Tag) -> Tag {
     let _pin = tree.threads.epoch.pin(rec);
     tree.live_tag(tag)
 }
 
-fn end_task(tree: Tree, rec: &ThreadRec, tag: u32) {
+fn end_task(tree: Tree, rec: &ThreadRec, tag: Tag) {
     let _pin = tree.threads.epoch.pin(rec);
     tree.end_task(tag);
 }
@@ -102,7 +103,7 @@ fn loom_what_an_end_said_is_found_while_its_cell_is_skipped() {
 struct Parted {
     a: &'static Memcg,
     b: &'static Memcg,
-    tag: u32,
+    tag: Tag,
 }
 
 impl Parted {
@@ -213,7 +214,7 @@ fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
         });
         leave(tree, rec, tag, b);
         user.join().unwrap();
-        assert_eq!(live(tree, rec, tag), next);
+        assert_eq!(live(tree, rec, tag), Tag::new(next));
         end_task(tree, rec, tag);
         only_groups_are_left(tree, 3);
     });

@@ -10,7 +10,7 @@ use crate::group::charge::Mode;
 use crate::group::objcg::Kind;
 use crate::group::stock::Scope;
 use crate::group::tree::TreeError;
-use crate::group::{Hierarchy, Memcg, NO_TAG, ROOT, ROOT_TAG};
+use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::testing::common::*;
@@ -39,7 +39,7 @@ enum OwnerIs {
 
 #[derive(Clone, Debug)]
 struct Owner {
-    tag: u32,
+    tag: Tag,
     group: usize,
     is: OwnerIs,
 }
@@ -418,8 +418,8 @@ impl World {
                     // What nobody pays for is not in the books.
                     None | Some(&(_, NOBODY)) => {
                         let rec = self.recs[r].1;
-                        assert_eq!(rec.charge_hit(bytes), Some(NO_TAG));
-                        assert!(rec.uncharge_hit(NO_TAG, bytes));
+                        assert_eq!(rec.charge_hit(bytes), Some(None));
+                        assert!(rec.uncharge_hit(None, bytes));
                     }
                     Some(&(_, owner)) => self.charge(r, owner, bytes, Kind::Heap, true),
                 }
@@ -444,13 +444,13 @@ impl World {
                 let owner = self.any_owner(o, &live).unwrap();
                 let (_, rec, scopes) = &mut self.recs[r % nr_recs];
                 if scopes.len() < 40 {
-                    let scope = tree.enter_scope(rec, self.model.owners[owner].tag);
+                    let scope = tree.enter_scope(rec, Some(self.model.owners[owner].tag));
                     scopes.push((scope, owner));
                 }
             }
             Step::EnterNobody(r) => {
                 let (_, rec, scopes) = &mut self.recs[r % nr_recs];
-                scopes.push((tree.enter_scope(rec, NO_TAG), NOBODY));
+                scopes.push((tree.enter_scope(rec, None), NOBODY));
             }
             Step::Leave(r) => {
                 let (_, rec, scopes) = &mut self.recs[r % nr_recs];

@@ -1,6 +1,7 @@
 //! Moves by every policy: the cases of record, and what happens to threads and other moves meanwhile.
 
 use crate::attach::{Attach, MoveError, Moved, move_task_with};
+use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::State;
 use crate::group::{Event, Memcg, MovePolicy, ROOT};
@@ -23,7 +24,7 @@ struct Record {
     rec: &'static ThreadRec,
     a: &'static Memcg,
     b: &'static Memcg,
-    task: u32,
+    task: Tag,
 }
 
 impl Record {
@@ -46,12 +47,12 @@ impl Record {
         this
     }
 
-    fn charge(&self, tag: u32, bytes: u64) -> Result<(), crate::group::Refusal> {
+    fn charge(&self, tag: Tag, bytes: u64) -> Result<(), crate::group::Refusal> {
         let _pin = self.tree.threads.epoch.pin(self.rec);
         self.tree.charge_exact(tag, bytes, Mode::Within)
     }
 
-    fn free(&self, tag: u32, bytes: u64) {
+    fn free(&self, tag: Tag, bytes: u64) {
         let _pin = self.tree.threads.epoch.pin(self.rec);
         self.tree.uncharge_exact(tag, bytes);
     }
@@ -76,7 +77,7 @@ impl Record {
         (a, b)
     }
 
-    fn live(&self) -> u32 {
+    fn live(&self) -> Tag {
         let _pin = self.tree.threads.epoch.pin(self.rec);
         self.tree.live_tag(self.task)
     }
@@ -288,7 +289,7 @@ fn while_a_move_is_under_way_there_is_no_other_and_its_target_stays() {
 #[test]
 fn threads_inside_a_task_that_left_its_bytes_charge_its_heir() {
     let r = Record::new(0, 0);
-    let scope = r.tree.enter_scope(r.rec, r.task);
+    let scope = r.tree.enter_scope(r.rec, Some(r.task));
     charge_current(r.tree, r.rec, 64).unwrap();
     assert!(r.tree.stocked_for(r.task) > 0);
     r.go(MovePolicy::Stay, 0).unwrap();

@@ -4,6 +4,7 @@ use super::moving::child;
 use crate::attach::{MoveError, move_task_with};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
+use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::{Kind, State};
 use crate::group::{Memcg, MovePolicy, ROOT};
@@ -44,7 +45,7 @@ fn steps() -> impl Strategy<Value = Step> {
 /// An object: whose, how large, counted by kind or not.
 #[derive(Clone, Copy, Debug)]
 struct Object {
-    tag: u32,
+    tag: Tag,
     bytes: u64,
     kind: Kind,
 }
@@ -54,7 +55,7 @@ struct World {
     recs: [&'static ThreadRec; 2],
     groups: Vec<&'static Memcg>,
     lowered: Vec<bool>,
-    tasks: Vec<u32>,
+    tasks: Vec<Tag>,
     objects: Vec<Object>,
     serial: u32,
 }
@@ -84,18 +85,18 @@ impl World {
         }
     }
 
-    fn live(&self, t: usize) -> u32 {
+    fn live(&self, t: usize) -> Tag {
         let _pin = self.tree.threads.epoch.pin(self.recs[0]);
         self.tree.live_tag(self.tasks[t])
     }
 
-    fn held(&self, tag: u32) -> u64 {
+    fn held(&self, tag: Tag) -> u64 {
         let of = self.objects.iter().filter(|o| o.tag == tag);
         of.map(|o| o.bytes).sum()
     }
 
     /// What a whole move of `tag` would make of every group's usage, stock aside.
-    fn fits(&self, tag: u32, to: &Memcg, but: u64, own_only: bool, twice: bool) -> bool {
+    fn fits(&self, tag: Tag, to: &Memcg, but: u64, own_only: bool, twice: bool) -> bool {
         let tree = self.tree;
         let _pin = tree.threads.epoch.pin(self.recs[0]);
         let rests: Vec<(&Memcg, u64)> = tree
@@ -286,7 +287,7 @@ impl World {
         let _pin = tree.threads.epoch.pin(self.recs[0]);
         // Every object is charged to its owner, exactly: in its own word or in a rest.
         let mut expected = [0; GROUPS];
-        let mut tags: Vec<u32> = self.objects.iter().map(|o| o.tag).collect();
+        let mut tags: Vec<Tag> = self.objects.iter().map(|o| o.tag).collect();
         tags.sort_unstable();
         tags.dedup();
         for tag in tags {

@@ -5,7 +5,7 @@
 
 use crate::attach::move_task;
 use crate::group::objcg::State;
-use crate::group::{Hierarchy, NO_TAG, ROOT};
+use crate::group::{Hierarchy, ROOT, Tag};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::testing::common::*;
@@ -20,7 +20,7 @@ const BYTES: u64 = 16;
 struct Handled {
     tree: Tree,
     rec: &'static ThreadRec,
-    tags: [u32; OWNERS],
+    tags: [Tag; OWNERS],
     /// Whether the handler holds `BYTES` of that owner.
     holds: [AtomicBool; OWNERS],
     traps: AtomicU64,
@@ -49,9 +49,9 @@ impl Handled {
     fn work_for(&self, at: usize) {
         let (tree, rec, tag) = (self.tree, self.rec, self.tags[at]);
         let before = rec.current();
-        let named = before == NO_TAG || tree.objcgs.get(before).state() != State::Free;
+        let named = before.is_none_or(|tag| tree.objcgs.get(tag).state() != State::Free);
         assert!(named, "the thread charges an owner that was let go");
-        let scope = tree.enter_scope(rec, tag);
+        let scope = tree.enter_scope(rec, Some(tag));
         if self.holds[at].swap(false, Ordering::Relaxed) {
             tree.uncharge(rec, tag, BYTES);
         } else if charge_current(tree, rec, BYTES) == Ok(tag) {
@@ -84,7 +84,7 @@ pub(super) fn run(fenced: bool, rounds: usize) {
     let small = tree.memcgs.get(tree.create(root, b"small").unwrap());
     let large = tree.memcgs.get(tree.create(root, b"large").unwrap());
     small.counter.set_max(300 << 10);
-    let tags: [u32; OWNERS] = std::array::from_fn(|at| {
+    let tags: [Tag; OWNERS] = std::array::from_fn(|at| {
         let group = if at % 2 == 0 { small } else { large };
         tree.new_task(group, b"task", 0).unwrap()
     });
@@ -107,18 +107,18 @@ pub(super) fn run(fenced: bool, rounds: usize) {
             0
         );
     }
-    let mut held: Vec<(u32, u64)> = Vec::with_capacity(1000);
+    let mut held: Vec<(Tag, u64)> = Vec::with_capacity(1000);
     for round in 0..rounds {
         let one_in = [2000, 300, 6000, 1, 700][round % 5];
         this.one_in.store(one_in, Ordering::Relaxed);
         let (a, b) = (tags[round % OWNERS], tags[(round * 5 + 1) % OWNERS]);
-        let scope = stepped(|| tree.enter_scope(rec, a));
+        let scope = stepped(|| tree.enter_scope(rec, Some(a)));
         for bytes in [8, 3000, 40 << 10] {
             if let Ok(tag) = stepped(|| charge_current(tree, rec, bytes)) {
                 held.push((tag, bytes));
             }
         }
-        let inner = stepped(|| tree.enter_scope(rec, b));
+        let inner = stepped(|| tree.enter_scope(rec, Some(b)));
         if stepped(|| charge_current(tree, rec, 8)) == Ok(b) {
             held.push((b, 8));
         }
@@ -148,14 +148,14 @@ pub(super) fn run(fenced: bool, rounds: usize) {
         let pin = tree.threads.epoch.pin(rec);
         let last = tree.new_task(large, b"last", 0).unwrap();
         drop(pin);
-        let inner = stepped(|| tree.enter_scope(rec, last));
+        let inner = stepped(|| tree.enter_scope(rec, Some(last)));
         tree.end_task(last);
         if stepped(|| charge_current(tree, rec, 64)) == Ok(last) {
             stepped(|| tree.uncharge(rec, last, 64));
         }
         stepped(|| tree.leave_scope(rec, inner));
         stepped(|| tree.leave_scope(rec, scope));
-        assert_eq!(rec.current(), NO_TAG);
+        assert_eq!(rec.current(), None);
         tree.audit().unwrap();
         let mut expected: u64 = held.iter().map(|&(_, bytes)| bytes).sum();
         let kept = this.holds.iter().filter(|h| h.load(Ordering::Relaxed));

@@ -2,6 +2,7 @@
 
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
+use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::Kind;
 use crate::group::{Hierarchy, ROOT};
@@ -21,7 +22,7 @@ const TASKS: usize = 6;
 /// What a worker holds, or hands to another.
 #[derive(Clone, Copy)]
 struct Thing {
-    tag: u32,
+    tag: Tag,
     bytes: u64,
     kind: Kind,
 }
@@ -31,7 +32,7 @@ fn give_back(tree: Tree, rec: &ThreadRec, thing: Thing) {
 }
 
 /// A name on the own owner of a group that may be going.
-fn hold_group(tree: Tree, index: u32) -> Option<u32> {
+fn hold_group(tree: Tree, index: u32) -> Option<Tag> {
     let group = tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {
@@ -46,7 +47,7 @@ struct Worker {
     held: Vec<Thing>,
     to: Vec<Sender<Thing>>,
     from: Receiver<Thing>,
-    tasks: [u32; TASKS],
+    tasks: [Tag; TASKS],
 }
 
 impl Worker {
@@ -87,7 +88,7 @@ impl Worker {
         }
     }
 
-    fn charge(&mut self, rec: &ThreadRec, tag: u32) {
+    fn charge(&mut self, rec: &ThreadRec, tag: Tag) {
         let bytes = self.bytes();
         let kind = match self.random.next(12) {
             0 => Kind::Mapped,
@@ -159,8 +160,8 @@ impl Worker {
     fn in_scope(&mut self, rec: &ThreadRec) {
         let outer = self.tasks[self.random.next(TASKS as u64) as usize];
         let inner = self.tasks[self.random.next(TASKS as u64) as usize];
-        let first = self.tree.enter_scope(rec, outer);
-        let second = self.tree.enter_scope(rec, inner);
+        let first = self.tree.enter_scope(rec, Some(outer));
+        let second = self.tree.enter_scope(rec, Some(inner));
         for tag in [inner, outer] {
             let bytes = self.bytes();
             if let Ok(charged) = charge_current(self.tree, rec, bytes) {
@@ -180,7 +181,7 @@ impl Worker {
 }
 
 /// Moves, limits, groups that come and go. Ends with all tasks in the root and no groups.
-fn control(tree: Tree, tasks: [u32; TASKS], until: Instant) {
+fn control(tree: Tree, tasks: [Tag; TASKS], until: Instant) {
     let (index, rec) = tree.threads.join().unwrap();
     let mut random = Random(0x9e37_79b9);
     let mut groups: Vec<u32> = Vec::new();
@@ -239,7 +240,7 @@ fn control(tree: Tree, tasks: [u32; TASKS], until: Instant) {
 
 pub(super) fn run(tree: Tree, seed: u64) {
     let (index, rec) = tree.threads.join().unwrap();
-    let tasks: [u32; TASKS] = std::array::from_fn(|_| {
+    let tasks: [Tag; TASKS] = std::array::from_fn(|_| {
         let _pin = tree.threads.epoch.pin(rec);
         tree.new_task(tree.memcgs.get(ROOT), b"long", 0).unwrap()
     });

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static WOKEN: AtomicU32 = AtomicU32::new(0);
 
-fn note(tag: u32) {
-    WOKEN.fetch_add(tag, Ordering::Relaxed);
+fn note(id: u32) {
+    WOKEN.fetch_add(id, Ordering::Relaxed);
 }
 
 fn await_woken(sum: u32) {

@@ -87,6 +87,7 @@ impl<I> Default for AtomicId<I> {
 // SAFETY: a zero word is none, as Default builds it.
 unsafe impl<I> Zeroed for AtomicId<I> {}
 
+#[inline(always)]
 fn raw<I: Id>(id: Option<I>) -> u32 {
     id.map_or(0, I::raw)
 }
@@ -97,6 +98,12 @@ impl<I: Id> AtomicId<I> {
     #[inline(always)]
     pub fn load(&self, order: Ordering) -> Option<I> {
         I::from_raw(self.0.load(order))
+    }
+
+    /// Whether it holds `id`: one comparison of numbers.
+    #[inline(always)]
+    pub fn is(&self, id: Option<I>, order: Ordering) -> bool {
+        self.0.load(order) == raw(id)
     }
 
     /// Holds `id` from now on.

@@ -3,14 +3,14 @@
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::{Mode, Refusal};
 use crate::group::objcg::Kind;
-use crate::group::{Hierarchy, Memcg, ROOT};
+use crate::group::{Hierarchy, Memcg, ROOT, Tag};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
 pub type Tree = &'static Hierarchy;
 
 /// Charges as an engine does: stock, then drain who is full and try again.
-pub fn charge(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
+pub fn charge(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
     let _pin = tree.threads.epoch.pin(rec);
     let mut outcome = tree.charge(rec, tag, bytes);
     for _ in 0..8 {
@@ -24,16 +24,18 @@ pub fn charge(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), R
 }
 
 /// Charges whom the thread works for.
-pub fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<u32, Refusal> {
+pub fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<Tag, Refusal> {
+    let tag = rec.current().expect("the thread works for somebody");
     match rec.charge_hit(bytes) {
-        Some(tag) => Ok(tag),
-        None => charge(tree, rec, rec.current(), bytes).map(|()| rec.current()),
+        Some(owner) => assert_eq!(owner, Some(tag)),
+        None => charge(tree, rec, tag, bytes)?,
     }
+    Ok(tag)
 }
 
 /// A reservation, as the engine makes one.
-pub fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), Refusal> {
-    if !rec.reserve_hit(tag, bytes) {
+pub fn reserve(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
+    if !rec.reserve_hit(Some(tag), bytes) {
         charge(tree, rec, tag, bytes)?;
         let _pin = tree.threads.epoch.pin(rec);
         tree.count_reserved(rec, tag, bytes);
@@ -41,11 +43,11 @@ pub fn reserve(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64) -> Result<(), 
     Ok(())
 }
 
-pub fn free(tree: Tree, rec: &ThreadRec, tag: u32, bytes: u64, kind: Kind) {
+pub fn free(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
     match kind {
         Kind::Heap => return tree.uncharge(rec, tag, bytes),
         Kind::Reserved => {
-            if !rec.unreserve_hit(tag, bytes) {
+            if !rec.unreserve_hit(Some(tag), bytes) {
                 let _pin = tree.threads.epoch.pin(rec);
                 tree.uncount_reserved(rec, tag, bytes);
                 tree.uncharge(rec, tag, bytes);

@@ -4,16 +4,18 @@
 //! stock under the drain protocol (`group::drain`). A thread without a record (very early, very late) borrows one for
 //! the length of an operation.
 //! Relied on: `os` for the asymmetric fence, `sync` for arenas.
-//! Never done: anything about groups. Tags are numbers here.
+//! Never done: anything about groups. A tag is an index of a table that this room never sees.
 
 pub mod epoch;
 pub mod hint;
 pub mod id;
 pub mod record;
 pub mod registry;
+pub mod tag;
 #[cfg(not(loom))]
 pub mod tls;
 
 pub use id::{HeapId, ThreadId};
 pub use record::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
 pub use registry::Threads;
+pub use tag::Tag;

@@ -21,6 +21,7 @@
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
 //!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
 
+use super::Tag;
 use super::hint::Hints;
 use super::id::HeapId;
 use crate::os::barrier;
@@ -39,8 +40,8 @@ pub const SLOTS: usize = 128;
 #[cfg(loom)]
 pub const SLOTS: usize = 4;
 
-/// The slot of the tag 0, whose balance never ends: what is not accounted is a hit like any other. In another slot the tag
-/// 0 says that it is free.
+/// The slot without a tag whose balance never ends: what is not accounted is a hit like any other. Any other slot without a
+/// tag is free.
 pub const UNTRACKED: usize = 0;
 /// A slot that is always empty: the current one of a thread whose owner has none.
 pub const NOWHERE: usize = SLOTS;
@@ -76,7 +77,7 @@ impl Ahead {
 pub struct Slot {
     pub(crate) balance: AtomicU64,
     pub(crate) cap: AtomicU64,
-    pub(crate) tag: AtomicU32,
+    pub(crate) tag: AtomicId<Tag>,
     /// Scopes of this thread that charge it.
     pub(crate) scopes: AtomicU32,
     /// Bytes counted as objects of kmem caches in advance: of the owner's count of that kind, not of `balance`.
@@ -108,7 +109,7 @@ const ENDLESS: u64 = 1 << 62;
 pub struct ThreadRec {
     pub(crate) busy: AtomicU32,
     pub(crate) drain: AtomicU32,
-    pub(crate) current: AtomicU32,
+    pub(crate) current: AtomicId<Tag>,
     pub(crate) current_at: AtomicU32,
     pub(crate) hand: AtomicU32,
     pub(crate) seq: AtomicU32,
@@ -121,7 +122,7 @@ pub struct ThreadRec {
     pub(crate) tid: AtomicU32,
     /// The thread's heap, if it has one yet.
     pub heap: AtomicId<HeapId>,
-    pub(crate) task: AtomicU32,
+    pub(crate) task: AtomicId<Tag>,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
     /// The address of what it has of kmem caches, which stays with the record; 0: nothing yet.
@@ -137,7 +138,7 @@ impl Default for ThreadRec {
         Self {
             busy: AtomicU32::default(),
             drain: AtomicU32::default(),
-            current: AtomicU32::default(),
+            current: AtomicId::default(),
             current_at: AtomicU32::default(),
             hand: AtomicU32::default(),
             seq: AtomicU32::default(),
@@ -148,7 +149,7 @@ impl Default for ThreadRec {
             active: AtomicU32::default(),
             tid: AtomicU32::default(),
             heap: AtomicId::default(),
-            task: AtomicU32::default(),
+            task: AtomicId::default(),
             changing: AtomicU32::default(),
             helping: AtomicU32::default(),
             caches: AtomicUsize::new(0),
@@ -244,17 +245,17 @@ impl ThreadRec {
         } else {
             self.drain.fetch_and(!FENCED, Ordering::Relaxed);
         }
-        self.current.store(0, Ordering::Relaxed);
+        self.current.store(None, Ordering::Relaxed);
         self.stand_at(Self::place_of(UNTRACKED));
         self.owed_ns.store(0, Ordering::Relaxed);
         self.pin.store(0, Ordering::Relaxed);
-        self.task.store(0, Ordering::Relaxed);
+        self.task.store(None, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
         self.helping.store(0, Ordering::Relaxed);
         self.hints.forget();
         // The last thread's were returned; a drainer may read them still.
         for slot in &self.slots {
-            slot.tag.store(0, Ordering::Relaxed);
+            slot.tag.store(None, Ordering::Relaxed);
             slot.scopes.store(0, Ordering::Relaxed);
             slot.balance.store(0, Ordering::Relaxed);
             slot.cap.store(0, Ordering::Relaxed);
@@ -421,15 +422,15 @@ impl ThreadRec {
 
     /// Where `tag` is looked for first.
     #[inline(always)]
-    pub(crate) const fn home(tag: u32) -> usize {
-        tag as usize % SLOTS
+    pub(crate) fn home(tag: Option<Tag>) -> usize {
+        Tag::to_word(tag) as usize % SLOTS
     }
 
     /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
     #[inline(always)]
-    pub(crate) fn slot_of(&self, tag: u32) -> Option<usize> {
+    pub(crate) fn slot_of(&self, tag: Option<Tag>) -> Option<usize> {
         let home = Self::home(tag);
-        if self.slots[home].tag.load(Ordering::Relaxed) == tag {
+        if self.slots[home].tag.is(tag, Ordering::Relaxed) {
             return Some(home);
         }
         self.slot_elsewhere(tag)
@@ -437,13 +438,13 @@ impl ThreadRec {
 
     #[cold]
     #[inline(never)]
-    fn slot_elsewhere(&self, tag: u32) -> Option<usize> {
+    fn slot_elsewhere(&self, tag: Option<Tag>) -> Option<usize> {
         let other = Self::home(tag) ^ 1;
-        if other != UNTRACKED && self.slots[other].tag.load(Ordering::Relaxed) == tag {
+        if other != UNTRACKED && self.slots[other].tag.is(tag, Ordering::Relaxed) {
             return Some(other);
         }
         self.named()
-            .find(|&slot| self.slots[slot].tag.load(Ordering::Relaxed) == tag)
+            .find(|&slot| self.slots[slot].tag.is(tag, Ordering::Relaxed))
     }
 
     /// The slots that have a tag, as they are now.
@@ -460,14 +461,18 @@ impl ThreadRec {
         })
     }
 
-    /// Gives a free slot a tag, or makes one free (0). The owner, busy, or who ends it.
-    pub(crate) fn set_tag(&self, slot: usize, tag: u32) {
+    /// Gives a free slot a tag, or makes one free (`None`). The owner, busy, or who ends it.
+    pub(crate) fn set_tag(&self, slot: usize, tag: Option<Tag>) {
         self.slots[slot].tag.store(tag, Ordering::Relaxed);
         let word = &self.named[slot / 64];
         let bit = 1 << (slot % 64);
         let bits = word.load(Ordering::Relaxed);
         word.store(
-            if tag == 0 { bits & !bit } else { bits | bit },
+            if tag.is_none() {
+                bits & !bit
+            } else {
+                bits | bit
+            },
             Ordering::Relaxed,
         );
     }

@@ -8,6 +8,7 @@
 
 use super::{Control, Engine};
 use crate::counter::protection::{Pass, Standing, standing};
+use crate::group::Tag;
 use crate::reclaim::share::exposed;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
@@ -40,7 +41,7 @@ impl Engine {
         let Some(evict) = whom_to_ask() else {
             return;
         };
-        for tag in 1..self.tree.objcgs.high_water() {
+        for (tag, _) in self.tree.objcgs.each() {
             if control.is_enough() {
                 return;
             }
@@ -54,7 +55,7 @@ impl Engine {
     }
 
     /// The id of a task that has left bytes there, and how many are not protected.
-    fn marked_of(&self, control: &mut Control<'_>, tag: u32) -> Option<(u32, u64)> {
+    fn marked_of(&self, control: &mut Control<'_>, tag: Tag) -> Option<(u32, u64)> {
         let tree = &self.tree;
         let _pin = tree.threads.epoch.pin(control.rec);
         let top = self.group_of(control.top)?;

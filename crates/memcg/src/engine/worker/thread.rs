@@ -63,7 +63,7 @@ fn start() {
         return;
     }
     // What the C library allocates for it is nobody's.
-    let scope = process::with_rec(|engine, rec| engine.tree.enter_scope(rec, crate::group::NO_TAG));
+    let scope = process::with_rec(|engine, rec| engine.tree.enter_scope(rec, None));
     // SAFETY: `run` takes nothing and may run once at a time, which the state sees to.
     match unsafe { spawn::spawn(STACK, run, core::ptr::null_mut()) } {
         // SAFETY: just made, joinable, and nobody else has its handle.

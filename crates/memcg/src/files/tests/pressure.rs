@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::group::Hierarchy;
+use crate::group::Tag;
 use crate::group::stall::Stall;
 use crate::offline;
+use crate::sync::id::AtomicId;
 use proptest::prelude::*;
 use std::time::Instant;
 
@@ -41,7 +43,7 @@ fn a_sleep_for_high_is_a_stall_of_the_task_s_group_and_those_above() {
     let _pin = w.engine.tree.threads.epoch.pin(w.rec);
     let new = |path| w.engine.tree.new_task(w.group(path), b"t", 0).unwrap();
     let (sleeper, _awake) = (new("/a/b"), new("/a/c"));
-    let scope = w.engine.tree.enter_scope(w.rec, sleeper);
+    let scope = w.engine.tree.enter_scope(w.rec, Some(sleeper));
     w.set("/a", "memory.high", "1M").unwrap();
     let charge = || {
         w.engine
@@ -138,7 +140,7 @@ const PATHS: [&str; 5] = ["/", "/a", "/a/b", "/a/b/c", "/d"];
 
 /// A task of the model, or a thread without one: where it is, and the stalls for it.
 struct Who {
-    tag: u32,
+    tag: Tag,
     at: usize,
     is_task: bool,
     stalls: Vec<Stall<'static>>,
@@ -216,7 +218,7 @@ proptest! {
                     if let Some(scope) = scope.take() {
                         tree.leave_scope(w.rec, scope);
                     }
-                    scope = Some(tree.enter_scope(w.rec, all[i].tag));
+                    scope = Some(tree.enter_scope(w.rec, Some(all[i].tag)));
                     attach::move_task(tree, w.rec, all[i].tag, w.group(PATHS[to % groups])).unwrap();
                     all[i].at = to % groups;
                 },
@@ -264,15 +266,14 @@ proptest! {
 const RACED_GROUPS: [&str; 4] = ["/r", "/r/a", "/r/b", "/r/b/c"];
 
 /// One thread's tasks, moved by it and by others, and stalls for them.
-fn stall_some(w: &World, random: &mut Random, ids: &[std::sync::atomic::AtomicU32]) {
+fn stall_some(w: &World, random: &mut Random, ids: &[AtomicId<Tag>]) {
     let tree: &'static Hierarchy = &w.engine.tree;
     let slot = &ids[random.below(ids.len() as u64) as usize];
     match random.below(10) {
         // A task is born or ends; whoever takes it out of its place is the one to end it.
         0 => {
             let _pin = tree.threads.epoch.pin(w.rec);
-            let tag = slot.swap(0, Ordering::AcqRel);
-            if tag != 0 {
+            if let Some(tag) = slot.swap(None, Ordering::AcqRel) {
                 tree.end_task(tag);
                 return;
             }
@@ -280,7 +281,7 @@ fn stall_some(w: &World, random: &mut Random, ids: &[std::sync::atomic::AtomicU3
                 .new_task(w.group(random.of(&RACED_GROUPS)), b"t", 0)
                 .unwrap();
             if slot
-                .compare_exchange(0, tag, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(None, Some(tag), Ordering::AcqRel, Ordering::Relaxed)
                 .is_err()
             {
                 tree.end_task(tag);
@@ -288,8 +289,7 @@ fn stall_some(w: &World, random: &mut Random, ids: &[std::sync::atomic::AtomicU3
         }
         1 | 2 => {
             let _pin = tree.threads.epoch.pin(w.rec);
-            let tag = slot.load(Ordering::Acquire);
-            if tag != 0 {
+            if let Some(tag) = slot.load(Ordering::Acquire) {
                 // It may have ended meanwhile: then it is no task and the move is refused.
                 let target = w.group(random.of(&RACED_GROUPS));
                 let _ = attach::move_task(tree, w.rec, tag, target);
@@ -303,13 +303,12 @@ fn stall_some(w: &World, random: &mut Random, ids: &[std::sync::atomic::AtomicU3
         }
         _ => {
             // Taken out for the while, or another thread ends it before we have named it.
-            let tag = slot.swap(0, Ordering::AcqRel);
-            if tag == 0 {
+            let Some(tag) = slot.swap(None, Ordering::AcqRel) else {
                 return;
-            }
-            let scope = tree.enter_scope(w.rec, tag);
+            };
+            let scope = tree.enter_scope(w.rec, Some(tag));
             let taken = slot
-                .compare_exchange(0, tag, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(None, Some(tag), Ordering::AcqRel, Ordering::Relaxed)
                 .is_err();
             let stall = tree.stall(w.rec, tag);
             if random.below(4) == 0 {
@@ -332,7 +331,7 @@ fn stalls_moves_ends_and_removals_at_once_end_balanced() {
         w.mkdir(path);
     }
     let (engine, stop) = (w.engine, &AtomicBool::new(false));
-    let ids: [std::sync::atomic::AtomicU32; 6] = Default::default();
+    let ids: [AtomicId<Tag>; 6] = Default::default();
     let start = Instant::now();
     std::thread::scope(|s| {
         for seed in 1..=4 {
@@ -375,8 +374,7 @@ fn stalls_moves_ends_and_removals_at_once_end_balanced() {
     let elapsed = start.elapsed().as_micros() as u64;
     let _pin = engine.tree.threads.epoch.pin(w.rec);
     for slot in &ids {
-        let tag = slot.load(Ordering::Relaxed);
-        if tag != 0 {
+        if let Some(tag) = slot.load(Ordering::Relaxed) {
             engine.tree.end_task(tag);
         }
     }

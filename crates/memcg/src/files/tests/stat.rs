@@ -30,7 +30,7 @@ fn what_an_object_takes_is_live_then_cached_then_the_kernels() {
     let kmem = &w.engine.kmem;
     let bytes = extent_bytes(3 << 20).unwrap();
     // SAFETY: no heap is given.
-    let taken = unsafe { kmem.alloc_extent(None, bytes, 16, w.tag("/")) }.unwrap();
+    let taken = unsafe { kmem.alloc_extent(None, bytes, 16, Some(w.tag("/"))) }.unwrap();
     let with = w.get("/", "memory.stat");
     assert_eq!(key(&with, "slab_live"), bytes as u64);
     assert!(key(&with, "span_mapped") >= bytes as u64);
@@ -69,7 +69,9 @@ fn the_overhead_that_may_be_kept_is_bounded_at_once_and_later() {
     let give_and_take = || {
         // SAFETY: no heap is given; taken here, and not used.
         unsafe {
-            let taken = kmem.alloc_extent(None, 3 << 20, 16, w.tag("/")).unwrap();
+            let taken = kmem
+                .alloc_extent(None, 3 << 20, 16, Some(w.tag("/")))
+                .unwrap();
             kmem.put(None, kmem.locate(taken.at).unwrap());
         }
         key(&w.get("/", "memory.stat"), "span_cached")

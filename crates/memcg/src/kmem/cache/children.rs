@@ -170,7 +170,7 @@ impl Kmem {
         };
         let record = self.caches.get(child);
         record.root.store(index, Relaxed);
-        record.owner.store(owner, Relaxed);
+        record.owner.store(Some(owner), Relaxed);
         record.serve(index, group.cell());
         Some(Some(child))
     }

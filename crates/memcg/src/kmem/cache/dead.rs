@@ -163,8 +163,7 @@ impl Caches {
         while let Some(index) = self.ended.pop(|index| &self.get(index).link) {
             let cache = self.get(index);
             cache.state.store(0, Release);
-            let owner = cache.owner.swap(0, Relaxed);
-            if owner != 0 {
+            if let Some(owner) = cache.owner.swap(None, Relaxed) {
                 tree.release_objcg(owner);
             }
             cache.ended_at.store(tree.threads.epoch.now(), Relaxed);

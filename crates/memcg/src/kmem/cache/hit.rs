@@ -6,14 +6,14 @@
 use super::objects::Found;
 use super::slots::Own;
 use super::{Caches, Ways, magazine};
-use crate::group::NO_TAG;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::slab::SlabRef;
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Takes an object of the cache of a number for `tag`: whom the thread works for, or nobody.
 #[inline(always)]
-pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: u32) -> Option<Found> {
+pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: Option<Tag>) -> Option<Found> {
     alloc_if(own, ways, cache, tag, || true)
 }
 
@@ -24,7 +24,7 @@ pub fn alloc_by_hint(
     caches: &Caches,
     (cache, ways): (u32, Ways),
     cell: u32,
-    tag: u32,
+    tag: Option<Tag>,
 ) -> Option<Found> {
     let child = own.table.hint(cache, cell).load(Relaxed);
     if child == 0 {
@@ -41,7 +41,7 @@ fn alloc_if(
     own: Own<'_>,
     ways: Ways,
     cache: u32,
-    tag: u32,
+    tag: Option<Tag>,
     serves: impl FnOnce() -> bool,
 ) -> Option<Found> {
     if ways.has(Ways::MAGAZINES) {
@@ -56,7 +56,9 @@ fn alloc_if(
     if offset >= slab.bytes.load(Relaxed) || !slab.take_for(offset, tag) {
         return None;
     }
-    if tag != NO_TAG && !busy.take_slab(tag, slab.charged_bytes()) {
+    if let Some(tag) = tag
+        && !busy.take_slab(tag, slab.charged_bytes())
+    {
         return None;
     }
     // SAFETY: in the slot of the thread, inside its look; `offset` is the first of the list.
@@ -83,7 +85,9 @@ pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
         bad::bad_free(slab.start() + offset as usize, BadFree::Double);
     }
     let tag = slab.tag_of(offset);
-    if tag != NO_TAG && !busy.give_slab(tag, slab.charged_bytes()) {
+    if let Some(tag) = tag
+        && !busy.give_slab(tag, slab.charged_bytes())
+    {
         return false;
     }
     // SAFETY: as above; the object is live by the caller's promise.

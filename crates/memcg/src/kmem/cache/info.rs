@@ -4,6 +4,7 @@ use super::magazine::IDLE;
 use super::{Cache, Caches};
 use crate::kmem::Kmem;
 use crate::kmem::slab::{Slab, SlabKind};
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What one cache has.
@@ -19,10 +20,14 @@ pub struct CacheStat {
 
 impl Caches {
     /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes meanwhile.
-    pub(in crate::kmem) fn each_live_of(&self, slab: &Slab, f: &mut impl FnMut(u32, usize)) {
+    pub(in crate::kmem) fn each_live_of(
+        &self,
+        slab: &Slab,
+        f: &mut impl FnMut(Option<Tag>, usize),
+    ) {
         let bytes = slab.charged_bytes() as usize;
         slab.each_listed_live(|tag| {
-            if !slab.has_magazines() || tag != IDLE {
+            if !slab.has_magazines() || tag != Some(IDLE) {
                 f(tag, bytes);
             }
         });

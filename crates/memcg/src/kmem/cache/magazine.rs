@@ -10,12 +10,12 @@
 use super::Cache;
 use super::objects::Found;
 use super::slots::{Content, Own, Slot};
-use crate::group::NO_TAG;
 use crate::kmem::Kmem;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::list::List;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, MIXED, Slab, SlabRef};
+use crate::thread::Tag;
 use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicUsize,
@@ -24,7 +24,7 @@ use core::sync::atomic::{
 };
 
 /// The tag of what is in a magazine or the array.
-pub(super) const IDLE: u32 = MIXED - 1;
+pub(super) const IDLE: Tag = Tag::new(MIXED - 1);
 
 /// Bytes of a magazine: its capacity, then addresses of objects, the lowest bit of which says raw.
 const BYTES: usize = 512;
@@ -147,7 +147,7 @@ impl Slot {
 pub(super) fn alloc(
     own: Own<'_>,
     cache: u32,
-    tag: u32,
+    tag: Option<Tag>,
     serves: impl FnOnce() -> bool,
 ) -> Option<Found> {
     let busy = own.look()?;
@@ -158,7 +158,9 @@ pub(super) fn alloc(
     }
     let last = nr.checked_sub(1)?;
     let (slab, offset, raw) = open(magazine.get(last));
-    if tag != NO_TAG && !busy.take_slab(tag, slab.charged_bytes()) {
+    if let Some(tag) = tag
+        && !busy.take_slab(tag, slab.charged_bytes())
+    {
         return None;
     }
     slot.set_nr(last);
@@ -180,13 +182,18 @@ pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
         return false;
     };
     let tag = slab.tag_of(offset);
-    if tag == IDLE {
+    if tag == Some(IDLE) {
         bad::bad_free(slab.start() + offset as usize, BadFree::Double);
     }
-    if nr >= magazine.capacity() || tag != NO_TAG && !busy.give_slab(tag, slab.charged_bytes()) {
+    if nr >= magazine.capacity() {
         return false;
     }
-    slab.note_tag(offset, IDLE);
+    if let Some(tag) = tag
+        && !busy.give_slab(tag, slab.charged_bytes())
+    {
+        return false;
+    }
+    slab.note_tag(offset, Some(IDLE));
     magazine.set(nr, (slab.start() + offset as usize) | usize::from(raw));
     slot.set_nr(nr + 1);
     true
@@ -198,7 +205,7 @@ impl Kmem {
         &self,
         own: Option<Own<'_>>,
         index: u32,
-        tag: u32,
+        tag: Option<Tag>,
     ) -> Option<Found> {
         let cache = self.caches.get(index);
         if cache.is_dead() {
@@ -305,10 +312,10 @@ impl Kmem {
         let index = slab.cache();
         let cache = self.caches.get(index);
         let at = slab.start() + offset as usize;
-        if slab.tag_of(offset) == IDLE {
+        if slab.tag_of(offset) == Some(IDLE) {
             bad::bad_free(at, BadFree::Double);
         }
-        slab.note_tag(offset, IDLE);
+        slab.note_tag(offset, Some(IDLE));
         let mut batch = Batch::new();
         if let Some(own) = own
             && let Some(_look) = own.look()
@@ -432,7 +439,7 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
         // SAFETY: in a list, under the lock.
         while batch.nr < want && unsafe { slab.has_room() } {
             let offset = slab.free.load(Relaxed);
-            slab.note_tag(offset, IDLE);
+            slab.note_tag(offset, Some(IDLE));
             // SAFETY: as above.
             let found = unsafe { slab.take_first(offset) };
             batch.push(found.at | usize::from(found.raw));

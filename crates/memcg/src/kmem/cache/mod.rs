@@ -39,8 +39,10 @@ use crate::os::sigmask;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::AtomicU32;
+use crate::sync::id::AtomicId;
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::stack::Stack;
+use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -153,7 +155,7 @@ pub struct Cache {
     family: AtomicU32,
     /// Of a group's: the cache it was made for, and the group's own owner, which it names.
     root: AtomicU32,
-    owner: AtomicU32,
+    owner: AtomicId<Tag>,
     /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says; 0: everybody's.
     serves: AtomicU64,
     /// 0: no cache.
@@ -282,8 +284,8 @@ impl Cache {
         self.root.load(Relaxed)
     }
 
-    /// Of a group's cache: the group's own owner, whose group owns the cache now. 0 for others.
-    pub fn owner(&self) -> u32 {
+    /// Of a group's cache: the group's own owner, whose group owns the cache now. `None` for others.
+    pub fn owner(&self) -> Option<Tag> {
         self.owner.load(Relaxed)
     }
 

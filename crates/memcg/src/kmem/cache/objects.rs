@@ -16,6 +16,7 @@ use crate::kmem::bad;
 use crate::kmem::layout::UNIT;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{Slab, SlabKind, SlabRef};
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const NO_NEXT: u32 = NONE >> 1;
@@ -38,14 +39,14 @@ impl Slab {
         &'static self,
         cache: u32,
         shape: &super::shape::Shape,
-        tag: u32,
+        word: u32,
         ways: Ways,
     ) {
         // SAFETY: the caller's.
         unsafe { self.make_cached(cache, shape.stride, shape.units) };
         self.extent.store(shape.bytes, Relaxed);
         self.held.store(shape.link_at as u32, Relaxed);
-        self.tag.store(tag, Relaxed);
+        self.tag.store(word, Relaxed);
         self.zeroed.store(ways.0, Relaxed);
         self.word().reset();
         self.set_kind(SlabKind::Cached);
@@ -94,7 +95,7 @@ impl Slab {
     }
 
     /// Whose a live object is, and what it is charged.
-    pub fn owner_and_bytes(&self, offset: u32) -> (u32, u64) {
+    pub fn owner_and_bytes(&self, offset: u32) -> (Option<Tag>, u64) {
         (self.tag_of(offset), self.charged_bytes())
     }
 
@@ -233,7 +234,7 @@ impl Slab {
     ///
     /// # Safety
     /// Who may touch the slab; [`Self::has_room`] said so.
-    pub(super) unsafe fn take_object(&self, tag: u32, caches: &super::Caches) -> Found {
+    pub(super) unsafe fn take_object(&self, tag: Option<Tag>, caches: &super::Caches) -> Found {
         if self.used.load(Relaxed) == 0 {
             self.accept(tag, true);
         } else if !self.takes(tag) {
@@ -259,7 +260,7 @@ impl Slab {
     ///
     /// # Panics
     /// When the lists do not add up.
-    pub(super) fn each_listed_live(&self, mut f: impl FnMut(u32)) {
+    pub(super) fn each_listed_live(&self, mut f: impl FnMut(Option<Tag>)) {
         let mut free = [0u64; UNIT / 16 / 64];
         let mut nr_free = 0;
         for first in [self.free.load(Relaxed), self.word().peek().first] {

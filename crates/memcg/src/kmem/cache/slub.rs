@@ -11,6 +11,7 @@ use super::{Cache, Ways};
 use crate::kmem::Kmem;
 use crate::kmem::list::{List, Returned};
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// In the list of full slabs.
@@ -28,7 +29,12 @@ const LOOK_FOR_TAG: usize = 4;
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or
     /// the cache is dead. `own` is the calling thread's, if it has any.
-    pub(super) fn take_slub(&self, own: Option<Own<'_>>, index: u32, tag: u32) -> Option<Found> {
+    pub(super) fn take_slub(
+        &self,
+        own: Option<Own<'_>>,
+        index: u32,
+        tag: Option<Tag>,
+    ) -> Option<Found> {
         let cache = self.caches.get(index);
         let mut spare = None;
         loop {
@@ -61,7 +67,7 @@ impl Kmem {
         own: Own<'_>,
         cache: &Cache,
         index: u32,
-        tag: u32,
+        tag: Option<Tag>,
     ) -> Option<Result<Found, SlabRef>> {
         let slot = own.slot(index);
         let full = {
@@ -134,7 +140,7 @@ impl Kmem {
     }
 
     /// A slab with room, or a new one: ours, in no list.
-    fn find_cached(&self, cache: &Cache, index: u32, tag: u32) -> Option<SlabRef> {
+    fn find_cached(&self, cache: &Cache, index: u32, tag: Option<Tag>) -> Option<SlabRef> {
         if cache.is_dead() {
             return None;
         }
@@ -176,7 +182,7 @@ impl Kmem {
         // SAFETY: the first unit of a span just allocated.
         let slab = unsafe { Slab::of(span.start) };
         // SAFETY: as above.
-        unsafe { slab.make_objects(index, &shape, tag, cache.ways()) };
+        unsafe { slab.make_objects(index, &shape, Tag::to_word(tag), cache.ways()) };
         slab.listed.store(IN_USE, Relaxed);
         Some(slab)
     }

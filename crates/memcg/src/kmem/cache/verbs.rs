@@ -9,12 +9,13 @@ use crate::kmem::list::List;
 use crate::kmem::map::Place;
 use crate::kmem::slab::{Slab, SlabKind, SlabRef};
 use crate::kmem::{Kmem, layout};
+use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or the
     /// cache is dead. `own` is the calling thread's, if it has any.
-    pub fn take_cached(&self, own: Option<Own<'_>>, index: u32, tag: u32) -> Option<Found> {
+    pub fn take_cached(&self, own: Option<Own<'_>>, index: u32, tag: Option<Tag>) -> Option<Found> {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             self.take_magazine(own, index, tag)
         } else {
@@ -132,7 +133,7 @@ impl Kmem {
     /// Makes the live object at `offset` of a cache's slab, which is `from`'s, `to`'s; the caller holds the object, and sees to the
     /// charges. `false`: it is another's by now. The first in a slab whose objects were all one owner's takes a lock and writes
     /// down a tag for each object; the others are one CAS.
-    pub fn retag_cached(&self, slab: SlabRef, offset: u32, from: u32, to: u32) -> bool {
+    pub fn retag_cached(&self, slab: SlabRef, offset: u32, from: Tag, to: Tag) -> bool {
         if !slab.is_mixed() {
             self.caches.mixing(|| slab.mix_all());
         }

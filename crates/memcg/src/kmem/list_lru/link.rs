@@ -5,6 +5,8 @@
 //! thing is in a list, or on its way into one: who puts it in claims it first.
 
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::id::Id;
+use crate::thread::Tag;
 
 /// In no list.
 pub(super) const OFF: u32 = 0;
@@ -28,12 +30,18 @@ pub struct Link {
     refs: AtomicU32,
 }
 
+/// # Panics
+/// If the word is of a walker's mark or a head's ring, which belong to nobody.
+fn owner_of(word: u32) -> Tag {
+    Tag::from_word(word).expect("a thing in a list has an owner")
+}
+
 impl Link {
     /// Of a thing that belongs to `tag`, held once.
     #[must_use]
-    pub fn new(tag: u32) -> Self {
+    pub fn new(tag: Tag) -> Self {
         Self {
-            tag: AtomicU32::new(tag),
+            tag: AtomicU32::new(tag.raw()),
             refs: AtomicU32::new(1),
             ..Self::default()
         }
@@ -48,22 +56,22 @@ impl Link {
     }
 
     /// Whom the thing belongs to.
-    pub fn tag(&self) -> u32 {
-        self.tag.load(Ordering::Relaxed) & !CHANGING
+    pub fn tag(&self) -> Tag {
+        owner_of(self.tag.load(Ordering::Relaxed) & !CHANGING)
     }
 
     /// Begins a change of owners, by one who holds the thing; answers the old one. `None`: another thread is at it. To be followed by
     /// [`Self::end_change`].
     #[must_use]
-    pub fn begin_change(&self) -> Option<u32> {
+    pub fn begin_change(&self) -> Option<Tag> {
         // Acquire pairs with the Release of `end_change`: one change sees the last one done.
         let was = self.tag.fetch_or(CHANGING, Ordering::Acquire);
-        (was & CHANGING == 0).then_some(was)
+        (was & CHANGING == 0).then(|| owner_of(was))
     }
 
     /// Ends it: the thing is `tag`'s.
-    pub fn end_change(&self, tag: u32) {
-        self.tag.store(tag, Ordering::Release);
+    pub fn end_change(&self, tag: Tag) {
+        self.tag.store(tag.raw(), Ordering::Release);
     }
 
     /// Whether it is in a list.

@@ -1,7 +1,7 @@
 //! Lists under groups that come and go; moves of tasks are proved above (`proof`).
 
 use super::{Cx, Link, Verdict, Walked};
-use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
+use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::kmem::Kmem;
 use crate::kmem::per_id::IdPolicy;
 use crate::thread::ThreadRec;
@@ -104,7 +104,7 @@ impl World {
     }
 }
 
-fn link(tag: u32) -> &'static Link {
+fn link(tag: Tag) -> &'static Link {
     Box::leak(Box::new(Link::new(tag)))
 }
 

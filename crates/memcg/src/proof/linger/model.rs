@@ -4,6 +4,7 @@ use super::{POLICIES, World};
 use crate::counter::Level;
 use crate::engine::linger::GroupEnd;
 use crate::group::Memcg;
+use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;
 use crate::kmem::per_id::IdPolicy;
 use crate::testing::common::*;
@@ -36,7 +37,7 @@ fn steps() -> impl Strategy<Value = Step> {
 /// What the naive model knows of a group.
 struct Known {
     group: &'static Memcg,
-    tag: u32,
+    tag: Tag,
     parent: usize,
     online: bool,
     gone: bool,
