@@ -14,13 +14,17 @@ use std::process::ExitCode;
 
 const AFTER: &str = "\
 Examples:
-  memcg exec --top -- ./server          run a program under the engine, and watch
-  memcg top                             watch the only program that is under it
+  memcg exec --top -- ./server          run a program and watch its groups
+  memcg top                             watch the only program under memcg
   memcg set 4242 /worker/memory.max 1G  limit a group of process 4242
+
+A PID is that of a program under memcg, or of the `memcg exec` that runs it: a shell's $!, a \
+supervisor's main PID.
 
 Errors are one line on stderr: what, where, what to do. Exit codes:
   0    done
-  1    the engine refused the request; the line names the errno. memcg run: a step failed
+  1    the engine refused the request, and the line names the errno;
+       memcg run: a step failed
   2    wrong usage
   3    no such process, not under memcg, or it cannot be connected to
   77   memcg run: the scenario needs what this build does not have
@@ -29,7 +33,8 @@ Errors are one line on stderr: what, where, what to do. Exit codes:
   127  the program was not found
 
 Environment:
-  MEMCG_DIR   where the control sockets are; else $XDG_RUNTIME_DIR/memcg, else /tmp/memcg-UID
+  MEMCG_DIR   the folder of the control sockets; without it that is
+              $XDG_RUNTIME_DIR/memcg, and without that /tmp/memcg-UID
   NO_COLOR    no colour, on a terminal either";
 
 /// Memory control groups for the tenants inside one process
@@ -54,9 +59,9 @@ enum Command {
     /// List the processes under memcg
     Ps(commands::ps::Options),
     /// Read a file of a group
-    Get(commands::files::Get),
+    Get(commands::get_set::Get),
     /// Write a file of a group
-    Set(commands::files::Set),
+    Set(commands::get_set::Set),
     /// List a group's children and files
     Ls(commands::ls::Options),
     /// Make a group
@@ -80,8 +85,8 @@ impl Request {
             Command::Lab(options) => return lab::run(&options),
             Command::Top(options) => commands::top::run(&options)?,
             Command::Ps(options) => commands::ps::run(&options)?,
-            Command::Get(options) => commands::files::get(&options)?,
-            Command::Set(options) => commands::files::set(&options)?,
+            Command::Get(options) => commands::get_set::get(&options)?,
+            Command::Set(options) => commands::get_set::set(&options)?,
             Command::Ls(options) => commands::ls::run(&options)?,
             Command::Mkdir(options) => commands::groups::mkdir(&options)?,
             Command::Rmdir(options) => commands::groups::rmdir(&options)?,
@@ -190,6 +195,59 @@ mod tests {
                 command.get_name()
             );
         }
+    }
+
+    /// What clap does not wrap as it should: a line of a list (it begins with blanks) has to fit as it
+    /// is, and a paragraph has to be one line of the source.
+    fn badly_broken(text: &str) -> Option<&str> {
+        let mut before = "";
+        for line in text.lines() {
+            let is_list = line.starts_with(' ');
+            let goes_on = !line.is_empty()
+                && !is_list
+                && !before.is_empty()
+                && !before.starts_with(' ')
+                && !before.ends_with([':', '.']);
+            if goes_on || (is_list && line.chars().count() > 80) {
+                return Some(line);
+            }
+            before = line;
+        }
+        None
+    }
+
+    #[test]
+    fn help_is_not_broken_inside_a_line_on_narrow_and_wide_terminals() {
+        let root = Request::command();
+        for command in root.get_subcommands().chain([&root]) {
+            let after = command.get_after_help().map(ToString::to_string);
+            let after = after.unwrap_or_default();
+            assert_eq!(badly_broken(&after), None, "{}", command.get_name());
+            for width in [80, 100, 120] {
+                let text = command.clone().term_width(width).render_help().to_string();
+                let longest = text.lines().max_by_key(|line| line.chars().count());
+                let longest = longest.unwrap_or_default();
+                assert!(
+                    longest.chars().count() <= width,
+                    "{} at {width}: {longest}",
+                    command.get_name()
+                );
+            }
+        }
+        assert!(badly_broken("A text that is\nbroken.").is_some());
+        assert!(badly_broken(&format!("List:\n  {}", "x".repeat(80))).is_some());
+    }
+
+    #[test]
+    fn what_exec_does_not_show_is_said_before_its_options() {
+        let mut command = Request::command();
+        let exec = command.find_subcommand_mut("exec").expect("there is exec");
+        let help = exec.render_help().to_string();
+        let said = help.find("has a copy of every limit").expect("it is said");
+        assert!(
+            said < help.find("Options:").expect("there are options"),
+            "{help}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod cli {
     pub mod folder;
+    pub mod program;
     pub mod pty;
     pub mod run;
     pub mod server;
@@ -12,8 +13,10 @@ mod cli {
     mod ask;
     mod exec;
     mod exec_aside;
+    mod exec_end;
     mod exec_pid;
     mod exec_refused;
+    mod files_of_a_program;
     mod lab;
     mod scenarios;
     mod top;

@@ -66,6 +66,7 @@ extern "C" fn begin() {
         // SAFETY: before main; what other constructors' threads do with the environment is their affair.
         unsafe { std::env::set_var("MEMCG_REPORT_PID", std::process::id().to_string()) };
     }
+    note_started();
     serve();
     mapped::install();
     longjmp::install();
@@ -132,7 +133,30 @@ fn in_child() {
     let _free = no_account();
     // SAFETY: the child has this thread alone, and no socket as yet.
     unsafe { control::after_fork() };
-    process::defer(CHILD_STAYS_NS, serve);
+    process::defer(CHILD_STAYS_NS, stay);
+}
+
+/// A forked child that stays is a process of its own for whoever looks.
+fn stay() {
+    note_started();
+    serve();
+}
+
+/// Counts this process for `memcg exec`, if it is not the program itself but was started by it: adds
+/// its id, four bytes, to a file.
+fn note_started() {
+    let (Some(path), Some(first)) = (std::env::var_os("MEMCG_STARTED"), text("MEMCG_REPORT_PID"))
+    else {
+        return;
+    };
+    let pid = std::process::id();
+    if first == pid.to_string().as_bytes() {
+        return;
+    }
+    // The file is there while `memcg exec` is: who outlives it is not counted.
+    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).open(path) {
+        let _ = std::io::Write::write(&mut file, &pid.to_ne_bytes());
+    }
 }
 
 fn is_report_due() -> bool {

@@ -8,9 +8,12 @@ use super::connection::Client;
 use super::escape::{printable, unescape};
 use super::socket_folder;
 use crate::failure::{Failure, UNREACHABLE, USAGE};
+use crate::sys::proc_stat::ProcStat;
 use std::path::Path;
 use std::time::Duration;
 
+/// Processes nest no deeper than this.
+const DEEPEST: usize = 64;
 /// How long one process may take to answer when all are asked.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -31,6 +34,31 @@ pub fn live() -> Vec<Live> {
         .into_iter()
         .filter_map(|(pid, path)| greet(pid, &path))
         .collect()
+}
+
+/// How many processes under memcg descend from `pid`: those with a socket whose parents lead there.
+/// Nobody is asked.
+pub fn below(pid: u32) -> usize {
+    let descends = |other: &u32| {
+        let mut at = *other;
+        // Parents go up to 1; a bound, should one end and its id be used again meanwhile.
+        for _ in 0..DEEPEST {
+            let Some(stat) = ProcStat::read(at) else {
+                return false;
+            };
+            if stat.parent == pid {
+                return true;
+            }
+            at = stat.parent;
+        }
+        false
+    };
+    let sockets = socket_folder::sockets_beside(pid);
+    sockets
+        .iter()
+        .map(|(other, _)| other)
+        .filter(|other| descends(other))
+        .count()
 }
 
 /// The process to look at when none was named: the only one there is.

@@ -36,7 +36,18 @@ pub fn sockets_of(pid: u32) -> Vec<PathBuf> {
 
 /// The sockets in this user's folders, by process id, each id once.
 pub fn sockets() -> Vec<(u32, PathBuf)> {
-    let mut found: Vec<(u32, PathBuf)> = own_folders()
+    sockets_of_all(&own_folders())
+}
+
+/// The sockets in all folders where that of `pid` may be, by process id, each id once.
+pub fn sockets_beside(pid: u32) -> Vec<(u32, PathBuf)> {
+    let own = sockets_of(pid);
+    let folders = own.iter().filter_map(|socket| socket.parent());
+    sockets_of_all(&folders.map(Path::to_path_buf).collect::<Vec<_>>())
+}
+
+fn sockets_of_all(folders: &[PathBuf]) -> Vec<(u32, PathBuf)> {
+    let mut found: Vec<(u32, PathBuf)> = folders
         .iter()
         .flat_map(|folder| sockets_in(folder))
         .collect();

@@ -26,7 +26,7 @@ pub struct Mkdir {
 Examples:
   memcg rmdir 4242 /batch
 
-A group with children or live tasks is busy (EBUSY). Whatever else it holds lives on under
+A group with children or live tasks is busy (EBUSY). Whatever else it holds lives on under \
 its parent.")]
 pub struct Rmdir {
     /// The process: its PID, or that of its `memcg exec`

@@ -1,7 +1,8 @@
 //! The commands that ask a process over its control socket.
 
-pub mod files;
+pub mod get_set;
 pub mod groups;
+mod limit_note;
 pub mod ls;
 pub mod owners;
 pub mod ps;

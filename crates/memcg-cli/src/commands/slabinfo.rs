@@ -14,8 +14,9 @@ Examples:
   memcg slabinfo
   memcg slabinfo 4242 /worker --json
 
-Without a PID the only process under memcg is asked. A group has the caches made for it and for groups below, dead ones it
-inherited included; the root has all.")]
+Without a PID the only process under memcg is asked. A group has the kmem caches that were \
+made for it and for the groups below it, and dead caches that it inherited; the root has \
+all.")]
 pub struct Options {
     /// The process: its PID, or that of its `memcg exec`
     #[arg(value_name = "PID", value_parser = pid_parser())]

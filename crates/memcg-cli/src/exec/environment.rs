@@ -2,6 +2,7 @@
 
 use super::library;
 use super::options::Options;
+use super::report::Report;
 use super::rules::{GroupRule, Setting};
 use crate::failure::Failure;
 use std::env;
@@ -18,7 +19,7 @@ pub fn set(
     command: &mut Command,
     options: &Options,
     library: &Path,
-    report: Option<&Path>,
+    report: Option<&Report>,
 ) -> Result<(), Failure> {
     command.env(
         "LD_PRELOAD",
@@ -49,7 +50,10 @@ pub fn set(
         command.env("MEMCG_STRICT", "1");
     }
     if let Some(report) = report {
-        command.env("MEMCG_REPORT", report);
+        command.env("MEMCG_REPORT", report.path());
+        if let Some(path) = report.started_path() {
+            command.env("MEMCG_STARTED", path);
+        }
         // The library names the process that writes the report. One named by an outer `memcg exec` is not ours.
         command.env_remove("MEMCG_REPORT_PID");
     }

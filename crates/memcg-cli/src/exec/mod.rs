@@ -4,7 +4,7 @@
 //! found ([`find`]) and looked at, since the loader ignores a preload library silently where it cannot use it
 //! ([`inspect`], [`elf`], [`env_script`]); the library gets a file ([`library`]); the environment says what the engine is
 //! to do ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for ([`watch`]); at
-//! the end the report is shown ([`report`]).
+//! the end the report is read ([`report`]) and shown ([`summary`]).
 
 mod child;
 mod elf;
@@ -18,6 +18,7 @@ mod report;
 mod rules;
 mod rules_file;
 mod start_error;
+mod summary;
 mod watch;
 
 pub use options::Options;
@@ -59,8 +60,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let report = Report::prepare(options)?;
     let mut command = Command::new(&path);
     command.arg0(program).args(arguments);
-    let report_path = report.as_ref().map(Report::path);
-    environment::set(&mut command, options, &library, report_path)?;
+    environment::set(&mut command, options, &library, report.as_ref())?;
 
     let end = run_and_show(command, program, options, report)?;
     if let End::Signal(signal) = end {
@@ -91,14 +91,14 @@ fn run_and_show(
 ) -> Result<End, Failure> {
     let child = child::Child::start(command, program)?;
     let picture = Picture::wanted(options);
-    let watch = report
-        .as_ref()
-        .map(|_| Watch::start(child.pid(), picture, options.interval()));
+    // A report that only tells which groups nobody entered need not be stood in for.
+    let is_watched = options.top.is_some() || options.report.is_some();
+    let watch = is_watched.then(|| Watch::start(child.pid(), picture, options.interval()));
     let end = child.wait(program);
     let seen = watch.and_then(Watch::finish);
     let end = end?;
     if let Some(report) = report {
-        report.conclude(&end, seen, options.top.is_some());
+        report.conclude(&end, seen, options);
     }
     Ok(end)
 }

@@ -1,35 +1,55 @@
 //! The report: the last snapshot, which the library writes at the program's end.
 //!
-//! A program that is killed, or leaves by `_exit`, writes none; then the last snapshot its socket gave has to do.
+//! A program that is killed writes none; then the last snapshot its socket gave has to do.
+//!
+//! Invariants: a report that is read is this run's; a private one is gone when the command ends.
+//! Depends on: options, child, watch, summary.
+//! Never: removes a file of the user's that is no regular file.
 
 use super::child::End;
 use super::options::Options;
+use super::summary;
 use super::watch::Seen;
 use crate::failure::Failure;
 use crate::output::note;
-use crate::snapshot::{self, LOW_COVERAGE, Snapshot, table};
+use crate::snapshot::{self, Snapshot};
 use crate::sys;
-use crate::terminal;
+use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf, absolute};
 
 /// A place for the report.
 pub struct Report {
     path: PathBuf,
-    /// The folder made for a report nobody asked to keep.
+    /// The user asked for the file, and keeps it.
+    is_kept: bool,
+    /// A folder of our own, deleted afterwards: for a report nobody asked to keep, and for the ids of
+    /// processes that the program started.
     private: Option<PathBuf>,
 }
 
 impl Report {
     /// A place for the report, if one is wanted: the user's FILE, or a private one that is deleted afterwards.
     pub fn prepare(options: &Options) -> Result<Option<Report>, Failure> {
-        match (&options.report, &options.top) {
-            (Some(path), _) => Report::kept(path).map(Some),
-            (None, Some(_)) => Report::private().map(Some),
-            (None, None) => Ok(None),
+        if options.report.is_none() && !options.is_summary_wanted() {
+            return Ok(None);
         }
+        let kept = options.report.as_deref().map(kept).transpose()?;
+        let private = match private() {
+            Ok(folder) => Some(folder),
+            // Where there is no place for temporary files, less is said at the end.
+            Err(_) if kept.is_some() || options.top.is_none() => None,
+            Err(failure) => return Err(failure),
+        };
+        let is_kept = kept.is_some();
+        let path = kept.or_else(|| Some(private.as_ref()?.join("report")));
+        Ok(path.map(|path| Report {
+            path,
+            is_kept,
+            private,
+        }))
     }
 
     /// For a program that will write none: an older report must not be taken for this run's.
@@ -37,7 +57,7 @@ impl Report {
         options
             .report
             .as_ref()
-            .map_or(Ok(()), |path| Report::kept(path).map(drop))
+            .map_or(Ok(()), |path| kept(path).map(drop))
     }
 
     /// Where it is to be written.
@@ -45,65 +65,35 @@ impl Report {
         &self.path
     }
 
-    fn kept(path: &Path) -> Result<Report, Failure> {
-        let fail = |e: io::Error| {
-            Failure::exec(format_args!(
-                "cannot write the report: {}: {e}",
-                path.display()
-            ))
-        };
-        // The program may change its folder.
-        let path = absolute(path).map_err(fail)?;
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        if !fs::metadata(folder).map_err(fail)?.is_dir() {
-            return Err(fail(ErrorKind::NotADirectory.into()));
-        }
-        // An older report must not be taken for this run's.
-        match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_file() => fs::remove_file(&path).map_err(fail)?,
-            Ok(_) => {
-                let line = format!(
-                    "cannot write the report: {}: it exists and is not a regular file",
-                    path.display()
-                );
-                return Err(Failure::usage(line));
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(fail(e)),
-        }
-        Ok(Report {
-            path,
-            private: None,
-        })
+    /// Where processes that the program starts leave their ids.
+    pub fn started_path(&self) -> Option<PathBuf> {
+        Some(self.private.as_ref()?.join("started"))
     }
 
-    fn private() -> Result<Report, Failure> {
-        let parent = env::temp_dir();
-        let made = absolute(&parent).and_then(|parent| sys::files::make_private_directory(&parent));
-        let folder = made.map_err(|e| {
-            Failure::exec(format_args!(
-                "no place for a report: {}: {e}",
-                parent.display()
-            ))
-        })?;
-        Ok(Report {
-            path: folder.join("report"),
-            private: Some(folder),
-        })
-    }
-
-    /// After the program's end: says what was wrong with the report, if anything, and with `show` prints the final table.
-    pub fn conclude(&self, end: &End, seen: Option<Seen>, show: bool) {
+    /// After the program's end: says what was wrong with the report, if anybody asked for it, and the
+    /// summary that `options` ask for.
+    pub fn conclude(&self, end: &End, seen: Option<Seen>, options: &Options) {
         let last = match self.read() {
             Ok(snapshot) => Some(snapshot),
             Err(reason) => {
-                note(&self.missing(&reason, end, seen.as_ref()));
+                if self.is_kept || options.top.is_some() {
+                    note(&self.missing(&reason, end, seen.as_ref()));
+                }
                 seen.map(|seen| seen.snapshot)
             }
         };
-        if let Some(snapshot) = last.filter(|_| show) {
-            print_final(&snapshot);
+        if let Some(snapshot) = last {
+            summary::show(&snapshot, self.started(), options);
         }
+    }
+
+    /// How many processes the program started under the engine.
+    fn started(&self) -> usize {
+        let ids = self.started_path().and_then(|path| fs::read(path).ok());
+        ids.unwrap_or_default()
+            .chunks_exact(4)
+            .collect::<HashSet<_>>()
+            .len()
     }
 
     fn read(&self) -> Result<Snapshot, String> {
@@ -122,7 +112,7 @@ impl Report {
             End::Exit(_) => String::from("it may have left by _exit or changed its user"),
         };
         let instead = match seen {
-            Some(seen) if self.private.is_none() => match replace(&self.path, &seen.text) {
+            Some(seen) if self.is_kept => match replace(&self.path, &seen.text) {
                 Ok(()) => String::from("the last snapshot seen was written"),
                 Err(e) => format!("the last snapshot seen could not be written: {e}"),
             },
@@ -141,6 +131,49 @@ impl Drop for Report {
     }
 }
 
+/// The place of a report that the user keeps; an older one there is removed.
+fn kept(path: &Path) -> Result<PathBuf, Failure> {
+    let fail = |e: io::Error| {
+        Failure::exec(format_args!(
+            "cannot write the report: {}: {e}",
+            path.display()
+        ))
+    };
+    // The program may change its folder.
+    let path = absolute(path).map_err(fail)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if !fs::metadata(folder).map_err(fail)?.is_dir() {
+        return Err(fail(ErrorKind::NotADirectory.into()));
+    }
+    // An older report must not be taken for this run's.
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_file() => fs::remove_file(&path).map_err(fail)?,
+        Ok(_) => {
+            let line = format!(
+                "cannot write the report: {}: it exists and is not a regular file",
+                path.display()
+            );
+            return Err(Failure::usage(line));
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(fail(e)),
+    }
+    Ok(path)
+}
+
+/// A new folder of our own, with an empty file for the ids of processes.
+fn private() -> Result<PathBuf, Failure> {
+    let parent = env::temp_dir();
+    let made = absolute(&parent).and_then(|parent| sys::files::make_private_directory(&parent));
+    let made = made.and_then(|folder| fs::write(folder.join("started"), "").map(|()| folder));
+    made.map_err(|e| {
+        Failure::exec(format_args!(
+            "no place for a report: {}: {e}",
+            parent.display()
+        ))
+    })
+}
+
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
@@ -150,25 +183,4 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
-}
-
-fn print_final(snapshot: &Snapshot) {
-    let mut lines = table::lines(snapshot, None);
-    // The coverage line says what the footer says, and is one a script can look for.
-    lines.pop();
-    let stderr = io::stderr();
-    let text = terminal::text(&lines, terminal::colour(&stderr));
-    let _ = stderr.lock().write_all(text.as_bytes());
-    note(&table::coverage(snapshot));
-    if snapshot.accounting != "on" {
-        note(&format!(
-            "warning: accounting was {} at the end: the numbers are incomplete",
-            snapshot.accounting
-        ));
-    }
-    if snapshot.coverage < LOW_COVERAGE {
-        note(
-            "warning: coverage is below 70 %: the rest is code, mapped memory or another allocator's: limits do not reach it",
-        );
-    }
 }

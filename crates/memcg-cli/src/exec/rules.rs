@@ -15,6 +15,8 @@ pub struct GroupRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     text: Vec<u8>,
+    /// Where the file's name begins, behind the last slash of the group's path.
+    name_at: usize,
 }
 
 impl GroupRule {
@@ -60,7 +62,16 @@ impl Setting {
         no_control(value, "VALUE")?;
         Ok(Setting {
             text: text.to_vec(),
+            name_at: slash + 1,
         })
+    }
+
+    /// The path of the group.
+    pub fn path(&self) -> &[u8] {
+        match self.name_at {
+            1 => b"/",
+            at => &self.text[..at - 1],
+        }
     }
 
     /// The setting as it was given.

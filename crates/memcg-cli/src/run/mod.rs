@@ -22,11 +22,16 @@ pub const LACKING: u8 = 77;
 Examples:
   memcg run scenarios/tutorial.scn
   memcg run --verbose scenarios/tutorial.scn
-  memcg run scenarios                       every *.scn in the folder, one process each
+  memcg run scenarios         every *.scn in the folder, one process each
 
-Exit codes: 0 every expectation held; 1 a step did not do what it says, or the file cannot be
-understood: the line names file, line and reason; 2 no such file; 77 it needs what this build
-does not have. The language is in docs/scenarios.md.")]
+Exit codes:
+  0   every expectation held
+  1   a step did not do what it says, or the file cannot be understood:
+      the line names file, line and reason
+  2   no such file
+  77  it needs what this build does not have
+
+The language is in docs/scenarios.md.")]
 pub struct Options {
     /// Scenarios, or folders of them
     #[arg(value_name = "FILE", required = true)]

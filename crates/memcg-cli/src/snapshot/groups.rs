@@ -22,10 +22,25 @@ pub struct Snapshot {
     pub charged: u64,
     /// `charged` in percent of `rss`.
     pub coverage: f64,
+    /// What is resident and in no group, at the time of the snapshot; an older engine does not say.
+    pub outside: Option<Outside>,
     /// `on`, `off` or `broken`.
     pub accounting: String,
     /// The groups, parents before children.
     pub groups: Vec<Group>,
+}
+
+/// Resident bytes that are in no group, at the time of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// The engine's own tables.
+    pub engine: u64,
+    /// Resident bytes that neither the allocator nor the tables nor counted mappings explain.
+    pub elsewhere: u64,
+    /// Of them, those with a file behind: code and mapped files.
+    pub file: u64,
+    /// Of them, those of shared memory.
+    pub shared: u64,
 }
 
 /// One group. Columns an engine does not have are `None`.

@@ -2,7 +2,7 @@
 //!
 //! Columns are found by name: an engine of another version may have more of them, in another order.
 
-use super::groups::{Cell, Group, Snapshot};
+use super::groups::{Cell, Group, Outside, Snapshot};
 use crate::client::escape::{printable, unescape};
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -27,6 +27,7 @@ pub fn parse(text: &str) -> Result<Snapshot, String> {
         rss: head.number("rss")?,
         charged: head.number("charged")?,
         coverage: head.number("coverage")?,
+        outside: head.outside(),
         accounting: head.word("accounting")?,
         groups,
     })
@@ -56,6 +57,15 @@ impl<'a> Head<'a> {
         value
             .parse()
             .map_err(|_| format!("{key}={value} is no number"))
+    }
+
+    fn outside(&self) -> Option<Outside> {
+        Some(Outside {
+            engine: self.number("engine").ok()?,
+            elsewhere: self.number("elsewhere").ok()?,
+            file: self.number("rss_file").ok()?,
+            shared: self.number("rss_shared").ok()?,
+        })
     }
 
     fn word(&self, key: &str) -> Result<String, String> {

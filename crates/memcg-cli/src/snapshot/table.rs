@@ -4,7 +4,7 @@ use super::groups::{Cell, Group, Snapshot};
 use super::rates::Rates;
 use super::tree;
 use crate::client::escape::printable;
-use crate::size::{human, human_rate};
+use crate::size::{human, human_rate, human_time};
 use crate::table::{Align, Table};
 use crate::terminal::{Line, Tone};
 
@@ -39,6 +39,46 @@ pub fn lines(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Line> {
     lines
 }
 
+/// The picture of a process that has ended: what it was, a header, a line for each group, no footer.
+/// The peaks come first: most of what groups held is freed by then.
+pub fn at_the_end(last: &Snapshot) -> Vec<Line> {
+    let order = tree::order(&last.groups);
+    let mut table = Table::new([
+        ("GROUP", Align::Left),
+        ("PEAK", Align::Right),
+        ("CURRENT", Align::Right),
+        ("MAX", Align::Right),
+        ("HIGH", Align::Right),
+        ("TASKS", Align::Right),
+        ("INHERITED", Align::Right),
+        ("EVENTS", Align::Left),
+    ]);
+    for place in &order {
+        let group = &last.groups[place.index];
+        table.push(vec![
+            indented(group, place.depth),
+            size(group.peak),
+            human(group.current),
+            limit(group.max.as_ref()),
+            limit(group.high.as_ref()),
+            group.tasks.map_or_else(dash, |n| n.to_string()),
+            size(group.inherited),
+            events(group).unwrap_or_else(dash),
+        ]);
+    }
+    let title = format!(
+        "{} at the end, after {}: PEAK is the most that a group ever held",
+        last.comm,
+        human_time(last.uptime_ms)
+    );
+    let tones = [Tone::Head]
+        .into_iter()
+        .chain(std::iter::repeat(Tone::Plain));
+    let lines = table.lines().into_iter().zip(tones);
+    let lines = lines.map(|(text, tone)| Line { text, tone });
+    [Line::plain(title)].into_iter().chain(lines).collect()
+}
+
 /// `coverage 83.1 % (charged 12.3M of 14.8M RSS)`
 pub fn coverage(snapshot: &Snapshot) -> String {
     let (charged, rss) = (human(snapshot.charged), human(snapshot.rss));
@@ -52,6 +92,22 @@ pub fn coverage(snapshot: &Snapshot) -> String {
     )
 }
 
+/// The line about processes that are under the engine as well and whose groups are not in the picture.
+pub fn not_shown(comm: &str, started: usize) -> String {
+    format!(
+        "not shown: {} that {comm} started: each has groups of its own, and a copy of every limit",
+        processes(started)
+    )
+}
+
+/// `1 process`, `3 processes`.
+pub fn processes(count: usize) -> String {
+    match count {
+        1 => String::from("1 process"),
+        count => format!("{count} processes"),
+    }
+}
+
 fn footer(snapshot: &Snapshot) -> String {
     format!(
         "coverage {:.1} %   charged {}   rss {}   accounting {}",
@@ -63,10 +119,8 @@ fn footer(snapshot: &Snapshot) -> String {
 }
 
 fn row(group: &Group, depth: usize, rates: &Rates) -> Vec<String> {
-    let name = tree::shown_name(group, depth);
-    let size = |bytes: Option<u64>| bytes.map_or_else(dash, human);
     vec![
-        format!("{}{}", "  ".repeat(depth), name),
+        indented(group, depth),
         human(group.current),
         size(group.peak),
         limit(group.max.as_ref()),
@@ -76,6 +130,14 @@ fn row(group: &Group, depth: usize, rates: &Rates) -> Vec<String> {
         rates.of(group).map_or_else(dash, human_rate),
         events(group).unwrap_or_else(dash),
     ]
+}
+
+fn indented(group: &Group, depth: usize) -> String {
+    format!("{}{}", "  ".repeat(depth), tree::shown_name(group, depth))
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(dash, human)
 }
 
 /// A limit: a size, `max`, or a dash where the engine has none.
@@ -152,6 +214,20 @@ mod tests {
         assert_eq!(
             (lines[0].tone, lines[1].tone, lines[2].tone),
             (Tone::Head, Tone::Plain, Tone::Warm)
+        );
+    }
+
+    #[test]
+    fn at_the_end_peaks_come_first() {
+        let snapshot = parse(TEXT).expect("a snapshot");
+        assert_eq!(
+            texts(&at_the_end(&snapshot)),
+            [
+                "my app at the end, after 1.5 s: PEAK is the most that a group ever held",
+                "GROUP  PEAK  CURRENT    MAX  HIGH  TASKS  INHERITED  EVENTS",
+                "/      2.0M     1.0M    max   max      1          0  -",
+                "  b c  8.0K     4.0K  16.0K   max      2        512  high:1 max:3",
+            ]
         );
     }
 

@@ -267,11 +267,12 @@ fn top_prints_the_final_table_and_the_coverage_and_deletes_the_report() {
     let output = shell(&folder, &["--top"], &script);
     assert_eq!(output.code(), 3);
     let lines: Vec<&str> = output.stderr.lines().collect();
-    assert_eq!(lines.len(), 5, "{output:?}");
-    assert!(lines[0].starts_with("GROUP "));
-    assert!(lines[3].starts_with("    a b "));
+    assert_eq!(lines.len(), 6, "{output:?}");
+    assert!(lines[0].starts_with("my app at the end, after 1.5 s: "));
+    assert!(lines[1].starts_with("GROUP ") && lines[1].contains(" PEAK  CURRENT "));
+    assert!(lines[4].starts_with("    a b "));
     assert_eq!(
-        lines[4],
+        lines[5],
         "memcg: coverage 83.1 % (charged 1.0M of 2.0M RSS)"
     );
     let report = Path::new(output.stdout.trim_end());
@@ -417,6 +418,7 @@ fn what_the_socket_said_last_stands_in_for_a_report_that_never_came() {
         said[at].contains("signal 9") && said[at].contains("was written"),
         "{said:?}"
     );
-    assert!(said[at + 1].starts_with("GROUP "), "{said:?}");
+    assert!(said[at + 1].starts_with("my app at the end"), "{said:?}");
+    assert!(said[at + 2].starts_with("GROUP "), "{said:?}");
     assert_eq!(fs::read_to_string(&report).expect("a report"), SNAPSHOT);
 }

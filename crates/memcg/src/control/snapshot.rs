@@ -3,7 +3,7 @@
 use super::escape::escape;
 use super::held::held;
 use crate::engine::{Accounting, Engine};
-use crate::files::{rss, rss_peak};
+use crate::files::{outside, rss, rss_peak};
 use crate::group::events::ALL;
 use crate::group::objcg::State;
 use crate::group::{Event, ROOT};
@@ -69,9 +69,11 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         Accounting::Broken => "broken",
     };
     let kmem = engine.kmem.stat();
+    let outside = outside(engine, tree.usage(root).mapped);
     let mut text = format!(
         "pid={} comm={} uptime_ms={} rss={rss} charged={charged} coverage={:.1} accounting={accounting} \
-         slab_live={} slab_free={} span_cached={}\n{COLUMNS}",
+         slab_live={} slab_free={} span_cached={} \
+         engine={} elsewhere={} rss_file={} rss_shared={}\n{COLUMNS}",
         std::process::id(),
         escape(&comm()),
         engine.uptime_ns() / 1_000_000,
@@ -83,6 +85,10 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         kmem.live,
         kmem.free,
         kmem.spare,
+        outside.engine,
+        outside.elsewhere,
+        outside.file,
+        outside.shared,
     );
     let mut at = Some(ROOT);
     while let Some(index) = at {

@@ -13,11 +13,13 @@ mod events;
 mod handle;
 mod kmem;
 mod memory;
+mod nearest;
 mod overhead;
 mod owners;
 mod policy;
 mod pressure;
 mod reader;
+mod resident;
 mod stat;
 mod table;
 mod text;
@@ -25,7 +27,7 @@ mod text;
 pub use directory::{Entry, list, mkdir, rmdir};
 pub use error::{Errno, FileError};
 pub use reader::Reader;
-pub use stat::{rss, rss_peak};
+pub use resident::{outside, rss, rss_peak};
 pub use table::{FILES, File, Mode, markdown};
 
 use crate::api::subsystem::move_task as move_task_of_process;
@@ -92,25 +94,43 @@ fn at<R>(
 }
 
 fn find(at: At<'_>, path: &[u8], name: &[u8]) -> Result<&'static File, FileError> {
-    FILES
-        .iter()
-        .find(|file| file.name.as_bytes() == name && file.appears(at))
-        .ok_or_else(|| {
-            let name = String::from_utf8_lossy(name);
-            FileError::new(
-                Errno::ENOENT,
-                format!(
-                    "{}: no file '{name}' here: 'ls' shows those there are",
-                    show(path)
-                ),
-            )
-        })
+    let here = || FILES.iter().filter(|file| file.appears(at));
+    here()
+        .find(|file| file.name.as_bytes() == name)
+        .ok_or_else(|| no_file(at, path, name, here().map(|file| file.name)))
+}
+
+/// Why there is no such file in a group: it is a group itself, or misspelt, or there is none.
+#[cold]
+fn no_file(
+    at: At<'_>,
+    path: &[u8],
+    name: &[u8],
+    here: impl Iterator<Item = &'static str>,
+) -> FileError {
+    let is_group = name.is_empty() || at.engine.tree.child(at.group.index(), name).is_some();
+    let place = show(path);
+    let name = String::from_utf8_lossy(name);
+    if is_group {
+        let group = format!("{}/{name}", place.trim_end_matches('/'));
+        let text = format!("{group}: it is a group, not a file: 'ls' of it shows its files");
+        return FileError::new(Errno::EISDIR, text);
+    }
+    let advice = match nearest::nearest(name.as_bytes(), here) {
+        Some(near) => format!("did you mean {near}?"),
+        None => String::from("'ls' shows those there are"),
+    };
+    FileError::new(
+        Errno::ENOENT,
+        format!("{place}: no file '{name}' here: {advice}"),
+    )
 }
 
 /// The text of a group's file.
 ///
 /// # Errors
-/// ENOENT for a group or file that is not there, EACCES for one that cannot be read.
+/// ENOENT for a group or file that is not there, EISDIR for a group in a file's place, EACCES for a
+/// file that cannot be read.
 pub fn read(
     engine: &Engine,
     rec: &ThreadRec,

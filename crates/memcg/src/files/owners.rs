@@ -1,4 +1,9 @@
-//! `memory.owners`: the ledger. Who has ended, or moved away, and still holds bytes here, since when.
+//! `memory.owners` and `memory.owners.live`: the ledger. Who holds bytes in a group: those that have
+//! ended or moved away, with the time; and those that live.
+//!
+//! Invariants: both have the same columns; an owner stands in one of the two.
+//! Depends on: the group's owners.
+//! Never: lists an owner that holds nothing.
 
 use super::At;
 use crate::group::objcg::State;
@@ -8,7 +13,33 @@ use core::fmt::Write;
 /// The columns.
 pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\tSLAB\n";
 
+/// `memory.owners`: those that have ended.
 pub fn owners(at: At<'_>) -> String {
+    ledger(at, |state| match state {
+        State::DeadTask => Some("ended-task"),
+        State::DeadGroup => Some("removed-group"),
+        State::Left => Some("left-by-task"),
+        State::Rest => Some("rest-of-task"),
+        State::Free | State::Group | State::Task | State::Lost => None,
+    })
+}
+
+/// `memory.owners.live`: those that have not.
+pub fn live(at: At<'_>) -> String {
+    ledger(at, |state| match state {
+        State::Task => Some("live-task"),
+        State::Group => Some("group"),
+        State::DeadTask
+        | State::DeadGroup
+        | State::Left
+        | State::Rest
+        | State::Free
+        | State::Lost => None,
+    })
+}
+
+/// A line for each owner that `state` names and that holds bytes here, those that hold most first.
+fn ledger(at: At<'_>, state: impl Fn(State) -> Option<&'static str>) -> String {
     let mut all: Vec<OwnerLine> = Vec::new();
     at.engine.tree.each_owner(|line| {
         // What a group that lingers holds is found with the group above that it will go to.
@@ -28,15 +59,14 @@ pub fn owners(at: At<'_>) -> String {
             .saturating_sub(line.mapped)
             .saturating_sub(line.reserved)
             .saturating_sub(line.slab);
+        let ended = match line.ended_at {
+            0 => String::from("-"),
+            at => utc(at / 1_000_000_000),
+        };
         let _ = writeln!(
             text,
-            "{origin}\t{state}\t{}\t{}\t{heap}\t{}\t{}\t{}\t{}",
-            utc(line.ended_at / 1_000_000_000),
-            line.held,
-            line.mapped,
-            line.reserved,
-            line.id,
-            line.slab
+            "{origin}\t{state}\t{ended}\t{}\t{heap}\t{}\t{}\t{}\t{}",
+            line.held, line.mapped, line.reserved, line.id, line.slab
         );
     }
     text
@@ -52,17 +82,6 @@ pub(super) fn origin(at: At<'_>, name: u32) -> String {
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
-}
-
-/// What the ledger says of an owner; `None` of one that is not in it.
-fn state(state: State) -> Option<&'static str> {
-    match state {
-        State::DeadTask => Some("ended-task"),
-        State::DeadGroup => Some("removed-group"),
-        State::Left => Some("left-by-task"),
-        State::Rest => Some("rest-of-task"),
-        State::Free | State::Group | State::Task | State::Lost => None,
-    }
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC.

@@ -4,6 +4,7 @@
 //! of the resident size nobody here knows of.
 
 use super::At;
+use super::resident::{elsewhere, engine_bytes, rss};
 use super::text::lines;
 use crate::group::Event;
 use std::sync::OnceLock;
@@ -41,9 +42,8 @@ pub fn stat(at: At<'_>) -> String {
     );
     if at.is_root() {
         let rss = rss();
-        let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at));
+        let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at.engine));
         let slabs = [kmem.live, kmem.free, kmem.spare].map(|bytes| bytes as u64);
-        let known = slabs.iter().sum::<u64>() + own + usage.mapped;
         lines(
             &mut text,
             &[
@@ -52,7 +52,10 @@ pub fn stat(at: At<'_>) -> String {
                 ("span_cached", slabs[2]),
                 ("span_mapped", kmem.mapped as u64),
                 ("engine", own),
-                ("elsewhere", rss.saturating_sub(known)),
+                (
+                    "elsewhere",
+                    elsewhere(slabs.iter().sum(), own, usage.mapped, rss),
+                ),
                 ("rss", rss),
                 (
                     "coverage_permille",
@@ -84,70 +87,6 @@ pub fn stat(at: At<'_>) -> String {
         );
     }
     text
-}
-
-/// Resident bytes of this process, as the kernel counts them; 0 when it does not say.
-pub fn rss() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    // SAFETY: sysconf has no preconditions.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    pages * u64::try_from(page).unwrap_or(crate::units::PAGE_SIZE)
-}
-
-/// The most there ever were; 0 when the kernel does not say.
-pub fn rss_peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .next()
-        .and_then(|kib| kib.parse::<u64>().ok())
-        .unwrap_or(0)
-        << 10
-}
-
-/// Bytes of the engine's own tables, as far as they have been used.
-fn engine_bytes(at: At<'_>) -> u64 {
-    let tree = &at.engine.tree;
-    [
-        (tree.memcgs.high_water(), size_of::<crate::group::Memcg>()),
-        (
-            tree.cells.high_water(),
-            size_of::<crate::group::cell::Cell>(),
-        ),
-        (tree.objcgs.high_water(), size_of::<crate::group::Objcg>()),
-        (
-            tree.names.high_water(),
-            size_of::<crate::group::name::NameRec>(),
-        ),
-        (
-            tree.tallies.high_water(),
-            size_of::<crate::group::events::Tally>(),
-        ),
-        (
-            tree.pressures.high_water(),
-            size_of::<crate::group::pressure::Pressure>(),
-        ),
-        (
-            tree.watches.high_water(),
-            size_of::<crate::group::watch::WatchRec>(),
-        ),
-    ]
-    .into_iter()
-    .map(|(n, bytes)| u64::from(n) * bytes as u64)
-    .chain([
-        tree.kmem_ids.bytes(),
-        at.engine.kmem.lists.bytes(),
-        at.engine.kmem.tables.stat().trees_most,
-    ])
-    .sum()
 }
 
 /// Whether all memory is on one node, so that whose it is need not be asked page by page.

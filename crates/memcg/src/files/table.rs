@@ -122,6 +122,7 @@ files! {
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny, debt or kill"
     "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
+    "memory.owners.live" All r owners::live; "ours: as memory.owners, of live tasks and the group itself"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
     "memory.pressure" All r pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
     "memory.reclaim" All w memory::reclaim; "bytes to take back by asking shrinkers; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"

@@ -1,6 +1,7 @@
 //! The files of an engine of the test's own: what they take, show and refuse, and that no byte is lost by writing them.
 
 mod dying;
+mod names;
 mod peaks;
 mod pressure;
 mod stat;

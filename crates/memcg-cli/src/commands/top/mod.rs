@@ -28,24 +28,25 @@ Examples:
 Without a PID the only process under memcg is shown.
 
 On a terminal the view is live; its keys:
-  q, Esc               quit
-  arrows, j, k, PageUp, PageDown, Home, End   move
-  Enter, Space         fold or unfold a group (also Left and Right)
-  s, r                 sort by the next column; turn the order round
-  p                    pause
-  + -                  a longer or shorter time between two looks
-  o                    the owners of the group: who holds its memory
-  ?                    help
+  q, Esc           quit
+  arrows, j, k     move; also PageUp, PageDown, Home, End
+  Enter, Space     fold or unfold a group; also Left and Right
+  s, r             sort by the next column; turn the order round
+  p                pause
+  + -              a longer or shorter time between two looks
+  o                the owners of the group: who holds its memory
+  ?                help
 
-Elsewhere one table is printed, and with --interval one after the other. --json prints one
+Elsewhere one table is printed, and with --interval one after the other. --json prints one \
 snapshot; with --interval one a line. All of these end with the process, and say so.
 
-RATE is the change of CURRENT since the look before; USED is CURRENT of MAX; EVENTS are those of
-memory.events that happened.
+RATE is the change of CURRENT since the look before; USED is CURRENT of MAX; EVENTS are \
+those of memory.events that happened. Processes that this one started are counted, not \
+shown: each has groups of its own, and `memcg ps` lists them.
 
 Exit codes:
-  0  done; also when you quit, when SIGINT, SIGTERM, SIGHUP or SIGQUIT came, or when the process
-     that was watched has ended
+  0  done; also when you quit, when SIGINT, SIGTERM, SIGHUP or SIGQUIT came,
+     or when the process that was watched has ended
   2  wrong usage, or several processes are under memcg and none was named
   3  no such process, not under memcg, or it cannot be asked (any more)")]
 pub struct Options {

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Prints one table.
 pub fn table(source: &mut Source) -> Result<(), Failure> {
     let now = source.look().map_err(|e| source.failure(e))?;
-    emit_table(&now, None)
+    emit_table(&now, None, source.started())
 }
 
 /// Prints one snapshot.
@@ -23,17 +23,17 @@ pub fn json(source: &mut Source) -> Result<(), Failure> {
 
 /// Prints a table every `interval`, an empty line between them.
 pub fn tables(source: &mut Source, interval: Duration) -> Result<(), Failure> {
-    repeat(source, interval, |now, before| {
+    repeat(source, interval, |now, before, started| {
         if before.is_some() {
             output::emit("\n")?;
         }
-        emit_table(now, before)
+        emit_table(now, before, started)
     })
 }
 
 /// Prints a snapshot a line every `interval`.
 pub fn json_lines(source: &mut Source, interval: Duration) -> Result<(), Failure> {
-    repeat(source, interval, |now, _| output::emit_json_line(now))
+    repeat(source, interval, |now, _, _| output::emit_json_line(now))
 }
 
 /// Says that the process that was watched has ended.
@@ -45,7 +45,7 @@ pub fn say_end(pid: u32, comm: &str) {
 fn repeat(
     source: &mut Source,
     interval: Duration,
-    show: impl Fn(&Snapshot, Option<&Snapshot>) -> Result<(), Failure>,
+    show: impl Fn(&Snapshot, Option<&Snapshot>, usize) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let signals = Blocked::new(&signals::not_ignored(&signals::ENDING));
     let mut before: Option<Snapshot> = None;
@@ -60,7 +60,7 @@ fn repeat(
                 return Ok(());
             }
         };
-        show(&now, before.as_ref())?;
+        show(&now, before.as_ref(), source.started())?;
         before = Some(now);
         if signals.wait(Some(interval)).is_some() {
             return Ok(());
@@ -68,12 +68,16 @@ fn repeat(
     }
 }
 
-fn emit_table(now: &Snapshot, before: Option<&Snapshot>) -> Result<(), Failure> {
+/// `started` is how many processes this one started that are not shown.
+fn emit_table(now: &Snapshot, before: Option<&Snapshot>, started: usize) -> Result<(), Failure> {
     let up = human_time(now.uptime_ms);
     let mut lines = vec![Line::plain(format!(
         "process {} ({}), up {up}",
         now.pid, now.comm
     ))];
     lines.extend(snapshot::table::lines(now, before));
+    if started > 0 {
+        lines.push(Line::plain(snapshot::table::not_shown(&now.comm, started)));
+    }
     output::emit(terminal::text(&lines, terminal::colour(&io::stdout())))
 }

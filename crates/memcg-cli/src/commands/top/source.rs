@@ -1,10 +1,10 @@
 //! The process that is looked at.
 
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, processes};
+use crate::commands::owners;
 use crate::failure::{Failure, UNREACHABLE};
 use crate::snapshot::{self, Snapshot};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 /// A process and the connection to it.
 #[derive(Debug)]
@@ -31,10 +31,14 @@ impl Source {
         snapshot::parse(&String::from_utf8_lossy(&text)).map_err(ClientError::Garbled)
     }
 
-    /// The text of `memory.owners` of a group.
+    /// The owners of a group: a header and a line for each.
     pub fn owners(&mut self, path: &OsStr) -> Result<String, ClientError> {
-        let text = self.client.ask(&[b"owners", path.as_bytes()])?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        owners::ask_for(&mut self.client, path)
+    }
+
+    /// How many processes that this one started are under the engine now, each with groups of its own.
+    pub fn started(&self) -> usize {
+        processes::below(self.pid)
     }
 
     /// What [`Source::look`] failed with, as the end of the command.

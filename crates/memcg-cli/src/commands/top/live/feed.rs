@@ -81,7 +81,7 @@ impl Eye {
                 Ok(new) => order = new,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.insist(Source::look)?;
-                    self.send(Message::Seen(now));
+                    self.send(Message::Seen(Box::new(now), self.source.started()));
                     looked = Some(Instant::now());
                     self.owners(order.owners.as_deref())?;
                 }

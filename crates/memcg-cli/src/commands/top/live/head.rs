@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::paint::{BOLD, Paint};
 use crate::size::{human, human_time};
-use crate::snapshot::{LOW_COVERAGE, Snapshot};
+use crate::snapshot::{LOW_COVERAGE, Snapshot, table};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -27,10 +27,15 @@ pub fn lines(paint: &Paint, model: &Model) -> Vec<Line<'static>> {
         let text = format!("  no answer for {seconds} s: is it stopped?");
         first.push(Span::styled(text, warm));
     }
-    vec![first.into(), coverage(paint, now)]
+    let mut second = coverage(paint, now);
+    if model.started > 0 {
+        let processes = table::processes(model.started);
+        second.push(Span::raw(format!("   not shown: {processes} it started")));
+    }
+    vec![first.into(), Line::from(second)]
 }
 
-fn coverage(paint: &Paint, now: &Snapshot) -> Line<'static> {
+fn coverage(paint: &Paint, now: &Snapshot) -> Vec<Span<'static>> {
     let warm = paint.in_colour(Color::Yellow);
     let style = |wrong| if wrong { warm } else { Style::new() };
     let coverage = format!("coverage {:.1} %", now.coverage);
@@ -40,10 +45,10 @@ fn coverage(paint: &Paint, now: &Snapshot) -> Line<'static> {
         human(now.rss)
     );
     let accounting = format!("accounting {}", now.accounting);
-    Line::from(vec![
+    vec![
         Span::styled(coverage, style(now.coverage < LOW_COVERAGE)),
         Span::raw(sums),
         Span::styled(accounting, style(now.accounting != "on")),
         Span::raw(format!("   groups {}", now.groups.len())),
-    ])
+    ]
 }

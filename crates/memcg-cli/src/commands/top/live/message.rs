@@ -12,8 +12,8 @@ use std::time::Duration;
 /// What the other threads have to say.
 #[derive(Debug)]
 pub enum Message {
-    /// The groups now.
-    Seen(Snapshot),
+    /// The groups now, and how many processes that were started are not among them.
+    Seen(Box<Snapshot>, usize),
     /// The owners of the group of that path, or why they cannot be told.
     Owners(Vec<u8>, Result<String, String>),
     /// The connection was lost; another is being tried for.

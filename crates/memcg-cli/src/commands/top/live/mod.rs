@@ -99,7 +99,10 @@ fn watch(
 /// Does what one message asks for.
 fn take(message: Message, screen: &mut Screen, model: &mut Model) -> io::Result<Option<End>> {
     match message {
-        Message::Seen(snapshot) => model.see(snapshot),
+        Message::Seen(snapshot, started) => {
+            model.started = started;
+            model.see(*snapshot);
+        }
         Message::Owners(path, answer) => model.see_owners(&path, answer),
         Message::Lost => model.lose(),
         Message::Input(Event::Key(key)) => match press(model, key) {

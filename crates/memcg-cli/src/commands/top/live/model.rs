@@ -23,7 +23,9 @@ pub struct Model {
     pub pid: u32,
     /// The groups as seen last.
     pub now: Option<Snapshot>,
-    /// What is shown of them.
+    /// How many processes this one started that are not shown.
+    pub started: usize,
+    /// What is shown of the groups.
     pub rows: Vec<Row>,
     /// How wide their names are: the same for all, so that columns stand still while the user moves.
     pub widest: usize,
@@ -59,6 +61,7 @@ impl Model {
         Model {
             pid,
             now: None,
+            started: 0,
             rows: Vec::new(),
             widest: 0,
             cursor: 0,

@@ -30,7 +30,7 @@ impl Owners {
             Err(why) => vec![why],
         };
         if lines.len() == 1 {
-            lines.push("nobody holds anything here that has ended".to_owned());
+            lines.push("nobody holds anything here".to_owned());
         }
         self.top = self.top.min(lines.len() - 1);
         self.lines = Some(lines);
