@@ -5,20 +5,20 @@
 //! time is up, whatever is left of its process group is killed. So neither a program that hangs nor
 //! one that leaves children behind holds up the suite.
 //!
-//! Depends on: signals, skips. Never: knows what it runs.
+//! Depends on: signals, skips, temporary. Never: knows what it runs.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::signals::{self, Group};
 use crate::skips::{self, Kind};
-use crate::{Counted, Failure};
+use crate::{Counted, Failure, temporary};
 
 /// How long cargo may take for what is neither tests nor a run of minutes: a cold build of everything.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -57,7 +57,9 @@ pub fn stream_limited(command: &mut Command, limit: Duration) -> Result<Counted,
     let output = child.stdout.take();
     let (send, counted) = mpsc::channel();
     std::thread::spawn(move || {
-        let counted = output.map(pass_on).unwrap_or_default();
+        let counted = output
+            .map(|output| pass_on(output, std::io::stdout()))
+            .unwrap_or_default();
         // Nobody listens any more where the program's output was given up.
         let _ = send.send(counted);
     });
@@ -73,16 +75,15 @@ pub fn stream_limited(command: &mut Command, limit: Duration) -> Result<Counted,
     }
 }
 
-/// Copies all that `output` brings to our standard output, counting on the way.
-fn pass_on(mut output: ChildStdout) -> Counted {
+/// Copies all that `from` brings `to` another place, counting on the way.
+fn pass_on(mut from: impl Read, mut to: impl Write) -> Counted {
     let mut counted = Counted::default();
     let mut early = 0;
     let mut line = Vec::new();
     let mut chunk = [0u8; 8192];
     // A broken stdout of ours is no reason to stop counting.
-    while let Ok(n @ 1..) = output.read(&mut chunk) {
-        let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(&chunk[..n]).and_then(|()| stdout.flush());
+    while let Ok(n @ 1..) = from.read(&mut chunk) {
+        let _ = to.write_all(&chunk[..n]).and_then(|()| to.flush());
         for &byte in &chunk[..n] {
             if byte == b'\n' {
                 early += u64::from(count(&String::from_utf8_lossy(&line), &mut counted));
@@ -153,6 +154,7 @@ pub fn run_limited(
 /// Starts `command` without input, in a session of its own.
 fn start(command: &mut Command) -> Result<(Child, Group), Failure> {
     signals::detach(command.stdin(Stdio::null()));
+    temporary::give(command);
     let child = command
         .spawn()
         .map_err(|e| format!("cannot run {}: {e}", describe(command)))?;
@@ -310,9 +312,11 @@ mod tests {
 
     #[test]
     fn tests_that_return_early_count_as_skipped() {
-        let said = "echo; echo 'skipped: child: not here'; echo 'test result: ok. 3 passed; 0 failed; 1 ignored;'";
-        let counted = stream(&mut bash(said)).unwrap();
+        let said = b"\nskipped: child: not here\ntest result: ok. 3 passed; 0 failed; 1 ignored;\n";
+        let mut shown = Vec::new();
+        let counted = pass_on(&said[..], &mut shown);
         assert_eq!((counted.passed, counted.ignored), (2, 2));
+        assert_eq!(shown, said);
         let all = skips::all(Kind::Skipped);
         assert!(all.contains(&String::from("child: not here")), "{all:?}");
     }

@@ -17,6 +17,7 @@ mod signals;
 mod sim;
 mod skips;
 mod suite;
+mod temporary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::child::{build_release, cargo, stream, stream_limited};
 use crate::needs::{self, Install};
 use crate::skips::{self, Kind};
+use crate::temporary::Temporary;
 use crate::{Counted, Failure, bench, docs, examples, layers, preload, scenarios, target_dir};
 
 type Step = (&'static str, fn(&Path) -> Result<Counted, Failure>);
@@ -109,6 +110,13 @@ pub fn run(root: &Path, options: Options) -> ExitCode {
         eprintln!("xtask: {failure}");
         return ExitCode::FAILURE;
     }
+    let temporary = match Temporary::new() {
+        Ok(temporary) => temporary,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            return ExitCode::FAILURE;
+        }
+    };
     let begin = Instant::now();
     let mut done: Vec<Done> = Vec::new();
     let mut failed: Option<Failed> = None;
@@ -119,7 +127,7 @@ pub fn run(root: &Path, options: Options) -> ExitCode {
         }
         println!("\n==== {name}");
         let start = Instant::now();
-        match step(root) {
+        match step(root).and_then(|counted| temporary.is_empty().map(|()| counted)) {
             Ok(counted) => {
                 println!("==== {name}: ok, {}", seconds(start.elapsed()));
                 done.push((name, start.elapsed(), counted));

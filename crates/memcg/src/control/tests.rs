@@ -20,11 +20,21 @@ fn socket() -> &'static PathBuf {
         let dir = std::env::temp_dir().join(format!("memcg-test-{}", std::process::id()));
         // What an earlier process of this number left there is not ours.
         let _ = std::fs::remove_dir_all(&dir);
+        // A static is never dropped.
+        // SAFETY: the function takes and gives nothing, and does not unwind.
+        assert_eq!(unsafe { libc::atexit(remove_folder) }, 0);
         // SAFETY: what else of this crate's tests reads or writes the environment does so by std, which locks it.
         unsafe { std::env::set_var("MEMCG_DIR", &dir) };
         serve_in_thread().unwrap();
         dir.join(format!("{}.sock", std::process::id()))
     })
+}
+
+/// Removes the server's folder when the process ends. Own processes of a test end by themselves and do so, too.
+extern "C" fn remove_folder() {
+    if let Some(folder) = socket().parent() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }
 
 /// The tests share one server with 32 places: one test at a time.
