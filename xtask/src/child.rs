@@ -226,6 +226,7 @@ fn describe(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::temporary::Folder;
 
     #[test]
     fn test_result_lines_are_summed_up() {
@@ -239,24 +240,6 @@ mod tests {
             count(line, &mut counted);
         }
         assert_eq!((counted.passed, counted.ignored), (13, 3));
-    }
-
-    /// A folder that is gone when the test is over, however it ends.
-    struct Folder(std::path::PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let name = format!("xtask-{name}-{}", std::process::id());
-            let dir = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&dir).unwrap();
-            Self(dir)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
     }
 
     fn bash(script: &str) -> Command {
@@ -285,7 +268,7 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_stopped_with_its_children() {
         let folder = Folder::new("limit");
-        let out = folder.0.join("out");
+        let out = folder.path().join("out");
         let mut shell = bash("echo $$; sleep 600 & while :; do :; done");
         let start = Instant::now();
         let ended = run_limited(&mut shell, Duration::from_millis(300), &out, None).unwrap();
@@ -324,7 +307,7 @@ mod tests {
     #[test]
     fn a_program_does_not_inherit_that_signals_are_ignored() {
         let folder = Folder::new("signals");
-        let out = folder.0.join("out");
+        let out = folder.path().join("out");
         // A shell cannot trap what was ignored when it started.
         let script = "for s in HUP INT QUIT TERM; do trap \"echo $s\" $s; kill -$s $$; done";
         let mut shell = bash(script);

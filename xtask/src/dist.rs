@@ -153,15 +153,14 @@ mod tests {
 
     #[test]
     fn a_folder_with_other_things_is_not_emptied() {
-        let dir = std::env::temp_dir().join(format!("xtask-dist-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let folder = crate::temporary::Folder::new("dist");
+        let dir = folder.path();
         std::fs::write(dir.join("precious"), "x").unwrap();
-        assert!(empty(&dir).is_err());
+        assert!(empty(dir).is_err());
         assert!(dir.join("precious").exists());
         std::fs::create_dir(dir.join("bin")).unwrap();
         std::fs::write(dir.join("bin/memcg"), "x").unwrap();
-        assert!(empty(&dir).is_ok());
-        assert!(std::fs::read_dir(&dir).unwrap().next().is_none());
-        std::fs::remove_dir(&dir).unwrap();
+        assert!(empty(dir).is_ok());
+        assert!(std::fs::read_dir(dir).unwrap().next().is_none());
     }
 }

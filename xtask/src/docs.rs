@@ -373,15 +373,11 @@ mod tests {
     }
 
     fn verdicts(document: &str) -> Vec<Option<String>> {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("xtask-docs-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let folder = crate::temporary::Folder::new("docs");
         let mut all = Vec::new();
         for block in blocks(document).unwrap() {
-            all.extend(session(&root(), &dir, &block).unwrap());
+            all.extend(session(&root(), folder.path(), &block).unwrap());
         }
-        std::fs::remove_dir_all(&dir).unwrap();
         all
     }
 

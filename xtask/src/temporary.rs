@@ -80,6 +80,34 @@ fn left_in(dir: &Path) -> Vec<String> {
     left
 }
 
+/// A folder for one test of xtask's, gone when the test is over, however it ends.
+#[cfg(test)]
+pub struct Folder(PathBuf);
+
+#[cfg(test)]
+impl Folder {
+    /// Makes one; `name` tells those of different tests apart.
+    pub fn new(name: &str) -> Self {
+        static NR: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let nr = NR.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("xtask-{name}-{}-{nr}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,9 +115,8 @@ mod tests {
     #[test]
     fn what_a_program_leaves_is_named_and_removed() {
         // Not the one of a run: the programs of other tests would have it, too.
-        let name = format!("xtask-temporary-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
+        let folder = Folder::new("temporary");
+        let path = folder.path().to_owned();
         let temporary = Temporary(path.clone());
         temporary.is_empty().unwrap();
         let mut shell = Command::new("sh");
