@@ -7,11 +7,6 @@ use crate::fresh::Listing;
 use crate::text::Text;
 use memcg::LruRef;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

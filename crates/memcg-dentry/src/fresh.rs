@@ -7,7 +7,7 @@
 //! Times have grains: a change in the same grain as the look leaves no trace. Hence times as young as [`GRAIN_NS`] count as
 //! changed at the next look. (git treats its index likewise.)
 
-use crate::dentry::lock;
+use crate::lock::lock;
 use rustix::fs::Stat;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Mutex;

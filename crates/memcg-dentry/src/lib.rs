@@ -29,6 +29,7 @@
 mod cache;
 mod dentry;
 mod fresh;
+mod lock;
 mod lookup;
 mod path;
 mod real;

@@ -3,7 +3,8 @@
 //! Kept: an entry is in it from its birth to its death. The tables' own memory belongs to no tenant, as the kernel's does.
 //! Never done: an entry freed or made under a lock.
 
-use crate::dentry::{Dentry, lock};
+use crate::dentry::Dentry;
+use crate::lock::lock;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use memcg::{LruItem, no_account};
 use std::hash::{BuildHasher, Hasher};

@@ -9,6 +9,7 @@ mod json;
 mod layout;
 mod machine;
 mod options;
+mod page;
 mod peers;
 mod programs;
 mod report;
@@ -158,11 +159,11 @@ fn measure(options: &Options) -> Result<(), String> {
         if options.json {
             json::text(&report)
         } else {
-            report.text(false)
+            page::text(&report, false)
         }
     );
     if options.save {
-        let kept = report.save()?;
+        let kept = page::save(&report)?;
         eprintln!("kept in {}", kept.display());
     }
     Ok(())

@@ -1,14 +1,13 @@
 //! The tables, for a terminal and for Markdown.
 
 use crate::layout::{lay_out, show};
+use crate::machine;
 use crate::options::Options;
 use crate::peers::{IMAGES, POOLS, short, version};
 use crate::programs::{ALL, BELOW};
 use crate::stats::Samples;
-use crate::{machine, targets};
 use memcg_bench::rows::{ROWS, Unit};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// Everything there is to tell.
 pub struct Report<'a> {
@@ -88,8 +87,8 @@ impl Report<'_> {
             .any(|peer| self.samples.spread(line.of, peer, line.unit).is_some())
     }
 
-    /// All of it.
-    pub fn text(&self, markdown: bool) -> String {
+    /// The tables of rows and programs.
+    pub fn tables(&self, markdown: bool) -> String {
         let mut out = String::new();
         let images: Vec<&str> = IMAGES
             .iter()
@@ -184,11 +183,13 @@ impl Report<'_> {
             &["memcg"],
             None,
         );
-        targets::write(self, &mut out, markdown);
-        for failure in self.failures {
-            let _ = writeln!(out, "failed: {failure}");
-        }
         out
+    }
+
+    /// A line for each image or program that failed.
+    pub fn failed(&self) -> String {
+        let line = |failure| format!("failed: {failure}\n");
+        self.failures.iter().map(line).collect()
     }
 
     fn head(&self, out: &mut String) {
@@ -280,23 +281,5 @@ impl Report<'_> {
             rows.push(row);
         }
         lay_out(out, markdown, title, &rows);
-    }
-
-    /// Writes the Markdown and the JSON; answers the former.
-    pub fn save(&self) -> Result<PathBuf, String> {
-        let dir = self.options.bench.join("results");
-        std::fs::create_dir_all(&dir)
-            .map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
-        let part = if self.options.is_whole() { "" } else { "-part" };
-        let stem = format!("{}-{}{part}", machine::day(), machine::name());
-        let path = dir.join(format!("{stem}.md"));
-        for (path, text) in [
-            (path.clone(), self.text(true)),
-            (dir.join(format!("{stem}.json")), crate::json::text(self)),
-        ] {
-            std::fs::write(&path, text)
-                .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        }
-        Ok(path)
     }
 }

@@ -3,9 +3,8 @@
 //! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task, which frees meanwhile,
 //! finds its bytes in the two together at every moment. What was added too much is taken off again.
 
-use super::room::{Room, Way};
+use super::room::{Room, Way, drain};
 use super::slab::Stopped;
-use super::whole::drain;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::objcg::{NR_SIDE_KINDS, Objcg};
 use crate::group::{Hierarchy, MovePolicy};

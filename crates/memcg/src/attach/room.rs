@@ -11,6 +11,7 @@ use crate::group::objcg::Objcg;
 use crate::group::word::Unchanged;
 use crate::group::{Hierarchy, Memcg};
 use crate::sync::atomic::{Ordering, fence};
+use crate::thread::ThreadRec;
 
 /// Between which groups.
 #[derive(Clone, Copy)]
@@ -182,4 +183,10 @@ fn common_ancestor<'a>(a: &'a Memcg, b: &'a Memcg) -> &'a Memcg {
         }
     }
     a
+}
+
+/// Takes back stock under the group that was full.
+pub(super) fn drain(tree: &Hierarchy, rec: &ThreadRec, full: &Refusal) -> bool {
+    let group: Option<&Memcg> = (full.group != 0).then(|| tree.memcgs.get(full.group));
+    group.is_some_and(|group| tree.drain_for_charge(rec, group))
 }

@@ -6,7 +6,6 @@
 //! (`Hierarchy::count_slab` waits a moment), so what goes back is no more than what the source still counts.
 
 use super::room::Way;
-use super::whole::NoRoom;
 use super::{Attach, MoveError};
 use crate::group::objcg::Objcg;
 use crate::group::slab::SLAB_SIDE;
@@ -99,6 +98,14 @@ fn unflip(
             }
         }
     }
+}
+
+/// Who was full, and of what.
+pub(super) enum NoRoom {
+    /// `memory.max`.
+    Max(Refusal),
+    /// `memory.kmem.max`.
+    Kmem(Refusal),
 }
 
 /// Why words did not flip.

@@ -1,21 +1,12 @@
 //! Moves of all a task holds, or nothing: room for every word first, then the flips, none of which can fail any more.
 
 use super::part::join;
-use super::room::Room;
-use super::slab::Stopped;
+use super::room::{Room, drain};
+use super::slab::{NoRoom, Stopped};
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
-use crate::group::charge::Refusal;
 use crate::group::objcg::Objcg;
-use crate::group::{Hierarchy, Memcg, Tag};
+use crate::group::{Hierarchy, Tag};
 use crate::thread::ThreadRec;
-
-/// Who was full, and of what.
-pub(super) enum NoRoom {
-    /// `memory.max`.
-    Max(Refusal),
-    /// `memory.kmem.max`.
-    Kmem(Refusal),
-}
 
 impl Attach {
     /// The own word of the task, then its rests, except what is lost: each with the number of its room.
@@ -180,10 +171,4 @@ fn at_home(tree: &Hierarchy, tag: Tag) -> u64 {
     rests
         .map(|rest| join(tree, own, rest, rest.charged_bytes()))
         .sum()
-}
-
-/// Takes back stock under the group that was full.
-pub(super) fn drain(tree: &Hierarchy, rec: &ThreadRec, full: &Refusal) -> bool {
-    let group: Option<&Memcg> = (full.group != 0).then(|| tree.memcgs.get(full.group));
-    group.is_some_and(|group| tree.drain_for_charge(rec, group))
 }

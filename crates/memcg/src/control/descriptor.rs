@@ -9,12 +9,14 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+pub(super) const CONNECTIONS: usize = 32;
+
 /// Descriptors programs do not count on begin here, where the limit on open files allows.
 pub(super) const HIGH_FD: RawFd = 700;
 /// Better, where it allows that: programs that look through their descriptors look through the first thousands.
 const HIGHER_FD: RawFd = 9000;
 /// The listener and its clients.
-const SLOTS: usize = 1 + super::server::CONNECTIONS;
+const SLOTS: usize = 1 + CONNECTIONS;
 
 /// What a slot says when it is no descriptor's, and when it is about to be one's; else the descriptor + 2.
 const FREE: u32 = 0;

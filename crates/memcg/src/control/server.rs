@@ -6,7 +6,7 @@
 //! it finds out by itself, seconds later.
 
 use super::connection::Connection;
-use super::descriptor::{self, Kept};
+use super::descriptor::{self, CONNECTIONS, Kept};
 use super::place::{self, remove_socket, socket_path};
 use super::request::{protocol_error, serve};
 use crate::api::no_account;
@@ -20,7 +20,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-pub(super) const CONNECTIONS: usize = 32;
 const STACK: usize = 256 << 10;
 /// A listener that the program closed is missed after this long at most; with clients, and without.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

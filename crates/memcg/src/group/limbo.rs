@@ -79,7 +79,7 @@ impl Hierarchy {
         let Some(_held) = self.limbo.lock.try_lock(Rank::Collect) else {
             return;
         };
-        let Some(bag) = self.threads.epoch.try_advance(&self.threads) else {
+        let Some(bag) = self.threads.try_advance() else {
             return;
         };
         let mut freed = 0;

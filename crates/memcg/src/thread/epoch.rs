@@ -8,7 +8,6 @@
 //! Never done: waiting. A collector that meets an old pin goes away; the next one tries again.
 
 use super::record::{FENCED, ThreadRec};
-use super::registry::Threads;
 use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -34,7 +33,7 @@ pub struct Pin<'a> {
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire of `all_at`: the collector reuses after we have looked.
+        // Release pairs with the Acquire of `is_at`: the collector reuses after we have looked.
         self.rec.pin.store(self.before, Ordering::Release);
     }
 }
@@ -60,7 +59,7 @@ impl Epoch {
     /// else afterwards, and is not used again but as an index that is looked at anew. The pins' guards go on guarding: an older
     /// epoch that one of them puts back holds up the epochs a little longer, no more.
     pub fn lift<'a>(&'a self, rec: &'a ThreadRec) -> Lifted<'a> {
-        // Release pairs with the Acquire of `all_at`, as when a pin ends.
+        // Release pairs with the Acquire of `is_at`, as when a pin ends.
         let was_pinned = rec.pin.swap(0, Ordering::Release) != 0;
         Lifted {
             epoch: self,
@@ -73,11 +72,11 @@ impl Epoch {
     pub fn pin<'a>(&self, rec: &'a ThreadRec) -> Pin<'a> {
         let before = rec.pin.load(Ordering::Relaxed);
         if before == 0 {
-            // Acquire pairs with the Release of `try_advance`: what was unlinked before that epoch is not seen here. The
+            // Acquire pairs with the Release of `advance`: what was unlinked before that epoch is not seen here. The
             // fence below is the compiler's only. (On x86 a plain load.)
             rec.pin
                 .store(self.0.load(Ordering::Acquire) | PINNED, Ordering::Relaxed);
-            // Pairs with `heavy_fence` in `try_advance`.
+            // Pairs with `heavy_fence` in `Threads::try_advance`.
             barrier::light();
             if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
                 fence(Ordering::SeqCst);
@@ -100,25 +99,23 @@ impl Epoch {
         (self.0.load(Ordering::Relaxed) % BAGS as u64) as usize
     }
 
-    /// Moves on if every pinned thread is up to date; answers the bag whose content is then free for reuse.
-    /// One caller at a time (the collector's lock).
-    pub fn try_advance(&self, threads: &Threads) -> Option<usize> {
-        let now = self.0.load(Ordering::Relaxed);
-        threads.heavy_fence();
-        if !all_at(threads, now) {
-            return None;
-        }
-        // Release: what the scan saw finished comes before the new epoch. Pairs with the Acquire of `pin`.
-        self.0.store(now + 1, Ordering::Release);
-        // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from now + 2 on.
-        Some(((now + 2) % BAGS as u64) as usize)
-    }
-}
-
-fn all_at(threads: &Threads, epoch: u64) -> bool {
-    threads.each().all(|(_, rec)| {
+    /// Whether the thread of `rec` is not pinned, or has pinned `epoch`.
+    pub(super) fn is_at(rec: &ThreadRec, epoch: u64) -> bool {
         // Acquire pairs with the Release of `Pin::drop`.
         let pin = rec.pin.load(Ordering::Acquire);
         pin == 0 || pin == epoch | PINNED
-    })
+    }
+
+    /// The epoch, for the one collector.
+    pub(super) fn current(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Moves on from `now`, at which no pin is older; answers the bag whose content is then free for reuse.
+    pub(super) fn advance(&self, now: u64) -> usize {
+        // Release: what the scan saw finished comes before the new epoch. Pairs with the Acquire of `pin`.
+        self.0.store(now + 1, Ordering::Release);
+        // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from now + 2 on.
+        ((now + 2) % BAGS as u64) as usize
+    }
 }

@@ -98,4 +98,13 @@ impl Threads {
     pub fn heavy_fence(&self) {
         barrier::heavy(self.is_asymmetric());
     }
+
+    /// Moves the epoch on if every pinned thread is up to date; answers the bag whose content is then free for reuse.
+    /// One caller at a time (the collector's lock).
+    pub fn try_advance(&self) -> Option<usize> {
+        let now = self.epoch.current();
+        self.heavy_fence();
+        let is_up_to_date = self.each().all(|(_, rec)| Epoch::is_at(rec, now));
+        is_up_to_date.then(|| self.epoch.advance(now))
+    }
 }
