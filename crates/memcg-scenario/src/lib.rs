@@ -3,51 +3,45 @@
 //! Invariants: a scenario is read whole before its first step; it stops at the first step that does
 //! not do what it says; what the runner needs for itself is accounted to nobody, so figures are
 //! exact.
-//! Depends on: the engine (`memcg`) and the cache of directory entries (`memcg-dentry`).
+//! Depends on: the engine (`memcg`), the cache of directory entries (`memcg-dentry`), and
+//! `memcg-term` for sizes as text.
 //! Never: two scenarios in one process: the engine, its options and its groups are the process's.
 //!
-//! The files, each using those above it:
+//! The rooms and files, each using those above it:
 //!
-//! - `words`, `amount`, `reference`, `expect`, `command`: what a line is made of
-//! - `line`, `figures`, `grammar`, `parser`: a line, and a file, from text
+//! - `text`: words, counters, names, numbers, references to figures
 //! - `world`: what a scenario has made
-//! - `subsystems`, `act`, `moves`, `objects`, `caches`, `kept`, `dentries`, `holders`, `options`, `look`, `unchanged`: what commands do, expectations find, failures
-//!   may not
-//! - `runner`, `report`: step after step, and what is said about it
+//! - `actor`: who runs commands
+//! - `expect`: figures and expectations
+//! - `snapshot`: what can be seen of the tree at one moment
+//! - `verbs`: what each command reads and does; `verbs::table` is the only table of them
+//! - `parser`: a file as blocks and steps
+//! - `reference`: the tables as documentation
+//! - `report`, `audit`, `runner`: what is said, the end, step after step
 
-mod act;
-mod amount;
-mod caches;
-mod command;
-mod dentries;
+#![deny(unsafe_code)]
+
+mod actor;
+mod audit;
 mod expect;
-mod figures;
-mod grammar;
-mod heap;
-mod holders;
-mod kept;
-mod line;
-mod look;
-mod moves;
-mod objects;
-mod options;
 mod parser;
 mod reference;
 mod report;
 mod runner;
-mod subsystems;
-mod unchanged;
-mod words;
+mod snapshot;
+mod text;
+mod verbs;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
+pub use reference::reference;
 pub use report::Style;
 
 use report::Report;
 use std::io::{self, Write};
-use world::Fault;
+use world::fault::Fault;
 
 /// How a scenario ended. The text says file, line and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]

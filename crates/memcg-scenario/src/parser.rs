@@ -1,15 +1,48 @@
-//! A scenario's text as blocks and commands, or where it is wrong.
+//! A scenario's text as blocks and steps, or the place where it is wrong.
 //!
-//! Kept: any bytes are read or refused with a line and a column, in time linear in their length; never a panic, nor
-//! recursion deeper than [`DEEPEST`].
+//! Invariants: any bytes are read, or refused with a line and a column, in time linear in their
+//! length.
+//! Depends on: `text`, `verbs::table`.
+//! Never: a panic, or recursion deeper than [`DEEPEST`].
 
-use crate::command::{How, Node, Step};
-use crate::grammar;
-use crate::line::Line;
-use crate::words::{CPUS, Counter, Word, Wrong, has_counters, put_in, words};
+use crate::text::counter::{CPUS, Counter, has_counters, put_in};
+use crate::text::number;
+use crate::text::word::{Word, Wrong, words};
+use crate::verbs::table::{self, Command, How, Reads};
 
 /// How deep blocks may nest.
 pub const DEEPEST: usize = 16;
+
+/// One line that is a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its line, from 1.
+    pub line: usize,
+    /// As written, without comment.
+    pub text: String,
+    /// Its words, when they depend on counters; else none.
+    pub words: Vec<Word>,
+    /// What it means, when that does not depend on counters.
+    pub command: Option<Command>,
+}
+
+/// A piece of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A command.
+    Step(Step),
+    /// `repeat` or `parallel`, to its `end`.
+    Block {
+        /// How.
+        how: How,
+        /// Its head; the first word after the keyword is how often.
+        head: Step,
+        /// The name of its counter.
+        counter: String,
+        /// What it repeats.
+        body: Vec<Node>,
+    },
+}
 
 /// What is wrong in a scenario, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +86,8 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             words: Vec::new(),
             command: None,
         };
-        if first.is("end") {
+        let verb = table::find(first).map(|verb| verb.reads);
+        if matches!(verb, Some(Reads::End)) {
             if let Some(word) = words.get(1) {
                 return Err(at(too_much(word)));
             }
@@ -73,15 +107,12 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             continue;
         }
         // What a line means may depend on counters; whether it can mean anything does not.
-        let blocks = open.iter().map(|block| ones(&block.counter));
-        let counters: Vec<Counter> = core::iter::once(ones(CPUS)).chain(blocks).collect();
+        let blocks = open.iter().map(|block| Counter::new(&block.counter, 1));
+        let counters: Vec<Counter> = core::iter::once(Counter::new(CPUS, 1))
+            .chain(blocks)
+            .collect();
         let tried = put_in(&words, &counters).map_err(at)?;
-        let how = match &first.bytes[..] {
-            b"repeat" => Some(How::Repeat),
-            b"parallel" => Some(How::Parallel),
-            _ => None,
-        };
-        if let Some(how) = how.filter(|_| !first.quoted) {
+        if let Some(Reads::Block(how)) = verb {
             let (_, counter) = head(&tried, how).map_err(at)?;
             if open.len() == DEEPEST {
                 return Err(at(Wrong::new(
@@ -97,7 +128,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             });
             continue;
         }
-        let command = grammar::command(&tried).map_err(at)?;
+        let command = table::command(&tried).map_err(at)?;
         let step = if has_counters(&words) {
             Step { words, ..step }
         } else {
@@ -118,16 +149,17 @@ pub fn parse(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
     }
 }
 
-/// How often a block runs, and the name of its counter: `repeat 100`, `parallel 8 as t`, `parallel 2x$cpus`.
+/// How often a block runs, and the name of its counter: `repeat 100`, `parallel 8 as t`,
+/// `parallel 2x$cpus`.
 ///
 /// # Errors
 /// Where the line is wrong.
 pub fn head(words: &[Word], how: How) -> Result<(u64, String), Wrong> {
-    let mut line = Line::new(words);
+    let mut line = table::line(words);
     line.next("a block")?;
     let what = "how often, a number";
     let word = line.next(what)?;
-    let count = crate::amount::times(word)?;
+    let count = number::times(word)?;
     if how == How::Parallel && !(1..=256).contains(&count) {
         return Err(Wrong::new(
             word.column,
@@ -151,13 +183,6 @@ pub fn head(words: &[Word], how: How) -> Result<(u64, String), Wrong> {
     }
     line.end()?;
     Ok((count, counter))
-}
-
-fn ones(name: &str) -> Counter {
-    Counter {
-        name: name.to_owned(),
-        value: 1,
-    }
 }
 
 fn too_much(word: &Word) -> Wrong {

@@ -1,252 +1,91 @@
-//! `PATH:FILE[.KEY]`: where a figure stands, and how it is found in a file's text.
+//! The reference of the language: its commands, options and figures as Markdown tables, made from
+//! the tables that the parser and the runner use. docs/scenarios.md has them between markers.
 //!
-//! A key is looked for in the four forms that cgroup v2 files have: `KEY VALUE` lines, `KEY NAME=VALUE…` lines (`KEY.NAME`),
-//! tables with a head (`ROW.COLUMN`), and lists, of which `.lines` is the number of lines.
+//! Invariants: every verb, option and figure has its row.
+//! Depends on: `verbs::table`, `verbs::options`, `expect::figures`.
+//! Never: a text that is not in one of those tables.
 
-use crate::amount::Number;
-use crate::words::{Word, Wrong, show};
-use memcg::testing::files::FILES;
+use crate::expect::figures::FIGURES;
+use crate::verbs::options::OPTIONS;
+use crate::verbs::table::{Form, Reads, VERBS, Verb};
+use std::fmt::Write;
 
-/// A file of a group, or of all groups a `*` stands for, and perhaps a key in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The group's path; a component `*` stands for all children.
-    pub group: Vec<u8>,
-    /// File and key as written: `memory.events.local.max`.
-    pub name: String,
-    /// As written, for people.
-    pub text: String,
+/// The tables, each with the name of its markers in docs/scenarios.md.
+#[must_use]
+pub fn reference() -> [(&'static str, String); 3] {
+    let commands = VERBS.iter().flat_map(|verb| {
+        let forms = verb.forms.iter();
+        forms.map(|form| [code(&line(verb, form)), form.help.to_owned()])
+    });
+    let options = OPTIONS.iter().map(|option| {
+        let values = option.values.to_owned();
+        [code(option.name), values, option.help.to_owned()]
+    });
+    let figures = FIGURES.iter().map(|figure| {
+        let written = format!("{}:{}", figure.of, figure.name);
+        [code(&written), figure.help.to_owned()]
+    });
+    [
+        ("commands", table(["command", "what it does"], commands)),
+        (
+            "options",
+            table(["option", "values", "what it decides"], options),
+        ),
+        ("figures", table(["figure", "what it is"], figures)),
+    ]
 }
 
-/// What a file of pages would be called: there are none in this build.
-const PAGES: [&str; 2] = ["memory.swap.", "memory.zswap."];
-
-impl Reference {
-    /// Reads `PATH:FILE[.KEY]`, or `PATH/FILE[.KEY]`. `None` when the word is nothing like it.
-    pub fn read(word: &Word) -> Option<Result<Reference, Wrong>> {
-        if word.quoted {
-            return None;
-        }
-        let bytes = &word.bytes;
-        let colon = (0..bytes.len()).find(|&i| bytes[i] == b':' && begins_a_name(&bytes[i + 1..]));
-        let slash =
-            || (0..bytes.len()).find(|&i| bytes[i] == b'/' && begins_a_name(&bytes[i + 1..]));
-        let Some(split) = colon.or_else(slash) else {
-            let looks_so = bytes.starts_with(b"/") && bytes.contains(&b':');
-            return looks_so.then(|| {
-                let column = word.column + bytes.iter().position(|&b| b == b':').unwrap_or(0) + 1;
-                Err(Wrong::new(
-                    column,
-                    format!(
-                        "'{}' names no file: expected PATH:FILE[.KEY], as /a:memory.current",
-                        word.show()
-                    ),
-                ))
-            });
-        };
-        let Ok(name) = core::str::from_utf8(&bytes[split + 1..]) else {
-            return Some(Err(Wrong::new(
-                word.column + split + 1,
-                "the name of a file is expected",
-            )));
-        };
-        Some(Ok(Reference {
-            group: bytes[..split].to_vec(),
-            name: name.to_owned(),
-            text: word.show(),
-        }))
-    }
-
-    /// The file and the key: the longest name of the table that fits; else all of it is the file.
-    pub fn split(&self) -> (&str, Option<&str>) {
-        let mut best: Option<&str> = None;
-        for file in FILES {
-            let rest = self.name.strip_prefix(file.name);
-            let fits = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-            if fits && best.is_none_or(|best| file.name.len() > best.len()) {
-                best = Some(file.name);
-            }
-        }
-        match best {
-            Some(file) => (file, self.name[file.len()..].strip_prefix('.')),
-            None => (&self.name, None),
-        }
-    }
-
-    /// Whether the file would show pages, which are not there.
-    pub fn needs_pages(&self) -> bool {
-        is_of_pages(self.split().0)
-    }
-}
-
-/// Whether a file that is not in the table would show pages.
-pub fn is_of_pages(file: &str) -> bool {
-    PAGES.iter().any(|head| file.starts_with(head)) && FILES.iter().all(|f| f.name != file)
-}
-
-fn begins_a_name(text: &[u8]) -> bool {
-    text.starts_with(b"memory.") || text.starts_with(b"cgroup.")
-}
-
-/// What a file says, or a key of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A number, or `max`.
-    Number(Number),
-    /// Anything else, white space made single.
-    Text(String),
-}
-
-impl Value {
-    /// Of a text.
-    pub fn of(text: &str) -> Value {
-        let text = text.trim();
-        let number = text.strip_suffix('%').unwrap_or(text);
-        Number::read(number.as_bytes()).map_or_else(
-            || Value::Text(text.split_whitespace().collect::<Vec<_>>().join(" ")),
-            Value::Number,
-        )
-    }
-}
-
-impl core::fmt::Display for Value {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Value::Number(number) => number.fmt(f),
-            Value::Text(text) if text.is_empty() => f.write_str("nothing"),
-            Value::Text(text) => f.write_str(&show(text.as_bytes())),
-        }
-    }
-}
-
-/// The value of a key in a file's text, or of the whole text. `None`: there is no such key.
-pub fn find(text: &str, key: Option<&str>) -> Option<Value> {
-    let Some(key) = key else {
-        return Some(Value::of(text));
+/// A verb as it is written in a line.
+fn line(verb: &Verb, form: &Form) -> String {
+    let subject = match verb.reads {
+        Reads::Task(_) => "TASK ",
+        Reads::Line(_) | Reads::Block(_) | Reads::End => "",
     };
-    let is_table = text.lines().next().is_some_and(|head| head.contains('\t'));
-    if is_table {
-        return cell(text, key).or_else(|| lines(text, key, 1));
-    }
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let Some(name) = words.next() else { continue };
-        let rest: Vec<&str> = words.collect();
-        if name == key && !rest.is_empty() {
-            return Some(Value::of(&rest.join(" ")));
-        }
-        let field = key.strip_prefix(name).and_then(|k| k.strip_prefix('.'));
-        if let Some(field) = field
-            && let Some((_, value)) = rest
-                .iter()
-                .filter_map(|word| word.split_once('='))
-                .find(|(name, _)| *name == field)
-        {
-            return Some(Value::of(value));
-        }
-    }
-    lines(text, key, 0)
+    format!("{subject}{} {}", verb.name, form.syntax)
 }
 
-fn lines(text: &str, key: &str, head: usize) -> Option<Value> {
-    let nr = text.lines().filter(|line| !line.trim().is_empty()).count()
-        - head.min(text.lines().count());
-    (key == "lines").then(|| Value::Number(Number::whole(nr as u64)))
+fn code(text: &str) -> String {
+    format!("`{}`", text.trim_end())
 }
 
-/// `ROW.COLUMN` of a table, or `ROW` for its `HELD`. Rows of one name are added up.
-fn cell(table: &str, key: &str) -> Option<Value> {
-    let mut rows = table.lines();
-    let head: Vec<&str> = rows.next()?.split('\t').collect();
-    let mut sum: Option<Number> = None;
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
     for row in rows {
-        let cells: Vec<&str> = row.split('\t').collect();
-        let Some(rest) = key.strip_prefix(*cells.first()?) else {
-            continue;
-        };
-        let column = match rest.strip_prefix('.') {
-            Some(column) => column,
-            None if rest.is_empty() => "HELD",
-            None => continue,
-        };
-        let Some(at) = head.iter().position(|h| h.eq_ignore_ascii_case(column)) else {
-            continue;
-        };
-        match Value::of(cells.get(at)?) {
-            Value::Number(number) => {
-                sum = Some(sum.map_or(number, |sum| sum.plus(number, false)));
-            }
-            text => return Some(text),
-        }
+        let cells = row.map(|cell| cell.replace('|', "\\|"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
-    sum.map(Value::Number)
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
-    fn read(text: &str) -> Option<Result<Reference, Wrong>> {
-        Reference::read(&Word {
-            bytes: text.into(),
-            column: 1,
-            quoted: false,
-        })
-    }
+    /// Set: the test writes the tables instead of comparing them.
+    const WRITE: &str = "MEMCG_WRITE_DOCS";
 
     #[test]
-    fn the_longest_name_of_a_file_is_the_file() {
-        for (text, group, file, key) in [
-            ("/a:memory.current", "/a", "memory.current", None),
-            ("/a:memory.events.max", "/a", "memory.events", Some("max")),
-            (
-                "/:memory.events.local.max",
-                "/",
-                "memory.events.local",
-                Some("max"),
-            ),
-            ("/a/b/memory.stat.anon", "/a/b", "memory.stat", Some("anon")),
-            ("/a:b:memory.max", "/a:b", "memory.max", None),
-            (
-                "/:memory.owners./a:b/t.held",
-                "/",
-                "memory.owners",
-                Some("/a:b/t.held"),
-            ),
-            ("/a:memory.bogus.x", "/a", "memory.bogus.x", None),
-        ] {
-            let reference = read(text).expect("it is one").expect("it is right");
-            assert_eq!(reference.group, group.as_bytes());
-            assert_eq!(reference.split(), (file, key), "{text}");
+    fn the_reference_in_the_documentation_is_that_of_the_tables() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scenarios.md");
+        let before = std::fs::read_to_string(&path).expect("docs/scenarios.md");
+        let mut after = before.clone();
+        for (name, table) in reference() {
+            let begin = format!("<!-- {name}: from memcg-scenario's tables -->\n");
+            let end = format!("<!-- end of {name} -->\n");
+            let from = after.find(&begin).expect(&begin) + begin.len();
+            let to = from + after[from..].find(&end).expect(&end);
+            after.replace_range(from..to, &format!("\n{table}\n"));
         }
-        assert!(read("deny").is_none() && read("10M").is_none());
-        assert_eq!(
-            read("/a:current")
-                .expect("nearly")
-                .expect_err("wrong")
-                .column,
-            4
+        if std::env::var_os(WRITE).is_some() {
+            std::fs::write(&path, after).expect("docs/scenarios.md");
+            return;
+        }
+        assert!(
+            before == after,
+            "docs/scenarios.md is not what the tables say: \
+             '{WRITE}=1 cargo test -p memcg-scenario the_reference' rewrites it"
         );
-        let swap = read("/a:memory.swap.current").expect("it is one");
-        assert!(swap.expect("it is right").needs_pages());
-    }
-
-    #[test]
-    fn a_key_is_found_in_every_form_of_file() {
-        let number = |n| Some(Value::Number(Number::whole(n)));
-        let flat = "low 0\nhigh 12\n";
-        assert_eq!(find(flat, Some("high")), number(12));
-        assert_eq!(find(flat, Some("hig")), None);
-        let nested = "some avg10=0.50 total=7\nfull avg10=0.00 total=3\n";
-        assert_eq!(find(nested, Some("full.total")), number(3));
-        assert_eq!(find(nested, Some("some.avg10")), Some(Value::of("0.5")));
-        let table = "ORIGIN\tSTATE\tHELD\n/a\tended-task\t5\n/a.b\tx\t6\n/a\tx\t7\n";
-        assert_eq!(find(table, Some("/a")), number(12));
-        assert_eq!(find(table, Some("/a.b.held")), number(6));
-        assert_eq!(find(table, Some("/a.state")), Some(Value::of("ended-task")));
-        assert_eq!(find(table, Some("lines")), number(3));
-        assert_eq!(find("12\n13\n", Some("lines")), number(2));
-        assert_eq!(find("", Some("lines")), number(0));
-        assert_eq!(find("max\n", None), Some(Value::Number(Number::MAX)));
     }
 }

@@ -1,10 +1,14 @@
-//! What is said while a scenario runs: what it prints, each step if asked for, how far it is when it takes long.
+//! What is said while a scenario runs: what it prints, each step if asked for, how far it is when
+//! it takes long.
+//!
+//! Invariants: once something could not be written, nothing more is; the scenario goes on.
+//! Depends on: `parser`, for steps; `actor`, for what they said.
+//! Never: decides whether a scenario passed.
 
-use crate::act::Said;
-use crate::command::Step;
-use crate::runner::with_counters;
-use crate::words::Counter;
-use crate::world::Fault;
+use crate::actor::Said;
+use crate::parser::Step;
+use crate::text::counter::{Counter, with_counters};
+use crate::world::fault::Fault;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -151,7 +155,7 @@ impl Report {
         }
         let (status, errno) = match fault {
             Fault::Lacks { .. } => ("lacking", None),
-            Fault::Refused { errno, .. } => ("failed", Some(errno.as_str())),
+            Fault::Refused { errno, .. } => ("failed", Some(errno.name())),
             Fault::Wrong(_) => ("failed", None),
         };
         self.json(&JsonStep {
@@ -183,11 +187,11 @@ impl Report {
                 expectations,
                 seconds,
             }),
-            _ if why.is_none() => self.say(&format!(
+            Style::Plain | Style::Verbose if why.is_none() => self.say(&format!(
                 "{}: ok: {steps} steps, {expectations} expectations, {seconds:.1} s\n",
                 self.file
             )),
-            _ => {}
+            Style::Plain | Style::Verbose => {}
         }
     }
 

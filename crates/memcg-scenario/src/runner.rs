@@ -1,14 +1,19 @@
-//! Walks through a scenario: steps in order, blocks as often as they say, until one fails.
+//! Walks through a scenario: steps in order, blocks as often as they say, until a step fails. At
+//! the end the books are audited.
+//!
+//! Invariants: the first step that fails is the one that is reported.
+//! Depends on: `parser`, `verbs::table`, `actor`, `report`, `audit`.
+//! Never: a thread of a `parallel` block outlives the block.
 
-use crate::act::{Actor, Said};
-use crate::command::{Command, How, Node, Step};
+use crate::actor::Actor;
+use crate::audit;
+use crate::parser::{self, Node, Step};
 use crate::report::Report;
-use crate::words::{CPUS, Counter, Wrong, put_in};
-use crate::world::{Fault, World};
-use crate::{grammar, parser};
-use memcg::root;
-use memcg::testing::engine::Accounting;
-use memcg::testing::engine::process::engine;
+use crate::text::counter::{CPUS, Counter, put_in, with_counters};
+use crate::text::word::Wrong;
+use crate::verbs::table::{self, Command, How};
+use crate::world::World;
+use crate::world::fault::Fault;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +30,11 @@ pub struct Failed {
     pub fault: Fault,
 }
 
-/// Runs a scenario from its begin to its end, and holds the books against what is left.
+/// Runs a scenario from its begin to its end, and audits the books: with what the scenario has left
+/// behind, and once more when that is freed.
+///
+/// # Errors
+/// The step that did not do what it says, or the end of the scenario when the books do not add up.
 pub fn run(nodes: &[Node], report: &Report) -> Result<(), Failed> {
     let world = World::new();
     let stop = AtomicBool::new(false);
@@ -35,27 +44,20 @@ pub fn run(nodes: &[Node], report: &Report) -> Result<(), Failed> {
         stop: &stop,
     };
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    walker.walk(nodes, &mut vec![counter(CPUS, cpus)])?;
+    walker.walk(nodes, &mut vec![Counter::new(CPUS, cpus)])?;
     drop(walker);
-    at_the_end(&world)
-}
-
-/// When everything is freed nothing may be charged.
-fn at_the_end(world: &World) -> Result<(), Failed> {
-    world.clear();
-    let left = root().current();
-    let why = if engine().accounting() == Accounting::Broken {
-        "the engine's books do not add up".to_owned()
-    } else if left != 0 {
-        format!("all is freed, and {left} bytes are still charged")
-    } else {
-        return Ok(());
-    };
-    Err(Failed {
+    at_the_end(&world).map_err(|fault| Failed {
         line: 0,
         text: "the end".into(),
-        fault: Fault::Wrong(why),
+        fault,
     })
+}
+
+fn at_the_end(world: &World) -> Result<(), Fault> {
+    audit::books("after the last step")?;
+    world.clear();
+    audit::nothing_left()?;
+    audit::books("when all is freed")
 }
 
 struct Walker<'a> {
@@ -101,7 +103,7 @@ impl Walker<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
-            counters.push(counter(name, value));
+            counters.push(Counter::new(name, value));
             let walked = self.walk(body, counters);
             counters.pop();
             walked?;
@@ -122,7 +124,7 @@ impl Walker<'_> {
             let mut threads = Vec::new();
             for value in 1..=count {
                 let mut counters = counters.to_vec();
-                counters.push(counter(name, value));
+                counters.push(Counter::new(name, value));
                 let first = &first;
                 threads.push(scope.spawn(move || {
                     let walker = Walker {
@@ -137,7 +139,7 @@ impl Walker<'_> {
                     }
                 }));
             }
-            // To their very ends: a thread gives its stock back when it is gone.
+            // Joined, not only counted: a thread gives its stock back when it is gone.
             for thread in threads {
                 if let Err(panic) = thread.join() {
                     std::panic::resume_unwind(panic);
@@ -154,11 +156,8 @@ impl Walker<'_> {
         self.report.begins(step.line);
         let begin = Instant::now();
         let done = command(step, counters).and_then(|command| {
-            let is_expectation = matches!(
-                *command,
-                Command::Expect(_) | Command::Within(..) | Command::Fails { .. }
-            );
-            self.actor.act(&command).map(|said| (said, is_expectation))
+            let said = command.run(&self.actor)?;
+            Ok((said, command.is_expectation()))
         });
         match done {
             Ok((said, is_expectation)) => {
@@ -184,7 +183,7 @@ fn command<'a>(step: &'a Step, counters: &[Counter]) -> Result<Cow<'a, Command>,
         return Ok(Cow::Borrowed(command));
     }
     let words = put_in(&step.words, counters).map_err(wrong)?;
-    grammar::command(&words).map(Cow::Owned).map_err(wrong)
+    table::command(&words).map(Cow::Owned).map_err(wrong)
 }
 
 fn times(head: &Step, how: How, counters: &[Counter]) -> Result<u64, Failed> {
@@ -198,30 +197,4 @@ fn times(head: &Step, how: How, counters: &[Counter]) -> Result<u64, Failed> {
 
 fn wrong(why: Wrong) -> Fault {
     Fault::Wrong(format!("column {}: {}", why.column, why.message))
-}
-
-fn counter(name: &str, value: u64) -> Counter {
-    Counter {
-        name: name.to_owned(),
-        value,
-    }
-}
-
-/// A step's text, and the counters it was reached with.
-pub fn with_counters(text: &str, counters: &[Counter]) -> String {
-    if !text.contains('$') {
-        return text.to_owned();
-    }
-    let values: Vec<String> = counters
-        .iter()
-        .filter(|counter| counter.name != CPUS || text.contains(CPUS))
-        .map(|counter| format!("${} = {}", counter.name, counter.value))
-        .collect();
-    format!("{text} ({})", values.join(", "))
-}
-
-impl core::fmt::Display for Said {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.found.as_deref().unwrap_or_default())
-    }
 }

@@ -1,8 +1,16 @@
 //! The parser: every command is read, anything else is refused with its place.
+//!
+//! Invariants: the words of the tests are those of the tables.
+//! Depends on: `parser`, the tables.
+//! Never: runs a scenario.
 
-use crate::command::{Command, Node};
-use crate::parser::{DEEPEST, SyntaxError, parse};
+use crate::expect::comparison::OPERATORS;
+use crate::expect::figures::FIGURES;
+use crate::parser::{DEEPEST, Node, SyntaxError, parse};
+use crate::verbs::table::{Command, Reads, VERBS};
+use memcg::testing::os::errno::Errno;
 use proptest::prelude::*;
+use std::sync::OnceLock;
 
 const EVERYTHING: &str = include_str!("../tests/everything.scn");
 
@@ -133,10 +141,10 @@ fn a_count_may_stand_in_the_size_or_behind_it() {
         let Node::Step(step) = &nodes[0] else {
             panic!("{text} is a step")
         };
-        let Some(Command::Alloc { size, count, .. }) = &step.command else {
+        let Some(Command::Alloc(alloc)) = &step.command else {
             panic!("{text} allocates")
         };
-        assert_eq!((*size, *count), (1 << 20, Some(800)), "{text}");
+        assert_eq!((alloc.size, alloc.count), (1 << 20, Some(800)), "{text}");
     }
 }
 
@@ -176,11 +184,15 @@ proptest! {
 
     #[test]
     fn words_of_the_language_in_any_order_are_read_or_refused_with_a_place(
-        lines in prop::collection::vec(prop::collection::vec(0..WORDS.len(), 0..7), 0..12)
+        lines in prop::collection::vec(prop::collection::vec(0..usize::MAX, 0..7), 0..12)
     ) {
+        let words = vocabulary();
         let text: Vec<String> = lines
             .iter()
-            .map(|line| line.iter().map(|&i| WORDS[i]).collect::<Vec<_>>().join(" "))
+            .map(|line| {
+                let words: Vec<&str> = line.iter().map(|i| &*words[i % words.len()]).collect();
+                words.join(" ")
+            })
             .collect();
         let text = text.join("\n");
         if let Err(wrong) = parse(text.as_bytes()) {
@@ -189,82 +201,186 @@ proptest! {
     }
 }
 
-const WORDS: &[&str] = &[
-    "mkdir",
-    "rmdir",
-    "write",
-    "read",
-    "print",
-    "task",
-    "move",
-    "exit",
-    "share",
-    "cache",
-    "swap",
-    "zswap",
-    "set",
-    "repeat",
-    "parallel",
-    "end",
-    "expect",
-    "within",
-    "fails",
-    "alloc",
-    "fill",
-    "reserve",
-    "free",
-    "give",
-    "map",
-    "touch",
-    "unmap",
-    "sync",
-    "walk",
-    "/a",
-    "/a/memory.max",
-    "/a:memory.current",
+/// What is written for the words in capitals of a syntax.
+const VALUES: [(&str, &str); 21] = [
+    ("COMMAND", "rmdir /a"),
+    ("COUNT", "3"),
+    ("C", "c"),
+    ("DIR", "/usr"),
+    ("ERRNO", "ENOENT"),
+    ("EXPECTATION", "/a gone"),
+    ("FILE", "memory.max"),
+    ("KEY", "max"),
+    ("LEN", "4K"),
+    ("NAME", "n"),
+    ("N", "64"),
+    ("OFFSET", "0"),
+    ("OPTION", "strict"),
+    ("PATH", "/a"),
+    ("POLICY", "stay"),
+    ("SIZE", "1M"),
+    ("TAG", "x"),
+    ("TASK", "t"),
+    ("TIME", "5s"),
+    ("VALUE", "5"),
+    ("…", ""),
+];
+
+/// All that a syntax allows: each optional part left out and written, each alternative.
+fn written(syntax: &str) -> Vec<String> {
+    if let Some(open) = syntax.find('[') {
+        let close = open + syntax[open..].find(']').expect("a closing bracket");
+        let (before, inside, after) = (
+            &syntax[..open],
+            &syntax[open + 1..close],
+            &syntax[close + 1..],
+        );
+        let choices = inside.split(" | ").chain([""]);
+        return choices
+            .flat_map(|choice| written(&format!("{before}{choice}{after}")))
+            .collect();
+    }
+    let mut all = vec![String::new()];
+    for word in syntax.split_whitespace() {
+        // Of `layout=shared|pergroup` the second is `layout=pergroup`.
+        let key = word.split_once('=').map_or("", |(key, _)| key);
+        let is_of_key = !key.is_empty() && !key.contains('|');
+        let choices: Vec<String> = word
+            .split('|')
+            .map(|choice| match is_of_key && !choice.contains('=') {
+                true => format!("{key}={choice}"),
+                false => choice.to_owned(),
+            })
+            .collect();
+        all = all
+            .iter()
+            .flat_map(|line| {
+                choices
+                    .iter()
+                    .map(move |choice| format!("{line} {}", value(choice)))
+            })
+            .collect();
+    }
+    all
+}
+
+/// A word of a syntax with values for what stands in capitals.
+fn value(word: &str) -> String {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(first) = rest.chars().next() {
+        let length = rest.chars().take_while(char::is_ascii_uppercase).count();
+        let length = if first == '…' {
+            first.len_utf8()
+        } else {
+            length
+        };
+        if length == 0 {
+            text.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (name, after) = rest.split_at(length);
+        let known = VALUES.iter().find(|(known, _)| *known == name);
+        text += known
+            .unwrap_or_else(|| panic!("'{name}' of '{word}' has no value here"))
+            .1;
+        rest = after;
+    }
+    text
+}
+
+/// Every line that the table of verbs allows, each a scenario of its own.
+fn every_line() -> Vec<String> {
+    let mut all = Vec::new();
+    for verb in VERBS {
+        for form in verb.forms {
+            for rest in written(form.syntax) {
+                all.push(match verb.reads {
+                    Reads::Line(_) => format!("{}{rest}", verb.name),
+                    Reads::Task(_) => format!("t {}{rest}", verb.name),
+                    Reads::Block(_) => format!("{}{rest}\nend", verb.name),
+                    Reads::End => format!("repeat 1\n{}{rest}", verb.name),
+                });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn what_the_table_says_can_be_written_is_read() {
+    let lines = every_line();
+    assert!(lines.len() > 80, "{}", lines.len());
+    for line in lines {
+        if let Err(wrong) = parse(line.as_bytes()) {
+            panic!("{line}: {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn a_verb_has_one_row_and_a_help_for_each_form() {
+    for (i, verb) in VERBS.iter().enumerate() {
+        let name = verb.name;
+        assert!(VERBS[..i].iter().all(|other| other.name != name), "{name}");
+        assert!(!verb.forms.is_empty(), "{name}");
+        assert!(
+            verb.forms.iter().all(|form| !form.help.is_empty()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn no_word_that_begins_a_line_can_be_a_name() {
+    for verb in VERBS.iter().filter(|verb| verb.begins_a_line()) {
+        let (.., message) = wrong(&format!("task {} /a", verb.name));
+        assert!(message.contains("is a command"), "{message}");
+    }
+}
+
+/// The words of the language: those of every line, operators, figures, errors, and odd ones.
+fn vocabulary() -> &'static [String] {
+    static ALL: OnceLock<Vec<String>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut all: Vec<String> = every_line()
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        all.extend(OPERATORS.iter().map(|(text, _)| (*text).to_owned()));
+        all.extend(FIGURES.iter().map(|figure| format!("t:{}", figure.name)));
+        all.extend(Errno::TABLE.iter().map(|(name, _)| (*name).to_owned()));
+        all.extend(ODD.iter().map(|word| (*word).to_owned()));
+        all.sort();
+        all.dedup();
+        all
+    })
+}
+
+const ODD: &[&str] = &[
     "/*:memory.stat.anon",
-    "t",
     "x$i",
     "$",
     "$$",
     "${i}",
-    "1M",
     "64x10",
     "x3",
     "x",
-    "==",
-    "~",
-    "<=",
-    "has",
     "+",
     "-",
     "±3%",
     "±",
     "3%",
     "+-1M",
-    "gone",
     "intact",
+    "there",
+    "killed",
     "in",
-    "t:held",
-    "ENOMEM",
-    "5s",
-    "anon",
-    "file=/x",
-    "size=64",
-    "reclaimable",
-    "registered",
-    "hold",
-    "kmem-id",
-    "nowait",
-    "reserves",
     "2x$cpus",
-    "x:left",
     "\"a b\"",
     "\"",
     "#",
-    "as",
-    "n",
     "0",
-    "1",
-    "3",
 ];

@@ -11,6 +11,8 @@ pub const REFUSED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// No such process, not under memcg, or its socket cannot be used.
 pub const UNREACHABLE: u8 = 3;
+/// A scenario needs what this build does not have.
+pub const LACKING: u8 = 77;
 /// `memcg exec` itself failed.
 pub const EXEC_FAILED: u8 = 125;
 /// The program cannot be executed.

@@ -1,7 +1,6 @@
 //! Several scenarios: one process each, one after the other.
 
-use super::LACKING;
-use crate::failure::{Failure, REFUSED};
+use crate::failure::{Failure, LACKING, REFUSED};
 use crate::output::emit;
 use memcg_scenario::Style;
 use serde::Serialize;

@@ -7,14 +7,11 @@
 
 mod batch;
 
-use crate::failure::{Failure, REFUSED};
+use crate::failure::{Failure, LACKING, REFUSED};
 use memcg_scenario::{Style, Verdict};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Exit code: a scenario needs what this build does not have.
-pub const LACKING: u8 = 77;
 
 /// What `memcg run` was asked for.
 #[derive(clap::Args, Debug)]
@@ -24,10 +21,14 @@ Examples:
   memcg run --verbose scenarios/tutorial.scn
   memcg run scenarios         every *.scn in the folder, one process each
 
+After the last step the engine's books are audited, with what the scenario has
+left behind, and again when all is freed. Books that do not add up fail the run
+with a line that names the sum.
+
 Exit codes:
   0   every expectation held
-  1   a step did not do what it says, or the file cannot be understood:
-      the line names file, line and reason
+  1   a step did not do what it says, the books do not add up, or the file
+      cannot be understood: the line names file, line and reason
   2   no such file
   77  it needs what this build does not have
 

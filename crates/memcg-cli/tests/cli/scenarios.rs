@@ -222,6 +222,14 @@ fn json_has_a_line_for_each_step() {
 }
 
 #[test]
+fn the_help_says_that_the_books_are_audited() {
+    let folder = Folder::new();
+    let outcome = memcg(folder.path(), &["run", "--help"]);
+    let help = outcome.printed();
+    assert!(help.contains("the engine's books are audited"), "{help}");
+}
+
+#[test]
 fn verbose_says_every_step_with_what_it_found() {
     let folder = Folder::new();
     let file = write(&folder, "x.scn", SMALL);

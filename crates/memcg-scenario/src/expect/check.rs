@@ -1,23 +1,32 @@
 //! Expectations, held against the engine.
+//!
+//! Invariants: what does not hold is a [`Fault::Wrong`] that says what was found instead.
+//! Depends on: `actor`, for files; `world`, for the rest.
+//! Never: changes anything.
 
-use crate::act::{Actor, lacks_pages};
-use crate::amount::Number;
-use crate::expect::{Expect, Sum, Term, holds, sum_text};
-use crate::moves;
-use crate::reference::{Reference, Value, find};
-use crate::subsystems;
-use crate::words::show;
-use crate::world::{Fault, Part, Things, World};
+use crate::actor::Actor;
+use crate::expect::comparison::holds;
+use crate::expect::terms::{Expect, Sum, Term, sum_text};
+use crate::text::line::Name;
+use crate::text::number::Number;
+use crate::text::reference::{Reference, Value, find};
+use crate::text::word::show;
+use crate::world::World;
+use crate::world::fault::Fault;
+use crate::world::things::Part;
 use memcg::root;
 use memcg::testing::files::{self, Entry};
+use memcg::testing::os::errno::Errno;
 use memcg_term::size::human;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often a thing that must hold soon is looked at.
-const AGAIN: Duration = Duration::from_millis(5);
+/// The pause between two looks at what must hold soon.
+const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks until it holds or the time is over; what was found last.
+/// Looks until the expectation holds or the time is over. Answers what was found last.
+///
+/// # Errors
+/// What was found instead, last.
 pub fn check_within(actor: &Actor<'_>, time: Duration, expect: &Expect) -> Result<String, Fault> {
     let end = Instant::now() + time;
     loop {
@@ -26,15 +35,18 @@ pub fn check_within(actor: &Actor<'_>, time: Duration, expect: &Expect) -> Resul
                 return Err(Fault::Wrong(format!("after {time:?}: {why}")));
             }
             Err(Fault::Wrong(_) | Fault::Refused { .. }) if Instant::now() < end => {
-                std::thread::sleep(AGAIN);
+                std::thread::sleep(PAUSE);
                 memcg::safe_point();
             }
-            other => return other,
+            done @ (Ok(_) | Err(_)) => return done,
         }
     }
 }
 
-/// Whether it holds; what was found.
+/// Looks whether the expectation holds. Answers what was found.
+///
+/// # Errors
+/// What was found instead.
 pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
     let world = actor.world;
     match expect {
@@ -53,17 +65,15 @@ pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
         }
         Expect::Group { path, there } => {
             let is_there = root().lookup(path).is_some();
-            answer(
-                is_there == *there,
-                if is_there {
-                    "it is there"
-                } else {
-                    "it is not there"
-                },
-            )
+            let found = if is_there {
+                "it is there"
+            } else {
+                "it is not there"
+            };
+            answer(is_there == *there, found)
         }
         Expect::Intact(tag) => {
-            let damaged = world.look(tag, |things| {
+            let damaged = world.things.look(tag, |things| {
                 things.parts.iter().find_map(Part::first_damaged)
             });
             match damaged {
@@ -74,7 +84,7 @@ pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
                 ))),
             }
         }
-        Expect::Freed(tag) => match world.look(tag, |things| things.holder.clone()) {
+        Expect::Freed(tag) => match world.things.look(tag, |things| things.holder.clone()) {
             None => Ok("gone".into()),
             Some(holder) => Err(Fault::Wrong(format!("{} holds it", show(&holder)))),
         },
@@ -155,41 +165,21 @@ fn term(actor: &Actor<'_>, term: &Term) -> Result<Value, Fault> {
         Term::Text(text) => Ok(Value::Text(
             text.split_whitespace().collect::<Vec<_>>().join(" "),
         )),
-        Term::Of { name, what } => self::of(actor, name, what),
+        Term::Of { name, figure } => {
+            let number = (figure.read)(actor.world, name)?;
+            Ok(Value::Number(Number::whole(number)))
+        }
         Term::File(reference) => figure(actor, reference),
     }
 }
 
-/// A figure of a task, subsystem or cache.
-fn of(actor: &Actor<'_>, name: &[u8], what: &str) -> Result<Value, Fault> {
-    let world = actor.world;
-    let number = if what == "held" {
-        Some(world.task(name)?.held())
-    } else if what == "leaked" {
-        world.task(name)?;
-        Some(world.leaked_by(name))
-    } else if what == "left" {
-        let left = |things: &Things| things.parts.iter().map(Part::left).sum();
-        Some(world.look(name, left).unwrap_or(0))
-    } else if let Some(figure) = world.kept.figure(name, what) {
-        Some(figure)
-    } else if let Some(call) = subsystems::CALLS.iter().position(|call| *call == what) {
-        let asked = world.subsystem(name)?;
-        Some(asked.called[call].load(Ordering::Relaxed))
-    } else if let Some(figure) = world.dentries.figure(name, what)? {
-        Some(figure)
-    } else {
-        let moved = world.last_move(name)?;
-        moves::figure(moved, what)
-    };
-    let why = || Fault::Wrong(format!("{} has no {what}", show(name)));
-    Ok(Value::Number(Number::whole(number.ok_or_else(why)?)))
-}
-
-/// What a reference says now; with a `*` in its path, the sum over all it stands for.
+/// What a reference says now. With a `*` in its path, the sum over all groups it stands for.
+///
+/// # Errors
+/// ENOENT when there is no such group, file or key.
 pub fn figure(actor: &Actor<'_>, reference: &Reference) -> Result<Value, Fault> {
     if reference.needs_pages() {
-        return Err(lacks_pages(&reference.name));
+        return Err(Fault::lacks_pages(&reference.name));
     }
     if !reference
         .group
@@ -206,7 +196,7 @@ pub fn figure(actor: &Actor<'_>, reference: &Reference) -> Result<Value, Fault> 
                 return Err(Fault::Wrong(format!("'{text}' is no number to add")));
             }
             // It went while we looked.
-            Err(Fault::Refused { errno, .. }) if !actor.is_alone && errno == "ENOENT" => {}
+            Err(Fault::Refused { errno, .. }) if !actor.is_alone && errno == Errno::ENOENT => {}
             Err(fault) => return Err(fault),
         }
     }
@@ -218,14 +208,14 @@ fn one(actor: &Actor<'_>, reference: &Reference, group: &[u8]) -> Result<Value, 
     let text = actor.read(group, file)?;
     find(&text, key).ok_or_else(|| {
         Fault::refused(
-            "ENOENT",
+            Errno::ENOENT,
             format!("{file} has no key '{}'", key.unwrap_or_default()),
         )
     })
 }
 
 /// The groups a path with `*` stands for.
-fn expand(path: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+fn expand(path: &[u8]) -> Result<Vec<Name>, Fault> {
     let mut all = vec![Vec::new()];
     for part in path.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
         let mut next = Vec::new();
@@ -237,8 +227,9 @@ fn expand(path: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
             }
             let entries = World::with(|engine, rec| files::list(engine, rec, group))??;
             for entry in entries {
-                if let Entry::Group(name) = entry {
-                    add(&name);
+                match entry {
+                    Entry::Group(name) => add(&name),
+                    Entry::File(..) => {}
                 }
             }
         }

@@ -1,26 +1,34 @@
-//! `fails` insists that what failed changed nothing: all that can be seen of the tree before is there after.
+//! All that can be seen of the tree at one moment, to tell what a command has changed.
 //!
-//! Looked at: which groups there are, what every file that can be written says, what is held, who holds what. Not looked
-//! at: events, pressure and peaks, which tell that somebody tried; and usage, where something was reclaimed.
+//! Looked at: which groups there are, what every file says that can be written, what is held, who
+//! holds what. Not looked at: events, pressure and peaks, which tell that somebody tried; and
+//! usage, where something was reclaimed.
+//!
+//! Invariants: two snapshots with no command between them do not differ.
+//! Depends on: `actor`, for files; `world`, for what is held.
+//! Never: changes anything.
 
-use crate::act::Actor;
-use crate::command::Command;
-use crate::words::show;
-use crate::world::{Fault, World};
+use crate::actor::Actor;
+use crate::text::word::show;
+use crate::world::World;
+use crate::world::fault::Fault;
 use memcg::testing::files::{self, Entry, Mode};
 use memcg::{Event, root};
 use std::collections::BTreeMap;
 
-/// All that can be seen at one moment.
-pub struct Before {
+/// All that could be seen at one moment.
+pub struct Snapshot {
     seen: BTreeMap<String, String>,
     kills: u64,
     reclaimed: u64,
 }
 
-impl Before {
+impl Snapshot {
     /// Looks at everything. O(groups).
-    pub fn look(actor: &Actor<'_>) -> Result<Before, Fault> {
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn take(actor: &Actor<'_>) -> Result<Snapshot, Fault> {
         let mut seen = BTreeMap::new();
         let mut groups = vec![Vec::new()];
         while let Some(group) = groups.pop() {
@@ -38,7 +46,7 @@ impl Before {
                 }
             }
         }
-        for (tag, what) in actor.world.holdings() {
+        for (tag, what) in actor.world.things.holdings() {
             seen.insert(format!("tag '{}'", show(&tag)), what);
         }
         let kills = root().nr_events(Event::OomKill);
@@ -47,27 +55,27 @@ impl Before {
             .lines()
             .find_map(|line| line.strip_prefix("shrinker_freed "));
         let reclaimed = freed.and_then(|freed| freed.parse().ok()).unwrap_or(0);
-        Ok(Before {
+        Ok(Snapshot {
             seen,
             kills,
             reclaimed,
         })
     }
 
-    /// What is not as it was, if anything, after `command` has failed.
-    pub fn difference(
-        &self,
-        actor: &Actor<'_>,
-        command: &Command,
-    ) -> Result<Option<String>, Fault> {
-        let after = Before::look(actor)?;
+    /// What is not as it was, if anything, after a command has failed. `reclaims`: the command was
+    /// to reclaim memory, so usage may have fallen.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn difference(&self, actor: &Actor<'_>, reclaims: bool) -> Result<Option<String>, Fault> {
+        let after = Snapshot::take(actor)?;
         // Somebody was killed to make room: that is what the failure is about.
         if after.kills != self.kills {
             return Ok(None);
         }
-        // What could be reclaimed has been, though less than asked: cgroup v2 says EAGAIN then. A charge at the limit does so as well.
-        let may_fall = matches!(command, Command::Write { file, .. } if file == "memory.reclaim")
-            || after.reclaimed != self.reclaimed;
+        // Less was there than asked for, and that was reclaimed: cgroup v2 says EAGAIN then. A
+        // charge at the limit reclaims as well.
+        let may_fall = reclaims || after.reclaimed != self.reclaimed;
         let is_usage =
             |place: &str| place.ends_with(":memory.current") || place.ends_with(":memory.owners");
         for (place, was) in &self.seen {

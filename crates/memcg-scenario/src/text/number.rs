@@ -1,6 +1,10 @@
 //! Numbers of a scenario: sizes in the kernel's grammar, counts, times, tolerances.
+//!
+//! Invariants: numbers are exact, in millionths; `max` is above every other and stays so in sums.
+//! Depends on: `word`, and the engine's own grammar of sizes.
+//! Never: a floating-point number.
 
-use crate::words::{Word, Wrong};
+use crate::text::word::{Word, Wrong, show};
 use memcg::testing::units::{parse_limit, parse_size};
 use std::time::Duration;
 
@@ -213,7 +217,7 @@ pub fn tolerance(bytes: &[u8], column: usize) -> Result<Tolerance, Wrong> {
             column,
             format!(
                 "'{}' is no tolerance: expected one as ±3% or ±1M",
-                crate::words::show(bytes)
+                show(bytes)
             ),
         )
     };

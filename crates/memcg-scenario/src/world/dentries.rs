@@ -1,14 +1,20 @@
-//! `cache C … dentry`, `NAME walk C DIR`: entries of real directories, cached.
+//! Caches of the entries of real directories, and what a walk over a directory met.
+//!
+//! Invariants: a cache is of the whole file system, so a path means the same in each.
+//! Depends on: `memcg-dentry`.
+//! Never: holds its lock while a directory is read.
 
-use crate::command::Name;
-use crate::words::show;
-use crate::world::Fault;
+use crate::text::line::Name;
+use crate::text::word::show;
+use crate::world::fault::Fault;
+use crate::world::lock::lock;
+use memcg::testing::os::errno::Errno;
 use memcg::{CacheOptions, Task, safe_point};
 use memcg_dentry::{DEFAULT_FRESHNESS, DentryCache, Tour};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The caches of a scenario, and the last walk of each task.
 #[derive(Default)]
@@ -17,36 +23,36 @@ pub struct Dentries {
     walks: Mutex<HashMap<Name, Tour>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The file system's word on a directory.
+/// What the file system said about a directory, as a refusal.
 fn refused(dir: &OsStr, why: &std::io::Error) -> Fault {
     let errno = match why.kind() {
-        std::io::ErrorKind::NotFound => "ENOENT",
-        std::io::ErrorKind::NotADirectory => "ENOTDIR",
-        std::io::ErrorKind::OutOfMemory => "ENOMEM",
-        std::io::ErrorKind::PermissionDenied => "EACCES",
-        _ => "EINVAL",
+        std::io::ErrorKind::NotFound => Errno::ENOENT,
+        std::io::ErrorKind::NotADirectory => Errno::ENOTDIR,
+        std::io::ErrorKind::OutOfMemory => Errno::ENOMEM,
+        std::io::ErrorKind::PermissionDenied => Errno::EACCES,
+        _ => Errno::EINVAL,
     };
     Fault::refused(errno, format!("{}: {why}", show(dir.as_bytes())))
 }
 
 impl Dentries {
-    /// Makes a cache of the whole file system's entries. `bytes`: what an entry is expected to have at least, or 0.
+    /// Makes a cache of the whole file system's entries. `bytes` is the least that an entry is
+    /// expected to have, or 0.
+    ///
+    /// # Errors
+    /// EINVAL when an entry has fewer bytes, EEXIST when there is a cache of that name.
     pub fn create(&self, name: &[u8], bytes: u64, options: CacheOptions<'_>) -> Result<(), Fault> {
         let cache = DentryCache::in_cache("/", DEFAULT_FRESHNESS, options)
             .map_err(|why| refused(OsStr::new("/"), &why))?;
         if bytes > cache.entry_bytes() {
             let message = format!("an entry has {} bytes", cache.entry_bytes());
-            return Err(Fault::refused("EINVAL", message));
+            return Err(Fault::refused(Errno::EINVAL, message));
         }
         let mut caches = lock(&self.caches);
         if caches.contains_key(name) {
             drop(caches);
             let message = format!("cache '{}': there is one of that name", show(name));
-            return Err(Fault::refused("EEXIST", message));
+            return Err(Fault::refused(Errno::EEXIST, message));
         }
         caches.insert(name.to_vec(), Arc::new(cache));
         Ok(())
@@ -61,10 +67,10 @@ impl Dentries {
         let found = lock(&self.caches).get(name).cloned();
         found.ok_or_else(|| {
             let message = format!(
-                "cache '{}': there is none of entries of that name: 'cache NAME dentry' makes one",
+                "cache '{}': there is none of entries of that name: 'cache C dentry' makes one",
                 show(name)
             );
-            Fault::refused("ENOENT", message)
+            Fault::refused(Errno::ENOENT, message)
         })
     }
 
@@ -83,22 +89,23 @@ impl Dentries {
         Ok(())
     }
 
-    /// A figure of a cache or of a task's last walk; `None`: of something else.
-    pub fn figure(&self, name: &[u8], what: &str) -> Result<Option<u64>, Fault> {
-        let of_cache = |figure: fn(&DentryCache) -> u64| Ok(Some(figure(&*self.cache(name)?)));
-        let of_walk = |figure: fn(Tour) -> u64| {
-            let tour = lock(&self.walks).get(name).copied();
-            let none = || Fault::refused("ENOENT", format!("{} has not walked", show(name)));
-            tour.map(figure).map(Some).ok_or_else(none)
-        };
-        match what {
-            "entries" => of_cache(|cache| cache.stats().entries),
-            "reclaimed" => of_cache(|cache| cache.stats().reclaimed),
-            "walked" => of_walk(|tour| tour.names),
-            "hits" => of_walk(|tour| tour.hits),
-            "uncached" => of_walk(|tour| tour.uncached),
-            _ => Ok(None),
-        }
+    /// Entries that a cache has, and those that were reclaimed from it.
+    ///
+    /// # Errors
+    /// ENOENT when there is no such cache.
+    pub fn counts(&self, name: &[u8]) -> Result<(u64, u64), Fault> {
+        let stats = self.cache(name)?.stats();
+        Ok((stats.entries, stats.reclaimed))
+    }
+
+    /// What a task's last walk met.
+    ///
+    /// # Errors
+    /// ENOENT when it has not walked.
+    pub fn last_walk(&self, task: &[u8]) -> Result<Tour, Fault> {
+        let tour = lock(&self.walks).get(task).copied();
+        let none = || Fault::refused(Errno::ENOENT, format!("{} has not walked", show(task)));
+        tour.ok_or_else(none)
     }
 
     /// Ends all caches.

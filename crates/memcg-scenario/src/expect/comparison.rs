@@ -1,7 +1,11 @@
-//! Expectations: a figure, an operator, a value, how far they may be apart.
+//! Operators, and whether two values compare so.
+//!
+//! Invariants: numbers compare exactly, or within a tolerance; texts are equal or not.
+//! Depends on: `text`.
+//! Never: asks the engine for anything.
 
-use crate::amount::{Number, Tolerance};
-use crate::reference::{Reference, Value};
+use crate::text::number::{Number, Tolerance};
+use crate::text::reference::Value;
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub enum Operator {
     Lacks,
 }
 
-/// All, as they are written.
+/// All operators, as they are written.
 pub const OPERATORS: [(&str, Operator); 9] = [
     ("==", Operator::Equal),
     ("!=", Operator::NotEqual),
@@ -39,107 +43,10 @@ pub const OPERATORS: [(&str, Operator); 9] = [
     ("lacks", Operator::Lacks),
 ];
 
-/// What `NAME:` may be followed by: what a task holds; what its last move did; how often a subsystem was called; what a task's
-/// last walk met; what a cache of entries has, and has given up; how many of a tag's objects are left; what a task's moves lost.
-pub const FIGURES: [&str; 15] = [
-    "held",
-    "moved",
-    "stayed",
-    "pieces",
-    "can_attach",
-    "attach",
-    "cancel_attach",
-    "evict",
-    "walked",
-    "hits",
-    "uncached",
-    "entries",
-    "reclaimed",
-    "left",
-    "leaked",
-];
-
-/// One part of a sum.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Term {
-    /// A number, as written.
-    Number(Number, String),
-    /// What a file says.
-    File(Reference),
-    /// A figure of a task, subsystem or cache, `NAME:held`.
-    Of {
-        /// Whose.
-        name: Vec<u8>,
-        /// One of [`FIGURES`].
-        what: &'static str,
-    },
-    /// Any other word.
-    Text(String),
-}
-
-impl Term {
-    /// As it is written.
-    pub fn text(&self) -> String {
-        match self {
-            Term::Number(_, text) | Term::Text(text) => text.clone(),
-            Term::File(reference) => reference.text.clone(),
-            Term::Of { name, what } => format!("{}:{what}", crate::words::show(name)),
-        }
-    }
-}
-
-/// A sum: terms, each added or taken away.
-pub type Sum = Vec<(bool, Term)>;
-
-/// A sum as it is written.
-pub fn sum_text(sum: &Sum) -> String {
-    let mut text = String::new();
-    for (i, (minus, term)) in sum.iter().enumerate() {
-        if i > 0 {
-            text += if *minus { " - " } else { " + " };
-        }
-        text += &term.text();
-    }
-    text
-}
-
-/// What is expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// Two sums compare so.
-    Compare {
-        /// What is looked at.
-        left: Sum,
-        /// How it compares.
-        operator: Operator,
-        /// With what.
-        right: Sum,
-        /// Within what.
-        tolerance: Option<Tolerance>,
-    },
-    /// A group is not, or is, there.
-    Group {
-        /// Its path.
-        path: Vec<u8>,
-        /// Whether it should be there.
-        there: bool,
-    },
-    /// The objects of a tag hold what was written into them.
-    Intact(Vec<u8>),
-    /// No task holds this tag.
-    Freed(Vec<u8>),
-    /// A task was told to die.
-    Killed(Vec<u8>),
-    /// A task is in a group.
-    In {
-        /// The task.
-        task: Vec<u8>,
-        /// The group.
-        path: Vec<u8>,
-    },
-}
-
-/// Whether `a OP b ± tolerance` holds; an error when they cannot be compared so.
+/// Whether `a OP b ± tolerance` holds.
+///
+/// # Errors
+/// Why the two cannot be compared so.
 pub fn holds(
     a: &Value,
     operator: Operator,
@@ -155,12 +62,18 @@ pub fn holds(
     }
     let is_same = match (a, b) {
         (Value::Text(a), Value::Text(b)) => a == b || chosen(a) == Some(b.as_str()),
-        _ => false,
+        (Value::Number(_), _) | (_, Value::Number(_)) => false,
     };
     match operator {
         Operator::Equal => Ok(is_same),
         Operator::NotEqual => Ok(!is_same),
-        _ => Err(format!(
+        Operator::Less
+        | Operator::AtMost
+        | Operator::More
+        | Operator::AtLeast
+        | Operator::Close
+        | Operator::Has
+        | Operator::Lacks => Err(format!(
             "'{a}' and '{b}' are not both numbers: only == != has lacks compare text"
         )),
     }
@@ -175,9 +88,10 @@ fn chosen(text: &str) -> Option<&str> {
 }
 
 fn compare(a: Number, operator: Operator, b: Number, tolerance: Option<Tolerance>) -> bool {
-    let base = match operator {
-        Operator::Close => a.plus(b, false),
-        _ => b,
+    let base = if operator == Operator::Close {
+        a.plus(b, false)
+    } else {
+        b
     };
     let slack = match tolerance {
         None => Number::whole(0),

@@ -1,4 +1,10 @@
-//! Objects of the engine's own allocator, each filled with a pattern that tells whether it was overwritten.
+//! Objects of the engine's own allocator, each filled with a pattern that tells whether it was
+//! overwritten.
+//!
+//! Invariants: every byte of an object is written when it is made; objects are freed when their
+//! [`Objects`] is dropped.
+//! Depends on: the engine's heap and its caches.
+//! Never: two objects of one scenario with one pattern.
 
 use memcg::testing::engine::{Flags, kmalloc};
 use memcg::{AllocError, KBytes, Memcg, ReserveError, Shared, SizedCache};
@@ -7,7 +13,8 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Objects of one size, live until this is dropped. They belong to whom the thread worked for when they were made.
+/// Objects of one size, live until this is dropped. Each belongs to the task that the thread worked
+/// for when the object was made.
 pub struct Objects {
     size: usize,
     seed: u64,
@@ -40,7 +47,8 @@ impl Deref for Object {
     }
 }
 
-// SAFETY: the objects are this value's alone, or shared as `Shared` allows, and the allocator takes them back from any thread.
+// SAFETY: a heap object is reached through this value alone, which is not cloned, and the engine's
+// `free` takes an object back on any thread. Objects of a cache are `KBytes`, which are Send.
 unsafe impl Send for Objects {}
 
 impl Objects {
@@ -59,14 +67,17 @@ impl Objects {
         }
     }
 
-    /// One more, charged to whom the thread works for, and every byte of it written; or why it was refused.
+    /// Makes one more, charged to the task that the thread works for, and writes every byte of it.
+    ///
+    /// # Errors
+    /// Why it was refused; `None` when the heap had no room.
     pub fn push(&mut self, flags: Flags) -> Result<(), Option<AllocError>> {
         let pattern = pattern(self.seed, self.len());
         match &mut self.all {
             All::Heap(all) => {
                 let at = NonNull::new(kmalloc::alloc(self.size, flags)).ok_or(None)?;
-                // SAFETY: an object of `size` bytes that was just made, and is nobody else's; bytes need no value before they are
-                // written.
+                // SAFETY: `alloc` has just made an object of `size` bytes, and nobody else has its
+                // address. `write` only writes, so it does not matter that the bytes have no value.
                 let bytes = unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), self.size) };
                 write(bytes, pattern);
                 all.push(at);
@@ -97,7 +108,8 @@ impl Objects {
         matches!(self.all, All::Cache(..))
     }
 
-    /// Those of a cache are charged to `group` from now on, one after the other, up to the one that finds no room.
+    /// Charges those of a cache to `group` from now on, one after the other, up to the one that
+    /// finds no room.
     pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
         match &self.all {
             All::Heap(_) => Ok(()),
@@ -149,7 +161,8 @@ impl Objects {
         }
     }
 
-    /// Those of a cache are used: what a group that has ended left may be his, for whom the thread works, from now on.
+    /// Uses those of a cache. What an ended group left may be charged to the task that the thread
+    /// works for from now on.
     pub fn touch(&self) {
         if let All::Cache(_, all) = &self.all {
             for object in all {
@@ -192,7 +205,8 @@ fn write(bytes: &mut [u8], mut pattern: u64) {
     }
 }
 
-/// What one word differs from the next by: odd, so that no two of an object are alike for 2⁶⁴ words.
+/// The difference between one word and the next. It is odd, so that no two words of an object are
+/// equal before 2⁶⁴ words.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The first word of object `i`.

@@ -1,14 +1,21 @@
-//! Expectations and the figures in them, from the words of a line.
+//! Expectations from the words of a line.
+//!
+//! Invariants: the left side is a figure or a sum of figures; `~` has a tolerance.
+//! Depends on: `terms`, `text`.
+//! Never: asks the engine for anything.
 
-use crate::amount;
-use crate::command::Name;
-use crate::expect::{Expect, FIGURES, OPERATORS, Operator, Sum, Term};
-use crate::grammar::path;
-use crate::line::Line;
-use crate::reference::Reference;
-use crate::words::Wrong;
+use crate::expect::comparison::{OPERATORS, Operator};
+use crate::expect::figures::FIGURES;
+use crate::expect::terms::{Expect, Sum, Term};
+use crate::text::line::Line;
+use crate::text::number::{self, Tolerance};
+use crate::text::reference::Reference;
+use crate::text::word::Wrong;
 
-/// What `expect` expects.
+/// Takes what `expect` expects.
+///
+/// # Errors
+/// The first word that is wrong.
 pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {
     let first = line.next("PATH:FILE, a TAG or a PATH")?;
     let name = || first.bytes.clone();
@@ -32,7 +39,7 @@ pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {
             return Ok(expect);
         }
         if line.take("in") {
-            let path = path(line)?;
+            let path = line.path()?;
             return Ok(Expect::In { task: name(), path });
         }
     }
@@ -50,7 +57,8 @@ pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {
         return Err(Wrong::new(
             first.column,
             format!(
-                "'{text}' is no figure: expected PATH:FILE[.KEY], as /a:memory.current, or NAME:held"
+                "'{text}' is no figure: expected PATH:FILE[.KEY], as /a:memory.current, or \
+                 TASK:held"
             ),
         ));
     }
@@ -70,19 +78,19 @@ pub fn expect(line: &mut Line<'_>) -> Result<Expect, Wrong> {
     })
 }
 
-fn tolerance(line: &mut Line<'_>) -> Result<Option<amount::Tolerance>, Wrong> {
+fn tolerance(line: &mut Line<'_>) -> Result<Option<Tolerance>, Wrong> {
     let Some(word) = line.peek() else {
         return Ok(None);
     };
-    let Some(rest) = amount::after_sign(&word.bytes) else {
+    let Some(rest) = number::after_sign(&word.bytes) else {
         return Ok(None);
     };
     line.skip(1);
     if rest.is_empty() {
         let next = line.next("a tolerance, as 3% or 1M")?;
-        return amount::tolerance(&next.bytes, next.column).map(Some);
+        return number::tolerance(&next.bytes, next.column).map(Some);
     }
-    amount::tolerance(rest, word.column).map(Some)
+    number::tolerance(rest, word.column).map(Some)
 }
 
 /// `TERM [+ TERM | - TERM]…`
@@ -104,60 +112,22 @@ fn term(line: &mut Line<'_>) -> Result<Term, Wrong> {
         return reference.map(Term::File);
     }
     if !word.quoted {
-        let figure = FIGURES.iter().find_map(|what| {
+        let figure = FIGURES.iter().find_map(|figure| {
             let name = word
                 .bytes
-                .strip_suffix(what.as_bytes())?
+                .strip_suffix(figure.name.as_bytes())?
                 .strip_suffix(b":")?;
             Some(Term::Of {
                 name: name.to_vec(),
-                what,
+                figure,
             })
         });
         if let Some(figure) = figure {
             return Ok(figure);
         }
-        if let Some(number) = amount::literal(word) {
+        if let Some(number) = number::literal(word) {
             return Ok(Term::Number(number, word.show()));
         }
     }
     Ok(Term::Text(word.show()))
-}
-
-/// `PATH:FILE[.KEY]`.
-pub fn reference(line: &mut Line<'_>) -> Result<Reference, Wrong> {
-    let word = line.next("PATH:FILE[.KEY]")?;
-    Reference::read(word).unwrap_or_else(|| {
-        Err(Wrong::new(
-            word.column,
-            format!(
-                "'{}': expected PATH:FILE[.KEY], as /a:memory.current",
-                word.show()
-            ),
-        ))
-    })
-}
-
-/// `PATH/FILE`, or `PATH:FILE`.
-pub fn file(line: &mut Line<'_>) -> Result<(Name, String), Wrong> {
-    let word = line.next("PATH/FILE")?;
-    if let Some(Ok(reference)) = Reference::read(word) {
-        return Ok((reference.group, reference.name));
-    }
-    let wrong = || {
-        Wrong::new(
-            word.column,
-            format!("'{}': expected PATH/FILE, as /a/memory.max", word.show()),
-        )
-    };
-    let slash = word
-        .bytes
-        .iter()
-        .rposition(|&b| b == b'/')
-        .ok_or_else(wrong)?;
-    let name = core::str::from_utf8(&word.bytes[slash + 1..]).map_err(|_| wrong())?;
-    if name.is_empty() {
-        return Err(wrong());
-    }
-    Ok((word.bytes[..slash].to_vec(), name.to_owned()))
 }

@@ -1,8 +1,12 @@
 //! A line of a scenario as words, each with its column.
 //!
-//! Words are separated by blanks; `"…"` is one word with anything in it (`\n \t \r \\ \" \xHH`); `#` at the head of a word
-//! begins a comment. Words are bytes: a group's name need not be text. `$NAME` stands for a block's counter and is put in
-//! when the line runs; `$$` is a dollar.
+//! Words are separated by blanks. `"…"` is one word with anything in it (`\n \t \r \\ \" \xHH`);
+//! `#` at the head of a word begins a comment.
+//!
+//! Invariants: a word is bytes, for a group's name need not be text; columns count characters
+//! from 1.
+//! Depends on: nothing.
+//! Never: a panic, or more than O(length) steps, whatever the bytes are.
 
 /// What is wrong in a line, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +34,12 @@ pub struct Word {
     pub bytes: Vec<u8>,
     /// Where it begins.
     pub column: usize,
-    /// Whether it was in quotes: then it is a value, never a keyword.
+    /// Whether it was in quotes. Such a word is a value, never a keyword.
     pub quoted: bool,
 }
 
 impl Word {
-    /// For people.
+    /// The word as a person can read it on one line.
     pub fn show(&self) -> String {
         show(&self.bytes)
     }
@@ -78,12 +82,12 @@ pub fn words(line: &[u8]) -> Result<Vec<Word>, Wrong> {
     }
 }
 
-/// The same, of a word that begins at `column`.
+/// `wrong` of a word, as a place in the line where the word begins at `column`.
 fn from(wrong: Wrong, column: usize) -> Wrong {
     Wrong::new(column + wrong.column - 1, wrong.message)
 }
 
-/// Characters of a text; a byte that is none counts as one.
+/// The number of characters in `text`. A byte that is part of none counts as one.
 fn characters(text: &[u8]) -> usize {
     String::from_utf8_lossy(text).chars().count()
 }
@@ -107,7 +111,8 @@ fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\r')
 }
 
-/// A word in quotes at the head of `text`, and its length with the quotes. Columns count from its head.
+/// A word in quotes at the head of `text`, and its length with the quotes. Columns count from its
+/// head.
 fn quoted(text: &[u8]) -> Result<(Vec<u8>, usize), Wrong> {
     let mut bytes = Vec::new();
     let mut i = 1;
@@ -150,95 +155,6 @@ fn quoted(text: &[u8]) -> Result<(Vec<u8>, usize), Wrong> {
     }
 }
 
-/// Counts nothing: how many CPUs there are.
-pub const CPUS: &str = "cpus";
-
-/// A counter of a block around a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counter {
-    /// Its name, without the dollar.
-    pub name: String,
-    /// Its value.
-    pub value: u64,
-}
-
-/// Whether a line has counters to put in.
-pub fn has_counters(words: &[Word]) -> bool {
-    words.iter().any(|word| word.bytes.contains(&b'$'))
-}
-
-/// The words with the counters put in. The innermost block of a name counts; of `$iM` the longest name that there is.
-pub fn put_in(words: &[Word], counters: &[Counter]) -> Result<Vec<Word>, Wrong> {
-    words
-        .iter()
-        .map(|word| {
-            let mut bytes = Vec::with_capacity(word.bytes.len());
-            let mut rest = word.bytes.as_slice();
-            while let Some((&first, tail)) = rest.split_first() {
-                if first != b'$' {
-                    bytes.push(first);
-                    rest = tail;
-                    continue;
-                }
-                if let Some(after) = tail.strip_prefix(b"$") {
-                    bytes.push(b'$');
-                    rest = after;
-                    continue;
-                }
-                let (value, after) = value_at(tail, counters)
-                    .ok_or_else(|| Wrong::new(word.column, no_counter(tail, counters)))?;
-                bytes.extend_from_slice(value.to_string().as_bytes());
-                rest = after;
-            }
-            Ok(Word {
-                bytes,
-                ..word.clone()
-            })
-        })
-        .collect()
-}
-
-/// The value named at the head of `text`, as `i` or `{i}`, and what follows.
-fn value_at<'a>(text: &'a [u8], counters: &[Counter]) -> Option<(u64, &'a [u8])> {
-    if let Some(inside) = text.strip_prefix(b"{") {
-        let end = inside.iter().position(|&b| b == b'}')?;
-        let name = &inside[..end];
-        let found = counters
-            .iter()
-            .rev()
-            .find(|counter| counter.name.as_bytes() == name)?;
-        return Some((found.value, &inside[end + 1..]));
-    }
-    let mut best: Option<&Counter> = None;
-    for counter in counters.iter().rev() {
-        let is_longer = best.is_none_or(|best| counter.name.len() > best.name.len());
-        if text.starts_with(counter.name.as_bytes()) && is_longer {
-            best = Some(counter);
-        }
-    }
-    let best = best?;
-    Some((best.value, &text[best.name.len()..]))
-}
-
-fn no_counter(text: &[u8], counters: &[Counter]) -> String {
-    let name: Vec<u8> = text
-        .iter()
-        .copied()
-        .take_while(|b| b.is_ascii_alphanumeric() || b"_{}".contains(b))
-        .collect();
-    let of_blocks = counters.iter().filter(|c| c.name != CPUS);
-    let known: Vec<String> = of_blocks.map(|c| format!("${}", c.name)).collect();
-    let what = format!("there is no counter '${}' here", show(&name));
-    if known.is_empty() {
-        format!("{what}: $i counts inside repeat … end; a dollar is written $$")
-    } else {
-        format!(
-            "{what}: expected {}; a dollar is written $$",
-            known.join(", ")
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,13 +162,6 @@ mod tests {
     fn texts(line: &str) -> Vec<String> {
         let words = words(line.as_bytes()).expect("a line");
         words.iter().map(Word::show).collect()
-    }
-
-    fn counter(name: &str, value: u64) -> Counter {
-        Counter {
-            name: name.into(),
-            value,
-        }
     }
 
     #[test]
@@ -277,19 +186,5 @@ mod tests {
             let wrong = words(line).expect_err("it is wrong");
             assert_eq!(wrong.column, column, "{}", wrong.message);
         }
-    }
-
-    #[test]
-    fn counters_are_put_in_by_the_longest_name_and_the_innermost_block() {
-        let counters = [counter("i", 7), counter("in", 8), counter("i", 9)];
-        let put = |text: &str| {
-            let words = words(text.as_bytes()).expect("a line");
-            put_in(&words, &counters).map(|words| words[0].show())
-        };
-        assert_eq!(put("x$i"), Ok("x9".into()));
-        assert_eq!(put("$iM"), Ok("9M".into()));
-        assert_eq!(put("$inM"), Ok("8M".into()));
-        assert_eq!(put("${i}n$$"), Ok("9n$".into()));
-        assert!(put("$j").is_err() && put("$").is_err() && put("${i").is_err());
     }
 }
