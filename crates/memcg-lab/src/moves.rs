@@ -8,7 +8,8 @@ use crate::design::{
 use crate::sheet::Sheet;
 use crate::tools::{Setting, each, group, median, with};
 use memcg::testing::attach::{Attach, MoveError, Moved, PIECE};
-use memcg::testing::group::{Mode, Tag};
+use memcg::testing::group::Tag;
+use memcg::testing::group::charge::Mode;
 use memcg::{Limit, Memcg, MovePolicy, Task, root};
 
 const KAMEZAWA: &str = "KAMEZAWA, 2008";

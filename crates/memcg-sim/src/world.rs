@@ -18,9 +18,9 @@ use std::rc::Rc;
 
 /// A thread: its records, and the scopes it is in with whom they are for.
 pub(crate) struct Thread {
-    pub index: memcg::testing::thread::ThreadId,
+    pub index: memcg::testing::thread::id::ThreadId,
     pub rec: &'static ThreadRec,
-    pub heap_index: memcg::testing::thread::HeapId,
+    pub heap_index: memcg::testing::thread::id::HeapId,
     pub heap: &'static Heap,
     pub scopes: Vec<(Scope, Option<usize>)>,
 }

@@ -3,44 +3,47 @@
 //! [`root`] is the process's tree of groups. [`Alloc`] makes every allocation of a program belong to a group;
 //! [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`] and [`in_group`] say who works;
 //! [`Task`] is what moves as a whole; [`Charge`] counts what is not the heap's.
-//!
-//! The modules are the rooms of docs/ARCHITECTURE.md, lowest first: `units`, `os`, `sync`, `thread`, `counter`, `group`,
-//! `offline` and `attach`, `engine`, `api`, `files`, `control`. Most programs need only what is re-exported here.
 
 // Under loom only the lower rooms are built, and what they have for the others is used by nobody.
 #![cfg_attr(loom, allow(dead_code))]
+// What the face names, a user can name.
+#![cfg_attr(not(any(loom, test, feature = "testing")), warn(unnameable_types))]
 
 #[cfg(not(loom))]
-pub mod api;
-pub mod attach;
+pub(crate) mod api;
+pub(crate) mod attach;
 #[cfg(not(loom))]
-pub mod control;
-pub mod counter;
+pub(crate) mod control;
+pub(crate) mod counter;
 #[cfg(not(loom))]
-pub mod engine;
+pub(crate) mod engine;
 #[cfg(not(loom))]
-pub mod files;
-pub mod group;
+pub(crate) mod files;
+pub(crate) mod group;
 #[doc(hidden)]
 #[cfg(not(loom))]
 pub mod internal;
-pub mod kmem;
-pub mod offline;
-pub mod os;
+pub(crate) mod kmem;
+pub(crate) mod offline;
+pub(crate) mod os;
 #[cfg(test)]
 mod proof;
-pub mod reclaim;
-pub mod sync;
+pub(crate) mod reclaim;
+pub(crate) mod sync;
 #[doc(hidden)]
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod thread;
-pub mod units;
+pub(crate) mod thread;
+pub(crate) mod units;
 
 #[cfg(not(loom))]
 pub use api::*;
 pub use attach::Moved;
+#[cfg(not(loom))]
+pub use files::FileError;
 pub use group::{Event, MovePolicy, OfflinePolicy, stat::Usage};
+#[cfg(not(loom))]
+pub use os::errno::Errno;
 pub use units::Limit;
 
 /// The README's code is a test.

@@ -4,7 +4,7 @@
 //! defined in pages. This room keeps the two directions between such a number and text:
 //!
 //! * *in*, the grammar people type into cgroup v2 files: `4096`, `0x1000`, `010000`, `64M`, `max`;
-//! * *out*, exact bytes for files ([`Limit`]'s `Display`) and short text for people ([`human`]).
+//! * *out*, exact bytes for files ([`Limit`]'s `Display`).
 //!
 //! It relies on nothing, allocates nothing and never panics, so it can be used from inside an allocation.
 //!
@@ -16,7 +16,7 @@
 //! | empty, or a suffix without digits (`K`) | 0 | refused |
 //! | does not fit 64 bits | wraps silently | refused |
 
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 /// Bytes in a page, whatever the machine's own page size is.
 ///
@@ -156,71 +156,6 @@ pub fn parse_limit(text: &[u8]) -> Result<Limit, ParseSizeError> {
     parse_size(text).map(Limit::bytes)
 }
 
-/// A number of bytes as short text for people: `0`, `1023`, `64M`, `12.3M`.
-///
-/// Powers of 1024; whole multiples as one would type them, everything else rounded to one decimal (halves up), so the text
-/// is off by at most 5 % and never a basis for arithmetic. Honours width and alignment: `{:>8}`.
-#[must_use]
-pub fn human(bytes: u64) -> impl fmt::Display + Copy {
-    Human(bytes)
-}
-
-#[derive(Clone, Copy)]
-struct Human(u64);
-
-impl fmt::Display for Human {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: &[u8; 6] = b"KMGTPE";
-        let bytes = u128::from(self.0);
-        if bytes < 1024 {
-            return fmt::Display::fmt(&self.0, f);
-        }
-        let mut unit = (bytes.ilog2() / 10) as usize - 1;
-        let rounded = |unit: usize| {
-            let size = 1u128 << (10 * (unit + 1));
-            (bytes * 10 + size / 2) / size
-        };
-        // 1023.96K rounds to 1024.0K, which people write 1.0M.
-        if rounded(unit) >= 10 * 1024 && unit + 1 < UNITS.len() {
-            unit += 1;
-        }
-        let tenths = rounded(unit);
-        let mut text = Short::default();
-        let whole = bytes.is_multiple_of(1u128 << (10 * (unit + 1)));
-        write!(text, "{}", tenths / 10)?;
-        if !whole {
-            write!(text, ".{}", tenths % 10)?;
-        }
-        text.write_char(char::from(UNITS[unit]))?;
-        f.pad(text.as_str())
-    }
-}
-
-/// Room for the longest text of [`human`] (`1023.9K`), so that it can be padded as a whole.
-#[derive(Default)]
-struct Short {
-    bytes: [u8; 12],
-    len: usize,
-}
-
-impl Short {
-    fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("?")
-    }
-}
-
-impl fmt::Write for Short {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        let room = self
-            .bytes
-            .get_mut(self.len..self.len + s.len())
-            .ok_or(fmt::Error)?;
-        room.copy_from_slice(s.as_bytes());
-        self.len += s.len();
-        Ok(())
-    }
-}
-
 /// `text` without the white space at its ends (C's `isspace`: Rust's idea of ASCII white space lacks the vertical tab).
 fn strip(text: &[u8]) -> &[u8] {
     let space = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
@@ -331,35 +266,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn people_read_short_sizes() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1023, "1023"),
-            (1024, "1K"),
-            (1025, "1.0K"),
-            (1536, "1.5K"),
-            (64 << 20, "64M"),
-            (12_900_000, "12.3M"),
-            ((1 << 20) - 1, "1.0M"),
-            (1_048_524, "1023.9K"),
-            (1_048_525, "1.0M"),
-            (u64::MAX, "16.0E"),
-            (1 << 60, "1E"),
-        ] {
-            assert_eq!(human(bytes).to_string(), text, "{bytes}");
-        }
-        assert_eq!(
-            format!(
-                "[{:>6}] [{:<6}] [{:>6}]",
-                human(1536),
-                human(1 << 30),
-                human(7)
-            ),
-            "[  1.5K] [1G    ] [     7]"
-        );
-    }
-
     proptest! {
         #[test]
         fn a_limit_survives_its_own_text(bytes: u64) {
@@ -382,18 +288,6 @@ mod tests {
             if let Ok(bytes) = parse_size(&text) {
                 prop_assert_eq!(parse_size(bytes.to_string().as_bytes()), Ok(bytes));
             }
-        }
-
-        #[test]
-        fn short_text_is_within_five_percent(bytes: u64) {
-            let text = human(bytes).to_string();
-            prop_assert!(text.len() <= 7);
-            let (number, unit) = match text.find(|c: char| c.is_ascii_uppercase()) {
-                Some(at) => (&text[..at], 1u128 << (10 * (1 + "KMGTPE".find(&text[at..]).unwrap()))),
-                None => (&text[..], 1),
-            };
-            let shown = number.parse::<f64>().unwrap() * unit as f64;
-            prop_assert!((shown - bytes as f64).abs() <= 0.05 * bytes as f64, "{bytes} as {text}");
         }
     }
 }

@@ -112,7 +112,7 @@ fn errors_are_errors_on_every_thread() {
     is_error::<memcg::OomKilled>();
     is_error::<memcg::IdError>();
     is_error::<memcg::TooLate>();
-    is_error::<memcg::files::FileError>();
+    is_error::<memcg::FileError>();
 }
 
 #[test]

@@ -205,6 +205,7 @@ fn register(index: u32, shrink: Box<Shrink>) -> bool {
 }
 
 mod sealed {
+    #[expect(unnameable_types, reason = "nobody outside is to implement it")]
     pub trait Cache {
         fn index(&self) -> u32;
     }

@@ -104,8 +104,8 @@ errors! {
     }
 }
 
-impl From<TreeError> for CreateError {
-    fn from(e: TreeError) -> Self {
+impl CreateError {
+    pub(super) fn of(e: TreeError) -> Self {
         match e {
             TreeError::Name => Self::Name,
             TreeError::Exists => Self::Exists,
@@ -118,8 +118,8 @@ impl From<TreeError> for CreateError {
     }
 }
 
-impl From<TreeError> for RemoveError {
-    fn from(e: TreeError) -> Self {
+impl RemoveError {
+    pub(super) fn of(e: TreeError) -> Self {
         match e {
             TreeError::HasChildren => Self::HasChildren,
             TreeError::HasTasks => Self::HasTasks,
@@ -129,8 +129,8 @@ impl From<TreeError> for RemoveError {
     }
 }
 
-impl From<TreeError> for TaskError {
-    fn from(e: TreeError) -> Self {
+impl TaskError {
+    pub(super) fn of(e: TreeError) -> Self {
         match e {
             TreeError::NoMemory => Self::NoMemory,
             _ => Self::Gone,

@@ -20,9 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// What a new holder takes over.
 const BY_HOLDER: &[Given] = &[Given::ToHolder, Given::ToToucher];
 
+#[expect(unnameable_types, reason = "nobody outside is to implement it")]
 mod sealed {
+    /// What a group's end may have said of a thing.
+    pub struct How<'a>(pub(super) &'a [super::Given]);
+
     pub trait Thing {
-        fn was_left(&self, how: &[crate::group::cell::Given]) -> bool;
+        fn was_left(&self, how: How<'_>) -> bool;
         fn recharge(&self, group: &super::Memcg) -> Result<(), super::ReserveError>;
     }
 }
@@ -35,8 +39,8 @@ impl Sharable for KBytes {}
 impl Sharable for Mutex<Charge> {}
 
 impl<T> sealed::Thing for KBox<T> {
-    fn was_left(&self, how: &[Given]) -> bool {
-        KBox::was_left(self, how)
+    fn was_left(&self, how: sealed::How<'_>) -> bool {
+        KBox::was_left(self, how.0)
     }
 
     fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
@@ -45,8 +49,8 @@ impl<T> sealed::Thing for KBox<T> {
 }
 
 impl sealed::Thing for KBytes {
-    fn was_left(&self, how: &[Given]) -> bool {
-        KBytes::was_left(self, how)
+    fn was_left(&self, how: sealed::How<'_>) -> bool {
+        KBytes::was_left(self, how.0)
     }
 
     fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
@@ -56,8 +60,8 @@ impl sealed::Thing for KBytes {
 
 impl sealed::Thing for Mutex<Charge> {
     // A group's end waits for nobody: a reservation somebody is at stays where it is.
-    fn was_left(&self, how: &[Given]) -> bool {
-        self.try_lock().is_ok_and(|charge| charge.was_left(how))
+    fn was_left(&self, how: sealed::How<'_>) -> bool {
+        self.try_lock().is_ok_and(|charge| charge.was_left(how.0))
     }
 
     fn recharge(&self, group: &Memcg) -> Result<(), ReserveError> {
@@ -99,7 +103,7 @@ impl<T: Sharable> Drop for Inner<T> {
 
 impl<T: Sharable> Held for Inner<T> {
     fn settle(&self) {
-        if !self.thing.was_left(&[Given::ToHolder]) {
+        if !self.thing.was_left(sealed::How(&[Given::ToHolder])) {
             return;
         }
         let holder = {
@@ -189,7 +193,7 @@ impl<T: Sharable> Shared<T> {
             holders.1.push((number, group.clone()));
             number
         };
-        if self.0.thing.was_left(BY_HOLDER) {
+        if self.0.thing.was_left(sealed::How(BY_HOLDER)) {
             // Where there is no room it stays, and that is counted.
             let _ = self.0.thing.recharge(group);
         }

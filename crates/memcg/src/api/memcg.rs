@@ -120,7 +120,8 @@ impl Memcg {
     /// See [`CreateError`].
     pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Memcg, CreateError> {
         self.with(|engine, _, group| {
-            let index = engine.change(|| engine.tree.create(group, name.as_ref()))?;
+            let made = engine.change(|| engine.tree.create(group, name.as_ref()));
+            let index = made.map_err(CreateError::of)?;
             Memcg::of_index(engine, index).ok_or(CreateError::Gone)
         })
         .unwrap_or(Err(CreateError::Gone))
@@ -178,7 +179,7 @@ impl Memcg {
     /// # Errors
     /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
     pub fn remove(&self) -> Result<(), RemoveError> {
-        self.with(|engine, rec, group| engine.remove(rec, group).map_err(RemoveError::from))
+        self.with(|engine, rec, group| engine.remove(rec, group).map_err(RemoveError::of))
             .unwrap_or(Err(RemoveError::Gone))
     }
 

@@ -42,8 +42,8 @@ pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use options::{
-    GroupEnd, IdError, IdPolicy, TableStat, TooLate, id_stat, reap, set_group_end, set_id_policy,
-    set_kmem_id_max, set_reap_interval,
+    GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
+    set_id_policy, set_kmem_id_max, set_reap_interval,
 };
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};

@@ -49,7 +49,8 @@ impl Task {
     pub fn new(group: &Memcg, name: impl AsRef<[u8]>) -> Result<Task, TaskError> {
         group
             .with(|engine, _, group| {
-                let tag = engine.change(|| engine.tree.new_task(group, name.as_ref(), 0))?;
+                let made = engine.change(|| engine.tree.new_task(group, name.as_ref(), 0));
+                let tag = made.map_err(TaskError::of)?;
                 Ok(Task { tag })
             })
             .unwrap_or(Err(TaskError::Gone))

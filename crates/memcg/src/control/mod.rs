@@ -15,10 +15,9 @@ mod request;
 mod server;
 mod snapshot;
 
-pub use escape::{escape, unescape};
 pub use place::unlink;
 pub use server::{after_fork, serve_in_thread, stop};
-pub use snapshot::{report, snapshot};
+pub use snapshot::report;
 
 #[cfg(test)]
 mod tests;

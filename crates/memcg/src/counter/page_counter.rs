@@ -20,6 +20,7 @@ const CLOSED: u64 = 1 << 63;
 const VERSION_MASK: u64 = !(USAGE | CLOSED);
 
 /// The most bytes one level can count: 256 TiB − 1.
+#[cfg(test)]
 pub const USAGE_LIMIT: u64 = USAGE;
 /// `max` and `high` of a level without that limit.
 pub const UNLIMITED: u64 = u64::MAX;

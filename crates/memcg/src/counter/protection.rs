@@ -189,6 +189,10 @@ pub struct ScanShare {
 /// `1 − protection / usage`, without a cliff at the protection's edge. A group that is scanned at all is scanned by at
 /// least [`SCAN_CLUSTER`] (or its whole list), so a pass moves forward where the proportion is tiny. Skip groups that
 /// [`standing`] protects before asking. Cost: one 128-bit division.
+#[cfg_attr(
+    not(any(test, feature = "testing")),
+    expect(dead_code, reason = "the product has no use of it as yet")
+)]
 #[must_use]
 pub fn scan_share(list_bytes: u64, usage: u64, effective: Protection, pass: Pass) -> ScanShare {
     if effective == Protection::NONE {

@@ -50,6 +50,10 @@ pub fn overage(usage: u64, high: u64) -> u64 {
 /// [`curve_ns`], but at most [`MAX_DELAY_NS`] and nothing at all up to [`WAIVED_DELAY_NS`]. What is waived is waived for
 /// this charge; a caller that pays for many small charges at once adds up their bytes first. At 10 % over the line a batch
 /// owes 639 ms, a single page nothing (9.98 ms).
+#[cfg_attr(
+    not(any(test, feature = "testing")),
+    expect(dead_code, reason = "the product has no use of it as yet")
+)]
 #[must_use]
 pub fn delay_ns(overage: u64, charged_bytes: u64) -> u64 {
     match curve_ns(overage, charged_bytes) {

@@ -107,6 +107,10 @@ fn is_watched() -> bool {
 ///
 /// For what most processes end without ever needing: the child of a fork usually becomes another program at once.
 pub fn defer(ns: u64, work: fn()) {
+    // A child that is not known as one yet becomes it first: one word says both.
+    if word().load(Ordering::Relaxed) == EMPTIED {
+        look();
+    }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
     DEFERRED_WORK.store(work as *mut (), Ordering::Relaxed);
     // Release pairs with the Acquire of `look`.

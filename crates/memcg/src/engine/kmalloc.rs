@@ -405,9 +405,3 @@ pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
 pub fn is_able() -> bool {
     try_engine().is_some_and(|engine| engine.kmem.is_able())
 }
-
-/// Whether `p` is an object of this allocator.
-#[must_use]
-pub fn is_ours(p: *mut u8) -> bool {
-    try_engine().is_some_and(|engine| engine.kmem.locate(p as usize).is_ok())
-}

@@ -53,15 +53,6 @@ pub struct Reaped {
 }
 
 impl Engine {
-    /// What becomes of removed groups.
-    pub fn group_end(&self) -> GroupEnd {
-        if self.tree.lingers() {
-            GroupEnd::Linger
-        } else {
-            GroupEnd::Reparent
-        }
-    }
-
     /// Chooses it. `false`, and nothing changed, once there has been a group other than the root.
     pub fn set_group_end(&self, end: GroupEnd) -> bool {
         self.tree.set_lingers(end == GroupEnd::Linger)

@@ -90,6 +90,7 @@ impl Engine {
     ///
     /// # Panics
     /// Without memory.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn leaked() -> &'static Self {
         let bytes = core::mem::size_of::<Self>();

@@ -28,7 +28,9 @@ pub use directory::{Entry, list, mkdir, rmdir};
 pub use error::{Errno, FileError};
 pub use reader::Reader;
 pub use resident::{outside, rss, rss_peak};
-pub use table::{FILES, File, Mode, markdown};
+#[cfg(any(test, feature = "testing"))]
+pub use table::markdown;
+pub use table::{FILES, File, Mode};
 
 use crate::api::subsystem::move_task as move_task_of_process;
 use crate::api::{self, no_account};

@@ -53,6 +53,10 @@ pub struct File {
     pub(super) read: Option<Read>,
     pub(super) write: Option<Write>,
     /// What it is, in a line.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        expect(dead_code, reason = "the docs' table is made of it")
+    )]
     pub doc: &'static str,
 }
 
@@ -131,6 +135,7 @@ files! {
 }
 
 /// The table as Markdown, for the docs.
+#[cfg(any(test, feature = "testing"))]
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from("| file | use | root | what |\n|---|---|---|---|\n");

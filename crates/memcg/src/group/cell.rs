@@ -21,6 +21,7 @@ const DEAD: u32 = 1 << 31;
 /// What a group's end says of the things it left, beside that they are the parent's: a bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
+#[allow(clippy::enum_variant_names, reason = "each says to whom")]
 pub enum Given {
     /// To who uses them next, whatever they are.
     ToToucher = 1,
@@ -94,11 +95,13 @@ impl Cell {
     }
 
     /// References on it.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_refs(&self) -> u64 {
         u64::from(self.refs.load(Ordering::Relaxed))
     }
 
     /// Whether its group has ended.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn is_dead(&self) -> bool {
         self.to.load(Ordering::Relaxed) & DEAD != 0
     }

@@ -141,6 +141,7 @@ impl KmemIds {
     }
 
     /// The group that has an id. The caller is pinned.
+    #[cfg(any(test, feature = "testing"))]
     pub fn holder(&self, id: u32) -> Option<u32> {
         if id >= self.high_water() {
             return None;

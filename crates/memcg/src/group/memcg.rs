@@ -147,15 +147,6 @@ impl Memcg {
         self.state.load(Ordering::Acquire) == Css::Online as u32
     }
 
-    /// Its state.
-    pub fn css(&self) -> Css {
-        match self.state.load(Ordering::Acquire) {
-            1 => Css::Online,
-            2 => Css::Dying,
-            _ => Css::Free,
-        }
-    }
-
     /// A number that tells this group from the next in the same record.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)

@@ -11,6 +11,7 @@
 //! Never done: a lock on a charge or an uncharge; waiting for memory, reclaim or policy (that is `engine`); the order of
 //! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
 
+#[cfg(any(test, feature = "testing"))]
 pub mod audit;
 mod cap;
 pub mod cell;
@@ -45,7 +46,7 @@ pub mod watch;
 pub mod word;
 
 pub use self::memcg::Memcg;
-pub use charge::{Mode, Refusal};
+pub use charge::Refusal;
 pub use events::Event;
 pub use kmem_id::IdError;
 pub use objcg::{Kind, Objcg};
@@ -120,6 +121,7 @@ impl Hierarchy {
     ///
     /// # Panics
     /// Without memory.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn leaked() -> &'static Self {
         let bytes = core::mem::size_of::<Self>();

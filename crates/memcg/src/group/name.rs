@@ -38,11 +38,13 @@ unsafe impl Record for NameRec {
 
 impl NameRec {
     /// References on it.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_refs(&self) -> u64 {
         u64::from(self.refs.load(Ordering::Relaxed))
     }
 
     /// Names it refers to: the one above, and the rest of itself.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_links(&self) -> u64 {
         [&self.above, &self.more]
             .into_iter()

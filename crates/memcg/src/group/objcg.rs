@@ -287,6 +287,7 @@ impl Objcg {
     }
 
     /// Names on it: handles, scopes, stock slots, and one for its life.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_refs(&self) -> u64 {
         u64::from(self.refs.load(Ordering::Relaxed))
     }

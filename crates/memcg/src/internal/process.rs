@@ -43,8 +43,7 @@ pub fn set_in_child(hook: fn()) {
 }
 
 /// Has `work` run on a slow path of some thread, once, `ns` nanoseconds from now or later; instead of what was deferred
-/// before. Nothing without memory for the thread's record.
+/// before.
 pub fn defer(ns: u64, work: fn()) {
-    // A child that is not known as one yet becomes it first: both are said by one word.
-    process::with_rec(|_, _| fork::defer(ns, work));
+    fork::defer(ns, work);
 }

@@ -78,12 +78,6 @@ impl Remote {
         }
     }
 
-    /// Whether there is anything to collect.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) as u32 == NONE
-    }
-
     /// What a collection would take.
     pub fn peek(&self) -> Collected {
         let now = self.0.load(Ordering::Acquire);

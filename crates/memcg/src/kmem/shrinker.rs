@@ -251,11 +251,6 @@ impl Shrinkers {
         self.nr.load(Ordering::Relaxed) == 0
     }
 
-    /// How many there are.
-    pub fn nr(&self) -> u32 {
-        self.nr.load(Ordering::Relaxed)
-    }
-
     /// The registered shrinker of an index, to be called.
     pub fn hold(&self, index: u32) -> Option<Held<'_>> {
         let rec = self.table.get(index);

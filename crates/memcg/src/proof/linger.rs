@@ -242,7 +242,7 @@ fn options_are_set_before_the_first_group() {
     w.create(w.root(), "a");
     assert!(!w.engine.set_group_end(GroupEnd::Linger));
     assert!(w.engine.set_group_end(GroupEnd::Reparent), "as it is");
-    assert_eq!(w.engine.group_end(), GroupEnd::Reparent);
+    assert!(!w.engine.tree.lingers());
     for policy in POLICIES {
         assert_eq!(IdPolicy::of_name(policy.name()), Some(policy));
     }

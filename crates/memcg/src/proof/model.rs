@@ -14,8 +14,9 @@ use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::testing::common::*;
+use crate::thread::ThreadRec;
+use crate::thread::id::ThreadId;
 use crate::thread::record::FENCED;
-use crate::thread::{ThreadId, ThreadRec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

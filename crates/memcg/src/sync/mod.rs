@@ -15,13 +15,9 @@ pub mod users;
 /// The atomics every room uses: core's, or loom's under its model checker.
 pub mod atomic {
     #[cfg(not(loom))]
-    pub use core::sync::atomic::{
-        AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     #[cfg(loom)]
-    pub use loom::sync::atomic::{
-        AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
 /// Gives way to other threads for a moment inside a bounded wait.

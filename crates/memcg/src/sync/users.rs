@@ -19,11 +19,6 @@ impl Users {
         self.0.store(LIVE, Ordering::Release);
     }
 
-    /// Whether it has not ended.
-    pub fn is_live(&self) -> bool {
-        self.0.load(Ordering::Acquire) & LIVE != 0
-    }
-
     /// One more use, unless it has ended.
     pub fn try_hold(&self) -> bool {
         let hold = |now: u32| (now & LIVE != 0).then(|| now + 1);

@@ -66,11 +66,6 @@ impl Threads {
         self.table.free(index);
     }
 
-    /// The record of an index.
-    pub fn get(&self, index: ThreadId) -> &ThreadRec {
-        self.table.get(index)
-    }
-
     /// Records in use.
     pub fn nr(&self) -> u32 {
         self.table.in_use()

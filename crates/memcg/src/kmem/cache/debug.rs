@@ -1,13 +1,12 @@
 //! Checks of a cache's objects: red zones behind them, poison in what is free.
 //!
 //! A red zone says whether its object is out. A free one without a constructor is filled with poison, and must be so still when it
-//! is taken again. What is wrong ends the process with a line that names the cache and the object, or is told to a hook.
+//! is taken again. What is wrong ends the process with a line that names the cache and the object.
 
 use super::objects::Found;
 use super::shape::RED_ZONE;
 use super::{Cache, Ways};
 use crate::os::say;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 const IN_USE: u8 = 0xcc;
 const FREE: u8 = 0xbb;
@@ -25,29 +24,10 @@ pub enum Fault {
     DoubleFree,
 }
 
-/// Is told of a fault instead of the end of the process: cache's name, object, what.
-pub type Hook = fn(&[u8], usize, Fault);
-
-static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Has `hook` told from now on.
-pub fn set_hook(hook: Hook) {
-    // Release pairs with the Acquire of `report`.
-    HOOK.store(hook as *mut (), Ordering::Release);
-}
-
 #[cold]
 fn report(cache: &Cache, at: usize, fault: Fault) {
     let name = cache.name();
     let name = &name[..name.iter().position(|&b| b == 0).unwrap_or(name.len())];
-    // Acquire pairs with the Release of `set_hook`.
-    let hook = HOOK.load(Ordering::Acquire);
-    if !hook.is_null() {
-        // SAFETY: only `set_hook` stores here, and it stores a `Hook`.
-        let hook: Hook = unsafe { core::mem::transmute(hook) };
-        hook(name, at, fault);
-        return;
-    }
     let what: &[u8] = match fault {
         Fault::PastEnd => b"something wrote behind its end",
         Fault::AfterFree => b"something wrote to it after it was freed",

@@ -1,7 +1,7 @@
 //! What caches have: for slabinfo, for the auditor, for the totals.
 
+use super::Caches;
 use super::magazine::IDLE;
-use super::{Cache, Caches};
 use crate::kmem::Kmem;
 use crate::kmem::slab::{Slab, SlabKind};
 use crate::thread::Tag;
@@ -80,12 +80,5 @@ impl Kmem {
                 less(slot.cache.load(Relaxed), slot.nr_in_magazine());
             }
         }
-    }
-}
-
-impl Cache {
-    /// Objects of a slab.
-    pub fn per_slab(&self) -> usize {
-        self.shape().per_slab()
     }
 }

@@ -125,6 +125,7 @@ impl Kmem {
     }
 
     /// The cache that a live object lies in; `None`: it is none of a cache.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn cache_of(&self, at: usize) -> Option<u32> {
         self.locate_cached(at).ok().map(|(slab, _)| slab.cache())

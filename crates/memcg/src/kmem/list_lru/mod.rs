@@ -24,7 +24,6 @@ mod tests;
 mod walk;
 
 pub use link::Link;
-pub use marks::Marked;
 pub use walk::{Verdict, Walked};
 
 use super::Kmem;

@@ -146,6 +146,7 @@ impl PerId {
     }
 
     /// Bytes the table takes beside itself.
+    #[cfg(any(test, feature = "testing"))]
     pub fn bytes(&self, kmem: &Kmem) -> u64 {
         if kmem.tables.are_trees() {
             return self.tree.nr_nodes(&kmem.tables) * size_of::<tree::Node>() as u64;

@@ -247,6 +247,7 @@ impl Tree {
     }
 
     /// Nodes it has.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_nodes(&self, tables: &Tables) -> u64 {
         let (height, root) = split(self.root.load(Ordering::Acquire));
         if root == 0 {
@@ -308,6 +309,7 @@ fn each_below(tables: &Tables, node: u32, height: u32, first: u32, f: &mut impl 
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 fn count(tables: &Tables, node: u32, height: u32) -> u64 {
     let more = if height == 1 {
         0
