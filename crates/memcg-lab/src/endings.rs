@@ -233,9 +233,9 @@ fn own_of_root() -> u64 {
     with(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         let top = engine.tree.memcgs.get(memcg::testing::group::ROOT);
-        let (mut at, mut below) = (0, 0);
+        let (mut at, mut below) = (None, 0);
         while let Some(index) = engine.tree.next_lingering(top, at) {
-            at = index;
+            at = Some(index);
             below += engine.tree.memcgs.get(index).counter.usage();
         }
         root().current().saturating_sub(below)

@@ -8,8 +8,8 @@ use crate::design::{
 use crate::sheet::Sheet;
 use crate::tools::{Setting, each, group, median, with};
 use memcg::testing::attach::{Attach, MoveError, Moved, PIECE};
-use memcg::testing::group::Tag;
 use memcg::testing::group::charge::Mode;
+use memcg::testing::group::{GroupId, Tag};
 use memcg::{Limit, Memcg, MovePolicy, Task, root};
 
 const KAMEZAWA: &str = "KAMEZAWA, 2008";
@@ -295,7 +295,7 @@ impl Record {
     }
 }
 
-fn index_of(group: &Memcg) -> u32 {
+fn index_of(group: &Memcg) -> GroupId {
     with(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         engine

@@ -5,7 +5,7 @@
 
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::objcg::Kind;
-use memcg::testing::group::{OfflinePolicy, OomPolicy, Tag};
+use memcg::testing::group::{GroupId, OfflinePolicy, OomPolicy, Tag};
 use memcg::testing::kmem::list_lru::Link;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(crate) struct Victim {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub parent: Option<usize>,
-    pub index: u32,
+    pub index: GroupId,
     pub css: Css,
     pub max: u64,
     pub kmem_max: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(parent: Option<usize>, index: u32) -> Self {
+    pub(crate) fn new(parent: Option<usize>, index: GroupId) -> Self {
         Self {
             parent,
             index,
@@ -292,7 +292,7 @@ impl Books {
     }
 
     /// The groups, as the engine numbers them, that an owner is charged in.
-    pub(crate) fn path(&self, owner: usize) -> Vec<u32> {
+    pub(crate) fn path(&self, owner: usize) -> Vec<GroupId> {
         let mut path = Vec::new();
         let mut at = Some(self.owners[owner].group);
         while let Some(g) = at {
@@ -381,7 +381,7 @@ impl Books {
     }
 
     /// The group in a record of the engine's.
-    pub(crate) fn group_at(&self, index: u32) -> Option<usize> {
+    pub(crate) fn group_at(&self, index: GroupId) -> Option<usize> {
         let is = |g: &Group| g.index == index && g.css != Css::Gone;
         self.groups.iter().position(is)
     }

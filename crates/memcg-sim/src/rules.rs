@@ -246,14 +246,14 @@ impl World {
     /// A refusal is an event of the group that was full.
     pub(crate) fn note_refusal(&self, refusal: Refusal) {
         let mut books = self.stage.books.borrow_mut();
-        if refusal.group == 0 {
+        let Some(full) = refusal.group else {
             return;
-        }
-        match books.group_at(refusal.group) {
+        };
+        match books.group_at(full) {
             Some(group) => books.event(group, |g| &mut g.oom),
             // It has been removed meanwhile, by what was asked for room.
             None => {
-                let is = |g: &Group| g.index == refusal.group;
+                let is = |g: &Group| g.index == full;
                 if let Some(group) = books.groups.iter().rposition(is) {
                     books.event(group, |g| &mut g.oom_may);
                 }

@@ -6,7 +6,7 @@ use crate::stage::paint;
 use crate::world::{KnownCache, World};
 use memcg::testing::engine::Flags;
 use memcg::testing::engine::cache::CacheRefusal;
-use memcg::testing::group::Refusal;
+use memcg::testing::group::GroupId;
 use memcg::testing::group::objcg::Kind;
 use memcg::testing::kmem::cache::{Plan, Ways};
 use memcg::testing::kmem::class::{bytes_of, class_if_any};
@@ -58,7 +58,7 @@ impl World {
         let path = books.path(owner);
         drop(books);
         let counter = |index| &self.engine.tree.memcgs.get(index).counter;
-        let is_over = |&index: &u32| counter(index).usage() > counter(index).max();
+        let is_over = |&index: &GroupId| counter(index).usage() > counter(index).max();
         if policies || path.iter().any(is_over) {
             // What was charged in advance may be spent still, where something was forced beyond a limit since; and what is owed, and
             // who dies, is a matter of the books alone where there is none.
@@ -110,7 +110,7 @@ impl World {
         let refused = |why: &memcg::testing::engine::ChargeError| {
             if let Will::Fail(Some(full)) = will {
                 let known = self.stage.books.borrow().groups[full].index;
-                assert_eq!(why.refusal.group, known, "who refuses a charge");
+                assert_eq!(why.refusal.group, Some(known), "who refuses a charge");
             }
             self.note_refusal(why.refusal);
         };
@@ -302,13 +302,7 @@ impl World {
         };
         let refused = |why: &CacheRefusal| match why {
             CacheRefusal::Max(why) => self.note_refusal(why.refusal),
-            CacheRefusal::KmemMax(why) => assert_ne!(
-                why.refusal,
-                Refusal {
-                    group: 0,
-                    ..why.refusal
-                }
-            ),
+            CacheRefusal::KmemMax(why) => assert_ne!(why.refusal.group, None),
             CacheRefusal::NoMemory => assert!(self.is_lenient(), "no memory for an object"),
             CacheRefusal::Dead => panic!("an open cache is dead"),
         };

@@ -11,6 +11,7 @@ use super::scope::no_account;
 use crate::engine::options::Tracking;
 use crate::engine::process::with_rec;
 use crate::engine::{Flags, cache_shrinker, engine, worker};
+use crate::group::GroupId;
 use crate::kmem::cache::{Plan, Ways};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -182,7 +183,7 @@ impl<'a> CacheOptions<'a> {
 type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
 
 /// Calls what [`register`] keeps.
-fn call_shrinker(at: usize, group: u32, bytes: u64) -> u64 {
+fn call_shrinker(at: usize, group: GroupId, bytes: u64) -> u64 {
     // SAFETY: `register` made the address of a box that is never freed.
     let shrink = unsafe { &*(at as *const Box<Shrink>) };
     let Some(group) = pinned(|engine, _| Memcg::of_index(engine, group)) else {

@@ -7,6 +7,7 @@
 use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
 use crate::engine::process::with_rec;
+use crate::group::GroupId;
 use core::fmt;
 use core::ops::Deref;
 use std::sync::OnceLock;
@@ -33,10 +34,10 @@ impl GroupPath {
         }
     }
 
-    /// Of the group of an index. Cost: a reference.
-    pub(crate) fn of_index(index: u32) -> Self {
+    /// Of the group of an index; `None`: of no group. Cost: a reference.
+    pub(crate) fn of_index(index: Option<GroupId>) -> Self {
         let held = pinned(|engine, _| {
-            let group = engine.tree.memcgs.try_get(index).filter(|_| index != 0)?;
+            let group = engine.tree.memcgs.try_get(index?)?;
             // As long as we are pinned the name of a group that is there is no other's.
             let is_there = group.is_online() || group.is_lingering();
             let name = group.name();

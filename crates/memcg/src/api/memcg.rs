@@ -6,7 +6,7 @@ use super::scope::{Entered, no_account};
 use crate::engine::Engine;
 use crate::engine::process::{engine, with_rec};
 use crate::group::stat::Usage;
-use crate::group::{self, Event, ROOT, ROOT_TAG, Tag};
+use crate::group::{self, Event, GroupId, ROOT, ROOT_TAG, Tag};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use crate::units::Limit;
@@ -16,7 +16,7 @@ use crate::units::Limit;
 /// The handle does not keep the group: after [`Memcg::remove`] (by anybody) it still may be entered, and what is then
 /// charged goes to the nearest group above that is left. Cloning is an atomic increment.
 pub struct Memcg {
-    index: u32,
+    index: GroupId,
     generation: u32,
     tag: Tag,
 }
@@ -72,7 +72,7 @@ impl core::fmt::Debug for Memcg {
 
 impl Memcg {
     /// A handle on the group of an index, if that is online.
-    pub(crate) fn of_index(engine: &Engine, index: u32) -> Option<Self> {
+    pub(crate) fn of_index(engine: &Engine, index: GroupId) -> Option<Self> {
         let group = engine.tree.memcgs.get(index);
         // Under the lock it cannot go offline, so its owner is still named by it.
         let _held = group.lock.lock(Rank::Group);
@@ -88,7 +88,7 @@ impl Memcg {
     }
 
     /// The same, of the group that was in that record at that time; also of one that lingers. The caller is pinned if it may be.
-    pub(crate) fn of_ask(engine: &Engine, index: u32, generation: u32) -> Option<Self> {
+    pub(crate) fn of_ask(engine: &Engine, index: GroupId, generation: u32) -> Option<Self> {
         let group = engine.tree.memcgs.get(index);
         if group.is_lingering() && group.generation() == generation {
             let tag = group.tag();

@@ -24,7 +24,7 @@ use crate::group::objcg::{NR_SIDE_KINDS, Objcg, State};
 use crate::group::rest::MAX_RESTS;
 use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;
-use crate::group::{Hierarchy, Memcg, MovePolicy, Tag};
+use crate::group::{GroupId, Hierarchy, Memcg, MovePolicy, Tag};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
@@ -75,7 +75,7 @@ pub struct Moved {
 pub struct Attach {
     /// The task's owner, named.
     tag: Tag,
-    target: u32,
+    target: GroupId,
     policy: MovePolicy,
     /// For the owner's own word, then for its rests in their order.
     rooms: [Room; 1 + MAX_RESTS],
@@ -170,7 +170,7 @@ impl Attach {
     }
 
     /// The group the task is in: it stays there, and the group online, until the move ends or the task does.
-    pub fn source(&self, tree: &Hierarchy) -> u32 {
+    pub fn source(&self, tree: &Hierarchy) -> GroupId {
         tree.resolve(tree.objcgs.get(self.tag).cell()).group.index()
     }
 

@@ -124,7 +124,7 @@ impl Room {
 
 fn refusal(full: &Refused<'_, Memcg>) -> Refusal {
     Refusal {
-        group: full.level.index(),
+        group: Some(full.level.index()),
         usage: full.usage,
         max: full.level.counter.max(),
     }
@@ -187,6 +187,6 @@ fn common_ancestor<'a>(a: &'a Memcg, b: &'a Memcg) -> &'a Memcg {
 
 /// Takes back stock under the group that was full.
 pub(super) fn drain(tree: &Hierarchy, rec: &ThreadRec, full: &Refusal) -> bool {
-    let group: Option<&Memcg> = (full.group != 0).then(|| tree.memcgs.get(full.group));
-    group.is_some_and(|group| tree.drain_for_charge(rec, group))
+    tree.group_of_refusal(full)
+        .is_some_and(|group| tree.drain_for_charge(rec, group))
 }

@@ -103,7 +103,9 @@ impl Attach {
             // What threads have counted in advance: of the task, and of who is at the target.
             NoRoom::Kmem(full) => {
                 tree.drain_owner(rec, self.tag);
-                tree.drain(rec, tree.memcgs.get(full.group));
+                if let Some(group) = tree.group_of_refusal(full) {
+                    tree.drain(rec, group);
+                }
                 true
             }
         }

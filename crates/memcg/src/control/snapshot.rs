@@ -6,7 +6,7 @@ use crate::engine::{Accounting, Engine};
 use crate::files::{outside, rss, rss_peak};
 use crate::group::events::ALL;
 use crate::group::objcg::State;
-use crate::group::{Event, ROOT};
+use crate::group::{Event, GroupId, ROOT};
 use crate::thread::ThreadRec;
 use crate::units::Limit;
 use core::fmt::Write;
@@ -53,7 +53,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
     let _free = crate::api::no_account();
     let _pin = engine.tree.threads.epoch.pin(rec);
     let tree = &engine.tree;
-    let mut owns: HashMap<u32, Own> = HashMap::new();
+    let mut owns: HashMap<GroupId, Own> = HashMap::new();
     tree.each_owner(|line| {
         let group = owns.entry(line.group).or_default();
         match line.state {

@@ -9,7 +9,7 @@ use super::cache_shrinker;
 use super::options::Tracking;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags};
-use crate::group::{Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
+use crate::group::{GroupId, Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
 use crate::sync::lock::Rank;
@@ -111,7 +111,7 @@ impl Engine {
     /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. `false`
     /// without memory.
     pub fn set_cache_filter(&self, group: &Memcg, words: &[u8]) -> bool {
-        let is_gone = |index: u32, generation: u32| {
+        let is_gone = |index: GroupId, generation: u32| {
             let group = self.tree.memcgs.get(index);
             group.generation() != generation || !group.is_online()
         };
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// What an allocation that could not wait had deferred: the group's own cache, if there still are the two.
-    pub(super) fn split_cache(&self, rec: &ThreadRec, index: u32, group: u32) {
+    pub(super) fn split_cache(&self, rec: &ThreadRec, index: u32, group: GroupId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.memcgs.get(group);
         let cache = self.kmem.caches.get(index);
@@ -299,8 +299,8 @@ impl Engine {
         let mut outcome = self.try_charge_object(rec, tag, bytes, early);
         for _ in 0..ROUNDS {
             let Err(why) = outcome else { break };
-            let full = why.refusal().map_or(0, |refusal| refusal.group);
-            if full == 0 || cache_shrinker::call(shrinker, full, bytes) == 0 {
+            let full = why.refusal().and_then(|refusal| refusal.group);
+            if full.is_none_or(|full| cache_shrinker::call(shrinker, full, bytes) == 0) {
                 break;
             }
             outcome = self.try_charge_object(rec, tag, bytes, early);
@@ -326,7 +326,9 @@ impl Engine {
                 // What threads have counted in advance is in nobody's hands. Usually there is none under such a limit.
                 {
                     let _pin = self.tree.threads.epoch.pin(rec);
-                    self.tree.drain(rec, self.tree.memcgs.get(refusal.group));
+                    if let Some(full) = self.tree.group_of_refusal(&refusal) {
+                        self.tree.drain(rec, full);
+                    }
                 }
                 self.count_object(rec, tag, bytes, forced)
             })

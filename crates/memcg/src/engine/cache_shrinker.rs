@@ -1,9 +1,10 @@
 //! Who makes room for a registered cache: code of the program, called where it may run and under no lock.
 
+use crate::group::GroupId;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// Calls a registered shrinker for a group: its address, the group's index, bytes; answers bytes freed.
-type Caller = fn(usize, u32, u64) -> u64;
+type Caller = fn(usize, GroupId, u64) -> u64;
 
 /// By `api`, which knows what the addresses are.
 static CALLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -15,7 +16,7 @@ pub fn set_caller(caller: Caller) {
 }
 
 /// Asks a shrinker for `bytes` in the group of an index. Unpinned, under no lock.
-pub(super) fn call(shrinker: usize, group: u32, bytes: u64) -> u64 {
+pub(super) fn call(shrinker: usize, group: GroupId, bytes: u64) -> u64 {
     // Acquire pairs with the Release of `set_caller`.
     let caller = CALLER.load(Ordering::Acquire);
     if caller.is_null() {

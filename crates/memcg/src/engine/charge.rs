@@ -138,10 +138,9 @@ impl Engine {
         if flags.has(Flags::FORCE) || rec.is_helping() {
             return tree.charge_exact(tag, bytes, Mode::Force);
         }
-        if refusal.group == 0 {
+        let Some(full) = tree.group_of_refusal(&refusal) else {
             return Err(refusal);
-        }
-        let full = tree.memcgs.get(refusal.group);
+        };
         full.event(Event::Max);
         let mut last = refusal;
         // Stock under the full group is charged but held by nobody: if all of it made room, take it back, once.
@@ -162,15 +161,14 @@ impl Engine {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
-            if last.group == 0 {
-                return Err(last);
-            }
         }
+        // Found anew: reclaim may have taken long.
+        let Some(full) = tree.group_of_refusal(&last) else {
+            return Err(last);
+        };
         if flags.has(Flags::EARLY) {
             return Err(last);
         }
-        // Found anew: reclaim may have taken long.
-        let full = tree.memcgs.get(last.group);
         let by_default = flags.has(Flags::DEBT);
         let may_owe = match full.oom_policy() {
             OomPolicy::Debt => true,
@@ -183,14 +181,14 @@ impl Engine {
                 Err(again) => last = again,
             }
         }
-        if full.oom_policy() == OomPolicy::Kill && last.group != 0 {
+        if full.oom_policy() == OomPolicy::Kill && last.group.is_some() {
             match self.charge_after_kill(rec, tag, bytes, flags, last) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
         }
-        if last.group != 0 {
-            tree.memcgs.get(last.group).event(Event::Oom);
+        if let Some(full) = tree.group_of_refusal(&last) {
+            full.event(Event::Oom);
         }
         Err(last)
     }
@@ -209,13 +207,14 @@ impl Engine {
         let mut last = refusal;
         // Nobody dies for what nobody holds: stock goes first, however lately it was drained.
         for _ in 0..super::reclaim::ROUNDS {
-            let full = self.tree.memcgs.get(last.group);
+            let Some(full) = self.tree.group_of_refusal(&last) else {
+                return Err(last);
+            };
             if full.counter.granted() == 0 || self.tree.drain(rec, full) == 0 {
                 break;
             }
             match self.tree.charge_exact(tag, bytes, Mode::Within) {
                 Ok(()) => return Ok(()),
-                Err(again) if again.group == 0 => return Err(again),
                 Err(again) => last = again,
             }
         }
@@ -223,9 +222,11 @@ impl Engine {
             // Another group is full as well: that is its affair.
             return Err(last);
         }
+        let Some(group) = last.group else {
+            return Err(last);
+        };
         for _ in 0..super::reclaim::STEPS {
-            let full = self.tree.memcgs.get(last.group);
-            let group = last.group;
+            let full = self.tree.memcgs.get(group);
             let by = self.oom_kill(full, bytes);
             if by == 0 {
                 return Err(last);
@@ -236,7 +237,7 @@ impl Engine {
             {
                 Ok(()) => return Ok(()),
                 // Another group is full as well: that is its affair.
-                Err(again) if again.group != group => return Err(again),
+                Err(again) if again.group != Some(group) => return Err(again),
                 Err(again) => last = again,
             }
             if !flags.has(Flags::WAIT) {
@@ -261,24 +262,29 @@ impl Engine {
         let tree = &self.tree;
         let mut last = refusal;
         if !flags.has(Flags::WAIT) {
-            let full = tree.memcgs.get(last.group);
-            if bytes <= full.counter.max() {
+            if let Some(full) = tree.group_of_refusal(&last)
+                && bytes <= full.counter.max()
+            {
                 self.wake_reclaim(full, bytes);
             }
             return Err(last);
         }
         for _ in 0..super::reclaim::ROUNDS {
-            let full = tree.memcgs.get(last.group);
+            let Some(full) = tree.group_of_refusal(&last) else {
+                return Err(last);
+            };
             // What can never fit is not worth what others have.
             if bytes > full.counter.max()
                 || !self.make_room(rec, full, bytes, flags.has(Flags::USER))
             {
                 break;
             }
-            tree.drain_for_charge(rec, tree.memcgs.get(last.group));
+            // Found anew: room may have taken long to make.
+            if let Some(full) = tree.group_of_refusal(&last) {
+                tree.drain_for_charge(rec, full);
+            }
             match tree.charge_exact(tag, bytes, Mode::Within) {
                 Ok(()) => return Ok(()),
-                Err(again) if again.group == 0 => return Err(again),
                 Err(again) => last = again,
             }
         }

@@ -102,11 +102,11 @@ impl Engine {
     fn ask_lingering(&self, rec: &ThreadRec, flags: Flags) {
         let user = flags.has(Flags::WAIT.with(Flags::USER)) && !rec.is_helping();
         let root = self.tree.memcgs.get(ROOT);
-        let (mut at, mut asked) = (0, 0);
+        let (mut at, mut asked) = (None, 0);
         while asked < ASKED
             && let Some(index) = self.tree.next_lingering(root, at)
         {
-            at = index;
+            at = Some(index);
             let group = self.tree.memcgs.get(index);
             if self.tree.kmem_id_if_any(group).is_none() {
                 continue;

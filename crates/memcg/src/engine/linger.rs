@@ -91,14 +91,14 @@ impl Engine {
     pub fn reap(&self, rec: &ThreadRec) -> Reaped {
         let mut reaped = Reaped::default();
         let before = self.tree.nr_lingered();
-        let mut at = 0;
+        let mut at = None;
         loop {
             let _pin = self.tree.threads.epoch.pin(rec);
             let root = self.tree.memcgs.get(ROOT);
             let Some(index) = self.tree.next_lingering(root, at) else {
                 break;
             };
-            at = index;
+            at = Some(index);
             reaped.groups += 1;
             reaped.bytes += self.ask(rec, self.tree.memcgs.get(index), true);
         }

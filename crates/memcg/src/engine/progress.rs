@@ -6,10 +6,11 @@
 use super::Engine;
 use super::reclaim::{Ask, STEP_NS, STEPS};
 use super::worker::Work;
-use crate::group::Memcg;
+use crate::group::{GroupId, Memcg};
 use crate::os::clock;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::id::AtomicId;
 use crate::thread::ThreadRec;
 
 /// Passes that are told apart.
@@ -18,8 +19,8 @@ const PASSES: usize = 16;
 /// Passes under way.
 #[derive(Default)]
 pub struct Passes {
-    /// The group of each; 0: none.
-    tops: [AtomicU32; PASSES],
+    /// The group of each.
+    tops: [AtomicId<GroupId>; PASSES],
     /// Those there was no place for: they may be anywhere.
     others: AtomicU32,
 }
@@ -30,7 +31,7 @@ unsafe impl Zeroed for Passes {}
 /// A pass is under way until this is dropped.
 pub(super) enum Running<'a> {
     /// In its place.
-    At(&'a AtomicU32),
+    At(&'a AtomicId<GroupId>),
     /// Among the others.
     Other(&'a AtomicU32),
 }
@@ -38,7 +39,7 @@ pub(super) enum Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         match self {
-            Self::At(place) => place.store(0, Ordering::Relaxed),
+            Self::At(place) => place.store(None, Ordering::Relaxed),
             Self::Other(others) => drop(others.fetch_sub(1, Ordering::Relaxed)),
         }
     }
@@ -46,10 +47,10 @@ impl Drop for Running<'_> {
 
 impl Passes {
     /// A pass begins, for the group of an index.
-    pub(super) fn begin(&self, top: u32) -> Running<'_> {
-        let take = |place: &&AtomicU32| {
+    pub(super) fn begin(&self, top: GroupId) -> Running<'_> {
+        let take = |place: &&AtomicId<GroupId>| {
             place
-                .compare_exchange(0, top, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(None, Some(top), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         };
         match self.tops.iter().find(take) {
@@ -62,9 +63,10 @@ impl Passes {
     }
 
     /// Whether one is under way of which `is_of_use` says that it may help.
-    fn any(&self, is_of_use: impl Fn(u32) -> bool) -> bool {
-        let tops = self.tops.iter().map(|place| place.load(Ordering::Relaxed));
-        self.others.load(Ordering::Relaxed) > 0 || tops.filter(|&top| top != 0).any(is_of_use)
+    fn any(&self, is_of_use: impl Fn(GroupId) -> bool) -> bool {
+        let tops = self.tops.iter();
+        let mut tops = tops.filter_map(|place| place.load(Ordering::Relaxed));
+        self.others.load(Ordering::Relaxed) > 0 || tops.any(is_of_use)
     }
 }
 
@@ -115,7 +117,7 @@ impl Engine {
 
     /// Whether a pass is under way, or waits for the worker, that may bring `group` room. The caller is pinned.
     fn may_relieve(&self, group: &Memcg) -> bool {
-        let related = |index: u32| {
+        let related = |index: GroupId| {
             let other = self.tree.memcgs.get(index);
             other.is_within(group) || group.is_within(other)
         };

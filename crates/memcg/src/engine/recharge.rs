@@ -34,7 +34,8 @@ impl Engine {
         let tree = &self.tree;
         let _pin = tree.threads.epoch.pin(rec);
         tree.charge(rec, tag, bytes).or_else(|refusal| {
-            if refusal.group == 0 || !tree.drain_for_charge(rec, tree.memcgs.get(refusal.group)) {
+            let full = tree.group_of_refusal(&refusal);
+            if !full.is_some_and(|full| tree.drain_for_charge(rec, full)) {
                 return Err(refusal);
             }
             tree.charge_exact(tag, bytes, Mode::Within)

@@ -17,7 +17,7 @@ use super::worker::thread;
 use super::{Engine, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
-use crate::group::{Event, Memcg, ROOT, Tag};
+use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
 pub(super) use crate::kmem::shrinker::Ask;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
@@ -436,7 +436,7 @@ impl Engine {
 
     /// In the background: down to `high`, and to where a charge of `room` bytes fits; and beyond that, where it costs nobody what is
     /// within his `low`, to where a group gives stock again, a sixteenth below `max`.
-    pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: u32, room: u64) {
+    pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: GroupId, room: u64) {
         for need in [Need::Now, Need::Later] {
             let excess = {
                 let _pin = self.tree.threads.epoch.pin(rec);

@@ -117,10 +117,10 @@ pub fn move_thread_in(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
 pub fn stat(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let mut dying = 0;
-    let mut last = 0;
+    let mut last = None;
     while let Some(index) = tree.next_lingering(at.group, last) {
         dying += 1;
-        last = index;
+        last = Some(index);
     }
     format!(
         "nr_descendants {}\nnr_dying_descendants {dying}\n",

@@ -11,9 +11,9 @@ pub const HEADER: &str = "ORIGIN\tENDED\tHELD\tID\n";
 pub fn dying(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let mut all = Vec::new();
-    let mut last = 0;
+    let mut last = None;
     while let Some(index) = tree.next_lingering(at.group, last) {
-        last = index;
+        last = Some(index);
         let group = tree.memcgs.get(index);
         let ended = tree.objcgs.get(group.tag()).ended_at();
         let held = tree.usage(group).current;

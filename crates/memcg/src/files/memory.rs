@@ -4,7 +4,7 @@ use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::round_up;
-use crate::group::{Memcg, OomPolicy};
+use crate::group::{GroupId, Memcg, OomPolicy};
 use crate::sync::lock::Rank;
 use crate::units::{Limit, parse_limit, parse_size};
 
@@ -97,7 +97,11 @@ const RESERVE_MAX: u64 = 1 << 47;
 #[derive(Clone, Copy)]
 enum NoReserve {
     Gone,
-    Full { group: u32, usage: u64, max: u64 },
+    Full {
+        group: GroupId,
+        usage: u64,
+        max: u64,
+    },
 }
 
 pub fn set_reserve(at: At<'_>, value: &[u8]) -> Result<(), FileError> {

@@ -36,7 +36,7 @@ use crate::api::subsystem::move_task as move_task_of_process;
 use crate::api::{self, no_account};
 use crate::attach::{self, Moved};
 use crate::engine::{Engine, engine};
-use crate::group::{Memcg, MovePolicy, ROOT};
+use crate::group::{GroupId, Memcg, MovePolicy, ROOT};
 use crate::thread::ThreadRec;
 
 /// What a file's functions get to see.
@@ -265,7 +265,7 @@ fn move_here(here: At<'_>, id: u32, policy: Option<MovePolicy>) -> Result<Moved,
     })
 }
 
-fn path_of(engine: &Engine, group: u32) -> String {
+fn path_of(engine: &Engine, group: GroupId) -> String {
     let mut path = Vec::new();
     engine
         .tree

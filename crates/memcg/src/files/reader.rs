@@ -3,7 +3,7 @@
 use super::{Errno, FileError};
 use crate::api::{PeakWatch, no_account};
 use crate::engine::Engine;
-use crate::group::{Memcg, TreeError};
+use crate::group::{GroupId, Memcg, TreeError};
 use crate::thread::ThreadRec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 pub struct Reader {
     engine: &'static Engine,
     /// By the group's index. One of an ended group goes when another group comes to that index, or with the reader.
-    peaks: RefCell<HashMap<u32, PeakWatch>>,
+    peaks: RefCell<HashMap<GroupId, PeakWatch>>,
 }
 
 impl Reader {

@@ -8,8 +8,7 @@ mod stat;
 
 use super::*;
 use crate::engine::Flags;
-use crate::group::Kind;
-use crate::group::Tag;
+use crate::group::{GroupId, Kind, Tag};
 use crate::sync::lock::Rank;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -479,7 +478,7 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
 
 /// The group's own owner, named by the caller from here on, as a handle does it: an owner is charged only while it is named,
 /// or its group might end and the record be used again in between.
-fn name_owner(w: &World, index: u32) -> Option<Tag> {
+fn name_owner(w: &World, index: GroupId) -> Option<Tag> {
     let group = w.engine.tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {

@@ -6,7 +6,7 @@
 
 use super::memcg::Memcg;
 use super::objcg::{NR_SIDE_KINDS, Objcg, State};
-use super::{Hierarchy, ROOT, Tag};
+use super::{GroupId, Hierarchy, ROOT, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
@@ -87,11 +87,11 @@ impl Hierarchy {
             groups += 1;
             at = self.next_in_preorder(ROOT, index);
         }
-        let mut at = 0;
+        let mut at = None;
         while let Some(index) = self.next_lingering(self.memcgs.get(ROOT), at) {
             self.audit_lingering(index)?;
             groups += 1;
-            at = index;
+            at = Some(index);
         }
         let mut owners = 0;
         for (tag, objcg) in self.objcgs.each() {
@@ -104,8 +104,8 @@ impl Hierarchy {
         self.audit_names(groups, owners)
     }
 
-    fn audit_group(&self, index: u32) -> Result<(), Discrepancy> {
-        let group = self.memcgs.get(index);
+    fn audit_group(&self, id: GroupId) -> Result<(), Discrepancy> {
+        let (group, index) = (self.memcgs.get(id), id.raw());
         let counter = &group.counter;
         same("group online", index, 1, u64::from(group.is_online()))?;
         same("group closed", index, 0, u64::from(counter.is_closed()))?;
@@ -118,7 +118,7 @@ impl Hierarchy {
         let (mut passed_up, mut children, mut descendants) = (0u64, 0u64, 0u64);
         let mut strays = 0;
         self.each_child(group, |_, child| {
-            strays += u64::from(child.parent_index() != index);
+            strays += u64::from(child.parent_index() != Some(id));
             passed_up += child.counter.usage().max(child.counter.reserve());
             children += 1;
             descendants += 1 + u64::from(child.nr_descendants());
@@ -150,23 +150,28 @@ impl Hierarchy {
 
     /// What the children of `group` that linger have it charged.
     fn passed_up_by_lingering(&self, group: &Memcg) -> Result<u64, Discrepancy> {
-        let (mut bytes, mut n, mut at) = (0, 0, 0);
+        let (mut bytes, mut n, mut at) = (0, 0, None);
         while let Some(index) = self.next_lingering(group, at) {
-            at = index;
+            at = Some(index);
             let below = self.memcgs.get(index);
-            if below.parent_index() == group.index() {
+            if below.parent_index() == Some(group.index()) {
                 bytes += below.counter.usage();
                 n += 1;
             }
         }
         let found = nr(&group.nr_lingering);
-        same("group's children that linger", group.index(), n, found)?;
+        same(
+            "group's children that linger",
+            group.index().raw(),
+            n,
+            found,
+        )?;
         Ok(bytes)
     }
 
     /// A group that lingers holds something, or one below does; it has neither children, tasks, reserve nor stock.
-    fn audit_lingering(&self, index: u32) -> Result<(), Discrepancy> {
-        let group = self.memcgs.get(index);
+    fn audit_lingering(&self, id: GroupId) -> Result<(), Discrepancy> {
+        let (group, index) = (self.memcgs.get(id), id.raw());
         let counter = &group.counter;
         same(
             "lingering group closed",
@@ -293,7 +298,7 @@ impl Hierarchy {
             let Some(holder) = self.kmem_ids.holder(id) else {
                 continue;
             };
-            let group = self.memcgs.get(holder);
+            let (group, holder) = (self.memcgs.get(holder), holder.raw());
             let found = self.kmem_id_if_any(group).unwrap_or(0);
             same("kmem id's holder", holder, u64::from(id), u64::from(found))?;
             let above = group.parent().map_or(Some(0), |p| self.kmem_id_if_any(p));

@@ -10,13 +10,53 @@
 //! dead cell takes its word along, so a thing's cell tells of every end there was on its way up.
 
 use super::Hierarchy;
+use super::id::GroupId;
 use super::memcg::Memcg;
 use super::settings::OfflinePolicy;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::id::Id;
 
 const DEAD: u32 = 1 << 31;
+
+/// What a cell leads to.
+#[derive(Clone, Copy)]
+enum To {
+    /// Its own group, which has not ended.
+    Group(GroupId),
+    /// The cell above: the group has ended.
+    Cell(u32),
+}
+
+impl To {
+    /// As a word has it.
+    ///
+    /// # Panics
+    /// If it is 0: the cell was never anybody's.
+    #[inline(always)]
+    fn of_word(word: u32) -> Self {
+        if word & DEAD != 0 {
+            return To::Cell(word & !DEAD);
+        }
+        match GroupId::from_raw(word) {
+            Some(group) => To::Group(group),
+            None => leads_nowhere(),
+        }
+    }
+
+    fn word(self) -> u32 {
+        match self {
+            To::Group(group) => group.raw(),
+            To::Cell(cell) => DEAD | cell,
+        }
+    }
+}
+
+#[cold]
+fn leads_nowhere() -> ! {
+    panic!("a cell that was never a group's")
+}
 
 /// What a group's end says of the things it left, beside that they are the parent's: a bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +86,7 @@ impl Given {
 #[derive(Default)]
 pub struct Cell {
     link: AtomicU32,
-    /// A group's index, or DEAD and a cell's.
+    /// As [`To`] has it: a group's index, or DEAD and a cell's.
     to: AtomicU32,
     refs: AtomicU32,
     /// A bit for each `Given`.
@@ -64,11 +104,11 @@ unsafe impl Record for Cell {
 
 impl Cell {
     /// Makes it the cell of `group`, which holds one reference.
-    pub(super) fn reset(&self, group: u32) {
+    pub(super) fn reset(&self, group: GroupId) {
         self.refs.store(1, Ordering::Relaxed);
         self.given.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `resolve`.
-        self.to.store(group, Ordering::Release);
+        self.to.store(To::Group(group).word(), Ordering::Release);
     }
 
     /// One more reference, unless the last one is gone.
@@ -127,16 +167,18 @@ impl Hierarchy {
         loop {
             let record = self.cells.get(at);
             // Acquire pairs with the Release of `reset` and `link`.
-            let to = record.to.load(Ordering::Acquire);
-            if to & DEAD == 0 {
-                return Resolved {
-                    group: self.memcgs.get(to),
-                    inherited: at != cell,
-                };
+            match To::of_word(record.to.load(Ordering::Acquire)) {
+                To::Group(group) => {
+                    return Resolved {
+                        group: self.memcgs.get(group),
+                        inherited: at != cell,
+                    };
+                }
+                To::Cell(next) => {
+                    self.halve(at, next);
+                    at = next;
+                }
             }
-            let next = to & !DEAD;
-            self.halve(at, next);
-            at = next;
         }
     }
 
@@ -145,15 +187,13 @@ impl Hierarchy {
     /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then the successor is
     /// already being let go by whoever took that name.
     fn halve(&self, at: u32, next: u32) {
-        let beyond = self.cells.get(next).to.load(Ordering::Acquire);
-        if beyond & DEAD == 0 {
+        let To::Cell(beyond) = To::of_word(self.cells.get(next).to.load(Ordering::Acquire)) else {
             return;
-        }
+        };
         let record = self.cells.get(at);
         if !record.try_ref() {
             return;
         }
-        let beyond = beyond & !DEAD;
         // What the end of `next` said was written before `next` led anywhere; the swap passes it on with the way. The caller's pin
         // keeps `next` from being another's.
         let given = self.cells.get(next).given.load(Ordering::Relaxed);
@@ -162,8 +202,8 @@ impl Hierarchy {
         }
         if self.cells.get(beyond).try_ref() {
             let swapped = record.to.compare_exchange(
-                DEAD | next,
-                DEAD | beyond,
+                To::Cell(next).word(),
+                To::Cell(beyond).word(),
                 // Release pairs with the Acquire of `resolve`.
                 Ordering::AcqRel,
                 Ordering::Relaxed,
@@ -191,14 +231,14 @@ impl Hierarchy {
         loop {
             let record = self.cells.get(at);
             // Acquire pairs with the Release of `link_cell`, and of `halve`: what was said comes with the way.
-            let to = record.to.load(Ordering::Acquire);
+            let to = To::of_word(record.to.load(Ordering::Acquire));
             if record.given.load(Ordering::Relaxed) & which != 0 {
                 return true;
             }
-            if to & DEAD == 0 {
-                return false;
+            match to {
+                To::Group(_) => return false,
+                To::Cell(next) => at = next,
             }
-            at = to & !DEAD;
         }
     }
 
@@ -215,13 +255,15 @@ impl Hierarchy {
         let mut parent = parent;
         while !self.cells.get(parent).try_ref() {
             // Only a dead cell is ever let go by all (see `try_ref` for why that is seen here).
-            parent = self.cells.get(parent).to.load(Ordering::Acquire) & !DEAD;
+            if let To::Cell(next) = To::of_word(self.cells.get(parent).to.load(Ordering::Acquire)) {
+                parent = next;
+            }
         }
         // Release pairs with the Acquire of `resolve`.
         self.cells
             .get(cell)
             .to
-            .store(DEAD | parent, Ordering::Release);
+            .store(To::Cell(parent).word(), Ordering::Release);
         self.unref_cell(cell);
     }
 
@@ -234,12 +276,12 @@ impl Hierarchy {
             if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }
-            let to = record.to.load(Ordering::Relaxed);
-            self.retire(super::limbo::What::Cell, at);
-            if to & DEAD == 0 {
-                return;
+            let to = To::of_word(record.to.load(Ordering::Relaxed));
+            self.retire(super::limbo::What::Cell(at));
+            match to {
+                To::Group(_) => return,
+                To::Cell(next) => at = next,
             }
-            at = to & !DEAD;
         }
     }
 }

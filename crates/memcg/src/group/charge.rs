@@ -6,6 +6,7 @@
 //! An owner with rests (bytes that a move left elsewhere) pays those off first with what it frees.
 
 use super::events::Event;
+use super::id::GroupId;
 use super::memcg::Memcg;
 use super::objcg::{Kind, Objcg};
 use super::settings::debt_over;
@@ -27,7 +28,7 @@ pub enum Mode {
     /// Beyond the max of one group, by so much; within all others.
     Beyond {
         /// The group, by index.
-        group: u32,
+        group: GroupId,
         /// Bytes.
         by: u64,
     },
@@ -38,8 +39,8 @@ pub enum Mode {
 /// A refused charge; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// The group that was full; 0 when the owner itself can hold no more.
-    pub group: u32,
+    /// The group that was full; `None` when the owner itself can hold no more.
+    pub group: Option<GroupId>,
     /// Its usage then.
     pub usage: u64,
     /// Its max then.
@@ -57,6 +58,11 @@ pub const fn round_up(bytes: u64) -> u64 {
 }
 
 impl Hierarchy {
+    /// The group that refused a charge; `None` when it was the owner itself. The caller is pinned.
+    pub fn group_of_refusal(&self, refusal: &Refusal) -> Option<&Memcg> {
+        refusal.group.map(|group| self.memcgs.get(group))
+    }
+
     /// Charges `bytes` (a multiple of 8) to the owner and all groups above it. The caller is pinned.
     /// Cost: a CAS a level and one for the word.
     pub fn charge_exact(&self, tag: Tag, bytes: u64, mode: Mode) -> Result<(), Refusal> {
@@ -67,7 +73,7 @@ impl Hierarchy {
         let _walk = self.begin_walk();
         if bytes > AMOUNT_LIMIT {
             return Err(Refusal {
-                group: 0,
+                group: None,
                 usage: word.read().bytes,
                 max: AMOUNT_LIMIT,
             });
@@ -85,7 +91,7 @@ impl Hierarchy {
                 // What was undone may have been in the way of an end.
                 self.look_at_end(cell);
                 Refusal {
-                    group: refused.level.index(),
+                    group: Some(refused.level.index()),
                     usage: refused.usage,
                     max: refused.level.counter.max(),
                 }
@@ -104,7 +110,7 @@ impl Hierarchy {
                     self.uncharge_path(cell, bytes);
                     if why != Unchanged::Moved {
                         return Err(Refusal {
-                            group: 0,
+                            group: None,
                             usage: word.read().bytes,
                             max: AMOUNT_LIMIT,
                         });

@@ -3,13 +3,18 @@
 //! It allocates only its bucket arrays, from the kernel; when a larger one cannot be had, chains grow longer instead.
 
 use super::Hierarchy;
+use super::id::GroupId;
 use super::memcg::Memcg;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::id::{AtomicId, Id};
 use crate::sync::lock::{Lock, Rank};
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 32 };
 const FIRST: u32 = if cfg!(loom) { 4 } else { 64 };
+
+/// The first group of a chain.
+type Bucket = AtomicId<GroupId>;
 
 /// One shard; its lock guards all of it and the `hash_next` of the groups in it.
 #[derive(Default)]
@@ -18,7 +23,7 @@ struct Shard {
     lock: Lock,
     count: AtomicU32,
     capacity: AtomicU32,
-    buckets: AtomicPtr<AtomicU32>,
+    buckets: AtomicPtr<Bucket>,
 }
 
 /// See the module.
@@ -31,8 +36,8 @@ pub struct Index {
 unsafe impl Zeroed for Index {}
 
 /// The hash of a name below a parent.
-pub fn hash(parent: u32, name: &[u8]) -> u32 {
-    let seed = u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xcbf2_9ce4_8422_2325;
+pub fn hash(parent: GroupId, name: &[u8]) -> u32 {
+    let seed = u64::from(parent.raw()).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xcbf2_9ce4_8422_2325;
     let folded = name.iter().fold(seed, |h, &b| {
         (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -54,7 +59,7 @@ impl Index {
 }
 
 impl Shard {
-    fn bucket(&self, hash: u32) -> Option<&AtomicU32> {
+    fn bucket(&self, hash: u32) -> Option<&Bucket> {
         let capacity = self.capacity.load(Ordering::Relaxed);
         if capacity == 0 {
             return None;
@@ -65,7 +70,7 @@ impl Shard {
     }
 
     /// Doubles the buckets when they are full.
-    fn make_room(&self, groups: &crate::sync::arena::Arena<u32, Memcg>) {
+    fn make_room(&self, groups: &crate::sync::arena::Arena<GroupId, Memcg>) {
         let old = self.capacity.load(Ordering::Relaxed);
         if old > self.count.load(Ordering::Relaxed) {
             return;
@@ -79,8 +84,8 @@ impl Shard {
         for i in 0..old as usize {
             // SAFETY: the old array had `old` entries and is ours until freed below.
             let mut at = unsafe { &*before.add(i) }.load(Ordering::Relaxed);
-            while at != 0 {
-                let group = groups.get(at);
+            while let Some(index) = at {
+                let group = groups.get(index);
                 let next = group.hash_next.load(Ordering::Relaxed);
                 if let Some(bucket) = self.bucket(group.hash.load(Ordering::Relaxed)) {
                     group
@@ -99,19 +104,19 @@ impl Shard {
 }
 
 #[cfg(not(loom))]
-fn buckets_new(n: u32) -> Option<*mut AtomicU32> {
+fn buckets_new(n: u32) -> Option<*mut Bucket> {
     crate::os::map::map(n as usize * 4).map(|p| p.as_ptr().cast())
 }
 #[cfg(not(loom))]
-unsafe fn buckets_free(p: *mut AtomicU32, n: u32) {
+unsafe fn buckets_free(p: *mut Bucket, n: u32) {
     if let Some(p) = core::ptr::NonNull::new(p.cast()) {
         // SAFETY: the caller passes an array of `buckets_new(n)`.
         unsafe { crate::os::map::unmap(p, n as usize * 4) };
     }
 }
 #[cfg(loom)]
-fn buckets_new(n: u32) -> Option<*mut AtomicU32> {
-    let all: Vec<AtomicU32> = (0..n).map(|_| AtomicU32::default()).collect();
+fn buckets_new(n: u32) -> Option<*mut Bucket> {
+    let all: Vec<Bucket> = (0..n).map(|_| Bucket::default()).collect();
     Some(Box::leak(all.into_boxed_slice()).as_mut_ptr())
 }
 #[cfg(loom)]
@@ -125,25 +130,25 @@ impl Drop for Shard {
     }
 }
 #[cfg(loom)]
-unsafe fn buckets_free(p: *mut AtomicU32, n: u32) {
+unsafe fn buckets_free(p: *mut Bucket, n: u32) {
     // SAFETY: the caller passes an array of `buckets_new(n)`.
     drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(p, n as usize)) });
 }
 
 impl Hierarchy {
     /// The child of `parent` by that name. The caller is pinned.
-    pub fn child(&self, parent: u32, name: &[u8]) -> Option<u32> {
+    pub fn child(&self, parent: GroupId, name: &[u8]) -> Option<GroupId> {
         let hash = hash(parent, name);
         let shard = self.index.shard(hash);
         let _held = shard.lock.lock(Rank::Index);
         let mut at = shard.bucket(hash)?.load(Ordering::Relaxed);
-        while at != 0 {
-            let group = self.memcgs.get(at);
+        while let Some(index) = at {
+            let group = self.memcgs.get(index);
             if group.hash.load(Ordering::Relaxed) == hash
-                && group.parent_index() == parent
+                && group.parent_index() == Some(parent)
                 && self.name_is(group.name.load(Ordering::Relaxed), name)
             {
-                return Some(at);
+                return Some(index);
             }
             at = group.hash_next.load(Ordering::Relaxed);
         }
@@ -151,7 +156,7 @@ impl Hierarchy {
     }
 
     /// Enters a group under its hash. `false` when there are no buckets and no memory for any.
-    pub(super) fn index_insert(&self, index: u32) -> bool {
+    pub(super) fn index_insert(&self, index: GroupId) -> bool {
         let group = self.memcgs.get(index);
         let hash = group.hash.load(Ordering::Relaxed);
         let shard = self.index.shard(hash);
@@ -163,13 +168,13 @@ impl Hierarchy {
         group
             .hash_next
             .store(bucket.load(Ordering::Relaxed), Ordering::Relaxed);
-        bucket.store(index, Ordering::Relaxed);
+        bucket.store(Some(index), Ordering::Relaxed);
         shard.count.fetch_add(1, Ordering::Relaxed);
         true
     }
 
     /// Takes a group out.
-    pub(super) fn index_remove(&self, index: u32) {
+    pub(super) fn index_remove(&self, index: GroupId) {
         let group = self.memcgs.get(index);
         let hash = group.hash.load(Ordering::Relaxed);
         let shard = self.index.shard(hash);
@@ -178,10 +183,9 @@ impl Hierarchy {
             return;
         };
         loop {
-            let at = slot.load(Ordering::Relaxed);
-            if at == 0 {
+            let Some(at) = slot.load(Ordering::Relaxed) else {
                 return;
-            }
+            };
             let entry = self.memcgs.get(at);
             if at == index {
                 slot.store(entry.hash_next.load(Ordering::Relaxed), Ordering::Relaxed);

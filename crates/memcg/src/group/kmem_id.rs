@@ -12,11 +12,12 @@
 
 use super::limbo::What;
 use super::memcg::Memcg;
-use super::{Hierarchy, ROOT};
+use super::{GroupId, Hierarchy, ROOT};
 use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::AtomicId;
 
 /// The root's id.
 pub const ROOT_ID: u32 = 1;
@@ -61,8 +62,8 @@ impl core::error::Error for IdError {}
 #[derive(Default)]
 pub struct Holder {
     link: AtomicU32,
-    /// The group's index; 0: nobody's, or on its way.
-    group: AtomicU32,
+    /// None: nobody's, or on its way.
+    group: AtomicId<GroupId>,
 }
 
 // SAFETY: two integers.
@@ -142,12 +143,11 @@ impl KmemIds {
 
     /// The group that has an id. The caller is pinned.
     #[cfg(any(test, feature = "testing"))]
-    pub fn holder(&self, id: u32) -> Option<u32> {
+    pub fn holder(&self, id: u32) -> Option<GroupId> {
         if id >= self.high_water() {
             return None;
         }
-        let group = self.holders.get(id).group.load(Ordering::Acquire);
-        (group != 0).then_some(group)
+        self.holders.get(id).group.load(Ordering::Acquire)
     }
 
     /// Takes the smallest id below `below` that is free.
@@ -219,7 +219,7 @@ impl Hierarchy {
         ids.in_use.store(1, Ordering::Relaxed);
         ids.have_holder(ROOT_ID)?
             .group
-            .store(ROOT, Ordering::Relaxed);
+            .store(Some(ROOT), Ordering::Relaxed);
         let root = self.memcgs.get(ROOT);
         root.kmem_id.store(ROOT_ID, Ordering::Release);
         Some(())
@@ -310,7 +310,7 @@ impl Hierarchy {
             ids.put(id);
             return Err(IdError::NoMemory);
         };
-        holder.group.store(group.index(), Ordering::Release);
+        holder.group.store(Some(group.index()), Ordering::Release);
         // Release pairs with the Acquire of `kmem_id`: the holder is known.
         if group
             .kmem_id
@@ -318,7 +318,7 @@ impl Hierarchy {
             .is_err()
         {
             // Another was quicker, or the group has ended. Nobody has seen the id.
-            holder.group.store(0, Ordering::Relaxed);
+            holder.group.store(None, Ordering::Relaxed);
             ids.put(id);
         }
         Ok(())
@@ -339,8 +339,8 @@ impl Hierarchy {
             .holders
             .get(id)
             .group
-            .store(0, Ordering::Release);
-        self.retire(What::KmemId, id);
+            .store(None, Ordering::Release);
+        self.retire(What::KmemId(id));
     }
 
     /// Gives back the ids of a list that limbo has let go; answers how many.

@@ -3,6 +3,7 @@
 //! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is done by whoever
 //! retires the n-th thing, or by a creation that finds its arena dry, under a lock that is only ever tried.
 
+use super::id::GroupId;
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -12,21 +13,27 @@ use crate::sync::lock::{Lock, Rank};
 use crate::sync::stack::Stack;
 use crate::thread::epoch::BAGS;
 
-/// Kinds of things that wait.
+/// Things that wait, each with its index.
 #[derive(Clone, Copy)]
 pub enum What {
     /// A removed group.
-    Memcg,
+    Memcg(GroupId),
     /// A cell nobody names.
-    Cell,
+    Cell(u32),
     /// An owner charged nothing that nobody names.
-    Objcg,
+    Objcg(Tag),
     /// A name nobody uses.
-    Name,
+    Name(u32),
     /// The kmem id of a group that has ended.
-    KmemId,
+    KmemId(u32),
 }
 
+/// The bags hold a list for each kind of thing.
+const MEMCGS: usize = 0;
+const CELLS: usize = 1;
+const OBJCGS: usize = 2;
+const NAMES: usize = 3;
+const KMEM_IDS: usize = 4;
 const KINDS: usize = 5;
 /// One membarrier is shared by this many retirements.
 const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
@@ -54,20 +61,16 @@ impl Limbo {
 }
 
 impl Hierarchy {
-    /// Hands `index` to the epochs. The caller is pinned and has unlinked it.
-    pub(super) fn retire(&self, what: What, index: u32) {
-        let link = match what {
-            What::Memcg => self.memcgs.get(index).link(),
-            What::Cell => self.cells.get(index).link(),
-            What::Objcg => match Tag::from_raw(index) {
-                Some(tag) => self.objcgs.get(tag).link(),
-                None => return,
-            },
-            What::Name => self.names.get(index).link(),
-            What::KmemId => self.kmem_ids.holders.get(index).link(),
-        };
-        let bag = self.threads.epoch.bag();
-        self.limbo.bags[bag][what as usize].push(index, link);
+    /// Hands a thing to the epochs. The caller is pinned and has unlinked it.
+    pub(super) fn retire(&self, what: What) {
+        let bag = &self.limbo.bags[self.threads.epoch.bag()];
+        match what {
+            What::Memcg(id) => push(&bag[MEMCGS], &self.memcgs, id),
+            What::Cell(id) => push(&bag[CELLS], &self.cells, id),
+            What::Objcg(id) => push(&bag[OBJCGS], &self.objcgs, id),
+            What::Name(id) => push(&bag[NAMES], &self.names, id),
+            What::KmemId(id) => push(&bag[KMEM_IDS], &self.kmem_ids.holders, id),
+        }
         let waiting = self.limbo.waiting.fetch_add(1, Ordering::Relaxed) + 1;
         if waiting.is_multiple_of(BATCH) {
             self.collect();
@@ -82,40 +85,33 @@ impl Hierarchy {
         let Some(bag) = self.threads.try_advance() else {
             return;
         };
-        let mut freed = 0;
-        for what in [
-            What::Memcg,
-            What::Cell,
-            What::Objcg,
-            What::Name,
-            What::KmemId,
-        ] {
-            let first = self.limbo.bags[bag][what as usize].take();
-            freed += match what {
-                What::Memcg => give_back(&self.memcgs, first, |group| {
-                    group.free_tally(&self.tallies);
-                    self.free_pressure(group);
-                }),
-                What::Cell => give_back(&self.cells, first, |_| ()),
-                What::Objcg => give_back(&self.objcgs, first, |_| ()),
-                What::Name => give_back(&self.names, first, |_| ()),
-                What::KmemId => self.put_kmem_ids(first),
-            };
-        }
+        let bag = &self.limbo.bags[bag];
+        let freed = give_back(&self.memcgs, bag[MEMCGS].take(), |group| {
+            group.free_tally(&self.tallies);
+            self.free_pressure(group);
+        }) + give_back(&self.cells, bag[CELLS].take(), |_| ())
+            + give_back(&self.objcgs, bag[OBJCGS].take(), |_| ())
+            + give_back(&self.names, bag[NAMES].take(), |_| ())
+            + self.put_kmem_ids(bag[KMEM_IDS].take());
         self.limbo.waiting.fetch_sub(freed, Ordering::Relaxed);
     }
 }
 
+fn push<I: Id, T: Record>(list: &Stack, arena: &Arena<I, T>, id: I) {
+    list.push(id.raw(), arena.get(id).link());
+}
+
+/// Gives back a list whose first index is `first`, 0 if it is empty; answers how many there were.
 fn give_back<I: Id, T: Record>(arena: &Arena<I, T>, first: u32, mut last: impl FnMut(&T)) -> u32 {
-    let (mut next, mut n) = (first, 0);
-    while next != 0
-        && let Some(at) = I::from_raw(next)
+    let (mut at, mut n) = (first, 0);
+    while at != 0
+        && let Some(id) = I::from_raw(at)
     {
-        let record = arena.get(at);
-        next = record.link().load(Ordering::Relaxed);
+        let record = arena.get(id);
+        at = record.link().load(Ordering::Relaxed);
         last(record);
         record.forgotten();
-        arena.free(at);
+        arena.free(id);
         n += 1;
     }
     n

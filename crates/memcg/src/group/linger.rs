@@ -10,12 +10,14 @@
 //! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that could not be drained when the
 //! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
 
+use super::id::{GroupId, ROOT};
 use super::memcg::Memcg;
 use super::{Hierarchy, Tag};
 use crate::counter::{Level, uncharge};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::Id;
 use crate::sync::stack::Stack;
 use crate::thread::ThreadRec;
 
@@ -59,7 +61,7 @@ impl Hierarchy {
 
     /// Sets it. `false`, and nothing changed, once there has been a group other than the root.
     pub fn set_lingers(&self, on: bool) -> bool {
-        if self.memcgs.high_water() > super::ROOT + 1 {
+        if self.memcgs.each_after(Some(ROOT)).next().is_some() {
             return on == self.lingers();
         }
         self.lingering.on.store(on.into(), Ordering::Relaxed);
@@ -81,16 +83,16 @@ impl Hierarchy {
         !self.lingering.done.is_empty()
     }
 
-    /// The lingering group of the next higher index within `top`; `None` at the end. From 0 on, all of them. The caller is
+    /// The lingering group of the next higher index within `top`; `None` at the end. From `None` on, all of them. The caller is
     /// pinned. O(groups).
-    pub fn next_lingering(&self, top: &Memcg, after: u32) -> Option<u32> {
+    pub fn next_lingering(&self, top: &Memcg, after: Option<GroupId>) -> Option<GroupId> {
         if self.nr_lingering() == 0 {
             return None;
         }
-        (after + 1..self.memcgs.high_water()).find(|&index| {
-            let group = self.memcgs.get(index);
-            group.is_lingering() && group.is_within(top)
-        })
+        let mut later = self.memcgs.each_after(after);
+        later
+            .find(|(_, group)| group.is_lingering() && group.is_within(top))
+            .map(|(index, _)| index)
     }
 
     /// The nearest group, this one or above, that does not linger.
@@ -174,18 +176,18 @@ impl Hierarchy {
             .compare_exchange(LINGERS, DONE, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
         {
-            self.lingering.done.push(group.index(), group.link());
+            self.lingering.done.push(group.index().raw(), group.link());
         }
     }
 
     /// The groups that are done: the first, and [`Self::after_done`] leads to the others. Each is the caller's.
-    pub(crate) fn take_done(&self) -> u32 {
-        self.lingering.done.take()
+    pub(crate) fn take_done(&self) -> Option<GroupId> {
+        GroupId::from_raw(self.lingering.done.take())
     }
 
     /// The next of a list of [`Self::take_done`]; before its predecessor is ended.
-    pub(crate) fn after_done(&self, index: u32) -> u32 {
-        self.memcgs.get(index).link().load(Ordering::Relaxed)
+    pub(crate) fn after_done(&self, index: GroupId) -> Option<GroupId> {
+        GroupId::from_raw(self.memcgs.get(index).link().load(Ordering::Relaxed))
     }
 
     /// Something was charged in the name of a group that was done: it lingers on. `false`: it is done.
@@ -242,14 +244,13 @@ impl Hierarchy {
             return;
         }
         let _ = self.take_done();
-        for index in 1..self.memcgs.high_water() {
-            let group = self.memcgs.get(index);
+        for (_, group) in self.memcgs.each() {
             if group.is_lingering() {
                 group.linger.store(LINGERS, Ordering::Relaxed);
             }
         }
-        for index in 1..self.memcgs.high_water() {
-            self.note_if_done(self.memcgs.get(index));
+        for (_, group) in self.memcgs.each() {
+            self.note_if_done(group);
         }
     }
 }

@@ -7,6 +7,7 @@ use super::Tag;
 use super::cell::Cell;
 use super::census::Census;
 use super::events::{Event, Tally};
+use super::id::GroupId;
 use super::objcg::NR_SIDE_KINDS;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
@@ -49,16 +50,16 @@ pub struct Memcg {
     pub(super) settings: AtomicU32,
     link: AtomicU32,
     generation: AtomicU32,
-    pub(super) index: AtomicU32,
+    pub(super) index: AtomicId<GroupId>,
     pub(super) name: AtomicU32,
     pub(super) cell: AtomicU32,
     pub(super) objcg: AtomicId<Tag>,
     pub(super) hash: AtomicU32,
-    pub(super) hash_next: AtomicU32,
-    pub(super) first_child: AtomicU32,
-    pub(super) last_child: AtomicU32,
-    pub(super) next: AtomicU32,
-    pub(super) prev: AtomicU32,
+    pub(super) hash_next: AtomicId<GroupId>,
+    pub(super) first_child: AtomicId<GroupId>,
+    pub(super) last_child: AtomicId<GroupId>,
+    pub(super) next: AtomicId<GroupId>,
+    pub(super) prev: AtomicId<GroupId>,
     pub(super) nr_children: AtomicU32,
     pub(super) nr_descendants: AtomicU32,
     pub(super) nr_tasks: AtomicU32,
@@ -93,24 +94,35 @@ unsafe impl Record for Memcg {
 
 impl Memcg {
     /// Makes a group of a new or recycled record; not yet online.
-    pub(super) fn open(&self, index: u32, above: Option<&Memcg>, name: u32, cell: u32, objcg: Tag) {
+    pub(super) fn open(
+        &self,
+        index: GroupId,
+        above: Option<&Memcg>,
+        name: u32,
+        cell: u32,
+        objcg: Tag,
+    ) {
         self.counter.open();
         let parent = above.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
         self.above.store(parent, Ordering::Relaxed);
         let depth = above.map_or(0, |p| p.depth() + 1);
         self.census.open();
         self.open_settings(depth);
+        self.index.store(Some(index), Ordering::Relaxed);
+        for link in [
+            &self.hash_next,
+            &self.first_child,
+            &self.last_child,
+            &self.next,
+            &self.prev,
+        ] {
+            link.store(None, Ordering::Relaxed);
+        }
         for (field, value) in [
-            (&self.index, index),
             (&self.name, name),
             (&self.cell, cell),
             (&self.first_watch, 0),
             (&self.hash, 0),
-            (&self.hash_next, 0),
-            (&self.first_child, 0),
-            (&self.last_child, 0),
-            (&self.next, 0),
-            (&self.prev, 0),
             (&self.nr_children, 0),
             (&self.nr_descendants, 0),
             (&self.nr_tasks, 0),
@@ -153,13 +165,16 @@ impl Memcg {
     }
 
     /// Its index.
-    pub fn index(&self) -> u32 {
-        self.index.load(Ordering::Relaxed)
+    ///
+    /// # Panics
+    /// If the record was never a group's.
+    pub fn index(&self) -> GroupId {
+        self.index.known(Ordering::Relaxed)
     }
 
-    /// Its parent's index; 0 for the root.
-    pub fn parent_index(&self) -> u32 {
-        self.parent().map_or(0, Memcg::index)
+    /// Its parent's index; `None` for the root.
+    pub fn parent_index(&self) -> Option<GroupId> {
+        self.parent().map(Memcg::index)
     }
 
     /// Its cell's index.

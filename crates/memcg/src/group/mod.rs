@@ -21,6 +21,7 @@ pub mod drain;
 pub mod events;
 #[cfg(all(test, not(loom)))]
 mod footprint;
+pub mod id;
 mod index;
 pub mod kmem_id;
 pub mod left;
@@ -48,6 +49,7 @@ pub mod word;
 pub use self::memcg::Memcg;
 pub use charge::Refusal;
 pub use events::Event;
+pub use id::{GroupId, ROOT};
 pub use kmem_id::IdError;
 pub use objcg::{Kind, Objcg};
 pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
@@ -59,8 +61,6 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 pub use crate::thread::Tag;
 use crate::thread::Threads;
 
-/// Index of the root group.
-pub const ROOT: u32 = 1;
 /// The root group's own owner.
 pub const ROOT_TAG: Tag = Tag::new(1);
 
@@ -68,7 +68,7 @@ pub const ROOT_TAG: Tag = Tag::new(1);
 #[derive(Default)]
 pub struct Hierarchy {
     /// Groups.
-    pub memcgs: Arena<u32, Memcg>,
+    pub memcgs: Arena<GroupId, Memcg>,
     /// Their cells.
     pub cells: Arena<u32, cell::Cell>,
     /// Owners.
@@ -165,8 +165,7 @@ impl Hierarchy {
     pub fn reset_locks_in_child(&self) {
         self.index.reset_locks_in_child();
         self.limbo.reset_lock_in_child();
-        for index in 1..self.memcgs.high_water() {
-            let group = self.memcgs.get(index);
+        for (_, group) in self.memcgs.each() {
             group.lock.reset_in_child();
             group.draining.store(0, Ordering::Relaxed);
         }

@@ -117,7 +117,7 @@ impl Hierarchy {
             while piece != 0 {
                 let more = self.names.get(piece).more.load(Ordering::Relaxed);
                 self.names.get(piece).refs.store(0, Ordering::Relaxed);
-                self.retire(super::limbo::What::Name, piece);
+                self.retire(super::limbo::What::Name(piece));
                 piece = more;
             }
             at = above;

@@ -18,7 +18,6 @@ use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sync::id::Id;
 use crate::sync::lock::Lock;
 
 /// What a charge is for.
@@ -386,7 +385,7 @@ impl Hierarchy {
         self.release_rests(rests);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());
-        self.retire(What::Objcg, tag.raw());
+        self.retire(What::Objcg(tag));
         heir
     }
 }

@@ -59,8 +59,7 @@ impl Hierarchy {
             }
             at = self.next_in_preorder(ROOT, index);
         }
-        for index in 1..self.memcgs.high_water() {
-            let group = self.memcgs.get(index);
+        for (_, group) in self.memcgs.each() {
             if group.is_lingering() {
                 group.counter.set_counts(0, 0);
                 for side in 0..NR_SIDE_KINDS {

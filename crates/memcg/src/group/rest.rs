@@ -194,7 +194,7 @@ impl Hierarchy {
             next = rest.next_rest();
             if rest.state() == State::Lost {
                 let _ = rest.end(State::Free, 0);
-                self.retire(What::Objcg, at.raw());
+                self.retire(What::Objcg(at));
             } else {
                 self.release_objcg(at);
             }

@@ -124,8 +124,11 @@ impl Hierarchy {
                 continue;
             }
             let group = self.resolve(cell).group;
-            count_path(group, None, bytes)
-                .inspect_err(|full| self.memcgs.get(full.group).event(Event::KmemMax))?;
+            count_path(group, None, bytes).inspect_err(|refusal| {
+                if let Some(full) = self.group_of_refusal(refusal) {
+                    full.event(Event::KmemMax);
+                }
+            })?;
             match word.add(cell, bytes) {
                 Ok(()) => return Ok(()),
                 Err(why) => {
@@ -272,7 +275,7 @@ fn count_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) -> Result<(), Refu
         if let Err(usage) = group.try_count_slab(bytes) {
             uncount_path(start, Some(group), bytes);
             return Err(Refusal {
-                group: group.index(),
+                group: Some(group.index()),
                 usage,
                 max: group.kmem_max(),
             });

@@ -6,7 +6,7 @@
 
 use super::memcg::Memcg;
 use super::objcg::{Kind, State};
-use super::{Hierarchy, Tag};
+use super::{GroupId, Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::id::Id;
@@ -46,7 +46,7 @@ pub struct OwnerLine {
     /// Its name: a path to where it lives or lived.
     pub name: u32,
     /// The group its bytes are accounted in.
-    pub group: u32,
+    pub group: GroupId,
     /// Bytes its things hold.
     pub held: u64,
     /// Of them, mapped.

@@ -1,6 +1,7 @@
 //! The tree: making groups, finding them, and the part of a group's end that takes it out of the tree.
 
 use super::Hierarchy;
+use super::id::{GroupId, ROOT};
 use super::limbo::What;
 use super::memcg::Memcg;
 use super::name::{DEPTH_MAX, is_valid};
@@ -52,7 +53,7 @@ impl Hierarchy {
     }
 
     /// A new group `name` in `parent`. The caller is pinned. O(depth).
-    pub fn create(&self, parent: &Memcg, name: &[u8]) -> Result<u32, TreeError> {
+    pub fn create(&self, parent: &Memcg, name: &[u8]) -> Result<GroupId, TreeError> {
         if !is_valid(name) {
             return Err(TreeError::Name);
         }
@@ -68,12 +69,11 @@ impl Hierarchy {
         }
         let index = self.alloc_group(parent, name).ok_or(TreeError::NoMemory)?;
         let group = self.memcgs.get(index);
-        let last = parent.last_child.swap(index, Ordering::Relaxed);
+        let last = parent.last_child.swap(Some(index), Ordering::Relaxed);
         group.prev.store(last, Ordering::Relaxed);
-        match last {
-            0 => parent.first_child.store(index, Ordering::Release),
-            last => self.memcgs.get(last).next.store(index, Ordering::Release),
-        }
+        let before = last.map_or(&parent.first_child, |last| &self.memcgs.get(last).next);
+        // Release pairs with the Acquire of `first_child` and `next_sibling`: the group is whole.
+        before.store(Some(index), Ordering::Release);
         parent.nr_children.fetch_add(1, Ordering::Relaxed);
         count_descendants(group, 1);
         group.set_online();
@@ -81,7 +81,7 @@ impl Hierarchy {
     }
 
     /// All the records of a group, entered in the index; or none.
-    fn alloc_group(&self, parent: &Memcg, text: &[u8]) -> Option<u32> {
+    fn alloc_group(&self, parent: &Memcg, text: &[u8]) -> Option<GroupId> {
         let name = self.new_name(text, parent.name())?;
         let cell = self.alloc_or_collect(&self.cells, CELL_LIMIT);
         let objcg = cell.and_then(|_| self.alloc_or_collect(&self.objcgs, u32::MAX));
@@ -138,14 +138,10 @@ impl Hierarchy {
             group.prev.load(Ordering::Relaxed),
             group.next.load(Ordering::Relaxed),
         );
-        match prev {
-            0 => parent.first_child.store(next, Ordering::Release),
-            prev => self.memcgs.get(prev).next.store(next, Ordering::Release),
-        }
-        match next {
-            0 => parent.last_child.store(prev, Ordering::Relaxed),
-            next => self.memcgs.get(next).prev.store(prev, Ordering::Relaxed),
-        }
+        let before = prev.map_or(&parent.first_child, |prev| &self.memcgs.get(prev).next);
+        before.store(next, Ordering::Release);
+        let behind = next.map_or(&parent.last_child, |next| &self.memcgs.get(next).prev);
+        behind.store(prev, Ordering::Relaxed);
         // Before the parent can be found without children.
         self.expect_lingering(parent);
         parent.nr_children.fetch_sub(1, Ordering::Relaxed);
@@ -162,16 +158,16 @@ impl Hierarchy {
     pub(crate) fn dismiss(&self, group: &Memcg) {
         self.release_objcg(group.tag());
         self.unref_name(group.name());
-        self.retire(What::Memcg, group.index());
+        self.retire(What::Memcg(group.index()));
     }
 
     /// The children of a group, oldest first, as far as `each` wants them (`false` stops). Under the group's lock.
-    pub fn each_child(&self, group: &Memcg, mut each: impl FnMut(u32, &Memcg) -> bool) {
+    pub fn each_child(&self, group: &Memcg, mut each: impl FnMut(GroupId, &Memcg) -> bool) {
         let _held = group.lock.lock(Rank::Group);
         let mut at = group.first_child.load(Ordering::Acquire);
-        while at != 0 {
-            let child = self.memcgs.get(at);
-            if !each(at, child) {
+        while let Some(index) = at {
+            let child = self.memcgs.get(index);
+            if !each(index, child) {
                 return;
             }
             at = child.next.load(Ordering::Acquire);
@@ -179,42 +175,38 @@ impl Hierarchy {
     }
 
     /// The oldest child. The caller is pinned.
-    pub fn first_child(&self, group: &Memcg) -> Option<u32> {
-        Some(group.first_child.load(Ordering::Acquire)).filter(|&index| index != 0)
+    pub fn first_child(&self, group: &Memcg) -> Option<GroupId> {
+        group.first_child.load(Ordering::Acquire)
     }
 
     /// The next younger sibling. The caller is pinned.
-    pub fn next_sibling(&self, index: u32) -> Option<u32> {
-        Some(self.memcgs.get(index).next.load(Ordering::Acquire)).filter(|&index| index != 0)
+    pub fn next_sibling(&self, index: GroupId) -> Option<GroupId> {
+        self.memcgs.get(index).next.load(Ordering::Acquire)
     }
 
     /// The group after `index` in pre-order within `top`; `None` at the end. The caller is pinned; groups that come and
     /// go meanwhile may be missed or met.
-    pub fn next_in_preorder(&self, top: u32, index: u32) -> Option<u32> {
+    pub fn next_in_preorder(&self, top: GroupId, index: GroupId) -> Option<GroupId> {
         let group = self.memcgs.get(index);
-        match group.first_child.load(Ordering::Acquire) {
-            0 => {}
-            child => return Some(child),
+        if let Some(child) = group.first_child.load(Ordering::Acquire) {
+            return Some(child);
         }
         let mut at = index;
         while at != top {
             let group = self.memcgs.get(at);
-            match group.next.load(Ordering::Acquire) {
-                0 => at = group.parent_index(),
-                next => return Some(next),
+            if let Some(next) = group.next.load(Ordering::Acquire) {
+                return Some(next);
             }
-            if at == 0 {
-                return None;
-            }
+            at = group.parent_index()?;
         }
         None
     }
 
     /// The group of a path (`/`, `/a/b`; empty components are skipped). The caller is pinned.
-    pub fn lookup(&self, path: &[u8]) -> Option<u32> {
+    pub fn lookup(&self, path: &[u8]) -> Option<GroupId> {
         path.split(|&b| b == b'/')
             .filter(|part| !part.is_empty())
-            .try_fold(super::ROOT, |at, part| self.child(at, part))
+            .try_fold(ROOT, |at, part| self.child(at, part))
     }
 }
 

@@ -8,18 +8,20 @@
 //! generation is in the record) needs no lock, as nobody changes it but its owner.
 
 use super::Hierarchy;
+use super::id::GroupId;
 use super::memcg::Memcg;
 use super::tree::TreeError;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::AtomicId;
 use crate::sync::lock::{Held, Rank};
 
 /// One watch.
 #[derive(Default)]
 pub struct WatchRec {
     link: AtomicU32,
-    group: AtomicU32,
+    group: AtomicId<GroupId>,
     generation: AtomicU32,
     next: AtomicU32,
     /// The highest up to when the last watch of the group began.
@@ -49,7 +51,7 @@ impl Hierarchy {
         self.hand_out(group);
         let watch = self.watches.get(index);
         watch.seen.store(0, Ordering::Relaxed);
-        watch.group.store(group.index(), Ordering::Relaxed);
+        watch.group.store(Some(group.index()), Ordering::Relaxed);
         watch
             .generation
             .store(group.generation(), Ordering::Relaxed);
@@ -63,7 +65,7 @@ impl Hierarchy {
     /// Whether a watch is of that group, and not of one that was in the same record.
     pub fn is_watch_of(&self, watch: u32, group: &Memcg) -> bool {
         let watch = self.watches.get(watch);
-        watch.group.load(Ordering::Relaxed) == group.index()
+        watch.group.load(Ordering::Relaxed) == Some(group.index())
             && watch.generation.load(Ordering::Relaxed) == group.generation()
     }
 
@@ -102,7 +104,7 @@ impl Hierarchy {
 
     /// The group of a watch, locked; `None` when that has ended.
     fn hold_watched(&self, watch: &WatchRec) -> Option<(&Memcg, Held<'_>)> {
-        let group = self.memcgs.get(watch.group.load(Ordering::Relaxed));
+        let group = self.memcgs.get(watch.group.known(Ordering::Relaxed));
         let held = group.lock.lock(Rank::Group);
         // The generation changes under the lock when the group ends, and never comes back.
         (group.generation() == watch.generation.load(Ordering::Relaxed)).then_some((group, held))

@@ -69,8 +69,8 @@ impl Thread<'_> {
         };
         if let Err(why) = one(bytes - forced, flags) {
             return match why.refusal.group {
-                0 => Charged::Uncounted,
-                _ => Charged::Refused,
+                None => Charged::Uncounted,
+                Some(_) => Charged::Refused,
             };
         }
         if one(forced, flags.with(Flags::FORCE)).is_err() {

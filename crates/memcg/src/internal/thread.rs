@@ -8,7 +8,7 @@
 use crate::attach;
 use crate::engine::{Engine, process};
 use crate::group::name::NAME_MAX;
-use crate::group::{ROOT, Tag};
+use crate::group::{GroupId, ROOT, Tag};
 use crate::thread::{ThreadRec, tls};
 use core::marker::PhantomData;
 use std::sync::OnceLock;
@@ -97,7 +97,7 @@ pub struct Tree<'t> {
 /// A group's place in the tree.
 #[derive(Clone, Copy)]
 pub struct Group<'t> {
-    index: u32,
+    index: GroupId,
     _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
 }
 
@@ -118,7 +118,7 @@ impl ThreadTask<'_> {
 }
 
 impl<'t> Tree<'t> {
-    fn group(&self, index: u32) -> Group<'t> {
+    fn group(&self, index: GroupId) -> Group<'t> {
         Group {
             index,
             _pinned: PhantomData,

@@ -9,6 +9,7 @@
 //! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two groups that share a place the
 //! later is remembered, and what the earlier owed is not asked for.
 
+use crate::group::GroupId;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use crate::sync::users::Users;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ask {
     /// The group, by index.
-    pub group: u32,
+    pub group: GroupId,
     /// Which of the groups that were in that record.
     pub generation: u32,
 }
@@ -301,7 +302,7 @@ mod tests {
     };
 
     const ASK: Ask = Ask {
-        group: 1,
+        group: GroupId::new(1),
         generation: 0,
     };
 

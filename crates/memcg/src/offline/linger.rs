@@ -44,10 +44,9 @@ pub fn finish(tree: &Hierarchy, kmem: &Kmem) -> u32 {
     let mut n = 0;
     while tree.has_done() {
         let mut at = tree.take_done();
-        while at != 0 {
-            let next = tree.after_done(at);
-            let group = tree.memcgs.get(at);
-            at = next;
+        while let Some(index) = at {
+            at = tree.after_done(index);
+            let group = tree.memcgs.get(index);
             let Some(parent) = group.parent() else {
                 continue;
             };

@@ -4,7 +4,7 @@ use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags};
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::objcg::Kind;
-use crate::group::{Memcg, ROOT};
+use crate::group::{GroupId, Memcg, ROOT};
 use crate::kmem::list_lru::{Link, Verdict};
 use crate::kmem::per_id::IdPolicy;
 use crate::kmem::shrinker::{Ask, Manner, Ops};
@@ -25,7 +25,7 @@ struct World {
     rec: &'static ThreadRec,
     list: u32,
     /// The groups, by index, for which it was asked how much there is.
-    asked: Mutex<Vec<u32>>,
+    asked: Mutex<Vec<GroupId>>,
 }
 
 static OPS: Ops = Ops {
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Reclaims all there is from `group` and below; answers who was asked, in order, each once.
-    fn reclaim(&self, group: &Memcg) -> Vec<u32> {
+    fn reclaim(&self, group: &Memcg) -> Vec<GroupId> {
         self.asked.lock().unwrap().clear();
         self.engine.reclaim_bytes(self.rec, group, u64::MAX);
         let mut asked = self.asked.lock().unwrap().clone();
@@ -182,7 +182,7 @@ fn a_shrinker_is_asked_for_the_groups_that_have_something_in_its_list() {
     }
     let three: Vec<_> = all[..3].iter().map(|group| group.index()).collect();
     assert_eq!(w.reclaim(top), three);
-    assert_eq!(w.reclaim(top), [0; 0], "nothing is left");
+    assert_eq!(w.reclaim(top), [], "nothing is left");
     // Again after it was found empty; and for what a removed group has left.
     w.put(all[1], Flags::NOWAIT);
     w.put(all[39], Flags::NOWAIT);

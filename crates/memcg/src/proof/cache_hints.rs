@@ -3,8 +3,7 @@
 use super::ledger;
 use crate::attach::move_task;
 use crate::engine::{Engine, Flags};
-use crate::group::Tag;
-use crate::group::{ROOT, ROOT_TAG};
+use crate::group::{GroupId, ROOT, ROOT_TAG, Tag};
 use crate::kmem::cache::{Plan, Ways};
 use crate::offline;
 use crate::testing::common::Random;
@@ -18,7 +17,7 @@ struct World {
     engine: &'static Engine,
     rec: &'static ThreadRec,
     random: Random,
-    groups: Vec<u32>,
+    groups: Vec<GroupId>,
     tasks: Vec<Tag>,
     /// With the bytes of an object.
     caches: Vec<(u32, usize)>,

@@ -154,7 +154,10 @@ fn no_move_passes_a_limit_of_cache_objects_and_a_refused_one_changes_nothing() {
             let Err(MoveError::KmemFull(full)) = outcome else {
                 panic!("{policy:?}: {outcome:?}");
             };
-            assert_eq!((full.group, full.max), (w.group("/top/b").index(), 11_080));
+            assert_eq!(
+                (full.group, full.max),
+                (Some(w.group("/top/b").index()), 11_080)
+            );
             assert!(
                 w.get("/top/b/deep", "cgroup.events")
                     .starts_with("populated 0\n")

@@ -5,7 +5,7 @@ use crate::engine::worker::By;
 use crate::engine::{Engine, Flags};
 use crate::group::Tag;
 use crate::group::objcg::{Kind, State};
-use crate::group::{ROOT, ROOT_TAG};
+use crate::group::{GroupId, ROOT, ROOT_TAG};
 use crate::kmem::cache::{CacheStat, Plan, Ways};
 use crate::offline;
 use crate::testing::common::Random;
@@ -36,7 +36,7 @@ impl Thing {
 struct World {
     engine: &'static Engine,
     /// By index.
-    groups: Mutex<Vec<u32>>,
+    groups: Mutex<Vec<GroupId>>,
     nr_groups: AtomicU32,
     caches: Vec<(u32, usize)>,
 }
@@ -71,7 +71,7 @@ impl World {
         world
     }
 
-    fn add_group(&self, rec: &ThreadRec, groups: &mut Vec<u32>) {
+    fn add_group(&self, rec: &ThreadRec, groups: &mut Vec<GroupId>) {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(rec);
         let name = self.nr_groups.fetch_add(1, Ordering::Relaxed).to_string();
@@ -303,7 +303,7 @@ fn a_cache_whose_full_slabs_are_listed_hands_all_over_and_is_gone_at_once() {
 }
 
 /// An object for a group, and the cache it lies in.
-fn take(world: &World, rec: &ThreadRec, group: u32, cache: u32, flags: Flags) -> (usize, u32) {
+fn take(world: &World, rec: &ThreadRec, group: GroupId, cache: u32, flags: Flags) -> (usize, u32) {
     let tree = &world.engine.tree;
     let scope = tree.enter_scope(rec, Some(tree.memcgs.get(group).tag()));
     let at = world.engine.alloc_cached(rec, cache, flags).unwrap().at;

@@ -8,6 +8,7 @@ use crate::group::objcg::Kind;
 use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::IdPolicy;
 use crate::offline;
+use crate::sync::id::Id;
 use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
@@ -188,7 +189,7 @@ fn a_charge_in_the_name_of_a_lingering_group_stays_with_it_and_takes_no_stock() 
         .engine
         .charge(w.rec, tag, 8, Kind::Heap, Flags::NOWAIT)
         .unwrap_err();
-    assert_eq!(refused.refusal.group, a.index());
+    assert_eq!(refused.refusal.group, Some(a.index()));
     w.free(tag, 64);
     w.free(tag, 64);
     assert_eq!(w.engine.tree.nr_lingering(), 0);
@@ -266,14 +267,14 @@ fn churn(end: GroupEnd, policy: IdPolicy, rounds: u32) {
         let tree = &w.engine.tree;
         {
             let _pin = tree.threads.epoch.pin(w.rec);
-            let put = table.put(&w.engine.kmem, id, group.index());
+            let put = table.put(&w.engine.kmem, id, group.index().raw());
             assert_eq!(
                 put,
                 crate::kmem::per_id::Put::Done,
                 "nothing is left of the last"
             );
             let got = table.get(&w.engine.kmem, w.rec, id);
-            assert_eq!(got, Some(group.index()));
+            assert_eq!(got, Some(group.index().raw()));
             // What a list does at a group's end.
             table.take(&w.engine.kmem, id);
         }

@@ -10,7 +10,7 @@ use crate::group::charge::Mode;
 use crate::group::objcg::Kind;
 use crate::group::stock::Scope;
 use crate::group::tree::TreeError;
-use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
+use crate::group::{GroupId, Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::testing::common::*;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 struct Group {
     parent: Option<usize>,
-    index: u32,
+    index: GroupId,
     max: u64,
     reserve: u64,
     online: bool,
@@ -273,8 +273,8 @@ impl World {
                 let _pin = tree.threads.epoch.pin(rec);
                 let mut outcome = tree.charge_exact(tag, bytes, Mode::Within);
                 while let Err(refusal) = outcome {
-                    let full = tree.memcgs.get(refusal.group);
-                    if !tree.drain_for_charge(rec, full) {
+                    let full = tree.group_of_refusal(&refusal);
+                    if !full.is_some_and(|full| tree.drain_for_charge(rec, full)) {
                         break;
                     }
                     outcome = tree.charge_exact(tag, bytes, Mode::Within);

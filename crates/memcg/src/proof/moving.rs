@@ -4,14 +4,14 @@ use crate::attach::{Attach, MoveError, Moved, move_task_with};
 use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::State;
-use crate::group::{Event, Memcg, MovePolicy, ROOT};
+use crate::group::{Event, GroupId, Memcg, MovePolicy, ROOT};
 use crate::offline;
 use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
 const MIB: u64 = 1 << 20;
 
-pub(super) fn child(tree: Tree, rec: &ThreadRec, parent: u32, name: &str) -> &'static Memcg {
+pub(super) fn child(tree: Tree, rec: &ThreadRec, parent: GroupId, name: &str) -> &'static Memcg {
     let _pin = tree.threads.epoch.pin(rec);
     let parent = tree.memcgs.get(parent);
     let index = tree.create(parent, name.as_bytes()).unwrap();
@@ -115,7 +115,7 @@ fn a_task_too_large_for_the_target_moves_by_policy_or_not_at_all() {
         let MoveError::Full(full) = why else {
             panic!("{policy:?}: {why:?}")
         };
-        assert_eq!((full.group, full.max), (r.b.index(), 1024 * MIB));
+        assert_eq!((full.group, full.max), (Some(r.b.index()), 1024 * MIB));
         assert_eq!(r.used(), (800, 500), "{policy:?}");
         r.finish(held, 0, (0, used));
     }

@@ -7,7 +7,7 @@ use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::{Kind, State};
-use crate::group::{Memcg, MovePolicy, ROOT};
+use crate::group::{GroupId, Memcg, MovePolicy, ROOT};
 use crate::offline;
 use crate::testing::common::*;
 use crate::thread::ThreadRec;
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// Whether the levels that bytes from there enter have room left.
-    fn fits_more(&self, from: u32, to: &Memcg) -> bool {
+    fn fits_more(&self, from: GroupId, to: &Memcg) -> bool {
         let from = self.tree.memcgs.get(from);
         let mut level = Some(to);
         while let Some(group) = level {
@@ -268,7 +268,7 @@ impl World {
             // A group ends, whatever was left in it, and a new one takes its place.
             Step::Replace(g) => {
                 let g = 1 + g % (GROUPS - 1);
-                let parent = self.groups[g].parent_index();
+                let parent = self.groups[g].parent_index().expect("never the root");
                 let _pin = tree.threads.epoch.pin(self.recs[0]);
                 if offline::remove_alone(tree, self.groups[g]).is_ok() {
                     self.serial += 1;

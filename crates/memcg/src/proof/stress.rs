@@ -5,7 +5,7 @@ use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::objcg::Kind;
-use crate::group::{Hierarchy, ROOT};
+use crate::group::{GroupId, Hierarchy, ROOT};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
@@ -32,7 +32,7 @@ fn give_back(tree: Tree, rec: &ThreadRec, thing: Thing) {
 }
 
 /// A name on the own owner of a group that may be going.
-fn hold_group(tree: Tree, index: u32) -> Option<Tag> {
+fn hold_group(tree: Tree, index: GroupId) -> Option<Tag> {
     let group = tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {
@@ -184,7 +184,7 @@ impl Worker {
 fn control(tree: Tree, tasks: [Tag; TASKS], until: Instant) {
     let (index, rec) = tree.threads.join().unwrap();
     let mut random = Random(0x9e37_79b9);
-    let mut groups: Vec<u32> = Vec::new();
+    let mut groups: Vec<GroupId> = Vec::new();
     let mut serial = 0;
     while Instant::now() < until {
         let _pin = tree.threads.epoch.pin(rec);
@@ -224,7 +224,7 @@ fn control(tree: Tree, tasks: [Tag; TASKS], until: Instant) {
                 let usage = tree.usage(group);
                 assert!(usage.mapped + usage.reserved + usage.heap == usage.current);
             }
-            _ => tree.each_owner(|line| assert!(line.group != 0)),
+            _ => tree.each_owner(|line| assert!(line.name != 0)),
         }
     }
     let _pin = tree.threads.epoch.pin(rec);

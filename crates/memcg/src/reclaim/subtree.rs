@@ -7,9 +7,10 @@
 use crate::counter::Level as _;
 use crate::counter::protection::{Level, Protection};
 use crate::group::name::DEPTH_MAX;
-use crate::group::{Hierarchy, Memcg};
+use crate::group::{GroupId, Hierarchy, Memcg};
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::id::Id;
 
 /// What no child claims of its parent's protection is shared among them, as with `memory_recursiveprot`.
 const RECURSIVE: bool = true;
@@ -29,107 +30,100 @@ impl Default for Cursors {
 unsafe impl Zeroed for Cursors {}
 
 impl Cursors {
-    /// Where the last round below `top` stopped.
-    pub fn get(&self, top: u32) -> u32 {
-        let word = self.0[top as usize % CURSORS].load(Ordering::Relaxed);
-        if word >> 32 == u64::from(top) {
-            word as u32
-        } else {
-            0
-        }
+    /// Where the last round below `top` stopped, if that is remembered.
+    pub fn get(&self, top: GroupId) -> Option<GroupId> {
+        let word = self.of(top).load(Ordering::Relaxed);
+        let is_its = word >> 32 == u64::from(top.raw());
+        GroupId::from_raw(word as u32).filter(|_| is_its)
     }
 
     /// Notes it.
-    pub fn set(&self, top: u32, at: u32) {
-        let word = u64::from(top) << 32 | u64::from(at);
-        self.0[top as usize % CURSORS].store(word, Ordering::Relaxed);
+    pub fn set(&self, top: GroupId, at: GroupId) {
+        let word = u64::from(top.raw()) << 32 | u64::from(at.raw());
+        self.of(top).store(word, Ordering::Relaxed);
+    }
+
+    fn of(&self, top: GroupId) -> &AtomicU64 {
+        &self.0[top.raw() as usize % CURSORS]
     }
 }
 
 /// One round.
 pub struct Round {
-    top: u32,
-    /// The last to be visited; 0: where the order ends.
-    last: u32,
+    top: GroupId,
+    /// The last to be visited; `None`: where the order ends.
+    last: Option<GroupId>,
     /// The one visited before.
-    at: u32,
+    at: Option<GroupId>,
     wrapped: bool,
     done: bool,
     /// Of the removed groups that linger below the top, the one visited before.
-    lingering: u32,
+    lingering: Option<GroupId>,
 }
 
 impl Round {
     /// After `cursor`, if that is still a group below `top`. The caller is pinned.
-    pub fn begin(tree: &Hierarchy, top: &Memcg, cursor: u32) -> Self {
-        let known = cursor != 0
-            && tree
-                .memcgs
-                .try_get(cursor)
-                .is_some_and(|group| group.is_online() && group.is_within(top));
-        let last = if known { cursor } else { 0 };
+    pub fn begin(tree: &Hierarchy, top: &Memcg, cursor: Option<GroupId>) -> Self {
+        let is_below = |group: &Memcg| group.is_online() && group.is_within(top);
+        let last = cursor.filter(|&at| tree.memcgs.try_get(at).is_some_and(is_below));
         Self {
             top: top.index(),
             last,
             at: last,
-            wrapped: last == 0,
+            wrapped: last.is_none(),
             done: false,
-            lingering: 0,
+            lingering: None,
         }
     }
 
     /// The next group: those that linger below the top come last, each time. The caller is pinned, perhaps anew since the last call.
-    pub fn next(&mut self, tree: &Hierarchy) -> Option<u32> {
+    pub fn next(&mut self, tree: &Hierarchy) -> Option<GroupId> {
         self.next_online(tree).or_else(|| {
             let top = tree.memcgs.get(self.top);
             if top.is_lingering() && !top.has_lingering_below() {
                 // Below a removed group there is nothing else.
                 return None;
             }
-            self.lingering = tree.next_lingering(top, self.lingering)?;
-            if self.lingering == self.top {
+            self.lingering = tree.next_lingering(top, self.lingering);
+            if self.lingering == Some(self.top) {
                 // It was the first of all.
-                self.lingering = tree.next_lingering(top, self.lingering)?;
+                self.lingering = tree.next_lingering(top, self.lingering);
             }
-            Some(self.lingering)
+            self.lingering
         })
     }
 
-    fn next_online(&mut self, tree: &Hierarchy) -> Option<u32> {
+    fn next_online(&mut self, tree: &Hierarchy) -> Option<GroupId> {
         if self.done {
             return None;
         }
-        let next = if self.at == 0 {
-            Some(self.top)
-        } else if tree.memcgs.get(self.at).is_online() {
-            tree.next_in_preorder(self.top, self.at)
-        } else {
+        let next = match self.at {
+            None => Some(self.top),
+            Some(at) if tree.memcgs.get(at).is_online() => tree.next_in_preorder(self.top, at),
             // It went away under us: to the beginning, once.
-            None
+            Some(_) => None,
         };
-        self.at = match next {
-            Some(next) => next,
-            None if self.wrapped => 0,
-            None => {
-                self.wrapped = true;
-                self.top
-            }
-        };
-        self.done = self.at == 0 || self.at == self.last;
-        (self.at != 0).then_some(self.at)
+        if next.is_none() && !self.wrapped {
+            self.wrapped = true;
+            self.at = Some(self.top);
+        } else {
+            self.at = next;
+        }
+        self.done = self.at.is_none() || self.at == self.last;
+        self.at
     }
 }
 
 #[derive(Clone, Copy, Default)]
 struct Memo {
-    parent: u32,
+    parent: Option<GroupId>,
     effective: Protection,
     siblings: Protection,
 }
 
 /// Effective protections below one group, computed once a pass.
 pub struct Protections {
-    top: u32,
+    top: GroupId,
     memos: [Memo; MEMOS],
 }
 
@@ -143,7 +137,7 @@ fn settings(group: &Memcg) -> Protection {
 impl Protections {
     /// For a pass below `top`, whose own settings do not protect it from itself.
     #[must_use]
-    pub fn below(top: u32) -> Self {
+    pub fn below(top: GroupId) -> Self {
         Self {
             top,
             memos: [Memo::default(); MEMOS],
@@ -153,12 +147,12 @@ impl Protections {
     /// What protects `group`, which is `top` or below it. The caller is pinned.
     pub fn of(&mut self, tree: &Hierarchy, group: &Memcg) -> Protection {
         // From the group up to the child of the top.
-        let mut path = [0u32; DEPTH_MAX as usize + 1];
+        let mut path = [None; DEPTH_MAX as usize + 1];
         let mut depth = 0;
         let mut says_anything = false;
         let mut level = Some(group);
         while let Some(at) = level.filter(|at| at.index() != self.top) {
-            path[depth] = at.index();
+            path[depth] = Some(at);
             depth += 1;
             says_anything |= settings(at) != Protection::NONE;
             level = at.parent();
@@ -167,8 +161,7 @@ impl Protections {
             return Protection::NONE;
         }
         let mut effective = Protection::NONE;
-        for (below_top, &index) in path[..depth].iter().rev().enumerate() {
-            let at = tree.memcgs.get(index);
+        for (below_top, at) in path[..depth].iter().rev().flatten().enumerate() {
             effective = if below_top == 0 {
                 Protection::first_level(settings(at))
             } else {
@@ -189,7 +182,7 @@ impl Protections {
             return Protection::NONE;
         };
         let memo = &mut self.memos[depth % MEMOS];
-        if memo.parent != parent.index() || memo.effective != above {
+        if memo.parent != Some(parent.index()) || memo.effective != above {
             let mut siblings = Protection::NONE;
             let mut child = tree.first_child(parent);
             while let Some(index) = child {
@@ -198,7 +191,7 @@ impl Protections {
                 child = tree.next_sibling(index);
             }
             *memo = Memo {
-                parent: parent.index(),
+                parent: Some(parent.index()),
                 effective: above,
                 siblings,
             };
@@ -243,15 +236,15 @@ mod tests {
             core::iter::from_fn(|| round.next(tree)).collect::<Vec<_>>()
         };
         let order: Vec<_> = all.iter().map(|g| g.index()).collect();
-        assert_eq!(visit(0), order);
-        assert_eq!(visit(outside.index()), order);
+        assert_eq!(visit(None), order);
+        assert_eq!(visit(Some(outside.index())), order);
         for n in 0..4 {
             let mut expected = order.clone();
             expected.rotate_left(n + 1);
-            assert_eq!(visit(order[n]), expected);
+            assert_eq!(visit(Some(order[n])), expected);
         }
         // The one it stands on ends.
-        let mut round = Round::begin(tree, a, order[1]);
+        let mut round = Round::begin(tree, a, Some(order[1]));
         assert_eq!(round.next(tree), Some(order[2]));
         tree.unlink(all[2]).unwrap();
         let rest: Vec<_> = core::iter::from_fn(|| round.next(tree)).collect();

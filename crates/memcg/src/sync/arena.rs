@@ -192,6 +192,12 @@ impl<I: Id, T: Record> Arena<I, T> {
             .filter_map(|(index, record)| Some((I::from_raw(index)?, record)))
     }
 
+    /// As [`Self::each`], from the record after `from` on; `None`: from the first. Each record is got by its index.
+    pub fn each_after(&self, from: Option<I>) -> impl Iterator<Item = (I, &T)> {
+        let first = from.map_or(1, |id| id.raw() + 1);
+        (first..self.high_water()).filter_map(|index| Some((I::from_raw(index)?, self.at(index))))
+    }
+
     /// Records in use, limbo included.
     pub fn in_use(&self) -> u32 {
         self.in_use.load(Ordering::Relaxed)
@@ -300,6 +306,10 @@ mod tests {
             assert_eq!(index, at);
             assert!(core::ptr::eq(record, arena.get(index)));
         }
+        let after = |from| arena.each_after(from).map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(after(None), (1..500).collect::<Vec<_>>());
+        assert_eq!(after(Some(497)), [498, 499]);
+        assert_eq!(after(Some(499)), []);
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl<I> Default for AtomicId<I> {
 // SAFETY: a zero word is none, as Default builds it.
 unsafe impl<I> Zeroed for AtomicId<I> {}
 
+#[cold]
+#[track_caller]
+fn none_is_held() -> ! {
+    panic!("a word that must hold an index holds none")
+}
+
 #[inline(always)]
 fn raw<I: Id>(id: Option<I>) -> u32 {
     id.map_or(0, I::raw)
@@ -104,6 +110,18 @@ impl<I: Id> AtomicId<I> {
     #[inline(always)]
     pub fn is(&self, id: Option<I>, order: Ordering) -> bool {
         self.0.load(order) == raw(id)
+    }
+
+    /// What it holds, where it is never none.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[inline(always)]
+    pub fn known(&self, order: Ordering) -> I {
+        match self.load(order) {
+            Some(id) => id,
+            None => none_is_held(),
+        }
     }
 
     /// Holds `id` from now on.

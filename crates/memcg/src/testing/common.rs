@@ -15,7 +15,8 @@ pub fn charge(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), R
     let mut outcome = tree.charge(rec, tag, bytes);
     for _ in 0..8 {
         let Err(refusal) = outcome else { break };
-        if refusal.group == 0 || !tree.drain_for_charge(rec, tree.memcgs.get(refusal.group)) {
+        let full = tree.group_of_refusal(&refusal);
+        if !full.is_some_and(|full| tree.drain_for_charge(rec, full)) {
             break;
         }
         outcome = tree.charge_exact(tag, bytes, Mode::Within);

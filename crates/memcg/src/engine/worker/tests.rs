@@ -3,6 +3,7 @@
 use super::queue::{PLACES, Queue};
 use super::{By, Work};
 use crate::engine::Engine;
+use crate::group::GroupId;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 #[test]
@@ -25,11 +26,11 @@ fn what_waits_twice_is_done_once_and_what_does_not_fit_is_told() {
 
 #[test]
 fn an_item_is_itself_again_when_it_is_taken() {
-    let all = [0, u32::MAX].into_iter().flat_map(|n| {
+    let all = [1, u32::MAX].into_iter().flat_map(|n| {
         [
             Work::Wake { id: n },
             Work::Reclaim {
-                group: n,
+                group: GroupId::new(n),
                 room: n >> 8,
             },
             Work::Sort { id: n },

@@ -1,5 +1,8 @@
 //! What can be put off, and how an item fits a word.
 
+use crate::group::GroupId;
+use crate::sync::id::Id;
+
 /// One item: eight bits say what, the rest of a word names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Work {
@@ -13,14 +16,14 @@ pub enum Work {
         /// The cache's number.
         cache: u32,
         /// The group's index.
-        group: u32,
+        group: GroupId,
     },
     /// Groups that lingered and hold nothing any more are ended.
     Ends,
     /// A group is above, or near, a limit: shrinkers are asked.
     Reclaim {
         /// The group, by index; it may be another by now.
-        group: u32,
+        group: GroupId,
         /// Room that somebody needs there, in units of [`ROOM`], below 2²⁴.
         room: u32,
     },
@@ -51,12 +54,12 @@ impl Work {
             Work::Wake { id } => WAKE << KIND_AT | u64::from(id),
             Work::Split { cache, group } => {
                 debug_assert!(cache < 1 << 24);
-                SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group)
+                SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group.raw())
             }
             Work::Ends => ENDS << KIND_AT,
             Work::Reclaim { group, room } => {
                 let room = room.min(ROOM_MAX);
-                RECLAIM << KIND_AT | u64::from(room) << ROOM_AT | u64::from(group)
+                RECLAIM << KIND_AT | u64::from(room) << ROOM_AT | u64::from(group.raw())
             }
             Work::Sort { id } => SORT << KIND_AT | u64::from(id),
         }
@@ -69,11 +72,11 @@ impl Work {
             WAKE => Some(Work::Wake { id: word as u32 }),
             SPLIT => Some(Work::Split {
                 cache: (word >> 32) as u32 & 0xff_ffff,
-                group: word as u32,
+                group: GroupId::from_raw(word as u32)?,
             }),
             ENDS => Some(Work::Ends),
             RECLAIM => Some(Work::Reclaim {
-                group: word as u32,
+                group: GroupId::from_raw(word as u32)?,
                 room: (word >> ROOM_AT) as u32 & ROOM_MAX,
             }),
             SORT => Some(Work::Sort { id: word as u32 }),

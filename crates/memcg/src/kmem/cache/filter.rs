@@ -5,10 +5,11 @@
 
 use super::{Caches, NAME_BYTES};
 use crate::counter::Level;
-use crate::group::Memcg;
+use crate::group::{GroupId, Memcg};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
+use crate::sync::id::AtomicId;
 use core::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -23,8 +24,8 @@ const WORDS: usize = FILTER_BYTES / 8;
 pub struct Filter {
     /// Odd while it is written.
     version: AtomicU32,
-    /// 0: nobody's.
-    group: AtomicU32,
+    /// None: nobody's.
+    group: AtomicId<GroupId>,
     generation: AtomicU32,
     link: AtomicU32,
     text: [AtomicU64; WORDS],
@@ -92,7 +93,7 @@ impl Filter {
         loop {
             // Acquire pairs with the Release of `set`: words of one writing.
             let version = self.version.load(Acquire);
-            let is_its = self.group.load(Relaxed) == group.index()
+            let is_its = self.group.load(Relaxed) == Some(group.index())
                 && self.generation.load(Relaxed) == group.generation();
             let mut text = [0; FILTER_BYTES];
             for (to, from) in text.chunks_exact_mut(8).zip(&self.text) {
@@ -116,7 +117,7 @@ impl Filter {
             to.store(u64::from_ne_bytes(*from), Relaxed);
         }
         self.generation.store(group.generation(), Relaxed);
-        self.group.store(group.index(), Relaxed);
+        self.group.store(Some(group.index()), Relaxed);
         self.version.store((version | 1) + 1, Release);
     }
 }
@@ -153,12 +154,12 @@ impl Caches {
         &self,
         group: &Memcg,
         words: &[u8],
-        is_gone: impl Fn(u32, u32) -> bool,
+        is_gone: impl Fn(GroupId, u32) -> bool,
     ) -> Option<bool> {
         let found = self.filter_of(group).map(|(filter, _)| filter);
         match found {
             Some(filter) if words.is_empty() => {
-                filter.group.store(0, Relaxed);
+                filter.group.store(None, Relaxed);
             }
             Some(filter) => filter.set(group, words),
             None if words.is_empty() => {}
@@ -168,7 +169,7 @@ impl Caches {
                     .map(|index| self.filters.get(index))
                     .find(|filter| {
                         let of = filter.group.load(Relaxed);
-                        of == 0 || is_gone(of, filter.generation.load(Relaxed))
+                        of.is_none_or(|of| is_gone(of, filter.generation.load(Relaxed)))
                     });
                 let filter = match old {
                     Some(filter) => filter,
@@ -178,7 +179,7 @@ impl Caches {
             }
         }
         let any = (1..self.filters.high_water())
-            .any(|index| self.filters.get(index).group.load(Relaxed) != 0);
+            .any(|index| self.filters.get(index).group.load(Relaxed).is_some());
         Some(any)
     }
 }

@@ -1,7 +1,7 @@
 //! What is put is found, whatever the table is made of.
 
 use super::*;
-use crate::group::Hierarchy;
+use crate::group::{GroupId, Hierarchy, ROOT};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -191,7 +191,7 @@ proptest! {
         let rec = tree.threads.join().unwrap().1;
         let tables: [PerId; 2] = Default::default();
         // By group, what is entered for it in each table.
-        let mut known: BTreeMap<u32, [Option<u32>; 2]> = BTreeMap::new();
+        let mut known: BTreeMap<GroupId, [Option<u32>; 2]> = BTreeMap::new();
         let mut next = 1;
         for step in history {
             let pin = tree.threads.epoch.pin(rec);
@@ -199,7 +199,7 @@ proptest! {
             match step {
                 Step::Create => {
                     next += 1;
-                    let group = tree.create(tree.memcgs.get(1), next.to_string().as_bytes());
+                    let group = tree.create(tree.memcgs.get(ROOT), next.to_string().as_bytes());
                     known.insert(group.unwrap(), [None; 2]);
                 }
                 Step::Use(g, t) => if let Some(g) = pick(g) {

@@ -1,0 +1,15 @@
+//! The indices of this room's records, a type for each table.
+//!
+//! Invariants: an index names a record of its own table; "none" is `Option`, never a number.
+//! Depends on: `sync::id` alone. No file of this room is below it.
+//! Never: a number made into an index without a check, or an index of one table used for another.
+
+use crate::sync::id::ids;
+
+ids! {
+    /// A group, in [`Hierarchy::memcgs`](super::Hierarchy::memcgs).
+    pub GroupId;
+}
+
+/// The root group.
+pub const ROOT: GroupId = GroupId::new(1);
