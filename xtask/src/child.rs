@@ -5,19 +5,18 @@
 //! time is up, whatever is left of its process group is killed. So neither a program that hangs nor
 //! one that leaves children behind holds up the suite.
 //!
-//! Depends on: signals, skips, temporary. Never: knows what it runs.
+//! Depends on: output, signals, temporary. Never: knows what it runs.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::output::pass_on;
 use crate::signals::{self, Group};
-use crate::skips::{self, Kind};
 use crate::{Counted, Failure, temporary};
 
 /// How long cargo may take for what is neither tests nor a run of minutes: a cold build of everything.
@@ -73,51 +72,6 @@ pub fn stream_limited(command: &mut Command, limit: Duration) -> Result<Counted,
         Ended::With(status) => Err(format!("{name}: {}", how_it_ended(status))),
         Ended::TimedOut => Err(format!("{name}: not done after {} s", limit.as_secs())),
     }
-}
-
-/// Copies all that `from` brings `to` another place, counting on the way.
-fn pass_on(mut from: impl Read, mut to: impl Write) -> Counted {
-    let mut counted = Counted::default();
-    let mut early = 0;
-    let mut line = Vec::new();
-    let mut chunk = [0u8; 8192];
-    // A broken stdout of ours is no reason to stop counting.
-    while let Ok(n @ 1..) = from.read(&mut chunk) {
-        let _ = to.write_all(&chunk[..n]).and_then(|()| to.flush());
-        for &byte in &chunk[..n] {
-            if byte == b'\n' {
-                early += u64::from(count(&String::from_utf8_lossy(&line), &mut counted));
-                line.clear();
-            } else {
-                line.push(byte);
-            }
-        }
-    }
-    early += u64::from(count(&String::from_utf8_lossy(&line), &mut counted));
-    counted.passed = counted.passed.saturating_sub(early);
-    counted.ignored += early;
-    counted
-}
-
-/// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …` to the count, and what a line says
-/// was not run; other lines count nothing. True for a test that returned early.
-fn count(line: &str, counted: &mut Counted) -> bool {
-    if let Some((kind, what)) = skips::said_by(line) {
-        skips::note(kind, &what);
-        // The harness counts what it left out itself, and a test that returned early as passed.
-        return kind == Kind::Skipped;
-    }
-    let Some(result) = line.strip_prefix("test result:") else {
-        return false;
-    };
-    for part in result.split([';', '.']) {
-        match part.split_whitespace().collect::<Vec<_>>()[..] {
-            [n, "passed"] => counted.passed += n.parse::<u64>().unwrap_or(0),
-            [n, "ignored"] => counted.ignored += n.parse::<u64>().unwrap_or(0),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// How a program under a time limit ended.
@@ -228,20 +182,6 @@ mod tests {
     use super::*;
     use crate::temporary::Folder;
 
-    #[test]
-    fn test_result_lines_are_summed_up() {
-        let mut counted = Counted::default();
-        for line in [
-            "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 7 filtered out; finished in 0.05s",
-            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
-            "  test result: ok. 100 passed;",
-            "test a ... ok",
-        ] {
-            count(line, &mut counted);
-        }
-        assert_eq!((counted.passed, counted.ignored), (13, 3));
-    }
-
     fn bash(script: &str) -> Command {
         let mut shell = Command::new("bash");
         shell.args(["-c", script]);
@@ -291,17 +231,6 @@ mod tests {
         );
         assert!(ended.unwrap_err().contains("not done after 0 s"));
         assert!(start.elapsed() < Duration::from_secs(60));
-    }
-
-    #[test]
-    fn tests_that_return_early_count_as_skipped() {
-        let said = b"\nskipped: child: not here\ntest result: ok. 3 passed; 0 failed; 1 ignored;\n";
-        let mut shown = Vec::new();
-        let counted = pass_on(&said[..], &mut shown);
-        assert_eq!((counted.passed, counted.ignored), (2, 2));
-        assert_eq!(shown, said);
-        let all = skips::all(Kind::Skipped);
-        assert!(all.contains(&String::from("child: not here")), "{all:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod examples;
 mod fresh;
 mod layers;
 mod needs;
+mod output;
 mod preload;
 mod scenarios;
 mod signals;
