@@ -66,7 +66,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// How long all tests may take once they are built.
-const TESTS_LIMIT: Duration = Duration::from_secs(20 * 60);
+const TESTS_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// The steps that `--quick` leaves out.
 const SLOW: &[&str] = &["loom", "preload", "instructions"];
