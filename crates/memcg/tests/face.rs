@@ -203,3 +203,65 @@ fn a_panic_of_a_waker_ends_that_call_alone() {
     assert_eq!(poll(second.as_mut()), Poll::Ready(Err(OomKilled)));
     assert_eq!(poll(first.as_mut()), Poll::Ready(Err(OomKilled)));
 }
+
+/// Bytes of a figure of the root's `memory.stat`.
+fn figure(key: &str) -> u64 {
+    let stat = root().read("memory.stat").unwrap();
+    let line = stat.lines().find_map(|line| line.strip_prefix(key));
+    let value = line.unwrap_or_else(|| panic!("no {key} in {stat}"));
+    value.trim().parse().unwrap()
+}
+
+#[test]
+fn guards_dropped_in_another_order_leave_nobody_charged() {
+    let [acme, zeta] = ["acme", "zeta"].map(|name| root().create(name).unwrap());
+    let held = || [acme.current(), zeta.current()];
+    let misordered = figure("scope_order");
+    let (a, b) = (acme.enter(), zeta.enter());
+    drop(a);
+    let rows = vec![1u8; 4096];
+    assert_eq!(held(), [0, 4096], "the guard that lives says whom");
+    drop(b);
+    let more = vec![1u8; 4096];
+    assert_eq!(held(), [0, 4096], "nobody's, as before both");
+    drop((rows, more));
+    assert_eq!(held(), [0, 0]);
+    // A vector drops its first one first.
+    let groups: Vec<Memcg> = (0..20)
+        .map(|n| root().create(format!("order{n}")).unwrap())
+        .collect();
+    let guards: Vec<Entered> = groups.iter().map(Memcg::enter).collect();
+    drop(guards);
+    let rows = vec![1u8; 4096];
+    assert_eq!(groups.iter().map(Memcg::current).max(), Some(0));
+    drop(rows);
+    assert!(figure("scope_order") >= misordered + 1 + 19);
+}
+
+#[test]
+fn guards_held_across_await_on_one_thread_end_with_their_futures() {
+    let [acme, zeta] = ["await-a", "await-z"].map(|name| root().create(name).unwrap());
+    let misordered = figure("scope_order");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let local = tokio::task::LocalSet::new();
+    let work = |group: Memcg, rounds: usize| async move {
+        let _entered = group.enter();
+        for _ in 0..rounds {
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime.block_on(local.run_until(async {
+        let first = tokio::task::spawn_local(work(acme.clone(), 1));
+        let second = tokio::task::spawn_local(work(zeta.clone(), 3));
+        first.await.unwrap();
+        second.await.unwrap();
+        tokio::join!(work(acme.clone(), 1), work(zeta.clone(), 2));
+    }));
+    let before = [acme.current(), zeta.current()];
+    let rows = vec![1u8; 1 << 20];
+    assert_eq!([acme.current(), zeta.current()], before);
+    drop(rows);
+    assert!(figure("scope_order") >= misordered + 2);
+}

@@ -202,7 +202,26 @@ impl Memcg {
         pinned(|engine, _| path_of_name(engine, engine.tree.objcgs.get(self.tag).name()))
     }
 
-    /// What this thread allocates is charged to the group until the guard is dropped.
+    /// Charges what this thread allocates to the group until the guard is dropped.
+    ///
+    /// If the group is removed meanwhile, the nearest group above that is left is charged.
+    ///
+    /// Do not hold the guard across an `.await`: other futures that the thread runs meanwhile would
+    /// be charged to the group as well. Use [`in_group`](super::in_group) for a future. See
+    /// [`Entered`] for what happens when guards are dropped in another order.
+    ///
+    /// ```
+    /// #[global_allocator]
+    /// static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+    ///
+    /// let group = memcg::root().create("entered").unwrap();
+    /// let entered = group.enter();
+    /// let rows = vec![0u8; 4096];
+    /// drop(entered);
+    /// let other = vec![0u8; 4096];
+    /// assert_eq!(group.current(), 4096);
+    /// # drop((rows, other));
+    /// ```
     #[inline]
     pub fn enter(&self) -> Entered {
         Entered::new(Some(self.tag))

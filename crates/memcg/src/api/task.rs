@@ -62,7 +62,9 @@ impl Task {
         pinned(|engine, _| self.owner(engine).id())
     }
 
-    /// What this thread allocates is charged to the task until the guard is dropped.
+    /// Charges what this thread allocates to the task until the guard is dropped.
+    ///
+    /// As [`Memcg::enter`]: not across an `.await`, where [`in_group`](super::in_group) is the answer.
     pub fn enter(&self) -> Entered {
         let own = engine().tree.objcgs.get(self.tag);
         if own.state() != State::Left {

@@ -335,7 +335,7 @@ fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
     let Some(task) = rec.task.load(Ordering::Relaxed) else {
         return;
     };
-    if rec.current() != Some(task) {
+    if rec.current() != Some(task) || rec.is_in_scope() {
         return;
     }
     rec.task.store(None, Ordering::Relaxed);

@@ -65,6 +65,7 @@ pub fn stat(at: At<'_>) -> String {
                 ("owners", u64::from(tree.objcgs.in_use())),
                 ("cells", u64::from(tree.cells.in_use())),
                 ("limbo", u64::from(tree.limbo_len())),
+                ("scope_order", tree.nr_misordered_scopes()),
             ],
         );
         let ids = at.engine.id_stat();

@@ -35,6 +35,7 @@ pub mod pressure;
 pub mod recount;
 pub mod reserved;
 pub mod rest;
+pub mod scope;
 pub mod settings;
 pub mod slab;
 pub mod stall;
@@ -57,9 +58,10 @@ pub use tree::TreeError;
 
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub use crate::thread::Tag;
 use crate::thread::Threads;
+use crate::thread::id::GapId;
 
 /// The root group's own owner.
 pub const ROOT_TAG: Tag = Tag::new(1);
@@ -81,6 +83,8 @@ pub struct Hierarchy {
     pub pressures: Arena<u32, pressure::Pressure>,
     /// Watches of peaks.
     pub watches: Arena<u32, watch::WatchRec>,
+    /// Scopes that ended out of order.
+    pub gaps: Arena<GapId, scope::Gap>,
     /// Numbers for the groups that lists and caches know.
     pub kmem_ids: kmem_id::KmemIds,
     /// Threads.
@@ -92,6 +96,8 @@ pub struct Hierarchy {
     /// Recounts there have been: what began before one is not to be ended.
     recounts: AtomicU32,
     broken: AtomicU32,
+    /// Scopes that ever ended out of order.
+    misordered: AtomicU64,
     /// Whether a move may have left marked bytes.
     marked: AtomicU32,
 }

@@ -14,8 +14,7 @@ use super::{Hierarchy, Kind, Tag};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::record::Slot;
-use crate::thread::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+use crate::thread::{Busy, SLOTS, ThreadRec, UNTRACKED};
 
 /// What a slot held: its owner must get it back.
 struct Taken {
@@ -113,20 +112,6 @@ impl ThreadRec {
     #[inline(always)]
     pub fn uncharge_hit(&self, tag: Option<Tag>, bytes: u64) -> bool {
         self.enter().is_some_and(|busy| busy.give(tag, bytes))
-    }
-
-    /// Makes `tag` the owner this thread charges; its slot is at `place`, or nowhere. A hit asks the slot for its tag, so a
-    /// signal handler between the two stores at worst goes without stock.
-    #[inline(always)]
-    fn stand_on(&self, tag: Option<Tag>, place: u32) -> Scope {
-        let scope = Scope::new(
-            place,
-            self.current.load(Relaxed),
-            self.current_at.load(Relaxed),
-        );
-        self.current.store(tag, Relaxed);
-        self.stand_at(place);
-        scope
     }
 
     /// The tag this thread charges; `None` where what it takes is not accounted.
@@ -328,7 +313,7 @@ impl Hierarchy {
     /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
     /// stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
-        let _ = rec.stand_on(None, ThreadRec::place_of(UNTRACKED));
+        self.end_scopes(rec);
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
         while let Some(slot) = rec.named().next() {
@@ -341,101 +326,6 @@ impl Hierarchy {
                 crate::sync::relax();
             };
             self.give_back(&taken);
-        }
-    }
-
-    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now; the slot does from
-    /// here on. Answers what to hand to `leave_scope`. Cost: a few plain stores when a slot names it already.
-    #[inline(always)]
-    pub fn enter_scope(&self, rec: &ThreadRec, tag: Option<Tag>) -> Scope {
-        let mut place = ThreadRec::place_of(ThreadRec::home(tag));
-        // SAFETY: a home, and the other of its pair.
-        let mut slot = unsafe { rec.slot_at(place) };
-        if !slot.tag.is(tag, Relaxed) {
-            place = ThreadRec::place_of(ThreadRec::home(tag) ^ 1);
-            // SAFETY: as above.
-            slot = unsafe { rec.slot_at(place) };
-        }
-        // First stood on, then looked at: a signal handler that comes between evicts no slot that is stood on.
-        slot.scopes.store(slot.scopes.load(Relaxed) + 1, Relaxed);
-        compiler_fence(SeqCst);
-        if slot.tag.is(tag, Relaxed) {
-            return rec.stand_on(tag, place);
-        }
-        slot.scopes.store(slot.scopes.load(Relaxed) - 1, Relaxed);
-        self.enter_scope_slow(rec, tag)
-    }
-
-    #[cold]
-    fn enter_scope_slow(&self, rec: &ThreadRec, tag: Option<Tag>) -> Scope {
-        let Some(tag) = tag else {
-            // The slot of what is not accounted is always there: this does not happen.
-            return rec.stand_on(None, ThreadRec::place_of(NOWHERE));
-        };
-        let slot = self
-            .have_slot(rec, tag, true)
-            .then(|| rec.slot_of(Some(tag)))
-            .flatten();
-        if slot.is_none() {
-            // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
-            self.hold_objcg(tag);
-        }
-        rec.stand_on(Some(tag), ThreadRec::place_of(slot.unwrap_or(NOWHERE)))
-    }
-
-    /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes with the record. Waits
-    /// out a drain, for a name held otherwise would never be let go.
-    pub fn enter_for_good(&self, rec: &ThreadRec, tag: Tag) {
-        for _ in 0..10_000 {
-            let scope = self.enter_scope(rec, Some(tag));
-            if !scope.is_counted() {
-                return;
-            }
-            self.leave_scope(rec, scope);
-            crate::sync::relax();
-        }
-        let _ = self.enter_scope(rec, Some(tag));
-    }
-
-    /// The scope `from` that is never left becomes one for `to`, if a slot can be had. `rec` is the caller's; `to` is named.
-    pub fn stand_for_good(&self, rec: &ThreadRec, from: Tag, to: Tag) -> bool {
-        if !self.have_slot(rec, to, true) {
-            return false;
-        }
-        let (Some(before), Some(slot)) = (rec.slot_of(Some(from)), rec.slot_of(Some(to))) else {
-            return false;
-        };
-        let _ = rec.stand_on(Some(to), ThreadRec::place_of(slot));
-        // After it, or a signal handler could evict the slot it stands on.
-        let scopes = &rec.slots[before].scopes;
-        scopes.store(scopes.load(Relaxed).saturating_sub(1), Relaxed);
-        true
-    }
-
-    /// Leaves a scope. In reverse order of entering; `rec` is the same thread's.
-    #[inline(always)]
-    pub fn leave_scope(&self, rec: &ThreadRec, scope: Scope) {
-        let tag = rec.current.load(Relaxed);
-        // First, or a signal handler could charge an owner that nobody names any more.
-        rec.current.store(scope.before(), Relaxed);
-        rec.stand_at((scope.0 >> 16) as u32 & 0xffff);
-        compiler_fence(SeqCst);
-        if scope.is_counted() {
-            self.leave_held(rec, tag);
-        } else {
-            // SAFETY: a scope that was made stores the place of a slot.
-            // A slot that is stood on is not evicted, so it is the one of `enter_scope`.
-            let slot = unsafe { rec.slot_at(scope.place()) };
-            slot.scopes
-                .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
-        }
-    }
-
-    #[cold]
-    fn leave_held(&self, rec: &ThreadRec, tag: Option<Tag>) {
-        let _pin = self.threads.epoch.pin(rec);
-        if let Some(tag) = tag {
-            self.release_objcg(tag);
         }
     }
 
@@ -466,49 +356,6 @@ impl Hierarchy {
             Ok(was) => ungrant(self.resolve(was.cell).group, bytes),
             Err(_) => self.report_broken(),
         }
-    }
-}
-
-/// What [`Hierarchy::enter_scope`] found, to be put back. One word, so that it stays in a register: {owner before:32, its
-/// slot's place:16, the scope's slot's place:16}, where NOWHERE's place says that the scope names its owner by a reference of
-/// its own.
-#[must_use]
-#[derive(Clone, Copy, Debug)]
-pub struct Scope(u64);
-
-const _: () = assert!(ThreadRec::place_of(NOWHERE) < 0xffff);
-
-impl Scope {
-    /// No scope: there was no memory to make one.
-    pub const NONE: Scope = Scope(u64::MAX);
-
-    #[inline(always)]
-    fn new(place: u32, before: Option<Tag>, before_at: u32) -> Self {
-        let before = u64::from(Tag::to_word(before));
-        Self(before << 32 | u64::from(before_at) << 16 | u64::from(place))
-    }
-
-    /// Whether it is [`Self::NONE`].
-    #[inline(always)]
-    pub fn is_none(self) -> bool {
-        self.0 == u64::MAX
-    }
-
-    /// Whom the thread charged before.
-    #[inline(always)]
-    fn before(self) -> Option<Tag> {
-        Tag::from_word((self.0 >> 32) as u32)
-    }
-
-    #[inline(always)]
-    fn place(self) -> u32 {
-        (self.0 & 0xffff) as u32
-    }
-
-    /// Whether it holds a reference of its own: who drops it without leaving leaks that.
-    #[inline(always)]
-    pub(crate) fn is_counted(self) -> bool {
-        self.place() == ThreadRec::place_of(NOWHERE)
     }
 }
 

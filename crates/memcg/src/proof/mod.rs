@@ -45,6 +45,8 @@ mod own_process;
 mod queue;
 #[cfg(not(loom))]
 mod reuse;
+#[cfg(not(loom))]
+mod scopes;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod signals;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]

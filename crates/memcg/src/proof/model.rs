@@ -8,7 +8,7 @@ use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::charge::Mode;
 use crate::group::objcg::Kind;
-use crate::group::stock::Scope;
+use crate::group::scope::Scope;
 use crate::group::tree::TreeError;
 use crate::group::{GroupId, Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::offline;
@@ -135,7 +135,7 @@ enum Step {
     FreeAllOf(usize, usize),
     Enter(usize, usize),
     EnterNobody(usize),
-    Leave(usize),
+    Leave(usize, usize),
     Max(usize, usize, u64, bool),
     Reserve(usize, u64),
     Drain(usize, usize),
@@ -183,7 +183,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (n(), n()).prop_map(|(r, o)| Step::FreeAllOf(r, o)),
         4 => (n(), n()).prop_map(|(r, o)| Step::Enter(r, o)),
         1 => n().prop_map(Step::EnterNobody),
-        4 => n().prop_map(Step::Leave),
+        4 => (n(), prop_oneof![3 => Just(0), 1 => n()]).prop_map(|(r, o)| Step::Leave(r, o)),
         3 => (n(), n(), limits(), any::<bool>()).prop_map(|(r, g, m, d)| Step::Max(r, g, m, d)),
         2 => (n(), (0u64..4 << 20).prop_map(|n| n / 3)).prop_map(|(g, b)| Step::Reserve(g, b)),
         1 => (n(), n()).prop_map(|(r, g)| Step::Drain(r, g)),
@@ -453,9 +453,10 @@ impl World {
                 let (_, rec, scopes) = &mut self.recs[r % nr_recs];
                 scopes.push((tree.enter_scope(rec, None), NOBODY));
             }
-            Step::Leave(r) => {
+            Step::Leave(r, above) => {
                 let (_, rec, scopes) = &mut self.recs[r % nr_recs];
-                if let Some((scope, _)) = scopes.pop() {
+                if !scopes.is_empty() {
+                    let (scope, _) = scopes.remove(scopes.len() - 1 - above % scopes.len());
                     tree.leave_scope(rec, scope);
                 }
             }

@@ -62,6 +62,11 @@ impl Handled {
     }
 }
 
+/// The gaps after that one of four ended.
+fn gaps(end: usize) -> u32 {
+    [1, 1, 2, 0][end]
+}
+
 /// Runs `f` with a trap after every instruction.
 fn stepped<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: sets the trap flag, whose signal is handled; the stack is as before.
@@ -123,6 +128,16 @@ pub(super) fn run(fenced: bool, rounds: usize) {
             held.push((b, 8));
         }
         stepped(|| tree.leave_scope(rec, inner));
+        // Out of order: apart, next to each other, and all in one gap.
+        let mut inside = [a, b, a, b].map(|tag| Some(tree.enter_scope(rec, Some(tag))));
+        for (end, charged) in [(0, b), (2, b), (1, b), (3, a)] {
+            let ended = inside[end].take().unwrap();
+            stepped(|| tree.leave_scope(rec, ended));
+            assert_eq!(
+                (rec.current(), tree.gaps.in_use()),
+                (Some(charged), gaps(end))
+            );
+        }
         let target = if round % 2 == 0 { small } else { large };
         let pin = tree.threads.epoch.pin(rec);
         let _ = stepped(|| move_task(tree, rec, a, target));

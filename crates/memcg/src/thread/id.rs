@@ -10,6 +10,8 @@ use crate::sync::id::ids;
 ids! {
     /// A thread's record, of [`Threads`](super::Threads).
     pub ThreadId;
+    /// A run of scopes that ended out of order, of `group`.
+    pub GapId;
     /// A heap of small objects, of `kmem`.
     pub HeapId;
 }

@@ -13,7 +13,7 @@
 //!   owner's alone; a slot that is stood on keeps its tag.
 //! * `current_at` is where the slot of `current` was last seen (`ThreadRec::place_of`), or [`NOWHERE`]'s place.
 //! * `named`: a bit for each slot with a tag, the owner's, as `tag`.
-//! * `current`, `hand`: the owner alone.
+//! * `current`, `hand`, `nest`, `gaps`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
 //! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads (`engine::fork`).
 //! * `helping`: the owner alone; not 0 while it does the engine's work, reclaim above all: what it charges then is forced,
@@ -23,7 +23,7 @@
 
 use super::Tag;
 use super::hint::Hints;
-use super::id::HeapId;
+use super::id::{GapId, HeapId};
 use crate::os::barrier;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -125,10 +125,15 @@ pub struct ThreadRec {
     pub(crate) task: AtomicId<Tag>,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
+    /// The depth of the scopes it stands in, below the number of those that ended out of order:
+    /// {ended out of order:32, depth:32}.
+    pub(crate) nest: AtomicU64,
     /// The address of what it has of kmem caches, which stays with the record; 0: nothing yet.
     pub(crate) caches: AtomicUsize,
     named: [AtomicU64; NAMED],
     pub(crate) slots: [Slot; ALL],
+    /// Scopes that ended out of order below one that lives, the deepest first.
+    pub(crate) gaps: AtomicId<GapId>,
     /// What it looked up last in tables that are trees.
     pub(crate) hints: Hints,
 }
@@ -152,9 +157,11 @@ impl Default for ThreadRec {
             task: AtomicId::default(),
             changing: AtomicU32::default(),
             helping: AtomicU32::default(),
+            nest: AtomicU64::default(),
             caches: AtomicUsize::new(0),
             named: core::array::from_fn(|_| AtomicU64::default()),
             slots: core::array::from_fn(|_| Slot::default()),
+            gaps: AtomicId::default(),
             hints: Hints::default(),
         }
     }
@@ -252,6 +259,8 @@ impl ThreadRec {
         self.task.store(None, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
         self.helping.store(0, Ordering::Relaxed);
+        self.nest.store(0, Ordering::Relaxed);
+        self.gaps.store(None, Ordering::Relaxed);
         self.hints.forget();
         // The last thread's were returned; a drainer may read them still.
         for slot in &self.slots {
@@ -385,7 +394,7 @@ impl ThreadRec {
         let place = core::mem::offset_of!(Self, slots) + slot * size_of::<Slot>();
         // Loom's atomics are objects, not bytes.
         #[cfg(loom)]
-        let place = slot;
+        let place = slot + 1;
         place as u32
     }
 
@@ -404,7 +413,7 @@ impl ThreadRec {
                 .cast::<Slot>()
         }
         #[cfg(loom)]
-        &self.slots[place as usize]
+        &self.slots[place as usize - 1]
     }
 
     /// The slot of the current owner, or one that is empty.
