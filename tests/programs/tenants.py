@@ -1,4 +1,4 @@
-"""Three tenants with two threads each, which keep what they are asked to.
+"""Three tenants, the largest with two threads, which keep what they are asked to.
 
 Prints how much they kept. With the argument `wait` the threads then stay until standard input ends,
 so that `memcg top` can look at them.
@@ -9,7 +9,7 @@ import threading
 
 libc = ctypes.CDLL(None)
 kept = {}
-are_filled = threading.Barrier(7)
+are_filled = threading.Barrier(5)
 may_leave = threading.Event()
 
 
@@ -23,8 +23,8 @@ def serve(tenant, requests):
 
 threads = [
     threading.Thread(target=serve, args=(f"{tenant}-{n}", size))
-    for tenant, size in (("acme", 12000), ("zeta", 5000), ("umbrella", 1500))
-    for n in range(2)
+    for tenant, size, workers in (("acme", 16000, 2), ("zeta", 12000, 1), ("umbrella", 4000, 1))
+    for n in range(workers)
 ]
 for t in threads:
     t.start()

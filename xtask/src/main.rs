@@ -12,12 +12,14 @@ mod fresh;
 mod layers;
 mod needs;
 mod output;
+mod picture;
 mod preload;
 mod scenarios;
 mod signals;
 mod sim;
 mod skips;
 mod suite;
+mod svg;
 mod temporary;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +53,7 @@ cargo xtask COMMAND
                    by hand, as root: makes bare Debian 12 roots with mmdebstrap and runs in them, from a clone of HEAD and
                    with this Rust, what the README says (stage readme), .ci/run (ci), and the suite where programs are
                    missing (missing). --keep leaves the roots
+  picture          draw docs/top.svg, the README's picture: `memcg top` of a real run of tests/programs/tenants.py
   dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
   help             this text
 
@@ -69,6 +72,7 @@ pub const COMMANDS: &[&str] = &[
     "sim",
     "bench",
     "fresh",
+    "picture",
     "dist",
     "help",
 ];
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
             }
         },
         ["bench", ref rest @ ..] => bench::run(&root, rest),
+        ["picture"] => picture::run(&root),
         ["dist"] => dist::run(&root, None),
         ["dist", dir] if !dir.starts_with('-') => dist::run(&root, Some(Path::new(dir))),
         _ => {

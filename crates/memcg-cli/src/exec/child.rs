@@ -36,7 +36,8 @@ impl End {
 }
 
 impl Child {
-    /// Starts the program. From here on signals do not end this process; [`Child::wait`] forwards them.
+    /// Starts the program. From here on signals do not end this process; [`Child::wait`] forwards
+    /// them.
     pub fn start(mut command: Command, program: &OsStr) -> Result<Child, Failure> {
         signals::keep_children();
         let blocked = Blocked::new(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
@@ -68,7 +69,8 @@ impl Child {
             let Some(received) = self.blocked.wait(None) else {
                 continue;
             };
-            // A signal of the terminal went to the whole foreground process group, and so to the program already.
+            // A signal of the terminal went to the whole foreground process group, and so to the
+            // program already.
             if received.signal != libc::SIGCHLD && !received.by_kernel {
                 signals::send(self.pid(), received.signal);
             }

@@ -1,7 +1,8 @@
-//! What an executable file says about itself, as far as it decides whether a library can be preloaded into it.
+//! What an executable file says about itself, as far as it decides whether a library can be
+//! preloaded into it.
 //!
-//! Headers are read as the kernel reads them: what is wrong there makes a broken program. Symbols are only looked at for
-//! advice, so what is wrong with them is passed over.
+//! Headers are read as the kernel reads them: what is wrong there makes a broken program. Symbols
+//! are only looked at for advice, so what is wrong with them is passed over.
 
 use object::elf::{self, FileHeader64, SHT_DYNSYM};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
@@ -24,7 +25,8 @@ pub enum Executable {
     Broken,
     /// A script.
     Script(Script),
-    /// Something else: the kernel may know it, and what it does not know is given to /bin/sh, as shells do.
+    /// Something else: the kernel may know it, and what it does not know is given to /bin/sh, as
+    /// shells do.
     Other,
 }
 
@@ -143,7 +145,8 @@ struct Symbols {
     own_malloc: bool,
 }
 
-/// Each has the symbol `__NAME_init` where it is linked in, and the library `libNAME.so` where it is not.
+/// Each has the symbol `__NAME_init` where it is linked in, and the library `libNAME.so` where it
+/// is not.
 const SANITIZERS: [(&str, &str); 5] = [
     ("asan", "AddressSanitizer"),
     ("tsan", "ThreadSanitizer"),

@@ -1,25 +1,27 @@
 //! Scripts that begin with `#!/usr/bin/env PROGRAM`: which program that is.
 
 use super::elf::Script;
-use super::find;
+use super::path_search;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The file `env` will run for this script; none if the interpreter is not `env`, or `env` will not find it either.
+/// The file `env` will run for this script; none if the interpreter is not `env`, or `env` will not
+/// find it either.
 pub fn program_of(script: &Script) -> Option<PathBuf> {
     if script.interpreter.file_name()? != "env" {
         return None;
     }
     let name = command(&script.argument)?;
-    find::find(
+    path_search::find(
         OsStr::from_bytes(&name),
         std::env::var_os("PATH").as_deref(),
     )
     .ok()
 }
 
-/// The command among what `env` is given. The kernel passes one argument, which env splits if it begins with -S.
+/// The command among what `env` is given. The kernel passes one argument, which env splits if it
+/// begins with -S.
 fn command(argument: &[u8]) -> Option<Vec<u8>> {
     let split = [&b"-S"[..], b"-vS", b"--split-string="];
     let Some(rest) = split.iter().find_map(|s| argument.strip_prefix(*s)) else {

@@ -54,13 +54,15 @@ pub fn set(
         if let Some(path) = report.started_path() {
             command.env("MEMCG_STARTED", path);
         }
-        // The library names the process that writes the report. One named by an outer `memcg exec` is not ours.
+        // The library names the process that writes the report. One named by an outer `memcg exec`
+        // is not ours.
         command.env_remove("MEMCG_REPORT_PID");
     }
     Ok(())
 }
 
-/// For a program that runs without the engine: an outer `memcg exec` may have put the library into `LD_PRELOAD`.
+/// For a program that runs without the engine: an outer `memcg exec` may have put the library into
+/// `LD_PRELOAD`.
 pub fn clean(command: &mut Command) {
     let Some(before) = env::var_os("LD_PRELOAD") else {
         return;

@@ -1,11 +1,12 @@
 //! Can the engine be put under this program?
 //!
-//! The loader ignores a preload library without a word, or with one nobody understands, where it may not or cannot use
-//! it. Better to refuse than to run a program that is believed to be limited. Where the program itself says that it
-//! wants malloc for its own, it runs without the library and one line says so.
+//! The loader ignores a preload library without a word, or with one nobody understands, where it
+//! may not or cannot use it. Better to refuse than to run a program that is believed to be limited.
+//! Where the program itself says that it wants malloc for its own, it runs without the library and
+//! one line says so.
 
 use super::elf::{self, Dynamic, Executable};
-use super::{env_script, find, library};
+use super::{env_script, library, path_search};
 use crate::failure::Failure;
 use crate::sys;
 use std::ffi::OsStr;
@@ -66,7 +67,7 @@ fn check_file(
             &format!("built for another machine ({machine})"),
             "build it for this one",
         ),
-        Executable::Broken => Err(find::not_executable(
+        Executable::Broken => Err(path_search::not_executable(
             program,
             &format!("{} is a damaged ELF file", path.display()),
         )),
@@ -74,7 +75,7 @@ fn check_file(
             "linked to musl libc, and the engine to glibc",
             "build it for glibc",
         ),
-        Executable::Dynamic(it) if !it.loader.exists() => Err(find::not_executable(
+        Executable::Dynamic(it) if !it.loader.exists() => Err(path_search::not_executable(
             program,
             &format!("its loader {} is missing", it.loader.display()),
         )),
@@ -89,7 +90,7 @@ fn check_file(
         Executable::Dynamic(it) => Ok(judge(path, &it)),
         Executable::Script(it) if !it.interpreter.exists() => {
             let why = format!("its interpreter {} is missing", it.interpreter.display());
-            Err(find::not_executable(program, &why))
+            Err(path_search::not_executable(program, &why))
         }
         // The kernel will say that it is too deep.
         Executable::Script(_) if depth == DEEPEST => Ok(Verdict::Under),
@@ -135,8 +136,8 @@ fn is_musl(loader: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().contains("ld-musl"))
 }
 
-/// Would the program's effective ids differ from the real ones? Then the loader takes no library by path. A setuid
-/// program of the user's own (root's, run by root) changes nothing.
+/// Would the program's effective ids differ from the real ones? Then the loader takes no library by
+/// path. A setuid program of the user's own (root's, run by root) changes nothing.
 fn changes_user(path: &Path) -> bool {
     let Ok(file) = path.metadata() else {
         return false;

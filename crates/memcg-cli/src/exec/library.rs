@@ -1,7 +1,7 @@
 //! The preload library: carried inside this command, given a file the loader can open.
 //!
-//! A file is used only if its bytes are the ones carried here: a left-over of another version would misread the
-//! environment. `MEMCG_PRELOAD` is the exception, for people who build their own.
+//! A file is used only if its bytes are the ones carried here: a left-over of another version would
+//! misread the environment. `MEMCG_PRELOAD` is the exception, for people who build their own.
 
 use super::elf;
 use crate::failure::Failure;
@@ -24,7 +24,8 @@ pub fn machine() -> u16 {
     elf::machine_of(BYTES).unwrap_or(0)
 }
 
-/// A file with the library: the one named by `MEMCG_PRELOAD`, one installed with this command, or one in a cache.
+/// A file with the library: the one named by `MEMCG_PRELOAD`, one installed with this command, or
+/// one in a cache.
 pub fn resolve() -> Result<PathBuf, Failure> {
     if let Some(path) = env::var_os("MEMCG_PRELOAD").filter(|v| !v.is_empty()) {
         return chosen(Path::new(&path));
@@ -88,8 +89,8 @@ fn installed() -> Option<PathBuf> {
         .find(|path| loadable(path) && is_ours(path))
 }
 
-/// Where the library may be kept: the user's cache, else a folder in /tmp. Each with the folder that must be the user's
-/// own already, or not exist yet.
+/// Where the library may be kept: the user's cache, else a folder in /tmp. Each with the folder
+/// that must be the user's own already, or not exist yet.
 fn caches() -> Vec<(PathBuf, PathBuf)> {
     let home = || absolute("HOME").filter(|home| home.is_dir());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")));
@@ -177,7 +178,8 @@ fn write(path: &Path) -> io::Result<()> {
     written
 }
 
-/// Is the library at `path` the one carried here? The length is asked first: it is cheap and mostly enough.
+/// Is the library at `path` the one carried here? The length is asked first: it is cheap and mostly
+/// enough.
 fn is_ours(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == BYTES.len() as u64)
         && fs::read(path).is_ok_and(|bytes| bytes == BYTES)

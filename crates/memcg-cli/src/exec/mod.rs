@@ -1,19 +1,20 @@
 //! `memcg exec`: a program under the engine.
 //!
-//! The steps, each in its file: the options are checked while they are read ([`rules`], [`rules_file`]); the program is
-//! found ([`find`]) and looked at, since the loader ignores a preload library silently where it cannot use it
-//! ([`inspect`], [`elf`], [`env_script`]); the library gets a file ([`library`]); the environment says what the engine is
-//! to do ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for ([`watch`]); at
-//! the end the report is read ([`report`]) and shown ([`summary`]).
+//! The steps, each in its file: the options are checked while they are read ([`rules`],
+//! [`rules_file`]); the program is found ([`path_search`]) and looked at, since the loader ignores
+//! a preload library silently where it cannot use it ([`inspect`], [`elf`], [`env_script`]); the
+//! library gets a file ([`library`]); the environment says what the engine is to do
+//! ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for
+//! ([`watch`]); at the end the report is read ([`report`]) and shown ([`summary`]).
 
 mod child;
 mod elf;
 mod env_script;
 mod environment;
-mod find;
 mod inspect;
 mod library;
 mod options;
+mod path_search;
 mod report;
 mod rules;
 mod rules_file;
@@ -41,7 +42,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         .command
         .split_first()
         .ok_or_else(|| Failure::usage("no PROGRAM was given"))?;
-    let path = find::find(program, std::env::var_os("PATH").as_deref())
+    let path = path_search::find(program, std::env::var_os("PATH").as_deref())
         .map_err(|failure| interval_meant(options, program).unwrap_or(failure))?;
     if std::env::var_os("MEMCG").is_some_and(|value| value == "off") {
         return Err(become_program(program, &path, arguments));

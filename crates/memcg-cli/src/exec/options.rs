@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The help of `exec`: before the options it says what is not seen. The text between the braces is not
-/// wrapped by clap.
+/// The help of `exec`: before the options it says what is not seen. The text between the braces is
+/// not wrapped by clap.
 const TEMPLATE: &str = "\
 {about-with-newline}
 Every process has groups of its own: --top, --report and `memcg top` show those
@@ -67,7 +67,8 @@ pub struct Options {
     #[arg(long = "group", value_name = "GLOB=PATH", value_parser = OsStringValueParser::new().try_map(|v| GroupRule::parse(&v)))]
     pub groups: Vec<GroupRule>,
 
-    /// Read rules from FILE, one GLOB=PATH a line; lines that begin with # are comments. They come after those of --group
+    /// Read rules from FILE, one GLOB=PATH a line; lines that begin with # are comments. They come
+    /// after those of --group
     #[arg(long = "rules", value_name = "FILE", value_parser = OsStringValueParser::new().try_map(|v| RulesFile::read(&v)))]
     pub files: Vec<RulesFile>,
 
@@ -75,7 +76,8 @@ pub struct Options {
     #[arg(long = "set", value_name = "PATH/FILE=VALUE", value_parser = OsStringValueParser::new().try_map(|v| Setting::parse(&v)))]
     pub settings: Vec<Setting>,
 
-    /// Show the groups on stderr: every SECONDS on a terminal (default 1), and at the end with their peaks
+    /// Show the groups on stderr: every SECONDS on a terminal (default 1), and at the end with
+    /// their peaks
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
     pub top: Option<Option<Interval>>,
 
@@ -87,7 +89,8 @@ pub struct Options {
     #[arg(long)]
     pub no_thread: bool,
 
-    /// Let threads above their group's memory.high pay the delay they owe inside malloc, at most 10 ms a call
+    /// Let threads above their group's memory.high pay the delay they owe inside malloc, at most 10
+    /// ms a call
     #[arg(long)]
     pub throttle: bool,
 

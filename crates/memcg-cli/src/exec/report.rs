@@ -25,13 +25,14 @@ pub struct Report {
     path: PathBuf,
     /// The user asked for the file, and keeps it.
     is_kept: bool,
-    /// A folder of our own, deleted afterwards: for a report nobody asked to keep, and for the ids of
-    /// processes that the program started.
+    /// A folder of our own, deleted afterwards: for a report nobody asked to keep, and for the ids
+    /// of processes that the program started.
     private: Option<PathBuf>,
 }
 
 impl Report {
-    /// A place for the report, if one is wanted: the user's FILE, or a private one that is deleted afterwards.
+    /// A place for the report, if one is wanted: the user's FILE, or a private one that is deleted
+    /// afterwards.
     pub fn prepare(options: &Options) -> Result<Option<Report>, Failure> {
         if options.report.is_none() && !options.is_summary_wanted() {
             return Ok(None);
@@ -70,8 +71,8 @@ impl Report {
         Some(self.private.as_ref()?.join("started"))
     }
 
-    /// After the program's end: says what was wrong with the report, if anybody asked for it, and the
-    /// summary that `options` ask for.
+    /// After the program's end: says what was wrong with the report, if anybody asked for it, and
+    /// the summary that `options` ask for.
     pub fn conclude(&self, end: &End, seen: Option<Seen>, options: &Options) {
         let last = match self.read() {
             Ok(snapshot) => Some(snapshot),

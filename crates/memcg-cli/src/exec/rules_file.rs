@@ -1,6 +1,7 @@
 //! `--rules FILE`: rules that are too many for a command line.
 //!
-//! One `GLOB=PATH` a line. Blanks around a line, empty lines and lines that begin with `#` are passed over.
+//! One `GLOB=PATH` a line. Blanks around a line, empty lines and lines that begin with `#` are
+//! passed over.
 
 use super::rules::GroupRule;
 use std::ffi::OsStr;

@@ -4,7 +4,7 @@
 //! Depends on: find.
 //! Never: looks at the program's file; [`super::inspect`] does.
 
-use super::find::not_executable;
+use super::path_search::not_executable;
 use crate::failure::{EXEC_FAILED, Failure};
 use std::ffi::OsStr;
 

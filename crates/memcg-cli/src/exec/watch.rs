@@ -1,5 +1,5 @@
-//! Looking at the program while it runs, over its control socket, in a thread of its own: however slowly the engine
-//! answers, signals and the program's end are seen at once.
+//! Looking at the program while it runs, over its control socket, in a thread of its own: however
+//! slowly the engine answers, signals and the program's end are seen at once.
 
 use super::options::Options;
 use crate::client::{Client, socket_folder};

@@ -4,6 +4,8 @@ use super::folder::Folder;
 use super::run::{memcg, outcome, with_engine};
 use std::path::Path;
 use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A program under the engine that lives until it is killed; this is `memcg exec`.
 fn start(folder: &Path, options: &[&str]) -> Child {
@@ -68,5 +70,34 @@ fn a_program_without_a_socket_is_said_to_be_memcg_execs() {
         3,
         &[&format!("process {pid} is `memcg exec`"), "--no-thread"],
     );
+    end(exec);
+}
+
+#[test]
+fn top_counts_the_processes_that_the_program_started_and_does_not_show_them() {
+    let folder = Folder::new();
+    let arguments = ["exec", "--", "sh", "-c", "sleep 60 & wait"];
+    let exec = with_engine(folder.path(), &arguments).spawn();
+    let exec = exec.expect("it starts");
+    let pid = exec.id().to_string();
+    let said = "\nnot shown: 1 process that sh started: each has groups of its own";
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut table = String::new();
+    while !table.contains(said) {
+        assert!(Instant::now() < until, "{table}");
+        thread::sleep(Duration::from_millis(20));
+        let top = memcg(folder.path(), &["top", &pid, "--once"]);
+        table = top.printed().to_owned();
+    }
+    // The child of a shell that is killed would live on.
+    let sleep = memcg(folder.path(), &["ps", "--json"]).printed().to_owned();
+    let all: serde_json::Value = serde_json::from_str(&sleep).expect("JSON");
+    for process in all.as_array().expect("a list") {
+        let id = process["pid"].as_i64().expect("a process id");
+        let id = libc::pid_t::try_from(id).expect("a process id");
+        // SAFETY: takes numbers only; both are programs of this test, whose sockets are in its
+        // folder.
+        unsafe { libc::kill(id, libc::SIGTERM) };
+    }
     end(exec);
 }

@@ -1,7 +1,7 @@
 //! `memcg top`: the groups of a process, once or live.
 //!
-//! On a terminal it is a program of its own ([`live`]); everywhere else it prints tables or JSON ([`plain`]). Both ask a
-//! [`source::Source`].
+//! On a terminal it is a program of its own ([`live`]); everywhere else it prints tables or JSON
+//! ([`plain`]). Both ask a [`source::Source`].
 
 mod live;
 mod plain;

@@ -36,7 +36,8 @@ impl Source {
         owners::ask_for(&mut self.client, path)
     }
 
-    /// How many processes that this one started are under the engine now, each with groups of its own.
+    /// How many processes that this one started are under the engine now, each with groups of its
+    /// own.
     pub fn started(&self) -> usize {
         processes::below(self.pid)
     }

@@ -100,8 +100,8 @@ impl Column {
     }
 }
 
-/// The columns for a screen of `width`, left to right, with their widths. `group` and `events` are what these two would
-/// like to have.
+/// The columns for a screen of `width`, left to right, with their widths. `group` and `events` are
+/// what these two would like to have.
 pub fn fit(width: usize, group: usize, events: usize) -> Vec<(Column, usize)> {
     let spare = group
         .min(READABLE)
@@ -112,7 +112,8 @@ pub fn fit(width: usize, group: usize, events: usize) -> Vec<(Column, usize)> {
         let gap = if chosen.is_empty() { 0 } else { GAP };
         let spare = if column.is_extra() { spare } else { 0 };
         let need = column.narrowest() + gap;
-        // The first is shown however narrow the screen is; after one that does not fit comes nothing less important.
+        // The first is shown however narrow the screen is; after one that does not fit comes
+        // nothing less important.
         if need + spare > left && !chosen.is_empty() {
             break;
         }

@@ -1,4 +1,5 @@
-//! The picture of the view: a header about the process, the tree, a line of keys, and a window over them.
+//! The picture of the view: a header about the process, the tree, a line of keys, and a window over
+//! them.
 
 use super::cells;
 use super::columns::{self, BAR, Column};
@@ -206,6 +207,16 @@ path\tcurrent\tpeak\tmax\thigh\ttasks\tinherited\tev_high\tev_max
             ]
         );
         assert!(lines[8].starts_with("q quit  ? help  s sort: current  r reverse"));
+    }
+
+    #[test]
+    fn processes_that_were_started_are_counted_beside_the_one_that_is_shown() {
+        let mut model = model();
+        model.started = 1;
+        assert_eq!(
+            drawn(&mut model, 80, 9)[0],
+            "process 42 (my app), up 1.5 s; not shown: 1 process it started"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The thread that looks at the process, as often as it is told to.
 //!
-//! A program may close its engine's connections, or become another program by `exec`: then the socket is looked for again
-//! while the process lives.
+//! A program may close its engine's connections, or become another program by `exec`: then the
+//! socket is looked for again while the process lives.
 
 use super::message::{Message, Order};
 use crate::client::ClientError;
@@ -15,7 +15,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a lost socket is looked for. The engine notices within 5 s that somebody closed its descriptors.
+/// How long a lost socket is looked for. The engine notices within 5 s that somebody closed its
+/// descriptors.
 const SEARCH: Duration = Duration::from_secs(7);
 const SEARCH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -35,7 +36,8 @@ impl Feed {
     }
 }
 
-/// Starts the thread. It ends with the process, or when it has said that there is nothing to look at any more.
+/// Starts the thread. It ends with the process, or when it has said that there is nothing to look
+/// at any more.
 pub fn start(source: Source, order: Order, sender: Sender<Message>) -> Feed {
     let (orders, receiver) = mpsc::channel();
     let last = RefCell::new(order.clone());
@@ -52,7 +54,8 @@ pub fn start(source: Source, order: Order, sender: Sender<Message>) -> Feed {
     Feed { orders, last }
 }
 
-/// Says that the thread is over, however it came to that. The view has ended by then unless it was a panic.
+/// Says that the thread is over, however it came to that. The view has ended by then unless it was
+/// a panic.
 struct Goodbye(Sender<Message>);
 
 impl Drop for Goodbye {

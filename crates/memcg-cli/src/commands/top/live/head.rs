@@ -18,6 +18,10 @@ pub fn lines(paint: &Paint, model: &Model) -> Vec<Line<'static>> {
         return vec![first.into(), "waiting for the first answer".into()];
     };
     first.push(Span::raw(format!(", up {}", human_time(now.uptime_ms))));
+    if model.started > 0 {
+        let processes = table::processes(model.started);
+        first.push(Span::raw(format!("; not shown: {processes} it started")));
+    }
     if model.paused {
         first.push(Span::styled("  PAUSED", warm));
     } else if model.lost {
@@ -27,15 +31,10 @@ pub fn lines(paint: &Paint, model: &Model) -> Vec<Line<'static>> {
         let text = format!("  no answer for {seconds} s: is it stopped?");
         first.push(Span::styled(text, warm));
     }
-    let mut second = coverage(paint, now);
-    if model.started > 0 {
-        let processes = table::processes(model.started);
-        second.push(Span::raw(format!("   not shown: {processes} it started")));
-    }
-    vec![first.into(), Line::from(second)]
+    vec![first.into(), coverage(paint, now)]
 }
 
-fn coverage(paint: &Paint, now: &Snapshot) -> Vec<Span<'static>> {
+fn coverage(paint: &Paint, now: &Snapshot) -> Line<'static> {
     let warm = paint.in_colour(Color::Yellow);
     let style = |wrong| if wrong { warm } else { Style::new() };
     let coverage = format!("coverage {:.1} %", now.coverage);
@@ -45,10 +44,10 @@ fn coverage(paint: &Paint, now: &Snapshot) -> Vec<Span<'static>> {
         human(now.rss)
     );
     let accounting = format!("accounting {}", now.accounting);
-    vec![
+    Line::from(vec![
         Span::styled(coverage, style(now.coverage < LOW_COVERAGE)),
         Span::raw(sums),
         Span::styled(accounting, style(now.accounting != "on")),
         Span::raw(format!("   groups {}", now.groups.len())),
-    ]
+    ])
 }

@@ -1,9 +1,9 @@
 //! The live view: a tree of groups that can be moved in, folded and sorted.
 //!
-//! One thread looks at the process ([`feed`]), one reads keys and one waits for signals ([`events`]);
-//! each sends [`Message`]s to this one, which alone keeps the state ([`model`], [`keys`], [`rows`]) and
-//! draws it ([`draw`]) on the [`screen`]. So a key is answered at once however slowly the engine
-//! answers, and a signal is no handler.
+//! One thread looks at the process ([`feed`]), one reads keys and one waits for signals
+//! ([`events`]); each sends [`Message`]s to this one, which alone keeps the state ([`model`],
+//! [`keys`], [`rows`]) and draws it ([`draw`]) on the [`screen`]. So a key is answered at once
+//! however slowly the engine answers, and a signal is no handler.
 
 mod cells;
 mod columns;

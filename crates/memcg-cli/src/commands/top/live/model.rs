@@ -27,7 +27,8 @@ pub struct Model {
     pub started: usize,
     /// What is shown of the groups.
     pub rows: Vec<Row>,
-    /// How wide their names are: the same for all, so that columns stand still while the user moves.
+    /// How wide their names are: the same for all, so that columns stand still while the user
+    /// moves.
     pub widest: usize,
     /// The row the user is at.
     pub cursor: usize,

@@ -7,7 +7,8 @@ use crate::commands::owners;
 pub struct Owners {
     /// The group.
     pub path: Vec<u8>,
-    /// A header and a line for each owner, or one line that says why there are none; none before the answer.
+    /// A header and a line for each owner, or one line that says why there are none; none before
+    /// the answer.
     pub lines: Option<Vec<String>>,
     /// The first line below the header that is shown.
     pub top: usize,

@@ -119,7 +119,8 @@ pub fn rows(
             if reversed { order.reverse() } else { order }
         });
     }
-    // A child's index is above its parent's, so from the end each group is complete when it is counted.
+    // A child's index is above its parent's, so from the end each group is complete when it is
+    // counted.
     let mut below = vec![0; now.groups.len()];
     for index in (0..below.len()).rev() {
         below[index] = tree.children[index].iter().map(|c| below[*c] + 1).sum();

@@ -1,7 +1,9 @@
-//! The terminal while the view has it: raw, on its alternate screen, and given back whatever happens.
+//! The terminal while the view has it: raw, on its alternate screen, and given back whatever
+//! happens.
 //!
-//! A panic of any thread gives it back before it says anything (ratatui's hook); the end of the view does by dropping
-//! [`Screen`]. Signals are messages here, so none ends the process between the two.
+//! A panic of any thread gives it back before it says anything (ratatui's hook); the end of the
+//! view does by dropping [`Screen`]. Signals are messages here, so none ends the process between
+//! the two.
 
 use crate::sys;
 use ratatui::crossterm::execute;
@@ -30,12 +32,14 @@ impl Screen {
 
     /// Draws everything anew the next time.
     pub fn clear(&mut self) -> io::Result<()> {
-        // Not `Terminal::clear`: it asks the terminal where the cursor is, and the thread of the keys reads the answer.
+        // Not `Terminal::clear`: it asks the terminal where the cursor is, and the thread of the
+        // keys reads the answer.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
     }
 
-    /// Gives the terminal back, stops this process until it is continued, and takes the terminal again.
+    /// Gives the terminal back, stops this process until it is continued, and takes the terminal
+    /// again.
     pub fn stop(&mut self) -> io::Result<()> {
         self.terminal.show_cursor()?;
         ratatui::try_restore()?;
@@ -59,8 +63,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.terminal.show_cursor();
-        // A panic has given it back and printed something: to leave twice would move the cursor into that. Not
-        // `restore`, which complains where nobody reads: the terminal may be gone.
+        // A panic has given it back and printed something: to leave twice would move the cursor
+        // into that. Not `restore`, which complains where nobody reads: the terminal may be gone.
         if is_raw_mode_enabled().unwrap_or(true) {
             let _ = ratatui::try_restore();
         }
@@ -75,7 +79,8 @@ mod tests {
 
     const CHILD: &str = "MEMCG_TEST_TAKES_THE_TERMINAL";
 
-    /// This test runs itself on a terminal of its own, by `script`, with the terminal's modes written before and after.
+    /// This test runs itself on a terminal of its own, by `script`, with the terminal's modes
+    /// written before and after.
     #[test]
     fn a_panic_gives_the_terminal_back() {
         if env::var_os(CHILD).is_some() {

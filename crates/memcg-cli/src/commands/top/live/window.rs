@@ -24,8 +24,8 @@ pub fn owners(frame: &mut Frame<'_>, owners: &mut Owners) {
     }
 }
 
-/// A window over the middle. With more lines than room the first stays and the others begin at `top`, which is kept
-/// within what there is.
+/// A window over the middle. With more lines than room the first stays and the others begin at
+/// `top`, which is kept within what there is.
 fn window(frame: &mut Frame<'_>, title: &str, lines: &[String], top: &mut usize) {
     let screen = frame.area();
     let widest = lines.iter().map(|line| Span::raw(line).width()).max();

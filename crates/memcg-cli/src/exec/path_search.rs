@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// Where programs are looked for without `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The file `program` means: itself if it has a slash in it, else the first executable of that name in `search`.
+/// The file `program` means: itself if it has a slash in it, else the first executable of that name
+/// in `search`.
 pub fn find(program: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, Failure> {
     let name = program.to_string_lossy();
     if program.as_bytes().contains(&b'/') {
