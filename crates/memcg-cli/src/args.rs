@@ -1,6 +1,7 @@
 //! The command line: which command, with what.
 //!
-//! Each command's own options stand in its file. What clap says about a wrong command line is put in one line here.
+//! Each command's own options stand in its file. What clap says about a wrong command line is put
+//! in one line here.
 
 use crate::commands;
 use crate::exec;
@@ -197,8 +198,8 @@ mod tests {
         }
     }
 
-    /// What clap does not wrap as it should: a line of a list (it begins with blanks) has to fit as it
-    /// is, and a paragraph has to be one line of the source.
+    /// What clap does not wrap as it should: a line of a list (it begins with blanks) has to fit as
+    /// it is, and a paragraph has to be one line of the source.
     fn badly_broken(text: &str) -> Option<&str> {
         let mut before = "";
         for line in text.lines() {

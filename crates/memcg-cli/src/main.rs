@@ -2,12 +2,14 @@
 //!
 //! The rooms, each using those above it:
 //!
-//! - `sys`: the few system calls the standard library does not offer; all `unsafe` of this crate is there
+//! - `sys`: the few system calls the standard library does not offer; all `unsafe` of this crate is
+//!   there
 //! - `size`, `interval`, `terminal`: how results are said, beside the crate `memcg-term`
 //! - `client`: the control socket of a process under the engine
 //! - `snapshot`: what the engine says about its groups, as values, table and JSON
 //! - `exec`: `memcg exec`
-//! - `run`: `memcg run`; what runs is the crate `memcg-scenario`, as `memcg lab` is the crate `memcg-lab`
+//! - `run`: `memcg run`; what runs is the crate `memcg-scenario`, as `memcg lab` is the crate
+//!   `memcg-lab`
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!

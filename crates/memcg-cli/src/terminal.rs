@@ -1,6 +1,7 @@
 //! Drawing on a terminal: its size, colour, and pictures that replace each other.
 //!
-//! Text is cut to the terminal's width before colour is added, so that a line is a line and a picture's height is known.
+//! Text is cut to the terminal's width before colour is added, so that a line is a line and a
+//! picture's height is known.
 
 use crate::sys;
 pub use memcg_term::output::can_draw;
@@ -88,7 +89,8 @@ pub fn text(lines: &[Line], colour: bool) -> String {
     out
 }
 
-/// Cuts a picture to a terminal: lines to its width, and to its height by dropping lines before the last (a footer).
+/// Cuts a picture to a terminal: lines to its width, and to its height by dropping lines before the
+/// last (a footer).
 pub fn fit(mut lines: Vec<Line>, size: Size) -> Vec<Line> {
     // The cursor rests on the line below the picture, so one row is not ours.
     let room = size.rows.saturating_sub(1).max(3);

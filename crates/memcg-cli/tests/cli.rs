@@ -1,7 +1,7 @@
 //! The command from the outside: what it asks, prints and exits with.
 //!
-//! Commands that ask a process meet a small server in this test's own process, which speaks the control socket's
-//! protocol. Programs under `memcg exec` are real.
+//! Commands that ask a process meet a small server in this test's own process, which speaks the
+//! control socket's protocol. Programs under `memcg exec` are real.
 
 mod cli {
     pub mod folder;

@@ -1,8 +1,8 @@
 //! Rules that say which group a thread belongs to, by its name.
 //!
-//! The first rule whose pattern fits decides. Without one it is the thread's family: its name without
-//! the number at its end, so `worker-3` and `worker-17` are both `/worker`. The program's own name,
-//! which threads have until they are renamed, is a family as it stands (`python3`).
+//! The first rule whose pattern fits decides. Without one it is the thread's family: its name
+//! without the number at its end, so `worker-3` and `worker-17` are both `/worker`. The program's
+//! own name, which threads have until they are renamed, is a family as it stands (`python3`).
 //!
 //! Invariants: the rules are set once, before the first task is made.
 //! Depends on: nothing of this library.

@@ -1,8 +1,9 @@
-//! jemalloc's extensions to malloc, for programs written against them: the allocating ones are served, the control ones
-//! refused.
+//! jemalloc's extensions to malloc, for programs written against them: the allocating ones are
+//! served, the control ones refused.
 //!
-//! A program linked with libjemalloc.so finds malloc and free here; its `mallocx` must come from the same place. What
-//! `mallctl` is asked is about arenas and caches that do not exist here: ENOENT, and one line the first time.
+//! A program linked with libjemalloc.so finds malloc and free here; its `mallocx` must come from
+//! the same place. What `mallctl` is asked is about arenas and caches that do not exist here:
+//! ENOENT, and one line the first time.
 
 use crate::malloc::{free, no_memory};
 use crate::malloc_info::{self, Text};

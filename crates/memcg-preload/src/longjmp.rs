@@ -1,14 +1,15 @@
 //! Jumps out of signal handlers that came in the middle of malloc.
 //!
-//! A handler that interrupts a look at its thread's stock finds the thread busy and stays out. If it never returns but
-//! jumps (a timeout, a Ctrl-C in an interpreter), nobody is left to end the look, and the thread would go without stock for
-//! good, and hold up the reuse of every record if it was pinned. So the jumps of the C library stand here: a thread that
-//! jumps while it is inside the engine can only be in such a handler, and is taken out.
+//! A handler that interrupts a look at its thread's stock finds the thread busy and stays out. If
+//! it never returns but jumps (a timeout, a Ctrl-C in an interpreter), nobody is left to end the
+//! look, and the thread would go without stock for good, and hold up the reuse of every record if
+//! it was pinned. So the jumps of the C library stand here: a thread that jumps while it is inside
+//! the engine can only be in such a handler, and is taken out.
 //!
-//! What the interrupted call had in hand is lost with it: a block, as with any allocator; and, where a refill was cut off,
-//! the stock it was to bring (64 KiB at most) stays charged. Not seen: exceptions thrown through a handler's frame,
-//! `setcontext`. A handler that jumps only within itself, and returns to the malloc it interrupted, must not allocate
-//! after that jump.
+//! What the interrupted call had in hand is lost with it: a block, as with any allocator; and,
+//! where a refill was cut off, the stock it was to bring (64 KiB at most) stays charged. Not seen:
+//! exceptions thrown through a handler's frame, `setcontext`. A handler that jumps only within
+//! itself, and returns to the malloc it interrupted, must not allocate after that jump.
 
 use crate::next_malloc;
 use crate::step_aside::is_off;
@@ -42,7 +43,8 @@ impl Real {
     /// As longjmp.
     unsafe fn jump(&self, to: *mut c_void, value: c_int) -> ! {
         if !is_off() {
-            // SAFETY: the jump takes the thread away from what a signal interrupted, by its caller's contract.
+            // SAFETY: the jump takes the thread away from what a signal interrupted, by its
+            // caller's contract.
             unsafe { thread::leave_interrupted() };
         }
         // SAFETY: looked up by the name of a function of this type.

@@ -1,8 +1,9 @@
 //! The functions programs call, under the C library's names, old and new.
 //!
-//! Null, zero, alignment and overflow are handled as glibc does; the work is the engine's (`memcg::internal::malloc`), or
-//! that of the allocator below where the library steps aside. A refusal is null with ENOMEM. C++'s operator new needs no
-//! name here: the C++ library makes it of malloc, with the program's new_handler and bad_alloc around it.
+//! Null, zero, alignment and overflow are handled as glibc does; the work is the engine's
+//! (`memcg::internal::malloc`), or that of the allocator below where the library steps aside. A
+//! refusal is null with ENOMEM. C++'s operator new needs no name here: the C++ library makes it of
+//! malloc, with the program's new_handler and bad_alloc around it.
 
 use crate::next_malloc;
 use crate::step_aside::is_aside;
@@ -268,7 +269,8 @@ pub unsafe extern "C" fn cfree(p: *mut c_void) {
     unsafe { free(p) }
 }
 
-/// The C library's own names for its allocator, which some programs call directly: one allocator for both.
+/// The C library's own names for its allocator, which some programs call directly: one allocator
+/// for both.
 macro_rules! also {
     ($($name:ident = $of:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {$(
         /// # Safety

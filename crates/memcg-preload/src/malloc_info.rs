@@ -32,7 +32,8 @@ pub extern "C" fn malloc_trim(pad: usize) -> c_int {
     c_int::from(after.spare < before.spare || after.mapped < before.mapped)
 }
 
-/// glibc's tuning. Nothing in it applies here; all of it is accepted, since programs take a refusal for an error.
+/// glibc's tuning. Nothing in it applies here; all of it is accepted, since programs take a refusal
+/// for an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn mallopt(what: c_int, value: c_int) -> c_int {
     if is_aside() {
@@ -41,7 +42,8 @@ pub extern "C" fn mallopt(what: c_int, value: c_int) -> c_int {
     1
 }
 
-/// What the allocator has, as glibc counts: `arena` mapped, `uordblks` in use, `fordblks` free, `keepcost` to be trimmed.
+/// What the allocator has, as glibc counts: `arena` mapped, `uordblks` in use, `fordblks` free,
+/// `keepcost` to be trimmed.
 #[unsafe(no_mangle)]
 pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
     if is_aside() {

@@ -1,18 +1,21 @@
 //! Anonymous memory the program maps itself, counted as the kind `mapped`.
 //!
-//! What counts: private, anonymous mappings that can be written, for their whole length, from the call that makes them
-//! writable (`mmap`, or `mprotect` of address space that was only reserved) until they are unmapped, replaced or cut off.
-//! That is the kernel's own rule for what it commits itself to, with two differences: what is mapped writable and
-//! MAP_NORESERVE never counts, and reserved address space counts when `mprotect` opens it, NORESERVE or not. Taking the
-//! right to write away, or `madvise`, changes nothing. The owner is whom the thread works for; of what `mremap` adds, it is
-//! the owner of what was there.
+//! What counts: private, anonymous mappings that can be written, for their whole length, from the
+//! call that makes them writable (`mmap`, or `mprotect` of address space that was only reserved)
+//! until they are unmapped, replaced or cut off. That is the kernel's own rule for what it commits
+//! itself to, with two differences: what is mapped writable and MAP_NORESERVE never counts, and
+//! reserved address space counts when `mprotect` opens it, NORESERVE or not. Taking the right to
+//! write away, or `madvise`, changes nothing. The owner is whom the thread works for; of what
+//! `mremap` adds, it is the owner of what was there.
 //!
-//! What does not: what the C library maps inside itself (thread stacks, its own malloc's areas: it does not come by these
-//! names), shared and file mappings, MAP_HUGETLB, system calls without the C library, memory of this library.
+//! What does not: what the C library maps inside itself (thread stacks, its own malloc's areas: it
+//! does not come by these names), shared and file mappings, MAP_HUGETLB, system calls without the C
+//! library, memory of this library.
 //!
-//! Charged first, mapped then: a refusal leaves everything as it was, and the call fails with ENOMEM. Uncharged after the
-//! kernel took it, under the table's lock, so that whoever maps the same addresses next finds the table without them.
-//! A call that cannot be noted (no memory for the table, a fork handler) works and goes uncounted.
+//! Charged first, mapped then: a refusal leaves everything as it was, and the call fails with
+//! ENOMEM. Uncharged after the kernel took it, under the table's lock, so that whoever maps the
+//! same addresses next finds the table without them. A call that cannot be noted (no memory for the
+//! table, a fork handler) works and goes uncounted.
 
 mod remap;
 
@@ -48,9 +51,11 @@ fn pages(start: usize, bytes: usize) -> Option<(usize, usize)> {
     (start.is_multiple_of(page) && end > start).then_some((start, end))
 }
 
-/// Takes `bytes` off `owner`: bytes that the caller has charged, or that a span it took out of the table was charged.
+/// Takes `bytes` off `owner`: bytes that the caller has charged, or that a span it took out of the
+/// table was charged.
 fn uncharge(thread: &Thread<'_>, owner: Owner, bytes: usize) {
-    // SAFETY: charged, as said above, and not uncharged since: a charge is given back once, a span is taken out once.
+    // SAFETY: charged, as said above, and not uncharged since: a charge is given back once, a span
+    // is taken out once.
     unsafe { thread.uncharge_mapped(owner, bytes) };
 }
 

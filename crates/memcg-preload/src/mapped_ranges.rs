@@ -1,10 +1,14 @@
-//! Which addresses the program mapped, and who is charged for them: an ordered map of disjoint spans.
+//! Which addresses the program mapped, and who is charged for them: an ordered map of disjoint
+//! spans.
 //!
-//! A treap over nodes in an array of our own pages: O(log spans) whatever the order of addresses, 32 bytes a span, no
-//! heap. Neighbours of one owner are one span, so a program that maps page after page costs one node.
-//! Kept: spans are disjoint and not empty; a span of owner [`IDLE`] is address space nobody is charged for yet.
+//! A treap over nodes in an array of our own pages: O(log spans) whatever the order of addresses,
+//! 32 bytes a span, no heap. Neighbours of one owner are one span, so a program that maps page
+//! after page costs one node.
+//! Kept: spans are disjoint and not empty; a span of owner [`IDLE`] is address space nobody is
+//! charged for yet.
 //! Relied on: the caller's lock; that [`Ranges::have_room`] said yes before a change.
-//! Never done: charging. A heap allocation, or a call of `mmap` and its kind by name: these are what we stand in for.
+//! Never done: charging. A heap allocation, or a call of `mmap` and its kind by name: these are
+//! what we stand in for.
 
 use core::ptr::NonNull;
 use memcg::internal::mapped::Owner;
@@ -106,7 +110,8 @@ impl Ranges {
     fn grow(&mut self) -> bool {
         let bytes = (self.bytes * 2).max(FIRST);
         let anywhere = core::ptr::null_mut::<u8>();
-        // SAFETY: new pages, or a move of ours, whose old address nobody keeps: nodes are named by index.
+        // SAFETY: new pages, or a move of ours, whose old address nobody keeps: nodes are named by
+        // index.
         let p = unsafe {
             match self.nodes {
                 None => libc::syscall(
@@ -139,7 +144,8 @@ impl Ranges {
     fn node(&self, at: At) -> &Node {
         let base = self.nodes.expect("a node has pages");
         debug_assert!(at != 0 && at < self.fresh);
-        // SAFETY: an index below `fresh`, whose pages `have_room` saw to; zeroed or written, and integers only.
+        // SAFETY: an index below `fresh`, whose pages `have_room` saw to; zeroed or written, and
+        // integers only.
         unsafe { base.add(at as usize).as_ref() }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Signals are blocked while it is held, so a handler that maps memory never finds the table half
 //! changed. The lock knows its holder, so a thread that comes here again from inside (another
-//! library's fork handler, between ours) is told. The thread that forks holds it over the fork, so the
-//! child's table is whole.
+//! library's fork handler, between ours) is told. The thread that forks holds it over the fork, so
+//! the child's table is whole.
 //!
 //! Invariants: a leaf in the order of locks: its holder charges and uncharges, which take none, and
 //! calls the kernel; nothing else.
@@ -29,8 +29,8 @@ struct Table(UnsafeCell<Ranges>);
 unsafe impl Sync for Table {}
 static TABLE: Table = Table(UnsafeCell::new(Ranges::new()));
 
-/// Spans in the table, all and idle: what a call that finds none need not lock for. What a thread unmaps it knows to be
-/// mapped, so it has seen the count of that.
+/// Spans in the table, all and idle: what a call that finds none need not lock for. What a thread
+/// unmaps it knows to be mapped, so it has seen the count of that.
 static NR: AtomicUsize = AtomicUsize::new(0);
 static NR_IDLE: AtomicUsize = AtomicUsize::new(0);
 
@@ -99,7 +99,8 @@ impl Drop for Guard {
     }
 }
 
-/// Before a fork: takes the table for its length. Signals go on; a handler of this thread is told the table is taken.
+/// Before a fork: takes the table for its length. Signals go on; a handler of this thread is told
+/// the table is taken.
 pub extern "C" fn before_fork() {
     if HOLDER.load(Ordering::Relaxed) == me() {
         return;
@@ -115,8 +116,8 @@ pub extern "C" fn after_fork_in_parent() {
     }
 }
 
-/// After it, in the child. A child that came about without `before_fork` may have the table from the middle of another
-/// thread's change: then it is forgotten, and what was in it stays charged.
+/// After it, in the child. A child that came about without `before_fork` may have the table from
+/// the middle of another thread's change: then it is forgotten, and what was in it stays charged.
 pub fn in_child() {
     let holder = HOLDER.load(Ordering::Relaxed);
     if holder != me() && STATE.load(Ordering::Relaxed) != FREE {

@@ -63,7 +63,8 @@ extern "C" fn begin() {
     with_thread(threads::on_new_thread);
     let _free = no_account();
     if is_report_due() && text("MEMCG_REPORT_PID").is_none() {
-        // SAFETY: before main; what other constructors' threads do with the environment is their affair.
+        // SAFETY: before main; what other constructors' threads do with the environment is their
+        // affair.
         unsafe { std::env::set_var("MEMCG_REPORT_PID", std::process::id().to_string()) };
     }
     note_started();
@@ -93,7 +94,8 @@ fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     files::write(group, file, value).map_err(|why| why.to_string())
 }
 
-/// That there is no socket was said, by this process or by one it was forked from: a server's children need not repeat it.
+/// That there is no socket was said, by this process or by one it was forked from: a server's
+/// children need not repeat it.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 fn serve() {
@@ -110,16 +112,17 @@ fn serve() {
     }
 }
 
-/// The last thread that has allocated leaves, without an exit: the helper must not keep the process alive. Should there be
-/// others yet, it is back with the first slow path of one.
+/// The last thread that has allocated leaves, without an exit: the helper must not keep the process
+/// alive. Should there be others yet, it is back with the first slow path of one.
 fn on_last_thread() {
     if control::stop() {
         process::defer(CHILD_STAYS_NS, serve);
     }
 }
 
-/// A child that becomes another program, or ends, does so sooner than this after its fork, mostly; it gets no helper
-/// thread and no socket. One that stays gets them with the first allocation after this that its stock does not cover.
+/// A child that becomes another program, or ends, does so sooner than this after its fork, mostly;
+/// it gets no helper thread and no socket. One that stays gets them with the first allocation after
+/// this that its stock does not cover.
 const CHILD_STAYS_NS: u64 = 20_000_000;
 
 fn in_child() {
@@ -142,8 +145,8 @@ fn stay() {
     serve();
 }
 
-/// Counts this process for `memcg exec`, if it is not the program itself but was started by it: adds
-/// its id, four bytes, to a file.
+/// Counts this process for `memcg exec`, if it is not the program itself but was started by it:
+/// adds its id, four bytes, to a file.
 fn note_started() {
     let (Some(path), Some(first)) = (std::env::var_os("MEMCG_STARTED"), text("MEMCG_REPORT_PID"))
     else {

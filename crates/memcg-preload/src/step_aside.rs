@@ -3,8 +3,8 @@
 //!
 //! It steps aside for `MEMCG=off`, under valgrind, and in a program built with a sanitizer: those
 //! bring an allocator of their own that has to see every allocation. And where there is no address
-//! space for its tables and the first chunk (`ulimit -v`), since the C library's allocator gets along
-//! with less. Then every function hands its call to the next library in the search order
+//! space for its tables and the first chunk (`ulimit -v`), since the C library's allocator gets
+//! along with less. Then every function hands its call to the next library in the search order
 //! ([`crate::next_malloc`]).
 //!
 //! Invariants: the answer never changes once it was given; a library that is off stays off.
@@ -70,7 +70,8 @@ unsafe extern "C" {
 
 /// The value of an environment variable, given with its `=`, without the heap.
 fn variable(name: &[u8]) -> Option<&'static [u8]> {
-    // SAFETY: the C library's table: set before any code of a library runs, ended by null; null itself if there is none.
+    // SAFETY: the C library's table: set before any code of a library runs, ended by null; null
+    // itself if there is none.
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {
@@ -99,7 +100,8 @@ fn has_sanitizer() -> bool {
         safe fn __msan_init();
         safe fn __hwasan_init();
     }
-    // A weak symbol that nobody defines is null. Kept from the compiler, which knows that functions are not.
+    // A weak symbol that nobody defines is null. Kept from the compiler, which knows that functions
+    // are not.
     [
         __asan_init as *const () as usize,
         __tsan_init as *const () as usize,

@@ -1,9 +1,10 @@
-//! Threads are tasks: made when a thread first allocates or maps memory, in the group its name asks for, moved when it is
-//! renamed, by itself or by another thread.
+//! Threads are tasks: made when a thread first allocates or maps memory, in the group its name asks
+//! for, moved when it is renamed, by itself or by another thread.
 //!
-//! A thread that never does either has no task, and holds nothing that one could show: `pthread_create` is left alone,
-//! for a trampoline around every thread's start costs an allocation each and stands in every stack and cancellation.
-//! A name written to /proc/self/task/TID/comm is not seen; the next rename of that thread by a call is.
+//! A thread that never does either has no task, and holds nothing that one could show:
+//! `pthread_create` is left alone, for a trampoline around every thread's start costs an allocation
+//! each and stands in every stack and cancellation. A name written to /proc/self/task/TID/comm is
+//! not seen; the next rename of that thread by a call is.
 
 use crate::{group_rules, next_malloc};
 use core::ffi::{CStr, c_char, c_int, c_ulong};
@@ -45,14 +46,16 @@ fn trim(name: &Name) -> &[u8] {
     name.split(|&b| b == 0).next().unwrap_or_default()
 }
 
-/// The group for threads of that name, made if need be; the nearest that could be made, without memory.
+/// The group for threads of that name, made if need be; the nearest that could be made, without
+/// memory.
 fn group_of<'t>(tree: &Tree<'t>, name: &[u8]) -> Group<'t> {
     let mut at = tree.root();
     group_rules::each_component(name, |part| at = tree.child(at, part));
     at
 }
 
-/// Moves the calling thread's task to where its name belongs now. If it does not fit there it stays.
+/// Moves the calling thread's task to where its name belongs now. If it does not fit there it
+/// stays.
 fn on_renamed() {
     with_thread(|thread| {
         thread.with_tree(|tree| {
@@ -77,8 +80,9 @@ fn on_other_renamed(thread: libc::pthread_t, name: &[u8]) {
     });
 }
 
-/// The kernel's id of a thread. The C library tells it to nobody; but it tells the clock of the thread's CPU time, whose
-/// number is, by the kernel's interface, the id's complement above three bits of which clock.
+/// The kernel's id of a thread. The C library tells it to nobody; but it tells the clock of the
+/// thread's CPU time, whose number is, by the kernel's interface, the id's complement above three
+/// bits of which clock.
 fn tid_of(thread: libc::pthread_t) -> Option<u32> {
     let mut clock: libc::clockid_t = 0;
     // SAFETY: the caller's thread is one, it has just been renamed; `clock` is a valid place.

@@ -38,8 +38,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the process `pid`, wherever its socket is, or to its program if it is `memcg exec`;
-    /// says to which process. Waits up to 2 s for one that is just starting.
+    /// Connects to the process `pid`, wherever its socket is, or to its program if it is `memcg
+    /// exec`; says to which process. Waits up to 2 s for one that is just starting.
     pub fn connect(pid: u32) -> Result<(Client, u32), Failure> {
         let until = Instant::now() + STARTING;
         loop {
@@ -85,8 +85,8 @@ impl Client {
         })
     }
 
-    /// Sends one request and returns the answer's body. After an error other than a refusal the connection is of no
-    /// further use.
+    /// Sends one request and returns the answer's body. After an error other than a refusal the
+    /// connection is of no further use.
     pub fn ask(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, ClientError> {
         let mut line = words
             .iter()

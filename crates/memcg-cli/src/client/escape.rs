@@ -1,6 +1,7 @@
 //! Words of the protocol: any bytes, written in printable ASCII without blanks.
 //!
-//! Space, `%`, control characters and bytes from 0x7f up are written `%XX`. The empty word is a lone `%`.
+//! Space, `%`, control characters and bytes from 0x7f up are written `%XX`. The empty word is a
+//! lone `%`.
 
 use std::fmt::{self, Write as _};
 

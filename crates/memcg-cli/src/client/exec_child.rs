@@ -22,7 +22,8 @@ const YOUNG: Duration = Duration::from_secs(2);
 pub enum Role {
     /// A program, or none.
     Program,
-    /// It was started a moment ago, and may be about to become `memcg exec`, or to start its program.
+    /// It was started a moment ago, and may be about to become `memcg exec`, or to start its
+    /// program.
     Starting,
     /// It is `memcg exec`, and this is its program.
     ExecOf(u32),

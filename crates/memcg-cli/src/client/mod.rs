@@ -1,8 +1,8 @@
 //! The client side of the control socket.
 //!
-//! [`socket_folder`] knows where sockets are, [`exec_child`] whose socket a `memcg exec` stands for,
-//! [`Client`] asks one of them, [`processes`] finds those that answer; [`escape`] writes and reads the
-//! words of a request. The protocol is described in docs/internals/protocol.md.
+//! [`socket_folder`] knows where sockets are, [`exec_child`] whose socket a `memcg exec` stands
+//! for, [`Client`] asks one of them, [`processes`] finds those that answer; [`escape`] writes and
+//! reads the words of a request. The protocol is described in docs/internals/protocol.md.
 
 mod connection;
 mod error;

@@ -85,8 +85,8 @@ fn sockets_in(folder: &Path) -> Vec<(u32, PathBuf)> {
         .collect()
 }
 
-/// Where this user's processes put their sockets. A process started without `XDG_RUNTIME_DIR` (from cron, by `su`) has
-/// its own in /tmp, so both are looked at.
+/// Where this user's processes put their sockets. A process started without `XDG_RUNTIME_DIR` (from
+/// cron, by `su`) has its own in /tmp, so both are looked at.
 fn own_folders() -> Vec<PathBuf> {
     if let Some(folder) = variable("MEMCG_DIR") {
         return vec![folder.into()];

@@ -1,7 +1,7 @@
 //! What a `memory.max` below what a group holds does: told after it was written.
 //!
-//! Invariants: silent where the group holds no more than its new limit did allow before, or the engine
-//! does not answer.
+//! Invariants: silent where the group holds no more than its new limit did allow before, or the
+//! engine does not answer.
 //! Depends on: client.
 //! Never: changes the exit status: the limit was written.
 

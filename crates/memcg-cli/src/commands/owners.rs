@@ -1,4 +1,5 @@
-//! `memcg owners`: who holds a group's memory, from the files `memory.owners.live` and `memory.owners`.
+//! `memcg owners`: who holds a group's memory, from the files `memory.owners.live` and
+//! `memory.owners`.
 //!
 //! Invariants: rows stand as the engine sent them, the living first.
 //! Depends on: client, tab_separated.

@@ -1,4 +1,5 @@
-//! Tab-separated rows under a header, as the files that are tables have them: as a table of text, as JSON.
+//! Tab-separated rows under a header, as the files that are tables have them: as a table of text,
+//! as JSON.
 
 use crate::client::escape::printable;
 use crate::table::{Align, Table};

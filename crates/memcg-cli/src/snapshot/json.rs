@@ -1,4 +1,5 @@
-//! A snapshot as JSON: the head's numbers, then the groups with every column the engine sent, in its order.
+//! A snapshot as JSON: the head's numbers, then the groups with every column the engine sent, in
+//! its order.
 
 use super::groups::{Cell, Group, Snapshot};
 use serde::ser::{Serialize, SerializeMap, Serializer};

@@ -1,8 +1,8 @@
 //! What the engine says about its groups at one moment.
 //!
-//! [`groups`] has the values, [`mod@parse`] reads them from the text that the control socket and the
-//! report file share, [`table`] shows them to people, [`json`] to programs, [`tree`] puts the groups in
-//! order, [`rates`] compares two snapshots, [`uncovered`] says what no group holds.
+//! [`groups`] has the values, [`mod@parse`] reads them from the text that the control socket and
+//! the report file share, [`table`] shows them to people, [`json`] to programs, [`tree`] puts the
+//! groups in order, [`rates`] compares two snapshots, [`uncovered`] says what no group holds.
 
 mod groups;
 mod json;

@@ -1,4 +1,5 @@
-//! A snapshot for people: the tree of groups in aligned columns, and a footer about the whole process.
+//! A snapshot for people: the tree of groups in aligned columns, and a footer about the whole
+//! process.
 
 use super::groups::{Cell, Group, Snapshot};
 use super::rates::Rates;
@@ -39,8 +40,8 @@ pub fn lines(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Line> {
     lines
 }
 
-/// The picture of a process that has ended: what it was, a header, a line for each group, no footer.
-/// The peaks come first: most of what groups held is freed by then.
+/// The picture of a process that has ended: what it was, a header, a line for each group, no
+/// footer. The peaks come first: most of what groups held is freed by then.
 pub fn at_the_end(last: &Snapshot) -> Vec<Line> {
     let order = tree::order(&last.groups);
     let mut table = Table::new([
@@ -92,7 +93,8 @@ pub fn coverage(snapshot: &Snapshot) -> String {
     )
 }
 
-/// The line about processes that are under the engine as well and whose groups are not in the picture.
+/// The line about processes that are under the engine as well and whose groups are not in the
+/// picture.
 pub fn not_shown(comm: &str, started: usize) -> String {
     format!(
         "not shown: {} that {comm} started: each has groups of its own, and a copy of every limit",

@@ -25,7 +25,8 @@ pub struct Tree {
 impl Tree {
     /// Siblings in the order they came.
     ///
-    /// The engine promises parents before children, which breadth first keeps too, so the tree is made here.
+    /// The engine promises parents before children, which breadth first keeps too, so the tree is
+    /// made here.
     pub fn new(groups: &[Group]) -> Tree {
         let index: HashMap<&[u8], usize> = groups
             .iter()
@@ -64,8 +65,8 @@ pub fn order(groups: &[Group]) -> Vec<Place> {
     Tree::new(groups).walk(|_| false)
 }
 
-/// The name to show: a group at the left edge is the root, or one whose parent is not shown, and its whole path says
-/// which.
+/// The name to show: a group at the left edge is the root, or one whose parent is not shown, and
+/// its whole path says which.
 pub fn shown_name(group: &Group, depth: usize) -> String {
     printable(match depth {
         0 => &group.path,

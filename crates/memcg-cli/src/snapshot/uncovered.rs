@@ -12,8 +12,8 @@
 use super::groups::Snapshot;
 use crate::size::human;
 
-/// Why the coverage is low, for a warning: the largest part of what no group holds, and what follows
-/// from it. `None` if there is no gap, or the engine did not say enough.
+/// Why the coverage is low, for a warning: the largest part of what no group holds, and what
+/// follows from it. `None` if there is no gap, or the engine did not say enough.
 pub fn reason(snapshot: &Snapshot) -> Option<String> {
     let outside = snapshot.outside?;
     let gap = snapshot.rss.saturating_sub(snapshot.charged);

@@ -33,7 +33,8 @@ pub fn no_exec(path: &Path) -> bool {
 /// Does the file carry capabilities of its own?
 pub fn has_capabilities(path: &Path) -> bool {
     let Ok(path) = c_path(path) else { return false };
-    // SAFETY: both strings are terminated; size 0 asks for the length only, so no buffer is written.
+    // SAFETY: both strings are terminated; size 0 asks for the length only, so no buffer is
+    // written.
     let length = unsafe {
         libc::getxattr(
             path.as_ptr(),
@@ -49,7 +50,8 @@ pub fn has_capabilities(path: &Path) -> bool {
 pub fn make_private_directory(parent: &Path) -> io::Result<PathBuf> {
     let template = c_path(&parent.join("memcg-XXXXXX"))?;
     let mut template = template.into_bytes_with_nul();
-    // SAFETY: `template` is a writable, terminated string ending in XXXXXX; the call rewrites those six bytes only.
+    // SAFETY: `template` is a writable, terminated string ending in XXXXXX; the call rewrites those
+    // six bytes only.
     let made = unsafe { libc::mkdtemp(template.as_mut_ptr().cast()) };
     if made.is_null() {
         return Err(io::Error::last_os_error());

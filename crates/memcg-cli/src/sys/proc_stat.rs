@@ -1,5 +1,5 @@
-//! What the kernel says about a process in `/proc/PID/stat`: its parent, its age, whether it has run
-//! `execve` since its fork.
+//! What the kernel says about a process in `/proc/PID/stat`: its parent, its age, whether it has
+//! run `execve` since its fork.
 //!
 //! Invariants: a process that is gone, or cannot be read, is `None`.
 //! Depends on: nothing.
@@ -35,7 +35,8 @@ impl ProcStat {
     }
 }
 
-/// The name stands in parentheses and may hold any character, so the fields are those behind the last.
+/// The name stands in parentheses and may hold any character, so the fields are those behind the
+/// last.
 fn parse(text: &str, ticks: u64, now: Duration) -> Option<ProcStat> {
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();

@@ -1,7 +1,8 @@
 //! Waiting for signals instead of handling them.
 //!
-//! The signals of interest are blocked and fetched with `sigtimedwait`, so no code of ours ever runs in a handler, and
-//! dispositions stay as they were inherited: a program started by `nohup memcg exec` still ignores SIGHUP.
+//! The signals of interest are blocked and fetched with `sigtimedwait`, so no code of ours ever
+//! runs in a handler, and dispositions stay as they were inherited: a program started by `nohup
+//! memcg exec` still ignores SIGHUP.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,8 +14,8 @@ use std::time::Duration;
 /// The signals that ask a process to end.
 pub const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// Those of `signals` this process was not started to ignore, as `nohup` does with SIGHUP. A blocked signal comes to
-/// [`Blocked::wait`] even if it is ignored.
+/// Those of `signals` this process was not started to ignore, as `nohup` does with SIGHUP. A
+/// blocked signal comes to [`Blocked::wait`] even if it is ignored.
 pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
     let ignored = |signal: &i32| {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
@@ -28,7 +29,8 @@ pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
 
 /// Signals blocked in this thread and the threads it starts, to be fetched with [`Blocked::wait`].
 ///
-/// They stay blocked until the process ends: one that came late must not end it half way through its last words.
+/// They stay blocked until the process ends: one that came late must not end it half way through
+/// its last words.
 pub struct Blocked {
     set: libc::sigset_t,
     before: libc::sigset_t,
@@ -39,7 +41,8 @@ pub struct Blocked {
 pub struct Received {
     /// Which.
     pub signal: i32,
-    /// The kernel sent it by itself (a key on the terminal, a hang-up), and so to the whole foreground process group.
+    /// The kernel sent it by itself (a key on the terminal, a hang-up), and so to the whole
+    /// foreground process group.
     pub by_kernel: bool,
 }
 
@@ -63,7 +66,8 @@ impl Blocked {
         });
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: `set` is initialised, `info` has room for one `siginfo_t`, `limit` is null or points to a live value.
+        // SAFETY: `set` is initialised, `info` has room for one `siginfo_t`, `limit` is null or
+        // points to a live value.
         let signal = unsafe { libc::sigtimedwait(&self.set, info.as_mut_ptr(), limit) };
         if signal <= 0 {
             return None;
@@ -79,7 +83,8 @@ impl Blocked {
     /// Lets `command` start its program with the mask that was there before.
     pub fn restore_in(&self, command: &mut Command) {
         let before = self.before;
-        // SAFETY: the closure makes one call, which is async-signal-safe, on a value it owns; it allocates nothing.
+        // SAFETY: the closure makes one call, which is async-signal-safe, on a value it owns; it
+        // allocates nothing.
         unsafe {
             command.pre_exec(move || {
                 match libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) {
@@ -91,13 +96,15 @@ impl Blocked {
     }
 }
 
-/// Makes sure that children are not reaped behind our back, as they are when SIGCHLD is inherited ignored.
+/// Makes sure that children are not reaped behind our back, as they are when SIGCHLD is inherited
+/// ignored.
 pub fn keep_children() {
     // SAFETY: sets a default disposition; no handler is involved.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Sends `signal` to the child `pid`, which has not been waited for yet, so that the id is still its own.
+/// Sends `signal` to the child `pid`, which has not been waited for yet, so that the id is still
+/// its own.
 pub fn send(pid: u32, signal: i32) {
     if let Ok(pid) = libc::pid_t::try_from(pid) {
         // SAFETY: takes numbers only. The child may have ended: then the signal goes nowhere.
@@ -105,16 +112,16 @@ pub fn send(pid: u32, signal: i32) {
     }
 }
 
-/// Ends this process by `signal`, as the program ended that it ran, without a second core file. Returns if the signal
-/// does not kill.
+/// Ends this process by `signal`, as the program ended that it ran, without a second core file.
+/// Returns if the signal does not kill.
 pub fn die_by(signal: i32) {
     let none = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     let set = set_of(&[signal]);
-    // SAFETY: `none` and `set` live through the calls; the rest are numbers. The default disposition runs no code of
-    // ours, whichever thread gets the signal.
+    // SAFETY: `none` and `set` live through the calls; the rest are numbers. The default
+    // disposition runs no code of ours, whichever thread gets the signal.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &none);
         libc::signal(signal, libc::SIG_DFL);
@@ -128,7 +135,8 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
     // SAFETY: `sigemptyset` initialises the set.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     for signal in signals {
-        // SAFETY: the set was initialised above; a number that is no signal is refused and changes nothing.
+        // SAFETY: the set was initialised above; a number that is no signal is refused and changes
+        // nothing.
         unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
     }
     // SAFETY: initialised by `sigemptyset`.

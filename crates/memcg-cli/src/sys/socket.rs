@@ -8,9 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Connects to the socket at `path`. A listener whose queue stays full for `patience` is `TimedOut`.
+/// Connects to the socket at `path`. A listener whose queue stays full for `patience` is
+/// `TimedOut`.
 ///
-/// The kernel bounds `connect` on a Unix socket by the send timeout, which `UnixStream` sets only after connecting.
+/// The kernel bounds `connect` on a Unix socket by the send timeout, which `UnixStream` sets only
+/// after connecting.
 pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let (address, length) = address(path)?;
     // SAFETY: takes numbers only.

@@ -8,7 +8,8 @@ pub fn size(fd: i32) -> Option<(u16, u16)> {
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    // SAFETY: TIOCGWINSZ writes one `winsize`, which `window` is; a bad fd is answered with an error.
+    // SAFETY: TIOCGWINSZ writes one `winsize`, which `window` is; a bad fd is answered with an
+    // error.
     let answer = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut window) };
     (answer == 0).then_some((window.ws_col, window.ws_row))
 }

@@ -421,6 +421,7 @@ fn what_the_socket_said_last_stands_in_for_a_report_that_never_came() {
 
 fn send(pid: u32, signal: i32) {
     let pid = libc::pid_t::try_from(pid).expect("a process id");
-    // SAFETY: takes numbers only; the process was started by this test and nobody has waited for it yet.
+    // SAFETY: takes numbers only; the process was started by this test and nobody has waited for it
+    // yet.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }

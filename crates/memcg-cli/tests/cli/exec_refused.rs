@@ -13,7 +13,8 @@ fn exec(program: &Path) -> Outcome {
     )
 }
 
-/// An ELF header like this test's own, with a program header for `loader` if there is one. It is looked at and never run.
+/// An ELF header like this test's own, with a program header for `loader` if there is one. It is
+/// looked at and never run.
 fn elf(loader: Option<&str>) -> Vec<u8> {
     let mut file = fs::read("/proc/self/exe").expect("this test")[..64].to_vec();
     file[32..40].copy_from_slice(&64u64.to_ne_bytes());

@@ -1,5 +1,5 @@
-//! The files of a real program: what is misspelt, what is a group, and what a limit below what is held
-//! does.
+//! The files of a real program: what is misspelt, what is a group, and what a limit below what is
+//! held does.
 
 use super::folder::Folder;
 use super::program::Program;

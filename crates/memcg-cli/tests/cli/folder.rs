@@ -34,8 +34,8 @@ impl Folder {
 
     /// Copies an executable file into it and says where it is.
     ///
-    /// Another process copies: a file this one has open for writing, a child another test has just forked has open too,
-    /// and executing it fails as busy.
+    /// Another process copies: a file this one has open for writing, a child another test has just
+    /// forked has open too, and executing it fails as busy.
     pub fn copy(&self, source: &Path, name: &str) -> PathBuf {
         let path = self.0.join(name);
         let copied = Command::new("cp").arg(source).arg(&path).status();

@@ -1,4 +1,5 @@
-//! `memcg lab`: every experiment in its small form, and what must come out whatever the machine: what is counted.
+//! `memcg lab`: every experiment in its small form, and what must come out whatever the machine:
+//! what is counted.
 
 use super::folder::Folder;
 use super::run::memcg;
@@ -11,7 +12,8 @@ fn lab(options: &[&str]) -> Value {
     serde_json::from_str(&outcome.stdout).expect("JSON")
 }
 
-/// Predictions about counted rows that are known not to be borne out, and how: this engine does better than what was published.
+/// Predictions about counted rows that are known not to be borne out, and how: this engine does
+/// better than what was published.
 const KNOWN: &[(&str, &str, &str, &str)] = &[
     // A dead cache's magazines are passed by, so nothing waits for the reaper.
     ("dead-caches", "slab", "held_last", "no-difference"),
@@ -29,8 +31,8 @@ fn what_was_predicted_of_counted_figures_is_so_in_every_experiment() {
         for prediction in experiment["predictions"].as_array().expect("predictions") {
             let text = |key: &str| prediction[key].as_str().expect("text").to_owned();
             let (arm, row) = (text("arm"), text("row"));
-            // What a cache of directories' entries keeps hangs on the age of the directories' times, here a moment; its own tests
-            // hold it to the same predictions.
+            // What a cache of directories' entries keeps hangs on the age of the directories'
+            // times, here a moment; its own tests hold it to the same predictions.
             if experiment["rows"][&row]["unit"] == "ns" || name == "dentries" {
                 continue;
             }

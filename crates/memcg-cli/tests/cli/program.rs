@@ -21,8 +21,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts `memcg exec OPTIONS -- python3 -c SCRIPT` and waits until the script has been run. The
-    /// program then waits for its test.
+    /// Starts `memcg exec OPTIONS -- python3 -c SCRIPT` and waits until the script has been run.
+    /// The program then waits for its test.
     pub fn start(folder: &Path, options: &[&str], script: &str) -> Program {
         let script = format!("{script}\nprint('ready', flush=True)\nimport sys\nsys.stdin.read()");
         let python = python();

@@ -51,7 +51,8 @@ impl Pty {
         // SAFETY: both were just opened and nothing else owns them.
         let (master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
         for fd in [master.as_raw_fd(), slave.as_raw_fd()] {
-            // SAFETY: takes numbers only. Programs other tests start must not keep the terminal open.
+            // SAFETY: takes numbers only. Programs other tests start must not keep the terminal
+            // open.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
         let before = modes_of(&slave);
@@ -59,7 +60,8 @@ impl Pty {
         command.stdin(end()).stdout(end()).stderr(end());
         command.env("TERM", "xterm-256color");
         let terminal = slave.as_raw_fd();
-        // SAFETY: two system calls, which are async-signal-safe; the descriptor is open until the program starts.
+        // SAFETY: two system calls, which are async-signal-safe; the descriptor is open until the
+        // program starts.
         unsafe {
             command.pre_exec(move || {
                 libc::setsid();
@@ -172,7 +174,8 @@ impl Pty {
     pub fn wait_stopped(&self) {
         let pid = libc::pid_t::try_from(self.pid()).expect("a process id");
         let mut status = 0;
-        // SAFETY: the status is written; the program is this process's child and not reaped by being stopped.
+        // SAFETY: the status is written; the program is this process's child and not reaped by
+        // being stopped.
         let answer = unsafe { libc::waitpid(pid, &mut status, libc::WUNTRACED) };
         assert_eq!(answer, pid);
         assert!(ExitStatus::from_raw(status).stopped_signal().is_some());

@@ -26,7 +26,8 @@ impl Outcome {
         self.status.signal()
     }
 
-    /// Asserts an error: this exit code, nothing on stdout, one line on stderr that holds each of `parts`.
+    /// Asserts an error: this exit code, nothing on stdout, one line on stderr that holds each of
+    /// `parts`.
     #[track_caller]
     pub fn is_error(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code(), code, "{self:?}");
@@ -49,9 +50,11 @@ impl Outcome {
     }
 }
 
-/// The command with `arguments`, an environment that does not depend on who runs the test, and sockets in `sockets`.
+/// The command with `arguments`, an environment that does not depend on who runs the test, and
+/// sockets in `sockets`.
 ///
-/// Programs get a library that does nothing in the place of the engine: these tests are about the command.
+/// Programs get a library that does nothing in the place of the engine: these tests are about the
+/// command.
 pub fn command(sockets: &Path, arguments: &[&str]) -> Command {
     let mut command = with_engine(sockets, arguments);
     command.env("MEMCG_PRELOAD", inert_library());

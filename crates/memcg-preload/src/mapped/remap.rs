@@ -53,7 +53,8 @@ pub unsafe extern "C" fn mremap(
             .filter(|&owner| owner != IDLE && thread.is_accounting())
             .unwrap_or(Owner::NOBODY);
         let charged = if due != Owner::NOBODY {
-            // SAFETY: the owner is charged for the span that ends here, and the table is ours meanwhile.
+            // SAFETY: the owner is charged for the span that ends here, and the table is ours
+            // meanwhile.
             unsafe { thread.charge_mapped(due, more, 0) }
         } else {
             Charged::Yes

@@ -54,8 +54,8 @@ impl Connection {
         !self.wants_to_write() && (self.input.contains(&b'\n') || self.input.len() >= LINE)
     }
 
-    /// Goes on as far as it can without waiting, and by one line at most: others have their turn in between.
-    /// `false` when the connection is over.
+    /// Goes on as far as it can without waiting, and by one line at most: others have their turn in
+    /// between. `false` when the connection is over.
     pub fn step(&mut self, serve: &mut dyn FnMut(Line<'_>) -> Reply) -> bool {
         if !self.flush() {
             return false;

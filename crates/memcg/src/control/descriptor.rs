@@ -1,8 +1,10 @@
-//! Descriptors of ours in a program that may close or replace any: high, close-on-exec, known by what they are.
+//! Descriptors of ours in a program that may close or replace any: high, close-on-exec, known by
+//! what they are.
 //!
-//! Kept: a descriptor is used and closed only while it is the file it was; what has its number later is left alone.
-//! (Another thread can still replace it between the look and the use: that moment is all that is left.) Each is in a
-//! static table, without locks, for the child of a fork to close its copies.
+//! Kept: a descriptor is used and closed only while it is the file it was; what has its number
+//! later is left alone. (Another thread can still replace it between the look and the use: that
+//! moment is all that is left.) Each is in a static table, without locks, for the child of a fork
+//! to close its copies.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::io;
@@ -13,12 +15,14 @@ pub(super) const CONNECTIONS: usize = 32;
 
 /// Descriptors programs do not count on begin here, where the limit on open files allows.
 pub(super) const HIGH_FD: RawFd = 700;
-/// Better, where it allows that: programs that look through their descriptors look through the first thousands.
+/// Better, where it allows that: programs that look through their descriptors look through the
+/// first thousands.
 const HIGHER_FD: RawFd = 9000;
 /// The listener and its clients.
 const SLOTS: usize = 1 + CONNECTIONS;
 
-/// What a slot says when it is no descriptor's, and when it is about to be one's; else the descriptor + 2.
+/// What a slot says when it is no descriptor's, and when it is about to be one's; else the
+/// descriptor + 2.
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
 
@@ -70,7 +74,8 @@ fn list(fd: RawFd, is: Identity) -> Option<&'static Slot> {
     Some(slot)
 }
 
-/// In the child of a fork: what the parent's helper has open is closed here, as far as it still is what it was.
+/// In the child of a fork: what the parent's helper has open is closed here, as far as it still is
+/// what it was.
 pub(super) fn close_copies() {
     for slot in &TABLE {
         let number = slot.number.swap(FREE, Ordering::Acquire);
@@ -85,7 +90,8 @@ pub(super) fn close_copies() {
     }
 }
 
-/// Wakes whoever polls the listener, and has nobody come in by it any more: without a descriptor made for that.
+/// Wakes whoever polls the listener, and has nobody come in by it any more: without a descriptor
+/// made for that.
 pub(super) fn shut_listener() {
     for slot in &TABLE {
         // Acquire pairs with the Release of `list`.

@@ -17,7 +17,8 @@ pub fn escape(word: &[u8]) -> String {
     text
 }
 
-/// The bytes of a word from the wire; `None` when a `%` is followed by anything but two hexadecimal digits.
+/// The bytes of a word from the wire; `None` when a `%` is followed by anything but two hexadecimal
+/// digits.
 #[must_use]
 pub fn unescape(word: &[u8]) -> Option<Vec<u8>> {
     if word == b"%" {

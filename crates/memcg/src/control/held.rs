@@ -1,7 +1,8 @@
-//! The allocator's own account against the books, owner by owner: for the end of a process that is tested.
+//! The allocator's own account against the books, owner by owner: for the end of a process that is
+//! tested.
 //!
-//! Kept: an answer is of a process at rest. Every other thread sleeps, and none has run between the look before and the
-//! look after; where that cannot be had there is no answer.
+//! Kept: an answer is of a process at rest. Every other thread sleeps, and none has run between the
+//! look before and the look after; where that cannot be had there is no answer.
 //! Relied on: nobody sleeps in the middle of an allocation, but one that pays for `high` there.
 
 use crate::engine::Engine;
@@ -21,13 +22,15 @@ pub(super) struct Held {
     pub accounted: u64,
     /// Bytes of objects that are nobody's: the library's own.
     pub unaccounted: u64,
-    /// What the allocator counts as live without looking: those, and what its owner has not collected yet.
+    /// What the allocator counts as live without looking: those, and what its owner has not
+    /// collected yet.
     pub live: u64,
     /// Owners of whom the books say something else.
     pub wrong: usize,
 }
 
-/// Goes through every live object. `None`: other threads run, or lists do not add up (which is said).
+/// Goes through every live object. `None`: other threads run, or lists do not add up (which is
+/// said).
 pub(super) fn held(engine: &Engine) -> Option<Held> {
     for _ in 0..TRIES {
         let before = asleep();

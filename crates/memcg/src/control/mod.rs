@@ -1,7 +1,9 @@
-//! The socket by which other programs look at this process and change it, and the snapshot they get.
+//! The socket by which other programs look at this process and change it, and the snapshot they
+//! get.
 //!
-//! Kept: one helper thread, all signals blocked, a small stack, its descriptors high, close-on-exec and looked at
-//! again before each use; bounded lines, connections and waiting; no client can stop the process or another client.
+//! Kept: one helper thread, all signals blocked, a small stack, its descriptors high, close-on-exec
+//! and looked at again before each use; bounded lines, connections and waiting; no client can stop
+//! the process or another client.
 //! Relied on: `files`.
 //! Never done: anything for another user; accounting of what it allocates.
 //! The protocol is in docs/internals/protocol.md.

@@ -12,8 +12,8 @@ struct Place {
     path: PathBuf,
 }
 
-/// Where this process's socket is. No lock, which a fork could leave locked; what it points to is never freed, so that
-/// an exit may read it at any time.
+/// Where this process's socket is. No lock, which a fork could leave locked; what it points to is
+/// never freed, so that an exit may read it at any time.
 static PLACE: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
 
 fn place() -> Option<&'static Place> {
@@ -66,7 +66,8 @@ fn folder() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(format!("/tmp/memcg-{}", crate::os::ids::euid())))
 }
 
-/// The path for this process's socket; the folder is made, mode 0700, or found to be ours and nobody else's.
+/// The path for this process's socket; the folder is made, mode 0700, or found to be ours and
+/// nobody else's.
 pub(super) fn socket_path() -> io::Result<PathBuf> {
     let folder = folder();
     match fs::DirBuilder::new().mode(0o700).create(&folder) {

@@ -1,9 +1,10 @@
 //! The helper thread: accepts, polls, serves.
 //!
-//! It does not outlive the program's own threads. Where the engine knows them all (under the preload library), the last
-//! of them stops it and waits until it is gone, so that the C library sees the program's last thread leave and ends the
-//! process there and then. Elsewhere, and should the program have closed the listener's descriptor, by which it is woken,
-//! it finds out by itself, seconds later.
+//! It does not outlive the program's own threads. Where the engine knows them all (under the
+//! preload library), the last of them stops it and waits until it is gone, so that the C library
+//! sees the program's last thread leave and ends the process there and then. Elsewhere, and should
+//! the program have closed the listener's descriptor, by which it is woken, it finds out by itself,
+//! seconds later.
 
 use super::connection::Connection;
 use super::descriptor::{self, CONNECTIONS, Kept};
@@ -34,7 +35,8 @@ const GOODBYE_NS: libc::c_long = 200_000_000;
 
 /// The helper, by the C library's handle; 0 when there is none, or it is being stopped.
 static HELPER: AtomicU64 = AtomicU64::new(0);
-/// The process that has it: a child that has not noticed that it is one must not touch the socket, which is shared.
+/// The process that has it: a child that has not noticed that it is one must not touch the socket,
+/// which is shared.
 static HELPER_OF: AtomicU32 = AtomicU32::new(0);
 static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
@@ -49,7 +51,8 @@ pub fn serve_in_thread() -> io::Result<()> {
     spawn(listener)
 }
 
-/// Starts the helper without the standard library's thread, which would allocate in it before we can say whose it is.
+/// Starts the helper without the standard library's thread, which would allocate in it before we
+/// can say whose it is.
 fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
     let given = Box::into_raw(Box::new(listener));
     // SAFETY: `start` takes `given` over.
@@ -66,7 +69,8 @@ fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the helper, and its socket, and waits for that a moment. `false` when there is none in this process.
+/// Ends the helper, and its socket, and waits for that a moment. `false` when there is none in this
+/// process.
 pub fn stop() -> bool {
     let helper = HELPER.swap(0, Ordering::Relaxed);
     if helper == 0 || HELPER_OF.load(Ordering::Relaxed) != crate::os::ids::pid() {
@@ -80,7 +84,8 @@ pub fn stop() -> bool {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: a valid place; the thread was made joinable, and whoever took its handle, here, joins or detaches it.
+    // SAFETY: a valid place; the thread was made joinable, and whoever took its handle, here, joins
+    // or detaches it.
     unsafe {
         libc::clock_gettime(libc::CLOCK_REALTIME, &mut until);
         until.tv_nsec += GOODBYE_NS;
@@ -126,7 +131,8 @@ fn bind() -> io::Result<Kept<UnixListener>> {
     Ok(listener)
 }
 
-/// In the child of a fork: the socket is the parent's; closes the copies of its descriptors and of its clients'.
+/// In the child of a fork: the socket is the parent's; closes the copies of its descriptors and of
+/// its clients'.
 pub fn after_fork() {
     HELPER.store(0, Ordering::Relaxed);
     descriptor::close_copies();
@@ -141,7 +147,8 @@ fn run(listener: Kept<UnixListener>) {
     // Before this nobody is accepted, and nothing bound.
     let mut rest = Instant::now();
     loop {
-        // Programs close descriptors they do not own: then what has this number is not touched, and we start again.
+        // Programs close descriptors they do not own: then what has this number is not touched, and
+        // we start again.
         listener = listener.filter(Kept::is_ours);
         let now = Instant::now();
         if listener.is_none() && rest <= now {
@@ -153,8 +160,8 @@ fn run(listener: Kept<UnixListener>) {
         wait(listener.as_ref(), rest, &clients);
         // Acquire pairs with the Release of `stop`.
         if IS_TO_STOP.load(Ordering::Acquire) != 0 || is_last_thread() {
-            // The program's threads have all ended without an exit, or the last is about to. If we are later than it,
-            // the C library ends the process with us.
+            // The program's threads have all ended without an exit, or the last is about to. If we
+            // are later than it, the C library ends the process with us.
             place::unlink();
             return;
         }
@@ -177,7 +184,8 @@ fn run(listener: Kept<UnixListener>) {
     }
 }
 
-/// Whether every other thread of the process has ended. Cheap while any thread that has allocated is left.
+/// Whether every other thread of the process has ended. Cheap while any thread that has allocated
+/// is left.
 fn is_last_thread() -> bool {
     if process::nr_threads() > 0 {
         return false;
@@ -193,7 +201,8 @@ fn is_last_thread() -> bool {
             !own.iter().any(|own| name.to_str() == Some(own))
         })
         .all(|task| {
-            // A first thread that ended before the others stays, as a zombie, until the last is gone.
+            // A first thread that ended before the others stays, as a zombie, until the last is
+            // gone.
             let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             let state = stat
                 .rsplit_once(") ")
@@ -265,7 +274,8 @@ fn admit(stream: UnixStream, others: usize) -> Option<Connection> {
     Kept::new(stream).ok().map(Connection::new)
 }
 
-/// Sleeps until somebody wants something, or has taken too long, or it is time to look at our descriptors again.
+/// Sleeps until somebody wants something, or has taken too long, or it is time to look at our
+/// descriptors again.
 fn wait(listener: Option<&Kept<UnixListener>>, rest: Instant, clients: &[Connection]) {
     let now = Instant::now();
     let pollfd = |fd, events| libc::pollfd {

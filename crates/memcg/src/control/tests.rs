@@ -23,14 +23,16 @@ fn socket() -> &'static PathBuf {
         // A static is never dropped.
         // SAFETY: the function takes and gives nothing, and does not unwind.
         assert_eq!(unsafe { libc::atexit(remove_folder) }, 0);
-        // SAFETY: what else of this crate's tests reads or writes the environment does so by std, which locks it.
+        // SAFETY: what else of this crate's tests reads or writes the environment does so by std,
+        // which locks it.
         unsafe { std::env::set_var("MEMCG_DIR", &dir) };
         serve_in_thread().unwrap();
         dir.join(format!("{}.sock", std::process::id()))
     })
 }
 
-/// Removes the server's folder when the process ends. Own processes of a test end by themselves and do so, too.
+/// Removes the server's folder when the process ends. Own processes of a test end by themselves and
+/// do so, too.
 extern "C" fn remove_folder() {
     if let Some(folder) = socket().parent() {
         let _ = std::fs::remove_dir_all(folder);
@@ -339,7 +341,8 @@ fn put_a_file_in_place_of(numbers: &[RawFd]) -> std::fs::File {
     let path = socket().with_extension("file");
     let file = std::fs::File::create_new(path).unwrap();
     for &number in numbers {
-        // SAFETY: what a careless program does; the numbers are not used as anything else by the test.
+        // SAFETY: what a careless program does; the numbers are not used as anything else by the
+        // test.
         assert!(unsafe { libc::dup2(file.as_raw_fd(), number) } >= 0);
     }
     file

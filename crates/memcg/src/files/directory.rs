@@ -74,7 +74,8 @@ fn tree_error(path: &[u8], why: TreeError) -> FileError {
 /// Makes a group.
 ///
 /// # Errors
-/// EEXIST, also for the name of a file of the table, EINVAL for a bad name, ENOENT without the parent, ENOMEM, EAGAIN beyond the greatest depth.
+/// EEXIST, also for the name of a file of the table, EINVAL for a bad name, ENOENT without the
+/// parent, ENOMEM, EAGAIN beyond the greatest depth.
 pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
     let (above, name) = split(path);
     if name.is_empty() {

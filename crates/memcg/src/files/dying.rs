@@ -7,7 +7,8 @@ use core::fmt::Write;
 /// The columns.
 pub const HEADER: &str = "ORIGIN\tENDED\tHELD\tID\n";
 
-/// A line for each below the group, those that hold most first. ID is the kmem id it keeps, `-` without.
+/// A line for each below the group, those that hold most first. ID is the kmem id it keeps, `-`
+/// without.
 pub fn dying(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let mut all = Vec::new();

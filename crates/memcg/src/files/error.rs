@@ -1,4 +1,5 @@
-//! What went wrong with a file: the error number cgroup v2 would give, and a line that says what to do.
+//! What went wrong with a file: the error number cgroup v2 would give, and a line that says what to
+//! do.
 
 use core::fmt;
 

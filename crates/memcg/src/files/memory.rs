@@ -44,7 +44,8 @@ fn limit(value: &[u8]) -> Result<u64, FileError> {
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))
 }
 
-/// Sets one field of an online group, under its lock; stock is taken back first where the field is a limit.
+/// Sets one field of an online group, under its lock; stock is taken back first where the field is
+/// a limit.
 fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
     if drain {
         at.engine.tree.drain(at.rec, at.group);

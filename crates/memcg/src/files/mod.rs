@@ -1,7 +1,7 @@
 //! The files of a group: text in and out, named and written as cgroup v2's.
 //!
-//! Kept: one table (`table`) says of each file its name, where it appears, how it reads and writes; listing, get, set, the
-//! socket and the docs come from it. What is not real is not in it.
+//! Kept: one table (`table`) says of each file its name, where it appears, how it reads and writes;
+//! listing, get, set, the socket and the docs come from it. What is not real is not in it.
 //! Relied on: `engine`, `api` for handles. What these functions allocate is accounted to nobody.
 //! Never done: reading or writing anything under a lock of ours but the field itself.
 
@@ -164,8 +164,8 @@ fn read_by(
 /// Writes a group's file. White space around the value does not count.
 ///
 /// # Errors
-/// ENOENT, EACCES for a file that cannot be written, EINVAL for a value the file does not take, and what the file itself
-/// says.
+/// ENOENT, EACCES for a file that cannot be written, EINVAL for a value the file does not take, and
+/// what the file itself says.
 pub fn write(
     engine: &Engine,
     rec: &ThreadRec,
@@ -200,12 +200,14 @@ fn write_by(
 /// Moves the live task of an id to a group.
 ///
 /// # Errors
-/// ESRCH without such a task, ENOMEM when it does not fit, EAGAIN when it charged too fast, EACCES when a subsystem refuses.
+/// ESRCH without such a task, ENOMEM when it does not fit, EAGAIN when it charged too fast, EACCES
+/// when a subsystem refuses.
 pub fn move_task(engine: &Engine, rec: &ThreadRec, id: u32, path: &[u8]) -> Result<(), FileError> {
     move_task_by(engine, rec, id, path, None).map(|_| ())
 }
 
-/// The same by a policy, named as `memory.move` names them; without one by the group's own. Says what moved.
+/// The same by a policy, named as `memory.move` names them; without one by the group's own. Says
+/// what moved.
 ///
 /// # Errors
 /// As [`move_task`]; EINVAL for what is no policy.

@@ -1,7 +1,7 @@
 //! The name that was probably meant: the nearest in a table, by edit distance.
 //!
-//! Invariants: a name is suggested only if at most two slips lead to it (a character left out, added,
-//! replaced, or two that changed places), or if it lacks nothing but `memory.` in front.
+//! Invariants: a name is suggested only if at most two slips lead to it (a character left out,
+//! added, replaced, or two that changed places), or if it lacks nothing but `memory.` in front.
 //! Depends on: nothing.
 //! Never: takes a wrong name for the right one; it only suggests.
 

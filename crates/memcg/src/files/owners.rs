@@ -1,5 +1,5 @@
-//! `memory.owners` and `memory.owners.live`: the ledger. Who holds bytes in a group: those that have
-//! ended or moved away, with the time; and those that live.
+//! `memory.owners` and `memory.owners.live`: the ledger. Who holds bytes in a group: those that
+//! have ended or moved away, with the time; and those that live.
 //!
 //! Invariants: both have the same columns; an owner stands in one of the two.
 //! Depends on: the group's owners.

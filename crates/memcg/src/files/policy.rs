@@ -1,4 +1,5 @@
-//! `memory.move` and `memory.offline`: what happens to a task's bytes when it moves into the group, and to a group's when it ends.
+//! `memory.move` and `memory.offline`: what happens to a task's bytes when it moves into the group,
+//! and to a group's when it ends.
 
 use super::{At, FileError};
 use crate::group::{MovePolicy, OfflinePolicy};

@@ -8,11 +8,12 @@ use crate::thread::ThreadRec;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// Reads and writes files as [`super::read`] and [`super::write`] do, and has peaks of its own: a write to `memory.peak` starts it
-/// again for this reader only.
+/// Reads and writes files as [`super::read`] and [`super::write`] do, and has peaks of its own: a
+/// write to `memory.peak` starts it again for this reader only.
 pub struct Reader {
     engine: &'static Engine,
-    /// By the group's index. One of an ended group goes when another group comes to that index, or with the reader.
+    /// By the group's index. One of an ended group goes when another group comes to that index, or
+    /// with the reader.
     peaks: RefCell<HashMap<GroupId, PeakWatch>>,
 }
 

@@ -59,8 +59,8 @@ pub fn outside(engine: &Engine, mapped: u64) -> Outside {
     }
 }
 
-/// Of `rss` resident bytes, those that neither the allocator (`slabs` bytes, free ones included) nor
-/// the engine's tables (`own`) nor counted mappings explain.
+/// Of `rss` resident bytes, those that neither the allocator (`slabs` bytes, free ones included)
+/// nor the engine's tables (`own`) nor counted mappings explain.
 pub fn elsewhere(slabs: u64, own: u64, mapped: u64, rss: u64) -> u64 {
     rss.saturating_sub(slabs + own + mapped)
 }

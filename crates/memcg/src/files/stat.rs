@@ -1,7 +1,7 @@
 //! `memory.stat` and `memory.numa_stat`: flat keyed, as tools read them.
 //!
-//! The root's adds the rest of the process: what the allocator has beside what is charged, the engine's tables, and what
-//! of the resident size nobody here knows of.
+//! The root's adds the rest of the process: what the allocator has beside what is charged, the
+//! engine's tables, and what of the resident size nobody here knows of.
 
 use super::At;
 use super::resident::{elsewhere, engine_bytes, rss};

@@ -1,4 +1,5 @@
-//! The files of an engine of the test's own: what they take, show and refuse, and that no byte is lost by writing them.
+//! The files of an engine of the test's own: what they take, show and refuse, and that no byte is
+//! lost by writing them.
 
 mod dying;
 mod names;
@@ -476,8 +477,8 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
     w.engine.tree.release_objcg(tag);
 }
 
-/// The group's own owner, named by the caller from here on, as a handle does it: an owner is charged only while it is named,
-/// or its group might end and the record be used again in between.
+/// The group's own owner, named by the caller from here on, as a handle does it: an owner is
+/// charged only while it is named, or its group might end and the record be used again in between.
 fn name_owner(w: &World, index: GroupId) -> Option<Tag> {
     let group = w.engine.tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);

@@ -1,4 +1,5 @@
-//! Numbers and keys as text, without the machinery of formatting: reading a file is a few microseconds.
+//! Numbers and keys as text, without the machinery of formatting: reading a file is a few
+//! microseconds.
 
 use crate::os::say::Decimal;
 

@@ -1,4 +1,5 @@
-//! Peaks: each watch against one that looks at every step, and connections that do not see each other's.
+//! Peaks: each watch against one that looks at every step, and connections that do not see each
+//! other's.
 
 use super::*;
 use crate::group::charge::Mode;

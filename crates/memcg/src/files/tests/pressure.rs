@@ -1,4 +1,5 @@
-//! Pressure: a model of who stalls where after every step, and threads that stall, move, end and remove all at once.
+//! Pressure: a model of who stalls where after every step, and threads that stall, move, end and
+//! remove all at once.
 
 use super::*;
 use crate::group::Hierarchy;

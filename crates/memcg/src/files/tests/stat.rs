@@ -1,4 +1,5 @@
-//! `memory.stat` of the root: the allocator's numbers beside the books', and a sum that is the process.
+//! `memory.stat` of the root: the allocator's numbers beside the books', and a sum that is the
+//! process.
 
 use super::*;
 use crate::kmem::extent_bytes;
