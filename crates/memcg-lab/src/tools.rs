@@ -80,17 +80,18 @@ pub fn slab_bytes() -> u64 {
     let kmem = &engine().kmem;
     let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
     kmem.cache_stats(&mut stats);
-    let each = stats.iter().enumerate().filter(|(_, stat)| stat.slabs > 0);
-    each.map(|(index, stat)| stat.slabs * kmem.caches.get(index as u32).shape().units * UNIT)
+    let each = kmem.caches.each().zip(stats.iter().skip(1));
+    each.filter(|(_, stat)| stat.slabs > 0)
+        .map(|((_, cache), stat)| stat.slabs * cache.shape().units * UNIT)
         .sum::<usize>() as u64
 }
 
 /// Caches that give no objects any more and have slabs still.
 pub fn dead_caches() -> u64 {
     let caches = &engine().kmem.caches;
-    (1..caches.high_water())
-        .map(|index| caches.get(index))
-        .filter(|cache| cache.is_there() && cache.is_dead() && cache.nr_slabs() > 0)
+    caches
+        .each()
+        .filter(|(_, cache)| cache.is_there() && cache.is_dead() && cache.nr_slabs() > 0)
         .count() as u64
 }
 

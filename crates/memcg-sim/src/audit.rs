@@ -7,6 +7,7 @@ use memcg::testing::engine::By;
 use memcg::testing::group::objcg::{Kind, State};
 use memcg::testing::group::{Event, Memcg};
 use memcg::testing::kmem::cache::CacheStat;
+use memcg::testing::kmem::id::CacheId;
 use std::collections::BTreeMap;
 
 /// Rounds of a collector after which nothing waits, where nobody is pinned.
@@ -148,7 +149,7 @@ impl World {
     fn audit_objects(&self) {
         let books = self.stage.books.borrow();
         let kmem = &self.engine.kmem;
-        let (mut expected, mut active) = (BTreeMap::new(), BTreeMap::<u32, usize>::new());
+        let (mut expected, mut active) = (BTreeMap::new(), BTreeMap::<CacheId, usize>::new());
         for (&id, thing) in &books.things {
             check(id, thing);
             let tag = thing.owner.map(|owner| books.owners[owner].tag);
@@ -158,7 +159,7 @@ impl World {
                 What::Cached { at, cache } => {
                     let lies_in = kmem.cache_of(at).expect("a live object");
                     let (root, own) = (kmem.caches.get(lies_in).root(), self.caches[cache].index);
-                    assert!(lies_in == own || root == own, "an object's cache");
+                    assert!(lies_in == own || root == Some(own), "an object's cache");
                     *active.entry(lies_in).or_default() += 1;
                 }
             }
@@ -172,20 +173,12 @@ impl World {
         assert_eq!(found, expected, "bytes of live objects by owner");
         let mut stats = vec![CacheStat::default(); kmem.caches.high_water() as usize];
         kmem.cache_stats(&mut stats);
-        for (index, stat) in (0..).zip(&stats).skip(1) {
-            let cache = kmem.caches.get(index);
+        for ((index, cache), stat) in kmem.caches.each().zip(stats.iter().skip(1)) {
             let objects = active.get(&index).copied().unwrap_or(0);
-            assert_eq!(stat.active, objects, "live objects of cache {index}");
-            assert_eq!(
-                stat.slabs,
-                cache.nr_slabs() as usize,
-                "slabs of cache {index}"
-            );
+            assert_eq!(stat.active, objects, "live objects of {index:?}");
+            assert_eq!(stat.slabs, cache.nr_slabs() as usize, "slabs of {index:?}");
             if cache.is_there() && cache.is_dead() {
-                assert!(
-                    objects > 0,
-                    "the dead cache {index} outlives its last object"
-                );
+                assert!(objects > 0, "the dead {index:?} outlives its last object");
             }
         }
     }

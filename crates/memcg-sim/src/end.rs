@@ -80,8 +80,7 @@ impl World {
         assert_eq!(tree.kmem_ids.in_use(), 1, "ids are left");
         assert_eq!(tree.threads.nr(), 0, "records of threads are left");
         kmem.each_live(|tag, _| assert_eq!(tag, None, "an object is left"));
-        let caches = 1..kmem.caches.high_water();
-        let left = caches.filter(|&cache| kmem.caches.get(cache).is_there());
+        let left = kmem.caches.each().filter(|(_, cache)| cache.is_there());
         assert_eq!(left.count(), 0, "caches are left");
         assert!(kmem.shrinkers.is_empty());
     }

@@ -10,6 +10,7 @@ use memcg::testing::group::objcg::Kind;
 use memcg::testing::group::{ROOT, Tag};
 use memcg::testing::kmem::Heap;
 use memcg::testing::kmem::hit;
+use memcg::testing::kmem::id::ListId;
 use memcg::testing::kmem::list_lru::{Link, Verdict, Walked};
 use memcg::testing::kmem::shrinker::{Ask, Ops};
 use memcg::testing::thread::ThreadRec;
@@ -34,7 +35,7 @@ pub(crate) enum Planted {
 
 pub(crate) struct Stage {
     pub engine: &'static Engine,
-    pub list: u32,
+    pub list: ListId,
     pub rec: Cell<&'static ThreadRec>,
     pub heap: Cell<&'static Heap>,
     pub books: RefCell<Books>,
@@ -91,7 +92,7 @@ pub(crate) static OPS: Ops = Ops {
 impl Stage {
     pub(crate) fn set(
         engine: &'static Engine,
-        list: u32,
+        list: ListId,
         first: (&'static ThreadRec, &'static Heap),
         planted: Planted,
     ) -> Rc<Self> {

@@ -10,6 +10,7 @@ use memcg::testing::engine::{By, Engine};
 use memcg::testing::group::scope::Scope;
 use memcg::testing::group::{ROOT, ROOT_TAG, Tag};
 use memcg::testing::kmem::Heap;
+use memcg::testing::kmem::id::{CacheId, ShrinkerId};
 use memcg::testing::os::clock::own;
 use memcg::testing::os::fault::{self, Plan};
 use memcg::testing::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ pub(crate) struct Thread {
 
 /// A cache the world has a handle on, or had.
 pub(crate) struct KnownCache {
-    pub index: u32,
+    pub index: CacheId,
     pub accounted: bool,
     /// Which of `filters::NAMES` is its.
     pub name: usize,
@@ -41,9 +42,9 @@ pub(crate) struct World {
     pub caches: Vec<KnownCache>,
     /// The name of a task, and who it was at first.
     pub tasks: Vec<(Tag, usize)>,
-    pub shrinker: Option<u32>,
+    pub shrinker: Option<ShrinkerId>,
     /// The world's own, by their manners.
-    pub pools: [Option<u32>; 3],
+    pub pools: [Option<ShrinkerId>; 3],
     /// Calls for memory fail, or may.
     pub failing: Option<&'static Plan>,
     pub ever_failed: bool,

@@ -13,6 +13,8 @@ use crate::engine::process::with_rec;
 use crate::engine::{Flags, cache_shrinker, engine, worker};
 use crate::group::GroupId;
 use crate::kmem::cache::{Plan, Ways};
+use crate::kmem::id::CacheId;
+use crate::sync::id::Id;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
@@ -130,7 +132,7 @@ impl<'a> CacheOptions<'a> {
         if on { self.with(ways) } else { self }
     }
 
-    fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<u32, CacheError> {
+    fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<CacheId, CacheError> {
         let is_long = self.name.len() > crate::kmem::cache::NAME_BYTES;
         if self.name.is_empty() || is_long || self.name.contains(char::is_control) {
             return Err(CacheError::Name);
@@ -193,7 +195,7 @@ fn call_shrinker(at: usize, group: GroupId, bytes: u64) -> u64 {
     catch_unwind(AssertUnwindSafe(|| shrink(&group, bytes))).unwrap_or(0)
 }
 
-fn register(index: u32, shrink: Box<Shrink>) -> bool {
+fn register(index: CacheId, shrink: Box<Shrink>) -> bool {
     cache_shrinker::set_caller(call_shrinker);
     let _free = no_account();
     let at = Box::into_raw(Box::new(shrink));
@@ -208,7 +210,7 @@ fn register(index: u32, shrink: Box<Shrink>) -> bool {
 mod sealed {
     #[expect(unnameable_types, reason = "nobody outside is to implement it")]
     pub trait Cache {
-        fn index(&self) -> u32;
+        fn register(&self, shrink: Box<super::Shrink>) -> bool;
     }
 }
 
@@ -226,14 +228,14 @@ impl<T> AnyCache for KmemCache<T> {}
 impl AnyCache for SizedCache {}
 
 impl<T> sealed::Cache for KmemCache<T> {
-    fn index(&self) -> u32 {
-        self.index
+    fn register(&self, shrink: Box<Shrink>) -> bool {
+        register(self.index, shrink)
     }
 }
 
 impl sealed::Cache for SizedCache {
-    fn index(&self) -> u32 {
-        self.index
+    fn register(&self, shrink: Box<Shrink>) -> bool {
+        register(self.index, shrink)
     }
 }
 
@@ -253,7 +255,7 @@ pub fn register_memcg_cache(
     cache: &impl AnyCache,
     shrink: impl Fn(&Memcg, u64) -> u64 + Send + Sync + 'static,
 ) -> bool {
-    register(cache.index(), Box::new(shrink))
+    cache.register(Box::new(shrink))
 }
 
 /// Which objects of caches are accounted: of all that are not exempt, or of caches that ask for it; and whether what the root's own
@@ -266,7 +268,7 @@ pub fn set_cache_tracking(opt_in: bool, root: bool) {
 
 /// Takes an object; where it is, and whether nobody has had it before.
 #[inline]
-fn take(index: u32, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
+fn take(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
     let found = with_rec(|engine, rec| engine.alloc_cached(rec, index, flags))
         .ok_or(AllocError::NoMemory)?
         .map_err(AllocError::new)?;
@@ -284,7 +286,7 @@ unsafe fn give(at: NonNull<u8>, raw: bool) {
     with_rec(|engine, rec| unsafe { engine.free_cached(rec, at.as_ptr() as usize, raw) });
 }
 
-fn end(index: u32) {
+fn end(index: CacheId) {
     with_rec(|engine, rec| engine.destroy_cache(rec, index));
 }
 
@@ -301,7 +303,7 @@ fn end(index: u32) {
 /// assert_eq!(group.current(), 0);
 /// ```
 pub struct KmemCache<T> {
-    index: u32,
+    index: CacheId,
     _values: PhantomData<fn(T) -> T>,
 }
 
@@ -346,7 +348,7 @@ impl<T> KmemCache<T> {
     /// Its number, by which slabinfo and scenarios know it.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.index
+        self.index.raw()
     }
 
     /// Gives back the memory of slabs that are empty. It cannot fail.
@@ -357,7 +359,7 @@ impl<T> KmemCache<T> {
 
 impl<T> core::fmt::Debug for KmemCache<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "KmemCache({})", self.index)
+        write!(f, "KmemCache({})", self.index.raw())
     }
 }
 
@@ -447,7 +449,7 @@ impl<T> Drop for KBox<T> {
 /// A cache of objects of so many bytes. May be shared by threads.
 #[derive(Debug)]
 pub struct SizedCache {
-    index: u32,
+    index: CacheId,
     bytes: usize,
 }
 
@@ -515,7 +517,12 @@ impl SizedCache {
     /// Its number, by which slabinfo and scenarios know it.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.index
+        self.index.raw()
+    }
+
+    /// Bytes of an object, as it is charged.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        engine().kmem.caches.get(self.index).charged_bytes()
     }
 
     /// Bytes of an object.

@@ -11,6 +11,7 @@ use crate::engine::worker::thread as worker;
 use crate::engine::{ChargeError, Engine, Flags};
 use crate::group::cell::Given;
 use crate::group::{ROOT_TAG, Tag};
+use crate::kmem::id::ListId;
 use crate::kmem::list_lru::{Cx, LetGo, Link};
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -49,7 +50,7 @@ pub struct ListLru<T: Send + Sync + 'static> {
 
 /// The list, as long as there is a handle or a thing of it.
 struct Core {
-    list: u32,
+    list: ListId,
     /// Where its things are made; `None`: on the heap.
     cache: Option<SizedCache>,
 }
@@ -142,7 +143,7 @@ unsafe fn let_go_cached<T>(link: *const Link) {
 }
 
 /// A list whose things are let go of by `let_go`.
-fn open(let_go: LetGo) -> Option<u32> {
+fn open(let_go: LetGo) -> Option<ListId> {
     let _free = no_account();
     worker::want();
     at(|cx| cx.kmem.lists.open(cx, let_go))
@@ -199,12 +200,10 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     #[must_use]
     pub fn thing_bytes(&self) -> u64 {
         let cache = self.core.cache.as_ref();
-        cache.map_or(0, |cache| {
-            engine().kmem.caches.get(cache.number()).charged_bytes()
-        })
+        cache.map_or(0, SizedCache::charged_bytes)
     }
 
-    pub(crate) fn list(&self) -> u32 {
+    pub(crate) fn list(&self) -> ListId {
         self.core.list
     }
 

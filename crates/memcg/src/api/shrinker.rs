@@ -6,6 +6,7 @@ use super::pinned::pinned;
 use super::scope::no_account;
 use crate::engine::process::engine;
 use crate::engine::worker::thread;
+use crate::kmem::id::ShrinkerId;
 use crate::kmem::shrinker::{Ask, Manner, Ops};
 use core::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,7 +66,7 @@ impl Scope {
 #[must_use = "the shrinker is unregistered when this is dropped"]
 #[derive(Debug)]
 pub struct Registration {
-    index: u32,
+    index: ShrinkerId,
 }
 
 impl Drop for Registration {

@@ -12,6 +12,7 @@ use super::{Accounting, ChargeError, Engine, Flags};
 use crate::group::{GroupId, Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
+use crate::kmem::id::CacheId;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
@@ -53,13 +54,13 @@ fn check_taken(cache: &Cache, found: Found) {
 
 impl Engine {
     /// A new cache; its number. `None`: no such objects can be, or there is no memory.
-    pub fn create_cache(&self, rec: &ThreadRec, plan: &Plan<'_>) -> Option<u32> {
+    pub fn create_cache(&self, rec: &ThreadRec, plan: &Plan<'_>) -> Option<CacheId> {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.kmem.create_cache(&self.tree, plan)
     }
 
     /// Ends a cache: it gives no objects any more, and goes with its last one.
-    pub fn destroy_cache(&self, rec: &ThreadRec, index: u32) {
+    pub fn destroy_cache(&self, rec: &ThreadRec, index: CacheId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         // A change: in a fork's child nobody would go on with it.
         self.change(|| {
@@ -140,7 +141,7 @@ impl Engine {
     pub fn alloc_cached(
         &self,
         rec: &ThreadRec,
-        index: u32,
+        index: CacheId,
         flags: Flags,
     ) -> Result<Found, CacheRefusal> {
         let cache = self.kmem.caches.get(index);
@@ -173,7 +174,7 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         own: Own<'_>,
-        (index, ways): (u32, Ways),
+        (index, ways): (CacheId, Ways),
         tag: Tag,
     ) -> Option<Found> {
         // The thread works for it, so it is named.
@@ -188,7 +189,7 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         own: Own<'_>,
-        (index, ways): (u32, Ways),
+        (index, ways): (CacheId, Ways),
         tag: Tag,
     ) -> Option<Found> {
         let _pin = self.tree.threads.epoch.pin(rec);
@@ -207,7 +208,7 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         cache: &Cache,
-        index: u32,
+        index: CacheId,
         tag: Option<Tag>,
         flags: Flags,
     ) -> Result<Found, CacheRefusal> {
@@ -231,7 +232,7 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         cache: &Cache,
-        index: u32,
+        index: CacheId,
         owner: Option<Tag>,
         flags: Flags,
     ) -> Option<Found> {
@@ -270,7 +271,7 @@ impl Engine {
     }
 
     /// What an allocation that could not wait had deferred: the group's own cache, if there still are the two.
-    pub(super) fn split_cache(&self, rec: &ThreadRec, index: u32, group: GroupId) {
+    pub(super) fn split_cache(&self, rec: &ThreadRec, index: CacheId, group: GroupId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.memcgs.get(group);
         let cache = self.kmem.caches.get(index);

@@ -252,7 +252,7 @@ impl Engine {
             let id = self.tree.kmem_id_if_any(group).unwrap_or(0);
             self.kmem.lists.marked(id)
         };
-        for index in 1..shrinkers.high_water() {
+        for index in shrinkers.each() {
             if shrinkers
                 .list_of(index)
                 .is_some_and(|list| !marked.has(list))
@@ -289,7 +289,7 @@ impl Engine {
     /// Asks every shrinker that has not, when the root is reclaimed.
     fn ask_for_all(&self, control: &mut Control<'_>) {
         let shrinkers = &self.kmem.shrinkers;
-        for index in 1..shrinkers.high_water() {
+        for index in shrinkers.each() {
             let Some(held) = shrinkers.hold(index) else {
                 continue;
             };

@@ -59,8 +59,8 @@ pub fn slabinfo(at: At<'_>) -> String {
     let mut stats = vec![CacheStat::default(); caches.high_water() as usize];
     at.engine.kmem.cache_stats(&mut stats);
     let mut text = String::from(HEADER);
-    for (index, stat) in (0..).zip(&stats).skip(1) {
-        let cache = caches.get(index);
+    // Of one that came meanwhile there is no figure: it is left out.
+    for ((_, cache), stat) in caches.each().zip(stats.iter().skip(1)) {
         if !cache.is_there() {
             continue;
         }
@@ -92,7 +92,7 @@ pub fn slabinfo(at: At<'_>) -> String {
             shape.units * 16,
             stat.slabs,
             if cache.is_dead() { "dead" } else { "live" },
-            if cache.root() != 0 {
+            if cache.root().is_some() {
                 "child"
             } else {
                 has(Ways::PER_GROUP, "pergroup", "shared")

@@ -33,9 +33,9 @@ pub unsafe fn uncharge(owner: Owner, bytes: usize) {
 pub fn slab_bytes() -> usize {
     let Some(engine) = try_engine() else { return 0 };
     let caches = &engine.kmem.caches;
-    (1..caches.high_water())
-        .map(|index| caches.get(index))
-        .filter(|cache| cache.is_there())
-        .map(|cache| cache.nr_slabs() as usize * cache.shape().units * UNIT)
+    caches
+        .each()
+        .filter(|(_, cache)| cache.is_there())
+        .map(|(_, cache)| cache.nr_slabs() as usize * cache.shape().units * UNIT)
         .sum()
 }

@@ -9,10 +9,12 @@
 //! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two groups that share a place the
 //! later is remembered, and what the earlier owed is not asked for.
 
+use super::id::{ListId, ShrinkerId};
 use crate::group::GroupId;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::AtomicId;
 use crate::sync::users::Users;
 
 /// Whom a shrinker is asked for.
@@ -53,7 +55,7 @@ pub struct Manner {
     /// How many are asked for at a time.
     pub batch: u64,
     /// The list that has its things, if it is one: it is asked where that has any.
-    pub list: Option<u32>,
+    pub list: Option<ListId>,
 }
 
 /// Groups whose remainders a shrinker remembers.
@@ -67,7 +69,7 @@ const _: () = assert!(crate::group::kmem_id::ID_LIMIT <= 1 << (64 - NR_BITS));
 /// All shrinkers of an engine.
 #[derive(Default)]
 pub struct Shrinkers {
-    table: Arena<u32, Shrinker>,
+    table: Arena<ShrinkerId, Shrinker>,
     nr: AtomicU32,
 }
 
@@ -83,8 +85,7 @@ pub struct Shrinker {
     per_group: AtomicU32,
     seeks: AtomicU32,
     batch: AtomicU64,
-    /// 0: none.
-    list: AtomicU32,
+    list: AtomicId<ListId>,
     deferred: [AtomicU64; PLACES],
 }
 
@@ -98,7 +99,7 @@ impl Default for Shrinker {
             per_group: AtomicU32::default(),
             seeks: AtomicU32::default(),
             batch: AtomicU64::default(),
-            list: AtomicU32::default(),
+            list: AtomicId::default(),
             deferred: core::array::from_fn(|_| AtomicU64::default()),
         }
     }
@@ -116,7 +117,7 @@ unsafe impl Record for Shrinker {
 /// A shrinker that may be called until this is dropped.
 pub struct Held<'a> {
     all: &'a Shrinkers,
-    index: u32,
+    index: ShrinkerId,
     rec: &'a Shrinker,
 }
 
@@ -152,12 +153,11 @@ impl Held<'_> {
 
     /// How it wants to be asked.
     pub fn manner(&self) -> Manner {
-        let list = self.rec.list.load(Ordering::Relaxed);
         Manner {
             per_group: self.rec.per_group.load(Ordering::Relaxed) != 0,
             seeks: self.rec.seeks.load(Ordering::Relaxed),
             batch: self.rec.batch.load(Ordering::Relaxed),
-            list: (list != 0).then_some(list),
+            list: self.rec.list.load(Ordering::Relaxed),
         }
     }
 
@@ -211,7 +211,7 @@ impl Shrinkers {
         ops: &'static Ops,
         data: *const (),
         manner: Manner,
-    ) -> Option<u32> {
+    ) -> Option<ShrinkerId> {
         let index = self.table.alloc(u32::MAX)?;
         let rec = self.table.get(index);
         rec.ops
@@ -221,7 +221,7 @@ impl Shrinkers {
             .store(manner.per_group.into(), Ordering::Relaxed);
         rec.seeks.store(manner.seeks, Ordering::Relaxed);
         rec.batch.store(manner.batch.max(1), Ordering::Relaxed);
-        rec.list.store(manner.list.unwrap_or(0), Ordering::Relaxed);
+        rec.list.store(manner.list, Ordering::Relaxed);
         for owed in &rec.deferred {
             owed.store(0, Ordering::Relaxed);
         }
@@ -231,14 +231,14 @@ impl Shrinkers {
     }
 
     /// Ends a registration: no call begins from here on.
-    pub fn unregister(&self, index: u32) {
+    pub fn unregister(&self, index: ShrinkerId) {
         self.nr.fetch_sub(1, Ordering::Relaxed);
         if self.table.get(index).users.end() {
             self.free(index);
         }
     }
 
-    fn free(&self, index: u32) {
+    fn free(&self, index: ShrinkerId) {
         let rec = self.table.get(index);
         let ops = rec.ops.load(Ordering::Relaxed);
         // SAFETY: as registered; this is the one call, and nobody holds the shrinker.
@@ -253,7 +253,7 @@ impl Shrinkers {
     }
 
     /// The registered shrinker of an index, to be called.
-    pub fn hold(&self, index: u32) -> Option<Held<'_>> {
+    pub fn hold(&self, index: ShrinkerId) -> Option<Held<'_>> {
         let rec = self.table.get(index);
         // Not made where it may not be used: dropping it would let go of what was never held.
         rec.users.try_hold().then(|| Held {
@@ -264,20 +264,18 @@ impl Shrinkers {
     }
 
     /// The list that the shrinker of an index has its things in, if it is one; or had, if it is another by now. A load.
-    pub fn list_of(&self, index: u32) -> Option<u32> {
-        let list = self.table.get(index).list.load(Ordering::Relaxed);
-        (list != 0).then_some(list)
+    pub fn list_of(&self, index: ShrinkerId) -> Option<ListId> {
+        self.table.get(index).list.load(Ordering::Relaxed)
     }
 
-    /// Indices there are, or were: `1..high_water`.
-    pub fn high_water(&self) -> u32 {
-        self.table.high_water()
+    /// Shrinkers there are, or were.
+    pub fn each(&self) -> impl Iterator<Item = ShrinkerId> {
+        self.table.each().map(|(index, _)| index)
     }
 
     /// A group's end: what it owed is its parent's. O(shrinkers).
     pub(super) fn group_ends(&self, id: u32, parent: u32) {
-        for index in 1..self.table.high_water() {
-            let rec = self.table.get(index);
+        for (_, rec) in self.table.each() {
             rec.defer(parent, rec.take_deferred(id));
         }
     }
@@ -306,7 +304,7 @@ mod tests {
         generation: 0,
     };
 
-    fn register(all: &Shrinkers) -> (u32, Arc<Count>) {
+    fn register(all: &Shrinkers) -> (ShrinkerId, Arc<Count>) {
         let count = Arc::new(Count::new(5));
         let manner = Manner {
             per_group: true,

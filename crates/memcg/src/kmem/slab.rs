@@ -16,9 +16,11 @@
 
 use super::class;
 use super::heap::Heap;
+use super::id::CacheId;
 use super::layout;
 use super::remote::{NONE, Remote};
 use crate::sync::atomic;
+use crate::sync::id::Id;
 use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
@@ -206,7 +208,7 @@ impl Slab {
     ///
     /// # Safety
     /// The units, from this record's on, are free and the caller's.
-    pub(super) unsafe fn make_cached(&'static self, cache: u32, size: usize, units: usize) {
+    pub(super) unsafe fn make_cached(&'static self, cache: CacheId, size: usize, units: usize) {
         let start = layout::start_of(self.address());
         self.start.store(start, Relaxed);
         self.size.store(size as u32, Relaxed);
@@ -214,7 +216,7 @@ impl Slab {
             .store((units * layout::UNIT / size * size) as u32, Relaxed);
         let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(size as u64);
         self.reciprocal.store(reciprocal, Relaxed);
-        self.class.store(cache, Relaxed);
+        self.class.store(cache.raw(), Relaxed);
         self.key.store(key_of(start), Relaxed);
         self.set_tag(None);
         self.free.store(NONE, Relaxed);

@@ -23,7 +23,7 @@ const POLICIES: [IdPolicy; 3] = [
 struct World {
     engine: &'static Engine,
     rec: &'static ThreadRec,
-    list: u32,
+    list: crate::kmem::id::ListId,
     /// The groups, by index, for which it was asked how much there is.
     asked: Mutex<Vec<GroupId>>,
 }

@@ -7,6 +7,7 @@ use crate::engine::process::with_rec;
 use crate::engine::{Engine, Flags, engine};
 use crate::group::ROOT_TAG;
 use crate::kmem::cache::{Plan, Ways};
+use crate::kmem::id::CacheId;
 use crate::testing::common::Random;
 use crate::thread::ThreadRec;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ fn plan(bytes: usize, ways: Ways) -> Plan<'static> {
     }
 }
 
-fn take(engine: &Engine, rec: &ThreadRec, cache: u32) -> usize {
+fn take(engine: &Engine, rec: &ThreadRec, cache: CacheId) -> usize {
     engine.alloc_cached(rec, cache, Flags::WAIT).unwrap().at
 }
 
@@ -136,25 +137,25 @@ fn all_ways() -> [Ways; 4] {
 const BYTES: u64 = 208;
 
 /// A cache of the process's engine. By its number: the handle of `api` would start the worker, which is never at rest.
-fn new_cache(ways: Ways) -> u32 {
+fn new_cache(ways: Ways) -> CacheId {
     with_rec(|engine, rec| engine.create_cache(rec, &plan(BYTES as usize, ways)))
         .flatten()
         .unwrap()
 }
 
-fn end_cache(cache: u32) {
+fn end_cache(cache: CacheId) {
     with_rec(|engine, rec| engine.destroy_cache(rec, cache)).unwrap();
 }
 
 /// An object for a group, by whatever thread calls.
-fn take_for(group: &Memcg, cache: u32) -> usize {
+fn take_for(group: &Memcg, cache: CacheId) -> usize {
     let at = group.run(|| with_rec(|engine, rec| take(engine, rec, cache)).unwrap());
     // SAFETY: in the object.
     unsafe { (at as *mut u8).write_bytes(0x5a, BYTES as usize) };
     at
 }
 
-fn take_many(group: &Memcg, cache: u32, nr: usize) -> Vec<usize> {
+fn take_many(group: &Memcg, cache: CacheId, nr: usize) -> Vec<usize> {
     (0..nr).map(|_| take_for(group, cache)).collect()
 }
 
@@ -176,9 +177,7 @@ fn holds(group: &Memcg, nr: usize) {
 /// Caches there are, dead or alive.
 fn nr_caches() -> usize {
     let caches = &engine().kmem.caches;
-    (1..caches.high_water())
-        .filter(|&index| caches.get(index).is_there())
-        .count()
+    caches.each().filter(|(_, cache)| cache.is_there()).count()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::attach::move_task;
 use crate::engine::{Engine, Flags};
 use crate::group::{GroupId, ROOT, ROOT_TAG, Tag};
 use crate::kmem::cache::{Plan, Ways};
+use crate::kmem::id::CacheId;
 use crate::offline;
 use crate::testing::common::Random;
 use crate::thread::ThreadRec;
@@ -20,7 +21,7 @@ struct World {
     groups: Vec<GroupId>,
     tasks: Vec<Tag>,
     /// With the bytes of an object.
-    caches: Vec<(u32, usize)>,
+    caches: Vec<(CacheId, usize)>,
     live: Vec<usize>,
     made: u32,
 }
@@ -101,10 +102,8 @@ impl World {
             if group == ROOT {
                 assert_eq!(lies_in, cache);
             } else {
-                assert_eq!(
-                    (record.root(), group_of(record.owner().unwrap())),
-                    (cache, group)
-                );
+                let owner = record.owner().unwrap();
+                assert_eq!((record.root(), group_of(owner)), (Some(cache), group));
             }
             assert!(!record.is_dead() && record.charged_bytes() == bytes as u64);
             self.live.push(found.at);
@@ -206,7 +205,7 @@ fn a_dead_cache_that_a_thread_still_has_gives_nothing() {
         let record = engine.kmem.caches.get(child);
         assert!(record.is_there() && record.is_dead());
         let late: Vec<_> = (0..3).map(|_| take()).collect();
-        assert!(late.iter().all(|of| of.1 == cache), "{late:?} {child}");
+        assert!(late.iter().all(|of| of.1 == cache), "{late:?} {child:?}");
         for (at, _) in first.into_iter().chain(late) {
             // SAFETY: live; ends here.
             unsafe { engine.free_cached(rec, at, false) };

@@ -13,6 +13,7 @@ use crate::group::Tag;
 use crate::group::objcg::Kind;
 use crate::group::{Event, MovePolicy, ROOT};
 use crate::kmem::cache::{Plan, Ways};
+use crate::kmem::id::CacheId;
 use crate::thread::ThreadRec;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl World {
         Self { engine, rec }
     }
 
-    fn cache(&self, name: &[u8], ways: Ways) -> u32 {
+    fn cache(&self, name: &[u8], ways: Ways) -> CacheId {
         let plan = Plan {
             name,
             bytes: 1000,
@@ -51,7 +52,7 @@ impl World {
         self.engine.tree.memcgs.get(index)
     }
 
-    fn alloc(&self, path: &str, cache: u32, flags: Flags) -> Option<usize> {
+    fn alloc(&self, path: &str, cache: CacheId, flags: Flags) -> Option<usize> {
         let tree = &self.engine.tree;
         let scope = tree.enter_scope(self.rec, Some(self.group(path).tag()));
         let found = self.engine.alloc_cached(self.rec, cache, flags);
@@ -117,7 +118,7 @@ fn task_in(w: &World, path: &str) -> Tag {
     w.engine.tree.new_task(w.group(path), b"task", 0).unwrap()
 }
 
-fn take_for(w: &World, tag: Tag, cache: u32) -> Option<usize> {
+fn take_for(w: &World, tag: Tag, cache: CacheId) -> Option<usize> {
     let scope = w.engine.tree.enter_scope(w.rec, Some(tag));
     let found = w.engine.alloc_cached(w.rec, cache, Flags::NOWAIT);
     w.engine.tree.leave_scope(w.rec, scope);

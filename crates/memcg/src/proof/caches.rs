@@ -7,6 +7,7 @@ use crate::group::Tag;
 use crate::group::objcg::{Kind, State};
 use crate::group::{GroupId, ROOT, ROOT_TAG};
 use crate::kmem::cache::{CacheStat, Plan, Ways};
+use crate::kmem::id::CacheId;
 use crate::offline;
 use crate::testing::common::Random;
 use crate::thread::ThreadRec;
@@ -17,7 +18,7 @@ use std::sync::{Barrier, Mutex};
 /// A live object: where, of which cache, whose, and what was written into it.
 struct Thing {
     at: usize,
-    cache: u32,
+    cache: CacheId,
     tag: Option<Tag>,
     bytes: usize,
     mark: u8,
@@ -38,7 +39,7 @@ struct World {
     /// By index.
     groups: Mutex<Vec<GroupId>>,
     nr_groups: AtomicU32,
-    caches: Vec<(u32, usize)>,
+    caches: Vec<(CacheId, usize)>,
 }
 
 impl World {
@@ -140,7 +141,7 @@ impl World {
         let tree = &self.engine.tree;
         ledger::check(self.engine);
         let mut held = BTreeMap::<Option<Tag>, u64>::new();
-        let mut count = BTreeMap::<u32, usize>::new();
+        let mut count = BTreeMap::<CacheId, usize>::new();
         for thing in live {
             thing.check();
             let bytes = self.engine.kmem.caches.get(thing.cache).charged_bytes();
@@ -156,15 +157,10 @@ impl World {
         let high = self.engine.kmem.caches.high_water() as usize;
         let mut stats = vec![CacheStat::default(); high];
         self.engine.kmem.cache_stats(&mut stats);
-        let mut active = BTreeMap::<u32, usize>::new();
-        for (index, stat) in (0..).zip(&stats).skip(1) {
-            let cache = self.engine.kmem.caches.get(index);
+        let mut active = BTreeMap::<CacheId, usize>::new();
+        for ((index, cache), stat) in self.engine.kmem.caches.each().zip(stats.iter().skip(1)) {
             assert_eq!(stat.slabs, cache.nr_slabs() as usize);
-            let root = if cache.root() == 0 {
-                index
-            } else {
-                cache.root()
-            };
+            let root = cache.root().unwrap_or(index);
             *active.entry(root).or_default() += stat.active;
         }
         for &(cache, _) in &self.caches {
@@ -176,9 +172,7 @@ impl World {
     /// Caches there are, alive or dead.
     fn nr_caches(&self) -> usize {
         let caches = &self.engine.kmem.caches;
-        (1..caches.high_water())
-            .filter(|&index| caches.get(index).is_there())
-            .count()
+        caches.each().filter(|(_, cache)| cache.is_there()).count()
     }
 }
 
@@ -303,7 +297,13 @@ fn a_cache_whose_full_slabs_are_listed_hands_all_over_and_is_gone_at_once() {
 }
 
 /// An object for a group, and the cache it lies in.
-fn take(world: &World, rec: &ThreadRec, group: GroupId, cache: u32, flags: Flags) -> (usize, u32) {
+fn take(
+    world: &World,
+    rec: &ThreadRec,
+    group: GroupId,
+    cache: CacheId,
+    flags: Flags,
+) -> (usize, CacheId) {
     let tree = &world.engine.tree;
     let scope = tree.enter_scope(rec, Some(tree.memcgs.get(group).tag()));
     let at = world.engine.alloc_cached(rec, cache, flags).unwrap().at;

@@ -6,6 +6,7 @@
 use crate::group::{Hierarchy, ROOT};
 use crate::kmem::Kmem;
 use crate::kmem::cache::{Cache, Plan, Ways};
+use crate::kmem::id::CacheId;
 use crate::offline;
 use crate::thread::ThreadRec;
 use loom::sync::atomic::{AtomicU32, Ordering::*};
@@ -59,7 +60,7 @@ struct World {
     tree: &'static Hierarchy,
     kmem: &'static Kmem,
     rec: &'static ThreadRec,
-    cache: u32,
+    cache: CacheId,
 }
 
 impl World {

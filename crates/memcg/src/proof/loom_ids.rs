@@ -4,6 +4,7 @@
 use super::loom::{charge_exact, go, group, join, root, uncharge_exact};
 use crate::group::{Hierarchy, Memcg};
 use crate::kmem::Kmem;
+use crate::kmem::id::HeadId;
 use crate::kmem::per_id::{IdPolicy, PerId, Put};
 use crate::offline;
 use crate::thread::ThreadRec;
@@ -13,7 +14,7 @@ type Tree = &'static Hierarchy;
 /// What a model works on; freed when it is over.
 struct Lists {
     kmem: Kmem,
-    table: PerId,
+    table: PerId<HeadId>,
 }
 
 fn model(preemptions: usize, f: impl Fn(Tree, &'static Lists) + Sync + Send + 'static) {
@@ -35,7 +36,10 @@ fn model(preemptions: usize, f: impl Fn(Tree, &'static Lists) + Sync + Send + 's
 fn enter(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg, value: u32) -> Option<u32> {
     let _pin = tree.threads.epoch.pin(rec);
     let id = tree.kmem_id(group).ok()?;
-    assert_eq!(lists.table.put(&lists.kmem, id, value), Put::Done);
+    assert_eq!(
+        lists.table.put(&lists.kmem, id, HeadId::new(value)),
+        Put::Done
+    );
     if tree.still_has_kmem_id(group, id) {
         return Some(id);
     }
@@ -65,7 +69,10 @@ fn reuse(policy: IdPolicy) {
             for _ in 0..2 {
                 if let Some(id) = tree.kmem_id_if_any(a) {
                     let found = lists.table.get(&lists.kmem, other, id);
-                    assert!(found.is_none() || found == Some(10), "{found:?}");
+                    assert!(
+                        found.is_none() || found == Some(HeadId::new(10)),
+                        "{found:?}"
+                    );
                 }
             }
         });
@@ -79,7 +86,10 @@ fn reuse(policy: IdPolicy) {
             tree.collect();
         }
         assert!(next == id || next == id + 1);
-        assert_eq!(lists.table.get(&lists.kmem, rec, next), Some(20));
+        assert_eq!(
+            lists.table.get(&lists.kmem, rec, next),
+            Some(HeadId::new(20))
+        );
         end(tree, lists, rec, b);
     });
 }
@@ -134,17 +144,20 @@ fn loom_a_reader_of_a_tree_never_finds_what_is_anothers() {
         assert!(lists.kmem.tables.set_policy(IdPolicy::ShrinkableTree));
         let (rec, other) = (join(tree), join(tree));
         let (kmem, table) = (&lists.kmem, &lists.table);
-        let second: &'static PerId = Box::leak(Box::default());
-        assert_eq!(table.put(kmem, 1, 10), Put::Done);
-        assert_eq!(table.put(kmem, 2, 11), Put::Done);
+        let second: &'static PerId<HeadId> = Box::leak(Box::default());
+        assert_eq!(table.put(kmem, 1, HeadId::new(10)), Put::Done);
+        assert_eq!(table.put(kmem, 2, HeadId::new(11)), Put::Done);
         let reader = go(move || {
             let found = table.get(kmem, other, 2);
-            assert!(found.is_none() || found == Some(11), "{found:?}");
-            assert_eq!(table.get(kmem, other, 1), Some(10));
+            assert!(
+                found.is_none() || found == Some(HeadId::new(11)),
+                "{found:?}"
+            );
+            assert_eq!(table.get(kmem, other, 1), Some(HeadId::new(10)));
         });
         // Its nodes are the other's then, with other things in them.
-        assert_eq!(table.take(kmem, 2), Some(11));
-        assert_eq!(second.put(kmem, 2, 99), Put::Done);
+        assert_eq!(table.take(kmem, 2), Some(HeadId::new(11)));
+        assert_eq!(second.put(kmem, 2, HeadId::new(99)), Put::Done);
         reader.join().unwrap();
         assert_eq!(table.get(kmem, rec, 2), None);
         // SAFETY: the thread that knew it has been joined.

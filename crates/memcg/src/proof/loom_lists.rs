@@ -12,7 +12,7 @@ struct World {
     tree: &'static Hierarchy,
     kmem: &'static Kmem,
     rec: &'static ThreadRec,
-    list: u32,
+    list: crate::kmem::id::ListId,
 }
 
 fn run(f: &mut dyn FnMut()) {
@@ -81,7 +81,8 @@ fn model(preemptions: usize, f: impl Fn(&World) + Sync + Send + 'static) {
             tree,
             kmem,
             rec,
-            list: 0,
+            // Until the list is open.
+            list: crate::kmem::id::ListId::new(u32::MAX),
         };
         world.list = kmem.lists.open(world.cx(), let_go).unwrap();
         f(&world);

@@ -22,6 +22,22 @@ pub struct Block {
     _rest: [u64; 5],
 }
 
+/// The name of the block's symbol. The crate's own tests are linked with the crate as others see it: two blocks, two names.
+#[cfg(test)]
+#[allow(unused_macros)]
+macro_rules! block {
+    () => {
+        "memcg_tls_block_v1_test"
+    };
+}
+#[cfg(not(test))]
+#[allow(unused_macros)]
+macro_rules! block {
+    () => {
+        "memcg_tls_block_v1"
+    };
+}
+
 /// `rec` of a thread whose exit has passed.
 pub const DEPARTED: usize = 1;
 
@@ -29,11 +45,11 @@ pub const DEPARTED: usize = 1;
 core::arch::global_asm!(
     ".pushsection .tbss.memcg_tls,\"awT\",@nobits",
     ".p2align 6",
-    ".globl memcg_tls_block_v1",
-    ".hidden memcg_tls_block_v1",
-    ".type memcg_tls_block_v1,@object",
-    ".size memcg_tls_block_v1,64",
-    "memcg_tls_block_v1:",
+    concat!(".globl ", block!()),
+    concat!(".hidden ", block!()),
+    concat!(".type ", block!(), ",@object"),
+    concat!(".size ", block!(), ",64"),
+    concat!(block!(), ":"),
     ".zero 64",
     ".popsection",
 );
@@ -42,11 +58,11 @@ core::arch::global_asm!(
 core::arch::global_asm!(
     ".pushsection .tbss.memcg_tls,\"awT\",%nobits",
     ".p2align 6",
-    ".globl memcg_tls_block_v1",
-    ".hidden memcg_tls_block_v1",
-    ".type memcg_tls_block_v1,%object",
-    ".size memcg_tls_block_v1,64",
-    "memcg_tls_block_v1:",
+    concat!(".globl ", block!()),
+    concat!(".hidden ", block!()),
+    concat!(".type ", block!(), ",%object"),
+    concat!(".size ", block!(), ",64"),
+    concat!(block!(), ":"),
     ".zero 64",
     ".popsection",
 );
@@ -61,7 +77,7 @@ pub fn heap_and_rec() -> (usize, usize) {
         // SAFETY: reads two words of the block by its offset from the thread pointer, which the linker or loader fixed.
         unsafe {
             core::arch::asm!(
-                "mov {r}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                concat!("mov {r}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),
                 "mov {h}, qword ptr fs:[{r} + 16]",
                 "mov {r}, qword ptr fs:[{r}]",
                 h = out(reg) heap,
@@ -90,7 +106,7 @@ pub fn rec() -> usize {
         // SAFETY: reads a word of the block by its offset from the thread pointer, which the linker or loader fixed.
         unsafe {
             core::arch::asm!(
-                "mov {r}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                concat!("mov {r}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),
                 "mov {r}, qword ptr fs:[{r}]",
                 r = out(reg) rec,
                 options(pure, readonly, nostack, preserves_flags)
@@ -119,7 +135,7 @@ pub fn block() -> *const Block {
         // but the GOT entry and the thread control block's self pointer.
         unsafe {
             core::arch::asm!(
-                "mov {p}, qword ptr [rip + memcg_tls_block_v1@GOTTPOFF]",
+                concat!("mov {p}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),
                 "add {p}, qword ptr fs:[0]",
                 p = out(reg) p,
                 options(pure, readonly, nostack)
@@ -133,8 +149,8 @@ pub fn block() -> *const Block {
         // SAFETY: as above, by the AArch64 initial-exec sequence.
         unsafe {
             core::arch::asm!(
-                "adrp {t}, :gottprel:memcg_tls_block_v1",
-                "ldr {t}, [{t}, #:gottprel_lo12:memcg_tls_block_v1]",
+                concat!("adrp {t}, :gottprel:", block!()),
+                concat!("ldr {t}, [{t}, #:gottprel_lo12:", block!(), "]"),
                 "mrs {p}, tpidr_el0",
                 "add {p}, {p}, {t}",
                 p = out(reg) p,

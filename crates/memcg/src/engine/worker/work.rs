@@ -1,6 +1,7 @@
 //! What can be put off, and how an item fits a word.
 
 use crate::group::GroupId;
+use crate::kmem::id::CacheId;
 use crate::sync::id::Id;
 
 /// One item: eight bits say what, the rest of a word names it.
@@ -13,8 +14,8 @@ pub enum Work {
     },
     /// A group gets a cache of its own, as the layout of a cache has it.
     Split {
-        /// The cache's number.
-        cache: u32,
+        /// The cache.
+        cache: CacheId,
         /// The group's index.
         group: GroupId,
     },
@@ -53,8 +54,8 @@ impl Work {
         match self {
             Work::Wake { id } => WAKE << KIND_AT | u64::from(id),
             Work::Split { cache, group } => {
-                debug_assert!(cache < 1 << 24);
-                SPLIT << KIND_AT | u64::from(cache) << 32 | u64::from(group.raw())
+                debug_assert!(cache.raw() < 1 << 24);
+                SPLIT << KIND_AT | u64::from(cache.raw()) << 32 | u64::from(group.raw())
             }
             Work::Ends => ENDS << KIND_AT,
             Work::Reclaim { group, room } => {
@@ -71,7 +72,7 @@ impl Work {
         match word >> KIND_AT {
             WAKE => Some(Work::Wake { id: word as u32 }),
             SPLIT => Some(Work::Split {
-                cache: (word >> 32) as u32 & 0xff_ffff,
+                cache: CacheId::from_raw((word >> 32) as u32 & 0xff_ffff)?,
                 group: GroupId::from_raw(word as u32)?,
             }),
             ENDS => Some(Work::Ends),

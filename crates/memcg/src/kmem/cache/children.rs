@@ -12,6 +12,7 @@ use crate::counter::Level;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg};
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::kmem::per_id::{PerId, Put};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -20,15 +21,16 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use crate::sync::id::AtomicId;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
 /// The children of one cache.
 #[derive(Default)]
 pub(super) struct Family {
-    by_group: PerId,
-    /// Whose; 0: nobody's.
-    cache: AtomicU32,
+    by_group: PerId<CacheId>,
+    /// Whose; none: nobody's.
+    cache: AtomicId<CacheId>,
     link: AtomicU32,
 }
 
@@ -45,7 +47,7 @@ unsafe impl Record for Family {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Child {
     /// This cache.
-    Is(u32),
+    Is(CacheId),
     /// None yet: make one, or take from the cache itself.
     Missing,
 }
@@ -53,40 +55,43 @@ pub enum Child {
 impl Caches {
     /// In the child of a fork: nobody changes a table there.
     pub(crate) fn reset_families_in_child(&self) {
-        for index in 1..self.families.high_water() {
-            self.families.get(index).by_group.reset_lock_in_child();
+        for (_, family) in self.families.each() {
+            family.by_group.reset_lock_in_child();
         }
     }
 
-    pub(super) fn make_family(&self, index: u32) -> Option<()> {
+    pub(super) fn make_family(&self, index: CacheId) -> Option<()> {
         let family = self.families.alloc(1 << 20)?;
-        self.families.get(family).cache.store(index, Release);
-        self.get(index).family.store(family, Relaxed);
+        self.families.get(family).cache.store(Some(index), Release);
+        self.get(index).family.store(Some(family), Relaxed);
         Some(())
     }
 
     /// Gives the family of a cache that has ended back: nobody looks at it any more.
-    pub(super) fn forget_family(&self, kmem: &Kmem, index: u32) {
-        let family = self.get(index).family.swap(0, Relaxed);
-        if family != 0 {
+    pub(super) fn forget_family(&self, kmem: &Kmem, index: CacheId) {
+        if let Some(family) = self.get(index).family.swap(None, Relaxed) {
             // SAFETY: three epochs have passed since the cache ended, and nothing leads to it since.
             unsafe { self.families.get(family).by_group.clear(kmem) };
             self.families.free(family);
         }
     }
 
-    fn family(&self, index: u32) -> Option<&Family> {
-        match self.get(index).family.load(Acquire) {
-            0 => None,
-            family => Some(self.families.get(family)),
-        }
+    fn family(&self, index: CacheId) -> Option<&Family> {
+        let family = self.get(index).family.load(Acquire)?;
+        Some(self.families.get(family))
     }
 }
 
 impl Kmem {
     /// Which cache serves `group` for the cache of a number. The caller is pinned.
     #[inline]
-    pub fn child_of(&self, tree: &Hierarchy, rec: &ThreadRec, index: u32, group: &Memcg) -> Child {
+    pub fn child_of(
+        &self,
+        tree: &Hierarchy,
+        rec: &ThreadRec,
+        index: CacheId,
+        group: &Memcg,
+    ) -> Child {
         let Some(family) = self.caches.family(index) else {
             return Child::Is(index);
         };
@@ -106,9 +111,9 @@ impl Kmem {
         &self,
         tree: &Hierarchy,
         rec: &ThreadRec,
-        index: u32,
+        index: CacheId,
         group: &Memcg,
-    ) -> Option<u32> {
+    ) -> Option<CacheId> {
         let family = self.caches.family(index)?;
         let mut group = group;
         loop {
@@ -152,7 +157,12 @@ impl Kmem {
     }
 
     /// A child for `group`; `Some(None)` if that has ended. `None` without memory.
-    fn new_child(&self, tree: &Hierarchy, index: u32, group: &Memcg) -> Option<Option<u32>> {
+    fn new_child(
+        &self,
+        tree: &Hierarchy,
+        index: CacheId,
+        group: &Memcg,
+    ) -> Option<Option<CacheId>> {
         let root = self.caches.get(index);
         let owner = {
             // Under the lock it cannot go offline, so its owner is still named by it.
@@ -169,7 +179,7 @@ impl Kmem {
             return None;
         };
         let record = self.caches.get(child);
-        record.root.store(index, Relaxed);
+        record.root.store(Some(index), Relaxed);
         record.owner.store(Some(owner), Relaxed);
         record.serve(index, group.cell());
         Some(Some(child))
@@ -179,9 +189,8 @@ impl Kmem {
     ///
     /// Cost: O(caches with a layout per group); for each child with slabs, O(threads) and a membarrier.
     pub fn end_child_caches(&self, tree: &Hierarchy, id: u32) {
-        for family in 1..self.caches.families.high_water() {
-            let family = self.caches.families.get(family);
-            if family.cache.load(Acquire) == 0 {
+        for (_, family) in self.caches.families.each() {
+            if family.cache.load(Acquire).is_none() {
                 continue;
             }
             if let Some(child) = family.by_group.take(self, id) {
@@ -195,7 +204,7 @@ impl Kmem {
     }
 
     /// The children of a cache that has just been made dead.
-    pub(super) fn bury_children(&self, tree: &Hierarchy, index: u32) {
+    pub(super) fn bury_children(&self, tree: &Hierarchy, index: CacheId) {
         let Some(family) = self.caches.family(index) else {
             return;
         };
@@ -204,7 +213,7 @@ impl Kmem {
                 self.bury(tree, child);
             }
         });
-        family.cache.store(0, Release);
+        family.cache.store(None, Release);
     }
 }
 

@@ -9,10 +9,13 @@
 use super::{Cache, Caches, DEAD, Ways};
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use crate::sync::id::Id;
+use crate::sync::stack::Stack;
 use crate::thread::ThreadRec;
 
 /// `state` of a cache.
@@ -36,7 +39,7 @@ impl Kmem {
     /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot fail, and does not allocate.
     ///
     /// Cost: O(threads) and a membarrier, if it has slabs or magazines.
-    pub fn bury(&self, tree: &Hierarchy, index: u32) {
+    pub fn bury(&self, tree: &Hierarchy, index: CacheId) {
         let cache = self.caches.get(index);
         if !cache.die() {
             return;
@@ -55,7 +58,7 @@ impl Kmem {
     }
 
     /// The rest of a death, once no thread has anything of the cache; until then it is noted as stuck, for who comes by.
-    fn finish_burial(&self, tree: &Hierarchy, index: u32) {
+    fn finish_burial(&self, tree: &Hierarchy, index: CacheId) {
         let cache = self.caches.get(index);
         if !self.flush_slots(tree, index) {
             // In this order: who takes it finds it counted.
@@ -70,7 +73,7 @@ impl Kmem {
     }
 
     /// What is in nobody's hands of a dead cache.
-    fn shrink_dead(&self, index: u32) {
+    fn shrink_dead(&self, index: CacheId) {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             self.shrink_magazines(index, true);
         } else {
@@ -79,13 +82,13 @@ impl Kmem {
     }
 
     /// Takes back what threads have of a cache. `false`: one of them was in the middle of a hit for too long.
-    pub(super) fn flush_slots(&self, tree: &Hierarchy, index: u32) -> bool {
+    pub(super) fn flush_slots(&self, tree: &Hierarchy, index: CacheId) -> bool {
         self.with_idle_threads(
             tree,
             |_| true,
             |table| {
                 let slot = table.slot(index);
-                if slot.cache.load(Relaxed) == index {
+                if slot.cache.load(Relaxed) == Some(index) {
                     self.leave_slot(slot.empty());
                 }
             },
@@ -138,8 +141,8 @@ impl Kmem {
     /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The caller is pinned.
     pub fn tend_caches(&self, tree: &Hierarchy) {
         if self.caches.nr_stuck.load(Relaxed) > 0 {
-            for index in 1..self.caches.high_water() {
-                if self.caches.get(index).stuck.swap(0, AcqRel) != 0 {
+            for (index, cache) in self.caches.each() {
+                if cache.stuck.swap(0, AcqRel) != 0 {
                     self.caches.nr_stuck.fetch_sub(1, Relaxed);
                     self.finish_burial(tree, index);
                 }
@@ -151,37 +154,47 @@ impl Kmem {
 
 impl Caches {
     /// A dead cache has given its last slab back.
-    pub(super) fn end(&self, index: u32) {
+    pub(super) fn end(&self, index: CacheId) {
         let cache = self.get(index);
         // Release pairs with the Acquire of `is_there`.
         cache.state.store(ENDED, Release);
-        self.ended.push(index, &cache.link);
+        self.ended.push(index.raw(), &cache.link);
     }
 
     /// Notes when what has ended was found so. The caller is pinned.
     fn date_ended(&self, tree: &Hierarchy) {
-        while let Some(index) = self.ended.pop(|index| &self.get(index).link) {
-            let cache = self.get(index);
+        while let Some((index, cache)) = self.pop(&self.ended) {
             cache.state.store(0, Release);
             if let Some(owner) = cache.owner.swap(None, Relaxed) {
                 tree.release_objcg(owner);
             }
             cache.ended_at.store(tree.threads.epoch.now(), Relaxed);
-            self.limbo.push(index, &cache.link);
+            self.limbo.push(index.raw(), &cache.link);
         }
     }
 
     /// The number of a cache that has ended, and that nobody looks at any more.
-    pub(super) fn recycle(&self, kmem: &Kmem, tree: &Hierarchy) -> Option<u32> {
-        let index = self.limbo.pop(|index| &self.get(index).link)?;
+    pub(super) fn recycle(&self, kmem: &Kmem, tree: &Hierarchy) -> Option<CacheId> {
+        let (index, cache) = self.pop(&self.limbo)?;
         // What was pinned before it ended has looked for the last time three epochs later.
-        if tree.threads.epoch.now() >= self.get(index).ended_at.load(Relaxed) + 3 {
+        if tree.threads.epoch.now() >= cache.ended_at.load(Relaxed) + 3 {
             self.forget_family(kmem, index);
             kmem.forget_array(index);
             return Some(index);
         }
-        self.limbo.push(index, &self.get(index).link);
+        self.limbo.push(index.raw(), &cache.link);
         tree.collect();
         None
+    }
+
+    /// Pops a cache of one of the two lists of those that have ended.
+    fn pop(&self, list: &Stack) -> Option<(CacheId, &Cache)> {
+        let record = |index| CacheId::from_raw(index).map(|id| self.get(id));
+        let index = list.pop(|index| match record(index) {
+            Some(cache) => &cache.link,
+            None => unreachable!("a stack holds no 0"),
+        })?;
+        let id = CacheId::from_raw(index)?;
+        Some((id, self.get(id)))
     }
 }

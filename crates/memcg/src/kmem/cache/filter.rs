@@ -124,10 +124,9 @@ impl Filter {
 
 impl Caches {
     fn filter_of(&self, group: &Memcg) -> Option<(&Filter, Text)> {
-        (1..self.filters.high_water()).find_map(|index| {
-            let filter = self.filters.get(index);
-            Some((filter, filter.text_of(group)?))
-        })
+        self.filters
+            .each()
+            .find_map(|(_, filter)| Some((filter, filter.text_of(group)?)))
     }
 
     /// The words of a group, of its own or inherited; `None`: there are none.
@@ -165,8 +164,10 @@ impl Caches {
             None if words.is_empty() => {}
             None => {
                 // One of a group that has gone, or another.
-                let old = (1..self.filters.high_water())
-                    .map(|index| self.filters.get(index))
+                let old = self
+                    .filters
+                    .each()
+                    .map(|(_, filter)| filter)
                     .find(|filter| {
                         let of = filter.group.load(Relaxed);
                         of.is_none_or(|of| is_gone(of, filter.generation.load(Relaxed)))
@@ -178,8 +179,8 @@ impl Caches {
                 filter.set(group, words);
             }
         }
-        let any = (1..self.filters.high_water())
-            .any(|index| self.filters.get(index).group.load(Relaxed).is_some());
+        let mut all = self.filters.each();
+        let any = all.any(|(_, filter)| filter.group.load(Relaxed).is_some());
         Some(any)
     }
 }

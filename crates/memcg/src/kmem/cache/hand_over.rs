@@ -10,17 +10,17 @@
 use super::slub::{IN_FULL, unlist};
 use super::{Cache, Ways};
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::kmem::slab::{IN_PARTIAL, IN_USE, SlabRef};
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
     /// Hands the slabs of a dead cache, which counts one more than it has, to the one it was split from. O(slabs).
-    pub(super) fn hand_over(&self, cache: &Cache, index: u32) {
-        let to = cache.root();
+    pub(super) fn hand_over(&self, cache: &Cache, index: CacheId) {
         let is_tracked = cache.ways().has(Ways::TRACKED) && !cache.ways().has(Ways::MAGAZINES);
-        if to == 0 || !is_tracked {
+        let Some(to) = cache.root().filter(|_| is_tracked) else {
             return;
-        }
+        };
         let heir = self.caches.get(to);
         // The heir may die meanwhile: then the rest stays.
         while heir.add_slab() {
@@ -35,7 +35,7 @@ impl Kmem {
 }
 
 /// A listed slab of the cache, another's from here on, and ours. Under the cache's lock.
-fn take_out(cache: &Cache, to: u32) -> Option<SlabRef> {
+fn take_out(cache: &Cache, to: CacheId) -> Option<SlabRef> {
     let slab = cache.full.first().or_else(|| cache.partial.first())?;
     debug_assert!(matches!(slab.listed.load(Relaxed), IN_FULL | IN_PARTIAL));
     unlist(cache, slab);

@@ -7,13 +7,14 @@ use super::objects::Found;
 use super::slots::Own;
 use super::{Caches, Ways, magazine};
 use crate::kmem::bad::{self, BadFree};
+use crate::kmem::id::CacheId;
 use crate::kmem::slab::SlabRef;
 use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Takes an object of the cache of a number for `tag`: whom the thread works for, or nobody.
 #[inline(always)]
-pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: Option<Tag>) -> Option<Found> {
+pub fn alloc(own: Own<'_>, ways: Ways, cache: CacheId, tag: Option<Tag>) -> Option<Found> {
     alloc_if(own, ways, cache, tag, || true)
 }
 
@@ -22,14 +23,11 @@ pub fn alloc(own: Own<'_>, ways: Ways, cache: u32, tag: Option<Tag>) -> Option<F
 pub fn alloc_by_hint(
     own: Own<'_>,
     caches: &Caches,
-    (cache, ways): (u32, Ways),
+    (cache, ways): (CacheId, Ways),
     cell: u32,
     tag: Option<Tag>,
 ) -> Option<Found> {
-    let child = own.table.hint(cache, cell).load(Relaxed);
-    if child == 0 {
-        return None;
-    }
+    let child = own.table.hint(cache, cell).load(Relaxed)?;
     alloc_if(own, ways, child, tag, || {
         caches.get(child).does_serve(cache, cell)
     })
@@ -40,7 +38,7 @@ pub fn alloc_by_hint(
 fn alloc_if(
     own: Own<'_>,
     ways: Ways,
-    cache: u32,
+    cache: CacheId,
     tag: Option<Tag>,
     serves: impl FnOnce() -> bool,
 ) -> Option<Found> {
@@ -74,7 +72,7 @@ pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
     if slab.has_magazines() {
         return magazine::free(own, slab, offset, raw);
     }
-    let slot = own.slot(slab.cache());
+    let slot = own.slot_of_slab(slab);
     let Some(busy) = own.look() else {
         return false;
     };

@@ -3,7 +3,9 @@
 use super::Caches;
 use super::magazine::IDLE;
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::kmem::slab::{Slab, SlabKind};
+use crate::sync::id::Id;
 use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -57,7 +59,7 @@ impl Kmem {
                 if slab.kind() != SlabKind::Cached {
                     continue;
                 }
-                let Some(stat) = stats.get_mut(slab.cache() as usize) else {
+                let Some(stat) = stats.get_mut(slab.cache().raw() as usize) else {
                     continue;
                 };
                 stat.slabs += 1;
@@ -67,17 +69,19 @@ impl Kmem {
         });
         // What is in magazines is out of its slab, but free.
         let caches = &self.caches;
-        let mut less = |index: u32, nr: usize| {
-            if let Some(stat) = stats.get_mut(index as usize) {
+        let mut less = |index: CacheId, nr: usize| {
+            if let Some(stat) = stats.get_mut(index.raw() as usize) {
                 stat.active = stat.active.saturating_sub(nr);
             }
         };
-        for index in 1..caches.high_water() {
-            less(index, caches.get(index).nr_shared.load(Relaxed) as usize);
+        for (index, cache) in caches.each() {
+            less(index, cache.nr_shared.load(Relaxed) as usize);
         }
-        for table in (1..caches.tables.high_water()).map(|table| caches.tables.get(table)) {
+        for (_, table) in caches.tables.each() {
             for slot in table.all() {
-                less(slot.cache.load(Relaxed), slot.nr_in_magazine());
+                if let Some(index) = slot.cache.load(Relaxed) {
+                    less(index, slot.nr_in_magazine());
+                }
             }
         }
     }

@@ -12,9 +12,11 @@ use super::objects::Found;
 use super::slots::{Content, Own, Slot};
 use crate::kmem::Kmem;
 use crate::kmem::bad::{self, BadFree};
+use crate::kmem::id::CacheId;
 use crate::kmem::list::List;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, MIXED, Slab, SlabRef};
+use crate::sync::id::Id;
 use crate::thread::Tag;
 use core::ptr::NonNull;
 use core::sync::atomic::{
@@ -123,9 +125,20 @@ fn capacity_of(cache: &Cache) -> usize {
 impl Slot {
     /// The magazine of `cache`, and what is in it.
     #[inline(always)]
-    pub(super) fn magazine_of(&self, cache: u32) -> Option<(Words, usize)> {
+    pub(super) fn magazine_of(&self, cache: CacheId) -> Option<(Words, usize)> {
+        self.magazine_if(|| self.cache.is(Some(cache), Relaxed))
+    }
+
+    /// The magazine of the cache of `slab`, and what is in it.
+    #[inline(always)]
+    fn magazine_for(&self, slab: &Slab) -> Option<(Words, usize)> {
+        self.magazine_if(|| self.cache.load(Relaxed).map_or(0, Id::raw) == slab.cache_number())
+    }
+
+    #[inline(always)]
+    fn magazine_if(&self, is_its: impl FnOnce() -> bool) -> Option<(Words, usize)> {
         let at = self.at.load(Relaxed);
-        if self.cache.load(Relaxed) != cache || at == 0 {
+        if !is_its() || at == 0 {
             return None;
         }
         Some((Words(at), (self.nr.load(Relaxed) & !TOUCHED) as usize))
@@ -146,7 +159,7 @@ impl Slot {
 #[inline(always)]
 pub(super) fn alloc(
     own: Own<'_>,
-    cache: u32,
+    cache: CacheId,
     tag: Option<Tag>,
     serves: impl FnOnce() -> bool,
 ) -> Option<Found> {
@@ -177,8 +190,8 @@ pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
     let Some(busy) = own.look() else {
         return false;
     };
-    let slot = own.slot(slab.cache());
-    let Some((magazine, nr)) = slot.magazine_of(slab.cache()) else {
+    let slot = own.slot_of_slab(slab);
+    let Some((magazine, nr)) = slot.magazine_for(slab) else {
         return false;
     };
     let tag = slab.tag_of(offset);
@@ -204,7 +217,7 @@ impl Kmem {
     pub(super) fn take_magazine(
         &self,
         own: Option<Own<'_>>,
-        index: u32,
+        index: CacheId,
         tag: Option<Tag>,
     ) -> Option<Found> {
         let cache = self.caches.get(index);
@@ -240,7 +253,7 @@ impl Kmem {
         })
     }
 
-    fn new_slab_of_magazines(&self, cache: &Cache, index: u32) -> Option<SlabRef> {
+    fn new_slab_of_magazines(&self, cache: &Cache, index: CacheId) -> Option<SlabRef> {
         if !cache.add_slab() {
             return None;
         }
@@ -257,7 +270,7 @@ impl Kmem {
     }
 
     /// Puts what fits of a batch into the thread's magazine, which it gets if it has none.
-    fn load(&self, own: Own<'_>, cache: &Cache, index: u32, batch: &mut Batch) {
+    fn load(&self, own: Own<'_>, cache: &Cache, index: CacheId, batch: &mut Batch) {
         let slot = own.slot(index);
         let has_one = |slot: &Slot| slot.magazine_of(index).is_some();
         let mut spare = None;
@@ -276,7 +289,7 @@ impl Kmem {
             {
                 before = slot.empty();
                 slot.fill(Content {
-                    cache: index,
+                    cache: Some(index),
                     nr: 0,
                     at: new.as_ptr() as usize,
                 });
@@ -338,7 +351,7 @@ impl Kmem {
     }
 
     /// A batch goes to the array, or to its slabs.
-    pub(super) fn flush(&self, index: u32, mut batch: Batch) {
+    pub(super) fn flush(&self, index: CacheId, mut batch: Batch) {
         if batch.nr == 0 {
             return;
         }
@@ -382,7 +395,7 @@ impl Kmem {
     }
 
     /// The array of a cache that has ended, if somebody made one as it died.
-    pub(super) fn forget_array(&self, index: u32) {
+    pub(super) fn forget_array(&self, index: CacheId) {
         let array = self.caches.get(index).shared.swap(0, Relaxed);
         if let Some(block) = NonNull::new(array as *mut u8) {
             // SAFETY: of `array_of`, of a cache that nobody looks at any more.
@@ -391,13 +404,13 @@ impl Kmem {
     }
 
     /// What was in a slot: its objects go on, its magazine ends.
-    pub(super) fn leave_magazine(&self, content: Content) {
+    pub(super) fn leave_magazine(&self, index: CacheId, content: Content) {
         let magazine = Words(content.at);
         let mut batch = Batch::new();
         for n in 0..(content.nr & !TOUCHED) as usize {
             batch.push(magazine.get(n));
         }
-        self.flush(content.cache, batch);
+        self.flush(index, batch);
         if let Some(block) = NonNull::new(content.at as *mut u8) {
             // SAFETY: installed by `load`, taken out by the caller.
             unsafe { self.own_free(block, BYTES) };

@@ -34,12 +34,13 @@ pub(crate) mod word;
 
 use crate::group::{Hierarchy, ROOT};
 use crate::kmem::Kmem;
+use crate::kmem::id::{CacheId, FamilyId, FilterId, TableId};
 use crate::kmem::list::{List, Returned};
 use crate::os::sigmask;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::AtomicU32;
-use crate::sync::id::AtomicId;
+use crate::sync::id::{AtomicId, Id};
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::stack::Stack;
 use crate::thread::Tag;
@@ -151,10 +152,10 @@ pub struct Cache {
     /// Who makes room where a group is over a limit: the engine's affair; 0: nobody.
     shrinker: AtomicUsize,
     name: [AtomicU64; NAME_BYTES / 8],
-    /// What is there for each group, of a cache with [`Ways::PER_GROUP`]; 0: none.
-    family: AtomicU32,
+    /// What is there for each group, of a cache with [`Ways::PER_GROUP`].
+    family: AtomicId<FamilyId>,
     /// Of a group's: the cache it was made for, and the group's own owner, which it names.
-    root: AtomicU32,
+    root: AtomicId<CacheId>,
     owner: AtomicId<Tag>,
     /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says; 0: everybody's.
     serves: AtomicU64,
@@ -195,10 +196,10 @@ struct Stripe(Lock);
 
 /// All caches of one engine.
 pub struct Caches {
-    records: Arena<u32, Cache>,
-    tables: Arena<u32, slots::Table>,
-    families: Arena<u32, children::Family>,
-    filters: Arena<u32, filter::Filter>,
+    records: Arena<CacheId, Cache>,
+    tables: Arena<TableId, slots::Table>,
+    families: Arena<FamilyId, children::Family>,
+    filters: Arena<FilterId, filter::Filter>,
     reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
     /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an object's owner.
@@ -279,8 +280,8 @@ impl Cache {
         name
     }
 
-    /// Of a group's cache: the cache it was made for. 0 for others.
-    pub fn root(&self) -> u32 {
+    /// Of a group's cache: the cache it was made for.
+    pub fn root(&self) -> Option<CacheId> {
         self.root.load(Relaxed)
     }
 
@@ -290,13 +291,13 @@ impl Cache {
     }
 
     /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell. Before anybody knows it.
-    fn serve(&self, cache: u32, cell: u32) {
+    fn serve(&self, cache: CacheId, cell: u32) {
         self.serves.store(served(cache, cell), Relaxed);
     }
 
     /// Whether that is so, and it is not dead. Asked by who knows that it has not ended.
     #[inline(always)]
-    fn does_serve(&self, cache: u32, cell: u32) -> bool {
+    fn does_serve(&self, cache: CacheId, cell: u32) -> bool {
         self.serves.load(Relaxed) == served(cache, cell) && !self.is_dead()
     }
 
@@ -337,13 +338,13 @@ impl Cache {
 }
 
 #[inline(always)]
-fn served(cache: u32, cell: u32) -> u64 {
-    u64::from(cache) << 32 | u64::from(cell)
+fn served(cache: CacheId, cell: u32) -> u64 {
+    u64::from(cache.raw()) << 32 | u64::from(cell)
 }
 
 impl Kmem {
     /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is no memory.
-    pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<u32> {
+    pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<CacheId> {
         let shape = plan.shape()?;
         let caches = &self.caches;
         let index = caches
@@ -360,7 +361,6 @@ impl Kmem {
             (&cache.nr_partial, 0),
             (&cache.nr_returned, 0),
             (&cache.stuck, 0),
-            (&cache.root, 0),
             (&cache.nr_empty, 0),
             (&cache.nr_shared, 0),
         ] {
@@ -375,11 +375,12 @@ impl Kmem {
         cache.ctor.store(plan.ctor, Relaxed);
         cache.shrinker.store(0, Relaxed);
         cache.serves.store(0, Relaxed);
+        cache.root.store(None, Relaxed);
         if plan.ways.has(Ways::PER_GROUP) {
             cache.serve(index, tree.memcgs.get(ROOT).cell());
         }
         if plan.ways.has(Ways::PER_GROUP) && caches.make_family(index).is_none() {
-            caches.limbo.push(index, &cache.link);
+            caches.limbo.push(index.raw(), &cache.link);
             return None;
         }
         // Release pairs with the Acquire of `is_there`.
@@ -391,7 +392,7 @@ impl Kmem {
 impl Caches {
     /// The cache of a number.
     #[inline(always)]
-    pub fn get(&self, cache: u32) -> &Cache {
+    pub fn get(&self, cache: CacheId) -> &Cache {
         self.records.get(cache)
     }
 
@@ -400,10 +401,17 @@ impl Caches {
         self.records.high_water()
     }
 
+    /// Every record of a cache there ever was, with its number, in order.
+    pub fn each(&self) -> impl Iterator<Item = (CacheId, &Cache)> {
+        self.records.each()
+    }
+
     /// Runs `f` under the lock of a cache's lists, with all signals off.
-    fn locked<R>(&self, cache: u32, f: impl FnOnce() -> R) -> R {
+    fn locked<R>(&self, cache: CacheId, f: impl FnOnce() -> R) -> R {
         let _signals = sigmask::block_all();
-        let _held = self.stripes[cache as usize % STRIPES].0.lock(Rank::Caches);
+        let _held = self.stripes[cache.raw() as usize % STRIPES]
+            .0
+            .lock(Rank::Caches);
         f()
     }
 

@@ -13,9 +13,11 @@
 use super::Ways;
 use super::word::Word;
 use crate::kmem::bad;
+use crate::kmem::id::CacheId;
 use crate::kmem::layout::UNIT;
 use crate::kmem::remote::NONE;
 use crate::kmem::slab::{Slab, SlabKind, SlabRef};
+use crate::sync::id::Id;
 use crate::thread::Tag;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -37,7 +39,7 @@ impl Slab {
     /// As there.
     pub(super) unsafe fn make_objects(
         &'static self,
-        cache: u32,
+        cache: CacheId,
         shape: &super::shape::Shape,
         word: u32,
         ways: Ways,
@@ -71,21 +73,33 @@ impl Slab {
 
     /// Its cache. It may change only while the slab is in a list of a dead cache that keeps its full slabs in one
     /// (`hand_over`).
+    #[inline]
+    pub fn cache(&self) -> CacheId {
+        self.cache_of_number(self.cache_number())
+    }
+
+    /// The number of its cache, unchecked: a hit compares it, and finds a thread's slot by it.
     #[inline(always)]
-    pub fn cache(&self) -> u32 {
+    pub(super) fn cache_number(&self) -> u32 {
         self.class.load(Relaxed)
     }
 
     /// The same for who goes on to look where it is listed.
-    pub(super) fn cache_now(&self) -> u32 {
+    pub(super) fn cache_now(&self) -> CacheId {
         // Acquire pairs with the Release of `set_cache`.
-        self.class.load(Acquire)
+        self.cache_of_number(self.class.load(Acquire))
+    }
+
+    #[inline]
+    fn cache_of_number(&self, number: u32) -> CacheId {
+        // No cache has the number 0: the record was overwritten.
+        CacheId::from_raw(number).unwrap_or_else(|| bad::corrupt(self.start()))
     }
 
     /// Makes it another cache's, of the same shape. Under the lock of the one it is of, the slab being ours.
-    pub(super) fn set_cache(&self, cache: u32) {
+    pub(super) fn set_cache(&self, cache: CacheId) {
         // Release: who sees the cache sees that it is in use.
-        self.class.store(cache, Release);
+        self.class.store(cache.raw(), Release);
     }
 
     /// What one of its objects is charged.

@@ -8,6 +8,7 @@ use super::magazine::{ARRAY_BYTES, Batch, TOUCHED, Words, put_back, take_oldest,
 use super::slots::Slot;
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::kmem::list::List;
 use crate::os::clock;
 use core::ptr::NonNull;
@@ -15,7 +16,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
     /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array itself goes.
-    pub(super) fn shrink_magazines(&self, index: u32, everything: bool) {
+    pub(super) fn shrink_magazines(&self, index: CacheId, everything: bool) {
         let cache = self.caches.get(index);
         let mut gone = List::default();
         let array = self.caches.locked(index, || {
@@ -63,32 +64,24 @@ impl Kmem {
     /// Cost: O(threads × slots + caches), and a membarrier.
     pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
         let caches = &self.caches;
-        let is_magazine = |index: u32| {
-            index != 0 && {
-                let cache = caches.get(index);
-                cache.is_there() && cache.ways().has(Ways::MAGAZINES)
-            }
+        let is_magazine = |index: &CacheId| {
+            let cache = caches.get(*index);
+            cache.is_there() && cache.ways().has(Ways::MAGAZINES)
         };
+        let in_slot = |slot: &Slot| slot.cache.load(Relaxed).filter(is_magazine);
         self.with_idle_threads(
             tree,
-            |table| {
-                table
-                    .all()
-                    .any(|slot| is_magazine(slot.cache.load(Relaxed)))
-            },
+            |table| table.all().any(|slot| in_slot(slot).is_some()),
             |table| {
                 for slot in table.all() {
-                    let index = slot.cache.load(Relaxed);
-                    if is_magazine(index) {
+                    if let Some(index) = in_slot(slot) {
                         self.reap_slot(slot, index, everything);
                     }
                 }
             },
         );
-        for index in 1..caches.high_water() {
-            if is_magazine(index) {
-                self.shrink_magazines(index, everything);
-            }
+        for (index, _) in caches.each().filter(|(index, _)| is_magazine(index)) {
+            self.shrink_magazines(index, everything);
         }
     }
 
@@ -110,7 +103,7 @@ impl Kmem {
     }
 
     /// A thread's magazine, the thread off its slots.
-    fn reap_slot(&self, slot: &Slot, index: u32, everything: bool) {
+    fn reap_slot(&self, slot: &Slot, index: CacheId, everything: bool) {
         let touched = slot.nr.load(Relaxed) & TOUCHED != 0;
         let Some((magazine, nr)) = slot.magazine_of(index) else {
             return;

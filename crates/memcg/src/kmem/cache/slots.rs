@@ -8,10 +8,12 @@
 //! the table. Then the next thread that uses caches gets it, so there are as many as ever were in use at once.
 
 use super::Caches;
+use crate::kmem::id::{CacheId, TableId};
 use crate::kmem::slab::{Slab, SlabRef};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, fence};
+use crate::sync::id::{AtomicId, Id};
 use crate::thread::{Busy, ThreadRec};
 use core::sync::atomic::{
     AtomicUsize,
@@ -27,8 +29,8 @@ const HINTS: usize = 128;
 /// One cache's.
 #[derive(Default)]
 pub struct Slot {
-    /// Whose; 0: nobody's.
-    pub(super) cache: AtomicU32,
+    /// Whose; none: nobody's.
+    pub(super) cache: AtomicId<CacheId>,
     /// What is in the magazine.
     pub(super) nr: AtomicU32,
     /// The address of a slab's record, or of a magazine; 0: none.
@@ -41,10 +43,10 @@ pub struct Table {
     slots: [Slot; SLOTS],
     link: AtomicU32,
     /// Its own, in the arena.
-    index: AtomicU32,
-    /// By cache and cell: the number of the cache that served the group of the cell last; 0: none. A guess: it may be another
+    index: AtomicId<TableId>,
+    /// By cache and cell: the number of the cache that served the group of the cell last. A guess: it may be another
     /// cache's by now, so who uses it asks what it finds in that cache's slot.
-    hints: [AtomicU32; HINTS],
+    hints: [AtomicId<CacheId>; HINTS],
 }
 
 impl Default for Table {
@@ -52,8 +54,8 @@ impl Default for Table {
         Self {
             slots: core::array::from_fn(|_| Slot::default()),
             link: AtomicU32::default(),
-            index: AtomicU32::default(),
-            hints: core::array::from_fn(|_| AtomicU32::default()),
+            index: AtomicId::default(),
+            hints: core::array::from_fn(|_| AtomicId::default()),
         }
     }
 }
@@ -78,8 +80,8 @@ pub struct Own<'a> {
 /// What was in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Content {
-    /// Whose; 0: nobody's.
-    pub cache: u32,
+    /// Whose; none: nobody's.
+    pub cache: Option<CacheId>,
     pub nr: u32,
     pub at: usize,
 }
@@ -87,15 +89,20 @@ pub(super) struct Content {
 impl Table {
     /// Where `cache` is looked for.
     #[inline(always)]
-    pub(super) fn slot(&self, cache: u32) -> &Slot {
-        &self.slots[cache as usize % SLOTS]
+    pub(super) fn slot(&self, cache: CacheId) -> &Slot {
+        self.slot_at(cache.raw())
+    }
+
+    #[inline(always)]
+    fn slot_at(&self, number: u32) -> &Slot {
+        &self.slots[number as usize % SLOTS]
     }
 
     /// Where the cache that serves the group of a cell for `cache` is noted. The thread's alone.
     #[inline(always)]
-    pub(super) fn hint(&self, cache: u32, cell: u32) -> &AtomicU32 {
+    pub(super) fn hint(&self, cache: CacheId, cell: u32) -> &AtomicId<CacheId> {
         // Cells come in a row, caches are few: an odd step keeps a few caches of many groups apart.
-        &self.hints[cell.wrapping_add(cache.wrapping_mul(45)) as usize % HINTS]
+        &self.hints[cell.wrapping_add(cache.raw().wrapping_mul(45)) as usize % HINTS]
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot> {
@@ -106,8 +113,8 @@ impl Table {
 impl Slot {
     /// The slab that `cache` is allocated from here.
     #[inline(always)]
-    pub(super) fn slab_of(&self, cache: u32) -> Option<SlabRef> {
-        if self.cache.load(Relaxed) != cache {
+    pub(super) fn slab_of(&self, cache: CacheId) -> Option<SlabRef> {
+        if !self.cache.is(Some(cache), Relaxed) {
             return None;
         }
         // SAFETY: set by `fill` to a slab in use, which stays mapped until it is taken out.
@@ -117,7 +124,7 @@ impl Slot {
     /// Takes out what is in it. Whoever may empty it.
     pub(super) fn empty(&self) -> Content {
         Content {
-            cache: self.cache.swap(0, Relaxed),
+            cache: self.cache.swap(None, Relaxed),
             nr: self.nr.swap(0, Relaxed),
             at: self.at.swap(0, Relaxed),
         }
@@ -139,13 +146,19 @@ impl<'a> Own<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn slot(&self, cache: u32) -> &'a Slot {
+    pub(super) fn slot(&self, cache: CacheId) -> &'a Slot {
         self.table.slot(cache)
     }
 
+    /// The slot in which a cache's slab, or its cache's magazine, would be.
+    #[inline(always)]
+    pub(super) fn slot_of_slab(&self, slab: &Slab) -> &'a Slot {
+        self.table.slot_at(slab.cache_number())
+    }
+
     /// Notes that `child` serves the group of a cell for `cache`.
-    pub fn keep_hint(&self, cache: u32, cell: u32, child: u32) {
-        self.table.hint(cache, cell).store(child, Relaxed);
+    pub fn keep_hint(&self, cache: CacheId, cell: u32, child: CacheId) {
+        self.table.hint(cache, cell).store(Some(child), Relaxed);
     }
 }
 
@@ -167,7 +180,7 @@ impl Caches {
     fn make_table<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
         let index = self.tables.alloc(1 << 22)?;
         let table = self.tables.get(index);
-        table.index.store(index, Relaxed);
+        table.index.store(Some(index), Relaxed);
         let new = core::ptr::from_ref(table) as usize;
         // A signal handler may have been first.
         match rec.caches.compare_exchange(0, new, AcqRel, Acquire) {
@@ -191,7 +204,9 @@ impl Caches {
 
     /// Gives a table that was taken away to whoever needs one next. A drainer may still look whether it concerns him.
     pub(super) fn free_table(&self, table: &Table) {
-        self.tables.free(table.index.load(Relaxed));
+        if let Some(index) = table.index.load(Relaxed) {
+            self.tables.free(index);
+        }
     }
 
     /// Tables in use, and that ever were at once.

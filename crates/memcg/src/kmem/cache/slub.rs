@@ -9,6 +9,7 @@ use super::slots::{Content, Own};
 use super::word::{NEVER, Pushed};
 use super::{Cache, Ways};
 use crate::kmem::Kmem;
+use crate::kmem::id::CacheId;
 use crate::kmem::list::{List, Returned};
 use crate::kmem::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
 use crate::thread::Tag;
@@ -32,7 +33,7 @@ impl Kmem {
     pub(super) fn take_slub(
         &self,
         own: Option<Own<'_>>,
-        index: u32,
+        index: CacheId,
         tag: Option<Tag>,
     ) -> Option<Found> {
         let cache = self.caches.get(index);
@@ -66,7 +67,7 @@ impl Kmem {
         &self,
         own: Own<'_>,
         cache: &Cache,
-        index: u32,
+        index: CacheId,
         tag: Option<Tag>,
     ) -> Option<Result<Found, SlabRef>> {
         let slot = own.slot(index);
@@ -85,7 +86,7 @@ impl Kmem {
     }
 
     /// Lets go of a slab of ours that is used up. Answers it if something has been freed into it meanwhile: it is ours still.
-    fn fill_cached(&self, cache: &Cache, index: u32, slab: SlabRef) -> Option<SlabRef> {
+    fn fill_cached(&self, cache: &Cache, index: CacheId, slab: SlabRef) -> Option<SlabRef> {
         let level = (slab.used.load(Relaxed) / 8).max(1);
         let tracked = cache.ways().has(Ways::TRACKED);
         // Who is on his way to it looks where it is, under the lock, before he says that he is there.
@@ -113,9 +114,9 @@ impl Kmem {
     }
 
     /// Puts a slab of ours that has room into the thread's slot, or where others find it.
-    fn install(&self, own: Own<'_>, cache: &Cache, index: u32, slab: SlabRef) {
+    fn install(&self, own: Own<'_>, cache: &Cache, index: CacheId, slab: SlabRef) {
         let content = Content {
-            cache: index,
+            cache: Some(index),
             nr: 0,
             at: slab.address(),
         };
@@ -133,14 +134,14 @@ impl Kmem {
     }
 
     /// A slab that was in a slot goes back to its cache.
-    pub(super) fn leave_slab(&self, content: Content) {
+    pub(super) fn leave_slab(&self, index: CacheId, content: Content) {
         // SAFETY: it was put there by `install`, and belongs to who has taken it out.
         let slab = unsafe { &*(content.at as *const Slab) };
-        self.put_back(self.caches.get(content.cache), content.cache, slab);
+        self.put_back(self.caches.get(index), index, slab);
     }
 
     /// A slab with room, or a new one: ours, in no list.
-    fn find_cached(&self, cache: &Cache, index: u32, tag: Option<Tag>) -> Option<SlabRef> {
+    fn find_cached(&self, cache: &Cache, index: CacheId, tag: Option<Tag>) -> Option<SlabRef> {
         if cache.is_dead() {
             return None;
         }
@@ -188,7 +189,7 @@ impl Kmem {
     }
 
     /// Puts a slab of ours where it belongs.
-    pub(super) fn put_back(&self, cache: &Cache, index: u32, slab: SlabRef) {
+    pub(super) fn put_back(&self, cache: &Cache, index: CacheId, slab: SlabRef) {
         let mut gone = Gone::default();
         self.caches.locked(index, || settle(cache, slab, &mut gone));
         self.give_units(cache, index, gone.slabs);
@@ -211,7 +212,7 @@ impl Kmem {
 
     /// A slab in flight, which we are to see to.
     #[cold]
-    fn see_to(&self, index: u32, slab: SlabRef) {
+    fn see_to(&self, index: CacheId, slab: SlabRef) {
         let cache = self.caches.get(index);
         // In flight, so it is not gone; whose it is may change any moment.
         let was_full = slab.listed.load(Relaxed) == IN_NONE;
@@ -249,7 +250,7 @@ impl Kmem {
         }
     }
 
-    fn settle_all_returned(&self, cache: &Cache, index: u32) {
+    fn settle_all_returned(&self, cache: &Cache, index: CacheId) {
         let mut gone = Gone::default();
         self.caches
             .locked(index, || self.settle_returned(cache, index, &mut gone));
@@ -257,7 +258,7 @@ impl Kmem {
     }
 
     /// Looks at the returned slabs. Under the lock.
-    fn settle_returned(&self, cache: &Cache, index: u32, gone: &mut Gone) {
+    fn settle_returned(&self, cache: &Cache, index: CacheId, gone: &mut Gone) {
         if cache.returned.is_empty() {
             return;
         }
@@ -272,14 +273,14 @@ impl Kmem {
     }
 
     /// What was taken out under the lock: units of empty slabs are given back, and what is another cache's by now arrives there.
-    fn give_up(&self, cache: &Cache, index: u32, gone: Gone) {
+    fn give_up(&self, cache: &Cache, index: CacheId, gone: Gone) {
         self.give_units(cache, index, gone.slabs);
         gone.elsewhere
             .take_all(|slab| self.arrive_where_it_is(slab));
     }
 
     /// Gives back what is empty, and looks at what waits. It cannot fail.
-    pub(super) fn shrink_slub(&self, index: u32) {
+    pub(super) fn shrink_slub(&self, index: CacheId) {
         let cache = self.caches.get(index);
         let mut gone = Gone::default();
         self.caches.locked(index, || {

@@ -5,6 +5,7 @@ use super::slots::{Content, Own, Table};
 use super::{Cache, Ways};
 use crate::group::Hierarchy;
 use crate::kmem::bad::BadFree;
+use crate::kmem::id::CacheId;
 use crate::kmem::list::List;
 use crate::kmem::map::Place;
 use crate::kmem::slab::{Slab, SlabKind, SlabRef};
@@ -15,7 +16,12 @@ use core::sync::atomic::Ordering::Relaxed;
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or the
     /// cache is dead. `own` is the calling thread's, if it has any.
-    pub fn take_cached(&self, own: Option<Own<'_>>, index: u32, tag: Option<Tag>) -> Option<Found> {
+    pub fn take_cached(
+        &self,
+        own: Option<Own<'_>>,
+        index: CacheId,
+        tag: Option<Tag>,
+    ) -> Option<Found> {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             self.take_magazine(own, index, tag)
         } else {
@@ -39,7 +45,7 @@ impl Kmem {
 
     /// Gives back what a cache does not need: what threads hold of it in magazines, what others freed, empty slabs. It cannot
     /// fail.
-    pub fn shrink_cache(&self, tree: &Hierarchy, index: u32) {
+    pub fn shrink_cache(&self, tree: &Hierarchy, index: CacheId) {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             let _ = self.flush_slots(tree, index);
             self.shrink_magazines(index, true);
@@ -51,18 +57,18 @@ impl Kmem {
     /// What was in a slot goes back to its cache.
     pub(super) fn leave_slot(&self, content: Content) {
         // Filled, or emptied, by half: what a fork's child finds of a thread that it does not have.
-        if content.at == 0 || content.cache == 0 {
+        let Some(index) = content.cache.filter(|_| content.at != 0) else {
             return;
-        }
-        if self.caches.get(content.cache).ways().has(Ways::MAGAZINES) {
-            self.leave_magazine(content);
+        };
+        if self.caches.get(index).ways().has(Ways::MAGAZINES) {
+            self.leave_magazine(index, content);
         } else {
-            self.leave_slab(content);
+            self.leave_slab(index, content);
         }
     }
 
     /// Gives the units of empty slabs, in no list of the cache any more, back.
-    pub(super) fn give_units(&self, cache: &Cache, index: u32, gone: List) {
+    pub(super) fn give_units(&self, cache: &Cache, index: CacheId, gone: List) {
         while let Some(slab) = gone.first() {
             gone.remove(slab);
             let units = cache.shape().units;
@@ -73,7 +79,7 @@ impl Kmem {
     }
 
     /// Counts a slab less; the last of a dead cache ends it.
-    pub(super) fn sub_slab(&self, cache: &Cache, index: u32) {
+    pub(super) fn sub_slab(&self, cache: &Cache, index: CacheId) {
         if cache.sub_slab() {
             self.caches.end(index);
         }
@@ -127,7 +133,7 @@ impl Kmem {
     /// The cache that a live object lies in; `None`: it is none of a cache.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
-    pub fn cache_of(&self, at: usize) -> Option<u32> {
+    pub fn cache_of(&self, at: usize) -> Option<CacheId> {
         self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
     }
 

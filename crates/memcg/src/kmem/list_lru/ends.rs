@@ -2,6 +2,7 @@
 
 use super::super::Kmem;
 use super::Lists;
+use crate::kmem::id::ListId;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 
@@ -9,8 +10,8 @@ impl Lists {
     /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any more. Takes no memory, does
     /// not fail. O(lists). The caller is pinned. `in_front`: what the group leaves is the first to go of what the parent has.
     pub fn group_ends(&self, kmem: &Kmem, id: u32, in_front: bool) {
-        for list in 1..self.lists.high_water() {
-            let users = &self.lists.get(list).users;
+        for (list, rec) in self.lists.each() {
+            let users = &rec.users;
             if !users.try_hold() {
                 // A list without items, as it is ending.
                 continue;
@@ -25,19 +26,22 @@ impl Lists {
 
     /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
     /// under its lock, that it has ended.
-    pub(super) fn end_head(&self, kmem: &Kmem, list: u32, id: u32, in_front: bool) {
+    pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: u32, in_front: bool) {
         let Some(index) = self.lists.get(list).heads.take(kmem, id) else {
             return;
         };
         let head = self.heads.get(index);
-        let above = head.above.load(Ordering::Relaxed);
+        let Some(above) = head.above.load(Ordering::Relaxed) else {
+            // The root's, which ends with its list alone.
+            return;
+        };
         loop {
             // The parent's may have ended meanwhile as well. We name `above`, so what it leads to is there.
             let to = self.live(above);
             let target = self.heads.get(to);
             // Parent before child.
             let _above = target.lock.lock(Rank::List);
-            if target.to.load(Ordering::Relaxed) != 0 {
+            if target.to.load(Ordering::Relaxed).is_some() {
                 continue;
             }
             {
@@ -50,7 +54,7 @@ impl Lists {
                 target.add_nr(head.nr());
                 head.sub_nr(head.nr());
                 target.hold();
-                head.set_ended(to);
+                head.set_ended(Some(to));
             }
             break;
         }

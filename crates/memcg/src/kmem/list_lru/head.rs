@@ -5,9 +5,11 @@
 //! again at once. Who comes with a stale index locks it, sees that it is not what was meant, and lets go.
 
 use super::link::Link;
+use crate::kmem::id::{HeadId, ListId};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::{AtomicId, Id};
 use crate::sync::lock::Lock;
 
 /// See the module.
@@ -16,10 +18,10 @@ pub(super) struct Head {
     link: AtomicU32,
     /// Guards the ring, `nr`, `to`, and `home` of what is in the ring. Never reset: a stale index may be at it.
     pub(super) lock: Lock,
-    /// The head that has its items since its end; 0: it has them itself.
-    pub(super) to: AtomicU32,
-    /// The head of the group above; 0: the root's.
-    pub(super) above: AtomicU32,
+    /// The head that has its items since its end; none: it has them itself.
+    pub(super) to: AtomicId<HeadId>,
+    /// The head of the group above; none: this is the root's.
+    pub(super) above: AtomicId<HeadId>,
     /// Links that name it, heads below it, and one for its life.
     refs: AtomicU32,
     _pad: AtomicU32,
@@ -39,15 +41,15 @@ unsafe impl Record for Head {
     }
 }
 
-pub(super) fn key(list: u32, id: u32) -> u64 {
-    u64::from(list) << 32 | u64::from(id)
+pub(super) fn key(list: ListId, id: u32) -> u64 {
+    u64::from(list.raw()) << 32 | u64::from(id)
 }
 
 impl Head {
     /// Makes it an empty list, named once. Nobody else knows it, but by a stale index.
-    pub(super) fn make(&self, key: u64, above: u32) {
+    pub(super) fn make(&self, key: u64, above: Option<HeadId>) {
         self.ring.make_ring();
-        self.to.store(0, Ordering::Relaxed);
+        self.to.store(None, Ordering::Relaxed);
         self.above.store(above, Ordering::Relaxed);
         self.nr.store(0, Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
@@ -57,17 +59,17 @@ impl Head {
 
     /// Whether it is what `key` means, and has not ended. Under its lock.
     pub(super) fn is_of(&self, key: u64) -> bool {
-        self.key.load(Ordering::Acquire) == key && self.to.load(Ordering::Relaxed) == 0
+        self.key.load(Ordering::Acquire) == key && self.to.load(Ordering::Relaxed).is_none()
     }
 
-    /// Its list and kmem id; 0 and 0 of one that has ended. Under its lock.
-    pub(super) fn whose(&self) -> (u32, u32) {
+    /// Its list and kmem id; `None` of one that has ended. Under its lock.
+    pub(super) fn whose(&self) -> Option<(ListId, u32)> {
         let key = self.key.load(Ordering::Relaxed);
-        ((key >> 32) as u32, key as u32)
+        Some((ListId::from_raw((key >> 32) as u32)?, key as u32))
     }
 
     /// Ends it: no key means it any more. Under its lock.
-    pub(super) fn set_ended(&self, to: u32) {
+    pub(super) fn set_ended(&self, to: Option<HeadId>) {
         self.key.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `live`.
         self.to.store(to, Ordering::Release);

@@ -4,8 +4,9 @@
 //! into, not the group, nor where that head's items are now: a head that has ended leads to another. `state` says whether the
 //! thing is in a list, or on its way into one: who puts it in claims it first.
 
+use crate::kmem::id::HeadId;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-use crate::sync::id::Id;
+use crate::sync::id::{AtomicId, Id};
 use crate::thread::Tag;
 
 /// In no list.
@@ -23,8 +24,8 @@ const CHANGING: u32 = 1 << 31;
 pub struct Link {
     pub(super) prev: AtomicPtr<Link>,
     pub(super) next: AtomicPtr<Link>,
-    /// A head's index; 0: in no list this moment.
-    pub(super) home: AtomicU32,
+    /// The head it was put into; none: in no list this moment.
+    pub(super) home: AtomicId<HeadId>,
     pub(super) state: AtomicU32,
     tag: AtomicU32,
     refs: AtomicU32,

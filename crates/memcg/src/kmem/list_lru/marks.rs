@@ -13,9 +13,11 @@ use super::Lists;
 use super::head::Head;
 use crate::group::kmem_id::ID_LIMIT;
 use crate::kmem::Kmem;
+use crate::kmem::id::ListId;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::Id;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 
@@ -44,9 +46,9 @@ pub struct Marked([u64; WORDS]);
 impl Marked {
     /// `false`: it has nothing in this one.
     #[must_use]
-    pub fn has(&self, list: u32) -> bool {
-        let word = self.0.get(list as usize / 64);
-        word.is_none_or(|word| word >> (list % 64) & 1 != 0)
+    pub fn has(&self, list: ListId) -> bool {
+        let word = self.0.get(list.raw() as usize / 64);
+        word.is_none_or(|word| word >> (list.raw() % 64) & 1 != 0)
     }
 }
 
@@ -59,22 +61,23 @@ impl Lists {
         Some(())
     }
 
-    fn word(&self, list: u32, id: u32) -> Option<&AtomicU64> {
-        self.marks.try_get(id)?.words.get(list as usize / 64)
+    fn word(&self, list: ListId, id: u32) -> Option<&AtomicU64> {
+        self.marks.try_get(id)?.words.get(list.raw() as usize / 64)
     }
 
     /// A list that was empty is not. Under its lock.
     pub(super) fn mark(&self, head: &Head) {
-        let (list, id) = head.whose();
-        if let Some(word) = self.word(list, id) {
-            word.fetch_or(1 << (list % 64), Ordering::Relaxed);
+        if let Some((list, id)) = head.whose()
+            && let Some(word) = self.word(list, id)
+        {
+            word.fetch_or(1 << (list.raw() % 64), Ordering::Relaxed);
         }
     }
 
     /// A list is empty, under its lock; or it has ended.
-    pub(super) fn unmark(&self, list: u32, id: u32) {
+    pub(super) fn unmark(&self, list: ListId, id: u32) {
         if let Some(word) = self.word(list, id) {
-            word.fetch_and(!(1 << (list % 64)), Ordering::Relaxed);
+            word.fetch_and(!(1 << (list.raw() % 64)), Ordering::Relaxed);
         }
     }
 
@@ -97,7 +100,7 @@ impl Lists {
 
     /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so from here on, until something is
     /// put in. The caller is pinned.
-    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: u32, id: u32) -> bool {
+    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: ListId, id: u32) -> bool {
         let Some(index) = self.lists.get(list).heads.get(kmem, rec, id) else {
             return false;
         };

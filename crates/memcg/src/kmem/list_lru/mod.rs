@@ -27,6 +27,7 @@ pub use link::Link;
 pub use walk::{Verdict, Walked};
 
 use super::Kmem;
+use super::id::{HeadId, ListId};
 use super::per_id::{PerId, Put};
 use crate::counter::Level;
 use crate::group::kmem_id::ROOT_ID;
@@ -44,8 +45,8 @@ use marks::Marks;
 /// All lists of an engine.
 #[derive(Default)]
 pub struct Lists {
-    lists: Arena<u32, ListRec>,
-    heads: Arena<u32, Head>,
+    lists: Arena<ListId, ListRec>,
+    heads: Arena<HeadId, Head>,
     /// By kmem id.
     marks: Arena<u32, Marks>,
 }
@@ -59,7 +60,7 @@ struct ListRec {
     link: AtomicU32,
     users: Users,
     let_go: AtomicPtr<()>,
-    heads: PerId,
+    heads: PerId<HeadId>,
 }
 
 /// Ends a hold on the thing that a link is in.
@@ -105,13 +106,13 @@ impl Cx<'_> {
 impl Lists {
     /// A new list, with a place for the root's items; `let_go` is how a walk ends its hold on a thing it looked at. `None`
     /// without memory.
-    pub fn open(&self, cx: Cx<'_>, let_go: LetGo) -> Option<u32> {
+    pub fn open(&self, cx: Cx<'_>, let_go: LetGo) -> Option<ListId> {
         self.ready_marks(ROOT_ID)?;
         let list = self.lists.alloc(u32::MAX)?;
         let rec = self.lists.get(list);
         let root = self.heads.alloc(u32::MAX);
         let put = root.map(|root| {
-            self.heads.get(root).make(key(list, ROOT_ID), 0);
+            self.heads.get(root).make(key(list, ROOT_ID), None);
             rec.heads.put(cx.kmem, ROOT_ID, root)
         });
         if put == Some(Put::Done) {
@@ -127,13 +128,13 @@ impl Lists {
     }
 
     /// Ends a list in which nothing is, nor will be.
-    pub fn close(&self, cx: Cx<'_>, list: u32) {
+    pub fn close(&self, cx: Cx<'_>, list: ListId) {
         if self.lists.get(list).users.end() {
             self.free(cx.kmem, list);
         }
     }
 
-    fn free(&self, kmem: &Kmem, list: u32) {
+    fn free(&self, kmem: &Kmem, list: ListId) {
         let rec = self.lists.get(list);
         rec.heads.each(kmem, |id, head| {
             self.unmark(list, id);
@@ -151,7 +152,7 @@ impl Lists {
     ///
     /// # Safety
     /// The link stays where it is until it is taken out; the list lives until then.
-    pub unsafe fn add(&self, cx: Cx<'_>, list: u32, link: &Link) -> bool {
+    pub unsafe fn add(&self, cx: Cx<'_>, list: ListId, link: &Link) -> bool {
         // Acquire pairs with the Release of `off`.
         let claimed = link
             .state
@@ -186,14 +187,14 @@ impl Lists {
     }
 
     /// Things in the list of a kmem id.
-    pub fn count(&self, cx: Cx<'_>, list: u32, id: u32) -> u64 {
+    pub fn count(&self, cx: Cx<'_>, list: ListId, id: u32) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
         let head = self.lists.get(list).heads.get(cx.kmem, cx.rec, id);
         head.map_or(0, |head| self.heads.get(head).nr())
     }
 
     /// Things in the list of all groups. O(ids).
-    pub fn count_all(&self, cx: Cx<'_>, list: u32) -> u64 {
+    pub fn count_all(&self, cx: Cx<'_>, list: ListId) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
         let mut sum = 0;
         self.lists.get(list).heads.each(cx.kmem, |_, head| {
@@ -211,15 +212,15 @@ impl Lists {
 
     /// In the child of a fork, which waited for changes here to end: nobody holds a lock.
     pub fn reset_locks_in_child(&self) {
-        for head in 1..self.heads.high_water() {
-            self.heads.get(head).lock.reset_in_child();
+        for (_, head) in self.heads.each() {
+            head.lock.reset_in_child();
         }
     }
 
     /// In the child of a fork: nobody changes a table there.
     pub fn reset_tables_in_child(&self) {
-        for list in 1..self.lists.high_water() {
-            self.lists.get(list).heads.reset_lock_in_child();
+        for (_, list) in self.lists.each() {
+            list.heads.reset_lock_in_child();
         }
     }
 
@@ -232,7 +233,7 @@ impl Lists {
     ///
     /// # Safety
     /// As [`Self::add`].
-    unsafe fn place(&self, cx: Cx<'_>, list: u32, link: &Link) {
+    unsafe fn place(&self, cx: Cx<'_>, list: ListId, link: &Link) {
         cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
             loop {
@@ -253,14 +254,14 @@ impl Lists {
                 head.add_nr(1);
                 head.hold();
                 // Release pairs with the Acquire of `lock_home`.
-                link.home.store(index, Ordering::Release);
+                link.home.store(Some(index), Ordering::Release);
                 return;
             }
         });
     }
 
     /// The head for what belongs to `group`, made if need be: its own, or the nearest above. The caller is pinned.
-    fn head_of(&self, cx: Cx<'_>, list: u32, group: &Memcg) -> (u32, u64) {
+    fn head_of(&self, cx: Cx<'_>, list: ListId, group: &Memcg) -> (HeadId, u64) {
         let mut group = group;
         loop {
             let (id, at) = cx.tree.kmem_id_or_above(group);
@@ -275,14 +276,14 @@ impl Lists {
         }
     }
 
-    fn find(&self, cx: Cx<'_>, list: u32, id: u32) -> Option<u32> {
+    fn find(&self, cx: Cx<'_>, list: ListId, id: u32) -> Option<HeadId> {
         self.lists.get(list).heads.get(cx.kmem, cx.rec, id)
     }
 
     /// Makes the head of a group, those above it first, so that the group's end needs no memory. `None`: without memory, or the
     /// group's end has begun.
     #[cold]
-    fn make(&self, cx: Cx<'_>, list: u32, group: &Memcg, id: u32) -> Option<u32> {
+    fn make(&self, cx: Cx<'_>, list: ListId, group: &Memcg, id: u32) -> Option<HeadId> {
         loop {
             // The topmost that has none.
             let (mut at, mut at_id) = (group, id);
@@ -301,7 +302,14 @@ impl Lists {
         }
     }
 
-    fn enter(&self, cx: Cx<'_>, list: u32, group: &Memcg, id: u32, above: u32) -> Option<u32> {
+    fn enter(
+        &self,
+        cx: Cx<'_>,
+        list: ListId,
+        group: &Memcg,
+        id: u32,
+        above: HeadId,
+    ) -> Option<HeadId> {
         self.ready_marks(id)?;
         let index = self.heads.alloc(u32::MAX)?;
         // Found a moment ago, it may have ended and be another's: then it is not made a parent of.
@@ -315,7 +323,7 @@ impl Lists {
             }
             parent.hold();
         }
-        self.heads.get(index).make(key(list, id), above);
+        self.heads.get(index).make(key(list, id), Some(above));
         match self.lists.get(list).heads.put(cx.kmem, id, index) {
             Put::Done if cx.tree.still_has_kmem_id(group, id) => Some(index),
             Put::Done => {
@@ -335,58 +343,57 @@ impl Lists {
     }
 
     /// Where the items of a head are.
-    fn live(&self, index: u32) -> u32 {
+    fn live(&self, index: HeadId) -> HeadId {
         let mut at = index;
         loop {
             // Acquire pairs with the Release of `set_ended`.
             match self.heads.get(at).to.load(Ordering::Acquire) {
-                0 => return at,
-                to => at = to,
+                None => return at,
+                Some(to) => at = to,
             }
         }
     }
 
     /// Locks the list a link is in. `None`: it is in none.
-    fn lock_home(&self, link: &Link) -> Option<(u32, Held<'_>)> {
+    fn lock_home(&self, link: &Link) -> Option<(HeadId, Held<'_>)> {
         loop {
-            let home = link.home.load(Ordering::Acquire);
-            if home == 0 {
-                return None;
-            }
+            let home = link.home.load(Ordering::Acquire)?;
             let at = self.live(home);
             let head = self.heads.get(at);
             let held = head.lock.lock(Rank::List);
             // Of a link in this list nothing changes now. Of one that was taken out meanwhile `at` means nothing.
             let home = link.home.load(Ordering::Acquire);
-            if home != 0 && head.to.load(Ordering::Relaxed) == 0 && self.live(home) == at {
+            let is_there = |home| self.live(home) == at;
+            if head.to.load(Ordering::Relaxed).is_none() && home.is_some_and(is_there) {
                 return Some((at, held));
             }
         }
     }
 
     /// Takes a link out of the ring of the live head `index`. Under its lock.
-    fn take_out(&self, index: u32, link: &Link) {
+    fn take_out(&self, index: HeadId, link: &Link) {
         // SAFETY: in this ring, under its lock.
         unsafe { link.unlink() };
         if !link.is_mark() {
             self.heads.get(index).sub_nr(1);
         }
-        let home = link.home.swap(0, Ordering::Release);
-        self.let_go(home);
+        if let Some(home) = link.home.swap(None, Ordering::Release) {
+            self.let_go(home);
+        }
     }
 
     /// One name less for a head; the last frees it, and lets go of what it led to.
-    fn let_go(&self, index: u32) {
-        let mut at = index;
-        while at != 0 && self.heads.get(at).let_go() {
+    fn let_go(&self, index: HeadId) {
+        let mut next = Some(index);
+        while let Some(at) = next {
             let head = self.heads.get(at);
-            let next = match head.to.load(Ordering::Relaxed) {
-                0 => head.above.load(Ordering::Relaxed),
-                to => to,
-            };
-            head.set_ended(0);
+            if !head.let_go() {
+                return;
+            }
+            let to = head.to.load(Ordering::Relaxed);
+            next = to.or_else(|| head.above.load(Ordering::Relaxed));
+            head.set_ended(None);
             self.heads.free(at);
-            at = next;
         }
     }
 }

@@ -11,7 +11,7 @@ struct World {
     tree: &'static Hierarchy,
     kmem: &'static Kmem,
     rec: &'static ThreadRec,
-    list: u32,
+    list: crate::kmem::id::ListId,
 }
 
 unsafe fn let_go(link: *const Link) {
@@ -38,7 +38,8 @@ impl World {
             tree,
             kmem,
             rec,
-            list: 0,
+            // Until the list is open.
+            list: crate::kmem::id::ListId::new(u32::MAX),
         };
         world.list = kmem.lists.open(world.cx(), let_go).unwrap();
         world

@@ -5,6 +5,7 @@
 
 use super::link::Link;
 use super::{Cx, LetGo, Lists};
+use crate::kmem::id::{HeadId, ListId};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 
@@ -66,7 +67,7 @@ impl Lists {
     pub fn walk(
         &self,
         cx: Cx<'_>,
-        list: u32,
+        list: ListId,
         id: u32,
         nr: u64,
         look: &mut dyn FnMut(&Link) -> Verdict,
@@ -115,7 +116,7 @@ impl Lists {
     }
 
     /// Puts the mark in front of all; answers the head, and how many there are.
-    fn begin_walk(&self, cx: Cx<'_>, list: u32, id: u32, mark: &Link) -> Option<(u32, u64)> {
+    fn begin_walk(&self, cx: Cx<'_>, list: ListId, id: u32, mark: &Link) -> Option<(HeadId, u64)> {
         cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
             let index = self.find(cx, list, id)?;
@@ -130,13 +131,13 @@ impl Lists {
             // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it out.
             unsafe { mark.insert_before(head.ring.following()) };
             head.hold();
-            mark.home.store(index, Ordering::Release);
+            mark.home.store(Some(index), Ordering::Release);
             Some((index, head.nr()))
         })
     }
 
     /// Moves the mark past the next thing, whose memory is held for the caller.
-    fn next(&self, cx: Cx<'_>, head: u32, mark: &Link) -> Option<*const Link> {
+    fn next(&self, cx: Cx<'_>, head: HeadId, mark: &Link) -> Option<*const Link> {
         cx.changed(|| {
             let (at, _held) = self.lock_home(mark)?;
             if at != head {
@@ -164,7 +165,7 @@ impl Lists {
 
     /// A thing that has another owner now and was used: to the end of the list it belongs in, if it is in any. The caller holds the
     /// thing, and it does not go meanwhile.
-    pub fn follow(&self, cx: Cx<'_>, list: u32, link: &Link) {
+    pub fn follow(&self, cx: Cx<'_>, list: ListId, link: &Link) {
         let home = cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
             self.lock_home(link).map(|(at, _held)| at)
@@ -177,7 +178,7 @@ impl Lists {
     }
 
     /// Puts a thing that belongs to another group by now into that one's list.
-    fn goes_elsewhere(&self, cx: Cx<'_>, list: u32, head: u32, link: &Link) -> bool {
+    fn goes_elsewhere(&self, cx: Cx<'_>, list: ListId, head: HeadId, link: &Link) -> bool {
         let taken = cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
             let cell = cx.tree.objcgs.get(link.tag()).cell();
@@ -218,8 +219,8 @@ impl Lists {
     /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now into their lists: after the move
     /// of a task. Unpinned, without a lock.
     pub fn sort(&self, cx: Cx<'_>, id: u32) {
-        for list in 1..self.lists.high_water() {
-            let users = &self.lists.get(list).users;
+        for (list, rec) in self.lists.each() {
+            let users = &rec.users;
             if !users.try_hold() {
                 continue;
             }
@@ -230,7 +231,7 @@ impl Lists {
         }
     }
 
-    fn let_go_of(&self, list: u32) -> LetGo {
+    fn let_go_of(&self, list: ListId) -> LetGo {
         let f = self.lists.get(list).let_go.load(Ordering::Relaxed);
         // SAFETY: `open` has stored a function of this type, before the list was used.
         unsafe { core::mem::transmute::<*mut (), LetGo>(f) }

@@ -1,6 +1,6 @@
 //! Tables by kmem id: where a cache or a list has what it keeps for each group.
 //!
-//! A table maps an id to an index of some arena, 0 for none. By the engine's policy of ids it is an array or a tree:
+//! A table maps an id to an index of some arena, or to none. By the engine's policy of ids it is an array or a tree:
 //!
 //! * [`IdPolicy::ReparentAndFree`]: an array, and an id is free as soon as its group is removed;
 //! * [`IdPolicy::ReclaimOfflineFirst`]: an array; a group that lingers keeps its id, and before arrays grow those that linger are
@@ -32,31 +32,40 @@ use super::Kmem;
 use super::own::own_bytes;
 use crate::group::kmem_id::ID_LIMIT;
 use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::id::{AtomicId, Id};
 use crate::thread::ThreadRec;
 
 const FIRST_BITS: u32 = if cfg!(loom) { 2 } else { 6 };
 const FIRST: u32 = 1 << FIRST_BITS;
 const BLOCKS: usize = (ID_LIMIT / FIRST).ilog2() as usize + 1;
 
-/// One table. Zero bytes are an empty one.
-#[derive(Default)]
-pub struct PerId {
-    blocks: [AtomicPtr<AtomicU32>; BLOCKS],
+/// One table, of indices `V`. Zero bytes are an empty one.
+pub struct PerId<V> {
+    blocks: [AtomicPtr<AtomicId<V>>; BLOCKS],
     tree: tree::Tree,
 }
 
+impl<V> Default for PerId<V> {
+    fn default() -> Self {
+        Self {
+            blocks: Default::default(),
+            tree: tree::Tree::default(),
+        }
+    }
+}
+
 // SAFETY: null pointers, and an empty tree.
-unsafe impl Zeroed for PerId {}
+unsafe impl<V> Zeroed for PerId<V> {}
 
 /// What came of a `put`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub enum Put {
+pub enum Put<V> {
     /// It is there.
     Done,
     /// Another was there already: this one.
-    Found(u32),
+    Found(V),
     /// No memory for a larger table; nothing has changed.
     NoMemory,
 }
@@ -71,8 +80,8 @@ const fn block_bytes(block: usize) -> usize {
     ((FIRST as usize) << block) * size_of::<u32>()
 }
 
-impl PerId {
-    fn slot(&self, id: u32) -> Option<&AtomicU32> {
+impl<V: Id> PerId<V> {
+    fn slot(&self, id: u32) -> Option<&AtomicId<V>> {
         let (block, at) = place(id);
         // Acquire pairs with the Release of `ensure`.
         let slots = self.blocks.get(block)?.load(Ordering::Acquire);
@@ -86,22 +95,25 @@ impl PerId {
     /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads; in a tree the hint, else a load
     /// a level.
     #[inline]
-    pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: u32) -> Option<u32> {
+    pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: u32) -> Option<V> {
         if kmem.tables.are_trees() {
-            return self.tree.get(&kmem.tables, rec, id);
+            return self.tree.get(&kmem.tables, rec, id).and_then(V::from_raw);
         }
         // Acquire pairs with the Release of `put`: what the index names is whole.
-        let value = self.slot(id)?.load(Ordering::Acquire);
-        (value != 0).then_some(value)
+        self.slot(id)?.load(Ordering::Acquire)
     }
 
-    /// Enters `value`, which is not 0, under an id that has nothing. The caller is pinned, and asks
+    /// Enters `value` under an id that has nothing. The caller is pinned, and asks
     /// `Hierarchy::still_has_kmem_id` afterwards.
-    pub fn put(&self, kmem: &Kmem, id: u32, value: u32) -> Put {
-        debug_assert!(value != 0 && id != 0 && id < ID_LIMIT);
+    pub fn put(&self, kmem: &Kmem, id: u32, value: V) -> Put<V> {
+        debug_assert!(id != 0 && id < ID_LIMIT);
         kmem.tables.use_policy();
         if kmem.tables.are_trees() {
-            return self.tree.put(&kmem.tables, id, value);
+            return match self.tree.put(&kmem.tables, id, value.raw()) {
+                tree::Entered::Done => Put::Done,
+                tree::Entered::Found(other) => V::from_raw(other).map_or(Put::Done, Put::Found),
+                tree::Entered::NoMemory => Put::NoMemory,
+            };
         }
         if self.ensure(kmem, place(id).0).is_none() {
             return Put::NoMemory;
@@ -110,35 +122,39 @@ impl PerId {
             return Put::NoMemory;
         };
         // Release pairs with the Acquire of `get`.
-        match slot.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Put::Done,
-            Err(found) => Put::Found(found),
+        match slot.compare_exchange(None, Some(value), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(None) => Put::Done,
+            Err(Some(found)) => Put::Found(found),
         }
     }
 
     /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and gives no memory.
-    pub fn take(&self, kmem: &Kmem, id: u32) -> Option<u32> {
+    pub fn take(&self, kmem: &Kmem, id: u32) -> Option<V> {
         if kmem.tables.are_trees() {
-            return self.tree.take(&kmem.tables, id);
+            return self.tree.take(&kmem.tables, id).and_then(V::from_raw);
         }
-        let value = self.slot(id)?.swap(0, Ordering::AcqRel);
-        (value != 0).then_some(value)
+        self.slot(id)?.swap(None, Ordering::AcqRel)
     }
 
     /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The caller is pinned.
-    pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(u32, u32)) {
+    pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(u32, V)) {
         if kmem.tables.are_trees() {
-            self.tree.each(&kmem.tables, &mut f);
+            self.tree.each(&kmem.tables, &mut |id, value| {
+                if let Some(value) = V::from_raw(value) {
+                    f(id, value);
+                }
+            });
             return;
         }
         for block in 0..BLOCKS {
             let first = FIRST * ((1 << block) - 1);
             for id in first..first + (FIRST << block) {
                 match self.slot(id) {
-                    Some(slot) => match slot.load(Ordering::Acquire) {
-                        0 => {}
-                        value => f(id, value),
-                    },
+                    Some(slot) => {
+                        if let Some(value) = slot.load(Ordering::Acquire) {
+                            f(id, value);
+                        }
+                    }
                     None => return,
                 }
             }
@@ -213,13 +229,13 @@ impl PerId {
 }
 
 #[cfg(not(loom))]
-fn block_new(kmem: &Kmem, block: usize) -> Option<*mut AtomicU32> {
+fn block_new<V>(kmem: &Kmem, block: usize) -> Option<*mut AtomicId<V>> {
     let p = kmem.own_alloc(block_bytes(block))?;
     Some(p.as_ptr().cast())
 }
 
 #[cfg(not(loom))]
-unsafe fn block_free(kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
+unsafe fn block_free<V>(kmem: &Kmem, slots: *mut AtomicId<V>, block: usize) {
     if let Some(p) = core::ptr::NonNull::new(slots.cast()) {
         // SAFETY: the caller's: a block of `block_new`.
         unsafe { kmem.own_free(p, block_bytes(block)) };
@@ -228,13 +244,13 @@ unsafe fn block_free(kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
 
 // Loom's atomics are objects, not bytes: its blocks are built from `Default`.
 #[cfg(loom)]
-fn block_new(_kmem: &Kmem, block: usize) -> Option<*mut AtomicU32> {
-    let all: Vec<AtomicU32> = (0..FIRST << block).map(|_| AtomicU32::default()).collect();
+fn block_new<V>(_kmem: &Kmem, block: usize) -> Option<*mut AtomicId<V>> {
+    let all: Vec<AtomicId<V>> = (0..FIRST << block).map(|_| AtomicId::default()).collect();
     Some(Box::leak(all.into_boxed_slice()).as_mut_ptr())
 }
 
 #[cfg(loom)]
-unsafe fn block_free(_kmem: &Kmem, slots: *mut AtomicU32, block: usize) {
+unsafe fn block_free<V>(_kmem: &Kmem, slots: *mut AtomicId<V>, block: usize) {
     let n = (FIRST as usize) << block;
     // SAFETY: made by `block_new` with this length, seen by nobody else.
     drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(slots, n)) });

@@ -1,5 +1,6 @@
 //! What all tables of an engine share: what they are made of, how much there is of it, and how large arrays are by now.
 
+use super::super::id::NodeId;
 use super::tree::Node;
 use super::{BLOCKS, FIRST, block_bytes, own_bytes, place};
 use crate::sync::Zeroed;
@@ -66,7 +67,7 @@ pub struct Tables {
     /// How often those that linger were asked before, and how often one gave its id.
     nr_asked: AtomicU64,
     nr_helped: AtomicU64,
-    pub(super) nodes: Arena<u32, Node>,
+    pub(super) nodes: Arena<NodeId, Node>,
     pub(super) nr_trees: AtomicU32,
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::{GroupId, Hierarchy, ROOT};
+use crate::kmem::id::HeadId;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,11 @@ fn places_fill_blocks_without_gap_or_overlap() {
     assert!(place(ID_LIMIT - 1).0 < BLOCKS);
 }
 
+/// What tables map to here.
+fn v(number: u32) -> HeadId {
+    HeadId::new(number)
+}
+
 fn alone() -> (&'static Kmem, &'static ThreadRec) {
     let kmem: &'static Kmem = Box::leak(Box::default());
     kmem.init().unwrap();
@@ -31,18 +37,18 @@ fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
     let table = PerId::default();
     assert_eq!((table.get(kmem, rec, 1), table.bytes(kmem)), (None, 0));
     assert_eq!(table.take(kmem, 70_000), None);
-    assert_eq!(table.put(kmem, 5, 50), Put::Done);
-    assert_eq!(table.put(kmem, 5, 51), Put::Found(50));
+    assert_eq!(table.put(kmem, 5, v(50)), Put::Done);
+    assert_eq!(table.put(kmem, 5, v(51)), Put::Found(v(50)));
     assert_eq!(table.bytes(kmem), 256);
     // Beyond what slabs hold.
-    assert_eq!(table.put(kmem, 70_000, 7), Put::Done);
-    assert_eq!(table.get(kmem, rec, 70_000), Some(7));
-    assert_eq!(table.get(kmem, rec, 5), Some(50));
+    assert_eq!(table.put(kmem, 70_000, v(7)), Put::Done);
+    assert_eq!(table.get(kmem, rec, 70_000), Some(v(7)));
+    assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
     assert_eq!(table.bytes(kmem), kmem.tables.stat().arrays);
     let mut all = Vec::new();
     table.each(kmem, |id, value| all.push((id, value)));
-    assert_eq!(all, [(5, 50), (70_000, 7)]);
-    assert_eq!(table.take(kmem, 5), Some(50));
+    assert_eq!(all, [(5, v(50)), (70_000, v(7))]);
+    assert_eq!(table.take(kmem, 5), Some(v(50)));
     assert_eq!(table.take(kmem, 5), None);
     assert_eq!(table.get(kmem, rec, 5), None);
     // SAFETY: nobody else knows it.
@@ -61,17 +67,17 @@ fn readers_find_everything_while_the_table_grows() {
             let table = &table;
             s.spawn(move || {
                 for id in (1..20_000).filter(|id| id % 2 == t) {
-                    assert_eq!(table.put(kmem, id, id), Put::Done);
+                    assert_eq!(table.put(kmem, id, v(id)), Put::Done);
                     let back = id.saturating_sub(64).max(2 - t);
                     let back = back - (back % 2 != t) as u32;
                     if back > 0 {
-                        assert_eq!(table.get(kmem, rec, back), Some(back));
+                        assert_eq!(table.get(kmem, rec, back), Some(v(back)));
                     }
                 }
             });
         }
     });
-    assert!((1..20_000).all(|id| table.get(kmem, rec, id) == Some(id)));
+    assert!((1..20_000).all(|id| table.get(kmem, rec, id) == Some(v(id))));
     // SAFETY: nobody else knows it.
     unsafe { table.clear(kmem) };
 }
@@ -87,10 +93,10 @@ fn the_policy_stays_once_a_table_is_used() {
     let (kmem, rec) = alone();
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
     let table = PerId::default();
-    assert_eq!(table.put(kmem, 5, 50), Put::Done);
+    assert_eq!(table.put(kmem, 5, v(50)), Put::Done);
     assert!(!kmem.tables.set_policy(IdPolicy::ReparentAndFree));
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
-    assert_eq!(table.get(kmem, rec, 5), Some(50));
+    assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
 }
 
 #[test]
@@ -100,26 +106,26 @@ fn a_tree_is_as_large_as_what_is_in_it() {
     let node = size_of::<tree::Node>() as u64;
     let (table, other) = (PerId::default(), PerId::default());
     for (id, nodes) in [(3, 1), (60, 1), (64, 3), (70_000, 6), (70_001, 6)] {
-        assert_eq!(table.put(kmem, id, id), Put::Done);
+        assert_eq!(table.put(kmem, id, v(id)), Put::Done);
         assert_eq!(table.bytes(kmem), nodes * node, "with {id}");
     }
-    assert_eq!(other.put(kmem, 3, 1), Put::Done);
+    assert_eq!(other.put(kmem, 3, v(1)), Put::Done);
     assert_eq!(kmem.tables.stat().trees, 7 * node);
     for (id, nodes) in [(70_000, 6), (70_001, 3), (3, 3), (60, 2), (64, 0)] {
-        assert_eq!(table.get(kmem, rec, id), Some(id));
-        assert_eq!(table.take(kmem, id), Some(id));
+        assert_eq!(table.get(kmem, rec, id), Some(v(id)));
+        assert_eq!(table.take(kmem, id), Some(v(id)));
         assert_eq!(table.get(kmem, rec, id), None, "the hint of {id} is stale");
         assert_eq!(table.bytes(kmem), nodes * node, "without {id}");
     }
     assert_eq!(kmem.tables.stat().trees, node);
-    assert_eq!(other.get(kmem, rec, 3), Some(1));
+    assert_eq!(other.get(kmem, rec, 3), Some(v(1)));
 }
 
 #[test]
 fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
     let (kmem, _) = alone();
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
-    let tables: [PerId; 2] = Default::default();
+    let tables: [PerId<HeadId>; 2] = Default::default();
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|s| {
         for (t, table) in tables.iter().enumerate() {
@@ -132,7 +138,7 @@ fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
                     for (t, table) in tables.iter().enumerate() {
                         let id = n % 5_000 + 1;
                         if let Some(value) = table.get(kmem, &rec, id) {
-                            assert_eq!(value, id * 2 + t as u32);
+                            assert_eq!(value, v(id * 2 + t as u32));
                         }
                     }
                 }
@@ -142,12 +148,13 @@ fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
                     let ids = (1..5_000).step_by(37 + round);
                     for id in ids.clone() {
                         assert_eq!(
-                            table.put(kmem, id as u32, id as u32 * 2 + t as u32),
+                            table.put(kmem, id as u32, v(id as u32 * 2 + t as u32)),
                             Put::Done
                         );
                     }
                     for id in ids {
-                        assert_eq!(table.take(kmem, id as u32), Some(id as u32 * 2 + t as u32));
+                        let was = v(id as u32 * 2 + t as u32);
+                        assert_eq!(table.take(kmem, id as u32), Some(was));
                     }
                 }
                 over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -189,9 +196,9 @@ proptest! {
         prop_assert!(kmem.tables.set_policy(POLICIES[policy]));
         let tree = Hierarchy::leaked();
         let rec = tree.threads.join().unwrap().1;
-        let tables: [PerId; 2] = Default::default();
+        let tables: [PerId<HeadId>; 2] = Default::default();
         // By group, what is entered for it in each table.
-        let mut known: BTreeMap<GroupId, [Option<u32>; 2]> = BTreeMap::new();
+        let mut known: BTreeMap<GroupId, [Option<HeadId>; 2]> = BTreeMap::new();
         let mut next = 1;
         for step in history {
             let pin = tree.threads.epoch.pin(rec);
@@ -205,13 +212,13 @@ proptest! {
                 Step::Use(g, t) => if let Some(g) = pick(g) {
                     let id = tree.kmem_id(tree.memcgs.get(g)).unwrap();
                     next += 1;
-                    let put = tables[t].put(kmem, id, next);
+                    let put = tables[t].put(kmem, id, v(next));
                     let entry = &mut known.get_mut(&g).unwrap()[t];
                     match *entry {
                         Some(was) => prop_assert_eq!(put, Put::Found(was)),
                         None => {
                             prop_assert_eq!(put, Put::Done);
-                            *entry = Some(next);
+                            *entry = Some(v(next));
                         }
                     }
                 },
@@ -242,7 +249,7 @@ proptest! {
                 let mut entries = Vec::new();
                 tables[t].each(kmem, |_, value| entries.push(value));
                 entries.sort_unstable();
-                let mut expected: Vec<u32> = known.values().filter_map(|e| e[t]).collect();
+                let mut expected: Vec<HeadId> = known.values().filter_map(|e| e[t]).collect();
                 expected.sort_unstable();
                 prop_assert_eq!(entries, expected);
             }

@@ -5,10 +5,12 @@
 //! only if the table's version is what it was: whoever takes something out changes the version before a node is free.
 //! Never done: a wait of a reader. It looks again only if something was taken out meanwhile.
 
-use super::{Put, Tables};
+use super::Tables;
+use crate::kmem::id::NodeId;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::Id;
 use crate::sync::lock::{Lock, Rank};
 use crate::thread::ThreadRec;
 
@@ -19,11 +21,20 @@ const NODE_LIMIT: u32 = 1 << 28;
 /// So high are the highest.
 const HEIGHT_MAX: u32 = 6;
 
+/// What came of a [`Tree::put`].
+#[must_use]
+pub(super) enum Entered {
+    Done,
+    Found(u32),
+    NoMemory,
+}
+
 /// One node: nodes below, or at the bottom what the table maps to.
 pub struct Node {
     link: AtomicU32,
     /// Slots that are not 0. Under the lock of the table it is in.
     used: AtomicU32,
+    /// Numbers of nodes; of a node at the bottom, what the table maps to. 0: none. Which of the two a level tells: see [`node_in`].
     slots: [AtomicU32; WIDTH],
 }
 
@@ -62,12 +73,17 @@ pub(super) struct Tree {
 // SAFETY: integers and a free lock.
 unsafe impl Zeroed for Tree {}
 
-fn join(height: u32, node: u32) -> u32 {
-    (height * NODE_LIMIT) | node
+fn join(height: u32, node: Option<NodeId>) -> u32 {
+    (height * NODE_LIMIT) | node.map_or(0, NodeId::raw)
 }
 
-fn split(root: u32) -> (u32, u32) {
-    (root / NODE_LIMIT, root % NODE_LIMIT)
+fn split(root: u32) -> (u32, Option<NodeId>) {
+    (root / NODE_LIMIT, NodeId::from_raw(root % NODE_LIMIT))
+}
+
+/// The node that a slot above the bottom leads to.
+fn node_in(slot: &AtomicU32, order: Ordering) -> Option<NodeId> {
+    NodeId::from_raw(slot.load(order))
 }
 
 fn slot_at(id: u32, height: u32) -> usize {
@@ -103,68 +119,71 @@ impl Tree {
 
     fn walk(&self, tables: &Tables, id: u32) -> Option<u32> {
         // Acquire, here and below, pairs with the Release stores of `put`: a node comes with its slots.
-        let (height, mut at) = split(self.root.load(Ordering::Acquire));
+        let (height, root) = split(self.root.load(Ordering::Acquire));
         if !reaches(height, id) {
             return None;
         }
-        for level in (1..=height).rev() {
-            if at == 0 {
-                return None;
-            }
-            at = tables.nodes.try_get(at)?.slots[slot_at(id, level)].load(Ordering::Acquire);
+        let mut at = root?;
+        for level in (2..=height).rev() {
+            let slot = &tables.nodes.try_get(at)?.slots[slot_at(id, level)];
+            at = node_in(slot, Ordering::Acquire)?;
         }
-        (at != 0).then_some(at)
+        let value = tables.nodes.try_get(at)?.slots[slot_at(id, 1)].load(Ordering::Acquire);
+        (value != 0).then_some(value)
     }
 
-    pub(super) fn put(&self, tables: &Tables, id: u32, value: u32) -> Put {
+    pub(super) fn put(&self, tables: &Tables, id: u32, value: u32) -> Entered {
         let _held = self.lock.lock(Rank::Tables);
         if self.serial.load(Ordering::Relaxed) == 0 {
             let serial = tables.nr_trees.fetch_add(1, Ordering::Relaxed) + 1;
             self.serial.store(serial, Ordering::Relaxed);
         }
         if let Some(found) = self.walk(tables, id) {
-            return Put::Found(found);
+            return Entered::Found(found);
         }
         // The nodes it takes at most, before anything changes.
-        let mut spare = [0; HEIGHT_MAX as usize * 2];
+        let mut spare = [None; HEIGHT_MAX as usize * 2];
         for at in 0..self.needs(tables, id) {
             let Some(node) = tables.new_node() else {
                 give_back(tables, &spare[..at]);
-                return Put::NoMemory;
+                return Entered::NoMemory;
             };
-            spare[at] = node;
+            spare[at] = Some(node);
         }
-        let mut next = spare.iter().copied().take_while(|&node| node != 0);
+        let mut next = spare.iter().copied().map_while(|node| node);
         let (mut height, mut root) = split(self.root.load(Ordering::Relaxed));
         while !reaches(height, id) {
-            let Some(node) = (if root == 0 { Some(0) } else { next.next() }) else {
-                return Put::NoMemory;
-            };
-            if node != 0 {
-                set(tables, node, 0, root);
-                root = node;
+            if let Some(below) = root {
+                let Some(node) = next.next() else {
+                    return Entered::NoMemory;
+                };
+                set(tables, node, 0, below.raw());
+                root = Some(node);
             }
             height += 1;
         }
-        if root == 0 {
-            root = next.next().unwrap_or(0);
-        }
+        let Some(root) = root.or_else(|| next.next()) else {
+            return Entered::NoMemory;
+        };
         // From the bottom up would publish at once; top down each step is a whole tree, which lacks what is not there yet.
-        self.root.store(join(height, root), Ordering::Release);
+        self.root.store(join(height, Some(root)), Ordering::Release);
         let mut at = root;
         for level in (2..=height).rev() {
             let slot = slot_at(id, level);
-            let below = tables.nodes.get(at).slots[slot].load(Ordering::Relaxed);
-            at = if below != 0 {
-                below
-            } else {
-                let node = next.next().unwrap_or(0);
-                set(tables, at, slot, node);
-                node
+            let below = node_in(&tables.nodes.get(at).slots[slot], Ordering::Relaxed);
+            at = match below {
+                Some(node) => node,
+                None => {
+                    let Some(node) = next.next() else {
+                        return Entered::NoMemory;
+                    };
+                    set(tables, at, slot, node.raw());
+                    node
+                }
             };
         }
         set(tables, at, slot_at(id, 1), value);
-        Put::Done
+        Entered::Done
     }
 
     /// How many nodes a put of `id` takes.
@@ -173,21 +192,22 @@ impl Tree {
         let mut n = 0;
         let grows = !reaches(height, id);
         while !reaches(height, id) {
-            n += usize::from(root != 0);
+            n += usize::from(root.is_some());
             height += 1;
         }
-        if root == 0 {
+        let Some(root) = root else {
             return height as usize;
-        }
+        };
         if grows {
             // Below the new root nothing of the way is there, or it would have reached.
             return n + height as usize - 1;
         }
         let mut at = root;
         for level in (2..=height).rev() {
-            at = tables.nodes.get(at).slots[slot_at(id, level)].load(Ordering::Relaxed);
-            if at == 0 {
-                return level as usize - 1;
+            let slot = &tables.nodes.get(at).slots[slot_at(id, level)];
+            match node_in(slot, Ordering::Relaxed) {
+                Some(below) => at = below,
+                None => return level as usize - 1,
             }
         }
         0
@@ -197,38 +217,47 @@ impl Tree {
         let _held = self.lock.lock(Rank::Tables);
         let value = self.walk(tables, id)?;
         let (height, mut root) = split(self.root.load(Ordering::Relaxed));
-        let mut path = [0; HEIGHT_MAX as usize + 1];
+        let mut path = [None; HEIGHT_MAX as usize + 1];
         let mut at = root;
         for level in (1..=height).rev() {
             path[level as usize] = at;
-            at = tables.nodes.get(at).slots[slot_at(id, level)].load(Ordering::Relaxed);
+            at = at.and_then(|at| {
+                let slot = &tables.nodes.get(at).slots[slot_at(id, level)];
+                // At the bottom it is no node, and is not looked at any more.
+                node_in(slot, Ordering::Relaxed)
+            });
         }
-        let mut free = [0; HEIGHT_MAX as usize * 2];
+        let mut free = [None; HEIGHT_MAX as usize * 2];
         let mut nr_free = 0;
         let mut drop_node = |node| {
-            free[nr_free] = node;
+            free[nr_free] = Some(node);
             nr_free += 1;
         };
         for level in 1..=height {
-            let node = tables.nodes.get(path[level as usize]);
+            let Some(index) = path[level as usize] else {
+                break;
+            };
+            let node = tables.nodes.get(index);
             node.slots[slot_at(id, level)].store(0, Ordering::Release);
             if node.used.fetch_sub(1, Ordering::Relaxed) != 1 {
                 break;
             }
-            drop_node(path[level as usize]);
+            drop_node(index);
             if level == height {
-                root = 0;
+                root = None;
             }
         }
-        let mut height = if root == 0 { 0 } else { height };
+        let mut height = root.map_or(0, |_| height);
         // Lower, while the root has nothing but small ids below it.
-        while height > 1 {
-            let top = tables.nodes.get(root);
-            let below = top.slots[0].load(Ordering::Relaxed);
-            if top.used.load(Ordering::Relaxed) != 1 || below == 0 {
+        while height > 1
+            && let Some(index) = root
+        {
+            let top = tables.nodes.get(index);
+            let below = node_in(&top.slots[0], Ordering::Relaxed);
+            if top.used.load(Ordering::Relaxed) != 1 || below.is_none() {
                 break;
             }
-            drop_node(root);
+            drop_node(index);
             (height, root) = (height - 1, below);
         }
         self.root.store(join(height, root), Ordering::Release);
@@ -241,7 +270,7 @@ impl Tree {
     /// Calls `f` with every id and what is under it.
     pub(super) fn each(&self, tables: &Tables, f: &mut impl FnMut(u32, u32)) {
         let (height, root) = split(self.root.load(Ordering::Acquire));
-        if root != 0 {
+        if let Some(root) = root {
             each_below(tables, root, height, 0, f);
         }
     }
@@ -250,18 +279,14 @@ impl Tree {
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_nodes(&self, tables: &Tables) -> u64 {
         let (height, root) = split(self.root.load(Ordering::Acquire));
-        if root == 0 {
-            0
-        } else {
-            count(tables, root, height)
-        }
+        root.map_or(0, |root| count(tables, root, height))
     }
 
     /// Empties it. Nobody else uses the table.
     pub(super) fn clear(&self, tables: &Tables) {
         let (height, root) = split(self.root.swap(0, Ordering::AcqRel));
         self.version.fetch_add(1, Ordering::AcqRel);
-        if root != 0 {
+        if let Some(root) = root {
             clear_below(tables, root, height);
         }
     }
@@ -278,52 +303,65 @@ impl Tree {
     }
 }
 
-fn set(tables: &Tables, node: u32, slot: usize, value: u32) {
+fn set(tables: &Tables, node: NodeId, slot: usize, value: u32) {
     let node = tables.nodes.get(node);
     node.used.fetch_add(1, Ordering::Relaxed);
     // Release pairs with the Acquire of `walk`.
     node.slots[slot].store(value, Ordering::Release);
 }
 
-fn give_back(tables: &Tables, nodes: &[u32]) {
-    for &node in nodes {
+fn give_back(tables: &Tables, nodes: &[Option<NodeId>]) {
+    for &node in nodes.iter().flatten() {
         tables.nodes.free(node);
     }
 }
 
-fn below(tables: &Tables, node: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
-    let slots = tables.nodes.get(node).slots.iter().enumerate();
-    slots
-        .map(|(at, slot)| (at as u32, slot.load(Ordering::Acquire)))
-        .filter(|&(_, value)| value != 0)
+fn slots(tables: &Tables, node: NodeId) -> impl Iterator<Item = (u32, &AtomicU32)> {
+    (0..).zip(&tables.nodes.get(node).slots)
 }
 
-fn each_below(tables: &Tables, node: u32, height: u32, first: u32, f: &mut impl FnMut(u32, u32)) {
-    for (at, value) in below(tables, node) {
+/// The nodes below one that is not at the bottom.
+fn below(tables: &Tables, node: NodeId) -> impl Iterator<Item = NodeId> {
+    slots(tables, node).filter_map(|(_, slot)| node_in(slot, Ordering::Acquire))
+}
+
+fn each_below(
+    tables: &Tables,
+    node: NodeId,
+    height: u32,
+    first: u32,
+    f: &mut impl FnMut(u32, u32),
+) {
+    for (at, slot) in slots(tables, node) {
         let id = first | at << (BITS * (height - 1));
-        if height == 1 {
-            f(id, value);
-        } else {
-            each_below(tables, value, height - 1, id, f);
+        if height > 1 {
+            if let Some(node) = node_in(slot, Ordering::Acquire) {
+                each_below(tables, node, height - 1, id, f);
+            }
+            continue;
+        }
+        match slot.load(Ordering::Acquire) {
+            0 => {}
+            value => f(id, value),
         }
     }
 }
 
 #[cfg(any(test, feature = "testing"))]
-fn count(tables: &Tables, node: u32, height: u32) -> u64 {
+fn count(tables: &Tables, node: NodeId, height: u32) -> u64 {
     let more = if height == 1 {
         0
     } else {
         below(tables, node)
-            .map(|(_, node)| count(tables, node, height - 1))
+            .map(|node| count(tables, node, height - 1))
             .sum()
     };
     1 + more
 }
 
-fn clear_below(tables: &Tables, node: u32, height: u32) {
+fn clear_below(tables: &Tables, node: NodeId, height: u32) {
     if height > 1 {
-        for (_, node) in below(tables, node) {
+        for node in below(tables, node) {
             clear_below(tables, node, height - 1);
         }
     }
@@ -332,7 +370,7 @@ fn clear_below(tables: &Tables, node: u32, height: u32) {
 
 impl Tables {
     /// An empty node.
-    fn new_node(&self) -> Option<u32> {
+    fn new_node(&self) -> Option<NodeId> {
         let index = self.nodes.alloc(NODE_LIMIT)?;
         let node = self.nodes.get(index);
         node.used.store(0, Ordering::Relaxed);
