@@ -4,7 +4,7 @@
 use crate::books::{OwnerIs, Thing, What};
 use crate::world::World;
 use memcg::testing::attach::{Attach, MoveError};
-use memcg::testing::engine::Flags;
+use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::MovePolicy;
 use memcg::testing::group::objcg::Kind;
 
@@ -68,9 +68,15 @@ impl World {
     fn charge_forced(&self, owner: usize, bytes: u64) {
         let tag = self.stage.books.borrow().owners[owner].tag;
         let kind = Kind::Mapped;
-        let charged = self
-            .engine
-            .charge(self.rec(), tag, bytes, kind, Flags::FORCE);
+        let charged = self.engine.charge(
+            self.rec(),
+            Request {
+                tag,
+                bytes,
+                kind,
+                flags: Flags::FORCE,
+            },
+        );
         assert_eq!(charged, Ok(bytes), "a forced charge");
         self.stage.books.borrow_mut().note(Thing {
             owner: Some(owner),

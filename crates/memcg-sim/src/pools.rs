@@ -7,7 +7,7 @@
 use crate::books::{Css, OwnerIs, Thing, What};
 use crate::stage::{Stage, on_stage};
 use crate::world::World;
-use memcg::testing::engine::Flags;
+use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::objcg::Kind;
 use memcg::testing::kmem::shrinker::{Ask, Manner, Ops};
 
@@ -100,7 +100,7 @@ impl Stage {
         let how = [Flags::NOWAIT, Flags::WAIT.with(Flags::USER)][n as usize / 3 % 2];
         let charged = self
             .engine
-            .charge(self.rec.get(), tag, bytes, Kind::Reserved, how);
+            .charge(self.rec.get(), Request::reserved(tag, bytes, how));
         assert_eq!(charged, Ok(bytes), "a charge by who reclaims");
         self.books.borrow_mut().note(Thing {
             owner: Some(owner),

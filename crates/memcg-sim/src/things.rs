@@ -4,8 +4,8 @@ use crate::books::{Thing, What};
 use crate::filters::NAMES;
 use crate::stage::paint;
 use crate::world::{KnownCache, World};
-use memcg::testing::engine::Flags;
 use memcg::testing::engine::cache::CacheRefusal;
+use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::GroupId;
 use memcg::testing::group::objcg::Kind;
 use memcg::testing::kmem::cache::{Plan, Ways};
@@ -103,7 +103,17 @@ impl World {
     fn try_charge(&self, owner: usize, bytes: u64, kind: Kind, how: Flags) -> bool {
         let tag = self.stage.books.borrow().owners[owner].tag;
         let rec = self.rec();
-        let charge = || self.engine.charge(rec, tag, bytes, kind, how);
+        let charge = || {
+            self.engine.charge(
+                rec,
+                Request {
+                    tag,
+                    bytes,
+                    kind,
+                    flags: how,
+                },
+            )
+        };
         let killers = self.stage.books.borrow().killers(owner);
         let meddled = self.stage.meddled.get();
         let will = self.will(Some(owner), bytes, how);

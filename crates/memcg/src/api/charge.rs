@@ -8,7 +8,7 @@ use super::group_path::GroupPath;
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use crate::engine::process::{engine, with_rec};
-use crate::engine::{ChargeError, Flags};
+use crate::engine::{ChargeError, Flags, Request};
 use crate::group::cell::Given;
 use crate::group::charge::round_up;
 use crate::group::{Kind, Tag};
@@ -122,7 +122,7 @@ impl Charge {
         };
         let more = round_up(new) - round_up(self.bytes);
         if let Some(tag) = self.tag.filter(|_| more > 0) {
-            with_rec(|engine, rec| engine.charge(rec, tag, more, Kind::Reserved, flags))
+            with_rec(|engine, rec| engine.charge(rec, Request::reserved(tag, more, flags)))
                 .transpose()
                 .map_err(|refused| ReserveError::new(&refused))?;
         }
@@ -246,7 +246,7 @@ impl Charge {
         let extra = round_up(rest) + round_up(bytes) - round_up(self.bytes);
         if let Some(tag) = self.tag.filter(|_| extra > 0) {
             let forced = with_rec(|engine, rec| {
-                engine.charge(rec, tag, extra, Kind::Reserved, Flags::FORCE)
+                engine.charge(rec, Request::reserved(tag, extra, Flags::FORCE))
             });
             debug_assert!(forced.is_none_or(|charged| charged.is_ok()));
         }

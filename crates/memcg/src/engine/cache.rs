@@ -8,7 +8,7 @@
 use super::cache_shrinker;
 use super::options::Tracking;
 use super::worker::Work;
-use super::{Accounting, ChargeError, Engine, Flags};
+use super::{Accounting, ChargeError, Engine, Flags, Request};
 use crate::group::{GroupId, Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
@@ -218,7 +218,7 @@ impl Engine {
         let tag = tag.filter(|_| self.accounting() == Accounting::On);
         let bytes = cache.charged_bytes();
         if let Some(tag) = tag {
-            self.charge_object(rec, cache, tag, flags)?;
+            self.charge_object(rec, cache, Request::heap(tag, bytes, flags))?;
         }
         self.take_cached(rec, cache, index, tag, flags)
             .ok_or_else(|| {
@@ -287,42 +287,33 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         cache: &Cache,
-        tag: Tag,
-        flags: Flags,
+        request: Request,
     ) -> Result<(), CacheRefusal> {
-        let bytes = cache.charged_bytes();
         let shrinker = cache.shrinker();
-        if shrinker == 0 || !flags.has(Flags::WAIT.with(Flags::USER)) {
-            return self.try_charge_object(rec, tag, bytes, flags);
+        if shrinker == 0 || !request.flags.has(Flags::WAIT | Flags::USER) {
+            return self.try_charge_object(rec, request);
         }
         // Before anybody goes into debt or is killed for it.
-        let early = flags.with(Flags::EARLY);
-        let mut outcome = self.try_charge_object(rec, tag, bytes, early);
+        let early = request.with_flags(request.flags | Flags::EARLY);
+        let mut outcome = self.try_charge_object(rec, early);
         for _ in 0..ROUNDS {
             let Err(why) = outcome else { break };
             let full = why.refusal().and_then(|refusal| refusal.group);
-            if full.is_none_or(|full| cache_shrinker::call(shrinker, full, bytes) == 0) {
+            if full.is_none_or(|full| cache_shrinker::call(shrinker, full, request.bytes) == 0) {
                 break;
             }
-            outcome = self.try_charge_object(rec, tag, bytes, early);
+            outcome = self.try_charge_object(rec, early);
         }
         match outcome {
-            Err(CacheRefusal::Max(_)) => self.try_charge_object(rec, tag, bytes, flags),
+            Err(CacheRefusal::Max(_)) => self.try_charge_object(rec, request),
             other => other,
         }
     }
 
-    fn try_charge_object(
-        &self,
-        rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        flags: Flags,
-    ) -> Result<(), CacheRefusal> {
-        self.charge(rec, tag, bytes, Kind::Heap, flags)
-            .map_err(CacheRefusal::Max)?;
-        let forced = flags.has(Flags::FORCE);
-        self.count_object(rec, tag, bytes, forced)
+    fn try_charge_object(&self, rec: &ThreadRec, request: Request) -> Result<(), CacheRefusal> {
+        let Request { tag, bytes, .. } = request;
+        self.charge(rec, request).map_err(CacheRefusal::Max)?;
+        self.count_object(rec, request)
             .or_else(|refusal| {
                 // What threads have counted in advance is in nobody's hands. Usually there is none under such a limit.
                 {
@@ -331,7 +322,7 @@ impl Engine {
                         self.tree.drain(rec, full);
                     }
                 }
-                self.count_object(rec, tag, bytes, forced)
+                self.count_object(rec, request)
             })
             .map_err(|refusal| {
                 self.undo_charge(rec, tag, bytes);
@@ -339,15 +330,14 @@ impl Engine {
             })
     }
 
-    pub(super) fn count_object(
-        &self,
-        rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        forced: bool,
-    ) -> Result<(), Refusal> {
+    /// Counts an object that is charged already as a cache's; with [`Flags::FORCE`] whatever the limits say.
+    pub(super) fn count_object(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
+        let Request {
+            tag, bytes, flags, ..
+        } = request;
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.tree.charge_slab(rec, tag, bytes, forced)
+        self.tree
+            .charge_slab(rec, tag, bytes, flags.has(Flags::FORCE))
     }
 
     /// Takes back what [`Self::charge_object`] charged, for an object that is not to be had.

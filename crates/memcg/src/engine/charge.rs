@@ -1,49 +1,14 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
+//!
+//! Invariants: a refused charge has charged nobody. What is tried again is the same request.
+//! Depends on: `group` for the charge itself, `reclaim` and `oom` for room, `throttle` for what is owed.
+//! Never: a wait, or code of the program, where the request's flags do not allow it.
 
-use super::{Accounting, By, Engine};
+use super::{Accounting, By, Engine, Flags, Request};
 use crate::group::charge::{Mode, Refusal, round_up};
 use crate::group::{Event, Kind, OomPolicy, Tag};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
-
-/// What a charge may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(transparent)]
-pub struct Flags(u32);
-
-impl Flags {
-    /// May neither sleep nor run code of the program: what malloc can do. The default.
-    pub const NOWAIT: Flags = Flags(0);
-    /// May sleep: what the thread owes for being above `high` is paid before the charge returns. At a limit it waits for the
-    /// engine's worker to reclaim.
-    pub const WAIT: Flags = Flags(1);
-    /// Is made whatever the limits say.
-    pub const FORCE: Flags = Flags(2);
-    /// Goes into debt where the group has no policy of its own.
-    pub const DEBT: Flags = Flags(4);
-    /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
-    pub const USER: Flags = Flags(16);
-    /// Is not made at all, and succeeds.
-    pub const NOACCOUNT: Flags = Flags(8);
-
-    /// With `WAIT`: what the thread owes for being above `high` is left for its next safe point. For many charges in a row.
-    pub const OWE: Flags = Flags(64);
-
-    /// Is refused before the group's policy has its say, no event `oom` counted: who asks can make room, and will ask again.
-    pub(super) const EARLY: Flags = Flags(32);
-
-    /// Both.
-    #[must_use]
-    pub const fn with(self, other: Flags) -> Flags {
-        Flags(self.0 | other.0)
-    }
-
-    /// Whether all of `other` is in it.
-    #[must_use]
-    pub const fn has(self, other: Flags) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
 
 /// A refused charge: nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,33 +20,27 @@ pub struct ChargeError {
 }
 
 impl Engine {
-    /// Charges `bytes` to `tag`, rounded up to a multiple of 8; answers what was charged (0 with [`Flags::NOACCOUNT`]).
-    /// The caller names `tag` (a handle, a scope, a thing charged to it).
+    /// Makes a charge, its bytes rounded up to a multiple of 8; answers what was charged (0 with [`Flags::NOACCOUNT`]).
     ///
     /// # Errors
     /// When a limit stands in the way and neither a drain nor the group's policy helps.
-    pub fn charge(
-        &self,
-        rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        kind: Kind,
-        flags: Flags,
-    ) -> Result<u64, ChargeError> {
-        let bytes = round_up(bytes);
+    pub fn charge(&self, rec: &ThreadRec, request: Request) -> Result<u64, ChargeError> {
+        let bytes = round_up(request.bytes);
+        let request = Request { bytes, ..request };
+        let Request { tag, flags, .. } = request;
         if flags.has(Flags::NOACCOUNT) {
             return Ok(0);
         }
-        let is_hit = match kind {
+        let is_hit = match request.kind {
             Kind::Heap => rec.charge_hit_of(tag, bytes),
             Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
-            _ => false,
+            Kind::Mapped | Kind::Slab => false,
         };
         if is_hit {
             return Ok(bytes);
         }
         let owed_before = rec.owed_ns();
-        self.charge_slow(rec, tag, bytes, kind, flags)?;
+        self.charge_slow(rec, request)?;
         if flags.has(Flags::WAIT) && !flags.has(Flags::OWE) {
             // No longer pinned: a sleeper must not hold up the epochs.
             if flags.has(Flags::USER) {
@@ -97,46 +56,48 @@ impl Engine {
         Ok(bytes)
     }
 
-    fn charge_slow(
-        &self,
-        rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        kind: Kind,
-        flags: Flags,
-    ) -> Result<(), ChargeError> {
+    fn charge_slow(&self, rec: &ThreadRec, request: Request) -> Result<(), ChargeError> {
+        let Request {
+            tag, bytes, kind, ..
+        } = request;
         let _pin = self.tree.threads.epoch.pin(rec);
         let first = match kind {
             Kind::Heap | Kind::Reserved => self.tree.charge(rec, tag, bytes),
-            _ => self.tree.charge_exact(tag, bytes, Mode::Within),
+            Kind::Mapped | Kind::Slab => self.charge_exact(request, Mode::Within),
         };
         first
-            .or_else(|refusal| self.charge_refused(rec, tag, bytes, flags, refusal))
+            .or_else(|refusal| self.charge_refused(rec, request, refusal))
             .map_err(|refusal| ChargeError { bytes, refusal })?;
         match kind {
             Kind::Reserved => self.tree.count_reserved(rec, tag, bytes),
-            _ => self.tree.add_side(tag, bytes, kind),
+            Kind::Heap | Kind::Mapped | Kind::Slab => self.tree.add_side(tag, bytes, kind),
         }
-        self.owe(rec, tag, bytes);
+        self.owe(rec, request);
         if self.tree.is_broken() {
             self.on_broken();
         }
         Ok(())
     }
 
+    /// Charges the owner and all groups above it, past all stock, as far as `mode` allows.
+    fn charge_exact(&self, request: Request, mode: Mode) -> Result<(), Refusal> {
+        self.tree.charge_exact(request.tag, request.bytes, mode)
+    }
+
+    /// Seeks the policy's way out of a refusal: the charge is forced, tried again after a drain, a reclaim or a kill, or
+    /// made into debt.
     #[cold]
     fn charge_refused(
         &self,
         rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        flags: Flags,
+        request: Request,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
+        let Request { tag, flags, .. } = request;
         // What reclaim charges is forced, or it would wait for itself.
         if flags.has(Flags::FORCE) || rec.is_helping() {
-            return tree.charge_exact(tag, bytes, Mode::Force);
+            return self.charge_exact(request, Mode::Force);
         }
         let Some(full) = tree.group_of_refusal(&refusal) else {
             return Err(refusal);
@@ -150,14 +111,14 @@ impl Engine {
             let _stall = full.is_drain_due().then(|| tree.stall(rec, tag));
             tree.drain_for_charge(rec, full)
         };
-        if without_stock.saturating_add(bytes) <= full.counter.max() && drain() {
-            match tree.charge_exact(tag, bytes, Mode::Within) {
+        if without_stock.saturating_add(request.bytes) <= full.counter.max() && drain() {
+            match self.charge_exact(request, Mode::Within) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
         }
         if self.may_reclaim() {
-            match self.charge_after_reclaim(rec, tag, bytes, flags, last) {
+            match self.charge_after_reclaim(rec, request, last) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
@@ -176,13 +137,13 @@ impl Engine {
             OomPolicy::Deny | OomPolicy::Kill => false,
         };
         if may_owe {
-            match tree.charge_exact(tag, bytes, Mode::Debt { by_default }) {
+            match self.charge_exact(request, Mode::Debt { by_default }) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
         }
         if full.oom_policy() == OomPolicy::Kill && last.group.is_some() {
-            match self.charge_after_kill(rec, tag, bytes, flags, last) {
+            match self.charge_after_kill(rec, request, last) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
@@ -199,9 +160,7 @@ impl Engine {
     fn charge_after_kill(
         &self,
         rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        flags: Flags,
+        request: Request,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let mut last = refusal;
@@ -213,7 +172,7 @@ impl Engine {
             if full.counter.granted() == 0 || self.tree.drain(rec, full) == 0 {
                 break;
             }
-            match self.tree.charge_exact(tag, bytes, Mode::Within) {
+            match self.charge_exact(request, Mode::Within) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
@@ -227,20 +186,17 @@ impl Engine {
         };
         for _ in 0..super::reclaim::STEPS {
             let full = self.tree.memcgs.get(group);
-            let by = self.oom_kill(full, bytes);
+            let by = self.oom_kill(full, request.bytes);
             if by == 0 {
                 return Err(last);
             }
-            match self
-                .tree
-                .charge_exact(tag, bytes, Mode::Beyond { group, by })
-            {
+            match self.charge_exact(request, Mode::Beyond { group, by }) {
                 Ok(()) => return Ok(()),
                 // Another group is full as well: that is its affair.
                 Err(again) if again.group != Some(group) => return Err(again),
                 Err(again) => last = again,
             }
-            if !flags.has(Flags::WAIT) {
+            if !request.flags.has(Flags::WAIT) {
                 return Err(last);
             }
             let _lifted = self.tree.threads.epoch.lift(rec);
@@ -254,18 +210,16 @@ impl Engine {
     fn charge_after_reclaim(
         &self,
         rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        flags: Flags,
+        request: Request,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
         let mut last = refusal;
-        if !flags.has(Flags::WAIT) {
+        if !request.flags.has(Flags::WAIT) {
             if let Some(full) = tree.group_of_refusal(&last)
-                && bytes <= full.counter.max()
+                && request.bytes <= full.counter.max()
             {
-                self.wake_reclaim(full, bytes);
+                self.wake_reclaim(full, request.bytes);
             }
             return Err(last);
         }
@@ -274,16 +228,14 @@ impl Engine {
                 return Err(last);
             };
             // What can never fit is not worth what others have.
-            if bytes > full.counter.max()
-                || !self.make_room(rec, full, bytes, flags.has(Flags::USER))
-            {
+            if request.bytes > full.counter.max() || !self.make_room(rec, full, request) {
                 break;
             }
             // Found anew: room may have taken long to make.
             if let Some(full) = tree.group_of_refusal(&last) {
                 tree.drain_for_charge(rec, full);
             }
-            match tree.charge_exact(tag, bytes, Mode::Within) {
+            match self.charge_exact(request, Mode::Within) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
@@ -311,7 +263,7 @@ impl Engine {
                 self.tree.uncount_reserved(rec, tag, bytes);
                 self.tree.uncharge(rec, tag, bytes);
             }
-            _ => {
+            Kind::Mapped | Kind::Slab => {
                 let _pin = self.tree.threads.epoch.pin(rec);
                 self.tree.sub_side(tag, bytes, kind);
                 self.tree.uncharge_exact(tag, bytes);
@@ -363,7 +315,7 @@ mod tests {
                 .get(engine.tree.create(root, b"a").unwrap())
         };
         group.counter.set_high(1 << 20);
-        let charge = |flags| engine.charge(rec, group.tag(), 1 << 20, Kind::Reserved, flags);
+        let charge = |flags| engine.charge(rec, Request::reserved(group.tag(), 1 << 20, flags));
         charge(Flags::NOWAIT).unwrap();
         assert_eq!(rec.owed_ns(), 0);
         charge(Flags::NOWAIT).unwrap();
@@ -402,7 +354,7 @@ mod tests {
         group.counter.set_max(64 << 20);
         above.counter.set_max((64 << 20) + 16);
         let charge =
-            |rec, tag, bytes| engine.charge(rec, tag, bytes, Kind::Reserved, Flags::NOWAIT);
+            |rec, tag, bytes| engine.charge(rec, Request::reserved(tag, bytes, Flags::NOWAIT));
         // Another thread has stock in both: the one on the way is full by it, and so is what is above.
         charge(other, task, 8).unwrap();
         charge(other, beside.tag(), 8).unwrap();
@@ -416,7 +368,7 @@ mod tests {
     fn what_is_not_to_be_accounted_is_not() {
         let engine = Engine::leaked();
         let (_, rec) = engine.tree.threads.join().unwrap();
-        let charged = engine.charge(rec, ROOT_TAG, 100, Kind::Heap, Flags::NOACCOUNT);
+        let charged = engine.charge(rec, Request::heap(ROOT_TAG, 100, Flags::NOACCOUNT));
         assert_eq!(charged, Ok(0));
         assert_eq!(engine.tree.memcgs.get(ROOT).counter.usage(), 0);
     }

@@ -3,7 +3,7 @@
 //! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are multiples of 8.
 
 use super::process::{known_rec, with_rec};
-use super::{Accounting, Flags};
+use super::{Accounting, Flags, Request};
 use crate::group::{Kind, Tag};
 
 /// Charges an object of `bytes` to whom the thread is working for; answers its tag, `Some(None)` where the object is not
@@ -30,13 +30,13 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
             return Some(None);
         }
         let flags = if engine.options.debt_by_default() {
-            flags.with(Flags::DEBT)
+            flags | Flags::DEBT
         } else {
             flags
         };
         let answer = engine.with_owner(rec, |owner| match owner {
             Some(tag) => engine
-                .charge(rec, tag, bytes as u64, Kind::Heap, flags)
+                .charge(rec, Request::heap(tag, bytes as u64, flags))
                 .ok()
                 .map(|_| owner),
             None => Some(None),
@@ -60,7 +60,7 @@ pub fn charge_more(tag: Option<Tag>, bytes: usize, flags: Flags) -> bool {
             return true;
         }
         engine
-            .charge(rec, tag, bytes as u64, Kind::Heap, flags)
+            .charge(rec, Request::heap(tag, bytes as u64, flags))
             .is_ok()
     })
     .unwrap_or(true)

@@ -1,6 +1,6 @@
 //! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
 
-use super::{Engine, Flags, Work};
+use super::{Engine, Flags, Request, Work};
 use crate::group::{Kind, Tag};
 use crate::kmem::class::{bytes_of, class_if_any};
 use crate::kmem::list_lru::Cx;
@@ -37,8 +37,8 @@ impl Engine {
             return;
         }
         let bytes = class_if_any(bytes).map_or(bytes, bytes_of) as u64;
-        let flags = flags.with(Flags::EARLY);
-        if let Ok(charged) = self.charge(rec, tag, bytes, Kind::Reserved, flags) {
+        let request = Request::reserved(tag, bytes, flags | Flags::EARLY);
+        if let Ok(charged) = self.charge(rec, request) {
             self.uncharge(rec, tag, charged, Kind::Reserved);
         }
     }

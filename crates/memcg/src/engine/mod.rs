@@ -10,6 +10,7 @@ pub mod cache;
 pub mod cache_shrinker;
 pub mod charge;
 pub mod ends;
+pub mod flags;
 pub mod fork;
 pub mod heap;
 pub mod ids;
@@ -23,11 +24,14 @@ pub mod process;
 pub mod progress;
 pub mod recharge;
 pub mod reclaim;
+pub mod request;
 pub mod throttle;
 pub mod worker;
 
-pub use charge::{ChargeError, Flags};
+pub use charge::ChargeError;
+pub use flags::Flags;
 pub use process::{engine, try_engine};
+pub use request::Request;
 pub use worker::{By, Work};
 
 use crate::group::Hierarchy;

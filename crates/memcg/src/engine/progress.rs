@@ -132,7 +132,7 @@ impl Engine {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::engine::Flags;
+    use crate::engine::{Flags, Request};
     use crate::group::Kind;
     use crate::group::ROOT;
 
@@ -170,7 +170,7 @@ mod tests {
         // What others free elsewhere is no progress.
         let charge = |group: &Memcg| {
             engine
-                .charge(rec, group.tag(), 1 << 20, Kind::Heap, Flags::NOWAIT)
+                .charge(rec, Request::heap(group.tag(), 1 << 20, Flags::NOWAIT))
                 .unwrap()
         };
         let (in_a, _) = (charge(deep), charge(b));

@@ -7,7 +7,7 @@
 //! Relied on: who asks holds the thing; `group::cell` for what a group's end said of what it left.
 //! Never done: reclaim, a kill or debt in the target; a look at a thing nobody has asked about.
 
-use super::{Accounting, Engine};
+use super::{Accounting, Engine, Flags, Request};
 use crate::group::cell::Given;
 use crate::group::charge::{Mode, round_up};
 use crate::group::{Event, Kind, ROOT_TAG, Refusal, Tag};
@@ -16,17 +16,12 @@ use crate::thread::ThreadRec;
 
 impl Engine {
     /// Charges `bytes` to an owner that the caller names, within every limit, or not at all: after a drain at most.
-    fn charge_in_room(
-        &self,
-        rec: &ThreadRec,
-        tag: Tag,
-        bytes: u64,
-        kind: Kind,
-    ) -> Result<(), Refusal> {
-        let bytes = round_up(bytes);
+    fn charge_in_room(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
+        let Request { tag, kind, .. } = request;
+        let bytes = round_up(request.bytes);
         let is_hit = match kind {
             Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
-            _ => rec.charge_hit_of(tag, bytes),
+            Kind::Heap | Kind::Mapped | Kind::Slab => rec.charge_hit_of(tag, bytes),
         };
         if is_hit {
             return Ok(());
@@ -62,7 +57,7 @@ impl Engine {
         if bytes == 0 {
             return Ok(());
         }
-        self.charge_in_room(rec, tag, bytes, Kind::Reserved)
+        self.charge_in_room(rec, Request::reserved(tag, bytes, Flags::NOWAIT))
             .inspect_err(|_| self.recharge_failed(rec, tag))
     }
 
@@ -93,9 +88,10 @@ impl Engine {
         if self.accounting() != Accounting::On {
             return Ok(false);
         }
-        self.charge_in_room(rec, to, bytes, Kind::Heap)
+        let request = Request::heap(to, bytes, Flags::NOWAIT);
+        self.charge_in_room(rec, request)
             .and_then(|()| {
-                self.count_object(rec, to, bytes, false)
+                self.count_object(rec, request)
                     .inspect_err(|_| self.undo_charge(rec, to, bytes))
             })
             .inspect_err(|_| self.recharge_failed(rec, to))?;

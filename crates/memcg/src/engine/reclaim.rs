@@ -14,7 +14,7 @@ pub mod evict;
 use super::progress::Passes;
 use super::worker::ROOM;
 use super::worker::thread;
-use super::{Engine, Work};
+use super::{Engine, Flags, Request, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
 use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
@@ -367,23 +367,17 @@ impl Engine {
         }
     }
 
-    /// A charge of `bytes` was refused by `full`: gets room for it, or says that there is none to be had. The caller is pinned, and
+    /// A charge was refused by `full`: gets room for it, or says that there is none to be had. The caller is pinned, and
     /// looks for `full` anew. `true`: worth another try.
-    pub(super) fn make_room(
-        &self,
-        rec: &ThreadRec,
-        full: &Memcg,
-        bytes: u64,
-        inline: bool,
-    ) -> bool {
+    pub(super) fn make_room(&self, rec: &ThreadRec, full: &Memcg, request: Request) -> bool {
         let seen = self.see(full);
-        if inline {
+        if request.flags.has(Flags::USER) {
             let max = full.counter.max();
             // What is free counts: more than is missing would be taken from what is protected.
             let need = full
                 .counter
                 .usage()
-                .saturating_add(bytes)
+                .saturating_add(request.bytes)
                 .saturating_sub(max);
             let behind = CLUSTER.min(max / 16).saturating_sub(need);
             // If nothing came of it: others may be at what there is.
@@ -391,7 +385,7 @@ impl Engine {
                 || self.reclaim_by(rec, full, need, behind, Need::Now) != Reclaimed::default()
                 || self.await_progress(rec, seen);
         }
-        self.wake_reclaim(full, bytes);
+        self.wake_reclaim(full, request.bytes);
         thread::serves(self) && self.await_progress(rec, seen)
     }
 

@@ -1,6 +1,6 @@
 //! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the thread can sleep.
 
-use super::Engine;
+use super::{Engine, Request};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::throttle;
 use crate::group::Tag;
@@ -23,12 +23,14 @@ fn reclaim_line(level: &crate::group::Memcg) -> u64 {
 }
 
 impl Engine {
-    /// Notes what a charge of `bytes` owes for every group above its high. The caller is pinned. O(depth), reads only.
-    pub(super) fn owe(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
+    /// Notes what a charge owes for every group above its high. The caller is pinned. O(depth), reads only.
+    pub(super) fn owe(&self, rec: &ThreadRec, request: Request) {
         let mut worst = 0;
         let may_reclaim = self.may_reclaim() && !rec.is_helping();
         each_level(
-            self.tree.resolve(self.tree.objcgs.get(tag).cell()).group,
+            self.tree
+                .resolve(self.tree.objcgs.get(request.tag).cell())
+                .group,
             |level| {
                 let high = level.counter.high();
                 if high != UNLIMITED {
@@ -41,7 +43,7 @@ impl Engine {
         );
         if worst > 0 {
             // Far beyond a line of some bytes a charge owes all there is.
-            let more = throttle::curve_ns(worst, bytes);
+            let more = throttle::curve_ns(worst, request.bytes);
             let owed = rec.owed_ns.load(Ordering::Relaxed).saturating_add(more);
             rec.owed_ns.store(owed.min(MOST_NS), Ordering::Relaxed);
         }

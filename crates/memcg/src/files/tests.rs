@@ -8,7 +8,7 @@ mod pressure;
 mod stat;
 
 use super::*;
-use crate::engine::Flags;
+use crate::engine::{Flags, Request};
 use crate::group::{GroupId, Kind, Tag};
 use crate::sync::lock::Rank;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,12 +52,20 @@ impl World {
     }
     fn charge_kind(&self, path: &str, bytes: u64, kind: Kind) -> bool {
         self.engine
-            .charge(self.rec, self.tag(path), bytes, kind, Flags::NOWAIT)
+            .charge(
+                self.rec,
+                Request {
+                    tag: self.tag(path),
+                    bytes,
+                    kind,
+                    flags: Flags::NOWAIT,
+                },
+            )
             .is_ok()
     }
     fn charge(&self, path: &str, bytes: u64, flags: Flags) -> bool {
         self.engine
-            .charge(self.rec, self.tag(path), bytes, Kind::Heap, flags)
+            .charge(self.rec, Request::heap(self.tag(path), bytes, flags))
             .is_ok()
     }
 }
@@ -187,7 +195,7 @@ fn a_task_is_listed_moved_by_its_id_and_keeps_its_group_busy() {
     );
     assert!(
         w.engine
-            .charge(w.rec, task, 100_000, Kind::Heap, Flags::NOWAIT)
+            .charge(w.rec, Request::heap(task, 100_000, Flags::NOWAIT))
             .is_ok()
     );
     w.set("/b", "memory.max", "50000").unwrap();
@@ -471,7 +479,15 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
     let kind = random.of(&[Kind::Heap, Kind::Heap, Kind::Mapped]);
     let flags = random.of(&[Flags::NOWAIT, Flags::NOWAIT, Flags::FORCE]);
     let bytes = 1 + random.below(most);
-    if let Ok(bytes) = w.engine.charge(w.rec, tag, bytes, kind, flags) {
+    if let Ok(bytes) = w.engine.charge(
+        w.rec,
+        Request {
+            tag,
+            bytes,
+            kind,
+            flags,
+        },
+    ) {
         held.push((tag, bytes, kind));
     }
     w.engine.tree.release_objcg(tag);

@@ -5,7 +5,7 @@
 //! Never: a look at the mapping itself.
 
 use super::thread::Thread;
-use crate::engine::{Accounting, Flags, throttle};
+use crate::engine::{Accounting, Flags, Request, throttle};
 use crate::group::{Kind, Tag};
 
 /// An owner of memory, or nobody.
@@ -56,14 +56,19 @@ impl Thread<'_> {
     #[must_use]
     pub unsafe fn charge_mapped(&self, owner: Owner, bytes: usize, forced: usize) -> Charged {
         let flags = if self.engine.options.debt_by_default() {
-            Flags::NOWAIT.with(Flags::DEBT)
+            Flags::NOWAIT | Flags::DEBT
         } else {
             Flags::NOWAIT
         };
         let one = |bytes: usize, flags| match owner.0 {
             Some(tag) if bytes > 0 => {
-                self.engine
-                    .charge(self.rec, tag, bytes as u64, Kind::Mapped, flags)
+                let request = Request {
+                    tag,
+                    bytes: bytes as u64,
+                    kind: Kind::Mapped,
+                    flags,
+                };
+                self.engine.charge(self.rec, request)
             }
             Some(_) | None => Ok(0),
         };
@@ -73,7 +78,7 @@ impl Thread<'_> {
                 Some(_) => Charged::Refused,
             };
         }
-        if one(forced, flags.with(Flags::FORCE)).is_err() {
+        if one(forced, flags | Flags::FORCE).is_err() {
             // SAFETY: these bytes were charged a moment ago.
             unsafe { self.uncharge_mapped(owner, bytes - forced) };
             return Charged::Uncounted;

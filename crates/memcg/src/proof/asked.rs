@@ -1,7 +1,7 @@
 //! Who is asked for what: shrinkers of lists, groups that linger among them, and lists of groups that got no kmem id.
 
 use crate::engine::linger::GroupEnd;
-use crate::engine::{Engine, Flags};
+use crate::engine::{Engine, Flags, Request};
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::objcg::Kind;
 use crate::group::{GroupId, Memcg, ROOT};
@@ -91,7 +91,7 @@ impl World {
     fn charge(&self, group: &Memcg, bytes: u64) {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         self.engine
-            .charge(self.rec, group.tag(), bytes, Kind::Heap, Flags::NOWAIT)
+            .charge(self.rec, Request::heap(group.tag(), bytes, Flags::NOWAIT))
             .unwrap();
     }
 

@@ -7,7 +7,7 @@ use crate::api::{
 };
 use crate::attach::{MoveError, Moved, move_task_with};
 use crate::engine::options::Tracking;
-use crate::engine::{Engine, Flags};
+use crate::engine::{Engine, Flags, Request};
 use crate::files;
 use crate::group::Tag;
 use crate::group::objcg::Kind;
@@ -206,7 +206,7 @@ fn a_refused_object_leaves_what_a_move_left_elsewhere_as_it_was() {
     let tree = &w.engine.tree;
     let charge = |bytes| {
         w.engine
-            .charge(w.rec, tag, bytes, Kind::Heap, Flags::NOWAIT)
+            .charge(w.rec, Request::heap(tag, bytes, Flags::NOWAIT))
     };
     charge(8 << 20).unwrap();
     w.set("/b", "memory.max", "6M");

@@ -1,7 +1,7 @@
 //! Groups that linger: what they keep, until when, whoever frees it; and ids, under each policy and either ending.
 
 use crate::engine::linger::GroupEnd;
-use crate::engine::{Engine, Flags};
+use crate::engine::{Engine, Flags, Request};
 use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::objcg::Kind;
@@ -52,7 +52,7 @@ impl World {
     fn charge(&self, tag: Tag, bytes: u64) {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         self.engine
-            .charge(self.rec, tag, bytes, Kind::Heap, Flags::NOWAIT)
+            .charge(self.rec, Request::heap(tag, bytes, Flags::NOWAIT))
             .unwrap();
     }
 
@@ -187,7 +187,7 @@ fn a_charge_in_the_name_of_a_lingering_group_stays_with_it_and_takes_no_stock() 
     a.counter.set_max(128);
     let refused = w
         .engine
-        .charge(w.rec, tag, 8, Kind::Heap, Flags::NOWAIT)
+        .charge(w.rec, Request::heap(tag, 8, Flags::NOWAIT))
         .unwrap_err();
     assert_eq!(refused.refusal.group, Some(a.index()));
     w.free(tag, 64);
@@ -371,7 +371,7 @@ fn last_bytes_freed_everywhere_at_once_end_every_group_once() {
                         let (index, rec) = w.engine.tree.threads.join().unwrap();
                         for tag in tags {
                             // Some of it through stock.
-                            let _ = w.engine.charge(rec, tag, 8, Kind::Heap, Flags::NOWAIT);
+                            let _ = w.engine.charge(rec, Request::heap(tag, 8, Flags::NOWAIT));
                             w.engine.uncharge(rec, tag, 64, Kind::Heap);
                             w.engine.uncharge(rec, tag, 8, Kind::Heap);
                         }

@@ -48,7 +48,15 @@ fn a_sleep_for_high_is_a_stall_of_the_task_s_group_and_those_above() {
     w.set("/a", "memory.high", "1M").unwrap();
     let charge = || {
         w.engine
-            .charge(w.rec, sleeper, 1 << 20, Kind::Mapped, Flags::NOWAIT)
+            .charge(
+                w.rec,
+                Request {
+                    tag: sleeper,
+                    bytes: 1 << 20,
+                    kind: Kind::Mapped,
+                    flags: Flags::NOWAIT,
+                },
+            )
             .unwrap()
     };
     charge();

@@ -115,7 +115,7 @@ fn stock_of_more_owners_than_a_read_remembers_is_each_group_s_own() {
         for rec in others.iter().copied().chain([w.rec]) {
             let charged = w
                 .engine
-                .charge(rec, w.tag(path), bytes, Kind::Heap, Flags::NOWAIT);
+                .charge(rec, Request::heap(w.tag(path), bytes, Flags::NOWAIT));
             assert!(charged.is_ok());
         }
         expected[i % 3] += 4 * bytes;

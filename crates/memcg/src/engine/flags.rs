@@ -1,0 +1,128 @@
+//! What a charge may do: flags.
+//!
+//! Invariants: a flag is one bit, and every bit that is ever set has a name.
+//! Depends on: nothing.
+//! Never: a decision. What a flag means is carried out where the charge is.
+
+use core::fmt;
+use core::ops::{BitOr, BitOrAssign};
+
+/// What a charge may do. Flags are put together by `|`, or by [`Flags::with`] where a constant is needed.
+///
+/// ```
+/// use memcg::Flags;
+///
+/// let flags = Flags::WAIT | Flags::USER;
+/// assert!(flags.has(Flags::WAIT) && !flags.has(Flags::FORCE));
+/// assert_eq!(format!("{flags:?}"), "WAIT | USER");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// May neither sleep nor run code of the program: what malloc can do. The default.
+    pub const NOWAIT: Flags = Flags(0);
+    /// May sleep: what the thread owes for being above `high` is paid before the charge returns. At a limit the charge
+    /// waits for the engine's worker to reclaim.
+    pub const WAIT: Flags = Flags(1);
+    /// Is made whatever the limits say.
+    pub const FORCE: Flags = Flags(2);
+    /// Goes into debt where the group has no policy of its own.
+    pub const DEBT: Flags = Flags(4);
+    /// Is not made at all, and succeeds.
+    pub const NOACCOUNT: Flags = Flags(8);
+    /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
+    pub const USER: Flags = Flags(16);
+    /// Is refused before the group's policy has its say, and no event `oom` is counted: the caller can make room, and
+    /// will ask again.
+    pub(super) const EARLY: Flags = Flags(32);
+    /// With [`Flags::WAIT`]: what the thread owes for being above `high` is left for its next safe point. For many
+    /// charges in a row.
+    pub const OWE: Flags = Flags(64);
+
+    /// Every flag with its name, in the order of the bits.
+    const NAMES: [(Flags, &str); 7] = [
+        (Flags::WAIT, "WAIT"),
+        (Flags::FORCE, "FORCE"),
+        (Flags::DEBT, "DEBT"),
+        (Flags::NOACCOUNT, "NOACCOUNT"),
+        (Flags::USER, "USER"),
+        (Flags::EARLY, "EARLY"),
+        (Flags::OWE, "OWE"),
+    ];
+
+    /// The flags of both, as `|`: that is no constant function.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is set.
+    #[must_use]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+
+    #[inline]
+    fn bitor(self, other: Flags) -> Flags {
+        self.with(other)
+    }
+}
+
+impl BitOrAssign for Flags {
+    #[inline]
+    fn bitor_assign(&mut self, other: Flags) {
+        *self = self.with(other);
+    }
+}
+
+impl fmt::Debug for Flags {
+    /// The names of what is set, as they are written in code: `WAIT | USER`; `NOWAIT` where nothing is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NOWAIT {
+            return f.write_str("NOWAIT");
+        }
+        let set = Self::NAMES.iter().filter(|(flag, _)| self.has(*flag));
+        for (n, (_, name)) in set.enumerate() {
+            if n > 0 {
+                f.write_str(" | ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_as_they_are_written() {
+        assert_eq!(format!("{:?}", Flags::NOWAIT), "NOWAIT");
+        assert_eq!(format!("{:?}", Flags::WAIT | Flags::USER), "WAIT | USER");
+        let mut all = Flags::default();
+        for (flag, name) in Flags::NAMES {
+            assert_eq!(format!("{flag:?}"), name);
+            all |= flag;
+        }
+        assert_eq!(
+            format!("{all:?}"),
+            "WAIT | FORCE | DEBT | NOACCOUNT | USER | EARLY | OWE"
+        );
+    }
+
+    #[test]
+    fn each_flag_is_a_bit_of_its_own_and_no_bit_has_moved() {
+        let bits = Flags::NAMES.map(|(flag, _)| flag.0);
+        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64]);
+        let both = Flags::DEBT | Flags::OWE;
+        assert_eq!(both, Flags::DEBT.with(Flags::OWE));
+        assert!(both.has(Flags::OWE) && both.has(Flags::NOWAIT) && !both.has(Flags::WAIT));
+    }
+}
