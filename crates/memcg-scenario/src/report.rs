@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After this long one hears how far it is, and this often.
+/// How long a scenario runs before the terminal says how far it is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much is said.
@@ -59,14 +59,14 @@ struct JsonEnd<'a> {
     seconds: f64,
 }
 
-/// Where it is said.
+/// Where the report is written.
 struct Output {
     to: Box<dyn Write + Send>,
-    /// Nobody reads, or nothing can be written: why.
+    /// Why nothing can be written any more, if so.
     mute: Option<io::Error>,
 }
 
-/// See the module.
+/// What is said about one scenario.
 pub struct Report {
     file: String,
     style: Style,
@@ -77,12 +77,12 @@ pub struct Report {
     expectations: AtomicU64,
     is_over: Mutex<bool>,
     over: Condvar,
-    /// Something stands on the terminal's last line.
+    /// Whether the terminal's last line says how far it is.
     is_shown: AtomicBool,
 }
 
 impl Report {
-    /// Of a file; what is said is written to `to`.
+    /// A report on the scenario called `file`. What is said is written to `to`.
     pub fn new(file: String, style: Style, to: Box<dyn Write + Send>) -> Report {
         Report {
             file,
@@ -98,13 +98,13 @@ impl Report {
         }
     }
 
-    /// A step begins.
+    /// Notes that a step begins.
     pub fn begins(&self, line: usize) {
         self.line.store(line, Ordering::Relaxed);
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A step has done what it says.
+    /// Notes and says that a step has done what it says.
     pub fn done(
         &self,
         step: &Step,
@@ -148,7 +148,7 @@ impl Report {
         }
     }
 
-    /// A step has not.
+    /// Says, as JSON, why a step has not done what it says. The other styles say it at the end.
     pub fn failed(&self, step: &Step, counters: &[Counter], fault: &Fault, took: Duration) {
         if self.style != Style::Json {
             return;
@@ -171,7 +171,7 @@ impl Report {
         });
     }
 
-    /// The scenario is over: `why` it did not go through, if so.
+    /// Says how the scenario ended; `why` it did not pass, if so.
     pub fn ends(&self, status: &str, why: Option<String>) {
         let (steps, expectations) = (
             self.steps.load(Ordering::Relaxed),
@@ -268,7 +268,7 @@ impl Report {
 }
 
 impl Output {
-    /// From now on nothing more is written: the scenario goes on, it may have a long way behind it.
+    /// Writes nothing more from now on. The scenario goes on: its result still counts.
     fn silence(&mut self, why: io::Error) {
         self.mute.get_or_insert(why);
     }

@@ -69,7 +69,7 @@ impl Snapshot {
     /// What could not be read.
     pub fn difference(&self, actor: &Actor<'_>, reclaims: bool) -> Result<Option<String>, Fault> {
         let after = Snapshot::take(actor)?;
-        // Somebody was killed to make room: that is what the failure is about.
+        // A task was killed to make room. The failure tells of that, so nothing is compared.
         if after.kills != self.kills {
             return Ok(None);
         }

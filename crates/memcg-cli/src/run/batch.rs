@@ -1,4 +1,8 @@
 //! Several scenarios: one process each, one after the other.
+//!
+//! Invariants: a step that fails stops its own scenario only; the exit code is that of all.
+//! Depends on: this program, which runs each file again by `memcg run FILE`.
+//! Never: two scenarios at once.
 
 use crate::failure::{Failure, LACKING, REFUSED};
 use crate::output::emit;

@@ -1,4 +1,4 @@
-//! The table of figures: what `NAME:` may be followed by.
+//! The table of figures: what may follow the name of a task, tag, cache or subsystem and a colon.
 //!
 //! Invariants: a figure is one row, with the function that reads it.
 //! Depends on: `world`.

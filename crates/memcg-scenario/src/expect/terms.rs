@@ -18,7 +18,7 @@ pub enum Term {
     Number(Number, String),
     /// What a file says.
     File(Reference),
-    /// A figure of a task, subsystem or cache, `NAME:held`.
+    /// A figure of a task, subsystem or cache, `TASK:held`.
     Of {
         /// Whose.
         name: Name,

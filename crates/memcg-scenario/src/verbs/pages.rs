@@ -1,5 +1,5 @@
-//! `share`, `swap`, `zswap`, `map`, `unmap`, `sync`: what needs pages. This build has none: the
-//! lines are read all the same, and end the run when it is their turn.
+//! `share`, `swap`, `zswap`, `map`, `unmap`, `sync`: commands that need pages. This build has none.
+//! Such a line is read all the same, and ends the run when it is its turn.
 //!
 //! Invariants: a line that is wrong is refused, with or without pages.
 //! Depends on: `text`.

@@ -43,7 +43,7 @@ pub enum Reads {
 /// One way to write a verb.
 pub struct Form {
     /// What follows the verb: words in capitals stand for values, `[…]` may be left out, `|`
-    /// separates what excludes each other, `…` says that there may be more.
+    /// separates alternatives, `…` says that there may be more.
     pub syntax: &'static str,
     /// What it does, in a line.
     pub help: &'static str,

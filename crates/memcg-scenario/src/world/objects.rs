@@ -52,13 +52,13 @@ impl Deref for Object {
 unsafe impl Send for Objects {}
 
 impl Objects {
-    /// None as yet; they will be of the heap.
+    /// No objects as yet, of the heap, with `size` bytes each.
     pub fn of_heap(size: usize, seed: u64) -> Objects {
         let all = All::Heap(Vec::new());
         Objects { size, seed, all }
     }
 
-    /// None as yet; they will be of a cache.
+    /// No objects as yet, of `cache`.
     pub fn of_cache(cache: Arc<SizedCache>, seed: u64) -> Objects {
         Objects {
             size: cache.object_bytes(),
@@ -103,7 +103,7 @@ impl Objects {
         Objects { size, seed, all }
     }
 
-    /// Whether they are of a cache.
+    /// Whether the objects are of a cache, not of the heap.
     pub fn are_of_a_cache(&self) -> bool {
         matches!(self.all, All::Cache(..))
     }
@@ -125,7 +125,7 @@ impl Objects {
         }
     }
 
-    /// Bytes they take: of the heap, what their class takes.
+    /// Bytes that the objects take. One of the heap takes what its size class has.
     pub fn bytes(&self) -> u64 {
         let each = match &self.all {
             // SAFETY: a live object of the heap.
@@ -171,7 +171,7 @@ impl Objects {
         }
     }
 
-    /// A group holds those of a cache as well, as long as what is put into `held` lives.
+    /// Has `group` hold those of a cache as well, as long as what is put into `held` lives.
     pub fn hold(&mut self, group: &Memcg, held: &mut Vec<Box<dyn Any + Send>>) {
         let All::Cache(_, all) = &mut self.all else {
             return;

@@ -34,7 +34,7 @@ impl<const WORDS: usize> Thing<WORDS> {
     }
 }
 
-/// Those of a list that are there, by number, and how many were given up.
+/// The objects that are on a list, by number.
 type Items<const WORDS: usize> = Mutex<HashMap<u64, LruItem<Thing<WORDS>>>>;
 
 struct Listed<const WORDS: usize> {
@@ -83,7 +83,7 @@ impl<const WORDS: usize> Listed<WORDS> {
         let shrinker = list.shrink_by(move |thing: &Thing<WORDS>| {
             let item = lock(&gone).remove(&thing.number);
             if item.is_none() {
-                // Its end has begun.
+                // Another thread has begun to free it.
                 return Verdict::Skip;
             }
             counted.count_reclaimed();
@@ -107,7 +107,7 @@ impl<const WORDS: usize> ReclaimableCache for Listed<WORDS> {
     fn make(&self, _: &Memcg, flags: Flags) -> Result<u64, AllocError> {
         let number = self.numbers.next();
         let item = self.list.try_item(flags, || Thing::new(number))?;
-        // First where it can be found: a shrinker may come to it the moment it is in the list.
+        // It goes into the table first: a shrinker may look for it as soon as it is on the list.
         let mut items = lock(&self.items);
         let item = items.entry(number).insert_entry(item);
         self.list.add(item.get());

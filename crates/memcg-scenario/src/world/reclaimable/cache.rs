@@ -26,8 +26,8 @@ pub trait ReclaimableCache: Send + Sync {
     fn make(&self, group: &Memcg, flags: Flags) -> Result<u64, AllocError>;
     /// Whether an object holds what was written into it; `None` when it is gone.
     fn is_whole(&self, number: u64) -> Option<bool>;
-    /// Uses an object: it is the last to go from now on, and is charged to who uses it where a
-    /// group's end said so.
+    /// Uses an object for the task that the thread works for. Where objects are on a list, it
+    /// becomes the last to go. Where an ended group left it so, that task is charged for it.
     fn touch(&self, number: u64);
     /// Charges an object to `group` from now on, if it is there, or nothing has changed.
     fn recharge_to(&self, number: u64, group: &Memcg) -> Result<(), ReserveError>;
