@@ -13,7 +13,7 @@
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
-//! The engine is linked for `run` and `lab` alone: the other commands speak the control socket's
+//! The engine is linked for `run`, `lab` and its error numbers alone: the other commands speak the control socket's
 //! protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
 //! library's.
 

@@ -10,6 +10,7 @@ use super::exec_child::{self, Role};
 use super::socket_folder;
 use crate::failure::{Failure, UNREACHABLE};
 use crate::sys;
+use memcg::internal::os::errno::Errno;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -119,9 +120,13 @@ fn read_reply(stream: &mut impl BufRead) -> Result<Vec<u8>, ClientError> {
     match header.split_once(' ') {
         Some(("ok", length)) => read_body(stream, length),
         Some(("err", rest)) => {
-            let (errno, message) = rest.split_once(' ').unwrap_or((rest, ""));
+            let (name, message) = rest.split_once(' ').unwrap_or((rest, ""));
+            let errno = Errno::of_name(name).ok_or_else(|| {
+                let name: String = name.chars().take(40).collect();
+                ClientError::Garbled(format!("it names an error \"{name}\""))
+            })?;
             Err(ClientError::Refused {
-                errno: errno.to_owned(),
+                errno,
                 message: message.to_owned(),
             })
         }
@@ -218,8 +223,8 @@ mod tests {
         match reply(b"err ENOENT no such group: /a\n") {
             Err(ClientError::Refused { errno, message }) => {
                 assert_eq!(
-                    (errno.as_str(), message.as_str()),
-                    ("ENOENT", "no such group: /a")
+                    (errno, message.as_str()),
+                    (Errno::ENOENT, "no such group: /a")
                 );
             }
             other => panic!("{other:?}"),
@@ -234,6 +239,8 @@ mod tests {
             b"ok -1\n",
             b"ok 99999999999999\n",
             b"\n",
+            b"err ENOTHING no such error\n",
+            b"err\n",
         ] {
             assert!(
                 matches!(reply(bytes), Err(ClientError::Garbled(_))),

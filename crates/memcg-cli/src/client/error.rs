@@ -1,6 +1,7 @@
 //! Why a request got no answer, or a refusal.
 
 use crate::failure::{Failure, REFUSED, UNREACHABLE, USAGE};
+use memcg::internal::os::errno::Errno;
 use std::fmt;
 use std::io;
 
@@ -9,8 +10,8 @@ use std::io;
 pub enum ClientError {
     /// The engine said no.
     Refused {
-        /// The error's symbolic name, such as `ENOENT`.
-        errno: String,
+        /// The error.
+        errno: Errno,
         /// The engine's words.
         message: String,
     },
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_errno_and_exits_with_1() {
         let refused = ClientError::Refused {
-            errno: "EBUSY".into(),
+            errno: Errno::EBUSY,
             message: "it has tasks".into(),
         };
         let failure = refused.at("rmdir", "/a", 42);

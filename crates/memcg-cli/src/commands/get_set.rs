@@ -9,6 +9,7 @@ use super::{path_parser, pid_parser};
 use crate::client::{Client, ClientError};
 use crate::failure::{Failure, REFUSED};
 use crate::output::{self, note};
+use memcg::internal::os::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -77,7 +78,7 @@ pub fn set(options: &Set) -> Result<(), Failure> {
 /// A refusal; of a group that was named in a file's place it says what to ask instead.
 fn failure(error: ClientError, what: &str, file: &OsStr, pid: u32) -> Failure {
     let place = file.to_string_lossy();
-    if !matches!(&error, ClientError::Refused { errno, .. } if errno == "EISDIR") {
+    if !matches!(&error, ClientError::Refused { errno, .. } if *errno == Errno::EISDIR) {
         return error.at(what, &place, pid);
     }
     let group = match place.trim_end_matches('/') {
@@ -105,7 +106,7 @@ mod tests {
     fn a_group_in_a_files_place_is_told_what_to_ask() {
         let line = |what: &str, file: &str| {
             let error = ClientError::Refused {
-                errno: "EISDIR".into(),
+                errno: Errno::EISDIR,
                 message: "it is a group".into(),
             };
             let failure = failure(error, what, OsStr::new(file), 42);

@@ -6,7 +6,7 @@
 
 /// The C library's error number of the calling thread.
 pub mod errno {
-    pub use crate::os::errno::{Kept, keep, set};
+    pub use crate::os::errno::{Errno, Kept, keep, set};
 }
 
 /// Sleeping on a word.

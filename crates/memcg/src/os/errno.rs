@@ -34,6 +34,13 @@ errnos! {
 }
 
 impl Errno {
+    /// The error of a symbolic name, if it is one of the table. O(names).
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let row = Self::TABLE.iter().find(|(known, _)| *known == name);
+        row.map(|(_, errno)| *errno)
+    }
+
     /// The number, as `errno` has it.
     #[must_use]
     pub fn number(self) -> c_int {
@@ -90,9 +97,11 @@ mod tests {
     #[test]
     fn each_name_has_the_c_library_s_number_and_no_number_two_names() {
         assert_eq!(Errno::ENOMEM.number(), 12);
+        assert_eq!(Errno::of_name("ENOTHING"), None);
         assert_eq!(Errno::EOPNOTSUPP.number(), libc::ENOTSUP);
         for (i, (name, errno)) in Errno::TABLE.iter().enumerate() {
             assert_eq!((errno.name(), errno.to_string().as_str()), (*name, *name));
+            assert_eq!(Errno::of_name(name), Some(*errno));
             let later = &Errno::TABLE[i + 1..];
             assert!(
                 later
