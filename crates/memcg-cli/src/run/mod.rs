@@ -21,9 +21,8 @@ Examples:
   memcg run --verbose scenarios/tutorial.scn
   memcg run scenarios         every *.scn in the folder, one process each
 
-After the last step the engine's books are audited, with what the scenario has
-left behind, and again when all is freed. Books that do not add up fail the run
-with a line that names the sum.
+After the last step the engine's books are audited, with what the scenario has left behind, \
+and again when all is freed. Books that do not add up fail the run with a line that names the sum.
 
 Exit codes:
   0   every expectation held
