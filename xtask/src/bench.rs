@@ -3,6 +3,8 @@
 //! A peer that does not build is left out, with the reason; memcg and the harness must build. mimalloc's shared
 //! libraries, which no registry has, are compiled from the sources its crate carries.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

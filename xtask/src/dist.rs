@@ -3,6 +3,8 @@
 //! `bin/memcg`, `lib/memcg/libmemcg_preload.so`, C headers of the crates that have some, and the documents. The archive is
 //! the same bytes for the same files: sorted, owned by 0, dated by the last commit where there is one.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -12,6 +12,8 @@
 //!
 //! Blocks with other tags are not run: use ` ```sh ` for what needs a network or another machine.
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! Exit status 0 is success; 77 is "cannot be tested here", the last line written says why; everything else is a failure, as is
 //! taking too long. A line `skipped: …` of one that succeeds is a part it left out.
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

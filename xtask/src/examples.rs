@@ -1,5 +1,7 @@
 //! `cargo xtask examples`: every example of every crate runs to its end and says so by its exit status.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

@@ -15,6 +15,8 @@
 //!
 //! Depends on: child, docs, needs. Never: part of the suite (it needs root, a mirror and an hour).
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

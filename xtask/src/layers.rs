@@ -9,6 +9,8 @@
 //! they would be allocated by the very allocator they are part of. A line that has to use one all the same, because what it
 //! does happens only where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above.
 
+#![forbid(unsafe_code)]
+
 pub mod circles;
 mod lexer;
 mod paths;

@@ -4,6 +4,8 @@
 //!
 //! Depends on: skips. Never: runs anything.
 
+#![forbid(unsafe_code)]
+
 use std::io::{Read, Write};
 
 use crate::Counted;

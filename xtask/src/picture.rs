@@ -5,6 +5,8 @@
 //! Depends on: child, svg.
 //! Never: runs in CI: figures differ a little from run to run.
 
+#![forbid(unsafe_code)]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

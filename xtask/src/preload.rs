@@ -4,6 +4,8 @@
 //! runs in the repository; what its exit status means: [`crate::each`]. With `--long` `MEMCG_LONG` is set, and the scripts
 //! that know it do more.
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

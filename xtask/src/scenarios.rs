@@ -2,6 +2,8 @@
 //!
 //! A process each, in the repository; what their exit statuses mean: [`crate::each`].
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

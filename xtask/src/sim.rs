@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: the simulator, `crates/memcg-sim`, for minutes.
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -11,6 +11,8 @@
 //! Invariants: entries stand in the order in which they were found.
 //! Depends on: nothing. Never: prints.
 
+#![forbid(unsafe_code)]
+
 use std::sync::{Mutex, PoisonError};
 
 /// Why something was not tested.

@@ -7,6 +7,8 @@
 //!
 //! Depends on: all other commands. Never: goes on after a failure.
 
+#![forbid(unsafe_code)]
+
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};

@@ -7,6 +7,8 @@
 //! Depends on: nothing.
 //! Never: loads a font, a style sheet or an image.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write as _;
 
 /// The size of the text and what follows from it, in pixels. A monospaced character is 0.6 of its size

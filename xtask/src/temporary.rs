@@ -6,6 +6,8 @@
 //! Invariants: there is at most one. It is gone when the run ends, with what was left in it.
 //! Depends on: nothing. Never: looks into the machine's own temporary directory.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};

@@ -3,6 +3,8 @@
 //! Each command's own options stand in its file. What clap says about a wrong command line is put
 //! in one line here.
 
+#![forbid(unsafe_code)]
+
 use crate::commands;
 use crate::exec;
 use crate::failure::Failure;

@@ -4,6 +4,8 @@
 //! Depends on: nothing.
 //! Never: reads a unit; the number is of seconds.
 
+#![forbid(unsafe_code)]
+
 use std::str::FromStr;
 use std::time::Duration;
 

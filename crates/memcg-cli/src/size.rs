@@ -1,5 +1,7 @@
 //! Bytes and times for people: `512`, `1.5K`, `12.3M`; `1.5 s`, `3 d 4 h`.
 
+#![forbid(unsafe_code)]
+
 pub use memcg_term::size::human;
 
 /// A change in bytes per second, signed.

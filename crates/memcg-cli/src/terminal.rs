@@ -3,6 +3,8 @@
 //! Text is cut to the terminal's width before colour is added, so that a line is a line and a
 //! picture's height is known.
 
+#![forbid(unsafe_code)]
+
 use crate::sys;
 pub use memcg_term::output::can_draw;
 use std::fmt::Write as _;

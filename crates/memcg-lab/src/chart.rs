@@ -1,5 +1,7 @@
 //! Pictures for the page: bars of a row, lines of a plot, as SVG. Colours are the page's.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{Experiment, Plot, Row, Unit};
 use crate::results::Results;
 use crate::text::figure;

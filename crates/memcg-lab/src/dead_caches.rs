@@ -1,5 +1,7 @@
 //! What becomes of a group's caches when it ends with objects in them.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},

@@ -1,5 +1,7 @@
 //! Two tenants of a dentry cache: one needs the same names again and again, the other walks a large tree.
 
+#![forbid(unsafe_code)]
+
 use crate::cpu_clock::thread_cpu_ns;
 use crate::design::{
     Arm, Experiment,

@@ -1,5 +1,7 @@
 //! What an experiment is: alternatives, what is measured of each, and what their authors said would come out.
 
+#![forbid(unsafe_code)]
+
 use crate::sheet::Sheet;
 use crate::tools::Setting;
 use serde::Serialize;

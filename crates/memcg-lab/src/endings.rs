@@ -1,5 +1,7 @@
 //! What a removed group leaves: to the parent, or as a zombie, with and without somebody who hunts zombies.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},

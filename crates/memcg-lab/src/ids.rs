@@ -1,5 +1,7 @@
 //! Kmem ids and the tables they index: three policies under either end of a group.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Count, Ns},

@@ -1,5 +1,7 @@
 //! The results for programs.
 
+#![forbid(unsafe_code)]
+
 use crate::judge::judge;
 use crate::runner::Outcome;
 use serde_json::{Map, Value, json};

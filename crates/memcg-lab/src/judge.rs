@@ -1,5 +1,7 @@
 //! Whether a prediction was borne out.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{Better, Experiment, Prediction};
 use crate::results::Results;
 use serde::Serialize;

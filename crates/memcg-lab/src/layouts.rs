@@ -1,5 +1,7 @@
 //! Objects of all tenants in the same slabs, or slabs of each tenant's own.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment, Plot,
     Unit::{Bytes, Ns},

@@ -1,5 +1,7 @@
 //! What a task's memory does when the task moves.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},

@@ -1,5 +1,7 @@
 //! What becomes of the objects a group leaves: `memory.offline`.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},

@@ -1,5 +1,7 @@
 //! The results as one page that needs nothing else: no script, no picture, no font from anywhere.
 
+#![forbid(unsafe_code)]
+
 use crate::chart::{bars, escape, lines};
 use crate::design::{Better, Experiment};
 use crate::judge::{Judged, Verdict, judge};

@@ -1,5 +1,7 @@
 //! Random numbers that are the same for the same seed, on every machine: splitmix64.
 
+#![forbid(unsafe_code)]
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

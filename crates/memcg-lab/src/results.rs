@@ -1,5 +1,7 @@
 //! What all runs of all arms of an experiment wrote down.
 
+#![forbid(unsafe_code)]
+
 use crate::design::Experiment;
 use crate::sheet::Sheet;
 use crate::tools::median;

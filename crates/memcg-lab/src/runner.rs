@@ -1,5 +1,7 @@
 //! Runs: one process each, one after the other, so that no alternative finds what another left.
 
+#![forbid(unsafe_code)]
+
 use crate::design::Experiment;
 use crate::results::Results;
 use crate::sheet::Sheet;

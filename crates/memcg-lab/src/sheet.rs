@@ -1,5 +1,7 @@
 //! What one run of one arm wrote down, and its way from the arm's process to the lab's.
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

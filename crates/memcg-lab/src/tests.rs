@@ -1,5 +1,7 @@
 //! What holds for every experiment, whatever it measures; and for the ways results are told.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{Arm, Better, Experiment, Plot, Unit, less, loses, more, wins};
 use crate::judge::{Verdict, judge};
 use crate::results::Results;

@@ -1,5 +1,7 @@
 //! The results on a terminal: a table for each experiment, and what was predicted.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{Experiment, Unit};
 use crate::judge::{Judged, judge};
 use crate::results::Results;

@@ -1,5 +1,7 @@
 //! What experiments have in common: how large they are, how time is taken, what the engine of the arm has.
 
+#![forbid(unsafe_code)]
+
 use crate::cpu_clock::thread_cpu_ns;
 use crate::random::Random;
 use memcg::testing::engine::process::{engine, with_rec};

@@ -1,5 +1,7 @@
 //! Which objects of caches are accounted: those of a few that ask for it, or all.
 
+#![forbid(unsafe_code)]
+
 use crate::design::{
     Arm, Experiment,
     Unit::{Bytes, Count, Ns},

@@ -8,6 +8,8 @@
 //! Depends on: nothing of this library.
 //! Never: makes a group; it only names one.
 
+#![forbid(unsafe_code)]
+
 use std::sync::OnceLock;
 
 struct Rule {

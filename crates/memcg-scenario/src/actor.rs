@@ -4,6 +4,8 @@
 //! Depends on: `world`, `text`, the engine's files.
 //! Never: knows which commands there are.
 
+#![forbid(unsafe_code)]
+
 use crate::text::reference;
 use crate::world::World;
 use crate::world::fault::Fault;

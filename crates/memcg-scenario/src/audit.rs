@@ -5,6 +5,8 @@
 //! Depends on: the engine's audit, which adds every sum up from its parts.
 //! Never: changes a figure.
 
+#![forbid(unsafe_code)]
+
 use crate::world::fault::Fault;
 use memcg::root;
 use memcg::testing::engine::Accounting;

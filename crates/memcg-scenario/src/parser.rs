@@ -5,6 +5,8 @@
 //! Depends on: `text`, `verbs::table`.
 //! Never: a panic, or recursion deeper than [`DEEPEST`].
 
+#![forbid(unsafe_code)]
+
 use crate::text::counter::{CPUS, Counter, has_counters, put_in};
 use crate::text::number;
 use crate::text::word::{Word, Wrong, words};

@@ -5,6 +5,8 @@
 //! Depends on: `verbs::table`, `verbs::options`, `expect::figures`.
 //! Never: a text that is not in one of those tables.
 
+#![forbid(unsafe_code)]
+
 use crate::expect::figures::FIGURES;
 use crate::verbs::options::OPTIONS;
 use crate::verbs::table::{Form, Reads, VERBS, Verb};

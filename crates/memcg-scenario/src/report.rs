@@ -5,6 +5,8 @@
 //! Depends on: `parser`, for steps; `actor`, for what they said.
 //! Never: decides whether a scenario passed.
 
+#![forbid(unsafe_code)]
+
 use crate::actor::Said;
 use crate::parser::Step;
 use crate::text::counter::{Counter, with_counters};

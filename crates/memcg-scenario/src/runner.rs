@@ -5,6 +5,8 @@
 //! Depends on: `parser`, `verbs::table`, `actor`, `report`, `audit`.
 //! Never: a thread of a `parallel` block outlives the block.
 
+#![forbid(unsafe_code)]
+
 use crate::actor::Actor;
 use crate::audit;
 use crate::parser::{self, Node, Step};

@@ -8,6 +8,8 @@
 //! Depends on: `actor`, for files; `world`, for what is held.
 //! Never: changes anything.
 
+#![forbid(unsafe_code)]
+
 use crate::actor::Actor;
 use crate::text::word::show;
 use crate::world::World;

@@ -4,6 +4,8 @@
 //! Depends on: `parser`, the tables.
 //! Never: runs a scenario.
 
+#![forbid(unsafe_code)]
+
 use crate::expect::comparison::OPERATORS;
 use crate::expect::figures::FIGURES;
 use crate::parser::{DEEPEST, Node, SyntaxError, parse};

@@ -1,6 +1,8 @@
 //! The step of a task's move in which others have a say: between memory's answer and the last word anything happens, then one of
 //! them may refuse.
 
+#![forbid(unsafe_code)]
+
 use crate::books::{OwnerIs, Thing, What};
 use crate::world::World;
 use memcg::testing::attach::{Attach, MoveError};

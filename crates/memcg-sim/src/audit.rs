@@ -1,5 +1,7 @@
 //! The auditor: the engine at rest against the books, and against itself.
 
+#![forbid(unsafe_code)]
+
 use crate::books::{Css, Group, Owner, OwnerIs, What};
 use crate::stage::check;
 use crate::world::World;

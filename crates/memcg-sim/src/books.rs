@@ -3,6 +3,8 @@
 //! Kept by what the steps were answered, never by what the engine counts; but for one: how much of a task's bytes a move left
 //! where (a rest) is the move's decision, so that is read once, and only may get less after it.
 
+#![forbid(unsafe_code)]
+
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::objcg::Kind;
 use memcg::testing::group::{GroupId, OfflinePolicy, OomPolicy, Tag};

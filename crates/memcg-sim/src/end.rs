@@ -1,5 +1,7 @@
 //! The end of a world: everything is freed, in an order of its own, and nothing is left.
 
+#![forbid(unsafe_code)]
+
 use crate::books::Css;
 use crate::world::World;
 use memcg::testing::common::{Random, assert_empty};

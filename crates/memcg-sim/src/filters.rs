@@ -1,5 +1,7 @@
 //! The step by which a group is told which caches' objects it accounts, and what that comes to.
 
+#![forbid(unsafe_code)]
+
 use crate::world::World;
 
 /// What can be told, and which caches' objects are accounted then, by `NAMES`. The first is nothing: as above.

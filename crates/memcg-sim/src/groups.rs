@@ -1,5 +1,7 @@
 //! The steps of groups: they are made, told what to do, removed by every policy, and forgotten. A shrinker may remove one too.
 
+#![forbid(unsafe_code)]
+
 use crate::books::{Css, Group, Owner, OwnerIs};
 use crate::stage::{Planted, Stage};
 use crate::world::World;

@@ -3,6 +3,8 @@
 //! Holders are no affair of the engine's: who keeps them (`api::holders`) asks it whether a thing was left, and has it charged to whom
 //! it found. Here the books keep them, and do as that does.
 
+#![forbid(unsafe_code)]
+
 use crate::books::Css;
 use crate::world::World;
 use memcg::testing::group::OfflinePolicy::{Mapper, NextTouch};

@@ -1,5 +1,7 @@
 //! Histories of ever new seeds for as long as is asked, each hundred in a process of its own; `cargo xtask sim` runs this.
 
+#![forbid(unsafe_code)]
+
 use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 

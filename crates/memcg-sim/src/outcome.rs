@@ -1,5 +1,7 @@
 //! What comes of a history: nothing, or why it fails; of one that fails, the few steps that are needed.
 
+#![forbid(unsafe_code)]
+
 use crate::shrink::shrink;
 use crate::stage::Planted;
 use crate::step::History;

@@ -4,6 +4,8 @@
 //! in stock anywhere. Then all there is to know is in the books, and the clock goes on by what is slept.
 //! Where shrinkers have had their say before, who was told to die is read once and must have been allowed (`adopt_kills`).
 
+#![forbid(unsafe_code)]
+
 use crate::books::{Books, Group, OwnerIs, Victim};
 use crate::world::World;
 use memcg::testing::engine::Flags;

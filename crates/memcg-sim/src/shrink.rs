@@ -1,6 +1,8 @@
 //! Making a history that fails short: steps are left out, by halves, by ever smaller pieces, then one by one, as long as
 //! what is left still fails.
 
+#![forbid(unsafe_code)]
+
 use crate::step::{History, Step};
 
 /// The shortest history found that `fails`. Tries at most `tries`.

@@ -3,6 +3,8 @@
 //! A step's numbers choose among what there is when it is taken, modulo how much that is. So a history with some of its steps
 //! left out is a history too.
 
+#![forbid(unsafe_code)]
+
 use core::fmt::{self, Write as _};
 use memcg::testing::common::Random;
 use memcg::testing::engine::linger::GroupEnd;

@@ -1,5 +1,7 @@
 //! The steps of tasks: they begin, move by every policy, are told to die, and end.
 
+#![forbid(unsafe_code)]
+
 use crate::books::{Owner, OwnerIs};
 use crate::stage::Planted;
 use crate::world::World;

@@ -1,5 +1,7 @@
 //! The simulator's short form, and the auditor against mistakes that are planted.
 
+#![forbid(unsafe_code)]
+
 use super::outcome::{failure, run_history, run_kept};
 use super::shrink::shrink;
 use super::stage::Planted;

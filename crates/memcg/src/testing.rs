@@ -5,6 +5,8 @@
 //! Depends on: every room.
 //! Never: code of its own. What is here is sound only for callers who keep to the contracts of the rooms.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(loom))]
 #[doc(hidden)]
 #[allow(missing_docs)]

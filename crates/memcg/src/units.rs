@@ -16,6 +16,8 @@
 //! | empty, or a suffix without digits (`K`) | 0 | refused |
 //! | does not fit 64 bits | wraps silently | refused |
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 
 /// Bytes in a page, whatever the machine's own page size is.

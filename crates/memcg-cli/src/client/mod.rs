@@ -4,6 +4,8 @@
 //! for, [`Client`] asks one of them, [`processes`] finds those that answer; [`escape`] writes and
 //! reads the words of a request. The protocol is described in docs/internals/protocol.md.
 
+#![forbid(unsafe_code)]
+
 mod connection;
 mod error;
 pub mod escape;

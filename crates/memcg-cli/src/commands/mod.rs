@@ -1,5 +1,7 @@
 //! The commands that ask a process over its control socket.
 
+#![forbid(unsafe_code)]
+
 pub mod get_set;
 pub mod groups;
 mod limit_note;

@@ -7,6 +7,8 @@
 //! ([`environment`]); the program runs as a child ([`child`]), watched over its socket if asked for
 //! ([`watch`]); at the end the report is read ([`report`]) and shown ([`summary`]).
 
+#![forbid(unsafe_code)]
+
 mod child;
 mod elf;
 mod env_script;

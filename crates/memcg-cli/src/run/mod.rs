@@ -5,6 +5,8 @@
 //! said.
 //! Never: a line of the scenario language is understood here.
 
+#![forbid(unsafe_code)]
+
 mod batch;
 
 use crate::failure::{Failure, LACKING, REFUSED};

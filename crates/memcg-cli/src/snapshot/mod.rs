@@ -4,6 +4,8 @@
 //! the report file share, [`table`] shows them to people, [`json`] to programs, [`tree`] puts the
 //! groups in order, [`rates`] compares two snapshots, [`uncovered`] says what no group holds.
 
+#![forbid(unsafe_code)]
+
 mod groups;
 mod json;
 mod parse;

@@ -1,5 +1,7 @@
 //! The table of ranges against the plainest model of one.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 
 /// The same by the page, in the plainest way.

@@ -6,6 +6,8 @@
 //!
 //! The files, each using those above it: `comparison`, `figures`, `terms`, `parse`, `check`.
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 pub mod comparison;
 pub mod figures;

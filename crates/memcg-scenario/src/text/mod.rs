@@ -6,6 +6,8 @@
 //!
 //! The files, each using those above it: `word`, `counter`, `line`, `number`, `reference`.
 
+#![forbid(unsafe_code)]
+
 pub mod counter;
 pub mod line;
 pub mod number;

@@ -7,6 +7,8 @@
 //! Depends on: `text`, `world`, `actor`, `expect`, `snapshot`.
 //! Never: a verb's file uses the table.
 
+#![forbid(unsafe_code)]
+
 mod caches;
 mod failing;
 mod files;

@@ -4,6 +4,8 @@
 //! Depends on: `memcg-dentry`.
 //! Never: holds its lock while a directory is read.
 
+#![forbid(unsafe_code)]
+
 use crate::text::line::Name;
 use crate::text::word::show;
 use crate::world::fault::Fault;

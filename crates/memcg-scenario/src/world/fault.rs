@@ -4,6 +4,8 @@
 //! Depends on: the engine's error numbers.
 //! Never: says in which line of the scenario; that is known to who runs it.
 
+#![forbid(unsafe_code)]
+
 use memcg::testing::files::FileError;
 use memcg::testing::os::errno::Errno;
 

@@ -4,6 +4,8 @@
 //! Depends on: nothing.
 //! Never: fails.
 
+#![forbid(unsafe_code)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, poisoned or not.

@@ -4,6 +4,8 @@
 //! Depends on: the engine's `Shared`.
 //! Never: frees the reservation before its last holder ends.
 
+#![forbid(unsafe_code)]
+
 use crate::world::lock::lock;
 use memcg::{Charge, Memcg, ReserveError, Shared};
 use std::any::Any;

@@ -5,6 +5,8 @@
 //! Depends on: `things`, for what a subsystem evicts.
 //! Never: frees something while the table of things is locked.
 
+#![forbid(unsafe_code)]
+
 use crate::text::line::Name;
 use crate::world::lock::lock;
 use crate::world::things::{Part, TagTable};

@@ -4,6 +4,8 @@
 //! Depends on: `objects`, `reclaimable`, `shared_charge`, `fault`.
 //! Never: holds its lock while something is freed.
 
+#![forbid(unsafe_code)]
+
 use crate::text::line::Name;
 use crate::text::word::show;
 use crate::world::fault::Fault;

@@ -1,5 +1,7 @@
 //! Why there is no cache, or no object.
 
+#![forbid(unsafe_code)]
+
 use super::error::ReserveError;
 use crate::engine::cache::CacheRefusal;
 use core::fmt;

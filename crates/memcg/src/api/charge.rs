@@ -3,6 +3,8 @@
 //! What a charge holds names its owner, as any charged thing does; a charge of nothing has a name of its own (a reference).
 //! So taking and giving back a few bytes touches nothing but the thread's stock.
 
+#![forbid(unsafe_code)]
+
 use super::error::{MergeError, ReserveError};
 use super::group_path::GroupPath;
 use super::memcg::Memcg;

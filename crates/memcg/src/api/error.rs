@@ -1,5 +1,7 @@
 //! Errors: one enum a verb. Each says which group, how much, which limit.
 
+#![forbid(unsafe_code)]
+
 use super::group_path::GroupPath;
 use crate::attach;
 use crate::engine::ChargeError;

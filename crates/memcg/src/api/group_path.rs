@@ -4,6 +4,8 @@
 //! refusal nobody reads makes no text.
 //! Never done: a group kept from going.
 
+#![forbid(unsafe_code)]
+
 use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
 use crate::engine::process::with_rec;

@@ -6,6 +6,8 @@
 //! somebody says that it holds it.
 //! Never done: a charge of anybody who does not hold it; anything under the lock of the register but copying it.
 
+#![forbid(unsafe_code)]
+
 use super::cache::{KBox, KBytes};
 use super::charge::Charge;
 use super::error::ReserveError;

@@ -5,6 +5,8 @@
 //! Depends on: `future`, whose wakers it calls; the engine.
 //! Never: a waker called under a lock.
 
+#![forbid(unsafe_code)]
+
 use super::future::wake_killed;
 use super::memcg::Memcg;
 use crate::engine::Engine;

@@ -1,5 +1,7 @@
 //! A handle on a group.
 
+#![forbid(unsafe_code)]
+
 use super::error::{CreateError, RemoveError};
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};

@@ -1,5 +1,7 @@
 //! How groups end and what becomes of their kmem ids: chosen by a program before it makes its first group.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use crate::engine::Flags;
 use crate::engine::process::engine;

@@ -1,5 +1,7 @@
 //! Peaks that begin when a program wants them to.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use crate::engine::Engine;
 use crate::engine::process::engine;

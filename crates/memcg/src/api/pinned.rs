@@ -5,6 +5,8 @@
 //! Depends on: `engine`.
 //! Never: a lock, or an allocation, of its own while pinned.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::Engine;
 use crate::engine::process::with_rec;
 use crate::thread::ThreadRec;

@@ -3,6 +3,8 @@
 //! Tags do not change while a thing lives, but here: by who holds it, or has just looked it up. The new owner is charged first,
 //! within its limits, nothing reclaimed and nobody killed for it; then the tag is swapped; then the old owner is uncharged.
 
+#![forbid(unsafe_code)]
+
 use super::cache::{KBox, KBytes};
 use super::error::ReserveError;
 use super::list_lru::FOUND;

@@ -5,6 +5,8 @@
 //! Depends on: `engine`, and `group::scope` for what a scope is.
 //! Never: a guard on another thread than its own.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::By;
 use crate::engine::process::with_rec;
 use crate::engine::throttle::MOST_NS;

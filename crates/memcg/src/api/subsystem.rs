@@ -9,6 +9,8 @@
 //! Who registers or leaves while a move is under way is or is not part of it as a whole.
 //! (After the cgroup v1 callbacks of that name, and `attach_rollback` of the move of 2008.)
 
+#![forbid(unsafe_code)]
+
 use super::error::MoveError;
 use super::memcg::Memcg;
 use super::scope::no_account;

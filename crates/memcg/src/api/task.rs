@@ -1,5 +1,7 @@
 //! Tasks: sessions, queries, futures; whatever moves between groups as a unit.
 
+#![forbid(unsafe_code)]
+
 use super::charge::Charge;
 use super::error::{MoveError, ReserveError, TaskError};
 use super::memcg::Memcg;

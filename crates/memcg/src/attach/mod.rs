@@ -11,6 +11,8 @@
 //! A move has three steps, with nothing of ours held in between: [`Attach::begin`], [`Attach::prepare`] (memory's `can_attach`),
 //! then [`Attach::commit`] or [`Attach::cancel`].
 
+#![forbid(unsafe_code)]
+
 mod marked;
 mod part;
 mod room;

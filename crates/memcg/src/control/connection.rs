@@ -1,5 +1,7 @@
 //! One client: what it has sent of a line, what it has not read of a reply, how long it may take.
 
+#![forbid(unsafe_code)]
+
 use super::descriptor::Kept;
 use super::request::{Line, Reply, protocol_error};
 use crate::files::Reader;

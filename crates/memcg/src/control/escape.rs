@@ -1,5 +1,7 @@
 //! Words on the wire: any bytes, with what would end or confuse a line written `%XX`.
 
+#![forbid(unsafe_code)]
+
 /// A word as it goes on the wire. The empty word is `%`.
 #[must_use]
 pub fn escape(word: &[u8]) -> String {

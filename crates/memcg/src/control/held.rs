@@ -5,6 +5,8 @@
 //! look before and the look after; where that cannot be had there is no answer.
 //! Relied on: nobody sleeps in the middle of an allocation, but one that pays for `high` there.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::Engine;
 use crate::group::Tag;
 use core::time::Duration;

@@ -1,5 +1,7 @@
 //! One line in, one reply out.
 
+#![forbid(unsafe_code)]
+
 use super::escape::{escape, unescape};
 use super::snapshot::{comm, snapshot};
 use crate::engine::Engine;

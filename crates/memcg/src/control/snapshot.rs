@@ -1,5 +1,7 @@
 //! All groups at one moment, as a table.
 
+#![forbid(unsafe_code)]
+
 use super::escape::escape;
 use super::held::held;
 use crate::engine::{Accounting, Engine};

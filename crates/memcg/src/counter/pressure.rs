@@ -11,6 +11,8 @@
 //! Source of the idea: Linux, "psi: pressure stall information for CPU, memory, and IO" (4.20): the period, the three
 //! windows, the text. Its averages are moved by a worker while there is something to move; there is none here.
 
+#![forbid(unsafe_code)]
+
 /// A period, in µs.
 pub const PERIOD_US: u64 = 2_000_000;
 

@@ -14,6 +14,8 @@
 //! Source of the idea: Linux, `mm/page_counter.c` (protection calculation), `mm/vmscan.c` (proportional reclaim) and the
 //! `memory_recursiveprot` mount option of cgroup v2. Bytes where the kernel counts pages.
 
+#![forbid(unsafe_code)]
+
 use crate::units::PAGE_SIZE;
 
 /// The least that reclaim asks of a group it does scan, in bytes: 32 pages, the kernel's `SWAP_CLUSTER_MAX`.

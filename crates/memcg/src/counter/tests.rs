@@ -1,5 +1,7 @@
 //! Levels without groups: what one level keeps, and what a tree of them adds up to under threads.
 
+#![forbid(unsafe_code)]
+
 use super::page_counter::{STOCK_BUDGET, UNLIMITED, USAGE_LIMIT};
 use super::{Level, Over, PageCounter, Refused, grant, try_charge, uncharge, ungrant};
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -13,6 +13,8 @@
 //! millisecond; here the unit is the nanosecond and HZ appears nowhere else. It counts pages, we count bytes, so a charge
 //! of a few bytes owes its few bytes' part.
 
+#![forbid(unsafe_code)]
+
 use crate::units::PAGE_SIZE;
 
 /// Fraction bits of an [`overage`]: `1 << PRECISION_SHIFT` is twice the line.

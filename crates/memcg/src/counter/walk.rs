@@ -1,5 +1,7 @@
 //! The walk over the levels: charge from a group to the root, undo when a level refuses, give back.
 
+#![forbid(unsafe_code)]
+
 use super::page_counter::{Over, PageCounter};
 
 /// A level of the tree, as the walk needs it.

@@ -4,6 +4,8 @@
 //! Depends on: `group` for the charge itself, `reclaim` and `oom` for room, `throttle` for what is owed.
 //! Never: a wait, or code of the program, where the request's flags do not allow it.
 
+#![forbid(unsafe_code)]
+
 use super::{Accounting, By, Engine, Flags, Request};
 use crate::group::charge::{Mode, Refusal, round_up};
 use crate::group::{Event, Kind, OomPolicy, Tag};

@@ -4,6 +4,8 @@
 //! Depends on: nothing.
 //! Never: a decision. What a flag means is carried out where the charge is.
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 

@@ -2,6 +2,8 @@
 //!
 //! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are multiples of 8.
 
+#![forbid(unsafe_code)]
+
 use super::process::{known_rec, with_rec};
 use super::{Accounting, Flags, Request};
 use crate::group::{Kind, Tag};

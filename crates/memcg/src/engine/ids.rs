@@ -1,5 +1,7 @@
 //! Kmem ids, as the engine gives them: by the policy, with those that linger asked first.
 
+#![forbid(unsafe_code)]
+
 use super::{Engine, Flags};
 use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::{IdPolicy, TableStat};

@@ -1,5 +1,7 @@
 //! `group-end`: whether removed groups linger, the last steps of those that did, and the reaper that hurries them.
 
+#![forbid(unsafe_code)]
+
 use super::Engine;
 use super::worker::Work;
 use crate::group::{Memcg, ROOT};

@@ -1,5 +1,7 @@
 //! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
 
+#![forbid(unsafe_code)]
+
 use super::{Engine, Flags, Request, Work};
 use crate::group::{Kind, Tag};
 use crate::kmem::class::{bytes_of, class_if_any};

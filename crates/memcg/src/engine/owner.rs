@@ -4,6 +4,8 @@
 //! charges its heir: the scope keeps the old name, and whoever charges looks here. Hits need not: an owner that was left has no
 //! stock.
 
+#![forbid(unsafe_code)]
+
 use super::Engine;
 use crate::group::{Tag, objcg::State};
 use crate::sync::atomic::Ordering;

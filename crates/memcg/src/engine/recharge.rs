@@ -7,6 +7,8 @@
 //! Relied on: who asks holds the thing; `group::cell` for what a group's end said of what it left.
 //! Never done: reclaim, a kill or debt in the target; a look at a thing nobody has asked about.
 
+#![forbid(unsafe_code)]
+
 use super::{Accounting, Engine, Flags, Request};
 use crate::group::cell::Given;
 use crate::group::charge::{Mode, round_up};

@@ -4,6 +4,8 @@
 //! Depends on: `group` for tags and kinds.
 //! Never: the charge itself.
 
+#![forbid(unsafe_code)]
+
 use super::Flags;
 use crate::group::{Kind, Tag};
 

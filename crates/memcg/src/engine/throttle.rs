@@ -1,5 +1,7 @@
 //! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the thread can sleep.
 
+#![forbid(unsafe_code)]
+
 use super::{Engine, Request};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::throttle;

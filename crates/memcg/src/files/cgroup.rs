@@ -1,5 +1,7 @@
 //! The `cgroup.*` files.
 
+#![forbid(unsafe_code)]
+
 use super::{At, Errno, FileError, move_here};
 use crate::api::kill::kill_below;
 use crate::group::objcg::{Objcg, State};

@@ -1,5 +1,7 @@
 //! Groups as directories: listed, made, removed.
 
+#![forbid(unsafe_code)]
+
 use super::{Errno, FILES, FileError, Mode, at, show};
 use crate::api::no_account;
 use crate::engine::Engine;

@@ -1,5 +1,7 @@
 //! `memory.dying`: removed groups that still hold bytes. Where groups linger.
 
+#![forbid(unsafe_code)]
+
 use super::At;
 use super::owners::{origin, utc};
 use core::fmt::Write;

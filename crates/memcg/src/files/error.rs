@@ -1,6 +1,8 @@
 //! What went wrong with a file: the error number cgroup v2 would give, and a line that says what to
 //! do.
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 
 pub use crate::os::errno::Errno;

@@ -1,5 +1,7 @@
 //! `memory.events` and `memory.events.local`.
 
+#![forbid(unsafe_code)]
+
 use super::At;
 use crate::group::events::ALL;
 use core::fmt::Write;

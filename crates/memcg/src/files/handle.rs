@@ -1,5 +1,7 @@
 //! A group's files from its handle.
 
+#![forbid(unsafe_code)]
+
 use super::FileError;
 use crate::api::pinned::pinned;
 use crate::api::{Memcg, no_account};

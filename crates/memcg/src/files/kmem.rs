@@ -1,5 +1,7 @@
 //! `memory.kmem.*`: objects of kmem caches.
 
+#![forbid(unsafe_code)]
+
 use super::{At, Errno, FileError, path_of};
 use crate::group::ROOT;
 use crate::kmem::cache::{CacheStat, Ways, filter};

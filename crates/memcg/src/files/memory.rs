@@ -1,5 +1,7 @@
 //! Limits, protections, policies: the `memory.*` files that hold one value.
 
+#![forbid(unsafe_code)]
+
 use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};

@@ -5,6 +5,8 @@
 //! Depends on: nothing.
 //! Never: takes a wrong name for the right one; it only suggests.
 
+#![forbid(unsafe_code)]
+
 /// How many slips still look like the same name.
 const SLIPS: usize = 2;
 /// No name of a table is longer; what is, is no slip.

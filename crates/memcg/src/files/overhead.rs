@@ -1,5 +1,7 @@
 //! `memory.overhead.max`: how much free memory the allocator may keep.
 
+#![forbid(unsafe_code)]
+
 use super::{At, FileError};
 use crate::engine::kmalloc;
 use crate::units::{Limit, parse_limit};

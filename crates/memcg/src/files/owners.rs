@@ -5,6 +5,8 @@
 //! Depends on: the group's owners.
 //! Never: lists an owner that holds nothing.
 
+#![forbid(unsafe_code)]
+
 use super::At;
 use crate::group::objcg::State;
 use crate::group::stat::OwnerLine;

@@ -1,6 +1,8 @@
 //! `memory.move` and `memory.offline`: what happens to a task's bytes when it moves into the group,
 //! and to a group's when it ends.
 
+#![forbid(unsafe_code)]
+
 use super::{At, FileError};
 use crate::group::{MovePolicy, OfflinePolicy};
 

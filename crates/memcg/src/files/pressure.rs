@@ -1,5 +1,7 @@
 //! `memory.pressure`: the kernel's two lines.
 
+#![forbid(unsafe_code)]
+
 use super::At;
 use crate::group::pressure::Reading;
 

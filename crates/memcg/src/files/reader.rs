@@ -1,5 +1,7 @@
 //! A reader that stays: what a connection, like an open file of cgroup v2, sees for itself.
 
+#![forbid(unsafe_code)]
+
 use super::{Errno, FileError};
 use crate::api::{PeakWatch, no_account};
 use crate::engine::Engine;

@@ -3,6 +3,8 @@
 //! The root's adds the rest of the process: what the allocator has beside what is charged, the
 //! engine's tables, and what of the resident size nobody here knows of.
 
+#![forbid(unsafe_code)]
+
 use super::At;
 use super::resident::{elsewhere, engine_bytes, rss};
 use super::text::lines;

@@ -1,5 +1,7 @@
 //! The table of files.
 
+#![forbid(unsafe_code)]
+
 use super::{
     At, FileError, cgroup, dying, events, kmem, memory, overhead, owners, policy, pressure, stat,
 };

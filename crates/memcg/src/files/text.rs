@@ -1,6 +1,8 @@
 //! Numbers and keys as text, without the machinery of formatting: reading a file is a few
 //! microseconds.
 
+#![forbid(unsafe_code)]
+
 use crate::os::say::Decimal;
 
 /// Appends `value` in decimal.

@@ -4,6 +4,8 @@
 //! Relied on: quiescence. Nobody charges, frees, moves, drains, creates or removes meanwhile, and nobody is pinned on
 //! what it has let go. Then every check is an equality; while things move, a discrepancy means nothing.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use super::objcg::{NR_SIDE_KINDS, Objcg, State};
 use super::{GroupId, Hierarchy, ROOT, Tag};

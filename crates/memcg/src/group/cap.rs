@@ -5,6 +5,8 @@
 //! Beyond what every thread may have goes only who leaves most of each budget to others.
 //! Never done: a slot made smaller; a drain takes all of it, and it starts anew.
 
+#![forbid(unsafe_code)]
+
 use super::charge::each_level;
 use super::objcg::State;
 use super::{Hierarchy, Tag};

@@ -5,6 +5,8 @@
 //! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
 //! An owner with rests (bytes that a move left elsewhere) pays those off first with what it frees.
 
+#![forbid(unsafe_code)]
+
 use super::events::Event;
 use super::id::GroupId;
 use super::memcg::Memcg;

@@ -5,6 +5,8 @@
 //! a thread busy, and waits a bounded moment, or knows that it will see the flag. A thread that stays busy (preempted
 //! in the few instructions of a hit) is skipped: its stock stays.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use super::{Hierarchy, Kind, Tag};
 use crate::sync::atomic::Ordering;

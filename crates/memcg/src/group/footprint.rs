@@ -1,5 +1,7 @@
 //! What a group costs in memory.
 
+#![forbid(unsafe_code)]
+
 use super::events::Tally;
 use super::pressure::Pressure;
 use super::watch::WatchRec;

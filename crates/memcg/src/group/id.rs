@@ -4,6 +4,8 @@
 //! Depends on: `sync::id` alone. No file of this room is below it.
 //! Never: a number made into an index without a check, or an index of one table used for another.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::id::ids;
 
 ids! {

@@ -7,6 +7,8 @@
 //! Kept: one owner of a task lives, the last in the chain. Each names its heir until it is retired itself; chains are halved
 //! as they are followed, as cells' are.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use super::objcg::{HEIR, Objcg, State};
 use super::{Hierarchy, Tag};

@@ -1,6 +1,8 @@
 //! Counting every group anew from the owners' words: for the child of a fork, where walks of the parent's other threads
 //! stopped half way.
 
+#![forbid(unsafe_code)]
+
 use super::census::Change;
 use super::charge::each_level;
 use super::objcg::{NR_SIDE_KINDS, State};

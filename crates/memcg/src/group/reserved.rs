@@ -4,6 +4,8 @@
 //! giving back a reservation changes two numbers of the thread's own. A reader takes the slots' part off again.
 //! Relied on: `stock` for slots; whoever takes a slot away gives its part back.
 
+#![forbid(unsafe_code)]
+
 use super::cap::CAP;
 use super::memcg::Memcg;
 use super::objcg::Kind;

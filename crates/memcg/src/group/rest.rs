@@ -10,6 +10,8 @@
 //! Relied on: rests leave the chain only with their owner. One that is empty serves the next move.
 //! A *lost* rest is in no group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
 
+#![forbid(unsafe_code)]
+
 use super::limbo::What;
 use super::memcg::Memcg;
 use super::name::NAME_MAX;

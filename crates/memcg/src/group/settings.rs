@@ -1,5 +1,7 @@
 //! What is set for a group beside its limits, in one word and a size. Charging reads it and takes no lock.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use crate::counter::Over;
 use crate::sync::atomic::Ordering;

@@ -4,6 +4,8 @@
 //! at every group above; a slot keeps some of that count in advance, so a hit is two subtractions. Where
 //! a group or one above has a `memory.kmem.max` nothing is counted in advance: the limit is met by what objects hold.
 
+#![forbid(unsafe_code)]
+
 use super::charge::{each_level, round_up};
 use super::events::Event;
 use super::memcg::Memcg;

@@ -10,6 +10,8 @@
 //!
 //! No lock: a stall may begin in a charge, and that in a signal handler.
 
+#![forbid(unsafe_code)]
+
 use super::census::Change;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};

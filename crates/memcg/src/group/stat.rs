@@ -4,6 +4,8 @@
 //! charges includes each of them or not, as if they had happened before or after it; a refill seen half done is read
 //! again, a bounded number of times.
 
+#![forbid(unsafe_code)]
+
 use super::memcg::Memcg;
 use super::objcg::{Kind, State};
 use super::{GroupId, Hierarchy, Tag};

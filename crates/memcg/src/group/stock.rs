@@ -7,6 +7,8 @@
 //! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that call nothing. What a
 //! slot lacks is charged outside, then deposited; what it has too much of is taken out, then uncharged outside.
 
+#![forbid(unsafe_code)]
+
 use super::cap::CAP;
 use super::charge::{Mode, Refusal};
 use super::word::{Unchanged, Word};

@@ -1,5 +1,7 @@
 //! Tasks: owners that move between groups as a unit. Creation and end; the move is `attach`'s.
 
+#![forbid(unsafe_code)]
+
 use super::census::Change;
 use super::memcg::Memcg;
 use super::objcg::{HEIR, Objcg, State};

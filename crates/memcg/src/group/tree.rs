@@ -1,5 +1,7 @@
 //! The tree: making groups, finding them, and the part of a group's end that takes it out of the tree.
 
+#![forbid(unsafe_code)]
+
 use super::Hierarchy;
 use super::id::{GroupId, ROOT};
 use super::limbo::What;

@@ -4,6 +4,8 @@
 //! Depends on: `files`.
 //! Never: anything without the calling thread's record; ENOMEM where there is no memory for one.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::Engine;
 use crate::engine::process::with_rec;
 use crate::files::{self, Errno};

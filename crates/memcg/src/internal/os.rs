@@ -4,6 +4,8 @@
 //! Depends on: `os`.
 //! Never: anything of the engine's.
 
+#![forbid(unsafe_code)]
+
 /// The C library's error number of the calling thread.
 pub mod errno {
     pub use crate::os::errno::{Errno, Kept, keep, set};

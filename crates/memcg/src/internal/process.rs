@@ -4,6 +4,8 @@
 //! Depends on: the engine.
 //! Never: the environment; that is the caller's.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::{fork, process};
 
 /// What the owner of the process wants of the engine.

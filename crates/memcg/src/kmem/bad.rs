@@ -1,5 +1,7 @@
 //! The end of a process whose heap is not to be trusted: one line that names the pointer, then SIGABRT.
 
+#![forbid(unsafe_code)]
+
 use crate::os::say;
 
 /// What is wrong with a pointer given to free.

@@ -3,6 +3,8 @@
 //! Every size is a multiple of 16, and slabs begin at multiples of 64 KiB, so an object is aligned to the largest power
 //! of two that divides its class.
 
+#![forbid(unsafe_code)]
+
 /// Number of classes.
 pub const NR_CLASSES: usize = 44;
 

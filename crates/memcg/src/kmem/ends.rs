@@ -5,6 +5,8 @@
 //! and nothing can be entered under its id but by who was pinned before the end (`per_id` says what such do).
 //! Never done: memory taken; a failure; a charge (what was charged stays charged to its owner).
 
+#![forbid(unsafe_code)]
+
 use super::Kmem;
 use crate::group::{Hierarchy, Memcg};
 

@@ -3,6 +3,8 @@
 //! Guarded by the lock of the spans. A kept mapping stays noted in the map, so nothing else is placed there, and its record
 //! says that nothing is in it, so a second free of it is found out.
 
+#![forbid(unsafe_code)]
+
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Bytes kept at most, all together.

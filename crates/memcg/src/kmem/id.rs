@@ -4,6 +4,8 @@
 //! Depends on: `sync` and `thread`.
 //! Never: anything about what lies under an index.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::id::ids;
 
 pub use crate::thread::id::HeapId;

@@ -3,6 +3,8 @@
 //! Used by the owner of the heap, in a heap section. A cached span counts as used by its chunk, and its record says that
 //! nothing is there, so a second free of it is found out.
 
+#![forbid(unsafe_code)]
+
 use super::Kmem;
 use super::list::List;
 use super::slab::SlabRef;

@@ -9,6 +9,8 @@
 //! Slab, object, tag: each is found from the other by shifts and masks; nothing is looked up. Chunks are placed in one
 //! range of addresses, so that a pointer which cannot be ours is told by one comparison.
 
+#![forbid(unsafe_code)]
+
 /// Bytes of a chunk, and its alignment.
 pub const CHUNK: usize = 32 << 20;
 /// Bytes of a unit.

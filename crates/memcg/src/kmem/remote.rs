@@ -8,6 +8,8 @@
 //! never goes by what was asked for before. IN_FLIGHT is cleared by whoever takes the slab off that stack. A slab in flight
 //! is never released, or its record would be pushed when it is somebody else's.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// No object.

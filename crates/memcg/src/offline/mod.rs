@@ -6,6 +6,8 @@
 //! Relied on: the flips of `group`.
 //! Never done: touching a thing that was charged; reclaim; waiting for a reader (the epoch does that).
 
+#![forbid(unsafe_code)]
+
 pub mod linger;
 
 use crate::counter::{Level, uncharge};

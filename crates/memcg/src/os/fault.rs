@@ -2,6 +2,8 @@
 //!
 //! Compiled for tests only (feature `simulator`). A thread follows no plan until it says so, so tests do not disturb each other.
 
+#![forbid(unsafe_code)]
+
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -3,6 +3,8 @@
 //! A fixed workload in a process of its own, once for every call it makes, with that call failing; and again with all
 //! calls from that one on. Left out: forks, and threads' stacks, which are the C library's.
 
+#![forbid(unsafe_code)]
+
 use super::ledger::{self, Object, some_bytes};
 use super::own_process;
 use crate::api::{Memcg, Task, root};

@@ -1,5 +1,7 @@
 //! Groups that linger: what they keep, until when, whoever frees it; and ids, under each policy and either ending.
 
+#![forbid(unsafe_code)]
+
 use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
 use crate::group::Tag;

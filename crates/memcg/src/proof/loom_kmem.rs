@@ -4,6 +4,8 @@
 //! `kmem::heap` and `kmem::mod`. The word of a slab's tag and the state of a parked heap are modelled with the same
 //! orderings, since their records are bytes and not objects of loom's.
 
+#![forbid(unsafe_code)]
+
 use crate::kmem::list::Returned;
 use crate::kmem::remote::{NONE, Pushed, Remote};
 use crate::kmem::slab::Slab;

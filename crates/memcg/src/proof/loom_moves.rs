@@ -3,6 +3,8 @@
 //!
 //! The real `attach`, `group::left`, `group::rest`, `group::drain` and `group::cell`. Each model says which mistake it was seen to catch.
 
+#![forbid(unsafe_code)]
+
 use super::loom::{
     charge_exact, current, go, group, join, model, remove, root, task, uncharge_exact,
 };

@@ -2,6 +2,8 @@
 //!
 //! A sleeper that nobody wakes is a deadlock, which loom finds. There are two places under loom, so a queue is full soon.
 
+#![forbid(unsafe_code)]
+
 use super::queue::{PLACES, Queue};
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom::thread;

@@ -4,6 +4,7 @@
 //! predicts is exact: with one thread at work, a charge succeeds when the objects fit and fails when they do not,
 //! whatever is stocked where.
 
+#![forbid(unsafe_code)]
 use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::charge::Mode;

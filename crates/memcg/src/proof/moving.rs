@@ -1,5 +1,7 @@
 //! Moves by every policy: the cases of record, and what happens to threads and other moves meanwhile.
 
+#![forbid(unsafe_code)]
+
 use crate::attach::{Attach, MoveError, Moved, move_task_with};
 use crate::group::Tag;
 use crate::group::charge::Mode;

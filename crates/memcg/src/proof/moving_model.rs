@@ -1,5 +1,7 @@
 //! Histories of moves by every policy, against a naive model that knows each object: its owner, its bytes, its kind.
 
+#![forbid(unsafe_code)]
+
 use super::moving::child;
 use crate::attach::{MoveError, move_task_with};
 use crate::counter::Level;

@@ -1,5 +1,7 @@
 //! A million groups, a hundred thousand tasks: what is over is used again.
 
+#![forbid(unsafe_code)]
+
 use crate::group::ROOT;
 use crate::group::charge::Mode;
 use crate::offline;

@@ -1,5 +1,7 @@
 //! Scopes that end in any order, against a model that keeps a list of them all.
 
+#![forbid(unsafe_code)]
+
 use crate::group::scope::Scope;
 use crate::group::{Hierarchy, ROOT, ROOT_TAG, Tag};
 use crate::sync::atomic::Ordering::Relaxed;

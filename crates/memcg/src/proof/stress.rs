@@ -1,5 +1,7 @@
 //! Threads against threads: charges, frees, hand-overs, moves, removals, limits, drains; nothing lost at the end.
 
+#![forbid(unsafe_code)]
+
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;

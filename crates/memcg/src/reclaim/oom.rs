@@ -2,6 +2,8 @@
 //!
 //! Source of the idea: Linux, `mm/oom_kill.c` (`oom_badness`): the one that holds most, shifted by what was said about it.
 
+#![forbid(unsafe_code)]
+
 /// A task with this says that it is never to be chosen.
 pub const ADJ_MIN: i16 = -1000;
 /// A task with this is chosen before all others.

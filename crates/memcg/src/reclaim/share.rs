@@ -2,6 +2,8 @@
 //!
 //! Source of the idea: Linux, `mm/shrinker.c` (`do_shrink_slab`).
 
+#![forbid(unsafe_code)]
+
 use crate::counter::protection::{Pass, Protection};
 
 /// A pass begins by asking for a 4096th of what there is, and ends with all of it.

@@ -3,6 +3,8 @@
 //! The model: to look at the word and to go to sleep is one step for who wakes. One bed for all words, and no time passes: who
 //! sleeps for a while sleeps for ever, so that a wake-up that is lost is found.
 
+#![forbid(unsafe_code)]
+
 #[cfg(loom)]
 pub use model::{wait_at_most, wake_one};
 

@@ -4,6 +4,8 @@
 //! orders the instances itself, as parent before child). Debug builds check it. The charge and uncharge paths take no
 //! lock at all, which is why a signal handler that allocates cannot meet a lock its own thread holds.
 
+#![forbid(unsafe_code)]
+
 use super::atomic::{AtomicU32, Ordering};
 
 /// The locks of the engine, outermost first. ARCHITECTURE.md tells the same list.

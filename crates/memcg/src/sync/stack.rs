@@ -4,6 +4,8 @@
 //! corrupting the list (ABA). Reading the link of a record another thread has just popped is harmless: records never
 //! move and the version check then fails.
 
+#![forbid(unsafe_code)]
+
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A stack of indices; 0 is no index. Zero bytes are an empty stack.

@@ -5,6 +5,8 @@
 //! Relied on: only the thread itself looks, and its signal handlers, which stay out while it is at it.
 //! Never done: a look at what a value means.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 

@@ -5,6 +5,8 @@
 //! Never: anything about what lies under an index. A heap is a record of `kmem`, a room above; the thread's record holds
 //! its index only.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::id::ids;
 
 ids! {

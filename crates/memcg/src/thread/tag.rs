@@ -8,6 +8,8 @@
 //! Never: a look at an owner. Whether a number read from memory was ever an owner's is checked where the owner is looked
 //! up: `Arena::get` ends in a panic, `Arena::try_get` in `None`.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::id::{Id, ids};
 
 ids! {

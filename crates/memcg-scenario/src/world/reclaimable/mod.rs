@@ -6,6 +6,8 @@
 //! Depends on: `cache`, what both kinds have in common; `by_list` and `by_function`, the kinds.
 //! Never: frees an object while a lock is held.
 
+#![forbid(unsafe_code)]
+
 pub mod by_function;
 pub mod by_list;
 pub mod cache;

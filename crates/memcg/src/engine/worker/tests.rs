@@ -1,5 +1,7 @@
 //! The set of what waits, and who takes what out of it.
 
+#![forbid(unsafe_code)]
+
 use super::queue::{PLACES, Queue};
 use super::{By, Work};
 use crate::engine::Engine;

@@ -1,5 +1,7 @@
 //! What can be put off, and how an item fits a word.
 
+#![forbid(unsafe_code)]
+
 use crate::group::GroupId;
 use crate::kmem::id::CacheId;
 use crate::sync::id::Id;

@@ -1,5 +1,7 @@
 //! Groups that linger, as the files show them.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 use crate::engine::linger::GroupEnd;
 use crate::kmem::per_id::IdPolicy;

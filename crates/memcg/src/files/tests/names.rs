@@ -1,5 +1,7 @@
 //! What is answered to a name that is no file, and who is in which list of owners.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 
 fn refusal(w: &World, path: &[u8], file: &[u8]) -> String {

@@ -1,6 +1,8 @@
 //! Peaks: each watch against one that looks at every step, and connections that do not see each
 //! other's.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 use crate::group::charge::Mode;
 use crate::group::{Hierarchy, ROOT_TAG, TreeError};

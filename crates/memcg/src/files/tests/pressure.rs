@@ -1,6 +1,8 @@
 //! Pressure: a model of who stalls where after every step, and threads that stall, move, end and
 //! remove all at once.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 use crate::group::Hierarchy;
 use crate::group::Tag;

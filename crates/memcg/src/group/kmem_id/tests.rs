@@ -1,5 +1,7 @@
 //! Who has an id, who gets it next, and what happens when there is none.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 use crate::thread::ThreadRec;
 

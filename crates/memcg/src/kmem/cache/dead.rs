@@ -6,6 +6,8 @@
 //! Kept: a cache in a thread's slot has not ended. Its death counts as a slab until every thread's slot was looked at; a thread
 //! that is in the middle of a hit for too long leaves that to who comes by later.
 
+#![forbid(unsafe_code)]
+
 use super::{Cache, Caches, DEAD, Ways};
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;

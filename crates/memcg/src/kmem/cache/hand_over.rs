@@ -7,6 +7,8 @@
 //! Relied on: the cache is dead, so it takes in no slab but from threads that were in the middle of something: what they bring
 //! stays, and goes by itself.
 
+#![forbid(unsafe_code)]
+
 use super::slub::{IN_FULL, unlist};
 use super::{Cache, Ways};
 use crate::kmem::Kmem;

@@ -1,5 +1,7 @@
 //! What caches have: for slabinfo, for the auditor, for the totals.
 
+#![forbid(unsafe_code)]
+
 use super::Caches;
 use super::magazine::IDLE;
 use crate::kmem::Kmem;

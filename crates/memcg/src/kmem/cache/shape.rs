@@ -6,6 +6,8 @@
 //! with checks    [ object ][ red zone, 16 bytes or more ][ link ]
 //! ```
 
+#![forbid(unsafe_code)]
+
 use crate::kmem::layout::UNIT;
 
 /// The largest object of a cache, its red zone and link included. What is larger is whole pages, and needs no cache.

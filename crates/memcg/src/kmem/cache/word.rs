@@ -10,6 +10,8 @@
 //!
 //! A slab in flight is not given back, whoever holds the lock of its cache: the thread on its way will look at it.
 
+#![forbid(unsafe_code)]
+
 use crate::kmem::remote::NONE;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
