@@ -8,7 +8,7 @@ use crate::world::World;
 use memcg::testing::attach::{Attach, MoveError};
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::MovePolicy;
-use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::kind::Kind;
 
 impl World {
     pub(crate) fn attach(&mut self, n: [u32; 4]) {

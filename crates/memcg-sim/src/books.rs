@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use memcg::testing::counter::page_counter::UNLIMITED;
-use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::kind::Kind;
 use memcg::testing::group::{GroupId, OfflinePolicy, OomPolicy, Tag};
 use memcg::testing::kmem::list_lru::Link;
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use crate::books::{Css, OwnerIs, Thing, What};
 use crate::stage::{Stage, on_stage};
 use crate::world::World;
 use memcg::testing::engine::{Flags, Request};
-use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::kind::Kind;
 use memcg::testing::kmem::shrinker::{Ask, Manner, Ops};
 
 const HONEST: usize = 0;

@@ -6,7 +6,7 @@
 use crate::books::{Books, Thing, What};
 use core::cell::{Cell, RefCell};
 use memcg::testing::engine::Engine;
-use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::kind::Kind;
 use memcg::testing::group::{ROOT, Tag};
 use memcg::testing::kmem::Heap;
 use memcg::testing::kmem::hit;

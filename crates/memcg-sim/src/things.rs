@@ -7,7 +7,7 @@ use crate::world::{KnownCache, World};
 use memcg::testing::engine::cache::CacheRefusal;
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::GroupId;
-use memcg::testing::group::objcg::Kind;
+use memcg::testing::group::kind::Kind;
 use memcg::testing::kmem::cache::{Plan, Ways};
 use memcg::testing::kmem::class::{bytes_of, class_if_any};
 use memcg::testing::kmem::list_lru::Link;

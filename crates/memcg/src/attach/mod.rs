@@ -21,8 +21,9 @@ mod whole;
 
 use crate::counter::Level;
 use crate::group::charge::Refusal;
+use crate::group::kind::NR_SIDE_KINDS;
 use crate::group::left::Unborn;
-use crate::group::objcg::{NR_SIDE_KINDS, Objcg, State};
+use crate::group::objcg::{Objcg, State};
 use crate::group::rest::MAX_RESTS;
 use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;

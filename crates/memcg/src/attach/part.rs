@@ -6,7 +6,8 @@
 use super::room::{Room, Way, drain};
 use super::slab::Stopped;
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
-use crate::group::objcg::{NR_SIDE_KINDS, Objcg};
+use crate::group::kind::NR_SIDE_KINDS;
+use crate::group::objcg::Objcg;
 use crate::group::{Hierarchy, MovePolicy};
 use crate::thread::ThreadRec;
 

@@ -6,8 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::kind::NR_SIDE_KINDS;
 use super::memcg::Memcg;
-use super::objcg::{NR_SIDE_KINDS, Objcg, State};
+use super::objcg::{Objcg, State};
 use super::{GroupId, Hierarchy, ROOT, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;

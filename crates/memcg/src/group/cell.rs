@@ -93,6 +93,8 @@ pub struct Cell {
     given: AtomicU32,
 }
 
+const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));
+
 // SAFETY: integers only.
 unsafe impl Zeroed for Cell {}
 // SAFETY: `link` is the lists' alone.

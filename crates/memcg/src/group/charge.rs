@@ -9,8 +9,9 @@
 
 use super::events::Event;
 use super::id::GroupId;
+use super::kind::Kind;
 use super::memcg::Memcg;
-use super::objcg::{Kind, Objcg};
+use super::objcg::Objcg;
 use super::settings::debt_over;
 use super::word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
 use super::{Hierarchy, Tag};

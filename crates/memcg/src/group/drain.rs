@@ -15,6 +15,19 @@ use crate::thread::ThreadRec;
 /// Two drains of one group are at least this far apart, in ns, unless a person asked for one.
 pub const DRAIN_INTERVAL_NS: u64 = 1_000_000;
 
+impl Memcg {
+    /// Whether a charge that asks for a drain now would do one, or wait for one: the caller stalls then.
+    pub fn is_drain_due(&self) -> bool {
+        let due = |now: u64| {
+            now.wrapping_sub(self.drained_at.load(Ordering::Relaxed)) >= DRAIN_INTERVAL_NS
+        };
+        self.counter.granted() != 0
+            && (self.draining.load(Ordering::Relaxed) != 0
+                || !self.counter.is_tight()
+                || due(crate::os::clock::monotonic_ns()))
+    }
+}
+
 impl Hierarchy {
     /// Whether a slot of `tag` holds stock under `top`. The caller is pinned.
     fn is_stock_under(&self, tag: Option<Tag>, top: &Memcg) -> bool {

@@ -4,11 +4,10 @@
 //! `above` and the settings, and takes no lock.
 
 use super::Tag;
-use super::cell::Cell;
 use super::census::Census;
 use super::events::{Event, Tally};
 use super::id::GroupId;
-use super::objcg::NR_SIDE_KINDS;
+use super::kind::{Kind, NR_SIDE_KINDS};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
@@ -221,7 +220,7 @@ impl Memcg {
     }
 
     /// What its own owners hold of kinds other than heap, and those below.
-    pub fn side_kind(&self, kind: super::objcg::Kind) -> u64 {
+    pub fn side_kind(&self, kind: Kind) -> u64 {
         kind.side()
             .map_or(0, |side| self.side_kinds[side].load(Ordering::Relaxed))
     }
@@ -233,18 +232,6 @@ impl Memcg {
     /// Drains of stock this group has asked for.
     pub fn nr_drains(&self) -> u64 {
         self.nr_drains.load(Ordering::Relaxed)
-    }
-
-    /// Whether a charge that asks for a drain now would do one, or wait for one: the caller stalls then.
-    pub fn is_drain_due(&self) -> bool {
-        let due = |now: u64| {
-            now.wrapping_sub(self.drained_at.load(Ordering::Relaxed))
-                >= super::drain::DRAIN_INTERVAL_NS
-        };
-        self.counter.granted() != 0
-            && (self.draining.load(Ordering::Relaxed) != 0
-                || !self.counter.is_tight()
-                || due(crate::os::clock::monotonic_ns()))
     }
 }
 
@@ -265,5 +252,3 @@ impl Level for Memcg {
         self.event(Event::High);
     }
 }
-
-const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));

@@ -11,8 +11,9 @@
 //! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
 //! of its bytes that a move left in another group are *rests*, owners without a tag on anything (see `rest`).
 
+use super::kind::{Kind, NR_SIDE_KINDS};
 use super::limbo::What;
-use super::stall;
+use super::stall_word;
 use super::word::Word;
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
@@ -20,37 +21,8 @@ use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::lock::Lock;
 
-/// What a charge is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// An object of an allocator.
-    Heap,
-    /// Anonymous memory the program maps itself.
-    Mapped,
-    /// A reservation: bytes of whatever the program wants to count.
-    Reserved,
-    /// An object of a kmem cache.
-    Slab,
-}
-
 /// In `Objcg::id`: what follows is an heir's tag, and no task's id.
 pub(super) const HEIR: u32 = 1 << 31;
-
-/// Kinds with a word of their own.
-pub const NR_SIDE_KINDS: usize = 3;
-
-impl Kind {
-    /// Its place among the side words; `None` for heap.
-    #[must_use]
-    pub const fn side(self) -> Option<usize> {
-        match self {
-            Kind::Heap => None,
-            Kind::Mapped => Some(0),
-            Kind::Reserved => Some(1),
-            Kind::Slab => Some(2),
-        }
-    }
-}
 
 /// An owner's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,7 +127,7 @@ impl Objcg {
 
     /// When it ended, ns since 1970; 0 while it lives.
     pub fn ended_at(&self) -> u64 {
-        stall::time_of(self.ended_at.load(Ordering::Relaxed))
+        stall_word::time_of(self.ended_at.load(Ordering::Relaxed))
     }
 
     /// Bytes charged through it, stock included.

@@ -5,7 +5,8 @@
 
 use super::census::Change;
 use super::charge::each_level;
-use super::objcg::{NR_SIDE_KINDS, State};
+use super::kind::NR_SIDE_KINDS;
+use super::objcg::State;
 use super::{Hierarchy, ROOT};
 use crate::counter::Level;
 use crate::sync::atomic::{AtomicU32, Ordering};

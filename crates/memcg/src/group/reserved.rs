@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::cap::CAP;
+use super::kind::Kind;
 use super::memcg::Memcg;
-use super::objcg::Kind;
 use super::stat::Place;
 use super::stock::give_slot;
 use super::{Hierarchy, Tag};

@@ -15,28 +15,10 @@
 use super::census::Change;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
+use super::stall_word::{A_THREAD, STALLED, THREADS_AT, cell_of, with_cell};
 use super::{Hierarchy, Tag};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::thread::ThreadRec;
-
-const STALLED: u64 = 1 << 63;
-const THREADS_AT: u32 = 24;
-const A_THREAD: u64 = 1 << THREADS_AT;
-const CELL: u64 = A_THREAD - 1;
-
-/// The present cell of a task's word; `None` when nobody stalls for it or it has ended.
-fn cell_of(word: u64) -> Option<u32> {
-    (word & STALLED != 0).then_some((word & CELL) as u32)
-}
-
-fn with_cell(word: u64, cell: u32) -> u64 {
-    (word & !CELL) | u64::from(cell)
-}
-
-/// The time a task ended, of its word: 0 while it lives.
-pub(super) fn time_of(word: u64) -> u64 {
-    if word & STALLED == 0 { word } else { 0 }
-}
 
 /// A thread stands still until this is dropped.
 #[must_use]

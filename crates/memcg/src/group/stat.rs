@@ -6,8 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::kind::Kind;
 use super::memcg::Memcg;
-use super::objcg::{Kind, State};
+use super::objcg::State;
 use super::{GroupId, Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};

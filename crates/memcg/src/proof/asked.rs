@@ -2,8 +2,8 @@
 
 use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
+use crate::group::kind::Kind;
 use crate::group::kmem_id::ROOT_ID;
-use crate::group::objcg::Kind;
 use crate::group::{GroupId, Memcg, ROOT};
 use crate::kmem::list_lru::{Link, Verdict};
 use crate::kmem::per_id::IdPolicy;

@@ -10,7 +10,7 @@ use crate::engine::options::Tracking;
 use crate::engine::{Engine, Flags, Request};
 use crate::files;
 use crate::group::Tag;
-use crate::group::objcg::Kind;
+use crate::group::kind::Kind;
 use crate::group::{Event, MovePolicy, ROOT};
 use crate::kmem::cache::{Plan, Ways};
 use crate::kmem::id::CacheId;

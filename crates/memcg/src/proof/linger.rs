@@ -5,8 +5,8 @@
 use crate::engine::linger::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
 use crate::group::Tag;
+use crate::group::kind::Kind;
 use crate::group::kmem_id::ROOT_ID;
-use crate::group::objcg::Kind;
 use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::IdPolicy;
 use crate::offline;

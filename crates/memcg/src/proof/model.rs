@@ -8,7 +8,7 @@
 use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::charge::Mode;
-use crate::group::objcg::Kind;
+use crate::group::kind::Kind;
 use crate::group::scope::Scope;
 use crate::group::tree::TreeError;
 use crate::group::{GroupId, Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};

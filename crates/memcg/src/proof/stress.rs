@@ -6,7 +6,7 @@ use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
 use crate::group::charge::Mode;
-use crate::group::objcg::Kind;
+use crate::group::kind::Kind;
 use crate::group::{GroupId, Hierarchy, ROOT};
 use crate::offline;
 use crate::sync::atomic::Ordering;

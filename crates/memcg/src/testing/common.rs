@@ -2,7 +2,7 @@
 
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::charge::{Mode, Refusal};
-use crate::group::objcg::Kind;
+use crate::group::kind::Kind;
 use crate::group::{Hierarchy, Memcg, ROOT, Tag};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
