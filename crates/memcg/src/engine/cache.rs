@@ -148,11 +148,12 @@ impl Engine {
         let tag = self.owner_of_object(rec, cache, flags);
         if let Some(own) = self.kmem.caches.own(rec) {
             let ways = cache.ways();
-            let found = match tag {
-                Some(tag) if ways.has(Ways::PER_GROUP) => {
-                    self.alloc_by_group(rec, own, (index, ways), tag)
-                }
-                Some(_) | None => hit::alloc(own, ways, index, tag),
+            let found = if ways.has(Ways::PER_GROUP)
+                && let Some(tag) = tag
+            {
+                self.alloc_by_group(rec, own, (index, ways), tag)
+            } else {
+                hit::alloc(own, ways, index, tag)
             };
             if let Some(found) = found {
                 check_taken(cache, found);

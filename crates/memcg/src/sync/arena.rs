@@ -294,6 +294,20 @@ mod tests {
         assert_eq!(arena.alloc(10), Some(4));
     }
 
+    /// What a tag read from overwritten memory comes to.
+    #[test]
+    fn a_number_of_no_record_is_none_or_ends_in_a_panic() {
+        let arena = Arena::<u32, Rec>::default();
+        assert_eq!(arena.alloc(u32::MAX), Some(1));
+        for garbage in [BASE as u32, 0xdead_beef, u32::MAX - 1, u32::MAX] {
+            assert!(arena.try_get(garbage).is_none());
+            let got = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                arena.get(garbage);
+            }));
+            assert!(got.is_err(), "{garbage:#x}");
+        }
+    }
+
     #[test]
     fn each_record_is_gone_through_once_in_order_in_all_segments() {
         let arena = Arena::<u32, Rec>::default();

@@ -14,6 +14,24 @@ use crate::sync::id::{Id, ids};
 
 ids! {
     /// The index of an owner (an objcg): what a charged thing names instead of its group.
+    ///
+    /// ```
+    /// use memcg::testing::group::{GroupId, Hierarchy, Tag};
+    ///
+    /// fn held(tree: &Hierarchy, _group: GroupId, owner: Tag) -> u64 {
+    ///     tree.held_by(owner)
+    /// }
+    /// ```
+    ///
+    /// The index of the owner's group is another type, so it cannot be passed for it:
+    ///
+    /// ```compile_fail
+    /// use memcg::testing::group::{GroupId, Hierarchy, Tag};
+    ///
+    /// fn held(tree: &Hierarchy, group: GroupId, _owner: Tag) -> u64 {
+    ///     tree.held_by(group)
+    /// }
+    /// ```
     pub Tag;
 }
 
