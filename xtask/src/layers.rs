@@ -7,11 +7,13 @@
 //! Beside the direction, every file must have a head (`//!`) and at most [`MAX_LINES`] lines, every `unsafe` block and impl
 //! a SAFETY comment close above, and rooms below `api` no allocating collection of the standard library outside tests:
 //! they would be allocated by the very allocator they are part of. A line that has to use one all the same, because what it
-//! does happens only where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above.
+//! does happens only where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above. What is open to
+//! other crates: [`door`].
 
 #![forbid(unsafe_code)]
 
 pub mod circles;
+mod door;
 mod lexer;
 mod paths;
 mod source;
@@ -94,13 +96,26 @@ impl std::fmt::Display for Violation {
 
 /// Checks `crates/memcg/src`.
 pub fn run(root: &Path) -> Result<Counted, Failure> {
-    let (violations, summary) = check(&root.join("crates/memcg/src"))?;
+    let src = root.join("crates/memcg/src");
+    let (mut violations, summary) = check(&src)?;
+    let (open_doors, open) = door::check(&src)?;
+    violations.extend(open_doors);
+    if open.items != door::BESIDE_THE_FACE {
+        return Err(format!(
+            "internal opens {} items beside the face, {} are known: see BESIDE_THE_FACE in xtask/src/layers/door.rs",
+            open.items,
+            door::BESIDE_THE_FACE
+        ));
+    }
     for violation in &violations {
         println!("crates/memcg/src/{violation}");
     }
     if violations.is_empty() {
         Ok(Counted {
-            note: summary,
+            note: format!(
+                "{summary}, {} items beside the face, {} files with unsafe",
+                open.items, open.with_unsafe
+            ),
             ..Counted::default()
         })
     } else {

@@ -50,3 +50,82 @@ pub use units::Limit;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The rooms are closed. That each path is one, a test sees by the module of the tests:
+///
+/// ```
+/// use memcg::testing::units::Limit;
+/// use memcg::testing::os::errno::Errno;
+/// use memcg::testing::sync::lock::Lock;
+/// use memcg::testing::thread::ThreadRec;
+/// use memcg::testing::counter::PageCounter;
+/// use memcg::testing::group::Hierarchy;
+/// use memcg::testing::kmem::Kmem;
+/// use memcg::testing::reclaim::share;
+/// use memcg::testing::offline::remove;
+/// use memcg::testing::attach::Attach;
+/// use memcg::testing::engine::Engine;
+/// use memcg::testing::api::root;
+/// use memcg::testing::files::FILES;
+/// use memcg::testing::control::unlink;
+/// ```
+///
+/// and without it none is reached:
+///
+/// ```compile_fail,E0603
+/// use memcg::units::Limit;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::os::errno::Errno;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::sync::lock::Lock;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::thread::ThreadRec;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::counter::PageCounter;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::group::Hierarchy;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::kmem::Kmem;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::reclaim::share;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::offline::remove;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::attach::Attach;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::engine::Engine;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::api::root;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::files::FILES;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::control::unlink;
+/// ```
+#[cfg(doctest)]
+struct ClosedRooms;

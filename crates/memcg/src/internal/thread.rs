@@ -14,6 +14,21 @@ use core::marker::PhantomData;
 use std::sync::OnceLock;
 
 /// The calling thread, as the engine knows it.
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// memcg::internal::thread::with_thread(|thread| {
+///     std::thread::scope(|scope| drop(scope.spawn(|| thread.has_task())));
+/// });
+/// ```
+///
+/// and is not there after the call:
+///
+/// ```compile_fail
+/// let mut kept = None;
+/// memcg::internal::thread::with_thread(|thread| kept = Some(thread));
+/// ```
 pub struct Thread<'a> {
     pub(super) engine: &'static Engine,
     pub(super) rec: &'a ThreadRec,
@@ -94,7 +109,17 @@ pub struct Tree<'t> {
     _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
 }
 
-/// A group's place in the tree.
+/// A group's place in the tree. It is none after the call that it is of:
+///
+/// ```compile_fail
+/// memcg::internal::thread::with_thread(|thread| thread.with_tree(|tree| tree.root()));
+/// ```
+///
+/// where this is all right:
+///
+/// ```
+/// memcg::internal::thread::with_thread(|thread| thread.with_tree(|tree| drop(tree.own_task())));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Group<'t> {
     index: GroupId,
