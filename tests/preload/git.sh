@@ -2,7 +2,7 @@
 # git: a repository made here is packed, cloned and checked; packs that git makes without the library are the same.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
+. "$here/preload/common/compare.sh"
 needs git
 export GIT_CONFIG_NOSYSTEM=1 HOME="$TMPDIR" GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
 repo=$TMPDIR/repo

@@ -3,7 +3,7 @@
 # the books balance. Both run at the same time, and a test they differ in runs again, alone: those tests watch the clock.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
+. "$here/preload/common/compare.sh"
 needs python3
 python3 -c 'import test.test_threading, test._test_multiprocessing' 2>/dev/null || { echo "python3 here comes without its tests"; exit 77; }
 long=${MEMCG_LONG:+--long}

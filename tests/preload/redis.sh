@@ -3,10 +3,7 @@
 # back, rewritten; its books balance.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
-if ! command -v redis-server >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get install -y -q redis-server redis-tools >/dev/null 2>&1 || true
-fi
+. "$here/preload/common/compare.sh"
 needs redis-server redis-benchmark redis-cli
 requests=${MEMCG_LONG:+300000}
 # More than one polls without a rest: not beside everything else on two cores.

@@ -2,7 +2,7 @@
 # sqlite3: some hundred thousand rows in memory and on disk, indexes, a check of its own, a dump read back.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
+. "$here/preload/common/compare.sh"
 needs sqlite3
 rows='with recursive c(x) as (select 1 union all select x+1 from c where x<300000)'
 echo "-- in memory"

@@ -6,8 +6,8 @@
 #include <map>
 #include <memory>
 #include <numeric>
-#include <regex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -72,10 +72,8 @@ int main() {
     std::printf("%d\n", Nest<5>::make().sum());
     std::printf("%ld\n", evaluate(build(9)));
     std::unordered_map<std::string, std::set<std::string>> words;
-    std::string text = "one fish two fish red fish blue fish";
-    std::regex word("[a-z]+");
-    for (std::sregex_iterator at(text.begin(), text.end(), word), end; at != end; ++at)
-        words[at->str().substr(0, 1)].insert(at->str());
+    std::istringstream text("one fish two fish red fish blue fish");
+    for (std::string word; text >> word;) words[word.substr(0, 1)].insert(word);
     std::vector<std::function<size_t()>> later;
     for (auto &entry : words) later.push_back([&entry] { return entry.second.size(); });
     size_t all = 0;

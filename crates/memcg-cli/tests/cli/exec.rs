@@ -1,7 +1,9 @@
 //! `memcg exec`: programs that run, and how their end is passed on.
 
 use super::folder::Folder;
-use super::run::{Outcome, command, inert_library, memcg, outcome, with_engine};
+use super::run::{
+    Outcome, command, heed_signals, inert_library, memcg, outcome, send, with_engine,
+};
 use super::server::{SNAPSHOT, Server, ok};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -46,7 +48,9 @@ fn a_shell_sees_128_and_the_signal() {
     let folder = Folder::new();
     let memcg = env!("CARGO_BIN_EXE_memcg");
     let script = format!("'{memcg}' exec -- sh -c 'kill -TERM $$'; echo $?");
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    heed_signals(&mut shell);
+    let output = shell
         .args(["-c", &script])
         .env("MEMCG_DIR", folder.path())
         .output();
@@ -417,11 +421,4 @@ fn what_the_socket_said_last_stands_in_for_a_report_that_never_came() {
     assert!(said[at + 1].starts_with("my app at the end"), "{said:?}");
     assert!(said[at + 2].starts_with("GROUP "), "{said:?}");
     assert_eq!(fs::read_to_string(&report).expect("a report"), SNAPSHOT);
-}
-
-fn send(pid: u32, signal: i32) {
-    let pid = libc::pid_t::try_from(pid).expect("a process id");
-    // SAFETY: takes numbers only; the process was started by this test and nobody has waited for it
-    // yet.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }

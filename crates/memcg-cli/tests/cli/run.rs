@@ -1,6 +1,6 @@
 //! Running the command and looking at what came of it.
 
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -64,6 +64,7 @@ pub fn command(sockets: &Path, arguments: &[&str]) -> Command {
 /// The same with the library the command carries.
 pub fn with_engine(sockets: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_memcg"));
+    heed_signals(&mut command);
     let variables = std::env::vars_os().map(|(name, _)| name);
     for name in variables.filter(|name| name.to_string_lossy().starts_with("MEMCG")) {
         command.env_remove(name);
@@ -76,6 +77,47 @@ pub fn with_engine(sockets: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .stdin(Stdio::null());
     command
+}
+
+/// Lets `command` start its program with no signal ignored.
+///
+/// Under `nohup`, or `&` in a script, the test and all that it starts ignore some of these: then a shell
+/// that is to trap one never sees it, and the test waits for ever.
+pub fn heed_signals(command: &mut Command) {
+    // SAFETY: the closure makes system calls only, which are async-signal-safe, and owns no data.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Sends a signal to a program that this test started and did not wait for yet.
+pub fn send(pid: u32, signal: i32) {
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    // SAFETY: takes numbers only; the id is still that program's.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn a_program_does_not_inherit_that_signals_are_ignored() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap 'echo heard' HUP; kill -HUP $$"]);
+    // SAFETY: one system call, which is async-signal-safe. It comes before those of `heed_signals`.
+    unsafe {
+        shell.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    heed_signals(&mut shell);
+    assert_eq!(
+        outcome(shell.output().expect("a shell")).printed(),
+        "heard\n"
+    );
 }
 
 /// The C library: every program has it already, so preloading it changes nothing.

@@ -1,7 +1,7 @@
 //! `memcg top`.
 
 use super::folder::Folder;
-use super::run::{command, memcg, outcome};
+use super::run::{command, memcg, outcome, send};
 use super::server::{CLOSE, SNAPSHOT, Server, ok};
 use std::io::{BufRead, BufReader};
 use std::process::{self, Stdio};
@@ -92,10 +92,7 @@ fn json_with_an_interval_is_one_object_a_line_until_a_signal() {
         let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(json["pid"], 7);
     }
-    let interrupted = process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupted.expect("there is kill").success());
+    send(child.id(), libc::SIGINT);
     lines.for_each(drop);
     assert_eq!(
         outcome(child.wait_with_output().expect("it ends")).code(),

@@ -3,8 +3,8 @@
 # are its own, and the books balance.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" -DPLUGIN -shared -fPIC "$here/programs/lives.c" -o "$TMPDIR/plugin.so"
-cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" "$here/programs/lives.c" -o "$TMPDIR/lives" -ldl
+cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" -DPLUGIN -shared -fPIC "$here/programs/lifecycle.c" -o "$TMPDIR/plugin.so"
+cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" "$here/programs/lifecycle.c" -o "$TMPDIR/lifecycle" -ldl
 export PLUGIN="$TMPDIR/plugin.so"
 run() {
     local status=0
@@ -12,11 +12,11 @@ run() {
     [ "$status" = 7 ] || { echo "status $status"; return 1; }
     [ "$(cat "$TMPDIR/out")" = ok ]
 }
-run "$TMPDIR/lives"
+run "$TMPDIR/lifecycle"
 for round in 1 2 3; do
     # With threads that go on while the process ends; then without, so that the books are still.
-    run "$MEMCG_BIN" exec --strict --report "$TMPDIR/report" -- "$TMPDIR/lives"
+    run "$MEMCG_BIN" exec --strict --report "$TMPDIR/report" -- "$TMPDIR/lifecycle"
     grep -q accounting=on "$TMPDIR/report"
-    run "$MEMCG_BIN" exec --strict --report "$TMPDIR/report" -- "$TMPDIR/lives" still
+    run "$MEMCG_BIN" exec --strict --report "$TMPDIR/report" -- "$TMPDIR/lifecycle" still
     "$here/programs/check_report.py" "$TMPDIR/report" --at-rest
 done

@@ -1,5 +1,5 @@
 // C++ at a limit of 48 MiB that refuses: bad_alloc where the language says so, new_handler, nothrow, alignment, sized
-// delete, containers, exceptions that another thread catches. "operators free" knows of no limit and stays below it.
+// delete, containers, exceptions that another thread catches. "cpp_operator_new free" knows of no limit and stays below it.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // The malloc family at its edges. Prints what every allocator of glibc's kind should answer, so that two can be compared;
-// "family jemalloc" calls jemalloc's names instead.
+// "malloc_family jemalloc" calls jemalloc's names instead.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

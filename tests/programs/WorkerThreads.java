@@ -5,7 +5,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 
 /** A pool of threads that fill maps, and buffers outside the heap of the JVM; prints a sum. */
-public class Workers {
+public class WorkerThreads {
     static long work(int n) {
         var words = new HashMap<Integer, String>();
         for (int i = 0; i < 100_000; i++) words.put(i, "v" + (long) i * n);

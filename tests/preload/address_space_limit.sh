@@ -3,7 +3,7 @@
 # accounting, which one line says. Never a crash, never a hang.
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
-cc -O1 -Wall -Wextra -Werror -pthread "$here/programs/short.c" -o "$TMPDIR/short" || exit 1
+cc -O1 -Wall -Wextra -Werror -pthread "$here/programs/address_space_limit.c" -o "$TMPDIR/address_space_limit" || exit 1
 failed=0 served=0 aside=0 unloaded=0
 wrong() {
     echo "WRONG at $1 KiB: exit status $2"
@@ -14,7 +14,7 @@ wrong() {
 try() {
     local kib=$1
     # shellcheck disable=SC2016
-    timeout 20 bash -c 'ulimit -v "$1"; export "$2" LD_PRELOAD="$MEMCG_PRELOAD"; exec "$3"' - "$kib" "$2" "$TMPDIR/short" \
+    timeout 20 bash -c 'ulimit -v "$1"; export "$2" LD_PRELOAD="$MEMCG_PRELOAD"; exec "$3"' - "$kib" "$2" "$TMPDIR/address_space_limit" \
         >"$TMPDIR/out" 2>"$TMPDIR/err"
     local status=$?
     # What the loader says when a library does not fit is its own affair.

@@ -2,22 +2,21 @@
 # A C++ compiler under the library writes what it writes without it.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-. "$here/preload/common/programs.sh"
+. "$here/preload/common/compare.sh"
 needs c++
 compiler=$(c++ -print-prog-name=cc1plus)
 source=$here/programs/templates.cc
 cd "$TMPDIR"
 echo "-- the driver and all it starts"
-c++ -std=c++17 -O1 "$source" -o plain
+# What the stages in between wrote is kept for the compiler proper, below.
+c++ -std=c++17 -O1 -save-temps=obj "$source" -o plain
 under c++ -std=c++17 -O1 "$source" -o with
 cmp plain with
 same ./with
 echo "-- the compiler proper, by its own books"
 if [ -x "$compiler" ]; then
-    c++ -std=c++17 -E "$source" -o a.ii
-    "$compiler" -fpreprocessed -quiet -std=c++17 -O1 a.ii -o plain.s
-    under "$compiler" -fpreprocessed -quiet -std=c++17 -O1 a.ii -o with.s
-    cmp plain.s with.s
+    under "$compiler" -fpreprocessed -quiet -std=c++17 -O1 ./*templates.ii -o with.s
+    cmp ./*templates.s with.s
 else
     echo "skipped: this compiler is not GCC"
 fi
