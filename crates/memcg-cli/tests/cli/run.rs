@@ -81,8 +81,8 @@ pub fn with_engine(sockets: &Path, arguments: &[&str]) -> Command {
 
 /// Lets `command` start its program with no signal ignored.
 ///
-/// Under `nohup`, or `&` in a script, the test and all that it starts ignore some of these: then a shell
-/// that is to trap one never sees it, and the test waits for ever.
+/// Under `nohup`, or `&` in a script, the test and all that it starts ignore some of these. A shell
+/// that is to trap one then never sees it, and the test waits for ever.
 pub fn heed_signals(command: &mut Command) {
     // SAFETY: the closure makes system calls only, which are async-signal-safe, and owns no data.
     unsafe {
