@@ -186,7 +186,7 @@ impl Engine {
         let Some(group) = last.group else {
             return Err(last);
         };
-        for _ in 0..super::reclaim::STEPS {
+        for _ in 0..super::progress::STEPS {
             let full = self.tree.memcgs.get(group);
             let by = self.oom_kill(full, request.bytes);
             if by == 0 {
@@ -202,7 +202,7 @@ impl Engine {
                 return Err(last);
             }
             let _lifted = self.tree.threads.epoch.lift(rec);
-            crate::os::clock::sleep_ns(super::reclaim::STEP_NS);
+            crate::os::clock::sleep_ns(super::progress::STEP_NS);
         }
         Err(last)
     }

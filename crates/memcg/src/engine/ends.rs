@@ -6,7 +6,7 @@
 //! Never done: reclaim or a kill in a group that is given something; code of the program by a thread that is reclaiming.
 
 use super::Engine;
-use super::reclaim::ask_of;
+use super::progress::ask_of;
 use crate::group::{Memcg, OfflinePolicy, TreeError};
 use crate::offline;
 use crate::sync::atomic::{AtomicPtr, Ordering};

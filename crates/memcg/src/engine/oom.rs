@@ -7,7 +7,7 @@
 //! Relied on: `reclaim::oom` for the choice.
 //! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy does not say so.
 
-use super::reclaim::ask_of;
+use super::progress::ask_of;
 use super::{Engine, Work};
 use crate::counter::Level;
 use crate::group::objcg::{Objcg, State};

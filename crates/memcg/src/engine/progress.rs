@@ -4,14 +4,18 @@
 //! the group itself and below, or that less is in use there; what others free elsewhere is none.
 
 use super::Engine;
-use super::reclaim::{Ask, STEP_NS, STEPS};
 use super::worker::Work;
 use crate::group::{GroupId, Memcg};
+use crate::kmem::shrinker::Ask;
 use crate::os::clock;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::id::AtomicId;
 use crate::thread::ThreadRec;
+
+/// How long a charge waits for others that reclaim, or for the worker: in steps, and at most.
+pub(super) const STEP_NS: u64 = 200_000;
+pub(super) const STEPS: u32 = 500;
 
 /// Passes that are told apart.
 const PASSES: usize = 16;
@@ -78,11 +82,26 @@ pub(super) struct Seen {
     usage: u64,
 }
 
+/// The group as it is to be known when it is looked at again.
+pub(super) fn ask_of(group: &Memcg) -> Ask {
+    Ask {
+        group: group.index(),
+        generation: group.generation(),
+    }
+}
+
 impl Engine {
+    /// The group that was meant, if it is still that one.
+    pub(super) fn group_of(&self, ask: Ask) -> Option<&Memcg> {
+        let group = self.tree.memcgs.get(ask.group);
+        let is_there = group.is_online() || group.is_lingering();
+        (group.generation() == ask.generation && is_there).then_some(group)
+    }
+
     /// How far reclaim has come in a group. The caller is pinned.
     pub(super) fn see(&self, group: &Memcg) -> Seen {
         Seen {
-            ask: super::reclaim::ask_of(group),
+            ask: ask_of(group),
             freed: group.shrunk().1,
             usage: group.counter.usage(),
         }

@@ -11,14 +11,14 @@
 
 pub mod evict;
 
-use super::progress::Passes;
+use super::progress::{Passes, ask_of};
 use super::worker::ROOM;
 use super::worker::thread;
 use super::{Engine, Flags, Request, Work};
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::charge::each_level;
 use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
-pub(super) use crate::kmem::shrinker::Ask;
+use crate::kmem::shrinker::Ask;
 use crate::reclaim::share::{PRIORITIES, exposed, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
 use crate::sync::Zeroed;
@@ -31,9 +31,6 @@ const CLUSTER: u64 = 128 << 10;
 const FRUITLESS: u32 = 1024;
 /// Tries of a charge, or of a write, that get anything back each.
 pub(super) const ROUNDS: u32 = 64;
-/// How long a charge waits for others that reclaim, or for the worker: in steps, and at most.
-pub(super) const STEP_NS: u64 = 200_000;
-pub(super) const STEPS: u32 = 500;
 
 /// What the passes of an engine share.
 #[derive(Default)]
@@ -86,14 +83,6 @@ impl Control<'_> {
             .try_into()
             .unwrap_or(u64::MAX)
             .max(1)
-    }
-}
-
-/// The group as it is to be known when it is looked at again.
-pub(super) fn ask_of(group: &Memcg) -> Ask {
-    Ask {
-        group: group.index(),
-        generation: group.generation(),
     }
 }
 
@@ -233,12 +222,6 @@ impl Engine {
             }
         };
         may.then_some(Part { usage, effective })
-    }
-
-    pub(super) fn group_of(&self, ask: Ask) -> Option<&Memcg> {
-        let group = self.tree.memcgs.get(ask.group);
-        let is_there = group.is_online() || group.is_lingering();
-        (group.generation() == ask.generation && is_there).then_some(group)
     }
 
     /// Asks every shrinker that has things by group: of lists those in which this one has something.
