@@ -13,9 +13,9 @@
 //! - `commands`: the other commands, each in its file
 //! - `args`: the command line
 //!
-//! The engine is linked for `run`, `lab` and its error numbers alone: the other commands speak the control socket's
-//! protocol, and `exec` carries the preload library as bytes. This program's own memory is the C
-//! library's.
+//! The engine is linked for `run`, `lab` and its error numbers alone: the other commands speak the
+//! control socket's protocol, and `exec` carries the preload library as bytes. This program's own
+//! memory is the C library's.
 
 mod args;
 mod client;
