@@ -505,13 +505,15 @@ impl SizedCache {
         take(self.index, flags).map(|(at, _)| at.cast())
     }
 
-    /// Frees one of [`Self::alloc_raw`].
+    /// Frees one of [`Self::alloc_raw`]. A constructor runs anew before the object is handed out by
+    /// [`Self::alloc`], whatever it holds now.
     ///
     /// # Safety
     /// A live object of [`Self::alloc_raw`], of any cache, which ends here.
     pub unsafe fn free_raw(&self, at: NonNull<MaybeUninit<u8>>) {
-        // SAFETY: the caller's.
-        unsafe { give(at.cast(), false) };
+        // Nobody knows what was written to it: its constructor is to run again.
+        // SAFETY: the caller has promised a live object that ends here.
+        unsafe { give(at.cast(), true) };
     }
 
     /// Its number, by which slabinfo and scenarios know it.

@@ -365,7 +365,8 @@ impl Engine {
         self.uncharge(rec, tag, bytes, Kind::Heap);
     }
 
-    /// Frees an object; `raw`: its constructor has not run, or failed.
+    /// Frees an object; `raw`: its constructor has not run, or has failed, or what it made was
+    /// overwritten. It runs again before the object is handed out as constructed.
     ///
     /// # Safety
     /// `at` is a live object of a cache of this engine, which ends here.
@@ -375,9 +376,15 @@ impl Engine {
             Ok(found) => found,
             Err(why) => bad::bad_pointer(b"kmem_cache_free", at, why),
         };
-        // SAFETY: the caller's: a live object of the slab's cache.
-        if slab.is_checked() && !unsafe { debug::on_free(self.kmem.caches.get(slab.cache()), at) } {
-            return;
+        let mut raw = raw;
+        if slab.is_checked() {
+            let cache = self.kmem.caches.get(slab.cache());
+            // SAFETY: the caller's: a live object of the slab's cache.
+            if !unsafe { debug::on_free(cache, at) } {
+                return;
+            }
+            // What has been poisoned is looked at when it is taken again.
+            raw &= cache.ways().has(Ways::CONSTRUCTED);
         }
         let own = self.kmem.caches.own(rec);
         // SAFETY: the caller's.

@@ -432,6 +432,8 @@ fn a_write_behind_an_object_or_after_its_free_is_found() {
         for (fault, said) in [
             ("end", "something wrote behind its end"),
             ("freed", "something wrote to it after it was freed"),
+            ("freed-raw", "something wrote to it after it was freed"),
+            ("zone", "something wrote to it after it was freed"),
             ("twice", "it was freed before"),
         ] {
             for school in ["0", "1"] {
@@ -462,6 +464,22 @@ fn a_write_behind_an_object_or_after_its_free_is_found() {
             drop(object);
             // SAFETY: the page is there; what the test is about.
             unsafe { at.add(50).write_volatile(1) };
+            let _again: Vec<_> = (0..200).map(|_| cache.alloc().unwrap()).collect();
+            return;
+        }
+        "freed-raw" | "zone" => {
+            let constructed = CacheOptions::new("fragile").checked().constructor(|_| {});
+            let constructed = constructed.sized(100).unwrap();
+            // Where nothing is poisoned, the red zone tells.
+            let (cache, offset) = match fault {
+                "zone" => (&constructed, 115),
+                _ => (cache, 50),
+            };
+            let at = cache.alloc_raw(Flags::WAIT).unwrap();
+            // SAFETY: live, of this cache; ends here.
+            unsafe { cache.free_raw(at) };
+            // SAFETY: the page is there; what the test is about.
+            unsafe { at.as_ptr().cast::<u8>().add(offset).write_volatile(1) };
             let _again: Vec<_> = (0..200).map(|_| cache.alloc().unwrap()).collect();
             return;
         }

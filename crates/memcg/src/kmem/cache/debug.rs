@@ -4,12 +4,11 @@
 //! is taken again. What is wrong ends the process with a line that names the cache and the object.
 
 use super::objects::Found;
-use super::shape::RED_ZONE;
+use super::shape::{RED_ZONE, ZONE_FREE};
 use super::{Cache, Ways};
 use crate::os::say;
 
 const IN_USE: u8 = 0xcc;
-const FREE: u8 = 0xbb;
 const POISON: u8 = 0x6b;
 const POISON_END: u8 = 0xa5;
 
@@ -75,9 +74,10 @@ pub unsafe fn on_alloc(cache: &Cache, found: Found) {
         if is_poisoned(cache) && !whole(object) {
             report(cache, found.at, Fault::AfterFree);
         }
-        if zone.iter().any(|&b| b != FREE) {
-            report(cache, found.at, Fault::AfterFree);
-        }
+    }
+    // That of a fresh object was filled when the object was linked.
+    if zone.iter().any(|&b| b != ZONE_FREE) {
+        report(cache, found.at, Fault::AfterFree);
     }
     zone.fill(IN_USE);
 }
@@ -91,14 +91,14 @@ pub unsafe fn on_free(cache: &Cache, at: usize) -> bool {
     let size = cache.shape().bytes;
     // SAFETY: as above.
     let zone = unsafe { bytes(at + size, RED_ZONE) };
-    if zone.iter().all(|&b| b == FREE) {
+    if zone.iter().all(|&b| b == ZONE_FREE) {
         report(cache, at, Fault::DoubleFree);
         return false;
     }
     if zone.iter().any(|&b| b != IN_USE) {
         report(cache, at, Fault::PastEnd);
     }
-    zone.fill(FREE);
+    zone.fill(ZONE_FREE);
     if is_poisoned(cache) {
         // SAFETY: the caller's.
         let object = unsafe { bytes(at, size) };

@@ -11,6 +11,7 @@
 //! and found it in a list; or who has just made it, or taken it out of either.
 
 use super::Ways;
+use super::shape::{RED_ZONE, ZONE_FREE};
 use super::word::Word;
 use crate::kmem::bad;
 use crate::kmem::id::CacheId;
@@ -197,14 +198,23 @@ impl Slab {
         }
         let size = self.size.load(Relaxed);
         let end = bytes.min(fresh + (4096 / size).max(1) * size);
+        let link = |at: u32, next: u32| {
+            if self.is_checked() {
+                // SAFETY: never handed out, so nobody's; the red zone ends where the link begins.
+                unsafe {
+                    let zone = self.link_place(at).cast::<u8>().sub(RED_ZONE);
+                    zone.write_bytes(ZONE_FREE, RED_ZONE);
+                }
+            }
+            // SAFETY: as above.
+            unsafe { self.set_object_link(at, next, true) };
+        };
         let mut at = fresh;
         while at + size < end {
-            // SAFETY: never handed out, so nobody's.
-            unsafe { self.set_object_link(at, at + size, true) };
+            link(at, at + size);
             at += size;
         }
-        // SAFETY: as above.
-        unsafe { self.set_object_link(at, NONE, true) };
+        link(at, NONE);
         self.fresh.store(end, Relaxed);
         self.free.store(fresh, Relaxed);
         true

@@ -21,6 +21,8 @@ const UNITS: (usize, usize) = (1, 8);
 const LINK: usize = 4;
 /// Bytes of a red zone.
 pub const RED_ZONE: usize = 16;
+/// What a red zone holds while its object is free.
+pub const ZONE_FREE: u8 = 0xbb;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
