@@ -89,6 +89,26 @@ found free "$double" again-slab-gone 1200
 for what in stack static text wild; do
     found free "$foreign" $what
 done
+# Whatever the value: each bit, all of them, and where chunks may lie, with a page of the program's there or with nothing.
+bit=4
+while [ $bit -lt 64 ]; do
+    found free "$foreign" at $(printf '0x%x' $(((1 << bit) + 16)))
+    bit=$((bit + 1))
+done
+for at in 0x80000000010 0x8feedbeef40 0xa0000000010 0xc0000012340 0xfffffffffff0 0xfffffff0 0x7fffffffff0 0x10000000000 \
+    0x7ffffffffff0 0xfffffffffffffff0 0x8000000000000010 0xffff800000000010; do
+    found free "$foreign" at $at
+    found realloc "$foreign" realloc-at $at
+    found malloc_usable_size "$foreign" usable-at $at
+done
+for at in 0x80000000010 0x8feedbeef40 0xa0000000010 0xc0000012340 0xffffffff010 0x7f000000010; do
+    found free "$foreign" page-at $at
+done
+for chunks in -100000 -3 -2 2 3 1000; do
+    found free "$foreign" beside $chunks
+done
+found free "$foreign|$double" chunk-gone
+missed chunk-gone again
 for what in header header-start tags tags-end; do
     found free "$inside" $what
 done

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { CHUNK = 32 << 20, UNIT = 64 << 10 };
@@ -111,6 +112,40 @@ int main(int argc, char **argv) {
         free(say((char *)(uintptr_t)main));
     } else if (!strcmp(what, "wild")) {
         free(say((char *)0x123456789ab0));
+    } else if (!strcmp(what, "at") || !strcmp(what, "realloc-at") || !strcmp(what, "usable-at") || !strcmp(what, "page-at")) {
+        // Any value at all; "page-at": in a page that the program has mapped there.
+        keep[0] = get(100);
+        char *p = (char *)(uintptr_t)strtoull(argv[2], NULL, 0);
+        if (!strcmp(what, "page-at")) {
+            char *page = (char *)((uintptr_t)p & ~(uintptr_t)4095);
+            int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+            if (mmap(page, 4096, PROT_READ | PROT_WRITE, flags, -1, 0) != page) return 7;
+        }
+        if (!strcmp(what, "realloc-at")) keep[1] = realloc(say(p), 200);
+        else if (!strcmp(what, "usable-at")) keep[1] = (void *)malloc_usable_size(say(p));
+        else free(say(p));
+    } else if (!strcmp(what, "beside")) {
+        // So many chunks above, or below, one of ours: where the next is to be, or something else is, or nothing.
+        char *p = get(100);
+        free(say(p + strtol(argv[2], NULL, 0) * CHUNK));
+    } else if (!strcmp(what, "chunk-gone")) {
+        // Its chunk has gone back to the kernel; those around it have not.
+        static char *all[6][400];
+        for (int c = 0; c < 6; c++)
+            for (int i = 0; i < 400; i++) all[c][i] = get(60000);
+        for (int c = 1; c < 5; c++)
+            for (int i = 0; i < 400; i++) free(all[c][i]);
+        malloc_trim(0);
+        // The next chunk comes where one was, and is as good as new.
+        if (argc > 2 && !strcmp(argv[2], "again")) {
+            for (int c = 1; c < 5; c++)
+                for (int i = 0; i < 400; i++) all[c][i] = get(60000);
+            for (int c = 0; c < 6; c++)
+                for (int i = 0; i < 400; i++)
+                    if (all[c][i][4000] != 0x5a && all[c][i][100] != 0x5a) return 6;
+        } else {
+            free(say(all[3][200]));
+        }
     } else if (!strcmp(what, "inside")) {
         keep[0] = get(size);
         char *p = get(size);

@@ -10,6 +10,7 @@
 use super::class::{self, NR_CLASSES};
 use super::large::LargeCache;
 use super::list::{List, Returned};
+use super::map::Window;
 use super::remote::{NONE, Pushed};
 use super::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
 use super::{Kmem, bad};
@@ -17,9 +18,11 @@ use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
 use crate::thread::Tag;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    compiler_fence,
 };
 
 /// Who acts for a heap.
@@ -47,6 +50,8 @@ const MOST_EMPTY: u32 = 32;
 /// See the module. Zero bytes: not yet made.
 #[repr(C, align(128))]
 pub struct Heap {
+    /// Where records can be read whatever the address: the window as the owner saw it last. The owner alone.
+    window: OwnWindow,
     /// Addresses of the slabs in use; that of [`NO_SLAB`] where there is none.
     pub(super) active: [AtomicUsize; NR_CLASSES],
     partial: [List; NR_CLASSES],
@@ -63,6 +68,16 @@ pub struct Heap {
     /// Freed large spans.
     pub(super) large: LargeCache,
 }
+
+/// A [`Window`] that is read and written by one thread at a time: plain words, so that a hit compares with them in memory.
+#[repr(C)]
+struct OwnWindow {
+    start: UnsafeCell<usize>,
+    bytes: UnsafeCell<usize>,
+}
+
+// SAFETY: only who acts for the heap touches it: its owner, or who holds the lock of the shared heap.
+unsafe impl Sync for OwnWindow {}
 
 /// What a class without a slab allocates from: nothing fits in it.
 // SAFETY: zero bytes are a record.
@@ -142,6 +157,35 @@ impl Heap {
         let active = unsafe { self.active.get_unchecked(class) };
         // SAFETY: set by `make` and `set_active` to NO_SLAB or a slab in use, which stays mapped.
         unsafe { &*(active.load(Relaxed) as *const Slab) }
+    }
+
+    /// Whether the record of the unit of `at` can be read, as far as the owner knows; all its slabs' records can.
+    ///
+    /// # Safety
+    /// The calling thread is the owner.
+    #[inline(always)]
+    pub(super) unsafe fn can_read(&self, at: usize) -> bool {
+        // SAFETY: the caller has promised that it is the owner, which alone writes them. A signal handler of the owner that
+        // comes between the writes of `learn` finds an empty window.
+        let (start, bytes) = unsafe { (*self.window.start.get(), *self.window.bytes.get()) };
+        at.wrapping_sub(start) < bytes
+    }
+
+    /// Notes the window as it is now.
+    ///
+    /// # Safety
+    /// The calling thread acts for the heap.
+    unsafe fn learn(&self, window: Window) {
+        // SAFETY: the caller has promised that nobody else touches them; see `can_read` for a signal handler.
+        unsafe {
+            if *self.window.start.get() != window.start {
+                *self.window.bytes.get() = 0;
+                compiler_fence(SeqCst);
+                *self.window.start.get() = window.start;
+                compiler_fence(SeqCst);
+            }
+            *self.window.bytes.get() = window.bytes;
+        }
     }
 
     /// Takes an object of `class` for `tag`. `None`: the kernel gives no memory.
@@ -346,6 +390,8 @@ impl Heap {
             }
             None => {
                 let span = kmem.spans.alloc(units, 1)?;
+                // SAFETY: in a section of the owner, as every taking.
+                unsafe { self.learn(span.window) };
                 let nr_slabs = self.nr_slabs.load(Relaxed) + 1;
                 self.nr_slabs.store(nr_slabs, Relaxed);
                 let lately = self.lately.load(Relaxed);
@@ -468,7 +514,7 @@ impl Heap {
         self.arrivals(kmem);
         let slab = self.partial[class].first()?;
         self.unlist(slab);
-        self.change_owner(slab, to);
+        self.change_owner(kmem, slab, to);
         Some(slab)
     }
 
@@ -483,12 +529,14 @@ impl Heap {
             }
             slab.remote.arrive();
             self.unlist(slab);
-            self.change_owner(slab, to);
+            self.change_owner(kmem, slab, to);
             to.look_at(kmem, slab);
         });
     }
 
-    fn change_owner(&self, slab: SlabRef, to: &Heap) {
+    fn change_owner(&self, kmem: &Kmem, slab: SlabRef, to: &Heap) {
+        // SAFETY: the caller is in a section of the owner of `to`.
+        unsafe { to.learn(kmem.spans.map.window()) };
         self.nr_slabs
             .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
         to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);

@@ -43,10 +43,11 @@ pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u
 /// `rec` and `heap` are the calling thread's; `at` is a live object that ends here.
 #[inline(always)]
 pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
-    if !layout::in_area(at) {
+    // SAFETY: the caller's: the heap is the calling thread's.
+    if !unsafe { heap.can_read(at) } {
         return false;
     }
-    // SAFETY: an address in the area is in a mapped chunk if anything of ours ever was there.
+    // SAFETY: as just asked: wherever the address comes from, the first unit of its 32 MiB is mapped.
     let slab = unsafe { Slab::of(at) };
     if !slab.is_of(heap) {
         return false;

@@ -46,8 +46,7 @@ pub const AREA_BYTES: usize = 1 << AREA_SHIFT;
 /// Bits of a user address.
 pub const ADDRESS_BITS: u32 = 48;
 
-/// Whether `at` may lie in a chunk of the area: all but a few do.
-#[inline(always)]
+/// Whether `at` lies in the area of chunks. Where it cannot be had, chunks lie elsewhere.
 #[must_use]
 pub const fn in_area(at: usize) -> bool {
     at >> AREA_SHIFT == AREA

@@ -2,12 +2,17 @@
 //!
 //! Written under the lock of the spans; read by anybody who doubts a pointer.
 
-use super::layout::{ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK, HUGE_BYTES, HUGE_START};
+use super::layout::{
+    self, ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK, HUGE_BYTES, HUGE_START, UNIT,
+};
 use crate::os::{ids, map};
 use core::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
+
+/// Places of chunks that went which are tried for a new one.
+const MOST_AGAIN: usize = 16;
 
 const SLOTS: usize = 1 << (ADDRESS_BITS - CHUNK.ilog2());
 
@@ -25,6 +30,8 @@ pub enum Place {
     HugeRest = 3,
     /// A huge object that begins with the 32 MiB; its record is in those before.
     HugeAligned = 4,
+    /// A chunk was here. Its first unit is mapped still, and zero: no record of it says anything.
+    Gone = 5,
 }
 
 /// See the module. Zero: not yet made.
@@ -33,6 +40,22 @@ pub struct Map {
     slots: AtomicPtr<AtomicU8>,
     /// Where in the area of chunks, and in that of huge objects, the search for room goes on, in chunks.
     cursors: [AtomicUsize; 2],
+    /// See [`Window`]. Written under the lock.
+    window: [AtomicUsize; 2],
+    /// Places of [`Place::Gone`].
+    nr_gone: AtomicUsize,
+}
+
+/// A run of the area of chunks in which every 32 MiB have their first unit mapped, for as long as the process lives: the
+/// records of an address in it can be read, whatever the address is. Chunks lie in it one after the other; one that goes back
+/// to the kernel leaves its first unit, without pages. Where somebody else's mapping ends the run, the next chunk begins
+/// another, and objects of the old one are freed without the help of this.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Window {
+    /// Its first address.
+    pub start: usize,
+    /// Its bytes.
+    pub bytes: usize,
 }
 
 impl Map {
@@ -51,6 +74,11 @@ impl Map {
     /// Gives the table back: nobody has anything mapped any more.
     #[cfg(loom)]
     pub(super) fn unmap(&self) {
+        let gone = self.each().filter(|&(_, place)| place == Place::Gone);
+        for p in gone.filter_map(|(at, _)| core::ptr::NonNull::new(at as *mut u8)) {
+            // SAFETY: the first unit of a chunk that has gone is mapped.
+            unsafe { map::unmap(p, UNIT) };
+        }
         if let Some(slots) = core::ptr::NonNull::new(self.slots.load(Acquire).cast()) {
             // SAFETY: mapped by `init`, and nobody looks any more.
             unsafe { map::unmap(slots, SLOTS) };
@@ -75,6 +103,7 @@ impl Map {
             2 => Place::Huge,
             3 => Place::HugeRest,
             4 => Place::HugeAligned,
+            5 => Place::Gone,
             _ => Place::Nothing,
         }
     }
@@ -94,6 +123,53 @@ impl Map {
             .filter(|(_, place)| *place != Place::Nothing)
     }
 
+    /// The run of chunks in which the newest lies. Exact under the lock.
+    pub(super) fn window(&self) -> Window {
+        Window {
+            start: self.window[0].load(Relaxed),
+            bytes: self.window[1].load(Relaxed),
+        }
+    }
+
+    /// A chunk has been mapped at `at`: the window reaches it from here on.
+    fn reach(&self, at: usize) {
+        let Window { start, bytes } = self.window();
+        if !layout::in_area(at) || at.wrapping_sub(start) < bytes {
+            return;
+        }
+        if bytes > 0 && at == start + bytes {
+            self.window[1].store(bytes + CHUNK, Relaxed);
+        } else {
+            self.window[0].store(at, Relaxed);
+            self.window[1].store(CHUNK, Relaxed);
+        }
+    }
+
+    /// Notes that a chunk goes. `true`: its first unit is to stay, zeroed; all of it goes otherwise. Under the lock.
+    pub(super) fn leave(&self, at: usize) -> bool {
+        let stays = layout::in_area(at);
+        self.set(at, 1, if stays { Place::Gone } else { Place::Nothing });
+        self.nr_gone.fetch_add(stays.into(), Relaxed);
+        stays
+    }
+
+    /// Maps a chunk where one was before. `None`: there is no such place, or all are somebody else's by now.
+    fn map_again(&self) -> Option<usize> {
+        let Window { start, bytes } = self.window();
+        if self.nr_gone.load(Relaxed) == 0 {
+            return None;
+        }
+        let gone = (start..start + bytes)
+            .step_by(CHUNK)
+            .filter(|&at| self.get(at) == Place::Gone);
+        // While the chunk that was there is on its way to the kernel, its place is taken.
+        let at = gone
+            .take(MOST_AGAIN)
+            .find(|at| map::map_at(at + UNIT, CHUNK - UNIT).is_ok())?;
+        self.nr_gone.fetch_sub(1, Relaxed);
+        Some(at)
+    }
+
     /// Notes what lies in `chunks` chunks from `at` on.
     pub(super) fn set(&self, at: usize, chunks: usize, place: Place) {
         for i in 0..chunks {
@@ -106,11 +182,15 @@ impl Map {
     /// Maps `bytes` at the beginning of `chunks` chunks of the area for `place` that have nothing in them; notes the first as
     /// `place`, the others as [`Place::HugeRest`]. Under the lock.
     pub(super) fn map_chunks(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
-        let at = self
-            .map_in_area(chunks, bytes, place)
+        let again = (place == Place::Chunk).then(|| self.map_again()).flatten();
+        let at = again
+            .or_else(|| self.map_in_area(chunks, bytes, place))
             .or_else(|| Some(map::map_aligned(bytes, CHUNK)?.as_ptr() as usize))?;
         self.set(at + CHUNK, chunks - 1, Place::HugeRest);
         self.set(at, 1, place);
+        if place == Place::Chunk {
+            self.reach(at);
+        }
         Some(at)
     }
 

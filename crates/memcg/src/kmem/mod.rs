@@ -192,7 +192,7 @@ impl Kmem {
     /// What is wrong with the address. Not every address that is wrong is found out.
     pub fn locate(&self, at: usize) -> Result<Object, BadFree> {
         let slab = match self.spans.map.get(at) {
-            Place::Nothing => return Err(BadFree::Foreign),
+            Place::Nothing | Place::Gone => return Err(BadFree::Foreign),
             Place::HugeRest => return Err(BadFree::Inside),
             // SAFETY: noted so.
             Place::HugeAligned => unsafe { Kmem::record_before(at) },

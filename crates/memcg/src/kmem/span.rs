@@ -8,7 +8,7 @@
 use super::chunk::{Chunk, NR_UNITS};
 use super::huge::HugeCache;
 use super::layout::{self, CHUNK, UNIT};
-use super::map::{Map, Place};
+use super::map::{Map, Place, Window};
 use crate::os::{clock, errno, map, sigmask};
 use crate::sync::lock::{Lock, Rank};
 use core::sync::atomic::{
@@ -54,6 +54,8 @@ pub struct Span {
     pub start: usize,
     /// All of it is zero.
     pub zeroed: bool,
+    /// Where records can be read whatever is asked for.
+    pub window: Window,
 }
 
 /// What there is, in bytes.
@@ -124,6 +126,7 @@ impl Spans {
         Span {
             start: chunk.address() + unit * UNIT,
             zeroed: nr_dirty == 0,
+            window: self.map.window(),
         }
     }
 
@@ -138,7 +141,7 @@ impl Spans {
         drop(held);
         drop(signals);
         if let Some(chunk) = spare {
-            unmap(chunk, CHUNK);
+            chunk.unmap();
         }
         if due {
             self.clean(false);
@@ -146,7 +149,7 @@ impl Spans {
     }
 
     /// Marks units free; a chunk that is to be unmapped comes out, in no list any more.
-    fn put(&self, start: usize, units: usize, dirty: bool) -> Option<usize> {
+    fn put(&self, start: usize, units: usize, dirty: bool) -> Option<Spare> {
         // SAFETY: the units are of a mapped chunk.
         let chunk = unsafe { Chunk::of(start) };
         if chunk.nr_free() == 0 {
@@ -171,8 +174,10 @@ impl Spans {
         if self.newest.load(Relaxed) == chunk.address() {
             self.newest.store(0, Relaxed);
         }
-        self.map.set(chunk.address(), 1, Place::Nothing);
-        Some(chunk.address())
+        Some(Spare {
+            at: chunk.address(),
+            leaves_records: self.map.leave(chunk.address()),
+        })
     }
 
     fn add_chunk(&self) -> Option<()> {
@@ -262,7 +267,7 @@ impl Spans {
             drop(held);
             drop(signals);
             if let Some(chunk) = spare {
-                unmap(chunk, CHUNK);
+                chunk.unmap();
             }
             if !done {
                 return;
@@ -381,6 +386,31 @@ impl Spans {
     /// Lets it go on either side.
     pub(super) fn let_go_after_fork(&self) {
         self.lock.let_go(Rank::Spans);
+    }
+}
+
+/// A chunk that is to go back to the kernel: in no list any more, and noted as gone.
+#[must_use]
+struct Spare {
+    at: usize,
+    /// Its first unit stays mapped: see [`Window`].
+    leaves_records: bool,
+}
+
+impl Spare {
+    /// Unmaps it. Without the lock: until it is done nothing else can be mapped there.
+    fn unmap(self) {
+        if !self.leaves_records {
+            unmap(self.at, CHUNK);
+            return;
+        }
+        // Zero first: once the rest is gone, the next chunk may come.
+        // SAFETY: the first unit of a chunk of which nobody uses anything.
+        if !unsafe { map::discard(self.at, UNIT) } {
+            // SAFETY: likewise.
+            unsafe { core::ptr::write_bytes(self.at as *mut u8, 0, UNIT) };
+        }
+        unmap(self.at + UNIT, CHUNK - UNIT);
     }
 }
 
