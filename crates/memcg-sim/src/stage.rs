@@ -307,7 +307,9 @@ impl Stage {
         let rests = tree.rests(books.owners[owner].tag);
         rests
             .map(|rest| {
-                let group = (rest.cell() != 0).then(|| tree.resolve(rest.cell()).group.index());
+                let group = rest
+                    .cell_if_any()
+                    .map(|cell| tree.resolve(cell).group.index());
                 let known = |index| books.group_at(index).expect("a rest's group is there");
                 (group.map(known), rest.charged_bytes())
             })

@@ -14,7 +14,7 @@ use crate::thread::ThreadRec;
 /// Puts at most `bytes` of a rest into the own word, whatever the groups: their counts are the caller's affair. Answers
 /// how much there was.
 pub(super) fn join(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
-    if bytes == 0 || own.charged.add(own.cell(), bytes).is_err() {
+    if bytes == 0 || own.charged.add(Some(own.cell()), bytes).is_err() {
         return 0;
     }
     let moved = rest.charged.sub_up_to(bytes, 0).bytes;
@@ -26,7 +26,7 @@ pub(super) fn join(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u
 
 /// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and what is stocked.
 fn part(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
-    if bytes == 0 || rest.charged.add(rest.cell(), bytes).is_err() {
+    if bytes == 0 || rest.charged.add(rest.cell_if_any(), bytes).is_err() {
         return 0;
     }
     let moved = own.charged.sub_up_to(bytes, kept_by(own)).bytes;
@@ -166,9 +166,9 @@ impl Attach {
         }
         let own = tree.objcgs.get(self.tag);
         let target = tree.memcgs.get(self.target);
-        let rest = tree
-            .rests(self.tag)
-            .find(|rest| rest.cell() == target.cell() && rest.cell() != own.cell())?;
+        let rest = tree.rests(self.tag).find(|rest| {
+            rest.cell_if_any() == Some(target.cell()) && target.cell() != own.cell()
+        })?;
         let back = Way::new(target, tree.resolve(own.cell()).group, false);
         let mut lost = 0;
         while rest.charged_bytes() > 0 {

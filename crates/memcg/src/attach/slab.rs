@@ -10,7 +10,7 @@ use super::{Attach, MoveError};
 use crate::group::objcg::Objcg;
 use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;
-use crate::group::{Hierarchy, Refusal};
+use crate::group::{CellId, Hierarchy, Refusal};
 use crate::thread::ThreadRec;
 
 impl Attach {
@@ -78,7 +78,7 @@ fn unflip(
     tree: &Hierarchy,
     way: &Way<'_>,
     own: &Objcg,
-    (from, to): (u32, u32),
+    (from, to): (CellId, CellId),
     mut kept: u64,
 ) -> u64 {
     loop {

@@ -12,7 +12,9 @@ impl Attach {
     /// The own word of the task, then its rests, except what is lost: each with the number of its room.
     fn words<'a>(&self, tree: &'a Hierarchy) -> impl Iterator<Item = (usize, &'a Objcg)> + use<'a> {
         let own = tree.objcgs.get(self.tag);
-        let rests = tree.rests(self.tag).filter(|rest| rest.cell() != 0);
+        let rests = tree
+            .rests(self.tag)
+            .filter(|rest| rest.cell_if_any().is_some());
         core::iter::once(own).chain(rests).enumerate()
     }
 
@@ -169,7 +171,9 @@ impl Attach {
 /// What stayed in, or was shipped to, the group the own word is in now is a part of it no more. Answers how much that was.
 fn at_home(tree: &Hierarchy, tag: Tag) -> u64 {
     let own = tree.objcgs.get(tag);
-    let rests = tree.rests(tag).filter(|rest| rest.cell() == own.cell());
+    let rests = tree
+        .rests(tag)
+        .filter(|rest| rest.cell_if_any() == Some(own.cell()));
     rests
         .map(|rest| join(tree, own, rest, rest.charged_bytes()))
         .sum()

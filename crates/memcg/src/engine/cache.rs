@@ -178,8 +178,8 @@ impl Engine {
         (index, ways): (CacheId, Ways),
         tag: Tag,
     ) -> Option<Found> {
-        // The thread works for it, so it is named.
-        let cell = self.tree.objcgs.get(tag).cell();
+        // The thread works for it, so it is named, and its cell is not asked for: this is a hit.
+        let cell = self.tree.objcgs.get(tag).cell_if_any();
         hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, Some(tag))
             .or_else(|| self.alloc_of_child(rec, own, (index, ways), tag))
     }
@@ -200,7 +200,7 @@ impl Engine {
             return None;
         };
         let found = hit::alloc(own, ways, child, Some(tag))?;
-        own.keep_hint(index, cell, child);
+        own.keep_hint(index, Some(cell), child);
         Some(found)
     }
 

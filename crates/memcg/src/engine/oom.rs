@@ -223,7 +223,9 @@ impl Engine {
             if owner.state() != State::Free
                 && held > best.map_or(0, |(_, most)| most)
                 && held < before
-                && tree.resolve(owner.cell()).group.is_within(full)
+                && owner
+                    .cell_if_any()
+                    .is_some_and(|cell| tree.resolve(cell).group.is_within(full))
             {
                 best = Some((tag, held));
             }

@@ -9,7 +9,7 @@
 use super::kind::NR_SIDE_KINDS;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
-use super::{GroupId, Hierarchy, ROOT, Tag};
+use super::{CellId, GroupId, Hierarchy, ROOT, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
@@ -115,7 +115,7 @@ impl Hierarchy {
         let own = self.objcgs.get(group.tag());
         let own_state = u64::from(own.state() == State::Group);
         same("group's own owner lives", index, 1, own_state)?;
-        let (cell, own_cell) = (u64::from(group.cell()), u64::from(own.cell()));
+        let (cell, own_cell) = (number(Some(group.cell())), number(own.cell_if_any()));
         same("group's own owner's cell", index, cell, own_cell)?;
 
         let (mut passed_up, mut children, mut descendants) = (0u64, 0u64, 0u64);
@@ -262,7 +262,7 @@ impl Hierarchy {
             return Ok(());
         }
         for word in objcg.words() {
-            let (cell, found) = (u64::from(objcg.cell()), u64::from(word.read().cell));
+            let (cell, found) = (number(objcg.cell_if_any()), number(word.read().cell));
             same("owner's cells", index, cell, found)?;
         }
         let charged = objcg.charged_bytes();
@@ -339,7 +339,7 @@ impl Hierarchy {
     /// Every reference on a cell is a group's, an owner's or a dead cell's.
     fn audit_cells(&self, groups: u64, owners: u64) -> Result<(), Discrepancy> {
         let (mut refs, mut dead) = (0, 0);
-        for cell in (1..self.cells.high_water()).map(|index| self.cells.get(index)) {
+        for (_, cell) in self.cells.each() {
             refs += cell.nr_refs();
             dead += u64::from(cell.nr_refs() != 0 && cell.is_dead());
         }
@@ -357,6 +357,10 @@ impl Hierarchy {
         }
         same("references on names", 0, groups + owners + links, refs)
     }
+}
+
+fn number(cell: Option<CellId>) -> u64 {
+    cell.map_or(0, |cell| u64::from(cell.raw()))
 }
 
 fn nr(count: &crate::sync::atomic::AtomicU32) -> u64 {

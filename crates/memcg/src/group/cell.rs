@@ -10,7 +10,7 @@
 //! dead cell takes its word along, so a thing's cell tells of every end there was on its way up.
 
 use super::Hierarchy;
-use super::id::GroupId;
+use super::id::{CellId, GroupId};
 use super::memcg::Memcg;
 use super::settings::OfflinePolicy;
 use crate::sync::Zeroed;
@@ -26,7 +26,7 @@ enum To {
     /// Its own group, which has not ended.
     Group(GroupId),
     /// The cell above: the group has ended.
-    Cell(u32),
+    Cell(CellId),
 }
 
 impl To {
@@ -36,11 +36,13 @@ impl To {
     /// If it is 0: the cell was never anybody's.
     #[inline(always)]
     fn of_word(word: u32) -> Self {
-        if word & DEAD != 0 {
-            return To::Cell(word & !DEAD);
-        }
-        match GroupId::from_raw(word) {
-            Some(group) => To::Group(group),
+        let to = if word & DEAD != 0 {
+            CellId::from_raw(word & !DEAD).map(To::Cell)
+        } else {
+            GroupId::from_raw(word).map(To::Group)
+        };
+        match to {
+            Some(to) => to,
             None => leads_nowhere(),
         }
     }
@@ -48,7 +50,7 @@ impl To {
     fn word(self) -> u32 {
         match self {
             To::Group(group) => group.raw(),
-            To::Cell(cell) => DEAD | cell,
+            To::Cell(cell) => DEAD | cell.raw(),
         }
     }
 }
@@ -164,7 +166,7 @@ pub struct Resolved<'a> {
 
 impl Hierarchy {
     /// The group a cell stands for. The caller is pinned. O(depth) at worst, then halved.
-    pub fn resolve(&self, cell: u32) -> Resolved<'_> {
+    pub fn resolve(&self, cell: CellId) -> Resolved<'_> {
         let mut at = cell;
         loop {
             let record = self.cells.get(at);
@@ -188,7 +190,7 @@ impl Hierarchy {
     ///
     /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then the successor is
     /// already being let go by whoever took that name.
-    fn halve(&self, at: u32, next: u32) {
+    fn halve(&self, at: CellId, next: CellId) {
         let To::Cell(beyond) = To::of_word(self.cells.get(next).to.load(Ordering::Acquire)) else {
             return;
         };
@@ -216,7 +218,7 @@ impl Hierarchy {
     }
 
     /// The group of `cell` is ending, by `policy`: noted for what it leaves. Before the cell leads to another's.
-    pub(crate) fn note_given(&self, cell: u32, policy: OfflinePolicy) {
+    pub(crate) fn note_given(&self, cell: CellId, policy: OfflinePolicy) {
         let given = Given::by(policy);
         if given != 0 {
             self.cells
@@ -227,7 +229,7 @@ impl Hierarchy {
     }
 
     /// Whether an end on the way of `cell` left its things so. The caller is pinned. O(depth) at worst.
-    pub fn was_given(&self, cell: u32, how: &[Given]) -> bool {
+    pub fn was_given(&self, cell: CellId, how: &[Given]) -> bool {
         let which = how.iter().fold(0, |all, &one| all | one as u32);
         let mut at = cell;
         loop {
@@ -245,7 +247,7 @@ impl Hierarchy {
     }
 
     /// One more owner names the cell of an online group.
-    pub(crate) fn hold_cell(&self, cell: u32) {
+    pub(crate) fn hold_cell(&self, cell: CellId) {
         self.cells.get(cell).hold();
     }
 
@@ -253,7 +255,7 @@ impl Hierarchy {
     ///
     /// The parent, empty since its child was unlinked, may have been removed meanwhile, and its cell be nobody's: then
     /// the next above is taken.
-    pub(crate) fn link_cell(&self, cell: u32, parent: u32) {
+    pub(crate) fn link_cell(&self, cell: CellId, parent: CellId) {
         let mut parent = parent;
         while !self.cells.get(parent).try_ref() {
             // Only a dead cell is ever let go by all (see `try_ref` for why that is seen here).
@@ -270,7 +272,7 @@ impl Hierarchy {
     }
 
     /// Lets go of a cell; the last one frees it, and what it led to.
-    pub(crate) fn unref_cell(&self, cell: u32) {
+    pub(crate) fn unref_cell(&self, cell: CellId) {
         let mut at = cell;
         loop {
             let record = self.cells.get(at);

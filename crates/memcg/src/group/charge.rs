@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::events::Event;
-use super::id::GroupId;
+use super::id::{CellId, GroupId};
 use super::kind::Kind;
 use super::memcg::Memcg;
 use super::objcg::Objcg;
@@ -82,7 +82,7 @@ impl Hierarchy {
             });
         }
         loop {
-            let cell = word.read().cell;
+            let cell = word.read().in_cell();
             let to = self.resolve(cell);
             try_charge(to.group, None, bytes, |level: &Memcg| match mode {
                 Mode::Within => Over::By(0),
@@ -99,7 +99,7 @@ impl Hierarchy {
                     max: refused.level.counter.max(),
                 }
             })?;
-            match word.add(cell, bytes) {
+            match word.add(Some(cell), bytes) {
                 Ok(()) => {
                     if to.inherited || self.lingers() && to.group.is_lingering() {
                         to.group.event(Event::Late);
@@ -136,7 +136,7 @@ impl Hierarchy {
             }
             match objcg.charged.sub(left) {
                 Ok(was) => {
-                    self.uncharge_path(was.cell, left);
+                    self.uncharge_path(was.in_cell(), left);
                     // Whether the owner has ended is asked behind the fence in there: asked before it, we might miss an
                     // end that misses our last byte.
                     if was.bytes == 0 {
@@ -160,7 +160,7 @@ impl Hierarchy {
         {
             let _walk = self.begin_walk();
             if let Ok(was) = self.objcgs.get(tag).charged.sub(bytes) {
-                self.uncharge_path(was.cell, bytes);
+                self.uncharge_path(was.in_cell(), bytes);
                 if was.bytes == 0 {
                     self.retire_if_done(tag);
                 }
@@ -171,7 +171,7 @@ impl Hierarchy {
         self.uncharge_exact(tag, bytes);
     }
 
-    pub(super) fn uncharge_path(&self, cell: u32, bytes: u64) {
+    pub(super) fn uncharge_path(&self, cell: CellId, bytes: u64) {
         if uncharge(self.resolve(cell).group, None, bytes).is_err() {
             self.report_broken();
         }
@@ -184,12 +184,12 @@ impl Hierarchy {
         let Some(side) = kind.side() else { return };
         let word = &self.objcgs.get(tag).side[side];
         loop {
-            let cell = word.read().cell;
+            let cell = word.read().in_cell();
             let group = self.resolve(cell).group;
             each_level(group, |level| {
                 level.side_kinds[side].fetch_add(bytes, Ordering::Relaxed);
             });
-            match word.add(cell, bytes) {
+            match word.add(Some(cell), bytes) {
                 Ok(()) => return,
                 Err(why) => {
                     sub_side_path(self.resolve(cell).group, side, bytes);
@@ -207,7 +207,7 @@ impl Hierarchy {
         let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };
         match self.objcgs.get(tag).side[side].sub(bytes) {
-            Ok(was) => sub_side_path(self.resolve(was.cell).group, side, bytes),
+            Ok(was) => sub_side_path(self.resolve(was.in_cell()).group, side, bytes),
             Err(_) => self.report_broken(),
         }
     }

@@ -32,7 +32,8 @@ impl Hierarchy {
     /// Whether a slot of `tag` holds stock under `top`. The caller is pinned.
     fn is_stock_under(&self, tag: Option<Tag>, top: &Memcg) -> bool {
         tag.and_then(|tag| self.objcgs.try_get(tag))
-            .is_some_and(|objcg| self.resolve(objcg.granted.read().cell).group.is_within(top))
+            .and_then(|objcg| objcg.granted.read().cell)
+            .is_some_and(|cell| self.resolve(cell).group.is_within(top))
     }
 
     fn has_stock_under(&self, rec: &ThreadRec, top: &Memcg) -> bool {

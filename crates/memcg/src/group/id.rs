@@ -11,6 +11,8 @@ use crate::sync::id::ids;
 ids! {
     /// A group, in [`Hierarchy::memcgs`](super::Hierarchy::memcgs).
     pub GroupId;
+    /// A cell, in [`Hierarchy::cells`](super::Hierarchy::cells).
+    pub CellId;
 }
 
 /// The root group.

@@ -132,7 +132,7 @@ impl Hierarchy {
     pub(crate) fn leave(&self, tag: Tag, heir: Unborn, target: &Memcg) {
         let (old, new) = (self.objcgs.get(tag), self.objcgs.get(heir.tag));
         let source = self.resolve(old.cell()).group;
-        self.open_objcg(heir.tag, target.cell(), heir.name, State::Free);
+        self.open_objcg(heir.tag, Some(target.cell()), heir.name, State::Free);
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);

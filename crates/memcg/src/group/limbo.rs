@@ -3,7 +3,7 @@
 //! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is done by whoever
 //! retires the n-th thing, or by a creation that finds its arena dry, under a lock that is only ever tried.
 
-use super::id::GroupId;
+use super::id::{CellId, GroupId};
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -19,7 +19,7 @@ pub enum What {
     /// A removed group.
     Memcg(GroupId),
     /// A cell nobody names.
-    Cell(u32),
+    Cell(CellId),
     /// An owner charged nothing that nobody names.
     Objcg(Tag),
     /// A name nobody uses.

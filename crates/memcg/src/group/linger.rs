@@ -10,7 +10,7 @@
 //! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that could not be drained when the
 //! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
 
-use super::id::{GroupId, ROOT};
+use super::id::{CellId, GroupId, ROOT};
 use super::memcg::Memcg;
 use super::{Hierarchy, Tag};
 use crate::counter::{Level, uncharge};
@@ -149,14 +149,14 @@ impl Hierarchy {
 
     /// Bytes were taken off the group of a cell. The caller is pinned.
     #[inline]
-    pub(super) fn look_at_end(&self, cell: u32) {
+    pub(super) fn look_at_end(&self, cell: CellId) {
         if self.lingers() {
             self.look_at_end_slow(cell);
         }
     }
 
     #[cold]
-    fn look_at_end_slow(&self, cell: u32) {
+    fn look_at_end_slow(&self, cell: CellId) {
         // Pairs with that of `begin_linger`, and of whoever takes the last group below away.
         fence(Ordering::SeqCst);
         self.note_if_done(self.resolve(cell).group);

@@ -6,7 +6,7 @@
 use super::Tag;
 use super::census::Census;
 use super::events::{Event, Tally};
-use super::id::GroupId;
+use super::id::{CellId, GroupId};
 use super::kind::{Kind, NR_SIDE_KINDS};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
@@ -51,7 +51,7 @@ pub struct Memcg {
     generation: AtomicU32,
     pub(super) index: AtomicId<GroupId>,
     pub(super) name: AtomicU32,
-    pub(super) cell: AtomicU32,
+    pub(super) cell: AtomicId<CellId>,
     pub(super) objcg: AtomicId<Tag>,
     pub(super) hash: AtomicU32,
     pub(super) hash_next: AtomicId<GroupId>,
@@ -98,7 +98,7 @@ impl Memcg {
         index: GroupId,
         above: Option<&Memcg>,
         name: u32,
-        cell: u32,
+        cell: CellId,
         objcg: Tag,
     ) {
         self.counter.open();
@@ -108,6 +108,7 @@ impl Memcg {
         self.census.open();
         self.open_settings(depth);
         self.index.store(Some(index), Ordering::Relaxed);
+        self.cell.store(Some(cell), Ordering::Relaxed);
         for link in [
             &self.hash_next,
             &self.first_child,
@@ -119,7 +120,6 @@ impl Memcg {
         }
         for (field, value) in [
             (&self.name, name),
-            (&self.cell, cell),
             (&self.first_watch, 0),
             (&self.hash, 0),
             (&self.nr_children, 0),
@@ -177,8 +177,11 @@ impl Memcg {
     }
 
     /// Its cell's index.
-    pub fn cell(&self) -> u32 {
-        self.cell.load(Ordering::Relaxed)
+    ///
+    /// # Panics
+    /// As [`Self::index`].
+    pub fn cell(&self) -> CellId {
+        self.cell.known(Ordering::Relaxed)
     }
 
     /// The tag of its own owner.

@@ -52,7 +52,7 @@ pub mod word;
 pub use self::memcg::Memcg;
 pub use charge::Refusal;
 pub use events::Event;
-pub use id::{GroupId, ROOT};
+pub use id::{CellId, GroupId, ROOT};
 pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
@@ -75,7 +75,7 @@ pub struct Hierarchy {
     /// Groups.
     pub memcgs: Arena<GroupId, Memcg>,
     /// Their cells.
-    pub cells: Arena<u32, cell::Cell>,
+    pub cells: Arena<CellId, cell::Cell>,
     /// Owners.
     pub objcgs: Arena<Tag, Objcg>,
     /// Names.
@@ -121,7 +121,7 @@ impl Hierarchy {
         self.memcgs.get(group).open(group, None, name, cell, objcg);
         self.memcgs.get(group).make_root_tally(&self.tallies)?;
         self.hold_name(name);
-        self.open_objcg(objcg, cell, name, objcg::State::Group);
+        self.open_objcg(objcg, Some(cell), name, objcg::State::Group);
         self.memcgs.get(group).set_online();
         self.init_kmem_ids()
     }

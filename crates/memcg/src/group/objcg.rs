@@ -15,7 +15,7 @@ use super::kind::{Kind, NR_SIDE_KINDS};
 use super::limbo::What;
 use super::stall_word;
 use super::word::Word;
-use super::{Hierarchy, Tag};
+use super::{CellId, Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -136,7 +136,15 @@ impl Objcg {
     }
 
     /// The cell its bytes are accounted at.
-    pub fn cell(&self) -> u32 {
+    ///
+    /// # Panics
+    /// Of a lost rest, whose bytes are in no group.
+    pub fn cell(&self) -> CellId {
+        self.charged.read().in_cell()
+    }
+
+    /// As [`Self::cell`]; `None` of a lost rest.
+    pub fn cell_if_any(&self) -> Option<CellId> {
         self.charged.read().cell
     }
 
@@ -271,12 +279,14 @@ impl Objcg {
 impl Hierarchy {
     /// Makes an owner of a new or recycled record, named once, by its group or task. Takes a reference on the cell;
     /// takes over the one on the name from its creator for a task, a further one for a group.
-    pub(super) fn open_objcg(&self, tag: Tag, cell: u32, name: u32, state: State) {
+    pub(super) fn open_objcg(&self, tag: Tag, cell: Option<CellId>, name: u32, state: State) {
         let objcg = self.objcgs.get(tag);
         for word in objcg.words() {
             word.reset(cell);
         }
-        self.cells.get(cell).hold();
+        if let Some(cell) = cell {
+            self.hold_cell(cell);
+        }
         objcg.refs.store(1, Ordering::Relaxed);
         objcg.name.store(name, Ordering::Relaxed);
         objcg.id.store(0, Ordering::Relaxed);

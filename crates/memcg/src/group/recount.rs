@@ -77,7 +77,7 @@ impl Hierarchy {
                 continue;
             }
             let (charged, granted) = (objcg.charged.read(), objcg.granted.read());
-            let group = self.resolve(charged.cell).group;
+            let group = self.resolve(charged.in_cell()).group;
             if objcg.state() == State::Task {
                 self.forget_stalls(objcg);
                 group.nr_tasks.fetch_add(1, Ordering::Relaxed);

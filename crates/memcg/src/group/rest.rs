@@ -16,7 +16,7 @@ use super::limbo::What;
 use super::memcg::Memcg;
 use super::name::NAME_MAX;
 use super::objcg::{Objcg, State};
-use super::{Hierarchy, Tag};
+use super::{CellId, Hierarchy, Tag};
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
@@ -53,7 +53,7 @@ impl Hierarchy {
 
     /// Bytes of an owner that other groups have, without what is lost. The caller is pinned.
     pub fn stayed_bytes(&self, tag: Tag) -> u64 {
-        let rests = self.rests(tag).filter(|rest| rest.cell() != 0);
+        let rests = self.rests(tag).filter(|rest| rest.cell_if_any().is_some());
         rests.map(Objcg::charged_bytes).sum()
     }
 
@@ -75,8 +75,10 @@ impl Hierarchy {
                 break;
             }
             let was = rest.charged.sub_up_to(bytes - taken, 0);
-            if was.bytes > 0 && was.cell != 0 {
-                self.uncharge_path(was.cell, was.bytes);
+            if was.bytes > 0
+                && let Some(cell) = was.cell
+            {
+                self.uncharge_path(cell, was.bytes);
             }
             taken += was.bytes;
         }
@@ -110,15 +112,16 @@ impl Hierarchy {
     /// A rest of `tag` in `group` (`None`: in no group), of the owner's mover. `None` without memory or when there are too
     /// many.
     pub(crate) fn rest_in(&self, tag: Tag, group: Option<&Memcg>) -> Option<&Objcg> {
-        let cell = group.map_or(0, Memcg::cell);
-        if let Some(rest) = self.rests(tag).find(|rest| rest.cell() == cell) {
+        let cell = group.map(Memcg::cell);
+        if let Some(rest) = self.rests(tag).find(|rest| rest.cell_if_any() == cell) {
             return Some(rest);
         }
         let Some(group) = group else {
-            return self.new_rest(tag, 0, 0);
+            return self.new_rest(tag, None, 0);
         };
+        let cell = group.cell();
         let name = self.copy_name(self.objcgs.get(tag).name(), group.name())?;
-        let empty = |rest: &&Objcg| rest.cell() != 0 && rest.charged_bytes() == 0;
+        let empty = |rest: &&Objcg| rest.cell_if_any().is_some() && rest.charged_bytes() == 0;
         if let Some(rest) = self.rests(tag).find(empty) {
             let from = rest.cell();
             self.hold_cell(cell);
@@ -132,20 +135,24 @@ impl Hierarchy {
             rest.begin_rest(crate::os::clock::wall_ns());
             return Some(rest);
         }
-        let rest = self.new_rest(tag, cell, name);
+        let rest = self.new_rest(tag, Some(cell), name);
         if rest.is_none() {
             self.unref_name(name);
         }
         rest
     }
 
-    fn new_rest(&self, tag: Tag, cell: u32, name: u32) -> Option<&Objcg> {
-        if self.rests(tag).filter(|rest| rest.cell() != 0).count() >= MAX_RESTS && cell != 0 {
+    fn new_rest(&self, tag: Tag, cell: Option<CellId>, name: u32) -> Option<&Objcg> {
+        let in_groups = self.rests(tag).filter(|rest| rest.cell_if_any().is_some());
+        if cell.is_some() && in_groups.count() >= MAX_RESTS {
             return None;
         }
         let new = self.alloc_or_collect(&self.objcgs, u32::MAX)?;
         let (objcg, rest) = (self.objcgs.get(tag), self.objcgs.get(new));
-        let state = if cell == 0 { State::Lost } else { State::Rest };
+        let state = match cell {
+            None => State::Lost,
+            Some(_) => State::Rest,
+        };
         self.open_objcg(new, cell, name, state);
         rest.id.store(objcg.id(), Ordering::Relaxed);
         rest.begin_rest(crate::os::clock::wall_ns());
@@ -162,12 +169,12 @@ impl Hierarchy {
         let Some(lost) = self.rest_in(tag, None) else {
             return 0;
         };
-        if lost.charged.add(0, bytes).is_err() {
+        if lost.charged.add(None, bytes).is_err() {
             return 0;
         }
         let was = rest.charged.sub_up_to(bytes, 0);
         let _ = lost.charged.sub(bytes - was.bytes);
-        self.uncharge_path(was.cell, was.bytes);
+        self.uncharge_path(was.in_cell(), was.bytes);
         was.bytes
     }
 

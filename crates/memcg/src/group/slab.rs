@@ -9,6 +9,7 @@
 use super::charge::{each_level, round_up};
 use super::events::Event;
 use super::memcg::Memcg;
+use super::objcg::Objcg;
 use super::stock::give_slot;
 use super::word::Unchanged;
 use super::{Hierarchy, Kind, Refusal, Tag};
@@ -117,7 +118,7 @@ impl Hierarchy {
         let word = &self.objcgs.get(tag).side[SLAB_SIDE];
         let mut waits = 0;
         loop {
-            let cell = word.read().cell;
+            let cell = word.read().in_cell();
             // A mover stands between two flips: what it may have to take back is not to grow. It is done in a moment; if it is
             // this thread, below a signal handler, waiting would not help.
             if self.objcgs.get(tag).cell() != cell && waits < WAITS {
@@ -131,7 +132,7 @@ impl Hierarchy {
                     full.event(Event::KmemMax);
                 }
             })?;
-            match word.add(cell, bytes) {
+            match word.add(Some(cell), bytes) {
                 Ok(()) => return Ok(()),
                 Err(why) => {
                     uncount_path(self.resolve(cell).group, None, bytes);
@@ -235,7 +236,8 @@ impl Hierarchy {
             .filter(|&(tag, _)| {
                 self.objcgs
                     .try_get(tag)
-                    .is_some_and(|objcg| self.resolve(objcg.cell()).group.is_within(group))
+                    .and_then(Objcg::cell_if_any)
+                    .is_some_and(|cell| self.resolve(cell).group.is_within(group))
             })
             .map(|(_, bytes)| bytes)
             .sum();

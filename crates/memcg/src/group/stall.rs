@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 use super::census::Change;
+use super::id::CellId;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
 use super::stall_word::{A_THREAD, STALLED, THREADS_AT, cell_of, with_cell};
 use super::{Hierarchy, Tag};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
 /// A thread stands still until this is dropped.
@@ -127,7 +129,7 @@ impl Hierarchy {
     }
 
     /// Takes the stall of a task off the groups of the cell it was counted at.
-    fn uncount_stall(&self, cell: u32) {
+    fn uncount_stall(&self, cell: CellId) {
         self.count(self.resolve(cell).group, Change::Stall(false), None);
         self.unref_cell(cell);
     }

@@ -157,7 +157,10 @@ impl Hierarchy {
             return Place::Elsewhere;
         };
         let mut place = Place::Open;
-        let mut level = self.resolve(objcg.cell()).group;
+        let Some(cell) = objcg.cell_if_any() else {
+            return Place::Elsewhere;
+        };
+        let mut level = self.resolve(cell).group;
         while !core::ptr::eq(level, top) {
             if level.counter.reserve() != 0 {
                 place = Place::Reserve(level);
@@ -221,7 +224,7 @@ impl Hierarchy {
                 state,
                 id: self.objcgs.get(self.live_tag(tag)).id(),
                 name: objcg.name(),
-                group: self.resolve(charged.cell).group.index(),
+                group: self.resolve(charged.in_cell()).group.index(),
                 held: charged.bytes.saturating_sub(stocked),
                 mapped: objcg.side_bytes(Kind::Mapped),
                 reserved: self.reserved_of(tag),

@@ -335,12 +335,12 @@ impl Hierarchy {
         let _walk = self.begin_walk();
         let word: &Word = &self.objcgs.get(tag).granted;
         loop {
-            let cell = word.read().cell;
+            let cell = word.read().in_cell();
             let group = self.resolve(cell).group;
             if self.lingers() && group.is_lingering() || !grant(group, bytes) {
                 return false;
             }
-            match word.add(cell, bytes) {
+            match word.add(Some(cell), bytes) {
                 Ok(()) => return true,
                 Err(why) => {
                     ungrant(self.resolve(cell).group, bytes);
@@ -355,7 +355,7 @@ impl Hierarchy {
     fn ungrant_word(&self, tag: Tag, bytes: u64) {
         let _walk = self.begin_walk();
         match self.objcgs.get(tag).granted.sub(bytes) {
-            Ok(was) => ungrant(self.resolve(was.cell).group, bytes),
+            Ok(was) => ungrant(self.resolve(was.in_cell()).group, bytes),
             Err(_) => self.report_broken(),
         }
     }

@@ -32,7 +32,7 @@ impl Hierarchy {
             self.unref_name(name);
             return Err(TreeError::NoMemory);
         };
-        self.open_objcg(tag, group.cell(), name, State::Task);
+        self.open_objcg(tag, Some(group.cell()), name, State::Task);
         let id = match id {
             0 => {
                 FIRST_TASK_ID

@@ -96,7 +96,7 @@ impl Hierarchy {
                 .hash
                 .store(super::index::hash(parent.index(), text), Ordering::Relaxed);
             // Before the index knows it: who finds the group there may enter its owner.
-            self.open_objcg(objcg, cell, name, State::Group);
+            self.open_objcg(objcg, Some(cell), name, State::Group);
             if self.index_insert(index) {
                 // The group's name record is its owner's as well.
                 self.hold_name(name);

@@ -2,10 +2,12 @@
 //!
 //! {cell:24 | amount/8:40}. A charge adds only while the word still names the cell whose path it charged; a move changes
 //! cell only while the amount is within what it has reserved at the target. So at any moment the amount is accounted in
-//! exactly the groups of the cell beside it, up to walks that are under way and will finish.
+//! exactly the groups of the cell beside it, up to walks that are under way and will finish. No cell: in no group.
 
+use super::id::CellId;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::id::Id;
 
 const CELL_BITS: u32 = 24;
 const AMOUNT_BITS: u32 = 40;
@@ -28,8 +30,8 @@ unsafe impl Zeroed for Word {}
 /// One reading of a [`Word`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// The cell.
-    pub cell: u32,
+    /// The cell; `None`: the amount is in no group.
+    pub cell: Option<CellId>,
     /// The amount, in bytes.
     pub bytes: u64,
 }
@@ -47,19 +49,40 @@ pub enum Unchanged {
 
 fn split(word: u64) -> Reading {
     Reading {
-        cell: (word >> AMOUNT_BITS) as u32,
+        cell: CellId::from_raw((word >> AMOUNT_BITS) as u32),
         bytes: (word & AMOUNT) * UNIT,
     }
 }
 
-fn join(cell: u32, bytes: u64) -> u64 {
+/// The arena gives no cell of [`CELL_LIMIT`] or above, so a cell fits its bits.
+fn join(cell: Option<CellId>, bytes: u64) -> u64 {
     debug_assert!(bytes.is_multiple_of(UNIT) && bytes <= AMOUNT_LIMIT);
+    let cell = cell.map_or(0, CellId::raw);
+    debug_assert!(cell < CELL_LIMIT);
     (u64::from(cell) << AMOUNT_BITS) | (bytes / UNIT)
+}
+
+impl Reading {
+    /// The cell.
+    ///
+    /// # Panics
+    /// If the amount is in no group: of a lost rest.
+    pub fn in_cell(self) -> CellId {
+        match self.cell {
+            Some(cell) => cell,
+            None => in_no_cell(),
+        }
+    }
+}
+
+#[cold]
+fn in_no_cell() -> ! {
+    panic!("bytes in no group")
 }
 
 impl Word {
     /// Sets a word nobody else knows yet.
-    pub fn reset(&self, cell: u32) {
+    pub fn reset(&self, cell: Option<CellId>) {
         self.0.store(join(cell, 0), Ordering::Relaxed);
     }
 
@@ -70,7 +93,7 @@ impl Word {
     }
 
     /// Adds `bytes` if the word still names `cell`.
-    pub fn add(&self, cell: u32, bytes: u64) -> Result<(), Unchanged> {
+    pub fn add(&self, cell: Option<CellId>, bytes: u64) -> Result<(), Unchanged> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let now = split(word);
@@ -142,11 +165,11 @@ impl Word {
     }
 
     /// The flip: `from` becomes `to` if the amount is at most `reserved`; answers the amount.
-    pub fn flip(&self, from: u32, to: u32, reserved: u64) -> Result<u64, Unchanged> {
+    pub fn flip(&self, from: CellId, to: CellId, reserved: u64) -> Result<u64, Unchanged> {
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let now = split(word);
-            if now.cell != from {
+            if now.cell != Some(from) {
                 return Err(Unchanged::Moved);
             }
             if now.bytes > reserved {
@@ -155,7 +178,7 @@ impl Word {
             // AcqRel: as in `add`; the target's counters were charged before.
             match self.0.compare_exchange_weak(
                 word,
-                join(to, now.bytes),
+                join(Some(to), now.bytes),
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {

@@ -104,8 +104,8 @@ impl World {
         let _pin = tree.threads.epoch.pin(self.recs[0]);
         let rests: Vec<(&Memcg, u64)> = tree
             .rests(tag)
-            .filter(|rest| rest.cell() != 0)
-            .map(|rest| (tree.resolve(rest.cell()).group, rest.charged_bytes()))
+            .filter_map(|rest| Some((rest.cell_if_any()?, rest.charged_bytes())))
+            .map(|(cell, bytes)| (tree.resolve(cell).group, bytes))
             .collect();
         let rest_bytes: u64 = rests.iter().map(|(_, n)| n).sum();
         let lost = tree.rest_bytes(tag) - tree.stayed_bytes(tag);
@@ -305,8 +305,10 @@ impl World {
             };
             add(own.cell(), held - rests);
             // What a leaky move lost is nobody's, as its answer said.
-            for rest in tree.rests(tag).filter(|rest| rest.cell() != 0) {
-                add(rest.cell(), rest.charged_bytes());
+            for rest in tree.rests(tag) {
+                if let Some(cell) = rest.cell_if_any() {
+                    add(cell, rest.charged_bytes());
+                }
             }
         }
         for (g, group) in self.groups.iter().enumerate() {

@@ -181,7 +181,7 @@ impl Kmem {
         let record = self.caches.get(child);
         record.root.store(Some(index), Relaxed);
         record.owner.store(Some(owner), Relaxed);
-        record.serve(index, group.cell());
+        record.serve(index, Some(group.cell()));
         Some(Some(child))
     }
 

@@ -6,6 +6,7 @@
 use super::objects::Found;
 use super::slots::Own;
 use super::{Caches, Ways, magazine};
+use crate::group::CellId;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::id::CacheId;
 use crate::kmem::slab::SlabRef;
@@ -24,7 +25,7 @@ pub fn alloc_by_hint(
     own: Own<'_>,
     caches: &Caches,
     (cache, ways): (CacheId, Ways),
-    cell: u32,
+    cell: Option<CellId>,
     tag: Option<Tag>,
 ) -> Option<Found> {
     let child = own.table.hint(cache, cell).load(Relaxed)?;

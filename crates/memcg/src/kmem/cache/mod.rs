@@ -32,7 +32,7 @@ pub mod slub;
 mod verbs;
 pub(crate) mod word;
 
-use crate::group::{Hierarchy, ROOT};
+use crate::group::{CellId, Hierarchy, ROOT};
 use crate::kmem::Kmem;
 use crate::kmem::id::{CacheId, FamilyId, FilterId, TableId};
 use crate::kmem::list::{List, Returned};
@@ -291,13 +291,13 @@ impl Cache {
     }
 
     /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell. Before anybody knows it.
-    fn serve(&self, cache: CacheId, cell: u32) {
+    fn serve(&self, cache: CacheId, cell: Option<CellId>) {
         self.serves.store(served(cache, cell), Relaxed);
     }
 
     /// Whether that is so, and it is not dead. Asked by who knows that it has not ended.
     #[inline(always)]
-    fn does_serve(&self, cache: CacheId, cell: u32) -> bool {
+    fn does_serve(&self, cache: CacheId, cell: Option<CellId>) -> bool {
         self.serves.load(Relaxed) == served(cache, cell) && !self.is_dead()
     }
 
@@ -338,8 +338,8 @@ impl Cache {
 }
 
 #[inline(always)]
-fn served(cache: CacheId, cell: u32) -> u64 {
-    u64::from(cache.raw()) << 32 | u64::from(cell)
+fn served(cache: CacheId, cell: Option<CellId>) -> u64 {
+    u64::from(cache.raw()) << 32 | u64::from(cell.map_or(0, CellId::raw))
 }
 
 impl Kmem {
@@ -377,7 +377,7 @@ impl Kmem {
         cache.serves.store(0, Relaxed);
         cache.root.store(None, Relaxed);
         if plan.ways.has(Ways::PER_GROUP) {
-            cache.serve(index, tree.memcgs.get(ROOT).cell());
+            cache.serve(index, Some(tree.memcgs.get(ROOT).cell()));
         }
         if plan.ways.has(Ways::PER_GROUP) && caches.make_family(index).is_none() {
             caches.limbo.push(index.raw(), &cache.link);

@@ -8,6 +8,7 @@
 //! the table. Then the next thread that uses caches gets it, so there are as many as ever were in use at once.
 
 use super::Caches;
+use crate::group::CellId;
 use crate::kmem::id::{CacheId, TableId};
 use crate::kmem::slab::{Slab, SlabRef};
 use crate::sync::Zeroed;
@@ -100,7 +101,8 @@ impl Table {
 
     /// Where the cache that serves the group of a cell for `cache` is noted. The thread's alone.
     #[inline(always)]
-    pub(super) fn hint(&self, cache: CacheId, cell: u32) -> &AtomicId<CacheId> {
+    pub(super) fn hint(&self, cache: CacheId, cell: Option<CellId>) -> &AtomicId<CacheId> {
+        let cell = cell.map_or(0, CellId::raw);
         // Cells come in a row, caches are few: an odd step keeps a few caches of many groups apart.
         &self.hints[cell.wrapping_add(cache.raw().wrapping_mul(45)) as usize % HINTS]
     }
@@ -157,7 +159,7 @@ impl<'a> Own<'a> {
     }
 
     /// Notes that `child` serves the group of a cell for `cache`.
-    pub fn keep_hint(&self, cache: CacheId, cell: u32, child: CacheId) {
+    pub fn keep_hint(&self, cache: CacheId, cell: Option<CellId>, child: CacheId) {
         self.table.hint(cache, cell).store(Some(child), Relaxed);
     }
 }
