@@ -9,7 +9,7 @@
 use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
 use crate::engine::process::with_rec;
-use crate::group::GroupId;
+use crate::group::{GroupId, NameId};
 use core::fmt;
 use core::ops::Deref;
 use std::sync::OnceLock;
@@ -18,18 +18,18 @@ use std::sync::OnceLock;
 ///
 /// Empty where the group was gone already when it was looked for.
 pub struct GroupPath {
-    /// Held; 0: none.
-    name: u32,
+    /// Held.
+    name: Option<NameId>,
     text: OnceLock<String>,
 }
 
 impl GroupPath {
     /// Of no group.
     pub(crate) fn none() -> Self {
-        Self::of_name(0)
+        Self::of_name(None)
     }
 
-    fn of_name(name: u32) -> Self {
+    fn of_name(name: Option<NameId>) -> Self {
         Self {
             name,
             text: OnceLock::new(),
@@ -45,7 +45,7 @@ impl GroupPath {
             let name = group.name();
             (is_there && engine.tree.try_hold_name(name)).then_some(name)
         });
-        Self::of_name(held.unwrap_or(0))
+        Self::of_name(held)
     }
 
     /// The text. Made when it is first asked for; its memory is accounted to nobody. Names that are no UTF-8 are shown as far as
@@ -55,8 +55,8 @@ impl GroupPath {
         self.text.get_or_init(|| {
             let _free = no_account();
             match self.name {
-                0 => String::new(),
-                name => pinned(|engine, _| path_of_name(engine, name)),
+                None => String::new(),
+                Some(name) => pinned(|engine, _| path_of_name(engine, name)),
             }
         })
     }
@@ -64,11 +64,11 @@ impl GroupPath {
 
 impl Drop for GroupPath {
     fn drop(&mut self) {
-        if self.name != 0 {
+        if let Some(name) = self.name {
             // Without a record for the thread the name stays.
             with_rec(|engine, rec| {
                 let _pin = engine.tree.threads.epoch.pin(rec);
-                engine.tree.release_name(self.name);
+                engine.tree.release_name(name);
             });
         }
         if let Some(text) = self.text.take() {
@@ -80,8 +80,8 @@ impl Drop for GroupPath {
 
 impl Clone for GroupPath {
     fn clone(&self) -> Self {
-        let held = self.name != 0 && pinned(|engine, _| engine.tree.try_hold_name(self.name));
-        Self::of_name(if held { self.name } else { 0 })
+        let hold = |&name: &NameId| pinned(|engine, _| engine.tree.try_hold_name(name));
+        Self::of_name(self.name.filter(hold))
     }
 }
 

@@ -9,6 +9,7 @@
 
 use crate::engine::Engine;
 use crate::engine::process::with_rec;
+use crate::group::NameId;
 use crate::thread::ThreadRec;
 
 /// Runs `f` with the engine and the thread's record, the thread's epoch pinned meanwhile.
@@ -24,7 +25,7 @@ pub(crate) fn pinned<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R
 }
 
 /// The path of the group that `name` is of. The caller is pinned and holds the name.
-pub(crate) fn path_of_name(engine: &Engine, name: u32) -> String {
+pub(crate) fn path_of_name(engine: &Engine, name: NameId) -> String {
     let mut bytes = 0;
     engine.tree.with_path(name, |piece| bytes += piece.len());
     // One allocation, which is the string.

@@ -13,7 +13,7 @@ use crate::counter::Level;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task::FIRST_TASK_ID;
 use crate::group::victim::{Choosing, Chosen, Victim};
-use crate::group::{Event, Memcg, OomPolicy, Tag};
+use crate::group::{Event, Memcg, NameId, OomPolicy, Tag};
 use crate::os::{clock, say};
 use crate::reclaim::oom::{ADJ_MIN, badness};
 use crate::thread::ThreadRec;
@@ -233,7 +233,7 @@ impl Engine {
         best
     }
 
-    fn add_path(&self, text: &mut Text, name: u32) {
+    fn add_path(&self, text: &mut Text, name: NameId) {
         self.tree.with_path(name, |piece| text.add(piece));
     }
 }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::At;
+use crate::group::NameId;
 use crate::group::objcg::State;
 use crate::group::stat::OwnerLine;
 use core::fmt::Write;
@@ -75,7 +76,7 @@ fn ledger(at: At<'_>, state: impl Fn(State) -> Option<&'static str>) -> String {
 }
 
 /// The path a name ends, fit for a line.
-pub(super) fn origin(at: At<'_>, name: u32) -> String {
+pub(super) fn origin(at: At<'_>, name: NameId) -> String {
     let mut origin = Vec::new();
     at.engine
         .tree

@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::id::{CellId, GroupId, ROOT};
 use super::kind::NR_SIDE_KINDS;
 use super::memcg::Memcg;
 use super::objcg::{Objcg, State};
-use super::{CellId, GroupId, Hierarchy, ROOT, Tag};
+use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
@@ -349,7 +350,7 @@ impl Hierarchy {
     /// Every reference on a name is a group's, an owner's, a lower name's or the piece's before it.
     fn audit_names(&self, groups: u64, owners: u64) -> Result<(), Discrepancy> {
         let (mut refs, mut links) = (0, 0);
-        for name in (1..self.names.high_water()).map(|index| self.names.get(index)) {
+        for (_, name) in self.names.each() {
             refs += name.nr_refs();
             if name.nr_refs() != 0 {
                 links += name.nr_links();

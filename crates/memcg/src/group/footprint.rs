@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::events::Tally;
+use super::id::ROOT;
 use super::pressure::Pressure;
 use super::watch::WatchRec;
-use super::{Hierarchy, Memcg, Objcg, ROOT, cell::Cell, name::NameRec};
+use super::{Hierarchy, Memcg, Objcg, cell::Cell, name::NameRec};
 
 /// Bytes a group may take, all its records and its place in the index included.
 const MOST: usize = 512;

@@ -13,6 +13,8 @@ ids! {
     pub GroupId;
     /// A cell, in [`Hierarchy::cells`](super::Hierarchy::cells).
     pub CellId;
+    /// A name of a group or task, or a further piece of a long one, in [`Hierarchy::names`](super::Hierarchy::names).
+    pub NameId;
 }
 
 /// The root group.

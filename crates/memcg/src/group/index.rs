@@ -146,7 +146,7 @@ impl Hierarchy {
             let group = self.memcgs.get(index);
             if group.hash.load(Ordering::Relaxed) == hash
                 && group.parent_index() == Some(parent)
-                && self.name_is(group.name.load(Ordering::Relaxed), name)
+                && self.name_is(group.name(), name)
             {
                 return Some(index);
             }

@@ -10,9 +10,10 @@
 //! First use races with the end: both change the group's word, one of them first. After the end the word says so until the
 //! record is another group's, so a late first use finds [`IdError::Gone`] and goes to the group above.
 
+use super::Hierarchy;
+use super::id::{GroupId, ROOT};
 use super::limbo::What;
 use super::memcg::Memcg;
-use super::{GroupId, Hierarchy, ROOT};
 use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};

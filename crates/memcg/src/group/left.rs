@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::id::NameId;
 use super::memcg::Memcg;
 use super::objcg::{HEIR, Objcg, State};
 use super::{Hierarchy, Tag};
@@ -21,7 +22,7 @@ use crate::sync::lock::Rank;
 #[derive(Clone, Copy)]
 pub(crate) struct Unborn {
     tag: Tag,
-    name: u32,
+    name: NameId,
 }
 
 impl Objcg {
@@ -132,7 +133,7 @@ impl Hierarchy {
     pub(crate) fn leave(&self, tag: Tag, heir: Unborn, target: &Memcg) {
         let (old, new) = (self.objcgs.get(tag), self.objcgs.get(heir.tag));
         let source = self.resolve(old.cell()).group;
-        self.open_objcg(heir.tag, Some(target.cell()), heir.name, State::Free);
+        self.open_objcg(heir.tag, Some(target.cell()), Some(heir.name), State::Free);
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);

@@ -3,7 +3,7 @@
 //! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is done by whoever
 //! retires the n-th thing, or by a creation that finds its arena dry, under a lock that is only ever tried.
 
-use super::id::{CellId, GroupId};
+use super::id::{CellId, GroupId, NameId};
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -23,7 +23,7 @@ pub enum What {
     /// An owner charged nothing that nobody names.
     Objcg(Tag),
     /// A name nobody uses.
-    Name(u32),
+    Name(NameId),
     /// The kmem id of a group that has ended.
     KmemId(u32),
 }

@@ -6,7 +6,7 @@
 use super::Tag;
 use super::census::Census;
 use super::events::{Event, Tally};
-use super::id::{CellId, GroupId};
+use super::id::{CellId, GroupId, NameId};
 use super::kind::{Kind, NR_SIDE_KINDS};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
@@ -50,7 +50,7 @@ pub struct Memcg {
     link: AtomicU32,
     generation: AtomicU32,
     pub(super) index: AtomicId<GroupId>,
-    pub(super) name: AtomicU32,
+    pub(super) name: AtomicId<NameId>,
     pub(super) cell: AtomicId<CellId>,
     pub(super) objcg: AtomicId<Tag>,
     pub(super) hash: AtomicU32,
@@ -97,7 +97,7 @@ impl Memcg {
         &self,
         index: GroupId,
         above: Option<&Memcg>,
-        name: u32,
+        name: NameId,
         cell: CellId,
         objcg: Tag,
     ) {
@@ -109,6 +109,7 @@ impl Memcg {
         self.open_settings(depth);
         self.index.store(Some(index), Ordering::Relaxed);
         self.cell.store(Some(cell), Ordering::Relaxed);
+        self.name.store(Some(name), Ordering::Relaxed);
         for link in [
             &self.hash_next,
             &self.first_child,
@@ -119,7 +120,6 @@ impl Memcg {
             link.store(None, Ordering::Relaxed);
         }
         for (field, value) in [
-            (&self.name, name),
             (&self.first_watch, 0),
             (&self.hash, 0),
             (&self.nr_children, 0),
@@ -191,8 +191,11 @@ impl Memcg {
     }
 
     /// Its name's index.
-    pub fn name(&self) -> u32 {
-        self.name.load(Ordering::Relaxed)
+    ///
+    /// # Panics
+    /// As [`Self::index`].
+    pub fn name(&self) -> NameId {
+        self.name.known(Ordering::Relaxed)
     }
 
     /// Online groups below it.

@@ -52,7 +52,7 @@ pub mod word;
 pub use self::memcg::Memcg;
 pub use charge::Refusal;
 pub use events::Event;
-pub use id::{CellId, GroupId, ROOT};
+pub use id::{CellId, GroupId, NameId, ROOT};
 pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
@@ -79,7 +79,7 @@ pub struct Hierarchy {
     /// Owners.
     pub objcgs: Arena<Tag, Objcg>,
     /// Names.
-    pub names: Arena<u32, name::NameRec>,
+    pub names: Arena<NameId, name::NameRec>,
     /// What happened to groups.
     pub tallies: Arena<u32, events::Tally>,
     /// How long groups stood still.
@@ -112,7 +112,7 @@ impl Hierarchy {
     /// Makes the root of a zeroed hierarchy. Once, before anything else. `None` without memory.
     pub fn init(&self) -> Option<()> {
         self.threads.init();
-        let name = self.new_name(b"", 0)?;
+        let name = self.new_name(b"", None)?;
         let group = self.memcgs.alloc(u32::MAX)?;
         let cell = self.cells.alloc(word::CELL_LIMIT)?;
         let objcg = self.objcgs.alloc(u32::MAX)?;
@@ -121,7 +121,7 @@ impl Hierarchy {
         self.memcgs.get(group).open(group, None, name, cell, objcg);
         self.memcgs.get(group).make_root_tally(&self.tallies)?;
         self.hold_name(name);
-        self.open_objcg(objcg, Some(cell), name, objcg::State::Group);
+        self.open_objcg(objcg, Some(cell), Some(name), objcg::State::Group);
         self.memcgs.get(group).set_online();
         self.init_kmem_ids()
     }

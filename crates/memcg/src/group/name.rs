@@ -4,9 +4,11 @@
 //! the link to the name above is too, except a task's, which follows its moves.
 
 use super::Hierarchy;
+use super::id::NameId;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::id::AtomicId;
 use core::cell::UnsafeCell;
 
 const TEXT: usize = 27;
@@ -20,8 +22,8 @@ pub const DEPTH_MAX: u32 = 255;
 pub struct NameRec {
     link: AtomicU32,
     refs: AtomicU32,
-    above: AtomicU32,
-    more: AtomicU32,
+    above: AtomicId<NameId>,
+    more: AtomicId<NameId>,
     text: UnsafeCell<(u8, [u8; TEXT])>,
 }
 
@@ -48,7 +50,7 @@ impl NameRec {
     pub(super) fn nr_links(&self) -> u64 {
         [&self.above, &self.more]
             .into_iter()
-            .filter(|link| link.load(Ordering::Relaxed) != 0)
+            .filter(|link| link.load(Ordering::Relaxed).is_some())
             .count() as u64
     }
 }
@@ -63,8 +65,8 @@ pub fn is_valid(name: &[u8]) -> bool {
 
 impl Hierarchy {
     /// A name record with one reference, below `above` (which gets one more). `None` without memory.
-    pub(super) fn new_name(&self, text: &[u8], above: u32) -> Option<u32> {
-        let mut rest = 0;
+    pub(super) fn new_name(&self, text: &[u8], above: Option<NameId>) -> Option<NameId> {
+        let mut rest = None;
         // From the end, so that each piece knows the one behind it.
         for piece in text
             .chunks(TEXT)
@@ -78,65 +80,68 @@ impl Hierarchy {
             let record = self.names.get(index);
             record.refs.store(1, Ordering::Relaxed);
             record.more.store(rest, Ordering::Relaxed);
-            record.above.store(0, Ordering::Relaxed);
+            record.above.store(None, Ordering::Relaxed);
             // SAFETY: the record is ours alone until the caller publishes it.
             let slot = unsafe { &mut *record.text.get() };
             slot.0 = piece.len() as u8;
             slot.1[..piece.len()].copy_from_slice(piece);
-            rest = index;
+            rest = Some(index);
         }
-        if above != 0 {
-            self.names.get(above).refs.fetch_add(1, Ordering::Relaxed);
+        let name = rest?;
+        if let Some(above) = above {
+            self.hold_name(above);
         }
-        self.names.get(rest).above.store(above, Ordering::Release);
-        Some(rest)
+        // Release pairs with the Acquire of `with_path`.
+        self.names.get(name).above.store(above, Ordering::Release);
+        Some(name)
     }
 
     /// Frees the pieces of a name nobody has seen.
-    fn free_pieces(&self, first: u32) {
+    fn free_pieces(&self, first: Option<NameId>) {
         let mut at = first;
-        while at != 0 {
-            let more = self.names.get(at).more.load(Ordering::Relaxed);
-            self.names.get(at).refs.store(0, Ordering::Relaxed);
-            self.names.free(at);
-            at = more;
+        while let Some(piece) = at {
+            let record = self.names.get(piece);
+            at = record.more.load(Ordering::Relaxed);
+            record.refs.store(0, Ordering::Relaxed);
+            self.names.free(piece);
         }
     }
 
     /// Lets go of a name; the last one frees it and lets go of the one above. The caller is pinned.
-    pub(super) fn unref_name(&self, name: u32) {
-        let mut at = name;
-        while at != 0 {
-            let record = self.names.get(at);
+    pub(super) fn unref_name(&self, name: NameId) {
+        let mut at = Some(name);
+        while let Some(name) = at {
+            let record = self.names.get(name);
             // AcqRel: the last one sees what the others did.
             if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }
-            let above = record.above.load(Ordering::Relaxed);
-            let mut piece = at;
-            while piece != 0 {
-                let more = self.names.get(piece).more.load(Ordering::Relaxed);
-                self.names.get(piece).refs.store(0, Ordering::Relaxed);
+            at = record.above.load(Ordering::Relaxed);
+            let mut more = Some(name);
+            while let Some(piece) = more {
+                let record = self.names.get(piece);
+                more = record.more.load(Ordering::Relaxed);
+                record.refs.store(0, Ordering::Relaxed);
                 self.retire(super::limbo::What::Name(piece));
-                piece = more;
             }
-            at = above;
         }
     }
 
     /// Puts a task's name below another group's. The caller is pinned and alone in changing this name.
-    pub(crate) fn rehang_name(&self, name: u32, above: u32) {
-        self.names.get(above).refs.fetch_add(1, Ordering::Relaxed);
-        let before = self.names.get(name).above.swap(above, Ordering::AcqRel);
-        self.unref_name(before);
+    pub(crate) fn rehang_name(&self, name: NameId, above: NameId) {
+        self.hold_name(above);
+        let link = &self.names.get(name).above;
+        if let Some(before) = link.swap(Some(above), Ordering::AcqRel) {
+            self.unref_name(before);
+        }
     }
 
     /// Whether a name is `text`. The caller is pinned.
-    pub(super) fn name_is(&self, name: u32, text: &[u8]) -> bool {
+    pub(super) fn name_is(&self, name: NameId, text: &[u8]) -> bool {
         let mut left = text;
-        let mut at = name;
-        while at != 0 {
-            let record = self.names.get(at);
+        let mut at = Some(name);
+        while let Some(piece) = at {
+            let record = self.names.get(piece);
             // SAFETY: published and, as we are pinned, not reused.
             let slot = unsafe { &*record.text.get() };
             let Some(rest) = left.strip_prefix(&slot.1[..slot.0 as usize]) else {
@@ -149,10 +154,10 @@ impl Hierarchy {
     }
 
     /// Hands the pieces of a name to `sink`. The caller is pinned.
-    pub fn with_name(&self, name: u32, mut sink: impl FnMut(&[u8])) {
-        let mut at = name;
-        while at != 0 {
-            let record = self.names.get(at);
+    pub fn with_name(&self, name: NameId, mut sink: impl FnMut(&[u8])) {
+        let mut at = Some(name);
+        while let Some(piece) = at {
+            let record = self.names.get(piece);
             // SAFETY: as in `name_is`.
             let slot = unsafe { &*record.text.get() };
             sink(&slot.1[..slot.0 as usize]);
@@ -161,14 +166,14 @@ impl Hierarchy {
     }
 
     /// Hands the path a name ends to `sink`, piece by piece: `/`, `/a`, `/a/b`. The caller is pinned.
-    pub fn with_path(&self, name: u32, mut sink: impl FnMut(&[u8])) {
-        let mut chain = [0u32; DEPTH_MAX as usize + 2];
+    pub fn with_path(&self, name: NameId, mut sink: impl FnMut(&[u8])) {
+        let mut chain = [name; DEPTH_MAX as usize + 2];
         let mut depth = 0;
-        let mut at = name;
-        while at != 0 && depth < chain.len() {
-            chain[depth] = at;
+        let mut at = Some(name);
+        while let Some(name) = at.filter(|_| depth < chain.len()) {
+            chain[depth] = name;
             depth += 1;
-            at = self.names.get(at).above.load(Ordering::Acquire);
+            at = self.names.get(name).above.load(Ordering::Acquire);
         }
         if depth <= 1 {
             sink(b"/");
@@ -185,7 +190,7 @@ impl Hierarchy {
 impl Hierarchy {
     /// One more reference on a name, unless the last one is gone: to be given back by [`Self::release_name`]. The caller is pinned
     /// since it was somebody's.
-    pub fn try_hold_name(&self, name: u32) -> bool {
+    pub fn try_hold_name(&self, name: NameId) -> bool {
         let refs = &self.names.get(name).refs;
         let more = |refs| (refs != 0).then_some(refs + 1);
         // Nothing is read by way of it that pinning does not keep.
@@ -194,12 +199,12 @@ impl Hierarchy {
     }
 
     /// Lets go of one that was held. The caller is pinned.
-    pub fn release_name(&self, name: u32) {
+    pub fn release_name(&self, name: NameId) {
         self.unref_name(name);
     }
 
     /// One more name for a name.
-    pub(super) fn hold_name(&self, name: u32) {
+    pub(super) fn hold_name(&self, name: NameId) {
         self.names.get(name).refs.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -11,14 +11,16 @@
 //! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
 //! of its bytes that a move left in another group are *rests*, owners without a tag on anything (see `rest`).
 
+use super::id::{CellId, NameId};
 use super::kind::{Kind, NR_SIDE_KINDS};
 use super::limbo::What;
 use super::stall_word;
 use super::word::Word;
-use super::{CellId, Hierarchy, Tag};
+use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::id::AtomicId;
 use crate::sync::lock::Lock;
 
 /// In `Objcg::id`: what follows is an heir's tag, and no task's id.
@@ -71,7 +73,8 @@ pub struct Objcg {
     /// Handles, scopes and stock slots that name it.
     refs: AtomicU32,
     state: AtomicU32,
-    pub(super) name: AtomicU32,
+    /// None: of a lost rest.
+    pub(super) name: AtomicId<NameId>,
     /// A task's id; of one that is left, its heir's tag and `HEIR`, from a moment before its state says so.
     pub(super) id: AtomicU32,
     /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
@@ -121,8 +124,11 @@ impl Objcg {
     }
 
     /// Its name's index.
-    pub fn name(&self) -> u32 {
-        self.name.load(Ordering::Relaxed)
+    ///
+    /// # Panics
+    /// Of a lost rest, which has no name.
+    pub fn name(&self) -> NameId {
+        self.name.known(Ordering::Relaxed)
     }
 
     /// When it ended, ns since 1970; 0 while it lives.
@@ -279,7 +285,13 @@ impl Objcg {
 impl Hierarchy {
     /// Makes an owner of a new or recycled record, named once, by its group or task. Takes a reference on the cell;
     /// takes over the one on the name from its creator for a task, a further one for a group.
-    pub(super) fn open_objcg(&self, tag: Tag, cell: Option<CellId>, name: u32, state: State) {
+    pub(super) fn open_objcg(
+        &self,
+        tag: Tag,
+        cell: Option<CellId>,
+        name: Option<NameId>,
+        state: State,
+    ) {
         let objcg = self.objcgs.get(tag);
         for word in objcg.words() {
             word.reset(cell);

@@ -3,11 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+use super::Hierarchy;
 use super::census::Change;
 use super::charge::each_level;
+use super::id::ROOT;
 use super::kind::NR_SIDE_KINDS;
 use super::objcg::State;
-use super::{Hierarchy, ROOT};
 use crate::counter::Level;
 use crate::sync::atomic::{AtomicU32, Ordering};
 

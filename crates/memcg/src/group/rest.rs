@@ -12,11 +12,12 @@
 
 #![forbid(unsafe_code)]
 
+use super::id::{CellId, NameId};
 use super::limbo::What;
 use super::memcg::Memcg;
 use super::name::NAME_MAX;
 use super::objcg::{Objcg, State};
-use super::{CellId, Hierarchy, Tag};
+use super::{Hierarchy, Tag};
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
@@ -117,7 +118,7 @@ impl Hierarchy {
             return Some(rest);
         }
         let Some(group) = group else {
-            return self.new_rest(tag, None, 0);
+            return self.new_rest(tag, None);
         };
         let cell = group.cell();
         let name = self.copy_name(self.objcgs.get(tag).name(), group.name())?;
@@ -131,27 +132,30 @@ impl Hierarchy {
                 }
             }
             self.unref_cell(from);
-            self.unref_name(rest.name.swap(name, Ordering::AcqRel));
+            if let Some(before) = rest.name.swap(Some(name), Ordering::AcqRel) {
+                self.unref_name(before);
+            }
             rest.begin_rest(crate::os::clock::wall_ns());
             return Some(rest);
         }
-        let rest = self.new_rest(tag, Some(cell), name);
+        let rest = self.new_rest(tag, Some((cell, name)));
         if rest.is_none() {
             self.unref_name(name);
         }
         rest
     }
 
-    fn new_rest(&self, tag: Tag, cell: Option<CellId>, name: u32) -> Option<&Objcg> {
+    /// In the group of a cell, by a name; or in no group.
+    fn new_rest(&self, tag: Tag, place: Option<(CellId, NameId)>) -> Option<&Objcg> {
         let in_groups = self.rests(tag).filter(|rest| rest.cell_if_any().is_some());
-        if cell.is_some() && in_groups.count() >= MAX_RESTS {
+        if place.is_some() && in_groups.count() >= MAX_RESTS {
             return None;
         }
         let new = self.alloc_or_collect(&self.objcgs, u32::MAX)?;
         let (objcg, rest) = (self.objcgs.get(tag), self.objcgs.get(new));
-        let state = match cell {
-            None => State::Lost,
-            Some(_) => State::Rest,
+        let (cell, name, state) = match place {
+            None => (None, None, State::Lost),
+            Some((cell, name)) => (Some(cell), Some(name), State::Rest),
         };
         self.open_objcg(new, cell, name, state);
         rest.id.store(objcg.id(), Ordering::Relaxed);
@@ -211,13 +215,13 @@ impl Hierarchy {
     }
 
     /// The same name, below another.
-    pub(super) fn copy_name(&self, name: u32, above: u32) -> Option<u32> {
+    pub(super) fn copy_name(&self, name: NameId, above: NameId) -> Option<NameId> {
         let (mut text, mut len) = ([0; NAME_MAX], 0);
         self.with_name(name, |piece| {
             let end = NAME_MAX.min(len + piece.len());
             text[len..end].copy_from_slice(&piece[..end - len]);
             len = end;
         });
-        self.new_name(&text[..len], above)
+        self.new_name(&text[..len], Some(above))
     }
 }

@@ -19,7 +19,6 @@ use super::objcg::{Objcg, State};
 use super::stall_word::{A_THREAD, STALLED, THREADS_AT, cell_of, with_cell};
 use super::{Hierarchy, Tag};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
-use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
 /// A thread stands still until this is dropped.

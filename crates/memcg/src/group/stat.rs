@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::id::{GroupId, NameId};
 use super::kind::Kind;
 use super::memcg::Memcg;
 use super::objcg::State;
-use super::{GroupId, Hierarchy, Tag};
+use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::id::Id;
@@ -47,7 +48,7 @@ pub struct OwnerLine {
     /// A task's id.
     pub id: u32,
     /// Its name: a path to where it lives or lived.
-    pub name: u32,
+    pub name: NameId,
     /// The group its bytes are accounted in.
     pub group: GroupId,
     /// Bytes its things hold.

@@ -26,13 +26,13 @@ impl Hierarchy {
             return Err(TreeError::Gone);
         }
         let name = self
-            .new_name(name, group.name())
+            .new_name(name, Some(group.name()))
             .ok_or(TreeError::NoMemory)?;
         let Some(tag) = self.alloc_or_collect(&self.objcgs, u32::MAX) else {
             self.unref_name(name);
             return Err(TreeError::NoMemory);
         };
-        self.open_objcg(tag, Some(group.cell()), name, State::Task);
+        self.open_objcg(tag, Some(group.cell()), Some(name), State::Task);
         let id = match id {
             0 => {
                 FIRST_TASK_ID

@@ -84,7 +84,7 @@ impl Hierarchy {
 
     /// All the records of a group, entered in the index; or none.
     fn alloc_group(&self, parent: &Memcg, text: &[u8]) -> Option<GroupId> {
-        let name = self.new_name(text, parent.name())?;
+        let name = self.new_name(text, Some(parent.name()))?;
         let cell = self.alloc_or_collect(&self.cells, CELL_LIMIT);
         let objcg = cell.and_then(|_| self.alloc_or_collect(&self.objcgs, u32::MAX));
         let index = objcg.and_then(|_| self.alloc_or_collect(&self.memcgs, 1 << 31));
@@ -96,7 +96,7 @@ impl Hierarchy {
                 .hash
                 .store(super::index::hash(parent.index(), text), Ordering::Relaxed);
             // Before the index knows it: who finds the group there may enter its owner.
-            self.open_objcg(objcg, Some(cell), name, State::Group);
+            self.open_objcg(objcg, Some(cell), Some(name), State::Group);
             if self.index_insert(index) {
                 // The group's name record is its owner's as well.
                 self.hold_name(name);

@@ -7,6 +7,7 @@ use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
 use crate::group::charge::Mode;
 use crate::group::kind::Kind;
+use crate::group::objcg::State;
 use crate::group::{GroupId, Hierarchy, ROOT};
 use crate::offline;
 use crate::sync::atomic::Ordering;
@@ -226,7 +227,7 @@ fn control(tree: Tree, tasks: [Tag; TASKS], until: Instant) {
                 let usage = tree.usage(group);
                 assert!(usage.mapped + usage.reserved + usage.heap == usage.current);
             }
-            _ => tree.each_owner(|line| assert!(line.name != 0)),
+            _ => tree.each_owner(|line| assert_ne!(line.state, State::Free)),
         }
     }
     let _pin = tree.threads.epoch.pin(rec);
