@@ -7,9 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+use crate::counter::throttle::MAX_DELAY_NS;
 use crate::engine::By;
 use crate::engine::process::with_rec;
-use crate::engine::throttle::MOST_NS;
 use crate::group::Tag;
 use crate::group::scope::Scope;
 use core::fmt;
@@ -77,7 +77,7 @@ pub fn no_account() -> Entered {
 pub fn safe_point() -> core::time::Duration {
     let slept = with_rec(|engine, rec| {
         engine.help(rec, By::All);
-        engine.safe_point(rec, MOST_NS)
+        engine.safe_point(rec, MAX_DELAY_NS)
     });
     core::time::Duration::from_nanos(slept.unwrap_or(0))
 }

@@ -4,7 +4,7 @@
 //! A setting is a wish; what it is worth depends on the ancestors (a child is never protected by more than its parent),
 //! on the siblings (together they get what the parent has, however much they ask for) and on use (an unused wish takes
 //! nothing from the others). [`effective`] is that arithmetic for one group and one kind of protection,
-//! [`Protection::below`] applies it to both kinds going down the tree, [`standing`] and [`scan_share`] say what a reclaim
+//! [`Protection::below`] applies it to both kinds going down the tree, [`standing`] and [`exposed`] say what a reclaim
 //! pass does with the result.
 //!
 //! Everything here is a pure function of byte counts: no tree, no atomics, nothing kept. The caller reads the counters
@@ -15,11 +15,6 @@
 //! `memory_recursiveprot` mount option of cgroup v2. Bytes where the kernel counts pages.
 
 #![forbid(unsafe_code)]
-
-use crate::units::PAGE_SIZE;
-
-/// The least that reclaim asks of a group it does scan, in bytes: 32 pages, the kernel's `SWAP_CLUSTER_MAX`.
-pub const SCAN_CLUSTER: u64 = 32 * PAGE_SIZE;
 
 /// One amount of each kind of protection, in bytes: two settings, two effective values, or two sums over siblings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -149,7 +144,7 @@ pub enum Standing {
     /// All it uses is under effective `low`: left alone in the first pass; scanned, and a `low` event counted, once a
     /// pass without it has not been enough.
     WithinLow,
-    /// It uses more than its protection: scanned in proportion, see [`scan_share`].
+    /// It uses more than its protection: scanned in proportion, see [`exposed`].
     Exposed,
 }
 
@@ -176,51 +171,24 @@ pub enum Pass {
     IgnoreLow,
 }
 
-/// How much of a list a pass looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ScanShare {
-    /// Bytes to scan, before the pass's priority divides them.
-    pub bytes: u64,
-    /// `low` held something back: a pass that finds too little has reason for another with [`Pass::IgnoreLow`].
-    pub low_skipped: bool,
-}
-
-/// The part of a list of `list_bytes` that a pass may scan in a group using `usage` bytes.
+/// How much of `things` of a group, one of its lists say, lies above its protection in this pass.
 ///
-/// A group far above its protection bears nearly full pressure, one just above it nearly none: the list is scanned by
-/// `1 − protection / usage`, without a cliff at the protection's edge. A group that is scanned at all is scanned by at
-/// least [`SCAN_CLUSTER`] (or its whole list), so a pass moves forward where the proportion is tiny. Skip groups that
-/// [`standing`] protects before asking. Cost: one 128-bit division.
-#[cfg_attr(
-    not(any(test, feature = "testing")),
-    expect(dead_code, reason = "the product has no use of it as yet")
-)]
+/// The group uses `usage` bytes. Far above its protection it bears nearly full pressure, just above
+/// it nearly none: `1 − protection / usage` of its things are asked for, without a cliff at the
+/// protection's edge, but at least one, so that a pass moves forward where the proportion is tiny.
+/// Skip groups that [`standing`] protects before asking. Cost: one 128-bit division.
 #[must_use]
-pub fn scan_share(list_bytes: u64, usage: u64, effective: Protection, pass: Pass) -> ScanShare {
-    if effective == Protection::NONE {
-        return ScanShare {
-            bytes: list_bytes,
-            low_skipped: false,
-        };
+pub fn exposed(things: u64, usage: u64, effective: Protection, pass: Pass) -> u64 {
+    let kept = match pass {
+        Pass::RespectLow => effective.low.max(effective.min),
+        Pass::IgnoreLow => effective.min,
     }
-    let low_counts = pass == Pass::RespectLow && effective.low > effective.min;
-    let protected = if low_counts {
-        effective.low
-    } else {
-        effective.min
-    };
     // The usage may have been read before the protection grew.
-    let usage = usage.max(protected);
-    let spared = if usage == 0 {
-        0
-    } else {
-        share(list_bytes, protected, usage)
-    };
-    let bytes = (list_bytes - spared).max(SCAN_CLUSTER).min(list_bytes);
-    ScanShare {
-        bytes,
-        low_skipped: low_counts,
+    .min(usage);
+    if usage == 0 || kept == 0 {
+        return things;
     }
+    share(things, usage - kept, usage).max(1).min(things)
 }
 
 /// `whole × part / total`, rounded down; saturates where `part > total` makes it exceed 64 bits. `total` is not 0.
@@ -236,6 +204,8 @@ mod tests {
 
     const M: u64 = 1 << 20;
     const G: u64 = 1 << 30;
+    /// The least that a round of [`equilibrium`] takes: the kernel's `SWAP_CLUSTER_MAX`, in bytes.
+    const CLUSTER: u64 = 32 * crate::units::PAGE_SIZE;
 
     /// The effective values of all children (usage, setting) of one parent.
     fn children(parent_effective: u64, children: &[(u64, u64)], recursive: bool) -> Vec<u64> {
@@ -267,7 +237,7 @@ mod tests {
         );
     }
 
-    /// One level under pressure until nothing is scanned any more, by this file's own scan shares at 1/10 a round.
+    /// One level under pressure until nothing is scanned any more, by what is [`exposed`] of it at 1/10 a round.
     fn equilibrium(
         parent_effective: u64,
         settings: &[u64],
@@ -285,8 +255,8 @@ mod tests {
             for (usage, low) in usage.iter_mut().zip(low) {
                 let effective = Protection { min: 0, low };
                 if standing(*usage, effective) == Standing::Exposed {
-                    let scan = scan_share(*usage, *usage, effective, Pass::RespectLow).bytes / 10;
-                    *usage -= scan.max(SCAN_CLUSTER).min(*usage);
+                    let scan = exposed(*usage, *usage, effective, Pass::RespectLow) / 10;
+                    *usage -= scan.max(CLUSTER).min(*usage);
                     idle = false;
                 }
             }
@@ -314,7 +284,7 @@ mod tests {
             assert!(close(end[0], 29 * M, 3), "C {end:?}");
             assert!(close(end[1], 21 * M, 3), "D {end:?}");
             // The last round may go below the protection by a cluster for each child; with recursion E keeps as much.
-            assert!(end[2] <= 3 * SCAN_CLUSTER && end[3] == 0, "E and F {end:?}");
+            assert!(end[2] <= 3 * CLUSTER && end[3] == 0, "E and F {end:?}");
         }
     }
 
@@ -410,57 +380,31 @@ mod tests {
             Standing::WithinMin
         );
 
-        let half = scan_share(80 * M, 100 * M, low(50 * M), Pass::RespectLow);
-        assert_eq!(
-            half,
-            ScanShare {
-                bytes: 40 * M,
-                low_skipped: true
-            }
-        );
+        let first = |things, usage, of| exposed(things, usage, of, Pass::RespectLow);
+        let second = |things, usage, of| exposed(things, usage, of, Pass::IgnoreLow);
+        assert_eq!(first(80 * M, 100 * M, low(50 * M)), 40 * M);
         // The second pass sees only min.
         let both = Protection {
             min: 25 * M,
             low: 50 * M,
         };
-        let second = scan_share(80 * M, 100 * M, both, Pass::IgnoreLow);
-        assert_eq!(
-            second,
-            ScanShare {
-                bytes: 60 * M,
-                low_skipped: false
-            }
-        );
-        // A min above low counts in both, and holds back nothing that a second pass would get.
+        assert_eq!(second(80 * M, 100 * M, both), 60 * M);
+        // A min above low counts in both.
         let min = Protection {
             min: 50 * M,
             low: 20 * M,
         };
-        assert_eq!(
-            scan_share(80 * M, 100 * M, min, Pass::RespectLow),
-            ScanShare {
-                bytes: 40 * M,
-                low_skipped: false
-            }
-        );
-        // Just above its protection: the cluster; a smaller list: all of it; protection that outgrew the usage: fine.
-        assert_eq!(
-            scan_share(80 * M, 100 * M, low(100 * M - 1), Pass::RespectLow).bytes,
-            SCAN_CLUSTER
-        );
-        assert_eq!(
-            scan_share(4096, 100 * M, low(99 * M), Pass::RespectLow).bytes,
-            4096
-        );
-        assert_eq!(
-            scan_share(80 * M, 10 * M, low(100 * M), Pass::RespectLow).bytes,
-            SCAN_CLUSTER
-        );
-        assert_eq!(
-            scan_share(80 * M, 0, low(0), Pass::RespectLow).bytes,
-            80 * M
-        );
-        assert_eq!(scan_share(80 * M, 0, low(1), Pass::IgnoreLow).bytes, 80 * M);
+        assert_eq!(first(80 * M, 100 * M, min), 40 * M);
+        assert_eq!(second(80 * M, 100 * M, min), 40 * M);
+        // Little just above its protection, all far above it; never nothing.
+        assert_eq!(first(1000, 51, low(50)), 19);
+        assert_eq!(first(1000, 50_000, low(50)), 999);
+        assert_eq!(second(1000, 51, low(50)), 1000);
+        assert_eq!(first(3, 100 * M, low(100 * M - 1)), 1);
+        // Protection that outgrew the usage: one. A group that uses nothing has nothing to protect.
+        assert_eq!(first(80 * M, 10 * M, low(100 * M)), 1);
+        assert_eq!(first(80 * M, 0, low(0)), 80 * M);
+        assert_eq!(second(80 * M, 0, low(1)), 80 * M);
     }
 
     fn family() -> impl Strategy<Value = Vec<(u64, u64)>> {
@@ -506,16 +450,27 @@ mod tests {
                 prop_assert!(e <= parent);
             }
             let pass = if second { Pass::IgnoreLow } else { Pass::RespectLow };
-            let share = scan_share(parent_usage, usage, Protection { min: setting, low: e }, pass);
-            prop_assert!(share.bytes <= parent_usage);
+            let share = exposed(parent_usage, usage, Protection { min: setting, low: e }, pass);
+            prop_assert!(share <= parent_usage);
         }
 
         #[test]
         fn more_use_over_the_same_protection_is_scanned_more(
             list in 0..1u64 << 40, usage in 0..1u64 << 40, more in 0..1u64 << 40, low in 0..1u64 << 40,
         ) {
-            let at = |usage| scan_share(list, usage, Protection { min: 0, low }, Pass::RespectLow).bytes;
-            prop_assert!(at(usage) <= at(usage + more));
+            let at = |usage| exposed(list, usage, Protection { min: 0, low }, Pass::RespectLow);
+            // What is above the protection: a group that uses nothing is not asked.
+            prop_assert!(usage == 0 || at(usage) <= at(usage + more));
+        }
+
+        #[test]
+        fn what_is_exposed_is_never_nothing_nor_more_than_there_is(
+            things in 1..u64::MAX, usage in 1..u64::MAX, min in any::<u64>(), low in any::<u64>(),
+        ) {
+            let effective = Protection { min, low };
+            let first = exposed(things, usage, effective, Pass::RespectLow);
+            let second = exposed(things, usage, effective, Pass::IgnoreLow);
+            prop_assert!(1 <= first && first <= second && second <= things);
         }
     }
 }

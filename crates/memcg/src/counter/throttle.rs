@@ -3,7 +3,8 @@
 //! Reclaim keeps a group at its `high` where it can. Where it cannot, the tasks that go on charging are slowed down, a
 //! little at first and then quadratically, so that a group slightly over its line is barely disturbed and a runaway one is
 //! all but stopped, and still never blocked for good. [`overage`] says how far a group is over its line, as a ratio, so
-//! that large and small groups are treated alike; [`delay_ns`] turns it into a wait. When several ancestors are over
+//! that large and small groups are treated alike; [`owed_after`] turns it into a debt of
+//! time, [`due_ns`] says what of that is slept off. When several ancestors are over
 //! theirs, the largest overage counts.
 //!
 //! Pure functions: who pays, when and where is decided above.
@@ -29,7 +30,7 @@ pub const CHARGE_BATCH: u64 = 64 * PAGE_SIZE;
 /// The longest delay, in ns: 2 s, so that even a hopeless task still gets to its signals and its diagnostics.
 pub const MAX_DELAY_NS: u64 = 2_000_000_000;
 
-/// Delays up to this, in ns, are not worth a sleep and are waived: 10 ms.
+/// What is owed up to this, in ns, is not worth a sleep, and stays owed: 10 ms.
 pub const WAIVED_DELAY_NS: u64 = 10_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -47,20 +48,25 @@ pub fn overage(usage: u64, high: u64) -> u64 {
     u64::try_from(ratio).unwrap_or(u64::MAX)
 }
 
-/// The delay in ns that a charge of `charged_bytes` owes in a group that is over its line by `overage`.
+/// What a thread owes, in ns, that owed `owed` and charges `charged_bytes` to a group that is over its
+/// line by `overage`: by [`curve_ns`] more, but at most [`MAX_DELAY_NS`].
 ///
-/// [`curve_ns`], but at most [`MAX_DELAY_NS`] and nothing at all up to [`WAIVED_DELAY_NS`]. What is waived is waived for
-/// this charge; a caller that pays for many small charges at once adds up their bytes first. At 10 % over the line a batch
-/// owes 639 ms, a single page nothing (9.98 ms).
-#[cfg_attr(
-    not(any(test, feature = "testing")),
-    expect(dead_code, reason = "the product has no use of it as yet")
-)]
+/// Small charges add up, so many of them owe what one of their size does. At 10 % over the line a
+/// batch owes 639 ms, a single page 9.98 ms.
 #[must_use]
-pub fn delay_ns(overage: u64, charged_bytes: u64) -> u64 {
-    match curve_ns(overage, charged_bytes) {
+pub fn owed_after(owed: u64, overage: u64, charged_bytes: u64) -> u64 {
+    owed.saturating_add(curve_ns(overage, charged_bytes))
+        .min(MAX_DELAY_NS)
+}
+
+/// How long a thread that owes `owed` ns sleeps where it may sleep for `most` ns; the rest stays owed.
+///
+/// Nothing up to [`WAIVED_DELAY_NS`]: it stays owed until more has come together.
+#[must_use]
+pub fn due_ns(owed: u64, most: u64) -> u64 {
+    match owed {
         0..=WAIVED_DELAY_NS => 0,
-        ns => ns.min(MAX_DELAY_NS),
+        ns => ns.min(most),
     }
 }
 
@@ -94,15 +100,13 @@ mod tests {
     fn the_published_table_to_the_millisecond() {
         for (over, ms) in PUBLISHED_MS.into_iter().enumerate() {
             let overage = overage((100 + over as u64) * M, 100 * M);
-            let clamped = curve_ns(overage, CHARGE_BATCH).min(MAX_DELAY_NS);
-            assert_eq!(clamped / MS, ms, "{}M", 100 + over);
-            let owed = if ms <= 10 { 0 } else { ms };
-            assert_eq!(
-                delay_ns(overage, CHARGE_BATCH) / MS,
-                owed,
-                "{}M",
-                100 + over
-            );
+            let owed = owed_after(0, overage, CHARGE_BATCH);
+            assert_eq!(owed / MS, ms, "{}M", 100 + over);
+            let due = if ms <= 10 { 0 } else { ms };
+            assert_eq!(due_ns(owed, MAX_DELAY_NS) / MS, due, "{}M", 100 + over);
+            // Page by page it comes to the same, as far as nanoseconds are rounded.
+            let paged = (0..64).fold(0, |owed, _| owed_after(owed, overage, PAGE_SIZE));
+            assert!(paged <= owed && owed - paged <= 64, "{}M", 100 + over);
         }
     }
 
@@ -112,14 +116,13 @@ mod tests {
         let full = curve_ns(over, CHARGE_BATCH);
         assert_eq!(curve_ns(over, CHARGE_BATCH / 2), full / 2);
         assert_eq!(curve_ns(over, 2 * CHARGE_BATCH), 2 * full);
-        assert_eq!(
-            delay_ns(over, PAGE_SIZE),
-            0,
-            "{} ns is waived",
-            curve_ns(over, PAGE_SIZE)
-        );
-        assert_eq!(delay_ns(over, 0), 0);
-        assert_eq!(delay_ns(over, u64::MAX), MAX_DELAY_NS);
+        let page = owed_after(0, over, PAGE_SIZE);
+        assert_eq!(due_ns(page, MAX_DELAY_NS), 0, "{page} ns stay owed");
+        let two = owed_after(page, over, PAGE_SIZE);
+        assert_eq!(due_ns(two, MAX_DELAY_NS), two);
+        assert_eq!(due_ns(two, 7 * MS), 7 * MS);
+        assert_eq!(owed_after(5, over, 0), 5);
+        assert_eq!(owed_after(0, over, u64::MAX), MAX_DELAY_NS);
     }
 
     #[test]
@@ -132,9 +135,10 @@ mod tests {
         );
         assert_eq!(overage(u64::MAX, u64::MAX), 0);
         assert_eq!(overage(u64::MAX, 0), u64::MAX);
-        assert_eq!(delay_ns(u64::MAX, u64::MAX), MAX_DELAY_NS);
-        assert_eq!(delay_ns(u64::MAX, 1), MAX_DELAY_NS);
-        assert_eq!(delay_ns(0, u64::MAX), 0);
+        assert_eq!(owed_after(0, u64::MAX, u64::MAX), MAX_DELAY_NS);
+        assert_eq!(owed_after(0, u64::MAX, 1), MAX_DELAY_NS);
+        assert_eq!(owed_after(u64::MAX, u64::MAX, 1), MAX_DELAY_NS);
+        assert_eq!(owed_after(0, 0, u64::MAX), 0);
     }
 
     proptest! {
@@ -142,14 +146,15 @@ mod tests {
         fn more_costs_more(usage: u64, more: u64, high: u64, charged: u64, charged_more: u64) {
             let (small, large) = (overage(usage, high), overage(usage.saturating_add(more), high));
             prop_assert!(small <= large);
-            prop_assert!(delay_ns(small, charged) <= delay_ns(large, charged));
-            prop_assert!(delay_ns(small, charged) <= delay_ns(small, charged.saturating_add(charged_more)));
-            prop_assert!(delay_ns(large, charged) <= MAX_DELAY_NS);
+            let owed = |overage, charged| owed_after(0, overage, charged);
+            prop_assert!(owed(small, charged) <= owed(large, charged));
+            prop_assert!(owed(small, charged) <= owed(small, charged.saturating_add(charged_more)));
+            prop_assert!(due_ns(owed(large, charged), MAX_DELAY_NS) <= MAX_DELAY_NS);
         }
 
         #[test]
         fn a_group_within_its_line_owes_nothing(usage: u64, room: u64, charged: u64) {
-            prop_assert_eq!(delay_ns(overage(usage, usage.saturating_add(room)), charged), 0);
+            prop_assert_eq!(owed_after(0, overage(usage, usage.saturating_add(room)), charged), 0);
         }
     }
 }

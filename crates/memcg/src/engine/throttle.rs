@@ -11,12 +11,8 @@ use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
-/// Less than this is not worth a sleep and stays owed.
-pub const LEAST_NS: u64 = 10_000_000;
 /// The longest one payment inside malloc.
 pub const MALLOC_NS: u64 = 10_000_000;
-/// The longest one payment.
-pub const MOST_NS: u64 = 2_000_000_000;
 
 /// Above this the worker reclaims, before charges have to: a 32nd below max.
 fn reclaim_line(level: &crate::group::Memcg) -> u64 {
@@ -44,20 +40,18 @@ impl Engine {
             },
         );
         if worst > 0 {
-            // Far beyond a line of some bytes a charge owes all there is.
-            let more = throttle::curve_ns(worst, request.bytes);
-            let owed = rec.owed_ns.load(Ordering::Relaxed).saturating_add(more);
-            rec.owed_ns.store(owed.min(MOST_NS), Ordering::Relaxed);
+            let owed = throttle::owed_after(rec.owed_ns(), worst, request.bytes);
+            rec.owed_ns.store(owed, Ordering::Relaxed);
         }
     }
 
     /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that may sleep.
     pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
-        let owed = rec.owed_ns.load(Ordering::Relaxed);
-        if owed < LEAST_NS {
+        let owed = rec.owed_ns();
+        let pay = throttle::due_ns(owed, most);
+        if pay == 0 {
             return 0;
         }
-        let pay = owed.min(most);
         rec.owed_ns.store(owed - pay, Ordering::Relaxed);
         self.with_owner(rec, |tag| self.pay_for(rec, tag, pay));
         pay

@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::counter::protection::{Pass, Protection};
-
 /// A pass begins by asking for a 4096th of what there is, and ends with all of it.
 pub const PRIORITIES: u32 = 12;
 
@@ -49,23 +47,6 @@ impl Share {
     }
 }
 
-/// The part of a group's `things` that lies above its protection: in proportion to its bytes, at least one.
-///
-/// The caller has seen that the group uses more than what protects it in this pass.
-#[must_use]
-pub fn exposed(things: u64, usage: u64, effective: Protection, pass: Pass) -> u64 {
-    let kept = match pass {
-        Pass::RespectLow => effective.low.max(effective.min),
-        Pass::IgnoreLow => effective.min,
-    }
-    .min(usage);
-    if usage == 0 || kept == 0 {
-        return things;
-    }
-    let part = u128::from(things) * u128::from(usage - kept) / u128::from(usage);
-    (part as u64).max(1).min(things)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,26 +60,6 @@ mod tests {
         assert_eq!(share(1000, 0, 12, 0).now, 500);
         // Owed: as hard as the rest.
         assert_eq!(share(4096, 4096, 12, 2), Share { now: 3, due: 4098 });
-    }
-
-    #[test]
-    fn a_group_just_above_its_protection_bears_little_and_one_far_above_all() {
-        let low = Protection { min: 0, low: 50 };
-        assert_eq!(exposed(1000, 51, low, Pass::RespectLow), 19);
-        assert_eq!(exposed(1000, 50_000, low, Pass::RespectLow), 999);
-        assert_eq!(exposed(1000, 51, low, Pass::IgnoreLow), 1000);
-        assert_eq!(
-            exposed(
-                3,
-                1 << 40,
-                Protection {
-                    min: (1 << 40) - 1,
-                    low: 0
-                },
-                Pass::IgnoreLow
-            ),
-            1
-        );
     }
 
     proptest! {
@@ -121,16 +82,6 @@ mod tests {
             }
             prop_assert!(scanned <= share.now);
             prop_assert!(share.owed_after(scanned, freeable) <= freeable.saturating_mul(2));
-        }
-
-        #[test]
-        fn what_is_exposed_is_never_nothing_nor_more_than_there_is(
-            things in 1..u64::MAX, usage in 1..u64::MAX, min in any::<u64>(), low in any::<u64>(),
-        ) {
-            let effective = Protection { min, low };
-            let first = exposed(things, usage, effective, Pass::RespectLow);
-            let second = exposed(things, usage, effective, Pass::IgnoreLow);
-            prop_assert!(1 <= first && first <= second && second <= things);
         }
     }
 }

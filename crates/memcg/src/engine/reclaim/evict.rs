@@ -7,9 +7,9 @@
 //! Never done: a question under a lock or a pin of ours; one in an engine that is not the process's.
 
 use super::{Control, Engine};
+use crate::counter::protection::exposed;
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::Tag;
-use crate::reclaim::share::exposed;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// Has about so many bytes of a task freed, by its id, if anybody can.
