@@ -7,6 +7,7 @@
 
 use super::{Engine, fork};
 use crate::group::Tag;
+use crate::os::sigmask;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::thread::ThreadRec;
 use crate::thread::record::IN_HEAP;
@@ -16,17 +17,18 @@ use core::sync::atomic::AtomicUsize;
 /// The one static. Zero bytes, so it costs `.bss` only and is usable before anything has run.
 // SAFETY: Engine is Zeroed: zero bytes are a valid engine, as yet without a root.
 static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
-static STATE: AtomicU32 = AtomicU32::new(0);
+/// [`UNBORN`], [`READY`], [`NO_MEMORY`], or the address of the block of the thread that starts it.
+static STATE: AtomicUsize = AtomicUsize::new(UNBORN);
 static KEY: AtomicU32 = AtomicU32::new(0);
 static THREAD_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static LAST_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Threads of the program that have a record.
 static NR_THREADS: AtomicU32 = AtomicU32::new(0);
 
-const UNBORN: u32 = 0;
-const STARTING: u32 = 1;
-const READY: u32 = 2;
-const NO_MEMORY: u32 = 3;
+const UNBORN: usize = 0;
+const READY: usize = 1;
+const NO_MEMORY: usize = 2;
+const _: () = assert!(align_of::<tls::Block>() > NO_MEMORY);
 
 /// The process's engine, made at first use. It may be used from the first malloc of the process on.
 ///
@@ -36,7 +38,8 @@ pub fn engine() -> &'static Engine {
     try_engine().expect("no memory for memcg's first tables")
 }
 
-/// As [`engine`]; `None` without memory.
+/// As [`engine`]; `None` without memory, and in a signal handler that came while its thread was
+/// making the engine. (That is one for a fault in the engine: others are held off meanwhile.)
 #[inline]
 pub fn try_engine() -> Option<&'static Engine> {
     // Acquire pairs with the Release of `start`.
@@ -47,6 +50,12 @@ pub fn try_engine() -> Option<&'static Engine> {
     }
 }
 
+/// Whether nobody has begun to make the process's engine.
+#[cfg(test)]
+pub(crate) fn is_unborn() -> bool {
+    STATE.load(Ordering::Relaxed) == UNBORN
+}
+
 /// Whether it is the process's.
 pub(super) fn is_ours(engine: &Engine) -> bool {
     core::ptr::eq(engine, &ENGINE)
@@ -54,7 +63,11 @@ pub(super) fn is_ours(engine: &Engine) -> bool {
 
 #[cold]
 fn start() -> Option<&'static Engine> {
-    match STATE.compare_exchange(UNBORN, STARTING, Ordering::Acquire, Ordering::Acquire) {
+    let me = tls::block() as usize;
+    // First, so that no handler of this thread waits for it.
+    let signals = sigmask::block_all();
+    // Acquire pairs with the Release below: who finds it made sees it made.
+    match STATE.compare_exchange(UNBORN, me, Ordering::Acquire, Ordering::Acquire) {
         Ok(_) => {
             let made = ENGINE.init().is_some();
             if made {
@@ -64,12 +77,16 @@ fn start() -> Option<&'static Engine> {
             // Release pairs with the Acquire loads above and below.
             STATE.store(if made { READY } else { NO_MEMORY }, Ordering::Release);
         }
+        Err(state) if state == me => return None,
         Err(_) => {
-            while STATE.load(Ordering::Acquire) == STARTING {
+            drop(signals);
+            // Acquire as above.
+            while STATE.load(Ordering::Acquire) > NO_MEMORY {
                 core::hint::spin_loop();
             }
         }
     }
+    // Acquire as above.
     (STATE.load(Ordering::Acquire) == READY).then_some(&ENGINE)
 }
 

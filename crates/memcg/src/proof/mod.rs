@@ -50,6 +50,8 @@ mod scopes;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod signals;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
+mod start;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod steps;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(loom)))]
 mod straddle;
