@@ -375,13 +375,13 @@ fn filled(policy: MovePolicy, unit: u64, sheet: &mut Sheet) {
     let attach = with(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         let target = engine.tree.memcgs.get(index_of(&record.b));
-        Attach::begin(&engine.tree, record.tag, target, policy)
+        Attach::begin(&engine.tree, rec, record.tag, target, policy)
     });
     let mut attach = attach.expect("nobody else moves it");
     let prepared = with(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         attach.let_stay(800 * unit);
-        attach.prepare(&engine.tree, rec)
+        attach.prepare()
     });
     let a = record.a.clone();
     let refill = record.fill(&a, 600);
@@ -390,10 +390,10 @@ fn filled(policy: MovePolicy, unit: u64, sheet: &mut Sheet) {
         match prepared {
             Ok(()) => {
                 // Where it was not refused it goes through.
-                let _ = attach.commit(&engine.tree, rec);
+                let _ = attach.commit();
                 0
             }
-            Err(_) => match attach.cancel(&engine.tree) {
+            Err(_) => match attach.cancel() {
                 Some(MoveError::Leaked(bytes)) => bytes,
                 _ => 0,
             },

@@ -22,13 +22,13 @@ impl World {
         let (tree, rec, engine) = (&self.engine.tree, self.rec(), self.engine);
         let begin = || {
             let _pin = tree.threads.epoch.pin(rec);
-            engine.change(|| Attach::begin(tree, tag, self.stage.group(g), policy))
+            engine.change(|| Attach::begin(tree, rec, tag, self.stage.group(g), policy))
         };
         let mut attach = begin().expect("a live task, and a group that is there");
         attach.let_stay(u64::from(n[2]) & !7);
         let prepared = {
             let _pin = tree.threads.epoch.pin(rec);
-            engine.change(|| attach.prepare(tree, rec))
+            engine.change(|| attach.prepare())
         };
         let refused = n[2].is_multiple_of(3);
         // What is shipped already is nobody's to free while it is on its way.
@@ -53,10 +53,10 @@ impl World {
         let _pin = tree.threads.epoch.pin(rec);
         let outcome = match prepared {
             Ok(()) if !refused => {
-                engine.lists_follow(attach.tag(), || engine.change(|| attach.commit(tree, rec)))
+                engine.lists_follow(attach.tag(), || engine.change(|| attach.commit()))
             }
             answer => {
-                let leaked = engine.change(|| attach.cancel(tree));
+                let leaked = engine.change(|| attach.cancel());
                 let why = leaked.or(answer.err());
                 // A refusal of others leaves all as it was, as one of memory's does.
                 Err(why.unwrap_or(MoveError::Busy))

@@ -17,13 +17,14 @@ mod holders;
 pub(crate) mod kill;
 mod list_lru;
 mod memcg;
+pub(crate) mod moving;
 mod options;
 mod peak_watch;
 pub(crate) mod pinned;
 mod recharge;
 mod scope;
 mod shrinker;
-pub(crate) mod subsystem;
+mod subsystem;
 mod task;
 
 pub use self::memcg::{Memcg, root};

@@ -5,9 +5,9 @@
 use super::charge::Charge;
 use super::error::{MoveError, ReserveError, TaskError};
 use super::memcg::Memcg;
+use super::moving::move_task;
 use super::pinned::pinned;
 use super::scope::Entered;
-use super::subsystem::move_task;
 use crate::attach::Moved;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::{Engine, Flags};

@@ -9,7 +9,7 @@
 //! between two steps, where others are asked.
 //!
 //! A move has three steps, with nothing of ours held in between: [`Attach::begin`], [`Attach::prepare`] (memory's `can_attach`),
-//! then [`Attach::commit`] or [`Attach::cancel`].
+//! then [`Attach::commit`] or [`Attach::cancel`]. One that is dropped between them is cancelled.
 
 #![forbid(unsafe_code)]
 
@@ -73,9 +73,16 @@ pub struct Moved {
     pub pieces: u64,
 }
 
-/// A move under way. Ends by [`Attach::commit`] or [`Attach::cancel`].
-#[must_use = "a move under way keeps others from beginning"]
-pub struct Attach {
+/// A move under way. Finishing consumes it: [`Attach::commit`], [`Attach::cancel`]. Its drop cancels it.
+///
+/// It belongs to the thread that began it.
+#[must_use = "a move that is dropped is cancelled"]
+pub struct Attach<'t> {
+    tree: &'t Hierarchy,
+    /// The mover's record.
+    rec: &'t ThreadRec,
+    /// Whether nothing is left to be undone.
+    is_over: bool,
     /// The task's owner, named.
     tag: Tag,
     target: GroupId,
@@ -117,25 +124,26 @@ pub fn move_task_with(
     policy: MovePolicy,
     evictable: u64,
 ) -> Result<Moved, MoveError> {
-    let mut attach = Attach::begin(tree, tag, target, policy)?;
+    let mut attach = Attach::begin(tree, rec, tag, target, policy)?;
     attach.let_stay(evictable);
     // Transfer needs no preparation where nobody else is asked.
     if policy != MovePolicy::Transfer
-        && let Err(why) = attach.prepare(tree, rec)
+        && let Err(why) = attach.prepare()
     {
-        return Err(attach.cancel(tree).unwrap_or(why));
+        return Err(attach.cancel().unwrap_or(why));
     }
-    attach.commit(tree, rec)
+    attach.commit()
 }
 
-impl Attach {
+impl<'t> Attach<'t> {
     /// Begins a move: from here to its end the target stays online, and no other move of the task begins. The caller is
     /// pinned; `tag` may have been left for an heir.
     ///
     /// # Errors
     /// Where there is no such task or group, or another move.
     pub fn begin(
-        tree: &Hierarchy,
+        tree: &'t Hierarchy,
+        rec: &'t ThreadRec,
         tag: Tag,
         target: &Memcg,
         policy: MovePolicy,
@@ -160,6 +168,9 @@ impl Attach {
         }
         begun.inspect_err(|_| tree.release_objcg(tag))?;
         Ok(Self {
+            tree,
+            rec,
+            is_over: false,
             tag,
             target: target.index(),
             policy,
@@ -173,7 +184,8 @@ impl Attach {
     }
 
     /// The group the task is in: it stays there, and the group online, until the move ends or the task does.
-    pub fn source(&self, tree: &Hierarchy) -> GroupId {
+    pub fn source(&self) -> GroupId {
+        let tree = self.tree;
         tree.resolve(tree.objcgs.get(self.tag).cell()).group.index()
     }
 
@@ -197,7 +209,8 @@ impl Attach {
     /// # Errors
     /// See [`MoveError`]. To be followed by [`Self::cancel`]; or, where the target was full and there is more room now, by
     /// another call, which goes on where the last one stopped.
-    pub fn prepare(&mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<(), MoveError> {
+    pub fn prepare(&mut self) -> Result<(), MoveError> {
+        let (tree, rec) = (self.tree, self.rec);
         match self.policy {
             MovePolicy::Transfer => {
                 self.cover_or_drain(tree, rec)?;
@@ -216,7 +229,13 @@ impl Attach {
     }
 
     /// Takes the move back: all is as before. Cannot fail; answers what a leaky move has lost. The caller is pinned.
-    pub fn cancel(mut self, tree: &Hierarchy) -> Option<MoveError> {
+    pub fn cancel(mut self) -> Option<MoveError> {
+        self.undo()
+    }
+
+    /// What was done is undone, the last first; answers what a leaky move has lost. The caller is pinned.
+    fn undo(&mut self) -> Option<MoveError> {
+        let tree = self.tree;
         self.forget_if_recounted(tree);
         self.give_back(tree);
         if let Some(heir) = self.heir.take() {
@@ -231,9 +250,10 @@ impl Attach {
     ///
     /// # Errors
     /// When the task has ended, or has grown beyond what there is room for; then it has been cancelled.
-    pub fn commit(mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<Moved, MoveError> {
+    pub fn commit(mut self) -> Result<Moved, MoveError> {
+        let (tree, rec) = (self.tree, self.rec);
         if !self.begin_anew_if_recounted(tree) {
-            return Err(self.cancel(tree).unwrap_or(MoveError::NoGroup));
+            return Err(self.undo().unwrap_or(MoveError::NoGroup));
         }
         let objcg = tree.objcgs.get(self.tag);
         let moved = {
@@ -253,7 +273,7 @@ impl Attach {
                 self.end(tree, false);
                 Ok(moved)
             }
-            Err(why) => Err(self.cancel(tree).unwrap_or(why)),
+            Err(why) => Err(self.undo().unwrap_or(why)),
         }
     }
 
@@ -313,7 +333,8 @@ impl Attach {
         true
     }
 
-    fn end(self, tree: &Hierarchy, cancelled: bool) {
+    fn end(&mut self, tree: &Hierarchy, cancelled: bool) {
+        self.is_over = true;
         if cancelled && tree.nr_recounts() == self.recounts {
             tree.remove_task_from(tree.memcgs.get(self.target));
         }
@@ -345,6 +366,16 @@ impl Attach {
                 break;
             }
             level = group.parent();
+        }
+    }
+}
+
+impl Drop for Attach<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let _pin = self.tree.threads.epoch.pin(self.rec);
+            // What a leaky move loses on the way back is lost.
+            let _ = self.undo();
         }
     }
 }

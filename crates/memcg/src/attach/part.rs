@@ -42,7 +42,7 @@ fn kept_by(own: &Objcg) -> u64 {
     kinds.sum::<u64>() + own.granted.read().bytes
 }
 
-impl Attach {
+impl Attach<'_> {
     /// What fits goes; if not even what cannot be parted does, the task goes and all it holds stays. Under the task's lock.
     pub(super) fn move_what_fits(
         &mut self,

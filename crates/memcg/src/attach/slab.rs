@@ -13,7 +13,7 @@ use crate::group::word::Unchanged;
 use crate::group::{CellId, Hierarchy, Refusal};
 use crate::thread::ThreadRec;
 
-impl Attach {
+impl Attach<'_> {
     /// Makes room at the target for all the cache objects the task has now.
     pub(super) fn cover_slab(&mut self, tree: &Hierarchy, way: &Way<'_>) -> Result<(), Refusal> {
         let have = tree.objcgs.get(self.tag).side[SLAB_SIDE].read().bytes;

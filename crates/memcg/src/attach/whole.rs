@@ -8,7 +8,7 @@ use crate::group::objcg::Objcg;
 use crate::group::{Hierarchy, Tag};
 use crate::thread::ThreadRec;
 
-impl Attach {
+impl Attach<'_> {
     /// The own word of the task, then its rests, except what is lost: each with the number of its room.
     fn words<'a>(&self, tree: &'a Hierarchy) -> impl Iterator<Item = (usize, &'a Objcg)> + use<'a> {
         let own = tree.objcgs.get(self.tag);

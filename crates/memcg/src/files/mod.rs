@@ -32,7 +32,7 @@ pub use resident::{outside, rss, rss_peak};
 pub use table::markdown;
 pub use table::{FILES, File, Mode};
 
-use crate::api::subsystem::move_task as move_task_of_process;
+use crate::api::moving::move_task as move_task_of_process;
 use crate::api::{self, no_account};
 use crate::attach::{self, Moved};
 use crate::engine::{Engine, engine};

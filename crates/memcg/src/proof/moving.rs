@@ -195,8 +195,8 @@ fn when_the_target_fills_up_and_the_source_is_refilled_only_the_published_undo_l
     ] {
         let r = Record::new(800 * MIB, others_of_b);
         let pin = r.tree.threads.epoch.pin(r.rec);
-        let mut attach = Attach::begin(r.tree, r.task, r.b, policy).unwrap();
-        let why = attach.prepare(r.tree, r.rec).unwrap_err();
+        let mut attach = Attach::begin(r.tree, r.rec, r.task, r.b, policy).unwrap();
+        let why = attach.prepare().unwrap_err();
         assert!(matches!(why, MoveError::Full(_)));
         drop(pin);
         if policy != MovePolicy::ReserveBoth {
@@ -205,7 +205,7 @@ fn when_the_target_fills_up_and_the_source_is_refilled_only_the_published_undo_l
         // Others use the room the task has left in A, if it has left any.
         let refilled = r.charge(r.a.tag(), 600 * MIB);
         let pin = r.tree.threads.epoch.pin(r.rec);
-        let leaked = attach.cancel(r.tree);
+        let leaked = attach.cancel();
         drop(pin);
         if policy == MovePolicy::Leaky {
             refilled.unwrap();
@@ -266,18 +266,57 @@ fn what_stayed_comes_along_with_the_next_whole_move() {
 }
 
 #[test]
+fn a_move_that_is_dropped_is_cancelled() {
+    for (policy, _) in MovePolicy::ALL {
+        let r = Record::new(100 * MIB, 0);
+        let owners = r.tree.objcgs.in_use();
+        {
+            let _pin = r.tree.threads.epoch.pin(r.rec);
+            drop(Attach::begin(r.tree, r.rec, r.task, r.b, policy).unwrap());
+        }
+        let mut attach = {
+            let _pin = r.tree.threads.epoch.pin(r.rec);
+            Attach::begin(r.tree, r.rec, r.task, r.b, policy).unwrap()
+        };
+        attach.let_stay(10 * MIB);
+        {
+            let _pin = r.tree.threads.epoch.pin(r.rec);
+            attach.prepare().unwrap();
+        }
+        // Unpinned, as a panic between two steps would have it.
+        drop(attach);
+        assert_eq!(r.used(), (100, 0), "{policy:?}");
+        assert_eq!(r.live(), r.task, "{policy:?}");
+        r.tree.collect();
+        r.tree.collect();
+        r.tree.collect();
+        // What was shipped by the piece has a record of its own, empty now, until its task ends.
+        let kept = u32::from(policy == MovePolicy::Leaky);
+        assert_eq!(r.tree.objcgs.in_use(), owners + kept, "{policy:?}");
+        r.tree.audit().unwrap();
+        {
+            // The target does not expect the task any more.
+            let _pin = r.tree.threads.epoch.pin(r.rec);
+            assert_eq!(r.b.nr_tasks(), 0, "{policy:?}");
+        }
+        r.go(policy, 0).unwrap();
+        r.finish(100 * MIB, 0, (0, 0));
+    }
+}
+
+#[test]
 fn while_a_move_is_under_way_there_is_no_other_and_its_target_stays() {
     let r = Record::new(MIB, 0);
     {
         let _pin = r.tree.threads.epoch.pin(r.rec);
-        let attach = Attach::begin(r.tree, r.task, r.b, MovePolicy::ReserveBoth).unwrap();
+        let attach = Attach::begin(r.tree, r.rec, r.task, r.b, MovePolicy::ReserveBoth).unwrap();
         assert_eq!(
             move_task_with(r.tree, r.rec, r.task, r.a, MovePolicy::Transfer, 0),
             Err(MoveError::Moving)
         );
         assert!(offline::remove_alone(r.tree, r.b).is_err());
         r.tree.end_task(r.task);
-        assert_eq!(attach.commit(r.tree, r.rec), Err(MoveError::NoTask));
+        assert_eq!(attach.commit(), Err(MoveError::NoTask));
         assert_eq!(
             move_task_with(r.tree, r.rec, r.task, r.a, MovePolicy::Transfer, 0),
             Err(MoveError::NoTask)
