@@ -1,5 +1,7 @@
 //! What a charge is for.
 
+#![forbid(unsafe_code)]
+
 /// What a charge is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {

@@ -2,6 +2,8 @@
 //!
 //! After the task's end the same word is the time of the end.
 
+#![forbid(unsafe_code)]
+
 use super::id::CellId;
 use crate::sync::id::Id;
 
