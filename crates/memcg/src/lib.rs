@@ -17,6 +17,10 @@ pub(crate) mod control;
 pub(crate) mod counter;
 #[cfg(not(loom))]
 pub(crate) mod engine;
+/// The engine is not built under loom; its queue of deferred work is.
+#[cfg(all(test, loom))]
+#[path = "engine/loom.rs"]
+mod engine;
 #[cfg(not(loom))]
 pub(crate) mod files;
 pub(crate) mod group;

@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(test, loom))]
+pub(crate) mod loom;
 mod marked;
 mod part;
 mod room;

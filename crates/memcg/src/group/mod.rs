@@ -28,6 +28,8 @@ pub mod kmem_id;
 pub mod left;
 pub mod limbo;
 pub mod linger;
+#[cfg(all(test, loom))]
+pub(crate) mod loom;
 pub mod memcg;
 mod meter;
 pub mod name;

@@ -30,6 +30,8 @@ pub mod large;
 pub mod layout;
 pub mod list;
 pub mod list_lru;
+#[cfg(all(test, loom))]
+mod loom;
 pub mod map;
 pub mod own;
 pub mod per_id;

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod linger;
+#[cfg(all(test, loom))]
+pub(crate) mod loom;
 
 use crate::counter::{Level, uncharge};
 use crate::group::tree::TreeError;

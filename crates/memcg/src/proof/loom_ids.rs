@@ -1,7 +1,7 @@
 //! Kmem ids and groups that linger, under every schedule that a few preemptions make: an id's reuse, an end against a first use,
 //! the last byte against the removal.
 
-use super::loom::{charge_exact, go, group, join, root, uncharge_exact};
+use crate::group::loom::{charge_exact, go, group, join, root, uncharge_exact};
 use crate::group::{Hierarchy, Memcg};
 use crate::kmem::Kmem;
 use crate::kmem::id::HeadId;
@@ -18,7 +18,7 @@ struct Lists {
 }
 
 fn model(preemptions: usize, f: impl Fn(Tree, &'static Lists) + Sync + Send + 'static) {
-    super::loom::model(preemptions, move |tree| {
+    crate::group::loom::model(preemptions, move |tree| {
         let lists: &'static Lists = Box::leak(Box::new(Lists {
             kmem: Kmem::default(),
             table: PerId::default(),

@@ -18,19 +18,11 @@ mod ledger;
 #[cfg(not(loom))]
 mod linger;
 #[cfg(loom)]
-mod loom;
-#[cfg(loom)]
 mod loom_cache;
 #[cfg(loom)]
 mod loom_ids;
 #[cfg(loom)]
-mod loom_kmem;
-#[cfg(loom)]
-mod loom_lists;
-#[cfg(loom)]
 mod loom_moves;
-#[cfg(loom)]
-mod loom_queue;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]
@@ -39,10 +31,6 @@ mod moving;
 mod moving_model;
 #[cfg(not(loom))]
 mod own_process;
-/// The source of the engine's, which is not built under loom.
-#[cfg(loom)]
-#[path = "../engine/worker/queue.rs"]
-mod queue;
 #[cfg(not(loom))]
 mod reuse;
 #[cfg(not(loom))]

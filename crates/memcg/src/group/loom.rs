@@ -1,27 +1,24 @@
-//! The real code under every schedule that a few preemptions make: flips, drains, ends, reuse.
+//! Stock, drains, retirement, epochs and limits, under every schedule that a few preemptions make.
 //!
-//! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to. Each model ends with the
-//! audit: whatever the schedule was, the books add up.
+//! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to. Each
+//! model ends with the audit: whatever the schedule was, the books add up. What models of the rooms
+//! above share is here, too.
 
-use crate::attach::move_task;
+use super::charge::Mode;
+use super::objcg::State;
+use super::{Hierarchy, Memcg, ROOT, Tag};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, Over, try_charge, uncharge};
-use crate::group::Tag;
-use crate::group::charge::Mode;
-use crate::group::kind::Kind;
-use crate::group::objcg::State;
-use crate::group::{Hierarchy, Memcg, ROOT};
-use crate::offline;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-type Tree = &'static Hierarchy;
+pub(crate) type Tree = &'static Hierarchy;
 
 /// Runs `f` on a tree of its own under every schedule with at most so many preemptions.
-pub(super) fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
+pub(crate) fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
@@ -38,171 +35,43 @@ pub(super) fn model(preemptions: usize, f: impl Fn(Tree) + Sync + Send + 'static
     println!("{} schedules", schedules.load(Ordering::Relaxed));
 }
 
-pub(super) fn join(tree: Tree) -> &'static ThreadRec {
+pub(crate) fn join(tree: Tree) -> &'static ThreadRec {
     tree.threads.join().unwrap().1
 }
 
-pub(super) fn go<R: 'static>(f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
+pub(crate) fn go<R: 'static>(f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
     thread::spawn(f)
 }
 
 /// A group below another. While nobody else is at work.
-pub(super) fn group(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static Memcg {
+pub(crate) fn group(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static Memcg {
     let _pin = tree.threads.epoch.pin(rec);
     let index = tree.create(parent, name.as_bytes()).unwrap();
     tree.memcgs.get(index)
 }
 
-pub(super) fn root(tree: Tree) -> &'static Memcg {
+pub(crate) fn root(tree: Tree) -> &'static Memcg {
     tree.memcgs.get(ROOT)
 }
 
-pub(super) fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> Tag {
+pub(crate) fn task(tree: Tree, rec: &ThreadRec, group: &Memcg) -> Tag {
     let _pin = tree.threads.epoch.pin(rec);
     tree.new_task(group, b"t", 0).unwrap()
 }
 
-pub(super) fn charge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
+pub(crate) fn charge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
     let _pin = tree.threads.epoch.pin(rec);
     tree.charge_exact(tag, bytes, Mode::Within).is_ok()
 }
 
-pub(super) fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) {
+pub(crate) fn uncharge_exact(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) {
     let _pin = tree.threads.epoch.pin(rec);
     tree.uncharge_exact(tag, bytes);
 }
 
-pub(super) fn current(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u64 {
+pub(crate) fn current(tree: Tree, rec: &ThreadRec, group: &Memcg) -> u64 {
     let _pin = tree.threads.epoch.pin(rec);
     tree.usage(group).current
-}
-
-pub(super) fn remove(tree: Tree, rec: &ThreadRec, group: &Memcg) -> bool {
-    let _pin = tree.threads.epoch.pin(rec);
-    offline::remove_alone(tree, group).is_ok()
-}
-
-#[test]
-fn loom_a_refill_during_a_move_is_charged_where_the_task_ends_up() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let b = group(tree, rec, root(tree), "b");
-        let tag = task(tree, rec, a);
-        let charger = go(move || tree.charge(other, tag, 8).unwrap());
-        {
-            let _pin = tree.threads.epoch.pin(rec);
-            move_task(tree, rec, tag, b).unwrap();
-        }
-        charger.join().unwrap();
-        assert_eq!(current(tree, rec, a), 0);
-        assert_eq!(current(tree, rec, b), 8);
-    });
-}
-
-#[test]
-fn loom_a_free_during_a_move_is_credited_once() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let b = group(tree, rec, a, "b");
-        let tag = task(tree, rec, a);
-        assert!(charge_exact(tree, rec, tag, 24));
-        let freer = go(move || {
-            uncharge_exact(tree, other, tag, 16);
-            assert!(charge_exact(tree, other, tag, 8));
-        });
-        a.counter.set_max(32);
-        {
-            let _pin = tree.threads.epoch.pin(rec);
-            move_task(tree, rec, tag, b).unwrap();
-        }
-        freer.join().unwrap();
-        assert_eq!(current(tree, rec, b), 16);
-        // The move itself never charged what both have above them.
-        assert!(a.counter.peak() <= 24 && root(tree).counter.peak() <= 24);
-    });
-}
-
-#[test]
-fn loom_what_is_charged_and_freed_while_its_group_ends_is_the_parents() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let tag = a.tag();
-        assert!(charge_exact(tree, rec, tag, 24));
-        let worker = go(move || {
-            uncharge_exact(tree, other, tag, 16);
-            assert!(charge_exact(tree, other, tag, 8));
-        });
-        assert!(remove(tree, rec, a));
-        worker.join().unwrap();
-        assert_eq!(current(tree, rec, root(tree)), 16);
-        uncharge_exact(tree, rec, tag, 16);
-        assert_eq!(tree.objcgs.get(tag).state(), State::Free);
-    });
-}
-
-#[test]
-fn loom_a_refill_while_its_group_ends_is_the_parents() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let tag = a.tag();
-        tree.hold_objcg(tag);
-        let worker = go(move || tree.charge(other, tag, 8).unwrap());
-        assert!(remove(tree, rec, a));
-        worker.join().unwrap();
-        assert_eq!(current(tree, rec, root(tree)), 8);
-        let _pin = tree.threads.epoch.pin(rec);
-        tree.release_objcg(tag);
-    });
-}
-
-#[test]
-fn loom_a_reserve_goes_back_whole_when_its_group_ends_under_charges() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let tag = a.tag();
-        tree.hold_objcg(tag);
-        reserve(a, 16);
-        let worker = go(move || {
-            assert!(charge_exact(tree, other, tag, 24));
-            uncharge_exact(tree, other, tag, 16);
-        });
-        assert!(remove(tree, rec, a));
-        worker.join().unwrap();
-        assert_eq!(root(tree).counter.usage(), 8);
-        uncharge_exact(tree, rec, tag, 8);
-        let _pin = tree.threads.epoch.pin(rec);
-        tree.release_objcg(tag);
-    });
-}
-
-#[test]
-fn loom_a_child_and_its_parent_removed_at_once_lead_to_whom_is_left() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let b = group(tree, rec, a, "b");
-        let tag = b.tag();
-        assert!(charge_exact(tree, rec, tag, 8));
-        let remover = go(move || assert!(remove(tree, other, b)));
-        let _ = remove(tree, rec, a);
-        remover.join().unwrap();
-        let _ = remove(tree, rec, a);
-        assert!(!a.is_online() && !b.is_online());
-        assert_eq!(current(tree, rec, root(tree)), 8);
-        for _ in 0..4 {
-            tree.collect();
-        }
-        // A group made of what was let go does not get the survivor.
-        let c = group(tree, rec, root(tree), "c");
-        assert_eq!(current(tree, rec, c), 0);
-        tree.audit().unwrap();
-        uncharge_exact(tree, rec, tag, 8);
-    });
 }
 
 /// A thread with stock for a task in the root: 32 bytes, and 8 charged.
@@ -281,34 +150,6 @@ fn loom_a_reader_sees_what_things_hold_while_stock_is_drained() {
         });
         assert_eq!(current(tree, rec, root(tree)), 8);
         drainer.join().unwrap();
-    });
-}
-
-#[test]
-fn loom_kinds_counted_during_a_move_follow_the_task() {
-    model(2, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let b = group(tree, rec, root(tree), "b");
-        let tag = task(tree, rec, a);
-        let mapper = go(move || {
-            assert!(charge_exact(tree, other, tag, 24));
-            let _pin = tree.threads.epoch.pin(other);
-            tree.add_side(tag, 24, Kind::Mapped);
-            tree.sub_side(tag, 24, Kind::Mapped);
-            tree.uncharge_exact(tag, 24);
-            tree.charge_exact(tag, 8, Mode::Within).unwrap();
-            tree.add_side(tag, 8, Kind::Mapped);
-        });
-        {
-            let _pin = tree.threads.epoch.pin(rec);
-            move_task(tree, rec, tag, b).unwrap();
-        }
-        mapper.join().unwrap();
-        assert_eq!(
-            (a.side_kind(Kind::Mapped), b.side_kind(Kind::Mapped)),
-            (0, 8)
-        );
     });
 }
 
@@ -416,58 +257,6 @@ fn loom_of_the_last_byte_the_last_name_and_the_end_exactly_one_retires() {
 }
 
 #[test]
-fn loom_what_a_pinned_reader_found_is_not_used_again_before_it_goes() {
-    model(6, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let (tag, index) = (a.tag(), a.index());
-        let reader = go(move || {
-            let _pin = tree.threads.epoch.pin(other);
-            if tree.child(ROOT, b"a") != Some(index) {
-                return;
-            }
-            let cell = a.cell();
-            for _ in 0..2 {
-                let at = tree.resolve(cell).group;
-                assert!(at.index() == index || at.index() == ROOT);
-                assert_eq!(a.tag(), tag, "the record is another group's");
-                tree.with_name(a.name(), |text| assert_eq!(text, b"a"));
-            }
-        });
-        assert!(remove(tree, rec, a));
-        for _ in 0..3 {
-            tree.collect();
-        }
-        let b = group(tree, rec, root(tree), "b");
-        reader.join().unwrap();
-        assert!(b.is_online());
-    });
-}
-
-#[test]
-fn loom_a_charge_under_way_never_reaches_a_group_made_of_the_one_it_left() {
-    model(3, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let tag = task(tree, rec, a);
-        let charger = go(move || assert!(charge_exact(tree, other, tag, 8)));
-        {
-            let _pin = tree.threads.epoch.pin(rec);
-            move_task(tree, rec, tag, root(tree)).unwrap();
-        }
-        assert!(remove(tree, rec, a));
-        for _ in 0..3 {
-            tree.collect();
-        }
-        let b = group(tree, rec, root(tree), "b");
-        b.counter.set_max(0);
-        charger.join().unwrap();
-        assert_eq!(b.counter.peak(), 0);
-        assert_eq!(current(tree, rec, root(tree)), 8);
-    });
-}
-
-#[test]
 fn loom_a_refused_charge_undone_beside_another_leaves_only_the_other() {
     model(6, |tree| {
         let (rec, other) = (join(tree), join(tree));
@@ -488,7 +277,8 @@ fn loom_a_refused_charge_undone_beside_another_leaves_only_the_other() {
     });
 }
 
-fn reserve(group: &Memcg, bytes: u64) {
+/// Gives a group a reserve that its parent has room for.
+pub(crate) fn reserve(group: &Memcg, bytes: u64) {
     let _held = group.lock.lock(Rank::Group);
     let parent = group.parent().unwrap();
     group
@@ -551,30 +341,5 @@ fn loom_a_max_that_was_written_holds_from_then_on() {
         assert!(then == a.counter.usage(), "charged after the write");
         a.counter.set_max(UNLIMITED);
         uncharge_exact(tree, rec, tag, then);
-    });
-}
-
-#[test]
-fn loom_a_chain_halved_while_it_is_let_go_is_let_go_once() {
-    model(3, |tree| {
-        let (rec, other) = (join(tree), join(tree));
-        let a = group(tree, rec, root(tree), "a");
-        let b = group(tree, rec, a, "b");
-        let c = group(tree, rec, b, "c");
-        let tag = c.tag();
-        let cell = c.cell();
-        assert!(charge_exact(tree, rec, tag, 8));
-        let reader_pin = tree.threads.epoch.pin(other);
-        for group in [c, b, a] {
-            assert!(remove(tree, rec, group));
-        }
-        core::mem::forget(reader_pin);
-        let reader = go(move || {
-            // On its way since before the owner went.
-            assert_eq!(tree.resolve(cell).group.index(), ROOT);
-            let _last = tree.threads.epoch.pin(other);
-        });
-        uncharge_exact(tree, rec, tag, 8);
-        reader.join().unwrap();
     });
 }
