@@ -5,7 +5,7 @@
 use super::memcg::Memcg;
 use crate::engine::Engine;
 use crate::engine::process::engine;
-use crate::group::{self, TreeError};
+use crate::group::{self, TreeError, WatchId};
 
 /// The highest bytes charged to a group and below since this was made or [reset](PeakWatch::reset), stock included. Each watch is
 /// for itself: none changes what another tells, nor [`Memcg::peak`].
@@ -25,7 +25,7 @@ use crate::group::{self, TreeError};
 pub struct PeakWatch {
     engine: &'static Engine,
     /// `None`: of a group that had been removed.
-    watch: Option<u32>,
+    watch: Option<WatchId>,
 }
 
 impl PeakWatch {

@@ -80,8 +80,8 @@ pub fn engine_bytes(engine: &Engine) -> u64 {
             size_of::<crate::group::name::NameRec>(),
         ),
         (
-            tree.tallies.high_water(),
-            size_of::<crate::group::events::Tally>(),
+            tree.event_counts.high_water(),
+            size_of::<crate::group::events::EventCounts>(),
         ),
         (
             tree.pressures.high_water(),

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::events::Tally;
+use super::events::EventCounts;
 use super::id::ROOT;
 use super::pressure::Pressure;
 use super::watch::WatchRec;
@@ -20,7 +20,7 @@ fn the_records_of_a_group_fit_its_budget() {
     assert!(records + buckets <= MOST, "{records} + {buckets}");
     assert_eq!(size_of::<Memcg>(), 320);
     // What the documents say of those that few groups have.
-    assert_eq!(size_of::<Tally>(), 248);
+    assert_eq!(size_of::<EventCounts>(), 248);
     assert_eq!(size_of::<Pressure>(), 112);
     assert_eq!(size_of::<WatchRec>(), 24);
 }

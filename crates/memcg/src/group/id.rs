@@ -15,6 +15,12 @@ ids! {
     pub CellId;
     /// A name of a group or task, or a further piece of a long one, in [`Hierarchy::names`](super::Hierarchy::names).
     pub NameId;
+    /// The counts of a group's events, in [`Hierarchy::event_counts`](super::Hierarchy::event_counts).
+    pub EventCountsId;
+    /// A group's record of stalls, in [`Hierarchy::pressures`](super::Hierarchy::pressures).
+    pub PressureId;
+    /// A watch of a peak, in [`Hierarchy::watches`](super::Hierarchy::watches).
+    pub WatchId;
 }
 
 /// The root group.

@@ -87,7 +87,7 @@ impl Hierarchy {
         };
         let bag = &self.limbo.bags[bag];
         let freed = give_back(&self.memcgs, bag[MEMCGS].take(), |group| {
-            group.free_tally(&self.tallies);
+            group.free_event_counts(&self.event_counts);
             self.free_pressure(group);
         }) + give_back(&self.cells, bag[CELLS].take(), |_| ())
             + give_back(&self.objcgs, bag[OBJCGS].take(), |_| ())

@@ -5,8 +5,8 @@
 
 use super::Tag;
 use super::census::Census;
-use super::events::{Event, Tally};
-use super::id::{CellId, GroupId, NameId};
+use super::events::{Event, EventCounts};
+use super::id::{CellId, GroupId, NameId, PressureId, WatchId};
 use super::kind::{Kind, NR_SIDE_KINDS};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
@@ -36,15 +36,15 @@ pub struct Memcg {
     pub counter: PageCounter,
     above: AtomicPtr<Memcg>,
     /// Null until something happens here or below.
-    pub(super) tally: AtomicPtr<Tally>,
+    pub(super) event_counts: AtomicPtr<EventCounts>,
     /// `u64::MAX`: the default, by max.
     pub(super) debt_max: AtomicU64,
     /// The live tasks here and below, and how many of them are stalled.
     pub(super) census: Census,
-    /// Its record of stalls; 0 until there was one here or below.
-    pub(super) pressure: AtomicU32,
-    /// The first watch of its peak; 0 without one. Under the lock.
-    pub(super) first_watch: AtomicU32,
+    /// Its record of stalls; none until there was one here or below.
+    pub(super) pressure: AtomicId<PressureId>,
+    /// The first watch of its peak. Under the lock.
+    pub(super) first_watch: AtomicId<WatchId>,
     state: AtomicU32,
     pub(super) settings: AtomicU32,
     link: AtomicU32,
@@ -119,8 +119,8 @@ impl Memcg {
         ] {
             link.store(None, Ordering::Relaxed);
         }
+        self.first_watch.store(None, Ordering::Relaxed);
         for (field, value) in [
-            (&self.first_watch, 0),
             (&self.hash, 0),
             (&self.nr_children, 0),
             (&self.nr_descendants, 0),

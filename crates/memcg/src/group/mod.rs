@@ -54,7 +54,7 @@ pub mod word;
 pub use self::memcg::Memcg;
 pub use charge::Refusal;
 pub use events::Event;
-pub use id::{CellId, GroupId, NameId, ROOT};
+pub use id::{CellId, EventCountsId, GroupId, NameId, PressureId, ROOT, WatchId};
 pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
@@ -83,11 +83,11 @@ pub struct Hierarchy {
     /// Names.
     pub names: Arena<NameId, name::NameRec>,
     /// What happened to groups.
-    pub tallies: Arena<u32, events::Tally>,
+    pub event_counts: Arena<EventCountsId, events::EventCounts>,
     /// How long groups stood still.
-    pub pressures: Arena<u32, pressure::Pressure>,
+    pub pressures: Arena<PressureId, pressure::Pressure>,
     /// Watches of peaks.
-    pub watches: Arena<u32, watch::WatchRec>,
+    pub watches: Arena<WatchId, watch::WatchRec>,
     /// Scopes that ended out of order.
     pub gaps: Arena<GapId, scope::Gap>,
     /// Numbers for the groups that lists and caches know.
@@ -121,7 +121,9 @@ impl Hierarchy {
         assert!((group, objcg) == (ROOT, ROOT_TAG), "the root comes first");
         self.cells.get(cell).reset(group);
         self.memcgs.get(group).open(group, None, name, cell, objcg);
-        self.memcgs.get(group).make_root_tally(&self.tallies)?;
+        self.memcgs
+            .get(group)
+            .make_root_event_counts(&self.event_counts)?;
         self.hold_name(name);
         self.open_objcg(objcg, Some(cell), Some(name), objcg::State::Group);
         self.memcgs.get(group).set_online();
@@ -180,8 +182,8 @@ impl Hierarchy {
             group.lock.reset_in_child();
             group.draining.store(0, Ordering::Relaxed);
         }
-        for index in 1..self.tallies.high_water() {
-            self.tallies.get(index).reset_in_child();
+        for (_, counts) in self.event_counts.each() {
+            counts.reset_in_child();
         }
         for (_, objcg) in self.objcgs.each() {
             objcg.lock.reset_in_child();

@@ -10,6 +10,7 @@
 use super::Hierarchy;
 use super::census::{Census, Change, Count};
 use super::charge::each_level;
+
 use super::memcg::Memcg;
 use super::meter::{Meter, now_us};
 use crate::counter::pressure::{Averages, PERIOD_US, Record as Line};
@@ -143,15 +144,13 @@ impl Pressure {
 impl Hierarchy {
     fn pressure_of(&self, group: &Memcg) -> Option<&Pressure> {
         // Acquire pairs with the Release of `ensure_pressure`.
-        match group.pressure.load(Ordering::Acquire) {
-            0 => None,
-            index => Some(self.pressures.get(index)),
-        }
+        let index = group.pressure.load(Ordering::Acquire)?;
+        Some(self.pressures.get(index))
     }
 
     /// Makes the record, if there is none and there is memory for one.
     fn ensure_pressure(&self, group: &Memcg) {
-        if group.pressure.load(Ordering::Relaxed) != 0 {
+        if group.pressure.load(Ordering::Relaxed).is_some() {
             return;
         }
         let Some(index) = self.pressures.alloc(u32::MAX) else {
@@ -161,7 +160,7 @@ impl Hierarchy {
         // Release pairs with the Acquire of `pressure_of`: it is empty before it is found.
         if group
             .pressure
-            .compare_exchange(0, index, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(None, Some(index), Ordering::Release, Ordering::Relaxed)
             .is_err()
         {
             self.pressures.free(index);
@@ -217,9 +216,8 @@ impl Hierarchy {
 
     /// Gives the record back with the group's own: nobody can be looking at either any more.
     pub(super) fn free_pressure(&self, group: &Memcg) {
-        match group.pressure.swap(0, Ordering::Relaxed) {
-            0 => {}
-            index => self.pressures.free(index),
+        if let Some(index) = group.pressure.swap(None, Ordering::Relaxed) {
+            self.pressures.free(index);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The task that was told to die for a group, and what it is still expected to give back.
 //!
 //! Kept: one a group; nobody else's end, kill or victim changes it. Who chooses holds [`Choosing`] meanwhile.
-//! Relied on: it is in the group's tally, and goes with it.
+//! Relied on: it is beside the group's event counts, and goes with it.
 //! Never done: a wait; a look at the task (that is `engine::oom`).
 
 use super::Tag;

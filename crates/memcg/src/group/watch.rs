@@ -8,7 +8,7 @@
 //! generation is in the record) needs no lock, as nobody changes it but its owner.
 
 use super::Hierarchy;
-use super::id::GroupId;
+use super::id::{GroupId, WatchId};
 use super::memcg::Memcg;
 use super::tree::TreeError;
 use crate::sync::Zeroed;
@@ -23,7 +23,7 @@ pub struct WatchRec {
     link: AtomicU32,
     group: AtomicId<GroupId>,
     generation: AtomicU32,
-    next: AtomicU32,
+    next: AtomicId<WatchId>,
     /// The highest up to when the last watch of the group began.
     seen: AtomicU64,
 }
@@ -40,7 +40,7 @@ unsafe impl Record for WatchRec {
 impl Hierarchy {
     /// Begins a watch of a group, to be ended by [`Self::end_watch`]. [`TreeError::Gone`], or without memory for it
     /// [`TreeError::NoMemory`]. The caller is pinned. O(watches of the group).
-    pub fn begin_watch(&self, group: &Memcg) -> Result<u32, TreeError> {
+    pub fn begin_watch(&self, group: &Memcg) -> Result<WatchId, TreeError> {
         let index = self.watches.alloc(u32::MAX).ok_or(TreeError::NoMemory)?;
         let held = group.lock.lock(Rank::Group);
         if !group.is_online() {
@@ -56,21 +56,21 @@ impl Hierarchy {
             .generation
             .store(group.generation(), Ordering::Relaxed);
         watch.next.store(
-            group.first_watch.swap(index, Ordering::Relaxed),
+            group.first_watch.swap(Some(index), Ordering::Relaxed),
             Ordering::Relaxed,
         );
         Ok(index)
     }
 
     /// Whether a watch is of that group, and not of one that was in the same record.
-    pub fn is_watch_of(&self, watch: u32, group: &Memcg) -> bool {
+    pub fn is_watch_of(&self, watch: WatchId, group: &Memcg) -> bool {
         let watch = self.watches.get(watch);
         watch.group.load(Ordering::Relaxed) == Some(group.index())
             && watch.generation.load(Ordering::Relaxed) == group.generation()
     }
 
     /// The highest usage, in bytes, since it began or began again.
-    pub fn watched_peak(&self, watch: u32) -> u64 {
+    pub fn watched_peak(&self, watch: WatchId) -> u64 {
         let record = self.watches.get(watch);
         let held = self.hold_watched(record);
         let seen = record.seen.load(Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Hierarchy {
     }
 
     /// Begins it again, from the present usage. No effect once the group has been removed. O(watches of the group).
-    pub fn restart_watch(&self, watch: u32) {
+    pub fn restart_watch(&self, watch: WatchId) {
         let record = self.watches.get(watch);
         if let Some((group, _held)) = self.hold_watched(record) {
             self.hand_out(group);
@@ -87,15 +87,15 @@ impl Hierarchy {
     }
 
     /// Ends it. O(watches of the group).
-    pub fn end_watch(&self, watch: u32) {
+    pub fn end_watch(&self, watch: WatchId) {
         let record = self.watches.get(watch);
         if let Some((group, _held)) = self.hold_watched(record) {
             let mut from = &group.first_watch;
-            while from.load(Ordering::Relaxed) != watch {
-                from = &self.watches.get(from.load(Ordering::Relaxed)).next;
+            while let Some(at) = from.load(Ordering::Relaxed).filter(|&at| at != watch) {
+                from = &self.watches.get(at).next;
             }
             from.store(record.next.load(Ordering::Relaxed), Ordering::Relaxed);
-            if group.first_watch.load(Ordering::Relaxed) == 0 {
+            if group.first_watch.load(Ordering::Relaxed).is_none() {
                 group.counter.unwatch();
             }
         }
@@ -121,8 +121,8 @@ impl Hierarchy {
 
     fn each_watch(&self, group: &Memcg, mut each: impl FnMut(&WatchRec)) {
         let mut at = group.first_watch.load(Ordering::Relaxed);
-        while at != 0 {
-            let watch = self.watches.get(at);
+        while let Some(index) = at {
+            let watch = self.watches.get(index);
             each(watch);
             at = watch.next.load(Ordering::Relaxed);
         }
@@ -134,6 +134,6 @@ impl Hierarchy {
         self.each_watch(group, |watch| {
             watch.seen.fetch_max(highest, Ordering::Relaxed);
         });
-        group.first_watch.store(0, Ordering::Relaxed);
+        group.first_watch.store(None, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::group::charge::Mode;
-use crate::group::{Hierarchy, ROOT_TAG, TreeError};
+use crate::group::{Hierarchy, ROOT_TAG, TreeError, WatchId};
 use crate::offline;
 use proptest::prelude::*;
 
@@ -81,7 +81,7 @@ proptest! {
         let _pin = tree.threads.epoch.pin(rec);
         let (mut usage, mut peak) = (0, 0);
         // Each watch and the highest it should tell.
-        let mut watches: Vec<(u32, u64)> = Vec::new();
+        let mut watches: Vec<(WatchId, u64)> = Vec::new();
         for step in steps {
             match step {
                 Step::Charge(n) => {

@@ -113,11 +113,14 @@ fn records_go_with_their_groups() {
         w.engine.tree.release_objcg(tag);
     }
     let tree = &w.engine.tree;
-    assert!(tree.pressures.high_water() < 600 && tree.tallies.high_water() < 600);
+    assert!(tree.pressures.high_water() < 600 && tree.event_counts.high_water() < 600);
     for _ in 0..8 {
         tree.collect();
     }
-    assert_eq!((tree.pressures.in_use(), tree.tallies.in_use()), (1, 1));
+    assert_eq!(
+        (tree.pressures.in_use(), tree.event_counts.in_use()),
+        (1, 1)
+    );
     tree.audit().unwrap();
 }
 
