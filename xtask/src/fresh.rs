@@ -27,6 +27,10 @@ use crate::{Counted, Failure, docs, needs};
 const RELEASE: &str = "bookworm";
 const STAGES: &[&str] = &["missing", "readme", "ci"];
 
+/// What a run's folder is called, before the number of its process. With `--keep` it stays until the
+/// next run.
+const PREFIX: &str = "memcg-fresh-";
+
 /// How long a stage may take.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
@@ -100,10 +104,11 @@ impl Drop for Temporary {
 /// # Errors
 /// When a stage fails, or no root can be made here.
 pub fn run(root: &Path, options: &Options) -> Result<Counted, Failure> {
+    remove_orphans();
     let sources = sources()?;
     let rust = asked(Command::new("rustc").args(["--print", "sysroot"]))?;
     let folder = Temporary {
-        path: std::env::temp_dir().join(format!("memcg-fresh-{}", std::process::id())),
+        path: std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id())),
         keep: options.keep,
     };
     let folder = &folder.path;
@@ -152,6 +157,27 @@ pub fn run(root: &Path, options: &Options) -> Result<Counted, Failure> {
         }
     }
     Ok(counted)
+}
+
+/// Removes the folders of runs that a signal ended.
+fn remove_orphans() {
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if pid
+            .is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
+        {
+            println!(
+                "removing {}, left by a run that was ended",
+                entry.path().display()
+            );
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// What a stage runs.

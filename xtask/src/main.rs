@@ -52,7 +52,7 @@ cargo xtask COMMAND
   fresh [--quick] [--keep] [STAGE...]
                    by hand, as root: makes bare Debian 12 roots with mmdebstrap and runs in them, from a clone of HEAD and
                    with this Rust, what the README says (stage readme), .ci/run (ci), and the suite where programs are
-                   missing (missing). --keep leaves the roots
+                   missing (missing). --keep leaves the roots until the next run
   picture          draw docs/top.svg, the README's picture: `memcg top` of a real run of tests/programs/tenants.py
   dist [DIR]       release build laid out in DIR (default target/dist/memcg-VERSION-TARGET), and a .tar.gz beside it
   help             this text

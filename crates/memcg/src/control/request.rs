@@ -6,6 +6,7 @@ use super::escape::{escape, unescape};
 use super::snapshot::{comm, snapshot};
 use crate::engine::Engine;
 use crate::files::{self, Entry, FileError, Reader};
+use crate::os::errno::Errno;
 use crate::thread::ThreadRec;
 use std::cell::OnceCell;
 
@@ -34,7 +35,7 @@ fn ok(body: impl AsRef<[u8]>) -> Reply {
 /// What is no request.
 pub(super) fn protocol_error(why: &str) -> Reply {
     Reply {
-        text: format!("err EPROTO {why}\n").into_bytes(),
+        text: format!("err {} {why}\n", Errno::EPROTO).into_bytes(),
         close: true,
     }
 }
