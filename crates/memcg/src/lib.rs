@@ -19,8 +19,11 @@ pub(crate) mod counter;
 pub(crate) mod engine;
 /// The engine is not built under loom; its queue of deferred work is.
 #[cfg(all(test, loom))]
-#[path = "engine/loom.rs"]
-mod engine;
+mod engine {
+    mod loom;
+    #[path = "worker/queue.rs"]
+    mod queue;
+}
 #[cfg(not(loom))]
 pub(crate) mod files;
 pub(crate) mod group;

@@ -2,12 +2,12 @@
 //!
 //! A sleeper that nobody wakes is a deadlock, which loom finds. There are two places under loom, so a queue is full soon.
 
-#[path = "worker/queue.rs"]
-mod queue;
+#![cfg(loom)]
+#![forbid(unsafe_code)]
 
+use super::queue::{PLACES, Queue};
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom::thread;
-use queue::{PLACES, Queue};
 use std::sync::Arc;
 
 #[derive(Default)]

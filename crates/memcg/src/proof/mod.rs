@@ -22,6 +22,8 @@ mod loom_cache;
 #[cfg(loom)]
 mod loom_ids;
 #[cfg(loom)]
+mod loom_lists;
+#[cfg(loom)]
 mod loom_moves;
 #[cfg(not(loom))]
 mod model;

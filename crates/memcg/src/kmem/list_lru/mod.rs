@@ -18,8 +18,6 @@
 mod ends;
 mod head;
 mod link;
-#[cfg(all(test, loom))]
-mod loom;
 mod marks;
 #[cfg(all(test, not(loom)))]
 mod tests;
