@@ -130,21 +130,21 @@ impl World {
         for (o, (owner, held)) in books.owners.iter().zip(books.held()).enumerate() {
             let objcg = tree.objcgs.get(owner.tag);
             // One that is charged nothing and has ended may be another's by now.
-            let rests: u64 = owner.rests.iter().map(|rest| rest.1).sum();
+            let residuals: u64 = owner.residuals.iter().map(|residual| residual.1).sum();
             if held == 0 && owner.is == OwnerIs::Dead {
-                assert_eq!(rests, 0, "owner {o} holds nothing");
+                assert_eq!(residuals, 0, "owner {o} holds nothing");
                 continue;
             }
             assert_ne!(objcg.state(), State::Free, "owner {o} is there");
             let charged = objcg.charged_bytes() - tree.stocked_for(owner.tag);
-            assert_eq!(charged + rests, held, "charged to owner {o}, held");
+            assert_eq!(charged + residuals, held, "charged to owner {o}, held");
             let at = tree.resolve(objcg.cell()).group.index();
             assert_eq!(
                 at, books.groups[owner.group].index,
                 "the group of owner {o}"
             );
-            let found = self.stage.rests_of(&books, o);
-            assert_eq!(found, owner.rests, "what owner {o} left elsewhere");
+            let found = self.stage.residuals_of(&books, o);
+            assert_eq!(found, owner.residuals, "what owner {o} left elsewhere");
         }
     }
 

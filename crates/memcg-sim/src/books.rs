@@ -1,7 +1,7 @@
 //! The auditor's own books: groups, owners, things, and nothing else. Every sum is computed anew, from the things.
 //!
 //! Kept by what the steps were answered, never by what the engine counts; but for one: how much of a task's bytes a move left
-//! where (a rest) is the move's decision, so that is read once, and only may get less after it.
+//! where (a residual charge) is the move's decision, so that is read once, and only may get less after it.
 
 #![forbid(unsafe_code)]
 
@@ -112,7 +112,7 @@ pub(crate) struct Owner {
     /// A task's that went on without its bytes: who it is now.
     pub heir: Option<usize>,
     /// What moves left elsewhere: in a group, or lost.
-    pub rests: Vec<(Option<usize>, u64)>,
+    pub residuals: Vec<(Option<usize>, u64)>,
     /// What was said of a task, in thousandths; whether it was told to die.
     pub adj: i16,
     pub killed: bool,
@@ -128,7 +128,7 @@ impl Owner {
             is,
             held: is == OwnerIs::Group,
             heir: None,
-            rests: Vec::new(),
+            residuals: Vec::new(),
             adj: 0,
             killed: false,
             given: Vec::new(),
@@ -195,9 +195,9 @@ impl Books {
     }
 
     /// Whether moves have left bytes of anybody in a group.
-    pub(crate) fn has_rests(&self, group: usize) -> bool {
-        let mut rests = self.owners.iter().flat_map(|owner| &owner.rests);
-        rests.any(|rest| rest.0 == Some(group) && rest.1 > 0)
+    pub(crate) fn has_residuals(&self, group: usize) -> bool {
+        let mut residuals = self.owners.iter().flat_map(|owner| &owner.residuals);
+        residuals.any(|residual| residual.0 == Some(group) && residual.1 > 0)
     }
 
     /// Whether an owner has ended, and a group's end has left what it owned by one of these policies.
@@ -226,7 +226,7 @@ impl Books {
         held
     }
 
-    /// Bytes of each group's own owners, of rests in it, less what `but` says of.
+    /// Bytes of each group's own owners, of residuals in it, less what `but` says of.
     fn own(&self, but: impl Fn(&Thing) -> bool) -> Vec<u64> {
         let mut held = vec![0u64; self.owners.len()];
         for thing in self.things.values().filter(|thing| !but(thing)) {
@@ -237,7 +237,7 @@ impl Books {
         let mut own = vec![0; self.groups.len()];
         for (owner, held) in self.owners.iter().zip(held) {
             let mut left = held;
-            for &(group, bytes) in &owner.rests {
+            for &(group, bytes) in &owner.residuals {
                 let bytes = bytes.min(left);
                 left -= bytes;
                 if let Some(group) = group {
@@ -263,8 +263,12 @@ impl Books {
 
     /// What an owner's own word says: all it holds but what moves left elsewhere.
     pub(crate) fn own_word(&self, owner: usize) -> u64 {
-        let rests: u64 = self.owners[owner].rests.iter().map(|rest| rest.1).sum();
-        self.held()[owner].saturating_sub(rests)
+        let residuals: u64 = self.owners[owner]
+            .residuals
+            .iter()
+            .map(|residual| residual.1)
+            .sum();
+        self.held()[owner].saturating_sub(residuals)
     }
 
     /// What all groups use now, and with so many bytes more of an owner.
@@ -418,7 +422,11 @@ impl Books {
                     is => is,
                 };
             }
-            for (at, _) in owner.rests.iter_mut().filter(|(at, _)| *at == Some(group)) {
+            for (at, _) in owner
+                .residuals
+                .iter_mut()
+                .filter(|(at, _)| *at == Some(group))
+            {
                 *at = Some(parent);
             }
         }

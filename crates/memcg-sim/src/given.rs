@@ -123,8 +123,8 @@ impl World {
             outcome = self.stage.recharge(&thing, tag).inspect_err(failed);
         }
         // What was charged, and given back where it was refused later, pays off what a move left elsewhere.
-        self.stage.adopt_rests(Some(from));
-        self.stage.adopt_rests(Some(to));
+        self.stage.adopt_residuals(Some(from));
+        self.stage.adopt_residuals(Some(to));
         match outcome {
             Ok(changed) => {
                 assert!(fits, "given beyond a limit");

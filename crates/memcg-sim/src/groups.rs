@@ -148,7 +148,7 @@ impl Stage {
             && !rec.is_helping();
         let mut left = group.counter.usage() > 0;
         // What moves left in it goes home while it is evicted, or is the parent's after; which of it, the books do not see.
-        let had_rests = self.books.borrow().has_rests(g);
+        let had_residuals = self.books.borrow().has_residuals(g);
         let outcome = {
             let _pin = tree.threads.epoch.pin(rec);
             match self.planted {
@@ -184,7 +184,7 @@ impl Stage {
             if let Some(parent) = books.groups[g].parent {
                 if left {
                     books.event(parent, |g| &mut g.inherited);
-                } else if evicts && had_rests {
+                } else if evicts && had_residuals {
                     books.event(parent, |g| &mut g.inherited_may);
                 }
             }

@@ -253,7 +253,7 @@ impl Stage {
             What::Cached { at, .. } => unsafe { self.engine.free_cached(rec, at, false) },
             What::Heap { at } => self.free_heap(at, thing.bytes, tag),
         }
-        self.adopt_rests(thing.owner);
+        self.adopt_residuals(thing.owner);
     }
 
     fn free_heap(&self, at: usize, bytes: u64, tag: Option<Tag>) {
@@ -278,42 +278,46 @@ impl Stage {
     }
 
     /// What an owner's moves left elsewhere got less by a free: which of it, the engine chose.
-    pub(crate) fn adopt_rests(&self, owner: Option<usize>) {
+    pub(crate) fn adopt_residuals(&self, owner: Option<usize>) {
         let mut books = self.books.borrow_mut();
-        let Some(owner) = owner.filter(|&owner| !books.owners[owner].rests.is_empty()) else {
+        let Some(owner) = owner.filter(|&owner| !books.owners[owner].residuals.is_empty()) else {
             return;
         };
-        let before: u64 = books.owners[owner].rests.iter().map(|rest| rest.1).sum();
-        let rests = self.rests_of(&books, owner);
-        let after: u64 = rests.iter().map(|rest| rest.1).sum();
+        let before: u64 = books.owners[owner]
+            .residuals
+            .iter()
+            .map(|residual| residual.1)
+            .sum();
+        let residuals = self.residuals_of(&books, owner);
+        let after: u64 = residuals.iter().map(|residual| residual.1).sum();
         assert!(
             after <= before,
             "what was left elsewhere got more: {before}, {after}"
         );
-        books.owners[owner].rests = rests;
+        books.owners[owner].residuals = residuals;
     }
 
     /// Reclaim may have sent what was marked to where it belongs.
     pub(crate) fn adopt_if(&self, were_marked: bool) {
         if were_marked {
             let nr = self.books.borrow().owners.len();
-            (0..nr).for_each(|owner| self.adopt_rests(Some(owner)));
+            (0..nr).for_each(|owner| self.adopt_residuals(Some(owner)));
         }
     }
 
-    pub(crate) fn rests_of(&self, books: &Books, owner: usize) -> Vec<(Option<usize>, u64)> {
+    pub(crate) fn residuals_of(&self, books: &Books, owner: usize) -> Vec<(Option<usize>, u64)> {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec.get());
-        let rests = tree.rests(books.owners[owner].tag);
-        rests
-            .map(|rest| {
-                let group = rest
+        let residuals = tree.residuals(books.owners[owner].tag);
+        residuals
+            .map(|residual| {
+                let group = residual
                     .cell_if_any()
                     .map(|cell| tree.resolve(cell).group.index());
-                let known = |index| books.group_at(index).expect("a rest's group is there");
-                (group.map(known), rest.charged_bytes())
+                let known = |index| books.group_at(index).expect("a residual's group is there");
+                (group.map(known), residual.charged_bytes())
             })
-            .filter(|rest| rest.1 > 0)
+            .filter(|residual| residual.1 > 0)
             .collect()
     }
 

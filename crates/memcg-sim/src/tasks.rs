@@ -56,7 +56,7 @@ impl World {
             let books = self.stage.books.borrow();
             let live = books.live(first);
             let whole = matches!(policy, MovePolicy::Transfer | MovePolicy::Paged);
-            let expected = whole && books.owners[live].rests.is_empty();
+            let expected = whole && books.owners[live].residuals.is_empty();
             (live, expected.then(|| books.fits_in(live, g)))
         };
         let (tree, rec) = (&self.engine.tree, self.rec());
@@ -112,7 +112,7 @@ impl World {
         } else if outcome.is_ok() {
             books.owners[live].group = g;
         }
-        let rests = self.stage.rests_of(&books, live);
+        let residuals = self.stage.residuals_of(&books, live);
         if let Ok(moved) = outcome
             && matches!(
                 policy,
@@ -120,14 +120,14 @@ impl World {
             )
         {
             assert_eq!(moved.stayed, 0, "{policy:?} leaves nothing");
-            assert!(rests.iter().all(|rest| rest.0.is_none()));
+            assert!(residuals.iter().all(|residual| residual.0.is_none()));
         } else if !matches!(outcome, Ok(_) | Err(MoveError::Leaked(_))) {
             assert_eq!(
-                rests, books.owners[live].rests,
+                residuals, books.owners[live].residuals,
                 "a refused move changes nothing"
             );
         }
-        books.owners[live].rests = rests;
+        books.owners[live].residuals = residuals;
     }
 
     /// What is said of a task, for when one is to die.
@@ -162,10 +162,10 @@ impl World {
             // How much of what stayed is tried, and so what fails, is the engine's choice.
             let mut books = self.stage.books.borrow_mut();
             let group = books.owners[live].group;
-            for _ in 0..books.owners[live].rests.len() {
+            for _ in 0..books.owners[live].residuals.len() {
                 books.event(group, |g| &mut g.recharge_may);
             }
         }
-        self.stage.adopt_rests(Some(live));
+        self.stage.adopt_residuals(Some(live));
     }
 }

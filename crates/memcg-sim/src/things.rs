@@ -245,7 +245,7 @@ impl World {
                     if let Some(tag) = tag {
                         world.engine.uncharge(rec, tag, bytes as u64, Kind::Heap);
                     }
-                    world.stage.adopt_rests(owner);
+                    world.stage.adopt_residuals(owner);
                 }
             }
         });

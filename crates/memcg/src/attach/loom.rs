@@ -48,7 +48,7 @@ pub(crate) fn only_groups_are_left(tree: Tree, groups: u32) {
     assert_eq!((tree.objcgs.in_use(), tree.limbo_len()), (groups, 0));
 }
 
-/// A task of `a` that holds 24 bytes, and has gone on to `b`: 8 went along, 16 stayed as a rest that is to follow.
+/// A task of `a` that holds 24 bytes, and has gone on to `b`: 8 went along, 16 stayed as a residual that is to follow.
 pub(crate) struct Parted {
     pub(crate) a: &'static Memcg,
     pub(crate) b: &'static Memcg,
@@ -292,9 +292,9 @@ fn loom_two_who_skip_the_same_heirs_let_each_go_once() {
     });
 }
 
-/// Catches: an amount taken from the rest before the word has it, and the other way round.
+/// Catches: an amount taken from the residual before the word has it, and the other way round.
 #[test]
-fn loom_a_rest_paid_off_while_it_follows_its_task_is_paid_once() {
+fn loom_a_residual_paid_off_while_it_follows_its_task_is_paid_once() {
     model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let Parted { a, b, tag } = Parted::new(tree, rec);
@@ -307,7 +307,7 @@ fn loom_a_rest_paid_off_while_it_follows_its_task_is_paid_once() {
             tree.follow(tag, 16)
         };
         freer.join().unwrap();
-        // Rests are paid off first; what had followed by then was paid by the word.
+        // Residuals are paid off first; what had followed by then was paid by the word.
         assert!(followed <= 16);
         assert_eq!((current(tree, rec, a), current(tree, rec, b)), (0, 8));
         uncharge_exact(tree, rec, tag, 8);
@@ -318,7 +318,7 @@ fn loom_a_rest_paid_off_while_it_follows_its_task_is_paid_once() {
 
 /// Catches: the same where a later move gathers all there is, in a third group.
 #[test]
-fn loom_a_rest_paid_off_while_a_move_gathers_it_is_paid_once() {
+fn loom_a_residual_paid_off_while_a_move_gathers_it_is_paid_once() {
     model(4, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let Parted { a, b, tag } = Parted::new(tree, rec);
@@ -337,7 +337,7 @@ fn loom_a_rest_paid_off_while_a_move_gathers_it_is_paid_once() {
     });
 }
 
-/// Catches: an amount taken from the word before the rest has it; one who frees, and had seen no rest, finding too little in the
+/// Catches: an amount taken from the word before the residual has it; one who frees, and had seen no residual, finding too little in the
 /// word.
 #[test]
 fn loom_what_is_freed_while_a_part_is_left_behind_is_freed_once() {
@@ -370,12 +370,12 @@ fn loom_a_refill_beside_a_move_that_leaves_a_part_leaves_no_stock() {
         go_to(tree, rec, tag, b, MovePolicy::Lazy, 16);
         charger.join().unwrap();
         assert_eq!(current(tree, rec, a) + current(tree, rec, b), 32);
-        let rest = {
+        let residual = {
             let _pin = tree.threads.epoch.pin(rec);
-            tree.rest_bytes(tag)
+            tree.residual_bytes(tag)
         };
-        // Stock that could not be deposited has paid the rest off, perhaps.
-        assert!(rest == 0 || tree.stocked_for(tag) == 0);
+        // Stock that could not be deposited has paid the residual off, perhaps.
+        assert!(residual == 0 || tree.stocked_for(tag) == 0);
         uncharge_exact(tree, rec, tag, 32);
         tree.return_all(other);
         end_task(tree, rec, tag);

@@ -44,7 +44,7 @@ impl Hierarchy {
         sent
     }
 
-    /// Names the owner of a task, if `tag` is one: what it leads to are its rests, until `release_objcg`. The caller is pinned.
+    /// Names the owner of a task, if `tag` is one: what it leads to are its residuals, until `release_objcg`. The caller is pinned.
     pub fn try_hold_task(&self, tag: Tag) -> bool {
         self.objcgs.get(tag).state() == State::Task && self.try_hold_objcg(tag)
     }
@@ -56,27 +56,29 @@ impl Hierarchy {
         top: &'a Memcg,
     ) -> impl Iterator<Item = (&'a Memcg, u64)> {
         let is_task = self.objcgs.get(tag).state() == State::Task;
-        let rests = is_task.then(|| self.marked(tag, Some(top)));
-        rests
-            .into_iter()
-            .flatten()
-            .map(|rest| (self.resolve(rest.cell()).group, rest.charged_bytes()))
+        let residuals = is_task.then(|| self.marked(tag, Some(top)));
+        residuals.into_iter().flatten().map(|residual| {
+            (
+                self.resolve(residual.cell()).group,
+                residual.charged_bytes(),
+            )
+        })
     }
 
     fn any_marked(&self, tag: Tag, within: Option<&Memcg>) -> bool {
         self.objcgs.get(tag).state() == State::Task && self.marked(tag, within).next().is_some()
     }
 
-    /// The rests of a live owner that are to follow it, those in a group and below alone if one is named.
+    /// The residuals of a live owner that are to follow it, those in a group and below alone if one is named.
     fn marked<'a>(
         &'a self,
         tag: Tag,
         within: Option<&'a Memcg>,
     ) -> impl Iterator<Item = &'a Objcg> {
-        self.rests(tag).filter(move |rest| {
-            rest.is_marked()
-                && rest.charged_bytes() > 0
-                && within.is_none_or(|top| self.resolve(rest.cell()).group.is_within(top))
+        self.residuals(tag).filter(move |residual| {
+            residual.is_marked()
+                && residual.charged_bytes() > 0
+                && within.is_none_or(|top| self.resolve(residual.cell()).group.is_within(top))
         })
     }
 
@@ -91,10 +93,10 @@ impl Hierarchy {
             let target = self.resolve(own.cell()).group;
             // Within the group that is to be made smaller nothing is won.
             let is_of_use = top.is_none_or(|top| !target.is_within(top));
-            for rest in self.marked(tag, top).filter(|_| is_of_use) {
-                let way = Way::new(self.resolve(rest.cell()).group, target, false);
-                let wanted = rest.charged_bytes().min(bytes - followed) & !7;
-                followed += self.follow_one(own, rest, &way, wanted);
+            for residual in self.marked(tag, top).filter(|_| is_of_use) {
+                let way = Way::new(self.resolve(residual.cell()).group, target, false);
+                let wanted = residual.charged_bytes().min(bytes - followed) & !7;
+                followed += self.follow_one(own, residual, &way, wanted);
             }
         }
         own.end_move();
@@ -103,7 +105,7 @@ impl Hierarchy {
     }
 
     /// As much as fits of `wanted`.
-    fn follow_one(&self, own: &Objcg, rest: &Objcg, way: &Way<'_>, wanted: u64) -> u64 {
+    fn follow_one(&self, own: &Objcg, residual: &Objcg, way: &Way<'_>, wanted: u64) -> u64 {
         let mut tried = wanted;
         for _ in 0..TRIES {
             if tried == 0 {
@@ -111,7 +113,7 @@ impl Hierarchy {
             }
             let mut room = Room::default();
             if room.cover(way, tried).is_ok() {
-                let moved = join(self, own, rest, tried);
+                let moved = join(self, own, residual, tried);
                 room.settle(self, way, moved);
                 if tried < wanted {
                     way.target.event(Event::RechargeFailed);

@@ -26,7 +26,7 @@ use crate::group::charge::Refusal;
 use crate::group::kind::NR_SIDE_KINDS;
 use crate::group::left::Unborn;
 use crate::group::objcg::{Objcg, State};
-use crate::group::rest::MAX_RESTS;
+use crate::group::residual::MAX_RESIDUALS;
 use crate::group::slab::SLAB_SIDE;
 use crate::group::word::Unchanged;
 use crate::group::{GroupId, Hierarchy, Memcg, MovePolicy, Tag};
@@ -89,8 +89,8 @@ pub struct Attach<'t> {
     tag: Tag,
     target: GroupId,
     policy: MovePolicy,
-    /// For the owner's own word, then for its rests in their order.
-    rooms: [Room; 1 + MAX_RESTS],
+    /// For the owner's own word, then for its residuals in their order.
+    rooms: [Room; 1 + MAX_RESIDUALS],
     /// Bytes of cache objects there is room for at the target.
     slab: u64,
     heir: Option<Unborn>,
@@ -176,7 +176,7 @@ impl<'t> Attach<'t> {
             tag,
             target: target.index(),
             policy,
-            rooms: [Room::default(); 1 + MAX_RESTS],
+            rooms: [Room::default(); 1 + MAX_RESIDUALS],
             slab: 0,
             heir: None,
             evictable: 0,
@@ -312,7 +312,7 @@ impl<'t> Attach<'t> {
     /// In the child of a fork the counts were made anew, from words that know no room.
     fn forget_if_recounted(&mut self, tree: &Hierarchy) {
         if tree.nr_recounts() != self.recounts {
-            self.rooms = [Room::default(); 1 + MAX_RESTS];
+            self.rooms = [Room::default(); 1 + MAX_RESIDUALS];
             self.slab = 0;
         }
     }

@@ -1,4 +1,4 @@
-//! Moves that leave a part behind: an amount goes into a rest (see `group::rest`), or arrives in one.
+//! Moves that leave a part behind: an amount goes into a residual (see `group::residual`), or arrives in one.
 //!
 //! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task, which frees meanwhile,
 //! finds its bytes in the two together at every moment. What was added too much is taken off again.
@@ -11,13 +11,13 @@ use crate::group::objcg::Objcg;
 use crate::group::{Hierarchy, MovePolicy};
 use crate::thread::ThreadRec;
 
-/// Puts at most `bytes` of a rest into the own word, whatever the groups: their counts are the caller's affair. Answers
+/// Puts at most `bytes` of a residual into the own word, whatever the groups: their counts are the caller's affair. Answers
 /// how much there was.
-pub(super) fn join(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
+pub(super) fn join(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
     if bytes == 0 || own.charged.add(Some(own.cell()), bytes).is_err() {
         return 0;
     }
-    let moved = rest.charged.sub_up_to(bytes, 0).bytes;
+    let moved = residual.charged.sub_up_to(bytes, 0).bytes;
     if own.charged.sub(bytes - moved).is_err() {
         tree.report_broken();
     }
@@ -25,12 +25,12 @@ pub(super) fn join(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u
 }
 
 /// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and what is stocked.
-fn part(tree: &Hierarchy, own: &Objcg, rest: &Objcg, bytes: u64) -> u64 {
-    if bytes == 0 || rest.charged.add(rest.cell_if_any(), bytes).is_err() {
+fn part(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
+    if bytes == 0 || residual.charged.add(residual.cell_if_any(), bytes).is_err() {
         return 0;
     }
     let moved = own.charged.sub_up_to(bytes, kept_by(own)).bytes;
-    if rest.charged.sub(bytes - moved).is_err() {
+    if residual.charged.sub(bytes - moved).is_err() {
         tree.report_broken();
     }
     moved
@@ -56,8 +56,8 @@ impl Attach<'_> {
         let own = tree.objcgs.get(self.tag);
         let way = self.way(tree, own);
         tree.end_stock(rec, self.tag);
-        let rest = tree
-            .rest_in(self.tag, Some(way.source))
+        let residual = tree
+            .residual_in(self.tag, Some(way.source))
             .ok_or(MoveError::Scattered)?;
         for _ in 0..ROUNDS {
             let bytes = own.charged_bytes();
@@ -69,7 +69,7 @@ impl Attach<'_> {
                 self.rooms[0].give_back(tree, &way);
                 continue;
             }
-            part(tree, own, rest, bytes - fits);
+            part(tree, own, residual, bytes - fits);
             match self.flip(tree, rec, &way) {
                 Ok(moved) => {
                     return Ok(Moved {
@@ -104,17 +104,17 @@ impl Attach<'_> {
         }
         let way = self.way(tree, own);
         tree.end_stock(rec, self.tag);
-        let rest = tree
-            .rest_in(self.tag, Some(way.source))
+        let residual = tree
+            .residual_in(self.tag, Some(way.source))
             .ok_or(MoveError::Scattered)?;
         let stays = own.charged_bytes().saturating_sub(kept_by(own));
-        let parted = part(tree, own, rest, stays.min(self.evictable) & !7);
-        let was_marked = rest.is_marked();
-        rest.mark(true);
+        let parted = part(tree, own, residual, stays.min(self.evictable) & !7);
+        let was_marked = residual.is_marked();
+        residual.mark(true);
         tree.note_marked();
         self.move_whole(tree, rec, false).inspect_err(|_| {
-            rest.mark(was_marked);
-            join(tree, own, rest, parted.min(rest.charged_bytes()));
+            residual.mark(was_marked);
+            join(tree, own, residual, parted.min(residual.charged_bytes()));
         })
     }
 
@@ -131,10 +131,10 @@ impl Attach<'_> {
         }
         self.cover_slab_or_drain(tree, rec)?;
         tree.end_stock(rec, self.tag);
-        let rest = tree
-            .rest_in(self.tag, Some(way.target))
-            // What was there before would be moved back with the rest.
-            .filter(|rest| self.pieces > 0 || rest.charged_bytes() == 0)
+        let residual = tree
+            .residual_in(self.tag, Some(way.target))
+            // What was there before would be moved back with the residual charge.
+            .filter(|residual| self.pieces > 0 || residual.charged_bytes() == 0)
             .ok_or(MoveError::Scattered)?;
         loop {
             let left = own.charged_bytes().saturating_sub(kept_by(own));
@@ -144,7 +144,7 @@ impl Attach<'_> {
             let mut room = Room::default();
             match room.cover(&way, left.min(PIECE)) {
                 Ok(()) => {
-                    let moved = part(tree, own, rest, left.min(PIECE));
+                    let moved = part(tree, own, residual, left.min(PIECE));
                     room.settle(tree, &way, moved);
                     self.pieces += 1;
                 }
@@ -166,23 +166,23 @@ impl Attach<'_> {
         }
         let own = tree.objcgs.get(self.tag);
         let target = tree.memcgs.get(self.target);
-        let rest = tree.rests(self.tag).find(|rest| {
-            rest.cell_if_any() == Some(target.cell()) && target.cell() != own.cell()
+        let residual = tree.residuals(self.tag).find(|residual| {
+            residual.cell_if_any() == Some(target.cell()) && target.cell() != own.cell()
         })?;
         let back = Way::new(target, tree.resolve(own.cell()).group, false);
         let mut lost = 0;
-        while rest.charged_bytes() > 0 {
-            let piece = rest.charged_bytes().min(PIECE);
+        while residual.charged_bytes() > 0 {
+            let piece = residual.charged_bytes().min(PIECE);
             let mut room = Room::default();
             let moved = match room.cover(&back, piece) {
                 Ok(()) => {
-                    let moved = join(tree, own, rest, piece);
+                    let moved = join(tree, own, residual, piece);
                     room.settle(tree, &back, moved);
                     moved
                 }
                 Err(_) => {
                     room.give_back(tree, &back);
-                    let moved = tree.lose(self.tag, rest, piece);
+                    let moved = tree.lose(self.tag, residual, piece);
                     lost += moved;
                     moved
                 }

@@ -9,18 +9,21 @@ use crate::group::{Hierarchy, Tag};
 use crate::thread::ThreadRec;
 
 impl Attach<'_> {
-    /// The own word of the task, then its rests, except what is lost: each with the number of its room.
+    /// The own word of the task, then its residuals, except what is lost: each with the number of its room.
     fn words<'a>(&self, tree: &'a Hierarchy) -> impl Iterator<Item = (usize, &'a Objcg)> + use<'a> {
         let own = tree.objcgs.get(self.tag);
-        let rests = tree
-            .rests(self.tag)
-            .filter(|rest| rest.cell_if_any().is_some());
-        core::iter::once(own).chain(rests).enumerate()
+        let residuals = tree
+            .residuals(self.tag)
+            .filter(|residual| residual.cell_if_any().is_some());
+        core::iter::once(own).chain(residuals).enumerate()
     }
 
     /// Makes room for all the task holds now.
-    fn cover(&mut self, tree: &Hierarchy, rests: bool) -> Result<(), NoRoom> {
-        for (at, word) in self.words(tree).take(if rests { usize::MAX } else { 1 }) {
+    fn cover(&mut self, tree: &Hierarchy, residuals: bool) -> Result<(), NoRoom> {
+        for (at, word) in self
+            .words(tree)
+            .take(if residuals { usize::MAX } else { 1 })
+        {
             let way = self.way(tree, word);
             self.rooms[at]
                 .cover(&way, word.charged_bytes())
@@ -119,12 +122,12 @@ impl Attach<'_> {
         &mut self,
         tree: &Hierarchy,
         rec: &ThreadRec,
-        rests: bool,
+        residuals: bool,
     ) -> Result<Moved, MoveError> {
         let own = tree.objcgs.get(self.tag);
         let mut drained = false;
         for _ in 0..ROUNDS {
-            if let Err(full) = self.cover(tree, rests) {
+            if let Err(full) = self.cover(tree, residuals) {
                 self.give_back(tree);
                 if drained || !self.drain_full(tree, rec, &full) {
                     return Err(full.into());
@@ -135,7 +138,7 @@ impl Attach<'_> {
             let way = self.way(tree, own);
             match self.flip(tree, rec, &way) {
                 Ok(moved) => {
-                    let more = if rests {
+                    let more = if residuals {
                         self.gather(tree, own)
                     } else {
                         at_home(tree, self.tag)
@@ -154,13 +157,13 @@ impl Attach<'_> {
         Err(MoveError::Busy)
     }
 
-    /// The rests join the own word, which is at the target already, and for which there is room.
+    /// The residuals join the own word, which is at the target already, and for which there is room.
     fn gather(&mut self, tree: &Hierarchy, own: &Objcg) -> u64 {
         let mut sum = 0;
-        for (at, rest) in self.words(tree).skip(1) {
-            let way = self.way(tree, rest);
+        for (at, residual) in self.words(tree).skip(1) {
+            let way = self.way(tree, residual);
             let room: &mut Room = &mut self.rooms[at];
-            let moved = join(tree, own, rest, room.bytes);
+            let moved = join(tree, own, residual, room.bytes);
             room.settle(tree, &way, moved);
             sum += moved;
         }
@@ -171,10 +174,10 @@ impl Attach<'_> {
 /// What stayed in, or was shipped to, the group the own word is in now is a part of it no more. Answers how much that was.
 fn at_home(tree: &Hierarchy, tag: Tag) -> u64 {
     let own = tree.objcgs.get(tag);
-    let rests = tree
-        .rests(tag)
-        .filter(|rest| rest.cell_if_any() == Some(own.cell()));
-    rests
-        .map(|rest| join(tree, own, rest, rest.charged_bytes()))
+    let residuals = tree
+        .residuals(tag)
+        .filter(|residual| residual.cell_if_any() == Some(own.cell()));
+    residuals
+        .map(|residual| join(tree, own, residual, residual.charged_bytes()))
         .sum()
 }

@@ -283,7 +283,7 @@ impl Engine {
     pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         {
             let _pin = self.tree.threads.epoch.pin(rec);
-            if self.accounting() != Accounting::Broken && self.tree.rest_bytes(tag) > 0 {
+            if self.accounting() != Accounting::Broken && self.tree.residual_bytes(tag) > 0 {
                 // Such an owner has no stock.
                 self.tree.undo_charge(tag, bytes);
                 self.note_ends();

@@ -22,7 +22,7 @@ pub fn owners(at: At<'_>) -> String {
         State::DeadTask => Some("ended-task"),
         State::DeadGroup => Some("removed-group"),
         State::Left => Some("left-by-task"),
-        State::Rest => Some("rest-of-task"),
+        State::Residual => Some("rest-of-task"),
         State::Free | State::Group | State::Task | State::Lost => None,
     })
 }
@@ -35,7 +35,7 @@ pub fn live(at: At<'_>) -> String {
         State::DeadTask
         | State::DeadGroup
         | State::Left
-        | State::Rest
+        | State::Residual
         | State::Free
         | State::Lost => None,
     })

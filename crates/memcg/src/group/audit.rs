@@ -270,15 +270,20 @@ impl Hierarchy {
         at_most("owner's stock", index, charged, stocked)?;
         same("owner's grants", index, caps, objcg.granted.read().bytes)?;
         let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
-        let rests = self.rest_bytes(tag);
+        let residuals = self.residual_bytes(tag);
         at_most("owner's kinds in advance", index, kinds, ahead)?;
         at_most(
             "owner's kinds",
             index,
-            charged - stocked + rests,
+            charged - stocked + residuals,
             kinds - ahead,
         )?;
-        same("stock of an owner with rests", index, 0, rests.min(caps))?;
+        same(
+            "stock of an owner with residuals",
+            index,
+            0,
+            residuals.min(caps),
+        )?;
 
         let lives = u64::from(objcg.is_live());
         at_most("owner's names", index, objcg.nr_refs(), slots + lives)?;
@@ -289,7 +294,7 @@ impl Hierarchy {
             same("live owner", index, 0, u64::from(at.inherited))?;
         } else {
             let words = objcg.words().map(|w| w.read().bytes).sum::<u64>();
-            let held = objcg.nr_refs() + words + rests;
+            let held = objcg.nr_refs() + words + residuals;
             same("owner done with", index, 1, held.min(1))?;
         }
         Ok(())

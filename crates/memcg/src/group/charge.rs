@@ -3,7 +3,7 @@
 //! A charge pays every group of the path of the cell it read, then adds to the word only if it still names that cell; on
 //! a mismatch (the task has moved) it takes the payment back and starts again. An uncharge takes from the word first and
 //! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
-//! An owner with rests (bytes that a move left elsewhere) pays those off first with what it frees.
+//! An owner with residuals (bytes that a move left elsewhere) pays those off first with what it frees.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +50,7 @@ pub struct Refusal {
     pub max: u64,
 }
 
-/// Who frees looks again so often before it is an error that an owner with a rest holds too little: in between somebody moved it
+/// Who frees looks again so often before it is an error that an owner with a residual holds too little: in between somebody moved it
 /// each time.
 const SHIFTS: u32 = 64;
 
@@ -129,7 +129,7 @@ impl Hierarchy {
         let objcg = self.objcgs.get(tag);
         let (mut left, mut tries) = (bytes, 0);
         loop {
-            left -= self.uncharge_rests(tag, left);
+            left -= self.uncharge_residuals(tag, left);
             if left == 0 && bytes != 0 {
                 self.retire_if_done(tag);
                 return;
@@ -144,8 +144,8 @@ impl Hierarchy {
                     }
                     return;
                 }
-                // A move has put some of it into a rest since we looked there: its first one, perhaps. Or out of one again.
-                Err(_) if tries < SHIFTS && self.has_rest(tag) => tries += 1,
+                // A move has put some of it into a residual since we looked there: its first one, perhaps. Or out of one again.
+                Err(_) if tries < SHIFTS && self.has_residual(tag) => tries += 1,
                 Err(_) => {
                     self.report_broken();
                     return;
@@ -154,7 +154,7 @@ impl Hierarchy {
         }
     }
 
-    /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of the owner's rests is paid off with it, so
+    /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of the owner's residuals is paid off with it, so
     /// all is as before. The caller is pinned.
     pub(crate) fn undo_charge(&self, tag: Tag, bytes: u64) {
         {
@@ -167,7 +167,7 @@ impl Hierarchy {
                 return;
             }
         }
-        // A move has put some of it into a rest meanwhile.
+        // A move has put some of it into a residual meanwhile.
         self.uncharge_exact(tag, bytes);
     }
 

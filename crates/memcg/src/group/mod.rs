@@ -37,7 +37,7 @@ pub mod objcg;
 pub mod pressure;
 pub mod recount;
 pub mod reserved;
-pub mod rest;
+pub mod residual;
 pub mod scope;
 pub mod settings;
 pub mod slab;

@@ -9,7 +9,7 @@
 //! last. Each of them does its part and then looks at the other two behind a full fence, so one sees all three.
 //!
 //! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
-//! of its bytes that a move left in another group are *rests*, owners without a tag on anything (see `rest`).
+//! of its bytes that a move left in another group are *residuals*, owners without a tag on anything (see `residual`).
 
 use super::id::{CellId, NameId};
 use super::kind::{Kind, NR_SIDE_KINDS};
@@ -43,17 +43,17 @@ pub enum State {
     /// Its task goes on elsewhere, with another owner.
     Left = 5,
     /// Part of another owner's bytes, in another group.
-    Rest = 6,
-    /// As a rest, in no group: what a leaky move lost.
+    Residual = 6,
+    /// As a residual, in no group: what a leaky move lost.
     Lost = 7,
 }
 
 const STATE: u32 = 0xff;
 /// Set beside the state of a task that is to die.
 const KILLED: u32 = 1 << 8;
-/// Set beside the state of an owner that may not be stocked, because it has rests.
+/// Set beside the state of an owner that may not be stocked, because it has residuals.
 const NO_STOCK: u32 = 1 << 9;
-/// Set beside the state of a rest that is wrongly charged where it is: to be reclaimed first, to follow when used.
+/// Set beside the state of a residual that is wrongly charged where it is: to be reclaimed first, to follow when used.
 const MARKED: u32 = 1 << 11;
 /// Set beside the state of a task while a move of it is under way.
 const MOVING: u32 = 1 << 10;
@@ -73,13 +73,13 @@ pub struct Objcg {
     /// Handles, scopes and stock slots that name it.
     refs: AtomicU32,
     state: AtomicU32,
-    /// None: of a lost rest.
+    /// None: of a lost residual.
     pub(super) name: AtomicId<NameId>,
     /// A task's id; of one that is left, its heir's tag and `HEIR`, from a moment before its state says so.
     pub(super) id: AtomicU32,
     /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
     ended_at: AtomicU64,
-    /// While it is somebody's: the first of its rests; of a rest, the next. Afterwards the lists'.
+    /// While it is somebody's: the first of its residuals; of a residual, the next. Afterwards the lists'.
     pub(super) link: AtomicU32,
     /// Orders moves and the end of one task.
     pub(crate) lock: Lock,
@@ -87,7 +87,7 @@ pub struct Objcg {
 
 // SAFETY: integers and a free lock.
 unsafe impl Zeroed for Objcg {}
-// SAFETY: `link` is the lists' alone from the moment the owner is retired: `retire_if_done` looks at its rests before.
+// SAFETY: `link` is the lists' alone from the moment the owner is retired: `retire_if_done` looks at its residuals before.
 unsafe impl Record for Objcg {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -105,7 +105,7 @@ impl Objcg {
             3 => State::DeadGroup,
             4 => State::DeadTask,
             5 => State::Left,
-            6 => State::Rest,
+            6 => State::Residual,
             7 => State::Lost,
             _ => State::Free,
         }
@@ -126,7 +126,7 @@ impl Objcg {
     /// Its name's index.
     ///
     /// # Panics
-    /// Of a lost rest, which has no name.
+    /// Of a lost residual, which has no name.
     pub fn name(&self) -> NameId {
         self.name.known(Ordering::Relaxed)
     }
@@ -144,12 +144,12 @@ impl Objcg {
     /// The cell its bytes are accounted at.
     ///
     /// # Panics
-    /// Of a lost rest, whose bytes are in no group.
+    /// Of a lost residual, whose bytes are in no group.
     pub fn cell(&self) -> CellId {
         self.charged.read().in_cell()
     }
 
-    /// As [`Self::cell`]; `None` of a lost rest.
+    /// As [`Self::cell`]; `None` of a lost residual.
     pub fn cell_if_any(&self) -> Option<CellId> {
         self.charged.read().cell
     }
@@ -210,7 +210,7 @@ impl Objcg {
         self.state.fetch_and(!MOVING, Ordering::AcqRel);
     }
 
-    /// Whether a rest is wrongly charged where it is.
+    /// Whether a residual is wrongly charged where it is.
     pub(crate) fn is_marked(&self) -> bool {
         self.state.load(Ordering::Acquire) & MARKED != 0
     }
@@ -260,8 +260,8 @@ impl Objcg {
         stalls
     }
 
-    /// A rest begins, now.
-    pub(super) fn begin_rest(&self, now_ns: u64) {
+    /// A residual begins, now.
+    pub(super) fn begin_residual(&self, now_ns: u64) {
         self.ended_at.store(now_ns, Ordering::Relaxed);
         self.mark(false);
     }
@@ -355,16 +355,16 @@ impl Hierarchy {
             State::Free | State::Group | State::Task | State::Lost
         ) || objcg.refs.load(Ordering::Acquire) != 0
             || objcg.words().any(|word| word.read().bytes != 0)
-            || self.rest_bytes(tag) != 0
+            || self.residual_bytes(tag) != 0
         {
             return None;
         }
         let heir = objcg.heir();
-        // A rest's own link is to the next of the same owner, who lets go of them all.
-        let rests = if objcg.state() == State::Rest {
+        // A residual's own link is to the next of the same owner, who lets go of them all.
+        let residuals = if objcg.state() == State::Residual {
             None
         } else {
-            objcg.next_rest()
+            objcg.next_residual()
         };
         // One of those who see all three gets to do it.
         objcg
@@ -376,7 +376,7 @@ impl Hierarchy {
                 Ordering::Relaxed,
             )
             .ok()?;
-        self.release_rests(rests);
+        self.release_residuals(residuals);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());
         self.retire(What::Objcg(tag));

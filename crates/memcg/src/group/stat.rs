@@ -192,7 +192,7 @@ impl Hierarchy {
 
     /// Bytes the things of one owner hold, those included that a move left in other groups. O(threads). The caller is pinned.
     pub fn held_by(&self, tag: Tag) -> u64 {
-        (self.objcgs.get(tag).charged_bytes() + self.rest_bytes(tag))
+        (self.objcgs.get(tag).charged_bytes() + self.residual_bytes(tag))
             .saturating_sub(self.stocked_for(tag))
     }
 

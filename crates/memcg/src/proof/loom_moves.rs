@@ -87,9 +87,9 @@ fn loom_what_an_end_said_is_found_while_its_cell_is_skipped() {
     });
 }
 
-/// Catches: a rest that is not let go with its owner.
+/// Catches: a residual that is not let go with its owner.
 #[test]
-fn loom_a_rest_paid_off_while_its_group_ends_is_the_parents_to_pay() {
+fn loom_a_residual_paid_off_while_its_group_ends_is_the_parents_to_pay() {
     model(5, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let Parted { a, b, tag } = Parted::new(tree, rec);

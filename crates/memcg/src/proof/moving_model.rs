@@ -102,14 +102,14 @@ impl World {
     fn fits(&self, tag: Tag, to: &Memcg, but: u64, own_only: bool, twice: bool) -> bool {
         let tree = self.tree;
         let _pin = tree.threads.epoch.pin(self.recs[0]);
-        let rests: Vec<(&Memcg, u64)> = tree
-            .rests(tag)
-            .filter_map(|rest| Some((rest.cell_if_any()?, rest.charged_bytes())))
+        let residuals: Vec<(&Memcg, u64)> = tree
+            .residuals(tag)
+            .filter_map(|residual| Some((residual.cell_if_any()?, residual.charged_bytes())))
             .map(|(cell, bytes)| (tree.resolve(cell).group, bytes))
             .collect();
-        let rest_bytes: u64 = rests.iter().map(|(_, n)| n).sum();
-        let lost = tree.rest_bytes(tag) - tree.stayed_bytes(tag);
-        let own = self.held(tag) - rest_bytes - lost;
+        let residual_bytes: u64 = residuals.iter().map(|(_, n)| n).sum();
+        let lost = tree.residual_bytes(tag) - tree.stayed_bytes(tag);
+        let own = self.held(tag) - residual_bytes - lost;
         let from = tree.resolve(tree.objcgs.get(tag).cell()).group;
         let mut level = Some(to);
         while let Some(group) = level {
@@ -117,7 +117,7 @@ impl World {
             if twice || !from.is_within(group) {
                 more += own - but;
             }
-            for (at, n) in &rests {
+            for (at, n) in &residuals {
                 if !own_only && (twice || !at.is_within(group)) {
                     more += n;
                 }
@@ -135,7 +135,7 @@ impl World {
         let tag = self.live(t % TASKS);
         let to = self.groups[g % GROUPS];
         let (policy, _) = MovePolicy::ALL[p % 7];
-        let (rests, all_rests) = (tree.stayed_bytes(tag), tree.rest_bytes(tag));
+        let (residuals, all_residuals) = (tree.stayed_bytes(tag), tree.residual_bytes(tag));
         let from = {
             let _pin = tree.threads.epoch.pin(rec);
             tree.resolve(tree.objcgs.get(tag).cell()).group.index()
@@ -146,7 +146,7 @@ impl World {
             .filter(|o| o.tag == tag && o.kind != Kind::Heap)
             .map(|o| o.bytes)
             .sum();
-        let own = self.held(tag) - all_rests;
+        let own = self.held(tag) - all_residuals;
         let stays = if policy == MovePolicy::Lazy && from != to.index() {
             // Stock is drained first; what is counted by kind goes along.
             evictable.min(own.saturating_sub(kinds))
@@ -178,12 +178,12 @@ impl World {
                 assert_eq!(after, 0, "{policy:?} leaves nothing");
                 assert_eq!(moved.stayed, 0);
             }
-            MovePolicy::Leaky => assert!(after <= rests),
-            MovePolicy::Lazy => assert!(after <= rests + stays),
+            MovePolicy::Leaky => assert!(after <= residuals),
+            MovePolicy::Lazy => assert!(after <= residuals + stays),
             MovePolicy::BestEffort if self.tree.objcgs.get(tag).state() == State::Task => {
                 assert_eq!(moved.stayed, after);
                 // Nothing stays that would have found room.
-                assert!(after <= rests || !self.fits_more(from, to), "{moved:?}");
+                assert!(after <= residuals || !self.fits_more(from, to), "{moved:?}");
             }
             MovePolicy::Stay | MovePolicy::BestEffort if from == to.index() => {}
             MovePolicy::Stay | MovePolicy::BestEffort => {
@@ -231,7 +231,7 @@ impl World {
             Step::Free(r, o) => {
                 if !self.objects.is_empty() {
                     let object = self.objects.swap_remove(o % self.objects.len());
-                    let before = tree.rest_bytes(object.tag);
+                    let before = tree.residual_bytes(object.tag);
                     free(
                         tree,
                         self.recs[r % 2],
@@ -241,7 +241,7 @@ impl World {
                     );
                     if tree.objcgs.get(object.tag).state() != State::Free {
                         assert_eq!(
-                            tree.rest_bytes(object.tag),
+                            tree.residual_bytes(object.tag),
                             before.saturating_sub(object.bytes),
                             "what stayed is paid off first"
                         );
@@ -252,10 +252,10 @@ impl World {
             Step::Follow(t, bytes) => {
                 let tag = self.live(t % TASKS);
                 let _pin = tree.threads.epoch.pin(self.recs[0]);
-                let before = tree.rest_bytes(tag);
+                let before = tree.residual_bytes(tag);
                 let followed = tree.follow(tag, bytes);
                 assert!(followed <= bytes);
-                assert_eq!(tree.rest_bytes(tag), before - followed);
+                assert_eq!(tree.residual_bytes(tag), before - followed);
             }
             Step::Max(g, max) => {
                 let g = 1 + g % (GROUPS - 1);
@@ -288,26 +288,29 @@ impl World {
         let tree = self.tree;
         tree.audit().unwrap_or_else(|wrong| panic!("{wrong}"));
         let _pin = tree.threads.epoch.pin(self.recs[0]);
-        // Every object is charged to its owner, exactly: in its own word or in a rest.
+        // Every object is charged to its owner, exactly: in its own word or in a residual.
         let mut expected = [0; GROUPS];
         let mut tags: Vec<Tag> = self.objects.iter().map(|o| o.tag).collect();
         tags.sort_unstable();
         tags.dedup();
         for tag in tags {
             let (held, own) = (self.held(tag), tree.objcgs.get(tag));
-            let rests = tree.rest_bytes(tag);
-            assert_eq!(own.charged_bytes() - tree.stocked_for(tag) + rests, held);
+            let residuals = tree.residual_bytes(tag);
+            assert_eq!(
+                own.charged_bytes() - tree.stocked_for(tag) + residuals,
+                held
+            );
             let mut add = |cell, bytes| {
                 let at = tree.resolve(cell).group;
                 for (g, group) in self.groups.iter().enumerate() {
                     expected[g] += if at.is_within(group) { bytes } else { 0 };
                 }
             };
-            add(own.cell(), held - rests);
+            add(own.cell(), held - residuals);
             // What a leaky move lost is nobody's, as its answer said.
-            for rest in tree.rests(tag) {
-                if let Some(cell) = rest.cell_if_any() {
-                    add(cell, rest.charged_bytes());
+            for residual in tree.residuals(tag) {
+                if let Some(cell) = residual.cell_if_any() {
+                    add(cell, residual.charged_bytes());
                 }
             }
         }
