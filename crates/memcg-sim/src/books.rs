@@ -110,7 +110,7 @@ pub(crate) struct Owner {
     /// Of a group's: somebody has a handle on it.
     pub held: bool,
     /// A task's that went on without its bytes: who it is now.
-    pub heir: Option<usize>,
+    pub successor: Option<usize>,
     /// What moves left elsewhere: in a group, or lost.
     pub residuals: Vec<(Option<usize>, u64)>,
     /// What was said of a task, in thousandths; whether it was told to die.
@@ -127,7 +127,7 @@ impl Owner {
             group,
             is,
             held: is == OwnerIs::Group,
-            heir: None,
+            successor: None,
             residuals: Vec::new(),
             adj: 0,
             killed: false,
@@ -209,8 +209,8 @@ impl Books {
     /// Who is charged in the name of an owner.
     pub(crate) fn live(&self, owner: usize) -> usize {
         let mut at = owner;
-        while let Some(heir) = self.owners[at].heir {
-            at = heir;
+        while let Some(successor) = self.owners[at].successor {
+            at = successor;
         }
         at
     }

@@ -100,8 +100,8 @@ impl World {
         if outcome.is_ok() && now != books.owners[live].tag {
             // It left its bytes behind, and goes on as another.
             assert!(matches!(policy, MovePolicy::Stay | MovePolicy::BestEffort));
-            let heir = books.owners.len();
-            books.owners[live].heir = Some(heir);
+            let successor = books.owners.len();
+            books.owners[live].successor = Some(successor);
             books.owners[live].is = OwnerIs::Dead;
             let (adj, killed) = (books.owners[live].adj, books.owners[live].killed);
             books.owners.push(Owner {

@@ -57,7 +57,7 @@ pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
 }
 
 impl Charge {
-    /// Charges a `tag` the caller names; or its heir, if the task has moved on.
+    /// Charges a `tag` the caller names; or its successor, if the task has moved on.
     #[inline]
     pub(crate) fn new(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let is_hit = bytes <= MOST_HIT
@@ -190,7 +190,7 @@ impl Charge {
             && with_rec(|engine, rec| engine.is_given(rec, self.tag, how)).unwrap_or(false)
     }
 
-    /// Makes `tag`, or its heir, the owner; the caller names it.
+    /// Makes `tag`, or its successor, the owner; the caller names it.
     fn change_owner(&mut self, tag: Tag) -> Result<(), ReserveError> {
         let tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
         let new = Self {

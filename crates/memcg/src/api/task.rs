@@ -69,7 +69,7 @@ impl Task {
     /// As [`Memcg::enter`]: not across an `.await`, where [`in_group`](super::in_group) is the answer.
     pub fn enter(&self) -> Entered {
         let own = engine().tree.objcgs.get(self.tag);
-        if own.state() != State::Left {
+        if own.state() != State::Superseded {
             return Entered::new(Some(self.tag));
         }
         // It has moved on without its bytes. Pinned, so that its present owner is named until the scope does.

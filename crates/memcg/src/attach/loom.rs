@@ -26,7 +26,7 @@ pub(crate) fn go_to(
     move_task_with(tree, rec, tag, to, policy, stays).unwrap()
 }
 
-pub(crate) fn leave(tree: Tree, rec: &ThreadRec, tag: Tag, to: &Memcg) {
+pub(crate) fn supersede(tree: Tree, rec: &ThreadRec, tag: Tag, to: &Memcg) {
     go_to(tree, rec, tag, to, MovePolicy::Stay, 0);
 }
 
@@ -137,7 +137,7 @@ fn loom_kinds_counted_during_a_move_follow_the_task() {
     });
 }
 
-/// Catches: the heir made known only after the owner is none any more; whether it is to die asked before that.
+/// Catches: the successor made known only after the owner is none any more; whether it is to die asked before that.
 #[test]
 fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
     model(4, |tree| {
@@ -158,10 +158,10 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
         });
         leave(tree, rec, tag, b);
         let (found, killed) = user.join().unwrap();
-        let heir = live(tree, rec, tag);
-        assert!(heir != tag && (found == tag || found == heir));
-        assert_eq!(tree.objcgs.get(heir).state(), State::Task);
-        assert!(!killed || tree.objcgs.get(heir).is_killed());
+        let successor = live(tree, rec, tag);
+        assert!(successor != tag && (found == tag || found == successor));
+        assert_eq!(tree.objcgs.get(successor).state(), State::Task);
+        assert!(!killed || tree.objcgs.get(successor).is_killed());
         let (at_a, at_b) = if found == tag { (24, 0) } else { (8, 16) };
         assert_eq!((current(tree, rec, a), current(tree, rec, b)), (at_a, at_b));
         uncharge_exact(tree, rec, found, 16);
@@ -173,7 +173,7 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
 
 /// Catches: what is set of a task set for who it was when looked up; and written over by what the old owner had.
 #[test]
-fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_heir() {
+fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_successor() {
     model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
@@ -185,16 +185,16 @@ fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_heir() {
         });
         leave(tree, rec, tag, b);
         user.join().unwrap();
-        let heir = live(tree, rec, tag);
-        assert_eq!(tree.objcgs.get(heir).oom_score_adj(), 500);
+        let successor = live(tree, rec, tag);
+        assert_eq!(tree.objcgs.get(successor).oom_score_adj(), 500);
         end_task(tree, rec, tag);
         only_groups_are_left(tree, 3);
     });
 }
 
-/// Catches: an owner retired without its heir being let go; one that is let go twice.
+/// Catches: an owner retired without its successor being let go; one that is let go twice.
 #[test]
-fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
+fn loom_the_last_bytes_of_an_owner_and_its_successor_beside_the_end_retire_both() {
     model(4, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
@@ -202,21 +202,21 @@ fn loom_the_last_bytes_of_an_owner_and_its_heir_beside_the_end_retire_both() {
         let tag = task(tree, rec, a);
         assert!(charge_exact(tree, rec, tag, 8));
         leave(tree, rec, tag, b);
-        let heir = live(tree, rec, tag);
-        assert!(charge_exact(tree, rec, heir, 8));
+        let successor = live(tree, rec, tag);
+        assert!(charge_exact(tree, rec, successor, 8));
         let freer = go(move || {
             uncharge_exact(tree, other, tag, 8);
-            uncharge_exact(tree, other, heir, 8);
+            uncharge_exact(tree, other, successor, 8);
         });
         end_task(tree, rec, tag);
         freer.join().unwrap();
         assert_eq!(tree.objcgs.get(tag).state(), State::Free);
-        assert_eq!(tree.objcgs.get(heir).state(), State::Free);
+        assert_eq!(tree.objcgs.get(successor).state(), State::Free);
         only_groups_are_left(tree, 3);
     });
 }
 
-/// Catches: an heir's tag taken for the id of a task, before the owner's state says what it is.
+/// Catches: a successor's tag taken for the id of a task, before the owner's state says what it is.
 #[test]
 fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
     model(3, |tree| {
@@ -241,7 +241,7 @@ fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
 
 /// Catches: a chain halved without a hold on whom it leads to, and one that is skipped and not let go.
 #[test]
-fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
+fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
     model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
@@ -255,7 +255,10 @@ fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
             let _pin = tree.threads.epoch.pin(other);
             let found = tree.hold_live_tag(tag);
             let state = tree.objcgs.get(found).state();
-            assert!(matches!(state, State::Task | State::Left), "{state:?}");
+            assert!(
+                matches!(state, State::Task | State::Superseded),
+                "{state:?}"
+            );
             tree.release_objcg(found);
             tree.release_objcg(tag);
         });
@@ -272,7 +275,7 @@ fn loom_heirs_skipped_while_the_task_leaves_again_are_let_go_once() {
 
 /// Catches: a chain halved without a hold on who is to skip: its own last name may have gone with another's skip of it.
 #[test]
-fn loom_two_who_skip_the_same_heirs_let_each_go_once() {
+fn loom_two_who_skip_the_same_successors_let_each_go_once() {
     model(3, |tree| {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");

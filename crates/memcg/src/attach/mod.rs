@@ -24,10 +24,10 @@ mod whole;
 use crate::counter::Level;
 use crate::group::charge::Refusal;
 use crate::group::kind::NR_SIDE_KINDS;
-use crate::group::left::Unborn;
 use crate::group::objcg::{Objcg, State};
 use crate::group::residual::MAX_RESIDUALS;
 use crate::group::slab::SLAB_SIDE;
+use crate::group::successor::NewSuccessor;
 use crate::group::word::Unchanged;
 use crate::group::{GroupId, Hierarchy, Memcg, MovePolicy, Tag};
 use crate::sync::atomic::Ordering;
@@ -93,7 +93,7 @@ pub struct Attach<'t> {
     rooms: [Room; 1 + MAX_RESIDUALS],
     /// Bytes of cache objects there is room for at the target.
     slab: u64,
-    heir: Option<Unborn>,
+    successor: Option<NewSuccessor>,
     /// Bytes that are to stay, with `lazy`.
     evictable: u64,
     pieces: u64,
@@ -139,7 +139,7 @@ pub fn move_task_with(
 
 impl<'t> Attach<'t> {
     /// Begins a move: from here to its end the target stays online, and no other move of the task begins. The caller is
-    /// pinned; `tag` may have been left for an heir.
+    /// pinned; `tag` may have been superseded.
     ///
     /// # Errors
     /// Where there is no such task or group, or another move.
@@ -178,7 +178,7 @@ impl<'t> Attach<'t> {
             policy,
             rooms: [Room::default(); 1 + MAX_RESIDUALS],
             slab: 0,
-            heir: None,
+            successor: None,
             evictable: 0,
             pieces: 0,
             recounts: tree.nr_recounts(),
@@ -223,8 +223,8 @@ impl<'t> Attach<'t> {
             MovePolicy::Paged => self.cover_by_pieces(tree, rec),
             MovePolicy::Leaky => self.ship_by_pieces(tree, rec),
             MovePolicy::Stay => {
-                self.heir = tree.new_heir(self.tag, tree.memcgs.get(self.target));
-                self.heir.map(|_| ()).ok_or(MoveError::NoMemory)
+                self.successor = tree.new_successor(self.tag, tree.memcgs.get(self.target));
+                self.successor.map(|_| ()).ok_or(MoveError::NoMemory)
             }
             MovePolicy::BestEffort | MovePolicy::Lazy => Ok(()),
         }
@@ -240,8 +240,8 @@ impl<'t> Attach<'t> {
         let tree = self.tree;
         self.forget_if_recounted(tree);
         self.give_back(tree);
-        if let Some(heir) = self.heir.take() {
-            tree.forget_heir(heir);
+        if let Some(successor) = self.successor.take() {
+            tree.forget_successor(successor);
         }
         let leaked = self.ship_back(tree);
         self.end(tree, true);
@@ -269,8 +269,8 @@ impl<'t> Attach<'t> {
         };
         match moved {
             Ok(moved) => {
-                if let Some(heir) = self.heir.take() {
-                    tree.forget_heir(heir);
+                if let Some(successor) = self.successor.take() {
+                    tree.forget_successor(successor);
                 }
                 self.end(tree, false);
                 Ok(moved)
@@ -291,15 +291,15 @@ impl<'t> Attach<'t> {
             MovePolicy::Lazy => self.move_but_evictable(tree, rec),
             MovePolicy::BestEffort => self.move_what_fits(tree, rec),
             MovePolicy::Stay => {
-                let heir = self.heir.take().ok_or(MoveError::NoMemory)?;
-                Ok(self.leave(tree, rec, heir))
+                let successor = self.successor.take().ok_or(MoveError::NoMemory)?;
+                Ok(self.supersede(tree, rec, successor))
             }
         }
     }
 
-    /// The task goes on as its heir; nothing it holds moves.
-    fn leave(&self, tree: &Hierarchy, rec: &ThreadRec, heir: Unborn) -> Moved {
-        tree.leave(self.tag, heir, tree.memcgs.get(self.target));
+    /// The task goes on as its successor; nothing it holds moves.
+    fn supersede(&self, tree: &Hierarchy, rec: &ThreadRec, successor: NewSuccessor) -> Moved {
+        tree.supersede(self.tag, successor, tree.memcgs.get(self.target));
         tree.end_stock(rec, self.tag);
         let own = tree.objcgs.get(self.tag).charged_bytes();
         Moved {

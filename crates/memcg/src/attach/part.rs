@@ -86,10 +86,10 @@ impl Attach<'_> {
         }
         self.rooms[0].give_back(tree, &way);
         self.give_back_slab(tree, &way);
-        let heir = tree
-            .new_heir(self.tag, way.target)
+        let successor = tree
+            .new_successor(self.tag, way.target)
             .ok_or(MoveError::NoMemory)?;
-        Ok(self.leave(tree, rec, heir))
+        Ok(self.supersede(tree, rec, successor))
     }
 
     /// What can be evicted stays, marked; all else goes or nothing does. Under the task's lock.

@@ -1,7 +1,7 @@
 //! Whom a thread's charges go to now.
 //!
-//! A thread works for the owner of its scope. If that is a task's which has moved on without its bytes (`group::left`), the task
-//! charges its heir: the scope keeps the old name, and whoever charges looks here. Hits need not: an owner that was left has no
+//! A thread works for the owner of its scope. If that is a task's which has moved on without its bytes (`group::successor`), the task
+//! charges its successor: the scope keeps the old name, and whoever charges looks here. Hits need not: a superseded owner has no
 //! stock.
 
 #![forbid(unsafe_code)]
@@ -17,14 +17,14 @@ impl Engine {
     #[inline]
     pub fn with_owner<R>(&self, rec: &ThreadRec, f: impl FnOnce(Option<Tag>) -> R) -> R {
         let current = rec.current();
-        let is_left = |tag: &Tag| self.tree.objcgs.get(*tag).state() == State::Left;
-        let Some(tag) = current.filter(is_left) else {
+        let is_superseded = |tag: &Tag| self.tree.objcgs.get(*tag).state() == State::Superseded;
+        let Some(tag) = current.filter(is_superseded) else {
             return f(current);
         };
         let pin = self.tree.threads.epoch.pin(rec);
         let live = self.tree.hold_live_tag(tag);
         if rec.task.is(Some(tag), Ordering::Relaxed) && self.tree.stand_for_good(rec, tag, live) {
-            // The thread's own task, in the scope that is never left: hits charge the heir from here on.
+            // The thread's own task, in the scope that is never left: hits charge the successor from here on.
             self.tree.hold_objcg(live);
             rec.task.store(Some(live), Ordering::Relaxed);
             self.tree.release_objcg(tag);

@@ -21,7 +21,7 @@ pub fn owners(at: At<'_>) -> String {
     ledger(at, |state| match state {
         State::DeadTask => Some("ended-task"),
         State::DeadGroup => Some("removed-group"),
-        State::Left => Some("left-by-task"),
+        State::Superseded => Some("left-by-task"),
         State::Residual => Some("rest-of-task"),
         State::Free | State::Group | State::Task | State::Lost => None,
     })
@@ -34,7 +34,7 @@ pub fn live(at: At<'_>) -> String {
         State::Group => Some("group"),
         State::DeadTask
         | State::DeadGroup
-        | State::Left
+        | State::Superseded
         | State::Residual
         | State::Free
         | State::Lost => None,

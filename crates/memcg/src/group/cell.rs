@@ -186,9 +186,9 @@ impl Hierarchy {
         }
     }
 
-    /// Lets the dead cell `at` skip its dead successor `next`.
+    /// Lets the dead cell `at` skip the dead cell `next` that it leads to.
     ///
-    /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then the successor is
+    /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then `next` is
     /// already being let go by whoever took that name.
     fn halve(&self, at: CellId, next: CellId) {
         let To::Cell(beyond) = To::of_word(self.cells.get(next).to.load(Ordering::Acquire)) else {

@@ -25,7 +25,6 @@ pub mod id;
 mod index;
 pub mod kind;
 pub mod kmem_id;
-pub mod left;
 pub mod limbo;
 pub mod linger;
 #[cfg(all(test, loom))]
@@ -45,6 +44,7 @@ pub mod stall;
 mod stall_word;
 pub mod stat;
 pub mod stock;
+pub mod successor;
 pub mod task;
 pub mod tree;
 pub mod victim;

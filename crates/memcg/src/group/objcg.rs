@@ -8,7 +8,7 @@
 //! is retired: by whoever takes the last byte, the last name (a handle, a scope's slot) or the life away, whichever comes
 //! last. Each of them does its part and then looks at the other two behind a full fence, so one sees all three.
 //!
-//! A task has one owner that lives. One it has moved away from without its bytes is *left* (see `left`) and names its heir; amounts
+//! A task has one owner that lives. One it has moved away from without its bytes is *superseded* (see `successor`) and names its successor; amounts
 //! of its bytes that a move left in another group are *residuals*, owners without a tag on anything (see `residual`).
 
 use super::id::{CellId, NameId};
@@ -23,8 +23,8 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::id::AtomicId;
 use crate::sync::lock::Lock;
 
-/// In `Objcg::id`: what follows is an heir's tag, and no task's id.
-pub(super) const HEIR: u32 = 1 << 31;
+/// In `Objcg::id`: what follows is a successor's tag, and no task's id.
+pub(super) const SUCCESSOR: u32 = 1 << 31;
 
 /// An owner's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub enum State {
     /// Its task has ended.
     DeadTask = 4,
     /// Its task goes on elsewhere, with another owner.
-    Left = 5,
+    Superseded = 5,
     /// Part of another owner's bytes, in another group.
     Residual = 6,
     /// As a residual, in no group: what a leaky move lost.
@@ -75,7 +75,7 @@ pub struct Objcg {
     state: AtomicU32,
     /// None: of a lost residual.
     pub(super) name: AtomicId<NameId>,
-    /// A task's id; of one that is left, its heir's tag and `HEIR`, from a moment before its state says so.
+    /// A task's id; of one that is superseded, its successor's tag and `SUCCESSOR`, from a moment before its state says so.
     pub(super) id: AtomicU32,
     /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
     ended_at: AtomicU64,
@@ -104,7 +104,7 @@ impl Objcg {
             2 => State::Task,
             3 => State::DeadGroup,
             4 => State::DeadTask,
-            5 => State::Left,
+            5 => State::Superseded,
             6 => State::Residual,
             7 => State::Lost,
             _ => State::Free,
@@ -116,11 +116,11 @@ impl Objcg {
         matches!(self.state(), State::Group | State::Task)
     }
 
-    /// A task's id; 0 for a group's own, and for one that is left.
+    /// A task's id; 0 for a group's own, and for one that is superseded.
     pub fn id(&self) -> u32 {
-        // Acquire pairs with the AcqRel of `leave`: who finds it left finds its heir.
+        // Acquire pairs with the AcqRel of `supersede`: who finds it superseded finds its successor.
         let id = self.id.load(Ordering::Acquire);
-        if id & HEIR == 0 { id } else { 0 }
+        if id & SUCCESSOR == 0 { id } else { 0 }
     }
 
     /// Its name's index.
@@ -237,7 +237,7 @@ impl Objcg {
     /// Whether it may have stock.
     pub(super) fn may_stock(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
-        state & NO_STOCK == 0 && state & STATE != State::Left as u32
+        state & NO_STOCK == 0 && state & STATE != State::Superseded as u32
     }
 
     /// Whether it is to die.
@@ -253,8 +253,12 @@ impl Objcg {
         let _ = self
             .state
             .fetch_update(Ordering::Release, Ordering::Relaxed, |was| {
-                // Whoever is left may have been told to die: its heir will be.
-                let kept = if state == State::Left { KILLED } else { 0 };
+                // A superseded owner may have been told to die: its successor will be.
+                let kept = if state == State::Superseded {
+                    KILLED
+                } else {
+                    0
+                };
                 Some(was & (NO_STOCK | MOVING | kept) | state as u32)
             });
         stalls
@@ -335,16 +339,22 @@ impl Hierarchy {
     /// Retires an owner that has ended, is charged nothing and named by nobody. The caller is pinned.
     pub(crate) fn retire_if_done(&self, tag: Tag) {
         let mut tag = tag;
-        // An owner that is left names its heir, which may be done with then as well.
-        while let Some(heir) = self.retire_one_if_done(tag) {
-            if self.objcgs.get(heir).refs.fetch_sub(1, Ordering::AcqRel) != 1 {
+        // An owner that is superseded names its successor, which may be done with then as well.
+        while let Some(successor) = self.retire_one_if_done(tag) {
+            if self
+                .objcgs
+                .get(successor)
+                .refs
+                .fetch_sub(1, Ordering::AcqRel)
+                != 1
+            {
                 return;
             }
-            tag = heir;
+            tag = successor;
         }
     }
 
-    /// Answers the heir that nobody names for it any more.
+    /// Answers the successor that nobody names for it any more.
     fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
@@ -359,7 +369,7 @@ impl Hierarchy {
         {
             return None;
         }
-        let heir = objcg.heir();
+        let successor = objcg.successor();
         // A residual's own link is to the next of the same owner, who lets go of them all.
         let residuals = if objcg.state() == State::Residual {
             None
@@ -380,6 +390,6 @@ impl Hierarchy {
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());
         self.retire(What::Objcg(tag));
-        heir
+        successor
     }
 }

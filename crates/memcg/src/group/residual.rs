@@ -39,7 +39,7 @@ impl Hierarchy {
         let objcg = self.objcgs.get(tag);
         let first = match objcg.state() {
             State::Residual | State::Lost | State::Free => None,
-            State::Group | State::Task | State::DeadGroup | State::DeadTask | State::Left => {
+            State::Group | State::Task | State::DeadGroup | State::DeadTask | State::Superseded => {
                 objcg.next_residual()
             }
         };
@@ -92,7 +92,7 @@ impl Hierarchy {
     #[cold]
     pub(super) fn regain_stock(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
-        if objcg.state() == State::Left || self.residual_bytes(tag) != 0 {
+        if objcg.state() == State::Superseded || self.residual_bytes(tag) != 0 {
             return false;
         }
         // Only while nobody moves it: a mover puts amounts into residuals after it has forbidden stock.

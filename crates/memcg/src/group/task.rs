@@ -4,7 +4,7 @@
 
 use super::census::Change;
 use super::memcg::Memcg;
-use super::objcg::{HEIR, Objcg, State};
+use super::objcg::{Objcg, SUCCESSOR, State};
 use super::tree::TreeError;
 use super::word::CELL_LIMIT;
 use super::{Hierarchy, Tag};
@@ -36,7 +36,7 @@ impl Hierarchy {
         let id = match id {
             0 => {
                 FIRST_TASK_ID
-                    + self.next_task.fetch_add(1, Ordering::Relaxed) % (HEIR - FIRST_TASK_ID)
+                    + self.next_task.fetch_add(1, Ordering::Relaxed) % (SUCCESSOR - FIRST_TASK_ID)
             }
             thread => thread,
         };
@@ -46,14 +46,14 @@ impl Hierarchy {
     }
 
     /// Ends a task: what it still holds stays where it is accounted, as a line of that group's ledger. The caller's name
-    /// for it goes: `tag`, of which the task may be an heir by now. The caller is pinned.
+    /// for it goes: `tag`, of which the task may be a successor by now. The caller is pinned.
     pub fn end_task(&self, tag: Tag) {
         loop {
             let live = self.hold_live_tag(tag);
             let objcg = self.objcgs.get(live);
             let ended = {
                 let _task = objcg.lock.lock(Rank::Task);
-                let is_left = objcg.state() == State::Left;
+                let is_superseded = objcg.state() == State::Superseded;
                 if objcg.state() == State::Task {
                     // Under the task's lock it stays in its group, and the group, having a task, stays online.
                     let group = self.resolve(objcg.cell()).group;
@@ -61,7 +61,7 @@ impl Hierarchy {
                     self.end_stall_of_ended(stalls);
                     self.remove_task(group);
                 }
-                !is_left
+                !is_superseded
             };
             self.release_objcg(live);
             if ended {
@@ -78,7 +78,7 @@ impl Hierarchy {
             let mut all = self.objcgs.each();
             all.find_map(|(tag, objcg)| is_it(objcg).then_some(tag))
         };
-        // One that was left meanwhile may have an heir that was looked at too early.
+        // One that was superseded meanwhile may have a successor that was looked at too early.
         find().or_else(find)
     }
 

@@ -328,7 +328,7 @@ fn while_a_move_is_under_way_there_is_no_other_and_its_target_stays() {
 }
 
 #[test]
-fn threads_inside_a_task_that_left_its_bytes_charge_its_heir() {
+fn threads_inside_a_task_that_left_its_bytes_charge_its_successor() {
     let r = Record::new(0, 0);
     let scope = r.tree.enter_scope(r.rec, Some(r.task));
     charge_current(r.tree, r.rec, 64).unwrap();
@@ -343,7 +343,7 @@ fn threads_inside_a_task_that_left_its_bytes_charge_its_heir() {
     r.tree.leave_scope(r.rec, scope);
     let live = r.live();
     assert_ne!(live, r.task);
-    // A chain of heirs is followed, halved, and let go whole.
+    // A chain of successors is followed, halved, and let go whole.
     for target in [r.a, r.b, r.a, r.b] {
         let _pin = r.tree.threads.epoch.pin(r.rec);
         move_task_with(r.tree, r.rec, r.task, target, MovePolicy::Stay, 0).unwrap();

@@ -1,38 +1,38 @@
-//! Owners that are left: a task has gone on to another group without its bytes.
+//! Superseded owners: a task has gone on to another group without its bytes.
 //!
 //! What was charged to it stays charged to it, where it is, and is freed through it: every thing keeps its owner. The task
-//! charges an *heir* from then on, an owner of its own in the new group. Whoever names the old one (a handle, a scope a
-//! thread is still in) finds the heir through it, on slow paths: the old owner has no stock, so no hit charges it.
+//! charges a *successor* from then on, an owner of its own in the new group. Whoever names the old one (a handle, a scope a
+//! thread is still in) finds the successor through it, on slow paths: the old owner has no stock, so no hit charges it.
 //!
-//! Kept: one owner of a task lives, the last in the chain. Each names its heir until it is retired itself; chains are halved
+//! Kept: one owner of a task lives, the last in the chain. Each names its successor until it is retired itself; chains are halved
 //! as they are followed, as cells' are.
 
 #![forbid(unsafe_code)]
 
 use super::id::NameId;
 use super::memcg::Memcg;
-use super::objcg::{HEIR, Objcg, State};
+use super::objcg::{Objcg, SUCCESSOR, State};
 use super::{Hierarchy, Tag};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
 use crate::sync::lock::Rank;
 
-/// Records for an heir, not yet anybody's.
+/// Records for a successor, not yet anybody's.
 #[derive(Clone, Copy)]
-pub(crate) struct Unborn {
+pub(crate) struct NewSuccessor {
     tag: Tag,
     name: NameId,
 }
 
 impl Objcg {
-    /// Of one that is left: who it is now.
-    pub(super) fn heir(&self) -> Option<Tag> {
-        // Acquire pairs with the Release of `halve_heirs`; the first heir came before the state.
-        if self.state() != State::Left {
+    /// Of one that is superseded: who it is now.
+    pub(super) fn successor(&self) -> Option<Tag> {
+        // Acquire pairs with the Release of `halve_successors`; the first successor came before the state.
+        if self.state() != State::Superseded {
             return None;
         }
-        Tag::from_raw(self.id.load(Ordering::Acquire) & !HEIR)
+        Tag::from_raw(self.id.load(Ordering::Acquire) & !SUCCESSOR)
     }
 }
 
@@ -42,9 +42,9 @@ impl Hierarchy {
         let mut at = tag;
         loop {
             let objcg = self.objcgs.get(at);
-            match objcg.heir() {
+            match objcg.successor() {
                 Some(next) => {
-                    self.halve_heirs(at, next);
+                    self.halve_successors(at, next);
                     at = next;
                 }
                 // It was let go between two looks: what named it names the next by now.
@@ -80,18 +80,18 @@ impl Hierarchy {
     pub fn set_oom_score_adj(&self, tag: Tag, adj: i16) {
         loop {
             let objcg = self.objcgs.get(self.live_tag(tag));
-            // Under the task's lock it is not left: its heir takes over what is set here.
+            // Under the task's lock it is not superseded: its successor takes over what is set here.
             let _task = objcg.lock.lock(Rank::Task);
-            if objcg.state() != State::Left {
+            if objcg.state() != State::Superseded {
                 objcg.set_oom_score_adj(adj);
                 return;
             }
         }
     }
 
-    /// Lets `at` name the heir of its heir `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
-    fn halve_heirs(&self, at: Tag, next: Tag) {
-        let Some(beyond) = self.objcgs.get(next).heir() else {
+    /// Lets `at` name the successor of its successor `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
+    fn halve_successors(&self, at: Tag, next: Tag) {
+        let Some(beyond) = self.objcgs.get(next).successor() else {
             return;
         };
         if !self.try_hold_objcg(at) {
@@ -99,9 +99,9 @@ impl Hierarchy {
         }
         if self.try_hold_objcg(beyond) {
             let swapped = self.objcgs.get(at).id.compare_exchange(
-                next.raw() | HEIR,
-                beyond.raw() | HEIR,
-                // Release pairs with the Acquire of `heir`.
+                next.raw() | SUCCESSOR,
+                beyond.raw() | SUCCESSOR,
+                // Release pairs with the Acquire of `successor`.
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
@@ -110,11 +110,11 @@ impl Hierarchy {
         self.release_objcg(at);
     }
 
-    /// What an heir of `tag` in `target` will need. `None` without memory.
-    pub(crate) fn new_heir(&self, tag: Tag, target: &Memcg) -> Option<Unborn> {
+    /// What a successor of `tag` in `target` will need. `None` without memory.
+    pub(crate) fn new_successor(&self, tag: Tag, target: &Memcg) -> Option<NewSuccessor> {
         let name = self.copy_name(self.objcgs.get(tag).name(), target.name())?;
         match self.alloc_or_collect(&self.objcgs, u32::MAX) {
-            Some(tag) => Some(Unborn { tag, name }),
+            Some(tag) => Some(NewSuccessor { tag, name }),
             None => {
                 self.unref_name(name);
                 None
@@ -123,25 +123,32 @@ impl Hierarchy {
     }
 
     /// It is not needed after all. The caller is pinned.
-    pub(crate) fn forget_heir(&self, heir: Unborn) {
-        self.unref_name(heir.name);
-        self.objcgs.free(heir.tag);
+    pub(crate) fn forget_successor(&self, successor: NewSuccessor) {
+        self.unref_name(successor.name);
+        self.objcgs.free(successor.tag);
     }
 
-    /// The live task `tag` goes on as its heir, in `target`, which counts it already. Under the task's lock. Threads may
+    /// The live task `tag` goes on as its successor, in `target`, which counts it already. Under the task's lock. Threads may
     /// charge the old owner until their stock of it is drained (`end_stock`).
-    pub(crate) fn leave(&self, tag: Tag, heir: Unborn, target: &Memcg) {
-        let (old, new) = (self.objcgs.get(tag), self.objcgs.get(heir.tag));
+    pub(crate) fn supersede(&self, tag: Tag, successor: NewSuccessor, target: &Memcg) {
+        let (old, new) = (self.objcgs.get(tag), self.objcgs.get(successor.tag));
         let source = self.resolve(old.cell()).group;
-        self.open_objcg(heir.tag, Some(target.cell()), Some(heir.name), State::Free);
+        self.open_objcg(
+            successor.tag,
+            Some(target.cell()),
+            Some(successor.name),
+            State::Free,
+        );
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);
-        let id = old.id.swap(heir.tag.raw() | HEIR, Ordering::AcqRel);
+        let id = old
+            .id
+            .swap(successor.tag.raw() | SUCCESSOR, Ordering::AcqRel);
         debug_assert_eq!(id, new.id());
-        // Before whoever sets it finds the heir. Under the lock nobody sets the old one's.
+        // Before whoever sets it finds the successor. Under the lock nobody sets the old one's.
         new.set_oom_score_adj(old.oom_score_adj());
-        let stalls = old.end(State::Left, clock::wall_ns());
+        let stalls = old.end(State::Superseded, clock::wall_ns());
         self.end_stall_of_ended(stalls);
         if old.is_killed() {
             new.kill();
