@@ -117,7 +117,7 @@ pub(crate) struct Owner {
     pub adj: i16,
     pub killed: bool,
     /// By which policies groups of its have ended, of those that say something of what is left.
-    pub given: Vec<OfflinePolicy>,
+    pub offline_policies: Vec<OfflinePolicy>,
 }
 
 impl Owner {
@@ -131,7 +131,7 @@ impl Owner {
             residuals: Vec::new(),
             adj: 0,
             killed: false,
-            given: Vec::new(),
+            offline_policies: Vec::new(),
         }
     }
 }
@@ -203,7 +203,11 @@ impl Books {
     /// Whether an owner has ended, and a group's end has left what it owned by one of these policies.
     pub(crate) fn was_left(&self, owner: usize, by: &[OfflinePolicy]) -> bool {
         let owner = &self.owners[owner];
-        owner.is == OwnerIs::Dead && owner.given.iter().any(|policy| by.contains(policy))
+        owner.is == OwnerIs::Dead
+            && owner
+                .offline_policies
+                .iter()
+                .any(|policy| by.contains(policy))
     }
 
     /// Who is charged in the name of an owner.
@@ -405,18 +409,18 @@ impl Books {
     /// A group is gone, and its parent has what it had.
     pub(crate) fn inherit(&mut self, group: usize) {
         self.groups[group].css = Css::Gone;
-        self.note_given(group);
+        self.note_offline_policy(group);
         self.groups[group].reserve = 0;
         let Some(parent) = self.groups[group].parent else {
             return;
         };
         let above = &self.groups[parent];
         // One that lingers has said what it leaves when it ended.
-        let given = (above.css == Css::Lingers).then_some(above.offline);
+        let policy = (above.css == Css::Lingers).then_some(above.offline);
         for owner in &mut self.owners {
             if owner.group == group {
                 owner.group = parent;
-                owner.given.extend(given);
+                owner.offline_policies.extend(policy);
                 owner.is = match owner.is {
                     OwnerIs::Group => OwnerIs::Dead,
                     is => is,
@@ -433,12 +437,12 @@ impl Books {
     }
 
     /// A group has ended: by its policy what it leaves may be another's.
-    pub(crate) fn note_given(&mut self, group: usize) {
+    pub(crate) fn note_offline_policy(&mut self, group: usize) {
         let by = self.groups[group].offline;
         let owners = self.owners.iter_mut();
         owners
             .filter(|o| o.group == group)
-            .for_each(|o| o.given.push(by));
+            .for_each(|o| o.offline_policies.push(by));
     }
 
     /// Groups that lingered and have nothing left are gone.

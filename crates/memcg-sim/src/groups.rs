@@ -176,7 +176,7 @@ impl Stage {
         if tree.lingers() {
             books.groups[g].css = Css::Lingers;
             books.groups[g].reserve = 0;
-            books.note_given(g);
+            books.note_offline_policy(g);
             let own = books.owners.iter_mut();
             let own = own.filter(|o| o.group == g && o.is == OwnerIs::Group);
             own.for_each(|o| o.is = OwnerIs::Dead);

@@ -8,7 +8,7 @@
 use crate::books::Css;
 use crate::world::World;
 use memcg::testing::group::OfflinePolicy::{Mapper, NextTouch};
-use memcg::testing::group::cell::Given;
+use memcg::testing::group::cell::OfflineAction;
 
 impl World {
     /// A group holds a thing from now on, or the first that does lets go.
@@ -30,7 +30,10 @@ impl World {
         if self.is_left(
             owner,
             &[Mapper, NextTouch],
-            &[Given::ToHolder, Given::ToToucher],
+            &[
+                OfflineAction::RechargeToHolder,
+                OfflineAction::RechargeToToucher,
+            ],
         ) {
             self.give_to_group(id, g);
         }
@@ -52,7 +55,7 @@ impl World {
         for id in held {
             let owner = self.stage.books.borrow().things[&id].owner;
             let Some(owner) = owner else { continue };
-            if !self.is_left(owner, &[Mapper], &[Given::ToHolder]) {
+            if !self.is_left(owner, &[Mapper], &[OfflineAction::RechargeToHolder]) {
                 continue;
             }
             let last = {
@@ -71,13 +74,13 @@ impl World {
         &self,
         owner: usize,
         by: &[memcg::testing::group::OfflinePolicy],
-        how: &[Given],
+        how: &[OfflineAction],
     ) -> bool {
         let (tag, known) = {
             let books = self.stage.books.borrow();
             (books.owners[owner].tag, books.was_left(owner, by))
         };
-        let found = self.engine.is_given(self.rec(), Some(tag), how);
+        let found = self.engine.has_offline_action(self.rec(), Some(tag), how);
         assert_eq!(found, known, "whether a thing is for who holds it");
         found
     }

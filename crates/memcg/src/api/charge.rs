@@ -11,7 +11,7 @@ use super::memcg::Memcg;
 use super::pinned::pinned;
 use crate::engine::process::{engine, with_rec};
 use crate::engine::{ChargeError, Flags, Request};
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 use crate::group::charge::round_up;
 use crate::group::{Kind, Tag};
 use core::fmt;
@@ -175,19 +175,21 @@ impl Charge {
     ///
     /// Cost: two loads where its owner lives.
     pub fn touch(&mut self) -> bool {
-        let given = |engine: &crate::engine::Engine, rec| {
-            self.bytes > 0 && engine.is_given(rec, self.tag, &[Given::ToToucher])
+        let is_left = |engine: &crate::engine::Engine, rec| {
+            self.bytes > 0
+                && engine.has_offline_action(rec, self.tag, &[OfflineAction::RechargeToToucher])
         };
-        if !with_rec(given).unwrap_or(false) {
+        if !with_rec(is_left).unwrap_or(false) {
             return false;
         }
         with_rec(|engine, rec| engine.with_toucher(rec, |to| self.change_owner(to).is_ok()))
             .unwrap_or(false)
     }
 
-    pub(super) fn was_left(&self, how: &[Given]) -> bool {
+    pub(super) fn was_left(&self, how: &[OfflineAction]) -> bool {
         self.bytes > 0
-            && with_rec(|engine, rec| engine.is_given(rec, self.tag, how)).unwrap_or(false)
+            && with_rec(|engine, rec| engine.has_offline_action(rec, self.tag, how))
+                .unwrap_or(false)
     }
 
     /// Makes `tag`, or its successor, the owner; the caller names it.

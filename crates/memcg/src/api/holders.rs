@@ -14,18 +14,21 @@ use super::error::ReserveError;
 use super::memcg::Memcg;
 use super::scope::no_account;
 use crate::engine::ends;
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// What a new holder takes over.
-const BY_HOLDER: &[Given] = &[Given::ToHolder, Given::ToToucher];
+const BY_HOLDER: &[OfflineAction] = &[
+    OfflineAction::RechargeToHolder,
+    OfflineAction::RechargeToToucher,
+];
 
 #[expect(unnameable_types, reason = "nobody outside is to implement it")]
 mod sealed {
     /// What a group's end may have said of a thing.
-    pub struct How<'a>(pub(super) &'a [super::Given]);
+    pub struct How<'a>(pub(super) &'a [super::OfflineAction]);
 
     pub trait Thing {
         fn was_left(&self, how: How<'_>) -> bool;
@@ -105,7 +108,10 @@ impl<T: Sharable> Drop for Inner<T> {
 
 impl<T: Sharable> Held for Inner<T> {
     fn settle(&self) {
-        if !self.thing.was_left(sealed::How(&[Given::ToHolder])) {
+        if !self
+            .thing
+            .was_left(sealed::How(&[OfflineAction::RechargeToHolder]))
+        {
             return;
         }
         let holder = {

@@ -9,7 +9,7 @@ use super::scope::{Entered, no_account};
 use crate::engine::process::{engine, with_rec};
 use crate::engine::worker::thread as worker;
 use crate::engine::{ChargeError, Engine, Flags};
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 use crate::group::{ROOT_TAG, Tag};
 use crate::kmem::id::ListId;
 use crate::kmem::list_lru::{Cx, LetGo, Link};
@@ -96,7 +96,10 @@ unsafe impl<T: Send + Sync> Send for LruItem<T> {}
 unsafe impl<T: Send + Sync> Sync for LruItem<T> {}
 
 /// A thing that a cache finds again changes owners where its group's end says so, of all things or of those that are looked up.
-pub(super) const FOUND: &[Given] = &[Given::ToToucher, Given::ToFinder];
+pub(super) const FOUND: &[OfflineAction] = &[
+    OfflineAction::RechargeToToucher,
+    OfflineAction::RechargeToFinder,
+];
 
 /// Runs `f` with what list operations need.
 fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
@@ -376,10 +379,11 @@ impl<T: Send + Sync + 'static> LruItem<T> {
     ///
     /// Cost: two loads where the owner lives.
     pub fn touch(&self) -> bool {
-        let given =
-            |engine: &Engine, rec| engine.is_given(rec, Some(self.node().link.tag()), FOUND);
+        let is_left = |engine: &Engine, rec| {
+            engine.has_offline_action(rec, Some(self.node().link.tag()), FOUND)
+        };
         with_rec(|engine, rec| {
-            given(engine, rec)
+            is_left(engine, rec)
                 && engine.with_toucher(rec, |to| self.change_owner(to).unwrap_or(false))
         })
         .unwrap_or(false)

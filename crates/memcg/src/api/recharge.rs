@@ -12,13 +12,13 @@ use super::memcg::Memcg;
 use super::pinned::pinned;
 use crate::engine::ChargeError;
 use crate::engine::process::{engine, with_rec};
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 
 /// See [`KBox::touch`].
 fn touch(at: usize) -> bool {
     with_rec(|engine, rec| {
         let (tag, _) = engine.owner_of_cached(at);
-        engine.is_given(rec, tag, FOUND)
+        engine.has_offline_action(rec, tag, FOUND)
             && engine.with_toucher(rec, |to| {
                 engine.recharge_cached(rec, at, to).unwrap_or(false)
             })
@@ -40,8 +40,9 @@ fn recharge(at: usize, group: &Memcg) -> Result<(), ReserveError> {
     }
 }
 
-fn was_left(at: usize, how: &[Given]) -> bool {
-    with_rec(|engine, rec| engine.is_given(rec, engine.owner_of_cached(at).0, how)).unwrap_or(false)
+fn was_left(at: usize, how: &[OfflineAction]) -> bool {
+    with_rec(|engine, rec| engine.has_offline_action(rec, engine.owner_of_cached(at).0, how))
+        .unwrap_or(false)
 }
 
 macro_rules! objects {
@@ -65,7 +66,7 @@ macro_rules! objects {
                 recharge(self.address(), group)
             }
 
-            pub(super) fn was_left(&self, how: &[Given]) -> bool {
+            pub(super) fn was_left(&self, how: &[OfflineAction]) -> bool {
                 was_left(self.address(), how)
             }
         }

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Accounting, Engine, Flags, Request};
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 use crate::group::charge::{Mode, round_up};
 use crate::group::{Event, Kind, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
@@ -109,14 +109,22 @@ impl Engine {
     /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner that lives: two loads. `tag` is charged
     /// for something the caller holds.
     #[inline]
-    pub fn is_given(&self, rec: &ThreadRec, tag: Option<Tag>, how: &[Given]) -> bool {
-        tag.is_some_and(|tag| !self.tree.objcgs.get(tag).is_live() && self.was_given(rec, tag, how))
+    pub fn has_offline_action(
+        &self,
+        rec: &ThreadRec,
+        tag: Option<Tag>,
+        how: &[OfflineAction],
+    ) -> bool {
+        tag.is_some_and(|tag| {
+            !self.tree.objcgs.get(tag).is_live() && self.ended_with(rec, tag, how)
+        })
     }
 
     #[cold]
-    fn was_given(&self, rec: &ThreadRec, tag: Tag, how: &[Given]) -> bool {
+    fn ended_with(&self, rec: &ThreadRec, tag: Tag, how: &[OfflineAction]) -> bool {
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.tree.was_given(self.tree.objcgs.get(tag).cell(), how)
+        self.tree
+            .has_offline_action(self.tree.objcgs.get(tag).cell(), how)
     }
 
     /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be charged for what it uses: work in

@@ -6,7 +6,7 @@
 //! A cell lives while its group does, while an owner names it, and while a dead cell leads to it (`refs`). Chains of dead
 //! cells are halved as they are walked.
 //!
-//! A group's end may leave a word in its cell: what is to become of the things that were the group's then (`Given`). Who skips a
+//! A group's end may leave a word in its cell: what becomes of the things that were the group's then (`OfflineAction`). Who skips a
 //! dead cell takes its word along, so a thing's cell tells of every end there was on its way up.
 
 use super::Hierarchy;
@@ -60,26 +60,26 @@ fn leads_nowhere() -> ! {
     panic!("a cell that was never a group's")
 }
 
-/// What a group's end says of the things it left, beside that they are the parent's: a bit each.
+/// What becomes of the things that a removed group left, beside that they are the parent's: a bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 #[allow(clippy::enum_variant_names, reason = "each says to whom")]
-pub enum Given {
+pub enum OfflineAction {
     /// To who uses them next, whatever they are.
-    ToToucher = 1,
+    RechargeToToucher = 1,
     /// To who looks them up next, in a cache that sees lookups.
-    ToFinder = 2,
+    RechargeToFinder = 2,
     /// To who holds them.
-    ToHolder = 4,
+    RechargeToHolder = 4,
 }
 
-impl Given {
-    fn by(policy: OfflinePolicy) -> u32 {
+impl OfflineAction {
+    fn bits_of(policy: OfflinePolicy) -> u32 {
         match policy {
             OfflinePolicy::Parent | OfflinePolicy::Evict => 0,
-            OfflinePolicy::NextTouch => Given::ToToucher as u32,
-            OfflinePolicy::Auto => Given::ToFinder as u32,
-            OfflinePolicy::Mapper => Given::ToHolder as u32,
+            OfflinePolicy::NextTouch => OfflineAction::RechargeToToucher as u32,
+            OfflinePolicy::Auto => OfflineAction::RechargeToFinder as u32,
+            OfflinePolicy::Mapper => OfflineAction::RechargeToHolder as u32,
         }
     }
 }
@@ -91,8 +91,8 @@ pub struct Cell {
     /// As [`To`] has it: a group's index, or DEAD and a cell's.
     to: AtomicU32,
     refs: AtomicU32,
-    /// A bit for each `Given`.
-    given: AtomicU32,
+    /// A bit for each `OfflineAction`.
+    offline_actions: AtomicU32,
 }
 
 const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));
@@ -110,7 +110,7 @@ impl Cell {
     /// Makes it the cell of `group`, which holds one reference.
     pub(super) fn reset(&self, group: GroupId) {
         self.refs.store(1, Ordering::Relaxed);
-        self.given.store(0, Ordering::Relaxed);
+        self.offline_actions.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `resolve`.
         self.to.store(To::Group(group).word(), Ordering::Release);
     }
@@ -200,9 +200,11 @@ impl Hierarchy {
         }
         // What the end of `next` said was written before `next` led anywhere; the swap passes it on with the way. The caller's pin
         // keeps `next` from being another's.
-        let given = self.cells.get(next).given.load(Ordering::Relaxed);
-        if given != 0 {
-            record.given.fetch_or(given, Ordering::Relaxed);
+        let offline_actions = self.cells.get(next).offline_actions.load(Ordering::Relaxed);
+        if offline_actions != 0 {
+            record
+                .offline_actions
+                .fetch_or(offline_actions, Ordering::Relaxed);
         }
         if self.cells.get(beyond).try_ref() {
             let swapped = record.to.compare_exchange(
@@ -218,25 +220,25 @@ impl Hierarchy {
     }
 
     /// The group of `cell` is ending, by `policy`: noted for what it leaves. Before the cell leads to another's.
-    pub(crate) fn note_given(&self, cell: CellId, policy: OfflinePolicy) {
-        let given = Given::by(policy);
-        if given != 0 {
+    pub(crate) fn note_offline_action(&self, cell: CellId, policy: OfflinePolicy) {
+        let offline_actions = OfflineAction::bits_of(policy);
+        if offline_actions != 0 {
             self.cells
                 .get(cell)
-                .given
-                .fetch_or(given, Ordering::Relaxed);
+                .offline_actions
+                .fetch_or(offline_actions, Ordering::Relaxed);
         }
     }
 
     /// Whether an end on the way of `cell` left its things so. The caller is pinned. O(depth) at worst.
-    pub fn was_given(&self, cell: CellId, how: &[Given]) -> bool {
+    pub fn has_offline_action(&self, cell: CellId, how: &[OfflineAction]) -> bool {
         let which = how.iter().fold(0, |all, &one| all | one as u32);
         let mut at = cell;
         loop {
             let record = self.cells.get(at);
             // Acquire pairs with the Release of `link_cell`, and of `halve`: what was said comes with the way.
             let to = To::of_word(record.to.load(Ordering::Acquire));
-            if record.given.load(Ordering::Relaxed) & which != 0 {
+            if record.offline_actions.load(Ordering::Relaxed) & which != 0 {
                 return true;
             }
             match to {

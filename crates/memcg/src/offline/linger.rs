@@ -23,7 +23,7 @@ pub(super) fn begin(
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);
     };
-    tree.note_given(group.cell(), group.offline_policy());
+    tree.note_offline_action(group.cell(), group.offline_policy());
     // Without an id it gets none any more: what is listed in its name from here on is in the parent's lists.
     if kmem.tables.frees_at_offline() || tree.kmem_id_if_any(group).is_none() {
         kmem.group_ends(tree, group, parent);

@@ -65,7 +65,7 @@ fn remove_by(
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);
     };
-    tree.note_given(group.cell(), group.offline_policy());
+    tree.note_offline_action(group.cell(), group.offline_policy());
     end_kmem(parent);
     let (unused_reserve, left) = group.counter.close();
     if uncharge(parent, None, unused_reserve).is_err() {

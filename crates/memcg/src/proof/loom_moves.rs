@@ -9,7 +9,7 @@
 use crate::attach::loom::{Parted, end_task, only_groups_are_left};
 use crate::attach::move_task;
 use crate::group::OfflinePolicy;
-use crate::group::cell::Given;
+use crate::group::cell::OfflineAction;
 use crate::group::loom::{
     charge_exact, current, go, group, join, model, root, task, uncharge_exact,
 };
@@ -50,7 +50,10 @@ fn loom_who_finds_a_thing_inherited_finds_what_its_group_s_end_said_of_it() {
         let toucher = go(move || {
             let _pin = tree.threads.epoch.pin(other);
             let found = tree.resolve(cell);
-            assert!(!found.inherited || tree.was_given(cell, &[Given::ToToucher]));
+            assert!(
+                !found.inherited
+                    || tree.has_offline_action(cell, &[OfflineAction::RechargeToToucher])
+            );
         });
         assert!(remove(tree, rec, a));
         toucher.join().unwrap();
@@ -73,15 +76,16 @@ fn loom_what_an_end_said_is_found_while_its_cell_is_skipped() {
         let walker = go(move || {
             let _pin = tree.threads.epoch.pin(other);
             tree.resolve(cell);
-            assert!(tree.was_given(cell, &[Given::ToToucher]));
+            assert!(tree.has_offline_action(cell, &[OfflineAction::RechargeToToucher]));
         });
-        let was_given = || {
+        let has_offline_action = || {
             let _pin = tree.threads.epoch.pin(rec);
-            tree.was_given(cell, &[Given::ToToucher]) && !tree.was_given(cell, &[Given::ToHolder])
+            tree.has_offline_action(cell, &[OfflineAction::RechargeToToucher])
+                && !tree.has_offline_action(cell, &[OfflineAction::RechargeToHolder])
         };
-        assert!(was_given());
+        assert!(has_offline_action());
         assert!(remove(tree, rec, a));
-        assert!(was_given());
+        assert!(has_offline_action());
         walker.join().unwrap();
         uncharge_exact(tree, rec, tag, 8);
     });

@@ -4,12 +4,15 @@ use crate::books::{Thing, What};
 use crate::stage::{Planted, Stage};
 use crate::world::World;
 use memcg::testing::group::OfflinePolicy::{Auto, NextTouch};
-use memcg::testing::group::cell::Given;
+use memcg::testing::group::cell::OfflineAction;
 use memcg::testing::group::{ROOT_TAG, Refusal, Tag};
 use memcg::testing::kmem::list_lru::Cx;
 
 /// What a cache that sees lookups takes over.
-const FOUND: &[Given] = &[Given::ToToucher, Given::ToFinder];
+const FOUND: &[OfflineAction] = &[
+    OfflineAction::RechargeToToucher,
+    OfflineAction::RechargeToFinder,
+];
 
 impl Stage {
     /// Makes `to` the owner of a thing of a cache, and takes its link along.
@@ -62,14 +65,14 @@ impl World {
             return;
         };
         let Some(from) = thing.owner else { return };
-        let (tag, given) = {
+        let (tag, is_left) = {
             let books = self.stage.books.borrow();
-            let given = books.was_left(from, &[NextTouch, Auto]);
-            (books.owners[from].tag, given)
+            let is_left = books.was_left(from, &[NextTouch, Auto]);
+            (books.owners[from].tag, is_left)
         };
-        let found = self.engine.is_given(self.rec(), Some(tag), FOUND);
-        assert_eq!(found, given, "whether a thing is for who looks it up");
-        if !given {
+        let found = self.engine.has_offline_action(self.rec(), Some(tag), FOUND);
+        assert_eq!(found, is_left, "whether a thing is for who looks it up");
+        if !is_left {
             return;
         }
         self.within(n, |world, to| {
