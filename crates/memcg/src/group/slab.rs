@@ -16,7 +16,7 @@ use super::{Hierarchy, Kind, Refusal, Tag};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::thread::{Busy, ThreadRec};
+use crate::thread::{SlotsGuard, ThreadRec};
 
 /// The most a slot keeps of the count, in bytes; half of it is taken at a time.
 const MOST: u64 = 64 << 10;
@@ -30,7 +30,7 @@ pub(crate) const SLAB_SIDE: usize = match Kind::Slab.side() {
     None => unreachable!(),
 };
 
-impl Busy<'_> {
+impl SlotsGuard<'_> {
     /// Takes an object's `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
     pub(crate) fn take_slab(&self, tag: Tag, bytes: u64) -> bool {

@@ -16,7 +16,7 @@ use super::{Hierarchy, Kind, Tag};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::record::Slot;
-use crate::thread::{Busy, SLOTS, ThreadRec, UNTRACKED};
+use crate::thread::{SLOTS, SlotsGuard, ThreadRec, UNTRACKED};
 
 /// What a slot held: its owner must get it back.
 struct Taken {
@@ -27,7 +27,7 @@ struct Taken {
     spare: u64,
 }
 
-impl Busy<'_> {
+impl SlotsGuard<'_> {
     /// Takes `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
     pub(crate) fn take(&self, tag: Option<Tag>, bytes: u64) -> bool {

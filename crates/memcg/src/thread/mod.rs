@@ -15,6 +15,6 @@ pub mod tag;
 #[cfg(not(loom))]
 pub mod tls;
 
-pub use record::{Busy, NOWHERE, SLOTS, ThreadRec, UNTRACKED};
+pub use record::{NOWHERE, SLOTS, SlotsGuard, ThreadRec, UNTRACKED};
 pub use registry::Threads;
 pub use tag::Tag;

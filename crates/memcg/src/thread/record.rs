@@ -175,11 +175,11 @@ unsafe impl Record for ThreadRec {
     }
 }
 
-/// The owner is looking at its slots; no drainer is. Dropping it ends that.
+/// The guard of a thread's slots: while it lives the owner uses them and no drainer does.
 #[must_use]
-pub struct Busy<'a>(&'a ThreadRec);
+pub struct SlotsGuard<'a>(&'a ThreadRec);
 
-impl<'a> Busy<'a> {
+impl<'a> SlotsGuard<'a> {
     /// The record.
     #[inline(always)]
     pub(crate) fn rec(&self) -> &'a ThreadRec {
@@ -187,7 +187,7 @@ impl<'a> Busy<'a> {
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for SlotsGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         // Release pairs with the drainer's Acquire in `await_idle`: it sees the slots as left.
@@ -285,7 +285,7 @@ impl ThreadRec {
 
     /// As [`Self::enter`], in fewer instructions: `None` also where the kernel has no membarrier.
     #[inline(always)]
-    pub(crate) fn enter_unfenced(&self) -> Option<Busy<'_>> {
+    pub(crate) fn enter_unfenced(&self) -> Option<SlotsGuard<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
             return None;
         }
@@ -296,13 +296,13 @@ impl ThreadRec {
             self.busy.store(0, Ordering::Release);
             return None;
         }
-        Some(Busy(self))
+        Some(SlotsGuard(self))
     }
 
     /// Begins a look at the slots. `None`: a drain is on, or this is a signal handler (or a user callback) inside such a
     /// look; the caller then goes without stock.
     #[inline(always)]
-    pub(crate) fn enter(&self) -> Option<Busy<'_>> {
+    pub(crate) fn enter(&self) -> Option<SlotsGuard<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
             return None;
         }
@@ -311,7 +311,7 @@ impl ThreadRec {
         barrier::light();
         // Acquire pairs with the Release of `end_drain`: what was taken is gone. (On x86 a plain load.)
         match self.drain.load(Ordering::Acquire) {
-            0 => Some(Busy(self)),
+            0 => Some(SlotsGuard(self)),
             FENCED => self.enter_fenced(),
             _ => {
                 self.busy.store(0, Ordering::Release);
@@ -322,12 +322,12 @@ impl ThreadRec {
 
     /// [`Self::enter`] without membarrier: SeqCst on both sides. A drainer adds 1 to FENCED.
     #[cold]
-    fn enter_fenced(&self) -> Option<Busy<'_>> {
+    fn enter_fenced(&self) -> Option<SlotsGuard<'_>> {
         // Pairs with the full fence of `Hierarchy::drain`.
         fence(Ordering::SeqCst);
         // Acquire as in `enter`.
         if self.drain.load(Ordering::Acquire) == FENCED {
-            return Some(Busy(self));
+            return Some(SlotsGuard(self));
         }
         self.busy.store(0, Ordering::Release);
         None
@@ -336,14 +336,14 @@ impl ThreadRec {
     /// Begins a change of the thread's heap, in which the slots are not touched. `None` in a signal handler inside such a
     /// change or inside a look at the slots.
     #[inline(always)]
-    pub fn enter_heap(&self) -> Option<Busy<'_>> {
+    pub fn enter_heap(&self) -> Option<SlotsGuard<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
             return None;
         }
         self.busy.store(IN_HEAP, Ordering::Relaxed);
         // For a signal handler of this thread only.
         compiler_fence(Ordering::SeqCst);
-        Some(Busy(self))
+        Some(SlotsGuard(self))
     }
 
     /// Whether the thread is inside a look at its slots or a change of its heap.
@@ -372,7 +372,7 @@ impl ThreadRec {
     pub(crate) fn await_idle(&self) -> bool {
         let rounds = if cfg!(loom) { 2 } else { 2_000 };
         for _ in 0..rounds {
-            // Acquire pairs with the Release of `Busy::drop`.
+            // Acquire pairs with the Release of `SlotsGuard::drop`.
             if self.busy.load(Ordering::Acquire) != IN_SLOTS {
                 return true;
             }

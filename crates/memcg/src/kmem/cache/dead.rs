@@ -105,7 +105,7 @@ impl Kmem {
         // A drainer that is at it is done in a moment, and never waits for us.
         for slot in table.all() {
             while slot.at.load(Relaxed) != 0 {
-                if let Some(content) = rec.enter().map(|_look| slot.empty()) {
+                if let Some(content) = rec.enter().map(|_slots| slot.empty()) {
                     self.leave_slot(content);
                 }
                 crate::sync::relax();
@@ -114,7 +114,7 @@ impl Kmem {
         // In a look too: a drainer is either not yet at the table, or done with it.
         while rec
             .enter()
-            .map(|_look| self.caches.take_table(rec))
+            .map(|_slots| self.caches.take_table(rec))
             .is_none()
         {
             crate::sync::relax();

@@ -46,7 +46,7 @@ fn alloc_if(
     if ways.has(Ways::MAGAZINES) {
         return magazine::alloc(own, cache, tag, serves);
     }
-    let busy = own.look()?;
+    let busy = own.enter_slots()?;
     let slab = own.slot(cache).slab_of(cache)?;
     if !serves() {
         return None;
@@ -74,7 +74,7 @@ pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
         return magazine::free(own, slab, offset, raw);
     }
     let slot = own.slot_of_slab(slab);
-    let Some(busy) = own.look() else {
+    let Some(busy) = own.enter_slots() else {
         return false;
     };
     if slot.at.load(Relaxed) != slab.address() {

@@ -163,7 +163,7 @@ pub(super) fn alloc(
     tag: Option<Tag>,
     serves: impl FnOnce() -> bool,
 ) -> Option<Found> {
-    let busy = own.look()?;
+    let busy = own.enter_slots()?;
     let slot = own.slot(cache);
     let (magazine, nr) = slot.magazine_of(cache)?;
     if !serves() {
@@ -187,7 +187,7 @@ pub(super) fn alloc(
 /// A hit: into the thread's magazine. `false`: nothing was done.
 #[inline(always)]
 pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
-    let Some(busy) = own.look() else {
+    let Some(busy) = own.enter_slots() else {
         return false;
     };
     let slot = own.slot_of_slab(slab);
@@ -282,7 +282,7 @@ impl Kmem {
             }
         }
         let mut before = Content::default();
-        if let Some(_look) = own.look() {
+        if let Some(_slots) = own.enter_slots() {
             if !has_one(slot)
                 && !cache.is_dead()
                 && let Some(new) = spare.take()
@@ -331,7 +331,7 @@ impl Kmem {
         slab.note_tag(offset, Some(IDLE));
         let mut batch = Batch::new();
         if let Some(own) = own
-            && let Some(_look) = own.look()
+            && let Some(_slots) = own.enter_slots()
             && let Some((magazine, nr)) = own.slot(index).magazine_of(index)
             && nr == magazine.capacity()
         {

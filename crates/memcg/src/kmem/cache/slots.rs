@@ -15,7 +15,7 @@ use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, fence};
 use crate::sync::id::{AtomicId, Id};
-use crate::thread::{Busy, ThreadRec};
+use crate::thread::{SlotsGuard, ThreadRec};
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
@@ -143,7 +143,7 @@ impl Slot {
 impl<'a> Own<'a> {
     /// Begins a look at the slots.
     #[inline(always)]
-    pub(super) fn look(&self) -> Option<Busy<'a>> {
+    pub(super) fn enter_slots(&self) -> Option<SlotsGuard<'a>> {
         self.rec.enter()
     }
 

@@ -72,7 +72,7 @@ impl Kmem {
     ) -> Option<Result<Found, SlabRef>> {
         let slot = own.slot(index);
         let full = {
-            let _look = own.look()?;
+            let _slots = own.enter_slots()?;
             let slab = slot.slab_of(index)?;
             // SAFETY: the slab of the thread's slot, in a look.
             if unsafe { slab.has_room() } {
@@ -121,7 +121,7 @@ impl Kmem {
             at: slab.address(),
         };
         let slot = own.slot(index);
-        let before = own.look().map(|_look| {
+        let before = own.enter_slots().map(|_slots| {
             if slot.slab_of(index).is_some() || cache.is_dead() {
                 // A signal handler was here first.
                 return content;
@@ -316,7 +316,7 @@ impl Kmem {
     ) {
         // It may have lacked room in stock only.
         if let Some(own) = own
-            && let Some(_look) = own.look()
+            && let Some(_slots) = own.enter_slots()
             && own.slot(slab.cache()).at.load(Relaxed) == slab.address()
         {
             // SAFETY: the slab of the thread's slot, in a look; the caller's.
