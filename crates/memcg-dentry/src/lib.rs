@@ -105,7 +105,7 @@ impl DentryCache {
         Self::in_cache(root, freshness, CacheOptions::new("dentry"))
     }
 
-    /// As [`Self::with`]; entries are objects of a kmem cache as the options say, of whatever layout and school.
+    /// As [`Self::with`]; entries are objects of a kmem cache as the options say, of whatever layout and slab kind.
     ///
     /// # Errors
     /// As [`Self::new`].

@@ -10,7 +10,7 @@ use crate::design::{
 use crate::random::Random;
 use crate::sheet::Sheet;
 use crate::tools::{Setting, dead_caches, each, group, settle, slab_bytes, sliced, with};
-use memcg::{CacheLayout, CacheOptions, KBox, KmemCache, Memcg, School};
+use memcg::{CacheLayout, CacheOptions, KBox, KmemCache, Memcg, SlabKind};
 use std::mem::MaybeUninit;
 
 /// What caches hold: only a word of it is written, so that the allocator is what is measured.
@@ -159,7 +159,7 @@ pub const EXPERIMENT: Experiment = Experiment {
 fn options(arm: &str) -> CacheOptions<'static> {
     let options = CacheOptions::new("lab").layout(CacheLayout::PerGroup);
     match arm {
-        "slab" => options.school(School::Slab),
+        "slab" => options.slab_kind(SlabKind::Slab),
         "handed-over" => options.track_full_slabs(),
         _ => options,
     }

@@ -6,7 +6,7 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::{CacheOptions, Flags, School, SizedCache};
+use memcg::{CacheOptions, Flags, SizedCache, SlabKind};
 
 const BYTES: usize = 96;
 
@@ -18,9 +18,9 @@ fn construct(object: &mut [u8]) {
     object.fill(7);
 }
 
-fn cache(school: School, checked: bool) -> SizedCache {
+fn cache(school: SlabKind, checked: bool) -> SizedCache {
     let options = CacheOptions::new("raw")
-        .school(school)
+        .slab_kind(school)
         .constructor(construct);
     let options = if checked { options.checked() } else { options };
     options.sized(BYTES).unwrap()
@@ -38,7 +38,7 @@ fn scribble(cache: &SizedCache) {
 
 #[test]
 fn an_object_that_was_freed_raw_is_constructed_before_it_is_handed_out() {
-    for school in [School::Slub, School::Slab] {
+    for school in [SlabKind::Slub, SlabKind::Slab] {
         for checked in [false, true] {
             let cache = cache(school, checked);
             // Of a fresh object, and of one that was constructed before.
@@ -53,7 +53,7 @@ fn an_object_that_was_freed_raw_is_constructed_before_it_is_handed_out() {
 
 #[test]
 fn an_object_that_was_freed_raw_on_another_thread_is_constructed_as_well() {
-    for school in [School::Slub, School::Slab] {
+    for school in [SlabKind::Slub, SlabKind::Slab] {
         let cache = cache(school, false);
         let held: Vec<_> = (0..200)
             .map(|_| cache.alloc_raw(Flags::WAIT).unwrap())
@@ -81,7 +81,7 @@ fn an_object_that_was_freed_raw_on_another_thread_is_constructed_as_well() {
 
 #[test]
 fn what_the_last_user_of_a_constructed_object_left_stays() {
-    let cache = cache(School::Slub, false);
+    let cache = cache(SlabKind::Slub, false);
     let mut object = cache.alloc().unwrap();
     object[3] = 9;
     drop(object);

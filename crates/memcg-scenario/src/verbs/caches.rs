@@ -11,7 +11,7 @@ use crate::text::word::{Word, Wrong, show};
 use crate::world::fault::Fault;
 use crate::world::reclaimable::cache::GivesUp;
 use memcg::testing::os::errno::Errno;
-use memcg::{CacheError, CacheLayout, CacheOptions, School};
+use memcg::{CacheError, CacheLayout, CacheOptions, SlabKind};
 
 /// A cache of objects, as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct NewCache {
     is_accounted: bool,
     /// Whether each group has slabs of its own.
     is_per_group: bool,
-    /// Whether it is of the school of SLAB.
+    /// Whether it is of the slab kind Slab.
     is_slab: bool,
     /// Whether its objects are entries of directories, which can be reclaimed.
     is_dentry: bool,
@@ -101,7 +101,7 @@ pub fn create(actor: &Actor<'_>, plan: &NewCache) -> Result<(), Fault> {
         options = options.no_account();
     }
     if plan.is_slab {
-        options = options.school(School::Slab);
+        options = options.slab_kind(SlabKind::Slab);
     }
     if plan.is_per_group {
         options = options.layout(CacheLayout::PerGroup);

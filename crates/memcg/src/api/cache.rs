@@ -26,7 +26,7 @@ pub type Constructor = fn(&mut [u8]);
 
 /// How a cache keeps free objects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum School {
+pub enum SlabKind {
     /// Free lists in the slabs, a slab per thread; full slabs are nobody's.
     #[default]
     Slub,
@@ -95,8 +95,8 @@ impl<'a> CacheOptions<'a> {
     }
 
     /// How free objects are kept.
-    pub fn school(self, school: School) -> Self {
-        self.choose(Ways::MAGAZINES, school == School::Slab)
+    pub fn slab_kind(self, kind: SlabKind) -> Self {
+        self.choose(Ways::MAGAZINES, kind == SlabKind::Slab)
     }
 
     /// Its objects are accounted also where only those of such caches are ([`set_cache_tracking`]).

@@ -32,8 +32,8 @@ pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
 pub use cache::{
-    AnyCache, CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, School, SizedCache,
-    register_memcg_cache, set_cache_tracking,
+    AnyCache, CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, SizedCache,
+    SlabKind, register_memcg_cache, set_cache_tracking,
 };
 pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};

@@ -58,7 +58,7 @@ fn a_cache_that_dies_while_a_thread_is_in_the_middle_of_a_hit_ends_when_its_maga
     engine.kmem.reap_caches(&engine.tree, true);
     let record = engine.kmem.caches.get(cache);
     assert_eq!(record.nr_slabs(), 0);
-    // Of the other school: what the slot has would be taken for a slab.
+    // Of the other slab kind: what the slot has would be taken for a slab.
     let next = plan(24, Ways::default());
     let again = || {
         engine.tree.collect();
@@ -128,7 +128,7 @@ fn a_thread_that_ends_leaves_its_table_to_the_next() {
     }
 }
 
-/// Both schools, both layouts.
+/// Both slab kinds, both layouts.
 fn all_ways() -> [Ways; 4] {
     let (own, magazines) = (Ways::PER_GROUP, Ways::MAGAZINES);
     [Ways::default(), own, magazines, magazines.with(own)]

@@ -66,16 +66,16 @@ impl World {
             .push(tree.create(root, name.as_bytes()).unwrap());
     }
 
-    /// Of either school, of a size that no other has.
+    /// Of either slab kind, of a size that no other has.
     fn add_cache(&mut self) {
         self.made += 1;
         let bytes = 64 + 16 * (self.made as usize % 200);
-        let school = [Ways::default(), Ways::MAGAZINES][self.some(2)];
+        let kind = [Ways::default(), Ways::MAGAZINES][self.some(2)];
         let plan = Plan {
             name: b"thing",
             bytes,
             align: 16,
-            ways: Ways::PER_GROUP.with(school),
+            ways: Ways::PER_GROUP.with(kind),
             ctor: 0,
         };
         let cache = self.engine.create_cache(self.rec, &plan).unwrap();
@@ -174,7 +174,7 @@ fn an_object_lies_in_its_groups_cache_whatever_moved_ended_and_began_meanwhile()
 
 #[test]
 fn a_dead_cache_that_a_thread_still_has_gives_nothing() {
-    for school in [Ways::default(), Ways::MAGAZINES] {
+    for kind in [Ways::default(), Ways::MAGAZINES] {
         let mut world = World::new(7);
         let (engine, rec) = (world.engine, world.rec);
         let tree = &engine.tree;
@@ -183,7 +183,7 @@ fn a_dead_cache_that_a_thread_still_has_gives_nothing() {
             name: b"thing",
             bytes: 64,
             align: 8,
-            ways: Ways::PER_GROUP.with(school),
+            ways: Ways::PER_GROUP.with(kind),
             ctor: 0,
         };
         let cache = engine.create_cache(rec, &plan).unwrap();

@@ -2,7 +2,7 @@
 
 use super::own_process;
 use crate::api::{
-    AllocError, CacheLayout, CacheOptions, KmemCache, School, SizedCache, register_memcg_cache,
+    AllocError, CacheLayout, CacheOptions, KmemCache, SizedCache, SlabKind, register_memcg_cache,
     root, set_cache_tracking,
 };
 use crate::attach::{MoveError, Moved, move_task_with};
@@ -401,10 +401,10 @@ fn write_at(object: &mut [u8], offset: usize) {
     unsafe { object.as_mut_ptr().add(offset).write_volatile(1) };
 }
 
-fn checked(school: School, layout: CacheLayout) -> SizedCache {
+fn checked(kind: SlabKind, layout: CacheLayout) -> SizedCache {
     CacheOptions::new("fragile")
         .checked()
-        .school(school)
+        .slab_kind(kind)
         .layout(layout)
         .sized(100)
         .unwrap()
@@ -425,8 +425,8 @@ fn a_registered_cache_makes_room_before_an_allocation_fails() {
 fn a_write_behind_an_object_or_after_its_free_is_found() {
     const NAME: &str = "proof::cache_rules::a_write_behind_an_object_or_after_its_free_is_found";
     let both = [
-        checked(School::Slub, CacheLayout::Shared),
-        checked(School::Slab, CacheLayout::PerGroup),
+        checked(SlabKind::Slub, CacheLayout::Shared),
+        checked(SlabKind::Slab, CacheLayout::PerGroup),
     ];
     let Some(fault) = own_process::argument() else {
         for (fault, said) in [
@@ -436,8 +436,8 @@ fn a_write_behind_an_object_or_after_its_free_is_found() {
             ("zone", "something wrote to it after it was freed"),
             ("twice", "it was freed before"),
         ] {
-            for school in ["0", "1"] {
-                let output = own_process::again(NAME, &format!("{fault} {school}"));
+            for kind in ["0", "1"] {
+                let output = own_process::again(NAME, &format!("{fault} {kind}"));
                 let text = String::from_utf8_lossy(&output.stderr).into_owned();
                 let line = text.lines().find(|line| line.starts_with("memcg: "));
                 let line = line.unwrap_or_else(|| panic!("{fault}: {text}"));
@@ -453,8 +453,8 @@ fn a_write_behind_an_object_or_after_its_free_is_found() {
         own_process::passes_again(NAME, "none 1");
         return;
     };
-    let (fault, school) = fault.split_once(' ').unwrap();
-    let cache = &both[school.parse::<usize>().unwrap()];
+    let (fault, kind) = fault.split_once(' ').unwrap();
+    let cache = &both[kind.parse::<usize>().unwrap()];
     let mut object = cache.alloc().unwrap();
     object.fill(7);
     let at = object.as_mut_ptr();

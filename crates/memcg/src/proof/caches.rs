@@ -425,7 +425,7 @@ fn an_empty_magazine_does_not_outlive_its_cache() {
     engine.kmem.reap_caches(&engine.tree, true);
     assert_eq!(engine.kmem.caches.get(cache).nr_slabs(), 0);
     engine.destroy_cache(rec, cache);
-    // The next of its number is of the other school: what the slot has would be taken for a slab.
+    // The next of its number is of the other slab kind: what the slot has would be taken for a slab.
     let plan = Plan {
         name: b"next",
         bytes: 24,

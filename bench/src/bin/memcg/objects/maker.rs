@@ -1,6 +1,6 @@
-//! Where objects of 64 bytes come from: the heap, or a cache of a school and a layout.
+//! Where objects of 64 bytes come from: the heap, or a cache of a slab kind and a layout.
 
-use memcg::{CacheLayout, CacheOptions, KBox, KmemCache, School};
+use memcg::{CacheLayout, CacheOptions, KBox, KmemCache, SlabKind};
 use std::mem::MaybeUninit;
 
 /// 64 bytes, of which the first are written.
@@ -71,11 +71,11 @@ fn options(name: &str) -> Option<CacheOptions<'static>> {
         Some(_) => return None,
     };
     let school = match school {
-        "slub" => School::Slub,
-        "slab" => School::Slab,
+        "slub" => SlabKind::Slub,
+        "slab" => SlabKind::Slab,
         _ => return None,
     };
-    Some(CacheOptions::new("thing").school(school).layout(layout))
+    Some(CacheOptions::new("thing").slab_kind(school).layout(layout))
 }
 
 /// A cache by its name; its objects are charged to nobody if `exempt`.

@@ -1,4 +1,4 @@
-//! The school Slab: a magazine of free objects per thread and cache, an array the threads share, slabs behind both.
+//! Slab kind Slab: a magazine of free objects per thread and cache, an array the threads share, slabs behind both.
 //!
 //! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an allocation takes the last one in:
 //! both without an atomic instruction. A full magazine gives half to the shared array, an empty one takes half from there, or

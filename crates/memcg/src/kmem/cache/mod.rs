@@ -75,7 +75,7 @@ impl Ways {
     pub const TRACKED: Ways = Ways(8);
     /// A cache of its own for each group.
     pub const PER_GROUP: Ways = Ways(16);
-    /// The school Slab: magazines. Without it: Slub.
+    /// The slab kind Slab: magazines. Without it: Slub.
     pub const MAGAZINES: Ways = Ways(32);
     /// Its objects are accounted also where only those of such caches are.
     pub const ACCOUNT: Ways = Ways(64);
@@ -174,7 +174,7 @@ pub struct Cache {
     partial: List,
     full: List,
     returned: Returned,
-    /// Of the school Slab: empty slabs, and the array that threads share.
+    /// Of the slab kind Slab: empty slabs, and the array that threads share.
     empty: List,
     nr_empty: AtomicU32,
     nr_shared: AtomicU32,

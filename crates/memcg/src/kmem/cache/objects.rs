@@ -55,7 +55,7 @@ impl Slab {
         self.set_kind(SlabKind::Cached);
     }
 
-    /// Whether its cache is of the school Slab.
+    /// Whether its cache is of the slab kind Slab.
     #[inline(always)]
     pub(super) fn has_magazines(&self) -> bool {
         Ways(self.zeroed.load(Relaxed)).has(Ways::MAGAZINES)

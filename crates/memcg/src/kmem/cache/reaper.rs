@@ -1,4 +1,4 @@
-//! The reaper of the school Slab: what nobody touches for a while goes back, objects to their slabs and empty slabs to the kernel.
+//! The reaper of the slab kind Slab: what nobody touches for a while goes back, objects to their slabs and empty slabs to the kernel.
 //!
 //! Relied on: `with_idle_threads` for threads' magazines; the lock of the cache for all else.
 //! (After the cache reaper of the kernel's slab allocator, a fifth every two seconds.)

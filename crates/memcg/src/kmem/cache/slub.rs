@@ -1,4 +1,4 @@
-//! The school Slub: free lists in the slabs, a slab per thread, partial slabs listed, full ones nobody's.
+//! Slab kind Slub: free lists in the slabs, a slab per thread, partial slabs listed, full ones nobody's.
 //!
 //! A full slab is in no list. The free that makes an eighth of it free puts it among the returned ones, without a lock; whoever
 //! needs a slab next looks there. A partial slab's last free sees to it that it goes, unless few are kept. A cache with

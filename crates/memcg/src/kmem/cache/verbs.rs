@@ -1,4 +1,4 @@
-//! What is done with a cache whatever its school: take, put, shrink, find.
+//! What is done with a cache whatever its slab kind: take, put, shrink, find.
 
 use super::objects::Found;
 use super::slots::{Content, Own, Table};
