@@ -42,8 +42,8 @@ impl GroupPath {
             let group = engine.tree.memcgs.try_get(index?)?;
             // As long as we are pinned the name of a group that is there is no other's.
             let is_there = group.is_online() || group.is_lingering();
-            let name = group.name();
-            (is_there && engine.tree.try_hold_name(name)).then_some(name)
+            let name = is_there.then(|| group.name());
+            name.filter(|&name| engine.tree.try_hold_name(name))
         });
         Self::of_name(held)
     }
