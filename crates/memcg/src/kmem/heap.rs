@@ -10,19 +10,17 @@
 use super::class::{self, NR_CLASSES};
 use super::large::LargeCache;
 use super::list::{List, Returned};
-use super::map::Window;
 use super::remote::{NONE, Pushed};
 use super::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
+use super::window::OwnWindow;
 use super::{Kmem, bad};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::AtomicU32;
 use crate::thread::Tag;
-use core::cell::UnsafeCell;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-    compiler_fence,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 /// Who acts for a heap.
@@ -68,16 +66,6 @@ pub struct Heap {
     /// Freed large spans.
     pub(super) large: LargeCache,
 }
-
-/// A [`Window`] that is read and written by one thread at a time: plain words, so that a hit compares with them in memory.
-#[repr(C)]
-struct OwnWindow {
-    start: UnsafeCell<usize>,
-    bytes: UnsafeCell<usize>,
-}
-
-// SAFETY: only who acts for the heap touches it: its owner, or who holds the lock of the shared heap.
-unsafe impl Sync for OwnWindow {}
 
 /// What a class without a slab allocates from: nothing fits in it.
 // SAFETY: zero bytes are a record.
@@ -165,27 +153,8 @@ impl Heap {
     /// The calling thread is the owner.
     #[inline(always)]
     pub(super) unsafe fn can_read(&self, at: usize) -> bool {
-        // SAFETY: the caller has promised that it is the owner, which alone writes them. A signal handler of the owner that
-        // comes between the writes of `learn` finds an empty window.
-        let (start, bytes) = unsafe { (*self.window.start.get(), *self.window.bytes.get()) };
-        at.wrapping_sub(start) < bytes
-    }
-
-    /// Notes the window as it is now.
-    ///
-    /// # Safety
-    /// The calling thread acts for the heap.
-    unsafe fn learn(&self, window: Window) {
-        // SAFETY: the caller has promised that nobody else touches them; see `can_read` for a signal handler.
-        unsafe {
-            if *self.window.start.get() != window.start {
-                *self.window.bytes.get() = 0;
-                compiler_fence(SeqCst);
-                *self.window.start.get() = window.start;
-                compiler_fence(SeqCst);
-            }
-            *self.window.bytes.get() = window.bytes;
-        }
+        // SAFETY: the caller has promised that it is the owner, which alone writes them.
+        unsafe { self.window.contains(at) }
     }
 
     /// Takes an object of `class` for `tag`. `None`: the kernel gives no memory.
@@ -391,7 +360,7 @@ impl Heap {
             None => {
                 let span = kmem.spans.alloc(units, 1)?;
                 // SAFETY: in a section of the owner, as every taking.
-                unsafe { self.learn(span.window) };
+                unsafe { self.window.learn(span.window) };
                 let nr_slabs = self.nr_slabs.load(Relaxed) + 1;
                 self.nr_slabs.store(nr_slabs, Relaxed);
                 let lately = self.lately.load(Relaxed);
@@ -536,7 +505,7 @@ impl Heap {
 
     fn change_owner(&self, kmem: &Kmem, slab: SlabRef, to: &Heap) {
         // SAFETY: the caller is in a section of the owner of `to`.
-        unsafe { to.learn(kmem.spans.map.window()) };
+        unsafe { to.window.learn(kmem.spans.map.window()) };
         self.nr_slabs
             .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
         to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);

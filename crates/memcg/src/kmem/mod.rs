@@ -42,6 +42,7 @@ pub mod stat;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub mod remote;
 

@@ -1,0 +1,53 @@
+//! The window of readable records as one heap's owner saw it last, in plain words: a hit compares
+//! with them in memory.
+//!
+//! Invariants: at any instruction either the window is empty, or every address in it has a record
+//! that can be read. A signal handler of the owner that interrupts a change finds the empty one.
+//! Depends on: map.
+//! Never: read or written by two threads at a time.
+
+use super::map::Window;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+
+/// A [`Window`] that belongs to whoever acts for one heap. Zero bytes: empty.
+#[repr(C)]
+pub(super) struct OwnWindow {
+    start: UnsafeCell<usize>,
+    bytes: UnsafeCell<usize>,
+}
+
+// SAFETY: the functions that touch it are unsafe; their callers promise to be the only thread.
+unsafe impl Sync for OwnWindow {}
+
+impl OwnWindow {
+    /// Whether `at` lies in it.
+    ///
+    /// # Safety
+    /// The calling thread acts for the heap.
+    #[inline(always)]
+    pub(super) unsafe fn contains(&self, at: usize) -> bool {
+        // SAFETY: the caller has promised that no other thread writes them. A signal handler of this
+        // one that comes between the writes of `learn` finds an empty window.
+        let (start, bytes) = unsafe { (*self.start.get(), *self.bytes.get()) };
+        at.wrapping_sub(start) < bytes
+    }
+
+    /// Notes the window as it is now.
+    ///
+    /// # Safety
+    /// The calling thread acts for the heap.
+    pub(super) unsafe fn learn(&self, window: Window) {
+        // SAFETY: the caller has promised that no other thread touches them; see `contains` for a
+        // signal handler of this one.
+        unsafe {
+            if *self.start.get() != window.start {
+                *self.bytes.get() = 0;
+                compiler_fence(SeqCst);
+                *self.start.get() = window.start;
+                compiler_fence(SeqCst);
+            }
+            *self.bytes.get() = window.bytes;
+        }
+    }
+}
