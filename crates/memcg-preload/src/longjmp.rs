@@ -14,29 +14,31 @@
 use crate::next_malloc;
 use crate::step_aside::is_off;
 use core::ffi::{CStr, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use memcg::internal::os::hook::{Hook, function_at};
 use memcg::internal::thread;
 
 type Jump = unsafe extern "C" fn(*mut c_void, c_int) -> !;
 
 struct Real {
     name: &'static CStr,
-    at: AtomicPtr<c_void>,
+    at: Hook<Jump>,
 }
 
 impl Real {
     const fn new(name: &'static CStr) -> Self {
-        let at = AtomicPtr::new(core::ptr::null_mut());
+        let at = Hook::none();
         Self { name, at }
     }
 
-    fn find(&self) -> *mut c_void {
-        let mut at = self.at.load(Ordering::Relaxed);
-        if at.is_null() {
-            at = next_malloc::next(self.name);
-            self.at.store(at, Ordering::Relaxed);
-        }
-        at
+    fn find(&self) -> Jump {
+        self.at.get().unwrap_or_else(|| {
+            let at = next_malloc::next(self.name).cast();
+            // SAFETY: every name below is that of a function of this type.
+            unsafe {
+                self.at.set_address(at);
+                function_at(at)
+            }
+        })
     }
 
     /// # Safety
@@ -47,8 +49,7 @@ impl Real {
             // caller's contract.
             unsafe { thread::leave_interrupted() };
         }
-        // SAFETY: looked up by the name of a function of this type.
-        let real: Jump = unsafe { core::mem::transmute(self.find()) };
+        let real = self.find();
         // A call, not a jump: the registers a longjmp leaves behind are those in `to`.
         // SAFETY: the caller's. Nothing in this frame has to be dropped.
         unsafe { real(to, value) }

@@ -7,16 +7,16 @@
 
 use crate::next_malloc;
 use crate::step_aside::is_aside;
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 use core::fmt::Write;
 use memcg::internal::malloc;
+use memcg::internal::os::hook::{Function, function_at};
 use memcg::internal::os::{self, errno};
 
 /// The names below, found once for each call: none of them is frequent.
-fn next<F: Copy>(name: &core::ffi::CStr) -> F {
-    let f = next_malloc::next(name);
+fn next<F: Function>(name: &core::ffi::CStr) -> F {
     // SAFETY: every caller names the type of the function it looks up.
-    unsafe { core::mem::transmute_copy::<*mut c_void, F>(&f) }
+    unsafe { function_at(next_malloc::next(name).cast()) }
 }
 
 /// Gives back to the kernel what nobody uses; 1 if that was anything.

@@ -8,7 +8,8 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use memcg::internal::os::hook::Hook;
 
 type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
 type Calloc = unsafe extern "C" fn(usize, usize) -> *mut c_void;
@@ -23,12 +24,12 @@ const FOUND: u32 = 2;
 static STATE: AtomicU32 = AtomicU32::new(NEW);
 static LOOKER: AtomicU32 = AtomicU32::new(0);
 
-static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static CALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static FREE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static USABLE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static MALLOC: Hook<Malloc> = Hook::none();
+static CALLOC: Hook<Calloc> = Hook::none();
+static REALLOC: Hook<Realloc> = Hook::none();
+static MEMALIGN: Hook<Memalign> = Hook::none();
+static FREE: Hook<Free> = Hook::none();
+static USABLE: Hook<Usable> = Hook::none();
 
 /// Whether the functions below may be called; looks them up. `false` inside the look-up.
 #[inline(always)]
@@ -53,15 +54,14 @@ fn look_up() -> bool {
         return true;
     }
     LOOKER.store(me, Ordering::Relaxed);
-    for (place, name) in [
-        (&MALLOC, c"malloc"),
-        (&CALLOC, c"calloc"),
-        (&REALLOC, c"realloc"),
-        (&MEMALIGN, c"memalign"),
-        (&FREE, c"free"),
-        (&USABLE, c"malloc_usable_size"),
-    ] {
-        place.store(next(name), Ordering::Relaxed);
+    // SAFETY: each name is that of a function of the type beside it, by the C library's headers.
+    unsafe {
+        MALLOC.set_address(next(c"malloc").cast());
+        CALLOC.set_address(next(c"calloc").cast());
+        REALLOC.set_address(next(c"realloc").cast());
+        MEMALIGN.set_address(next(c"memalign").cast());
+        FREE.set_address(next(c"free").cast());
+        USABLE.set_address(next(c"malloc_usable_size").cast());
     }
     LOOKER.store(0, Ordering::Relaxed);
     // Release pairs with the Acquire of `ready`.
@@ -85,35 +85,36 @@ pub fn next(name: &CStr) -> *mut c_void {
 }
 
 macro_rules! below {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $place:ident ($($arg:ident: $argtype:ty),*) $(-> $ret:ty)?;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $place:ident ($($arg:ident: $argtype:ty),*) $(-> $ret:ty)?;)*) => {$(
         $(#[$doc])*
         ///
         /// # Safety
         /// [`ready`] has said yes; otherwise as the C function.
         #[inline(always)]
         pub unsafe fn $name($($arg: $argtype),*) $(-> $ret)? {
-            let f = $place.load(Ordering::Relaxed);
-            // SAFETY: looked up by the name of a function of this type, before `ready` said yes.
-            let f: $type = unsafe { core::mem::transmute(f) };
-            // SAFETY: the caller's contract.
-            unsafe { f($($arg),*) }
+            match $place.get() {
+                // SAFETY: the caller keeps to the contract of the C function, which this is.
+                Some(f) => unsafe { f($($arg),*) },
+                // Set before `ready` said yes.
+                None => memcg::internal::os::abort(),
+            }
         }
     )*};
 }
 
 below! {
     /// malloc.
-    malloc: Malloc = MALLOC(bytes: usize) -> *mut c_void;
+    malloc = MALLOC(bytes: usize) -> *mut c_void;
     /// calloc.
-    calloc: Calloc = CALLOC(n: usize, bytes: usize) -> *mut c_void;
+    calloc = CALLOC(n: usize, bytes: usize) -> *mut c_void;
     /// realloc.
-    realloc: Realloc = REALLOC(p: *mut c_void, bytes: usize) -> *mut c_void;
+    realloc = REALLOC(p: *mut c_void, bytes: usize) -> *mut c_void;
     /// memalign.
-    memalign: Memalign = MEMALIGN(align: usize, bytes: usize) -> *mut c_void;
+    memalign = MEMALIGN(align: usize, bytes: usize) -> *mut c_void;
     /// free.
-    free: Free = FREE(p: *mut c_void);
+    free = FREE(p: *mut c_void);
     /// malloc_usable_size.
-    usable: Usable = USABLE(p: *mut c_void) -> usize;
+    usable = USABLE(p: *mut c_void) -> usize;
 }
 
 const AREA: usize = 64 << 10;

@@ -8,7 +8,7 @@
 
 use crate::{group_rules, next_malloc};
 use core::ffi::{CStr, c_char, c_int, c_ulong};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use memcg::internal::os::hook::{Hook, function_at};
 use memcg::internal::thread::{Group, Thread, Tree, with_thread};
 
 /// Gives a thread its task. Runs inside its first malloc: allocates nothing but records.
@@ -90,20 +90,21 @@ fn tid_of(thread: libc::pthread_t) -> Option<u32> {
     (error == 0 && clock < 0).then_some(!(clock >> 3) as u32)
 }
 
-static SETNAME: AtomicPtr<core::ffi::c_void> = AtomicPtr::new(core::ptr::null_mut());
+static SETNAME: Hook<SetName> = Hook::none();
 type SetName = unsafe extern "C" fn(libc::pthread_t, *const c_char) -> c_int;
 
 /// # Safety
 /// As pthread_setname_np.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_setname_np(thread: libc::pthread_t, name: *const c_char) -> c_int {
-    let mut f = SETNAME.load(Ordering::Relaxed);
-    if f.is_null() {
-        f = next_malloc::next(c"pthread_setname_np");
-        SETNAME.store(f, Ordering::Relaxed);
-    }
-    // SAFETY: looked up by the name of a function of this type.
-    let f: SetName = unsafe { core::mem::transmute(f) };
+    let f = SETNAME.get().unwrap_or_else(|| {
+        let at = next_malloc::next(c"pthread_setname_np").cast();
+        // SAFETY: the name is that of a function of this type.
+        unsafe {
+            SETNAME.set_address(at);
+            function_at(at)
+        }
+    });
     // SAFETY: the caller's.
     let answer = unsafe { f(thread, name) };
     if answer == 0 && !crate::step_aside::is_off() {

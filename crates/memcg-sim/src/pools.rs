@@ -10,6 +10,7 @@ use crate::world::World;
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::kind::Kind;
 use memcg::testing::kmem::shrinker::{Ask, Manner, Ops};
+use memcg::testing::sync::promise::{HeldOverFork, SoleThread};
 
 const HONEST: usize = 0;
 const LIAR: usize = 1;
@@ -115,8 +116,12 @@ impl Stage {
     /// The process forks, and this is the child: of its threads there is the one that is on.
     pub(crate) fn fork(&self) {
         self.engine.kmem.hold_over_fork();
-        self.engine.kmem.let_go_after_fork();
-        self.engine.begin_in_child(Some(self.rec.get()), true);
+        // SAFETY: this thread has just taken the locks.
+        let held = unsafe { HeldOverFork::new() };
+        self.engine.kmem.let_go_after_fork(held);
+        // SAFETY: a world has one thread; those it plays are its own.
+        let sole = unsafe { SoleThread::new() };
+        self.engine.begin_in_child(sole, Some(self.rec.get()), true);
         self.forked.set(true);
     }
 }

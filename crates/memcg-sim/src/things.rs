@@ -422,7 +422,7 @@ impl World {
             bytes,
             align: 8,
             ways,
-            ctor: 0,
+            ctor: None,
         };
         match self.engine.create_cache(self.rec(), &plan) {
             Some(index) => self.caches.push(KnownCache {

@@ -10,8 +10,9 @@ use super::pinned::pinned;
 use super::scope::no_account;
 use crate::engine::options::Tracking;
 use crate::engine::process::with_rec;
-use crate::engine::{Flags, cache_shrinker, engine, worker};
+use crate::engine::{Flags, engine, worker};
 use crate::group::GroupId;
+use crate::kmem::cache::room::RoomMaker;
 use crate::kmem::cache::{Plan, Ways};
 use crate::kmem::id::CacheId;
 use crate::sync::id::Id;
@@ -132,7 +133,12 @@ impl<'a> CacheOptions<'a> {
         if on { self.with(ways) } else { self }
     }
 
-    fn create(&self, bytes: usize, align: usize, ctor: usize) -> Result<CacheId, CacheError> {
+    fn create(
+        &self,
+        bytes: usize,
+        align: usize,
+        ctor: Option<Constructor>,
+    ) -> Result<CacheId, CacheError> {
         let is_long = self.name.len() > crate::kmem::cache::NAME_BYTES;
         if self.name.is_empty() || is_long || self.name.contains(char::is_control) {
             return Err(CacheError::Name);
@@ -163,7 +169,7 @@ impl<'a> CacheOptions<'a> {
         self.ctor = None;
         self.ways = self.ways.without(Ways::CONSTRUCTED);
         Ok(KmemCache {
-            index: self.create(size_of::<T>(), align_of::<T>(), 0)?,
+            index: self.create(size_of::<T>(), align_of::<T>(), None)?,
             _values: PhantomData,
         })
     }
@@ -173,9 +179,8 @@ impl<'a> CacheOptions<'a> {
     /// # Errors
     /// See [`CacheError`].
     pub fn sized(self, bytes: usize) -> Result<SizedCache, CacheError> {
-        let ctor = self.ctor.map_or(0, |ctor| ctor as usize);
         Ok(SizedCache {
-            index: self.create(bytes, 1, ctor)?,
+            index: self.create(bytes, 1, self.ctor)?,
             bytes,
         })
     }
@@ -185,9 +190,7 @@ impl<'a> CacheOptions<'a> {
 type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
 
 /// Calls what [`register`] keeps.
-fn call_shrinker(at: usize, group: GroupId, bytes: u64) -> u64 {
-    // SAFETY: `register` made the address of a box that is never freed.
-    let shrink = unsafe { &*(at as *const Box<Shrink>) };
+fn call_shrinker(shrink: &Shrink, group: GroupId, bytes: u64) -> u64 {
     let Some(group) = pinned(|engine, _| Memcg::of_index(engine, group)) else {
         return 0;
     };
@@ -196,15 +199,15 @@ fn call_shrinker(at: usize, group: GroupId, bytes: u64) -> u64 {
 }
 
 fn register(index: CacheId, shrink: Box<Shrink>) -> bool {
-    cache_shrinker::set_caller(call_shrinker);
     let _free = no_account();
-    let at = Box::into_raw(Box::new(shrink));
-    let registered = engine().kmem.caches.get(index).register(at as usize);
-    if !registered {
-        // SAFETY: made above, and nobody's.
-        drop(unsafe { Box::from_raw(at) });
+    let cache = engine().kmem.caches.get(index);
+    // Two that register at once: one of them leaks what it was given, as what is registered is kept.
+    if cache.room_maker().is_some() {
+        return false;
     }
-    registered
+    let make_room = move |group, bytes| call_shrinker(&*shrink, group, bytes);
+    let maker = RoomMaker::new(Box::leak(Box::new(make_room)));
+    cache.register(Box::leak(Box::new(maker)))
 }
 
 mod sealed {
@@ -483,11 +486,13 @@ impl SizedCache {
             unsafe { at.as_ptr().write_bytes(0, self.bytes) };
         } else if raw {
             let guard = Unmade(at);
-            // SAFETY: as above; the address was made of a `Constructor` by `CacheOptions::sized`, the one maker of such caches.
-            unsafe {
+            // SAFETY: as above.
+            let object = unsafe {
                 at.as_ptr().write_bytes(0, self.bytes);
-                let ctor: Constructor = core::mem::transmute(cache.ctor());
-                ctor(core::slice::from_raw_parts_mut(at.as_ptr(), self.bytes));
+                core::slice::from_raw_parts_mut(at.as_ptr(), self.bytes)
+            };
+            if let Some(construct) = cache.ctor() {
+                construct(object);
             }
             core::mem::forget(guard);
         }

@@ -5,7 +5,6 @@
 //! Relied on: `kmem::cache`, which never charges but from stock.
 //! Never done: a constructor (that is `api`); code of the program under a lock.
 
-use super::cache_shrinker;
 use super::options::Tracking;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags, Request};
@@ -14,6 +13,7 @@ use crate::kmem::bad;
 use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
 use crate::kmem::id::CacheId;
 use crate::sync::lock::Rank;
+use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
 /// Why there is no object; nothing has changed.
@@ -91,7 +91,7 @@ impl Engine {
 
     fn owner_by_rules(&self, rec: &ThreadRec, cache: &Cache, tag: Tag) -> Option<Tag> {
         let on = |which| self.options.tracking(which);
-        if on(Tracking::OptIn) && !cache.ways().has(Ways::ACCOUNT) && cache.shrinker() == 0 {
+        if on(Tracking::OptIn) && !cache.ways().has(Ways::ACCOUNT) && cache.room_maker().is_none() {
             return None;
         }
         if on(Tracking::RootUntracked) && tag == ROOT_TAG {
@@ -124,8 +124,8 @@ impl Engine {
     }
 
     /// In the child of a fork: who held it is not here.
-    pub(super) fn reset_locks_in_child(&self) {
-        self.filters_lock.reset_in_child();
+    pub(super) fn reset_locks_in_child(&self, sole: SoleThread) {
+        self.filters_lock.reset_in_child(sole);
     }
 
     /// Now and then: what caches have not used for a while goes back.
@@ -290,17 +290,17 @@ impl Engine {
         cache: &Cache,
         request: Request,
     ) -> Result<(), CacheRefusal> {
-        let shrinker = cache.shrinker();
-        if shrinker == 0 || !request.flags.has(Flags::WAIT | Flags::USER) {
+        let may_ask = request.flags.has(Flags::WAIT | Flags::USER);
+        let Some(maker) = cache.room_maker().filter(|_| may_ask) else {
             return self.try_charge_object(rec, request);
-        }
+        };
         // Before anybody goes into debt or is killed for it.
         let early = request.with_flags(request.flags | Flags::EARLY);
         let mut outcome = self.try_charge_object(rec, early);
         for _ in 0..ROUNDS {
             let Err(why) = outcome else { break };
             let full = why.refusal().and_then(|refusal| refusal.group);
-            if full.is_none_or(|full| cache_shrinker::call(shrinker, full, request.bytes) == 0) {
+            if full.is_none_or(|full| maker.make_room(full, request.bytes) == 0) {
                 break;
             }
             outcome = self.try_charge_object(rec, early);

@@ -5,32 +5,29 @@
 //! Relied on: `offline` for the end itself; who keeps the holders of things (`api`) has said where to ask.
 //! Never done: reclaim or a kill in a group that is given something; code of the program by a thread that is reclaiming.
 
+#![forbid(unsafe_code)]
+
 use super::Engine;
 use super::progress::ask_of;
 use crate::group::{Memcg, OfflinePolicy, TreeError};
 use crate::offline;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 
 /// Gives things of removed groups to who holds them.
 type Settle = fn();
 
 /// By `api`, once there are things with holders.
-static SETTLE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static SETTLE: Hook<Settle> = Hook::none();
 
 /// Has `settle` called, in the process's engine, after a group has ended by `mapper`.
 pub fn set_settle(settle: Settle) {
-    // Release pairs with the Acquire of `settle`.
-    SETTLE.store(settle as *mut (), Ordering::Release);
+    SETTLE.set(settle);
 }
 
 fn settle() {
-    // Acquire pairs with the Release of `set_settle`.
-    let f = SETTLE.load(Ordering::Acquire);
-    if !f.is_null() {
-        // SAFETY: only `set_settle` stores here, and it stores a `Settle`.
-        let f: Settle = unsafe { core::mem::transmute(f) };
-        f();
+    if let Some(settle) = SETTLE.get() {
+        settle();
     }
 }
 

@@ -20,16 +20,17 @@ use super::process::{self, known_rec, try_engine};
 use crate::group::ROOT_TAG;
 use crate::os::{barrier, clock, ids, map, say};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::hook::Hook;
+use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::ThreadRec;
 use crate::thread::record::FENCED;
 
 /// What else is to happen in the child. One function, by whoever owns the process.
-static IN_CHILD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static IN_CHILD: Hook<fn()> = Hook::none();
 
 /// Has `f` run in the child of every fork, last: from the fork itself, or where the child is first seen to be one.
 pub fn set_in_child(f: fn()) {
-    // Release pairs with the Acquire of `in_child`.
-    IN_CHILD.store(f as *mut (), Ordering::Release);
+    IN_CHILD.set(f);
 }
 
 /// How long a fork waits for a change, and a change for a fork: a signal handler may stand between the two in one
@@ -68,7 +69,7 @@ const DEFERRED: u32 = 2;
 static UNWATCHED: AtomicU32 = AtomicU32::new(SETTLED);
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::from_ref(&UNWATCHED).cast_mut());
 
-static DEFERRED_WORK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static DEFERRED_WORK: Hook<fn()> = Hook::none();
 static DEFERRED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 #[inline(always)]
@@ -112,7 +113,7 @@ pub fn defer(ns: u64, work: fn()) {
         look();
     }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
-    DEFERRED_WORK.store(work as *mut (), Ordering::Relaxed);
+    DEFERRED_WORK.set(work);
     // Release pairs with the Acquire of `look`.
     word().store(DEFERRED, Ordering::Release);
 }
@@ -132,10 +133,9 @@ pub(super) fn look() {
         DEFERRED if clock::monotonic_ns() >= DEFERRED_UNTIL.load(Ordering::Relaxed) => {
             let won =
                 word().compare_exchange(DEFERRED, SETTLED, Ordering::Relaxed, Ordering::Relaxed);
-            if won.is_ok() {
-                let work = DEFERRED_WORK.load(Ordering::Relaxed);
-                // SAFETY: only `defer` stores here, and it stores a `fn()`.
-                let work: fn() = unsafe { core::mem::transmute(work) };
+            if won.is_ok()
+                && let Some(work) = DEFERRED_WORK.get()
+            {
                 let _errno = crate::os::errno::keep();
                 uncancelled(work);
             }
@@ -242,7 +242,9 @@ extern "C" fn prepare() {
 
 extern "C" fn parent() {
     if let Some(engine) = try_engine() {
-        engine.kmem.let_go_after_fork();
+        // SAFETY: `prepare` took the locks, on this thread.
+        let held = unsafe { HeldOverFork::new() };
+        engine.kmem.let_go_after_fork(held);
         // Release pairs with the Acquire of `change`.
         engine.forking.fetch_sub(1, Ordering::Release);
     }
@@ -256,39 +258,43 @@ extern "C" fn child() {
         return;
     }
     let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
+    // SAFETY: a child has the thread that forked and no other, and `is_watched` or the handlers say that this is one.
+    let sole = unsafe { SoleThread::new() };
     if held_off {
-        engine.kmem.let_go_after_fork();
+        // SAFETY: `prepare` took the locks, on the thread of which this is the copy.
+        let held = unsafe { HeldOverFork::new() };
+        engine.kmem.let_go_after_fork(held);
     } else {
-        engine.kmem.reset_locks_in_child();
+        engine.kmem.reset_locks_in_child(sole);
     }
     let whole = held_off || !engine.is_changing();
     process::has_one_thread();
     super::worker::thread::forget_in_child();
-    engine.begin_in_child(known_rec(), whole);
+    engine.begin_in_child(sole, known_rec(), whole);
     in_child();
 }
 
 impl Engine {
     /// What the child has of its parent's engine is made its own: locks nobody holds, records of threads it does not have, counts. `own`
     /// is the record of the one thread; `whole`: no change to the tree was under way.
-    pub fn begin_in_child(&self, own: Option<&ThreadRec>, whole: bool) {
-        self.kmem.reset_tables_in_child();
+    pub fn begin_in_child(&self, sole: SoleThread, own: Option<&ThreadRec>, whole: bool) {
+        self.kmem.reset_tables_in_child(sole);
         self.changing.store(0, Ordering::Relaxed);
         self.tree.threads.init();
-        self.tree.reset_locks_in_child();
-        self.kmem.lists.reset_locks_in_child();
-        self.reset_locks_in_child();
+        self.tree.reset_locks_in_child(sole);
+        self.kmem.lists.reset_locks_in_child(sole);
+        self.reset_locks_in_child(sole);
         let is_own = |rec: &ThreadRec| own.is_some_and(|own| core::ptr::eq(own, rec));
         // The heaps of the threads the child does not have are parked; one that was cut off in the middle of a change is lost.
         for (_, rec) in self.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
             kmalloc::abandon(&self.kmem, rec, rec.is_busy());
-            self.kmem.abandon_caches(rec);
+            self.kmem.abandon_caches(sole, rec);
         }
         if whole {
-            recount(self, is_own);
+            recount(self, sole, is_own);
         } else {
             self.switch_off();
-            forget_drains(self, is_own);
+            forget_drains(self, sole, is_own);
             say::line(&[
                 b"memcg: this process was cloned in the middle of a change to the groups: no accounting in pid ",
                 say::Decimal::new(ids::pid().into()).as_bytes(),
@@ -298,27 +304,27 @@ impl Engine {
 }
 
 /// Who was at a thread's slots is not here, nor are the other threads: nobody is waited for.
-fn forget_drains(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
+fn forget_drains(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> bool) {
     for (_, rec) in engine.tree.threads.each() {
         if is_own(rec) {
-            rec.forget_drainer();
+            rec.forget_drainer(sole);
         } else {
-            rec.forget_owner();
+            rec.forget_owner(sole);
         }
     }
 }
 
-fn recount(engine: &Engine, is_own: impl Fn(&ThreadRec) -> bool) {
+fn recount(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> bool) {
     // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
     engine.tree.recount();
     for (index, rec) in engine.tree.threads.each() {
         if is_own(rec) {
-            rec.forget_drainer();
+            rec.forget_drainer(sole);
             rec.tid.store(ids::tid(), Ordering::Relaxed);
             leave_parents_task(engine, rec);
             continue;
         }
-        rec.forget_owner();
+        rec.forget_owner(sole);
         if let Some(task) = rec.task.swap(None, Ordering::Relaxed) {
             // Its thread is the parent's; here nobody runs it.
             engine.tree.end_task(task);
@@ -351,11 +357,7 @@ fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
 }
 
 fn in_child() {
-    // Acquire pairs with the Release of `set_in_child`.
-    let then = IN_CHILD.load(Ordering::Acquire);
-    if !then.is_null() {
-        // SAFETY: only `set_in_child` stores here, and it stores a `fn()`.
-        let then: fn() = unsafe { core::mem::transmute(then) };
+    if let Some(then) = IN_CHILD.get() {
         then();
     }
 }

@@ -7,7 +7,6 @@
 //! Never done: anything visible to a program (that is `api`), text (that is `files`).
 
 pub mod cache;
-pub mod cache_shrinker;
 pub mod charge;
 pub mod ends;
 pub mod flags;

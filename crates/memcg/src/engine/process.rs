@@ -8,7 +8,8 @@
 use super::{Engine, fork};
 use crate::group::Tag;
 use crate::os::sigmask;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 use crate::thread::record::IN_HEAP;
 use crate::thread::tls::{self, DEPARTED};
@@ -20,8 +21,8 @@ static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() 
 /// [`UNBORN`], [`READY`], [`NO_MEMORY`], or the address of the block of the thread that starts it.
 static STATE: AtomicUsize = AtomicUsize::new(UNBORN);
 static KEY: AtomicU32 = AtomicU32::new(0);
-static THREAD_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-static LAST_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static THREAD_HOOK: Hook<fn(&'static Engine, &'static ThreadRec)> = Hook::none();
+static LAST_HOOK: Hook<fn()> = Hook::none();
 /// Threads of the program that have a record.
 static NR_THREADS: AtomicU32 = AtomicU32::new(0);
 
@@ -159,10 +160,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         // SAFETY: the key was made by `make_key`; the value is only compared with null.
         unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
     }
-    let hook = THREAD_HOOK.load(Ordering::Acquire);
-    if !hook.is_null() && !own {
-        // SAFETY: only `set_thread_hook` stores here, and it stores a function of this type.
-        let hook: fn(&'static Engine, &'static ThreadRec) = unsafe { core::mem::transmute(hook) };
+    if !own && let Some(hook) = THREAD_HOOK.get() {
         hook(engine, rec);
     }
     if fork::is_unsettled() {
@@ -173,14 +171,12 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
 
 /// Has `hook` run on every thread from now on, when it first needs a record: to give it a task, say.
 pub fn set_thread_hook(hook: fn(&'static Engine, &'static ThreadRec)) {
-    // Release pairs with the Acquire of `with_rec_slow`.
-    THREAD_HOOK.store(hook as *mut (), Ordering::Release);
+    THREAD_HOOK.set(hook);
 }
 
 /// Has `hook` run by a thread of the program that leaves as the last that has a record, while it still has it.
 pub fn set_last_thread_hook(hook: fn()) {
-    // Release pairs with the Acquire of `depart`.
-    LAST_HOOK.store(hook as *mut (), Ordering::Release);
+    LAST_HOOK.set(hook);
 }
 
 /// How many threads of the program have a record.
@@ -206,11 +202,7 @@ pub fn depart() {
     let block = unsafe { &*tls::block() };
     if block.own.get() == 0 && NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
         super::worker::thread::dismiss();
-        // Acquire pairs with the Release of `set_last_thread_hook`.
-        let hook = LAST_HOOK.load(Ordering::Acquire);
-        if !hook.is_null() {
-            // SAFETY: only `set_last_thread_hook` stores here, and it stores a `fn()`.
-            let hook: fn() = unsafe { core::mem::transmute(hook) };
+        if let Some(hook) = LAST_HOOK.get() {
             hook();
         }
     }

@@ -9,6 +9,7 @@ use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::sync::id::{AtomicId, Id};
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::SoleThread;
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 32 };
 const FIRST: u32 = if cfg!(loom) { 4 } else { 64 };
@@ -51,9 +52,9 @@ impl Index {
         &self.shards[hash as usize % SHARDS]
     }
 
-    pub(super) fn reset_locks_in_child(&self) {
+    pub(super) fn reset_locks_in_child(&self, sole: SoleThread) {
         for shard in &self.shards {
-            shard.lock.reset_in_child();
+            shard.lock.reset_in_child(sole);
         }
     }
 }

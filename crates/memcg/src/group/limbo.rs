@@ -10,6 +10,7 @@ use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::id::Id;
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::SoleThread;
 use crate::sync::stack::Stack;
 use crate::thread::epoch::BAGS;
 
@@ -55,8 +56,8 @@ impl Limbo {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(super) fn reset_lock_in_child(&self) {
-        self.lock.reset_in_child();
+    pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
+        self.lock.reset_in_child(sole);
     }
 }
 

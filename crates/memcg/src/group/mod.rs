@@ -64,6 +64,7 @@ pub use tree::TreeError;
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::promise::SoleThread;
 pub use crate::thread::Tag;
 use crate::thread::Threads;
 use crate::thread::id::GapId;
@@ -175,18 +176,18 @@ impl Hierarchy {
     }
 
     /// Frees every lock and ends every drain, in the child of a fork: their holders are not here.
-    pub fn reset_locks_in_child(&self) {
-        self.index.reset_locks_in_child();
-        self.limbo.reset_lock_in_child();
+    pub fn reset_locks_in_child(&self, sole: SoleThread) {
+        self.index.reset_locks_in_child(sole);
+        self.limbo.reset_lock_in_child(sole);
         for (_, group) in self.memcgs.each() {
-            group.lock.reset_in_child();
+            group.lock.reset_in_child(sole);
             group.draining.store(0, Ordering::Relaxed);
         }
         for (_, counts) in self.event_counts.each() {
             counts.reset_in_child();
         }
         for (_, objcg) in self.objcgs.each() {
-            objcg.lock.reset_in_child();
+            objcg.lock.reset_in_child(sole);
         }
     }
 }

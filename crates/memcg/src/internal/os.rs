@@ -16,6 +16,11 @@ pub mod futex {
     pub use crate::os::futex::{wait, wake_one};
 }
 
+/// Functions that are found while the program runs.
+pub mod hook {
+    pub use crate::sync::hook::{Function, Hook, function_at};
+}
+
 /// All signals held off.
 pub mod sigmask {
     pub use crate::os::sigmask::{Blocked, block_all};

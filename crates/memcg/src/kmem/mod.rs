@@ -56,6 +56,7 @@ use crate::sync::arena::Arena;
 use crate::sync::atomic::AtomicU32;
 use crate::sync::id::AtomicId;
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -369,24 +370,24 @@ impl Kmem {
     }
 
     /// In a child that was cloned without [`Self::hold_over_fork`]: nobody holds a lock here.
-    pub fn reset_locks_in_child(&self) {
-        self.shared_lock.reset_in_child();
-        self.caches.reset_locks_in_child();
-        self.spans.reset_lock_in_child();
+    pub fn reset_locks_in_child(&self, sole: SoleThread) {
+        self.shared_lock.reset_in_child(sole);
+        self.caches.reset_locks_in_child(sole);
+        self.spans.reset_lock_in_child(sole);
     }
 
     /// In the child of a fork: nobody changes tables by kmem id there.
-    pub fn reset_tables_in_child(&self) {
-        self.caches.reset_families_in_child();
-        self.lists.reset_tables_in_child();
+    pub fn reset_tables_in_child(&self, sole: SoleThread) {
+        self.caches.reset_families_in_child(sole);
+        self.lists.reset_tables_in_child(sole);
     }
 
     /// After a fork, in the parent and in the child: undoes [`Self::hold_over_fork`].
-    pub fn let_go_after_fork(&self) {
+    pub fn let_go_after_fork(&self, held: HeldOverFork) {
         let signals = sigmask::Blocked::kept(self.mask_over_fork.load(Relaxed));
-        self.spans.let_go_after_fork();
-        self.caches.let_go_after_fork();
-        self.shared_lock.let_go(Rank::Shared);
+        self.spans.let_go_after_fork(held);
+        self.caches.let_go_after_fork(held);
+        self.shared_lock.let_go(Rank::Shared, held);
         drop(signals);
     }
 }

@@ -11,6 +11,7 @@ use super::layout::{self, CHUNK, UNIT};
 use super::map::{Map, Place, Window};
 use crate::os::{clock, errno, map, sigmask};
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::{HeldOverFork, SoleThread};
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed},
@@ -379,13 +380,13 @@ impl Spans {
     }
 
     /// In a child that was cloned while some thread may have held it.
-    pub(super) fn reset_lock_in_child(&self) {
-        self.lock.reset_in_child();
+    pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
+        self.lock.reset_in_child(sole);
     }
 
     /// Lets it go on either side.
-    pub(super) fn let_go_after_fork(&self) {
-        self.lock.let_go(Rank::Spans);
+    pub(super) fn let_go_after_fork(&self, held: HeldOverFork) {
+        self.lock.let_go(Rank::Spans, held);
     }
 }
 

@@ -19,7 +19,7 @@ fn plan(bytes: usize, ways: Ways) -> Plan<'static> {
         bytes,
         align: 8,
         ways,
-        ctor: 0,
+        ctor: None,
     }
 }
 

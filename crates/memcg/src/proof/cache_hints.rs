@@ -76,7 +76,7 @@ impl World {
             bytes,
             align: 16,
             ways: Ways::PER_GROUP.with(kind),
-            ctor: 0,
+            ctor: None,
         };
         let cache = self.engine.create_cache(self.rec, &plan).unwrap();
         self.caches.push((cache, bytes));
@@ -184,7 +184,7 @@ fn a_dead_cache_that_a_thread_still_has_gives_nothing() {
             bytes: 64,
             align: 8,
             ways: Ways::PER_GROUP.with(kind),
-            ctor: 0,
+            ctor: None,
         };
         let cache = engine.create_cache(rec, &plan).unwrap();
         let group = tree.memcgs.get(world.groups.pop().unwrap());

@@ -41,7 +41,7 @@ impl World {
             bytes: 1000,
             align: 8,
             ways,
-            ctor: 0,
+            ctor: None,
         };
         self.engine.create_cache(self.rec, &plan).unwrap()
     }

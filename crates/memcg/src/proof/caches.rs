@@ -55,7 +55,7 @@ impl World {
                     bytes,
                     align,
                     ways,
-                    ctor: 0,
+                    ctor: None,
                 };
                 (engine.create_cache(rec, &plan).unwrap(), bytes)
             })
@@ -431,7 +431,7 @@ fn an_empty_magazine_does_not_outlive_its_cache() {
         bytes: 24,
         align: 8,
         ways: Ways::default(),
-        ctor: 0,
+        ctor: None,
     };
     let next = (0..10).find(|_| {
         engine.tree.collect();

@@ -105,7 +105,7 @@ fn with_cache(bound: usize, f: impl Fn(World) + Sync + Send + 'static) {
             bytes: 64 << 10,
             align: 8,
             ways: Ways::default(),
-            ctor: 0,
+            ctor: None,
         };
         let cache = {
             let _pin = tree.threads.epoch.pin(rec);
@@ -199,7 +199,7 @@ fn loom_a_cache_made_for_a_group_that_ends_is_dead_when_both_are_done() {
             bytes: 64,
             align: 8,
             ways: Ways::PER_GROUP,
-            ctor: 0,
+            ctor: None,
         };
         let (cache, group) = {
             let _pin = tree.threads.epoch.pin(rec);

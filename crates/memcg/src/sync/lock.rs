@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::atomic::{AtomicU32, Ordering};
+use super::promise::{HeldOverFork, SoleThread};
 
 /// The locks of the engine, outermost first. ARCHITECTURE.md tells the same list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -109,8 +110,8 @@ impl Lock {
         }
     }
 
-    /// Lets go of a lock whose guard was forgotten: held over a fork, which has no scope. By who took it.
-    pub fn let_go(&self, rank: Rank) {
+    /// Lets go of a lock whose guard was forgotten: held over a fork, which has no scope.
+    pub fn let_go(&self, rank: Rank, _held: HeldOverFork) {
         drop(Held { lock: self, rank });
     }
 
@@ -118,7 +119,7 @@ impl Lock {
     ///
     /// For the child of a fork: its holder was a thread of the parent, or the forking thread itself, which does not
     /// use its guard any more.
-    pub fn reset_in_child(&self) {
+    pub fn reset_in_child(&self, _sole: SoleThread) {
         // Only where it is not free: the child's page need not be copied for nothing.
         if self.0.load(Ordering::Relaxed) != FREE {
             self.0.store(FREE, Ordering::Release);

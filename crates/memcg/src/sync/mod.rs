@@ -7,8 +7,10 @@
 
 pub mod arena;
 pub mod futex;
+pub mod hook;
 pub mod id;
 pub mod lock;
+pub mod promise;
 pub mod stack;
 pub mod users;
 

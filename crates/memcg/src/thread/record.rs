@@ -29,6 +29,7 @@ use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::id::AtomicId;
+use crate::sync::promise::SoleThread;
 use core::sync::atomic::{AtomicUsize, compiler_fence};
 
 /// Tenants whose stock one thread keeps at a time, and the one that is nobody.
@@ -487,8 +488,8 @@ impl ThreadRec {
     }
 
     /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.
-    pub(crate) fn forget_owner(&self) {
-        self.forget_drainer();
+    pub(crate) fn forget_owner(&self, sole: SoleThread) {
+        self.forget_drainer(sole);
         self.busy.store(0, Ordering::Relaxed);
         self.pin.store(0, Ordering::Relaxed);
         self.seq.store(0, Ordering::Relaxed);
@@ -496,7 +497,7 @@ impl ThreadRec {
     }
 
     /// The same for the thread that forked: what it was doing, if a signal handler of it forks, it goes on with.
-    pub(crate) fn forget_drainer(&self) {
+    pub(crate) fn forget_drainer(&self, _sole: SoleThread) {
         self.drain.store(
             self.drain.load(Ordering::Relaxed) & FENCED,
             Ordering::Relaxed,

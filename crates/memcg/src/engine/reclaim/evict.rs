@@ -6,29 +6,23 @@
 //! pays off what it left elsewhere first.
 //! Never done: a question under a lock or a pin of ours; one in an engine that is not the process's.
 
+#![forbid(unsafe_code)]
+
 use super::{Control, Engine};
 use crate::counter::protection::exposed;
 use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::Tag;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::hook::Hook;
 
 /// Has about so many bytes of a task freed, by its id, if anybody can.
 type Evict = fn(task: u32, bytes: u64);
 
 /// By `api`, once there are subsystems.
-static EVICT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static EVICT: Hook<Evict> = Hook::none();
 
 /// Has `evict` called, in the process's engine, for what finds no room where it belongs.
 pub fn set_evict(evict: Evict) {
-    // Release pairs with the Acquire of `whom_to_ask`.
-    EVICT.store(evict as *mut (), Ordering::Release);
-}
-
-fn whom_to_ask() -> Option<Evict> {
-    // Acquire pairs with the Release of `set_evict`.
-    let f = EVICT.load(Ordering::Acquire);
-    // SAFETY: only `set_evict` stores here, and it stores an `Evict`.
-    (!f.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), Evict>(f) })
+    EVICT.set(evict);
 }
 
 impl Engine {
@@ -38,7 +32,7 @@ impl Engine {
         if !self.tree.may_have_marked() || !self.is_process_s() {
             return;
         }
-        let Some(evict) = whom_to_ask() else {
+        let Some(evict) = EVICT.get() else {
             return;
         };
         for (tag, _) in self.tree.objcgs.each() {

@@ -14,24 +14,19 @@ mod work;
 pub use work::{ROOM, Work};
 
 use super::{Engine, process};
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 
 /// Wakes the future of a task that was marked to die; by `api`, which knows futures.
-static WAKER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static WAKER: Hook<fn(u32)> = Hook::none();
 
 /// Has `wake` called for every task that [`Work::Wake`] names.
 pub fn set_waker(wake: fn(u32)) {
-    // Release pairs with the Acquire of `wake`.
-    WAKER.store(wake as *mut (), Ordering::Release);
+    WAKER.set(wake);
 }
 
 fn wake(id: u32) {
-    // Acquire pairs with the Release of `set_waker`.
-    let wake = WAKER.load(Ordering::Acquire);
-    if !wake.is_null() {
-        // SAFETY: only `set_waker` stores here, and it stores a `fn(u32)`.
-        let wake: fn(u32) = unsafe { core::mem::transmute(wake) };
+    if let Some(wake) = WAKER.get() {
         wake(id);
     }
 }

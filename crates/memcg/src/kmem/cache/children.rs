@@ -23,6 +23,7 @@ use crate::sync::atomic::{
 };
 use crate::sync::id::AtomicId;
 use crate::sync::lock::Rank;
+use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
 /// The children of one cache.
@@ -54,9 +55,9 @@ pub enum Child {
 
 impl Caches {
     /// In the child of a fork: nobody changes a table there.
-    pub(crate) fn reset_families_in_child(&self) {
+    pub(crate) fn reset_families_in_child(&self, sole: SoleThread) {
         for (_, family) in self.families.each() {
-            family.by_group.reset_lock_in_child();
+            family.by_group.reset_lock_in_child(sole);
         }
     }
 

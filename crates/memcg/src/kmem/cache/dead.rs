@@ -17,6 +17,7 @@ use crate::sync::atomic::{
     fence,
 };
 use crate::sync::id::Id;
+use crate::sync::promise::SoleThread;
 use crate::sync::stack::Stack;
 use crate::thread::ThreadRec;
 
@@ -124,7 +125,7 @@ impl Kmem {
 
     /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What it was cut off in the middle
     /// of costs what it had in hand: an object, a magazine, a slab.
-    pub fn abandon_caches(&self, rec: &ThreadRec) {
+    pub fn abandon_caches(&self, _sole: SoleThread, rec: &ThreadRec) {
         if let Some(table) = self.caches.table_of(rec) {
             for slot in table.all() {
                 self.leave_slot(slot.empty());

@@ -26,6 +26,7 @@ pub mod info;
 pub mod magazine;
 pub mod objects;
 mod reaper;
+pub mod room;
 pub mod shape;
 pub mod slots;
 pub mod slub;
@@ -40,14 +41,17 @@ use crate::os::sigmask;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::AtomicU32;
+use crate::sync::hook::Hook;
 use crate::sync::id::{AtomicId, Id};
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::sync::stack::Stack;
 use crate::thread::Tag;
 use core::sync::atomic::{
-    AtomicU64, AtomicUsize,
+    AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use room::RoomMaker;
 use shape::Shape;
 
 pub use children::Child;
@@ -99,6 +103,9 @@ impl Ways {
     }
 }
 
+/// Makes the bytes of a fresh object, which are zeros, what its users find.
+pub type Constructor = fn(&mut [u8]);
+
 /// What a cache is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
@@ -110,8 +117,8 @@ pub struct Plan<'a> {
     pub align: usize,
     /// How it works.
     pub ways: Ways,
-    /// The address of its constructor, for who calls it; 0 without one.
-    pub ctor: usize,
+    /// Its constructor, for who calls it.
+    pub ctor: Option<Constructor>,
 }
 
 impl Plan<'_> {
@@ -148,9 +155,9 @@ pub struct Cache {
     link_at: AtomicU32,
     units: AtomicU32,
     align: AtomicU32,
-    ctor: AtomicUsize,
-    /// Who makes room where a group is over a limit: the engine's affair; 0: nobody.
-    shrinker: AtomicUsize,
+    ctor: Hook<Constructor>,
+    /// Who makes room where a group is over a limit, for the engine to ask.
+    room_maker: AtomicPtr<RoomMaker>,
     name: [AtomicU64; NAME_BYTES / 8],
     /// What is there for each group, of a cache with [`Ways::PER_GROUP`].
     family: AtomicId<FamilyId>,
@@ -252,22 +259,24 @@ impl Cache {
         Ways(self.ways.load(Relaxed))
     }
 
-    /// The address of its constructor; 0 without one.
+    /// Its constructor.
     #[inline(always)]
-    pub fn ctor(&self) -> usize {
-        self.ctor.load(Relaxed)
+    pub fn ctor(&self) -> Option<Constructor> {
+        self.ctor.get()
     }
 
-    /// Who makes room in a group, as it was registered; 0: nobody.
-    pub fn shrinker(&self) -> usize {
+    /// Who makes room in a group that is full, if somebody is registered.
+    pub fn room_maker(&self) -> Option<&'static RoomMaker> {
         // Acquire pairs with the Release of `register`.
-        self.shrinker.load(Acquire)
+        // SAFETY: null, or of `register`, which takes what lives as long as the process.
+        unsafe { self.room_maker.load(Acquire).as_ref() }
     }
 
     /// Registers who makes room. `false`: somebody is.
-    pub fn register(&self, shrinker: usize) -> bool {
-        self.shrinker
-            .compare_exchange(0, shrinker, AcqRel, Acquire)
+    pub fn register(&self, maker: &'static RoomMaker) -> bool {
+        let maker = core::ptr::from_ref(maker).cast_mut();
+        self.room_maker
+            .compare_exchange(core::ptr::null_mut(), maker, AcqRel, Acquire)
             .is_ok()
     }
 
@@ -372,8 +381,8 @@ impl Kmem {
             to.store(u64::from_ne_bytes(*from), Relaxed);
         }
         cache.ways.store(plan.ways.0, Relaxed);
-        cache.ctor.store(plan.ctor, Relaxed);
-        cache.shrinker.store(0, Relaxed);
+        cache.ctor.put(plan.ctor);
+        cache.room_maker.store(core::ptr::null_mut(), Relaxed);
         cache.serves.store(0, Relaxed);
         cache.root.store(None, Relaxed);
         if plan.ways.has(Ways::PER_GROUP) {
@@ -431,18 +440,18 @@ impl Caches {
     }
 
     /// Undoes that, on either side.
-    pub(super) fn let_go_after_fork(&self) {
-        self.mixing_lock.let_go(Rank::Tags);
+    pub(super) fn let_go_after_fork(&self, held: HeldOverFork) {
+        self.mixing_lock.let_go(Rank::Tags, held);
         for stripe in &self.stripes {
-            stripe.0.let_go(Rank::Caches);
+            stripe.0.let_go(Rank::Caches, held);
         }
     }
 
     /// In a child that was cloned while threads may have held some.
-    pub(super) fn reset_locks_in_child(&self) {
-        self.mixing_lock.reset_in_child();
+    pub(super) fn reset_locks_in_child(&self, sole: SoleThread) {
+        self.mixing_lock.reset_in_child(sole);
         for stripe in &self.stripes {
-            stripe.0.reset_in_child();
+            stripe.0.reset_in_child(sole);
         }
     }
 }

@@ -34,8 +34,10 @@ use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg, ROOT};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::hook::Hook;
 use crate::sync::lock::{Held, Rank};
+use crate::sync::promise::SoleThread;
 use crate::sync::users::Users;
 use crate::thread::ThreadRec;
 use head::{Head, key};
@@ -59,7 +61,7 @@ unsafe impl Zeroed for Lists {}
 struct ListRec {
     link: AtomicU32,
     users: Users,
-    let_go: AtomicPtr<()>,
+    let_go: Hook<LetGo>,
     heads: PerId<HeadId>,
 }
 
@@ -116,7 +118,7 @@ impl Lists {
             rec.heads.put(cx.kmem, ROOT_ID, root)
         });
         if put == Some(Put::Done) {
-            rec.let_go.store(let_go as *mut (), Ordering::Relaxed);
+            rec.let_go.set(let_go);
             rec.users.begin();
             return Some(list);
         }
@@ -211,16 +213,16 @@ impl Lists {
     }
 
     /// In the child of a fork, which waited for changes here to end: nobody holds a lock.
-    pub fn reset_locks_in_child(&self) {
+    pub fn reset_locks_in_child(&self, sole: SoleThread) {
         for (_, head) in self.heads.each() {
-            head.lock.reset_in_child();
+            head.lock.reset_in_child(sole);
         }
     }
 
     /// In the child of a fork: nobody changes a table there.
-    pub fn reset_tables_in_child(&self) {
+    pub fn reset_tables_in_child(&self, sole: SoleThread) {
         for (_, list) in self.lists.each() {
-            list.heads.reset_lock_in_child();
+            list.heads.reset_lock_in_child(sole);
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Cx, Link, Verdict, Walked};
 use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::kmem::Kmem;
 use crate::kmem::per_id::IdPolicy;
+use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -295,7 +296,8 @@ fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing
         if child == 0 {
             // SAFETY: should it wait for that thread it is ended.
             unsafe { libc::alarm(20) };
-            w.kmem.reset_tables_in_child();
+            // SAFETY: the child of a fork.
+            w.kmem.reset_tables_in_child(unsafe { SoleThread::new() });
             let is_whole = w.add(first) && w.count(a) == 1 && w.del(first);
             // SAFETY: ends the child.
             unsafe { libc::_exit(i32::from(!is_whole)) };

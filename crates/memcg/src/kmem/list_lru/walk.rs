@@ -82,7 +82,9 @@ impl Lists {
             cx,
             link: &place,
         };
-        let let_go = self.let_go_of(list);
+        let Some(let_go) = self.let_go_of(list) else {
+            return walked;
+        };
         // What is rotated is not met again.
         let mut left = nr.min(present);
         while left > 0 {
@@ -231,9 +233,8 @@ impl Lists {
         }
     }
 
-    fn let_go_of(&self, list: ListId) -> LetGo {
-        let f = self.lists.get(list).let_go.load(Ordering::Relaxed);
-        // SAFETY: `open` has stored a function of this type, before the list was used.
-        unsafe { core::mem::transmute::<*mut (), LetGo>(f) }
+    /// How a walk ends its hold on a thing. `None`: the list is not open.
+    fn let_go_of(&self, list: ListId) -> Option<LetGo> {
+        self.lists.get(list).let_go.get()
     }
 }

@@ -34,6 +34,7 @@ use crate::group::kmem_id::ID_LIMIT;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::id::{AtomicId, Id};
+use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
 const FIRST_BITS: u32 = if cfg!(loom) { 2 } else { 6 };
@@ -200,8 +201,8 @@ impl<V: Id> PerId<V> {
     }
 
     /// In the child of a fork: nobody changes it there.
-    pub fn reset_lock_in_child(&self) {
-        self.tree.reset_lock_in_child();
+    pub fn reset_lock_in_child(&self, sole: SoleThread) {
+        self.tree.reset_lock_in_child(sole);
     }
 
     /// Holds off whoever changes it, if it is a tree.

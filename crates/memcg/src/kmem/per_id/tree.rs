@@ -12,6 +12,7 @@ use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::id::Id;
 use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
 const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
@@ -297,9 +298,9 @@ impl Tree {
     }
 
     /// In the child of a fork. What was being taken out is found by no hint; a node may be lost.
-    pub(super) fn reset_lock_in_child(&self) {
+    pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
         self.version.fetch_add(1, Ordering::AcqRel);
-        self.lock.reset_in_child();
+        self.lock.reset_in_child(sole);
     }
 }
 
