@@ -19,6 +19,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{Ended, build_release, how_it_ended, run_limited, scratch};
+use crate::references;
 use crate::skips::{self, Kind as SkipKind};
 use crate::{COMMANDS, Counted, Failure, files_below, has_extension, target_dir};
 
@@ -49,6 +50,7 @@ enum Kind<'a> {
 
 /// Builds the release and runs all blocks. Every failure is printed; the result is an error if there was one.
 pub fn run(root: &Path) -> Result<Counted, Failure> {
+    let references = references::check(root)?;
     build_release(root)?;
     let mut documents = vec![root.join("README.md")];
     documents.extend(files_below(&root.join("docs"), &|p| has_extension(p, "md")));
@@ -89,6 +91,7 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
         }
     }
     if failures == 0 {
+        counted.passed += references.passed;
         Ok(counted)
     } else {
         Err(format!(

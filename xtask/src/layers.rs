@@ -14,7 +14,7 @@
 
 pub mod circles;
 mod door;
-mod lexer;
+pub mod lexer;
 mod paths;
 mod source;
 

@@ -14,6 +14,7 @@ mod needs;
 mod output;
 mod picture;
 mod preload;
+mod references;
 mod scenarios;
 mod signals;
 mod sim;
