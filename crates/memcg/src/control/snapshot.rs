@@ -30,7 +30,7 @@ pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
     table(engine, rec, now)
 }
 
-/// As [`snapshot`], for the end of a process, when most has been freed: its first line tells the
+/// As `snapshot`, for the end of a process, when most has been freed: its first line tells the
 /// highest charge and the highest resident size there were, each at its own time. With `strict`,
 /// and of a process at rest, it tells too what the allocator finds when it goes through its
 /// objects: O(objects).
