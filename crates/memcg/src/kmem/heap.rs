@@ -11,7 +11,7 @@ use super::class::{self, NR_CLASSES};
 use super::large::LargeCache;
 use super::list::{List, Returned};
 use super::remote::{NONE, Pushed};
-use super::slab::{IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
+use super::slab::{HeapAt, IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
 use super::window::OwnWindow;
 use super::{Kmem, bad};
 use crate::sync::Zeroed;
@@ -102,6 +102,21 @@ impl Heap {
             active.store(NO_SLAB.address(), Relaxed);
         }
         self.set_state(State::Owned);
+    }
+
+    /// Where it is, as its slabs know it.
+    #[inline(always)]
+    pub(super) fn at(&self) -> HeapAt {
+        HeapAt(core::ptr::from_ref(self) as usize)
+    }
+
+    /// The owner of a slab.
+    ///
+    /// # Safety
+    /// It is one of objects that a heap made, and that has not been unmade since.
+    pub(super) unsafe fn of(slab: SlabRef) -> &'static Heap {
+        // SAFETY: the owner of such a slab is a record of the arena, which lives for ever.
+        unsafe { &*(slab.owner.load(Relaxed) as *const Heap) }
     }
 
     /// Who acts for it.
@@ -370,7 +385,7 @@ impl Heap {
             }
         };
         // SAFETY: the units are the heap's alone; zeroed as the span said.
-        unsafe { slab.make(self, class, tag, zeroed) };
+        unsafe { slab.make(self.at(), class, tag, zeroed) };
         Some(slab)
     }
 
@@ -380,8 +395,8 @@ impl Heap {
             return;
         }
         self.returned.take_all(|slab| {
-            // SAFETY: the record of an owner is of the arena, and lives for ever.
-            let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+            // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
+            let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
                 // It changed hands while it was in flight, and still is.
                 owner.returned.push(slab);
@@ -491,7 +506,7 @@ impl Heap {
     pub(super) fn hand_over_returned(&self, kmem: &Kmem, to: &Heap) {
         self.returned.take_all(|slab| {
             // SAFETY: as in `arrivals`.
-            let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+            let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
                 owner.returned.push(slab);
                 return;
@@ -510,7 +525,7 @@ impl Heap {
             .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
         to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);
         // Relaxed is enough: who frees reads either owner, and both forward what is not theirs.
-        slab.owner.store(core::ptr::from_ref(to) as usize, Relaxed);
+        slab.set_owner(to.at());
     }
 }
 

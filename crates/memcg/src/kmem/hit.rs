@@ -49,7 +49,7 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     }
     // SAFETY: as just asked: wherever the address comes from, the first unit of its 32 MiB is mapped.
     let slab = unsafe { Slab::of(at) };
-    if !slab.is_of(heap) {
+    if !slab.is_of(heap.at()) {
         return false;
     }
     let Some(busy) = rec.enter_unfenced() else {
@@ -89,7 +89,7 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: Option<&Heap>, at:
     let Some(offset) = slab.offset_of(at) else {
         return false;
     };
-    let own = heap.filter(|heap| slab.is_of(heap));
+    let own = heap.filter(|heap| slab.is_of(heap.at()));
     // What these say is wrong `Kmem::locate` says again, with its reason.
     if slab.begins_a_list(offset) || own.is_some() && slab.nr_held() == 0 {
         return false;

@@ -237,7 +237,7 @@ impl Kmem {
     /// Whether `object` lies in a slab of the calling thread's heap of which nothing is held: it was freed before. Outside
     /// of a heap section.
     pub fn is_idle(&self, own: &Heap, object: &Object) -> bool {
-        object.slab.is_of(own) && object.slab.nr_held() == 0
+        object.slab.is_of(own.at()) && object.slab.nr_held() == 0
     }
 
     /// What lies at an address.
@@ -259,7 +259,7 @@ impl Kmem {
         }
         match own {
             // SAFETY: the caller's.
-            Some(own) if slab.is_of(own) => unsafe { own.put(self, slab, object.offset) },
+            Some(own) if slab.is_of(own.at()) => unsafe { own.put(self, slab, object.offset) },
             // SAFETY: the caller's.
             _ => unsafe { heap::put_remote(self, own, slab, object.offset) },
         }
@@ -287,8 +287,8 @@ impl Kmem {
 
     /// A slab in flight goes to its owner; if that is nobody, to the thread that freed into it.
     fn deliver(&self, own: Option<&Heap>, slab: SlabRef) {
-        // SAFETY: an owner is a record of the arena, which lives for ever.
-        let owner = unsafe { &*(slab.owner.load(Relaxed) as *const Heap) };
+        // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
+        let owner = unsafe { Heap::of(slab) };
         owner.returned.push(slab);
         // Pairs with the fence of `Heap::park`.
         fence(SeqCst);

@@ -15,7 +15,6 @@
 //! and it is 1, with the truth in `held`, for a full slab in no list, so that the first free is one of the rare ones.
 
 use super::class;
-use super::heap::Heap;
 use super::id::CacheId;
 use super::layout;
 use super::remote::{NONE, Remote};
@@ -57,6 +56,10 @@ pub const IN_USE: u32 = 2;
 
 /// Offset in a slab, as the reciprocal of `size` finds the object's number.
 const RECIPROCAL_SHIFT: u32 = 40;
+
+/// Where the record of a heap is: what a slab knows of its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeapAt(pub(super) usize);
 
 /// The record of a slab. Zero bytes: a free unit.
 #[derive(Default)]
@@ -144,8 +147,12 @@ impl Slab {
     }
 
     #[inline(always)]
-    pub(super) fn is_of(&self, heap: &Heap) -> bool {
-        self.owner.load(Relaxed) == core::ptr::from_ref(heap) as usize
+    pub(super) fn is_of(&self, heap: HeapAt) -> bool {
+        self.owner.load(Relaxed) == heap.0
+    }
+
+    pub(super) fn set_owner(&self, heap: HeapAt) {
+        self.owner.store(heap.0, Relaxed);
     }
 
     /// Makes the units of this record a slab of `class`, empty, owned by `heap`.
@@ -154,7 +161,7 @@ impl Slab {
     /// The units of the class, from this record's on, are free and the caller's; zero if `zeroed`.
     pub(super) unsafe fn make(
         &'static self,
-        heap: &Heap,
+        heap: HeapAt,
         class: usize,
         tag: Option<Tag>,
         zeroed: bool,
@@ -185,8 +192,7 @@ impl Slab {
             inside.back.store(back as u32, Relaxed);
             inside.set_kind(SlabKind::Inside);
         }
-        self.owner
-            .store(core::ptr::from_ref(heap) as usize, Relaxed);
+        self.set_owner(heap);
         self.set_kind(SlabKind::Objects);
     }
 

@@ -23,6 +23,7 @@
 //! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end the thing as that end does
 //!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
 
+mod node;
 mod policy;
 mod tree;
 
@@ -166,7 +167,7 @@ impl<V: Id> PerId<V> {
     #[cfg(any(test, feature = "testing"))]
     pub fn bytes(&self, kmem: &Kmem) -> u64 {
         if kmem.tables.are_trees() {
-            return self.tree.nr_nodes(&kmem.tables) * size_of::<tree::Node>() as u64;
+            return self.tree.nr_nodes(&kmem.tables) * size_of::<node::Node>() as u64;
         }
         (0..BLOCKS)
             .filter(|&block| !self.blocks[block].load(Ordering::Relaxed).is_null())

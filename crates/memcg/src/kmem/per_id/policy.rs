@@ -1,7 +1,7 @@
 //! What all tables of an engine share: what they are made of, how much there is of it, and how large arrays are by now.
 
 use super::super::id::NodeId;
-use super::tree::Node;
+use super::node::Node;
 use super::{BLOCKS, FIRST, block_bytes, own_bytes, place};
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;

@@ -103,7 +103,7 @@ fn the_policy_stays_once_a_table_is_used() {
 fn a_tree_is_as_large_as_what_is_in_it() {
     let (kmem, rec) = alone();
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
-    let node = size_of::<tree::Node>() as u64;
+    let node = size_of::<node::Node>() as u64;
     let (table, other) = (PerId::default(), PerId::default());
     for (id, nodes) in [(3, 1), (60, 1), (64, 3), (70_000, 6), (70_001, 6)] {
         assert_eq!(table.put(kmem, id, v(id)), Put::Done);

@@ -6,17 +6,15 @@
 //! Never done: a wait of a reader. It looks again only if something was taken out meanwhile.
 
 use super::Tables;
+use super::node::{BITS, WIDTH};
 use crate::kmem::id::NodeId;
 use crate::sync::Zeroed;
-use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::id::Id;
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
-const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
-const WIDTH: usize = 1 << BITS;
 /// Nodes are numbered below this; the bits above are the height.
 const NODE_LIMIT: u32 = 1 << 28;
 /// So high are the highest.
@@ -28,34 +26,6 @@ pub(super) enum Entered {
     Done,
     Found(u32),
     NoMemory,
-}
-
-/// One node: nodes below, or at the bottom what the table maps to.
-pub struct Node {
-    link: AtomicU32,
-    /// Slots that are not 0. Under the lock of the table it is in.
-    used: AtomicU32,
-    /// Numbers of nodes; of a node at the bottom, what the table maps to. 0: none. Which of the two a level tells: see [`node_in`].
-    slots: [AtomicU32; WIDTH],
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self {
-            link: AtomicU32::default(),
-            used: AtomicU32::default(),
-            slots: core::array::from_fn(|_| AtomicU32::default()),
-        }
-    }
-}
-
-// SAFETY: integers only.
-unsafe impl Zeroed for Node {}
-// SAFETY: `link` is the arena's alone.
-unsafe impl Record for Node {
-    fn link(&self) -> &AtomicU32 {
-        &self.link
-    }
 }
 
 /// The tree of one table.
