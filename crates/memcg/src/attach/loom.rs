@@ -156,7 +156,7 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
             tree.release_objcg(tag);
             (found, killed)
         });
-        leave(tree, rec, tag, b);
+        supersede(tree, rec, tag, b);
         let (found, killed) = user.join().unwrap();
         let successor = live(tree, rec, tag);
         assert!(successor != tag && (found == tag || found == successor));
@@ -183,7 +183,7 @@ fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_successor() {
             let _pin = tree.threads.epoch.pin(other);
             tree.set_oom_score_adj(tag, 500);
         });
-        leave(tree, rec, tag, b);
+        supersede(tree, rec, tag, b);
         user.join().unwrap();
         let successor = live(tree, rec, tag);
         assert_eq!(tree.objcgs.get(successor).oom_score_adj(), 500);
@@ -201,7 +201,7 @@ fn loom_the_last_bytes_of_an_owner_and_its_successor_beside_the_end_retire_both(
         let b = group(tree, rec, root(tree), "b");
         let tag = task(tree, rec, a);
         assert!(charge_exact(tree, rec, tag, 8));
-        leave(tree, rec, tag, b);
+        supersede(tree, rec, tag, b);
         let successor = live(tree, rec, tag);
         assert!(charge_exact(tree, rec, successor, 8));
         let freer = go(move || {
@@ -231,7 +231,7 @@ fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
             assert_eq!(tree.task_by_id(next), None);
             assert!(tree.task_by_id(id).is_some());
         });
-        leave(tree, rec, tag, b);
+        supersede(tree, rec, tag, b);
         user.join().unwrap();
         assert_eq!(live(tree, rec, tag), Tag::new(next));
         end_task(tree, rec, tag);
@@ -248,7 +248,7 @@ fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
         let b = group(tree, rec, root(tree), "b");
         let tag = task(tree, rec, a);
         assert!(charge_exact(tree, rec, tag, 8));
-        leave(tree, rec, tag, b);
+        supersede(tree, rec, tag, b);
         let middle = live(tree, rec, tag);
         tree.hold_objcg(tag);
         let user = go(move || {
@@ -262,7 +262,7 @@ fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
             tree.release_objcg(found);
             tree.release_objcg(tag);
         });
-        leave(tree, rec, middle, a);
+        supersede(tree, rec, middle, a);
         let last = live(tree, rec, tag);
         assert_eq!(tree.objcgs.get(last).state(), State::Task);
         user.join().unwrap();
@@ -283,7 +283,7 @@ fn loom_two_who_skip_the_same_successors_let_each_go_once() {
         assert!(charge_exact(tree, rec, tag, 8));
         let mut last = tag;
         for name in ["b", "c", "d"] {
-            leave(tree, rec, last, group(tree, rec, root(tree), name));
+            supersede(tree, rec, last, group(tree, rec, root(tree), name));
             last = live(tree, rec, last);
         }
         let user = go(move || live(tree, other, tag));
