@@ -101,7 +101,8 @@ impl PageCounter {
     ///
     /// Cost: one CAS, retried under contention.
     pub fn charge(&self, n: u64, over: Over) -> Result<Step, u64> {
-        // Acquire pairs with the Release of `set_max` and `set_reserve`: a new version comes with its limits.
+        // Acquire pairs with the Release of `bump` (from `set_max`) and of `set_reserve`: a new
+        // version comes with its limits.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
@@ -117,7 +118,8 @@ impl PageCounter {
                 return Err(usage);
             }
             let reserve = self.reserve_of(word);
-            // AcqRel: successive steps of one level are one total order; Acquire as above.
+            // AcqRel pairs with the other exchanges of the word: the steps of one level are one
+            // total order. Acquire on failure as above.
             match self.word.compare_exchange_weak(
                 word,
                 word + n,
@@ -142,6 +144,7 @@ impl PageCounter {
 
     /// Takes `n` bytes off; `None` when the level never held them (the books are wrong; nothing was changed).
     pub fn uncharge(&self, n: u64) -> Option<Step> {
+        // Acquire pairs with the Release of `set_reserve`: a new version comes with its reserve.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word & CLOSED != 0 {
@@ -150,6 +153,8 @@ impl PageCounter {
             let usage = word & USAGE;
             let after = usage.checked_sub(n)?;
             let reserve = self.reserve_of(word);
+            // AcqRel pairs with the other exchanges of the word, as in `charge`; Acquire on failure
+            // as above.
             match self.word.compare_exchange_weak(
                 word,
                 word - n,
@@ -171,21 +176,26 @@ impl PageCounter {
     /// it can know.
     pub fn undo(&self, n: u64) -> Option<Step> {
         let step = self.uncharge(n);
+        // Release pairs with the Acquire of `undone`: who sees the new number sees the room.
         self.undone.fetch_add(1, Ordering::Release);
         step
     }
 
     /// A number that changes with every [`Self::undo`].
     pub fn undone(&self) -> u32 {
+        // Acquire pairs with the Release of `undo`.
         self.undone.load(Ordering::Acquire)
     }
 
     /// Ends the level: all later steps pass through. Answers what of the reserve lay unused, to be given back by the
     /// caller to the parent, and the usage left behind.
     pub fn close(&self) -> (u64, u64) {
+        // Acquire pairs with the Release of `set_reserve`: a new version comes with its reserve.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let (usage, reserve) = (word & USAGE, self.reserve_of(word));
+            // AcqRel pairs with the other exchanges of the word, as in `charge`; Acquire on failure
+            // as above.
             match self.word.compare_exchange_weak(
                 word,
                 word | CLOSED,
@@ -207,11 +217,13 @@ impl PageCounter {
 
     /// Bytes charged here, stock included.
     pub fn usage(&self) -> u64 {
+        // Acquire pairs with the Release of the word's exchanges, in `charge` and `uncharge`.
         self.word.load(Ordering::Acquire) & USAGE
     }
 
     /// Whether the group of this level has ended.
     pub fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release of `close`.
         self.word.load(Ordering::Acquire) & CLOSED != 0
     }
 
@@ -249,6 +261,7 @@ impl PageCounter {
     ) -> Result<(), E> {
         let mut paid = 0u64;
         loop {
+            // Acquire pairs with the Release of an earlier `set_reserve`.
             let word = self.word.load(Ordering::Acquire);
             let usage = word & USAGE;
             let (old, new) = (usage.max(self.reserve_of(word)), usage.max(reserve));
@@ -279,6 +292,7 @@ impl PageCounter {
 
     /// The reserve in force.
     pub fn reserve(&self) -> u64 {
+        // Acquire pairs with the Release of `set_reserve`: the version comes with its reserve.
         self.reserve_of(self.word.load(Ordering::Acquire))
     }
 

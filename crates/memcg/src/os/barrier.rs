@@ -15,7 +15,7 @@ const REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
 
 #[cfg(not(loom))]
 fn membarrier(cmd: i32) -> i64 {
-    // SAFETY: membarrier takes no pointers.
+    // SAFETY: membarrier takes three integers and no pointer; it changes no memory of the process.
     unsafe { libc::syscall(libc::SYS_membarrier, cmd, 0, 0) }
 }
 
@@ -56,10 +56,13 @@ pub fn heavy(registered: bool) {
     #[cfg(loom)]
     {
         let _ = registered;
+        // Pairs with `light` of the other threads.
         fence(Ordering::SeqCst);
     }
     #[cfg(not(loom))]
     {
+        // Pairs with `light` of the other threads, and where there is no membarrier with their
+        // SeqCst fences.
         core::sync::atomic::fence(Ordering::SeqCst);
         if registered {
             membarrier(PRIVATE_EXPEDITED);

@@ -74,7 +74,8 @@ pub struct Kept(libc::c_int);
 
 /// Keeps errno until the answer is dropped.
 pub fn keep() -> Kept {
-    // SAFETY: the C library's own place for this thread.
+    // SAFETY: `__errno_location` answers the address of this thread's own errno, valid while it
+    // runs.
     Kept(unsafe { *libc::__errno_location() })
 }
 
@@ -86,7 +87,8 @@ impl Drop for Kept {
 
 /// Sets errno.
 pub fn set(value: libc::c_int) {
-    // SAFETY: as in `keep`.
+    // SAFETY: `__errno_location` answers the address of this thread's own errno, valid while it
+    // runs.
     unsafe { *libc::__errno_location() = value };
 }
 

@@ -3,21 +3,21 @@
 /// The kernel's id of this thread.
 #[must_use]
 pub fn tid() -> u32 {
-    // SAFETY: gettid has no preconditions.
+    // SAFETY: gettid takes no arguments, touches no memory of the process and cannot fail.
     unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
 /// The kernel's id of this process.
 #[must_use]
 pub fn pid() -> u32 {
-    // SAFETY: getpid has no preconditions.
+    // SAFETY: getpid takes no arguments, touches no memory of the process and cannot fail.
     unsafe { libc::getpid() as u32 }
 }
 
 /// The effective user of this process.
 #[must_use]
 pub fn euid() -> u32 {
-    // SAFETY: geteuid has no preconditions.
+    // SAFETY: geteuid takes no arguments, touches no memory of the process and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -31,7 +31,8 @@ pub fn set_thread_name(name: &core::ffi::CStr) {
 #[must_use]
 pub fn random() -> u64 {
     let mut bits = 0u64;
-    // SAFETY: eight bytes of ours; GRND_NONBLOCK: never waits.
+    // SAFETY: the kernel writes at most eight bytes, into `bits`, which is ours. GRND_NONBLOCK: it
+    // never waits.
     let got = unsafe {
         libc::syscall(
             libc::SYS_getrandom,

@@ -37,7 +37,8 @@ fn mmap(at: usize, bytes: usize, flags: libc::c_int) -> usize {
 /// As [`unmap`].
 unsafe fn munmap(at: usize, bytes: usize) {
     if bytes > 0 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller has promised that the range is of mappings of this module and in
+        // nobody's use.
         unsafe { libc::syscall(libc::SYS_munmap, at, bytes) };
     }
 }
@@ -64,7 +65,8 @@ pub unsafe fn unmap(p: NonNull<u8>, bytes: usize) {
     if fails() {
         return;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised that the range is of mappings of this module and in nobody's
+    // use.
     unsafe { munmap(p.as_ptr() as usize, bytes) };
 }
 
@@ -78,12 +80,13 @@ pub fn map_at(at: usize, bytes: usize) -> Result<NonNull<u8>, bool> {
     }
     let got = mmap(at, bytes, libc::MAP_FIXED_NOREPLACE);
     if got == FAILED {
-        // SAFETY: the C library's own place for this thread.
+        // SAFETY: `__errno_location` answers the address of this thread's own errno, valid while it
+        // runs.
         return Err(unsafe { *libc::__errno_location() } == libc::EEXIST);
     }
     if got != at {
         // A kernel before 4.17 takes the address for a wish.
-        // SAFETY: just mapped, seen by nobody.
+        // SAFETY: the mapping was made by the call above and its address was given to nobody.
         unsafe { munmap(got, bytes) };
         return Err(true);
     }
@@ -112,7 +115,8 @@ pub unsafe fn discard(at: usize, bytes: usize) -> bool {
     if fails() {
         return false;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised whole pages of a mapping of this module, whose content nobody
+    // needs: that they read as zeros afterwards changes nothing for anybody.
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_DONTNEED) == 0 }
 }
 
@@ -121,7 +125,8 @@ pub unsafe fn discard(at: usize, bytes: usize) -> bool {
 /// # Safety
 /// The range is whole pages of a mapping of this module.
 pub unsafe fn prefer_huge(at: usize, bytes: usize) {
-    // SAFETY: the caller's. An answer of no is none of our business.
+    // SAFETY: the caller has promised whole pages of a mapping of this module; the advice changes
+    // no content. It is only a wish: a refusal is ignored.
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_HUGEPAGE) };
 }
 
@@ -133,7 +138,8 @@ pub unsafe fn are_there(at: usize, pages: &mut [u8]) -> bool {
     if fails() {
         return false;
     }
-    // SAFETY: the caller's; one byte is written for each page.
+    // SAFETY: the caller has promised that the range is of a mapping of this module. The kernel
+    // reads no content of it, and writes one byte for each page into `pages`, which is as long.
     unsafe {
         libc::syscall(
             libc::SYS_mincore,
@@ -153,7 +159,8 @@ pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> boo
         return false;
     }
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised that the source is a whole mapping of this module, and that
+    // what the target range replaces is the caller's own to lose.
     unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as usize != FAILED }
 }
 
@@ -164,7 +171,8 @@ pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> boo
 /// Both ranges are whole pages of mappings of this module, and the caller's.
 pub unsafe fn move_pages(at: usize, bytes: usize, to: usize) -> bool {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised that both ranges are whole pages of mappings of this module
+    // and the caller's own: nobody else reads the source, or needs what the target held.
     unsafe { libc::syscall(libc::SYS_mremap, at, bytes, bytes, flags, to) as usize != FAILED }
 }
 
@@ -176,6 +184,7 @@ pub unsafe fn resize(at: usize, bytes: usize, new_bytes: usize) -> bool {
     if fails() {
         return false;
     }
-    // SAFETY: the caller's; without MAYMOVE it stays where it is.
+    // SAFETY: the caller has promised a whole mapping of this module, and that nothing is needed of
+    // what is cut off. Without MREMAP_MAYMOVE it stays where it is.
     unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, 0, 0) as usize != FAILED }
 }

@@ -41,7 +41,8 @@ impl Decimal {
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // SAFETY: decimal digits of ASCII.
+        // SAFETY: the bytes from `self.1` on are decimal digits, as `new` wrote them: ASCII is
+        // UTF-8.
         unsafe { core::str::from_utf8_unchecked(self.as_bytes()) }
     }
 }

@@ -17,8 +17,8 @@ pub unsafe fn spawn(
     let mask = SignalMask::block_all();
     let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut thread: libc::pthread_t = 0;
-    // SAFETY: the attributes are initialized by the first call and destroyed by the last; `run` and `given` are the
-    // caller's.
+    // SAFETY: the attributes are initialized by the first call and destroyed by the last. The
+    // caller has promised that `run` may be called with `given`, once, on another thread.
     let error = unsafe {
         libc::pthread_attr_init(attributes.as_mut_ptr());
         libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack);
@@ -49,7 +49,8 @@ impl SignalMask {
 
 impl Drop for SignalMask {
     fn drop(&mut self) {
-        // SAFETY: the mask that was in force before.
+        // SAFETY: `self.0` is a whole signal set: the one `block_all` got as this thread's mask
+        // before.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, core::ptr::null_mut()) };
     }
 }

@@ -101,11 +101,14 @@ impl<I: Id, T: Record> Arena<I, T> {
     }
 
     fn ensure(&self, segment: usize) -> Option<()> {
+        // Acquire pairs with the Release of the exchange below, by whichever thread made the
+        // segment.
         if !self.segments[segment].load(Ordering::Acquire).is_null() {
             return Some(());
         }
         let new = segment_new::<T>(segment)?;
-        // Release pairs with the Acquire of `get`.
+        // Release pairs with the Acquire of `try_at` and `each`: the segment is mapped. Acquire
+        // pairs with this same exchange, when another thread's has won.
         if self.segments[segment]
             .compare_exchange(
                 core::ptr::null_mut(),
@@ -262,7 +265,7 @@ mod tests {
         link: AtomicU32,
         owner: AtomicU32,
     }
-    // SAFETY: two integers.
+    // SAFETY: both fields are atomic integers, for which zero bytes are the value 0.
     unsafe impl Zeroed for Rec {}
     // SAFETY: `link` is used by the arena alone.
     unsafe impl Record for Rec {

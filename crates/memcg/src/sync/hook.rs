@@ -32,7 +32,8 @@ impl<F: sealed::Function> Function for F {}
 
 macro_rules! functions {
     ($([$($generic:ident),*] $type:ty;)*) => {$(
-        // SAFETY: a function pointer.
+        // SAFETY: a function pointer is as large as a data pointer here, never null, and has no
+        // padding.
         unsafe impl<$($generic: 'static),*> sealed::Function for $type {
             #[inline(always)]
             fn address(self) -> *mut () {
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(SUM.get().map(|f| f(2, 40)), Some(42));
         SUM.set(|a, b| u64::from(a) * b);
         assert_eq!(SUM.get().map(|f| f(2, 40)), Some(80));
-        // SAFETY: none.
+        // SAFETY: null is allowed: the hook then holds no function.
         unsafe { SUM.set_address(core::ptr::null_mut()) };
         assert!(SUM.get().is_none());
     }
@@ -154,7 +155,7 @@ mod tests {
     fn zero_bytes_are_no_function_of_any_kind() {
         fn is_empty<F: Function>() -> bool {
             assert_eq!(size_of::<Hook<F>>(), size_of::<usize>());
-            // SAFETY: Zeroed.
+            // SAFETY: `Hook` is Zeroed: zero bytes are a hook without a function.
             let hook: Hook<F> = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
             hook.get().is_none() && Hook::<F>::default().get().is_none()
         }

@@ -83,6 +83,7 @@ impl Lock {
     #[cold]
     fn lock_slow(&self) {
         for _ in 0..100 {
+            // Acquire pairs with the Release of `unlock`: what the last holder wrote is seen.
             if self.0.load(Ordering::Relaxed) == FREE
                 && self
                     .0
@@ -121,6 +122,7 @@ impl Lock {
     /// use its guard any more.
     pub fn reset_in_child(&self, _sole: SoleThread) {
         // Only where it is not free: the child's page need not be copied for nothing.
+        // Release pairs with the Acquire of `lock`, `try_lock` and `lock_slow`.
         if self.0.load(Ordering::Relaxed) != FREE {
             self.0.store(FREE, Ordering::Release);
         }

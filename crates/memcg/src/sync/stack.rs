@@ -45,6 +45,8 @@ impl Stack {
             }
             let below = link_of(index).load(Ordering::Relaxed);
             let next = pack(below, ((head >> 32) as u32).wrapping_add(1));
+            // Acquire pairs with the Release of `push`, also where another thread changed the head
+            // first.
             match self
                 .0
                 .compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire)
@@ -62,6 +64,7 @@ impl Stack {
 
     /// Takes the whole stack; answers its first index, whose links lead to the rest.
     pub fn take(&self) -> u32 {
+        // Acquire pairs with the Release of `push`.
         let mut head = self.0.load(Ordering::Acquire);
         loop {
             if head as u32 == 0 {

@@ -9,7 +9,7 @@ const LIVE: u32 = 1 << 31;
 #[derive(Default)]
 pub struct Users(AtomicU32);
 
-// SAFETY: an integer.
+// SAFETY: one atomic integer; zero is "not live, no users", as Default builds it.
 unsafe impl Zeroed for Users {}
 
 impl Users {
@@ -31,14 +31,15 @@ impl Users {
     /// One use less; `true`: the last, and it has ended. The caller lets go of it.
     #[must_use]
     pub fn let_go(&self) -> bool {
-        // AcqRel: the last one sees what the others did.
+        // AcqRel pairs with that of the other `let_go` calls and of `end`: the last one sees what
+        // the others did.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Ends it; `true`: nobody uses it. The caller lets go of it.
     #[must_use]
     pub fn end(&self) -> bool {
-        // AcqRel: as in `let_go`.
+        // AcqRel pairs with that of `let_go`: the last one sees what the others did.
         self.0.fetch_and(!LIVE, Ordering::AcqRel) == LIVE
     }
 }

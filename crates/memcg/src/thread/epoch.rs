@@ -21,7 +21,7 @@ const PINNED: u64 = 1 << 63;
 #[derive(Default)]
 pub struct Epoch(AtomicU64);
 
-// SAFETY: an integer.
+// SAFETY: one atomic integer; zero is the first epoch, as Default builds it.
 unsafe impl Zeroed for Epoch {}
 
 /// What the thread looks at stays what it is while this lives.
@@ -79,6 +79,8 @@ impl Epoch {
             // Pairs with `heavy_fence` in `Threads::try_advance`.
             barrier::light();
             if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
+                // Pairs with `heavy_fence` in `Threads::try_advance`, which is a SeqCst fence of
+                // the collector.
                 fence(Ordering::SeqCst);
             }
         }
@@ -87,14 +89,18 @@ impl Epoch {
 
     /// The epoch, after whatever the caller did before.
     pub fn now(&self) -> u64 {
-        // After the unlinking of what is dated by it.
+        // Full fence: what the caller unlinked comes before the load. Pairs with the fence of
+        // `pin`, which the heavy fence of `Threads::try_advance` makes a full one.
         fence(Ordering::SeqCst);
+        // Acquire pairs with the Release of `advance`.
         self.0.load(Ordering::Acquire)
     }
 
     /// The bag for something that was just unlinked. The caller is pinned.
     pub fn bag(&self) -> usize {
-        // After the unlinking, or the item would be dated too early.
+        // Full fence: the unlinking comes before the load, or the item would be dated too early.
+        // Pairs with the fence of `pin`, which the heavy fence of `Threads::try_advance` makes a
+        // full one.
         fence(Ordering::SeqCst);
         (self.0.load(Ordering::Relaxed) % BAGS as u64) as usize
     }

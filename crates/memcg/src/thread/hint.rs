@@ -66,8 +66,10 @@ impl Hints {
             return None;
         }
         self.busy.store(1, Relaxed);
+        // For a signal handler of this thread only: it finds `busy` set before anything is touched.
         compiler_fence(SeqCst);
         let answer = f();
+        // Likewise: a handler that finds `busy` clear finds the hints whole.
         compiler_fence(SeqCst);
         self.busy.store(0, Relaxed);
         answer

@@ -167,7 +167,7 @@ impl Default for ThreadRec {
         }
     }
 }
-// SAFETY: integers only.
+// SAFETY: all fields are atomic integers, optional ids or arrays of them: zero bytes are 0 or none.
 unsafe impl Zeroed for ThreadRec {}
 // SAFETY: `link` is the arena's alone.
 unsafe impl Record for ThreadRec {
@@ -203,7 +203,8 @@ pub(crate) struct Transit<'a>(&'a ThreadRec);
 impl Drop for Transit<'_> {
     fn drop(&mut self) {
         // The low byte counts nesting (a signal handler's transit inside ours), the rest the transits.
-        // Release pairs with the Acquire of `Hierarchy::usage`: who sees the transit over sees what it did.
+        // Release pairs with the Acquire of `Hierarchy::transits`: who sees the transit over sees
+        // what it did.
         self.0.seq.fetch_add(256 - 1, Ordering::Release);
     }
 }
@@ -291,8 +292,9 @@ impl ThreadRec {
             return None;
         }
         self.busy.store(IN_SLOTS, Ordering::Relaxed);
-        // As in `enter`.
+        // Pairs with the heavy fence of `Hierarchy::drain`, as in `enter`.
         barrier::light();
+        // Acquire pairs with the Release of `end_drain`; Release with the Acquire of `await_idle`.
         if self.drain.load(Ordering::Acquire) != 0 {
             self.busy.store(0, Ordering::Release);
             return None;
@@ -315,6 +317,7 @@ impl ThreadRec {
             0 => Some(SlotsGuard(self)),
             FENCED => self.enter_fenced(),
             _ => {
+                // Release pairs with the Acquire of `await_idle`.
                 self.busy.store(0, Ordering::Release);
                 None
             }
@@ -326,7 +329,8 @@ impl ThreadRec {
     fn enter_fenced(&self) -> Option<SlotsGuard<'_>> {
         // Pairs with the full fence of `Hierarchy::drain`.
         fence(Ordering::SeqCst);
-        // Acquire as in `enter`.
+        // Acquire pairs with the Release of `end_drain`; the Release below with the Acquire of
+        // `await_idle`.
         if self.drain.load(Ordering::Acquire) == FENCED {
             return Some(SlotsGuard(self));
         }
@@ -354,6 +358,8 @@ impl ThreadRec {
 
     /// Ends a look that was cut off: by the thread's exit, or a jump out of the signal handler that came between.
     pub fn end_busy(&self) {
+        // Release pairs with the Acquire of `await_idle`: a drainer sees the slots as they were
+        // left.
         self.busy.store(0, Ordering::Release);
     }
 
@@ -361,6 +367,8 @@ impl ThreadRec {
     /// another drainer is at it.
     pub(crate) fn begin_drain(&self) -> bool {
         let now = self.drain.load(Ordering::Relaxed);
+        // Acquire pairs with the Release of `end_drain`: what the last drainer took is gone. That
+        // the owner sees the flag is the work of the heavy fence that follows.
         now & 1 == 0
             && self
                 .drain
@@ -407,7 +415,8 @@ impl ThreadRec {
     pub(crate) unsafe fn slot_at(&self, place: u32) -> &Slot {
         debug_assert!((0..ALL).any(|slot| Self::place_of(slot) == place));
         #[cfg(not(loom))]
-        // SAFETY: the caller's: within the record, where a slot begins.
+        // SAFETY: the caller has promised a place of `place_of`: within the record, where a slot
+        // begins.
         unsafe {
             &*core::ptr::from_ref(self)
                 .byte_add(place as usize)
@@ -420,7 +429,8 @@ impl ThreadRec {
     /// The slot of the current owner, or one that is empty.
     #[inline(always)]
     pub(crate) fn current_slot(&self) -> &Slot {
-        // SAFETY: `stand_at` stores places alone.
+        // SAFETY: `current_at` is written by `stand_at` alone, whose callers give it places of
+        // `place_of`; a record is adopted, which does that, before anybody uses it.
         unsafe { self.slot_at(self.current_at.load(Ordering::Relaxed)) }
     }
 

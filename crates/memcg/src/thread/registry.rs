@@ -22,7 +22,7 @@ pub struct Threads {
     drains: AtomicU32,
 }
 
-// SAFETY: all parts are Zeroed.
+// SAFETY: the arena and the epoch are Zeroed, and the two other fields are atomic integers.
 unsafe impl Zeroed for Threads {}
 
 impl Threads {
@@ -62,6 +62,7 @@ impl Threads {
 
     /// Ends a record whose stock has been returned and whose pin is off.
     pub fn leave(&self, index: ThreadId) {
+        // Release pairs with the Acquire of `each`: who finds the record inactive finds it emptied.
         self.table.get(index).active.store(0, Ordering::Release);
         self.table.free(index);
     }

@@ -89,10 +89,11 @@ pub fn heap_and_rec() -> (usize, usize) {
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
     {
-        // SAFETY: the block is this thread's, alive while it runs.
+        // SAFETY: the block is this thread's, alive while it runs; only this thread uses its cells.
         let heap = unsafe { (*block()).heap.get() };
+        // For a signal handler of this thread only: the heap is read before the record.
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Acquire);
-        // SAFETY: as above.
+        // SAFETY: the block is this thread's, alive while it runs; only this thread uses its cells.
         (heap, unsafe { (*block()).rec.get() })
     }
 }
@@ -146,7 +147,8 @@ pub fn block() -> *const Block {
     #[cfg(all(target_arch = "aarch64", target_os = "linux", not(miri)))]
     {
         let p: *const Block;
-        // SAFETY: as above, by the AArch64 initial-exec sequence.
+        // SAFETY: adds the block's offset, which the linker or loader fixed, to the thread pointer,
+        // by the AArch64 initial-exec sequence; reads no memory but the GOT entry.
         unsafe {
             core::arch::asm!(
                 concat!("adrp {t}, :gottprel:", block!()),
