@@ -1,7 +1,12 @@
-//! Any allocator, accounted: each object carries its owner's tag in the last four bytes of its block.
+//! Any allocator, accounted: the tag of an object's owner lies in the last four bytes of its block.
 //!
-//! What is charged is the block, rounded to the size classes of the allocator below, so that the slack a block has
-//! anyway usually holds the tag. An object keeps its owner through every `realloc`, wherever that puts it.
+//! What is charged is the block, rounded to the size classes of the allocator below. So the bytes
+//! that the allocator leaves unused anyway usually hold the tag.
+//!
+//! Invariants: a block's size is computed the same way when it is allocated, resized and freed
+//! ([`SizeClasses`]). An object keeps its owner through every `realloc`, wherever that puts it.
+//! Depends on: `engine::heap` for charges.
+//! Never: a header before an object.
 
 use crate::engine::{Flags, heap};
 use crate::group::Tag;
@@ -40,8 +45,8 @@ const TAG: usize = size_of::<u32>();
 /// ```
 ///
 /// # Safety
-/// [`Accounted`] asks the allocator below for `block(n)` bytes, writes the tag into the last four of
-/// them, and asks again when the object is freed to find the tag and the block's layout. So for
+/// [`Accounted`] asks the allocator below for `block(n)` bytes, writes the tag into the last four
+/// of them, and asks again when the object is freed to find the tag and the block's layout. So for
 /// every `bytes`, [`block`](Self::block) has to answer
 ///
 /// 1. `None`, or at least `bytes`;
@@ -58,7 +63,8 @@ pub unsafe trait SizeClasses {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sixteens;
 
-// SAFETY: the sum rounded down to a multiple of 16 is at least `bytes`; it depends on `bytes` alone.
+// SAFETY: the sum rounded down to a multiple of 16 is at least `bytes`; it depends on `bytes`
+// alone.
 unsafe impl SizeClasses for Sixteens {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
@@ -70,8 +76,8 @@ unsafe impl SizeClasses for Sixteens {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Glibc;
 
-// SAFETY: with `k = (bytes + 7)` rounded down to a multiple of 16, `k + 8` is at least `bytes` and a
-// multiple of 8; so is 24. The answer depends on `bytes` alone.
+// SAFETY: with `k = (bytes + 7)` rounded down to a multiple of 16, `k + 8` is at least `bytes` and
+// a multiple of 8; so is 24. The answer depends on `bytes` alone.
 unsafe impl SizeClasses for Glibc {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
@@ -79,10 +85,13 @@ unsafe impl SizeClasses for Glibc {
     }
 }
 
-/// `A` with every object charged to the group its thread is in.
+/// An allocator over `A` that charges every object to the group its thread is in.
 ///
-/// Over max it goes into debt unless the group's `memory.oom.policy` is `deny`: then it returns null.
-/// Overhead: bytes `n + 4` rounded by `C` instead of `n`, and the charge (a few instructions on a hit).
+/// A request that does not fit within `memory.max` is served all the same, and the group goes into
+/// debt, unless its `memory.oom.policy` is `deny`: then the answer is null.
+///
+/// Cost: `n + 4` bytes rounded up by `C` instead of `n`, and the charge, which is a few
+/// instructions if the thread has stock.
 ///
 /// ```
 /// use memcg::{Accounted, Sixteens};
@@ -103,7 +112,7 @@ pub struct Accounted<A, C = Sixteens> {
 }
 
 impl<A, C> Accounted<A, C> {
-    /// Accounts for `below`.
+    /// An accounted allocator over `below`.
     #[must_use]
     pub const fn new(below: A) -> Self {
         Self {
@@ -144,7 +153,7 @@ fn block<C: SizeClasses>(layout: Layout) -> Option<Layout> {
 /// `p` is a block of `size` bytes of ours.
 #[inline(always)]
 unsafe fn tag_at(p: *mut u8, size: usize) -> *mut u32 {
-    // SAFETY: the last four bytes of the block.
+    // SAFETY: the caller has promised a block of `size` bytes; none is smaller than a tag.
     unsafe { p.add(size - TAG).cast() }
 }
 
@@ -170,12 +179,12 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
     }
 }
 
-// SAFETY: blocks come from `A` by a layout at least as large and equally aligned, computed the same way at both ends of
-// an object's life; the caller never learns of the bytes behind its layout.
+// SAFETY: blocks come from `A` by a layout at least as large and equally aligned, computed the same
+// way at both ends of an object's life; the caller never learns of the bytes behind its layout.
 unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise about `layout`, which the larger block keeps.
+        // SAFETY: the caller has promised that `layout` is not empty; a block is not smaller.
         unsafe { self.alloc_by(layout, |below, block| below.alloc(block)) }
     }
 

@@ -1,13 +1,21 @@
 //! The allocator of this crate for Rust programs.
+//!
+//! Invariants: an object keeps its owner through every `realloc`.
+//! Depends on: `engine::kmalloc`.
+//! Never: a header before an object.
 
 use crate::engine::{Flags, kmalloc};
 use core::alloc::{GlobalAlloc, Layout};
 
-/// Our own slabs, every object charged: one line makes every allocation of a program belong to a group.
+/// The engine's own slabs as a global allocator: one line makes every allocation of a program
+/// belong to a group.
 ///
-/// Over max it goes into debt unless the group's `memory.oom.policy` is `deny`: then it returns null. An object is charged
-/// its size class (16 bytes apart up to 128, then four to a doubling up to 64 KiB, then whole pages), and keeps its owner
-/// through every `realloc`. Cost of a hit: no call, no atomic instruction, no header.
+/// A request that does not fit within `memory.max` is served all the same, and the group goes into
+/// debt, unless its `memory.oom.policy` is `deny`: then the answer is null.
+///
+/// An object is charged its size class: 16 bytes apart up to 128 bytes, then four classes to a
+/// doubling up to 64 KiB, then whole pages. It keeps its owner through every `realloc`. Cost if the
+/// thread has stock and a free object: no call, no atomic instruction, no header.
 ///
 /// ```
 /// #[global_allocator]
@@ -20,7 +28,8 @@ use core::alloc::{GlobalAlloc, Layout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Alloc;
 
-// SAFETY: objects of `kmalloc` are at least as large and as aligned as asked, live until freed, and never overlap.
+// SAFETY: objects of `kmalloc` are at least as large and as aligned as asked, live until freed, and
+// never overlap.
 unsafe impl GlobalAlloc for Alloc {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -34,13 +43,14 @@ unsafe impl GlobalAlloc for Alloc {
 
     #[inline(always)]
     unsafe fn dealloc(&self, p: *mut u8, _layout: Layout) {
-        // SAFETY: the caller's: an object of ours, which ends here.
+        // SAFETY: the caller has promised that `p` is a live object of this allocator, and does not
+        // use it any more.
         unsafe { kmalloc::free(p) };
     }
 
     #[inline]
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's: an object of ours of that layout.
+        // SAFETY: the caller has promised that `p` is a live object of this allocator, of `layout`.
         unsafe { kmalloc::resize(p, new_size, layout.align(), Flags::DEBT) }
     }
 }

@@ -1,8 +1,13 @@
-//! Named caches of objects of one size: the kernel's kmem_cache, safe.
+//! Named caches of objects of one size, after the kernel's `kmem_cache`, in safe Rust.
 //!
-//! [`KmemCache`] holds values of one type, [`SizedCache`] bytes. An object belongs to whom the thread works for when it is
-//! allocated, and is freed by the drop of its handle, on any thread. A cache whose handle is dropped gives no objects any more;
-//! those that are out stay what they are, and the last one ends it.
+//! [`KmemCache`] holds values of one type, [`SizedCache`] bytes. The drop of an object's handle
+//! frees the object, on any thread.
+//!
+//! Invariants: an object belongs to the group or task that its thread charged when it was
+//! allocated. A cache that has been dropped gives no objects any more; those that are out stay
+//! valid, and the last of them ends it.
+//! Depends on: `engine::cache`, `kmem::cache`.
+//! Never: a call of a constructor or a shrink function under a lock.
 
 use super::cache_error::{AllocError, CacheError};
 use super::memcg::Memcg;
@@ -22,31 +27,34 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A constructor of bytes: called once for each object, when a slab's object is first made, with zeros.
+/// A constructor of bytes. It is called with zeros, once for each object, when the object is first
+/// handed out.
 pub type Constructor = fn(&mut [u8]);
 
-/// How a cache keeps free objects.
+/// How a cache keeps its free objects: by one of the kernel's two allocators.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum SlabKind {
-    /// Free lists in the slabs, a slab per thread; full slabs are nobody's.
+    /// Free objects are in lists in their slabs, and each thread has a slab of its own. Full slabs
+    /// are in no list.
     #[default]
     Slub,
-    /// Magazines per thread, a shared array, a reaper that comes by every two seconds.
+    /// Free objects are in magazines of each thread and in an array that threads share. A reaper
+    /// looks at them every two seconds.
     Slab,
 }
 
 /// Which groups' objects share slabs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum CacheLayout {
-    /// All.
+    /// Those of all groups.
     #[default]
     Shared,
-    /// Each group has slabs of its own, from when it first needs them: no fragmentation between tenants, and what a group leaves goes
-    /// slab by slab.
+    /// Each group has slabs of its own, from its first object on. Tenants do not fragment each
+    /// other's slabs, and what a removed group leaves goes slab by slab.
     PerGroup,
 }
 
-/// How a cache is to be.
+/// The options of a cache, and the way to make one: [`Self::typed`], [`Self::sized`].
 ///
 /// ```
 /// let cache = memcg::CacheOptions::new("session").align(64).typed::<[u64; 5]>().unwrap();
@@ -63,7 +71,8 @@ pub struct CacheOptions<'a> {
 }
 
 impl<'a> CacheOptions<'a> {
-    /// A cache of this name: 1 to 32 bytes, no control characters. Several may have the same.
+    /// Options of a cache of this name: 1 to 32 bytes, no control characters. Several caches may
+    /// have the same name.
     pub fn new(name: &'a str) -> Self {
         Self {
             name,
@@ -73,19 +82,20 @@ impl<'a> CacheOptions<'a> {
         }
     }
 
-    /// The same under another name.
+    /// Changes the name.
     pub fn named(mut self, name: &'a str) -> Self {
         self.name = name;
         self
     }
 
-    /// Objects at multiples of `align`, a power of two to 4096 (and of what their type needs).
+    /// Objects lie at multiples of `align`, a power of two up to 4096, and of what their type
+    /// needs.
     pub fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
     }
 
-    /// Its objects are charged to nobody.
+    /// Objects are charged to nobody.
     pub fn no_account(self) -> Self {
         self.with(Ways::NOACCOUNT)
     }
@@ -95,29 +105,33 @@ impl<'a> CacheOptions<'a> {
         self.choose(Ways::PER_GROUP, layout == CacheLayout::PerGroup)
     }
 
-    /// How free objects are kept.
+    /// How the cache keeps its free objects.
     pub fn slab_kind(self, kind: SlabKind) -> Self {
         self.choose(Ways::MAGAZINES, kind == SlabKind::Slab)
     }
 
-    /// Its objects are accounted also where only those of such caches are ([`set_cache_tracking`]).
+    /// Objects are accounted even where only those of caches that ask for it are
+    /// ([`set_cache_tracking`]).
     pub fn account(self) -> Self {
         self.with(Ways::ACCOUNT)
     }
 
-    /// A red zone behind each object, and poison in free ones: a write behind the end, or after the free, is found when the object is
-    /// freed, or taken again, and ends the process with a line that names the cache and the object. Slower.
+    /// Puts a red zone behind each object and poison into free ones. A write behind an object's
+    /// end, or after its free, is found when the object is freed or handed out again; it ends the
+    /// process with a line that names the cache and the object. Slower.
     pub fn checked(self) -> Self {
         self.with(Ways::CHECKED)
     }
 
-    /// The rival of dead caches that was refused in 2014: full slabs are kept in a list too, and at a group's end its slabs become this
-    /// cache's, one by one. Slower; to be measured.
+    /// Keeps full slabs in a list too, so that a group's slabs become this cache's, one by one,
+    /// when the group ends. This is the published alternative to dead caches that was refused in
+    /// 2014. Slower; it is here to be measured.
     pub fn track_full_slabs(self) -> Self {
         self.with(Ways::TRACKED)
     }
 
-    /// A constructor, for a cache of bytes: an object is handed out as it left it, or as its last user did.
+    /// Sets the constructor of a cache of bytes: an object is handed out as the constructor left
+    /// it, or as its last user did.
     pub fn constructor(mut self, ctor: Constructor) -> Self {
         self.ctor = Some(ctor);
         self.with(Ways::CONSTRUCTED)
@@ -160,8 +174,8 @@ impl<'a> CacheOptions<'a> {
         pinned(|engine, rec| engine.create_cache(rec, &plan)).ok_or(CacheError::NoMemory)
     }
 
-    /// A cache of values of `T`, to nearly 64 KiB. Values are moved in and dropped when freed, so a constructor given here is
-    /// not used.
+    /// Makes a cache of values of `T`, which may have nearly 64 KiB. Values are moved in, and
+    /// dropped when they are freed, so a constructor that was set is not used.
     ///
     /// # Errors
     /// See [`CacheError`].
@@ -174,7 +188,7 @@ impl<'a> CacheOptions<'a> {
         })
     }
 
-    /// A cache of objects of `bytes`, to nearly 64 KiB.
+    /// Makes a cache of objects of `bytes` bytes, at most nearly 64 KiB.
     ///
     /// # Errors
     /// See [`CacheError`].
@@ -186,7 +200,7 @@ impl<'a> CacheOptions<'a> {
     }
 }
 
-/// Makes room in a group, about so many bytes, and answers how many it freed.
+/// A shrink function: makes room in a group, about so many bytes, and answers how many it freed.
 type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
 
 /// Calls what [`register`] keeps.
@@ -250,8 +264,8 @@ impl sealed::Cache for SizedCache {
 /// counts as 0 and goes no further.
 ///
 /// A registered cache is accounted also where only such caches are ([`set_cache_tracking`]).
-/// Answers `false`, and drops `shrink`, if the cache has one already. What is registered is kept for
-/// the life of the process.
+/// Answers `false`, and drops `shrink`, if the cache has one already. What is registered is kept
+/// for the life of the process.
 ///
 /// Source of the idea: the opt-in accounting of slab caches for Linux of 2012.
 pub fn register_memcg_cache(
@@ -261,8 +275,11 @@ pub fn register_memcg_cache(
     cache.register(Box::new(shrink))
 }
 
-/// Which objects of caches are accounted: of all that are not exempt, or of caches that ask for it; and whether what the root's own
-/// owners allocate is.
+/// Chooses which objects of caches are accounted. With `opt_in` only those of caches that ask for
+/// it ([`CacheOptions::account`], [`register_memcg_cache`]), else those of all caches that are not
+/// exempt. Without `root`, objects that the root's own owners allocate are not.
+///
+/// Objects that are out already stay as they are.
 pub fn set_cache_tracking(opt_in: bool, root: bool) {
     let options = &engine().options;
     options.set_tracking(Tracking::OptIn, opt_in);
@@ -285,7 +302,7 @@ fn take(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError>
 /// A live object of a cache of this process, which ends here.
 #[inline]
 unsafe fn give(at: NonNull<u8>, raw: bool) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised a live object of a cache, which nobody uses any more.
     with_rec(|engine, rec| unsafe { engine.free_cached(rec, at.as_ptr() as usize, raw) });
 }
 
@@ -311,7 +328,7 @@ pub struct KmemCache<T> {
 }
 
 impl<T> KmemCache<T> {
-    /// With the options as they are at first.
+    /// A cache with default options.
     ///
     /// # Errors
     /// See [`CacheError`].
@@ -319,8 +336,8 @@ impl<T> KmemCache<T> {
         CacheOptions::new(name).typed()
     }
 
-    /// An object with `value`, for whom the thread works for. It may wait, and shrinkers of the program may run; see
-    /// [`Self::alloc_with`].
+    /// Allocates an object with `value`, charged to whom the thread charges. It may wait, and run
+    /// shrinkers of the program; see [`Self::alloc_with`].
     ///
     /// # Errors
     /// See [`AllocError`]; `value` is dropped.
@@ -328,7 +345,8 @@ impl<T> KmemCache<T> {
         self.alloc_with(Flags::WAIT.with(Flags::USER), || value)
     }
 
-    /// An object with what `make` makes, once there is one. Cost of a hit: no lock, no atomic instruction.
+    /// Allocates an object, then fills it with what `make` answers. Cost if the thread has a free
+    /// object and stock: no lock, no atomic instruction.
     ///
     /// # Errors
     /// See [`AllocError`]; `make` is not called then.
@@ -348,13 +366,13 @@ impl<T> KmemCache<T> {
         })
     }
 
-    /// Its number, by which slabinfo and scenarios know it.
+    /// The cache's number, by which `memory.kmem.slabinfo` and scenarios know it.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.index.raw()
     }
 
-    /// Gives back the memory of slabs that are empty. It cannot fail.
+    /// Gives back the memory of slabs that are empty.
     pub fn shrink(&self) {
         pinned(|engine, _| engine.kmem.shrink_cache(&engine.tree, self.index));
     }
@@ -377,12 +395,13 @@ struct Unmade(NonNull<u8>);
 
 impl Drop for Unmade {
     fn drop(&mut self) {
-        // SAFETY: taken, and nobody else's.
+        // SAFETY: the object was taken for this guard's maker, and nobody else knows it.
         unsafe { give(self.0, true) };
     }
 }
 
-/// A value in an object of a [`KmemCache`]; its drop drops the value and frees the object, on any thread.
+/// A value in an object of a [`KmemCache`]. Its drop drops the value and frees the object, on any
+/// thread.
 pub struct KBox<T> {
     at: NonNull<T>,
     _value: PhantomData<T>,
@@ -439,7 +458,7 @@ impl<T> Drop for KBox<T> {
         struct Free(NonNull<u8>);
         impl Drop for Free {
             fn drop(&mut self) {
-                // SAFETY: live, ours, its value gone.
+                // SAFETY: the handle's object: it lives, nobody else has it, its value is gone.
                 unsafe { give(self.0, false) };
             }
         }
@@ -449,7 +468,7 @@ impl<T> Drop for KBox<T> {
     }
 }
 
-/// A cache of objects of so many bytes. May be shared by threads.
+/// A cache of objects of a fixed number of bytes. May be shared by threads.
 #[derive(Debug)]
 pub struct SizedCache {
     index: CacheId,
@@ -457,7 +476,7 @@ pub struct SizedCache {
 }
 
 impl SizedCache {
-    /// Of `bytes` each, with the options as they are at first.
+    /// A cache of objects of `bytes` bytes each, with default options.
     ///
     /// # Errors
     /// See [`CacheError`].
@@ -465,8 +484,9 @@ impl SizedCache {
         CacheOptions::new(name).sized(bytes)
     }
 
-    /// An object for whom the thread works for: zeros; or, of a cache with a constructor, what that made, or what the last user
-    /// left. It may wait, and shrinkers of the program may run.
+    /// Allocates an object, charged to whom the thread charges. It is zeroed; or, if the cache has
+    /// a constructor, it is as the constructor or its last user left it. It may wait, and run
+    /// shrinkers of the program.
     ///
     /// # Errors
     /// See [`AllocError`].
@@ -474,7 +494,7 @@ impl SizedCache {
         self.alloc_flags(Flags::WAIT.with(Flags::USER))
     }
 
-    /// As [`Self::alloc`], with flags.
+    /// As [`Self::alloc`], doing what `flags` allow.
     ///
     /// # Errors
     /// See [`AllocError`].
@@ -486,7 +506,7 @@ impl SizedCache {
             unsafe { at.as_ptr().write_bytes(0, self.bytes) };
         } else if raw {
             let guard = Unmade(at);
-            // SAFETY: as above.
+            // SAFETY: an object of so many bytes, just taken: nobody else has a reference to it.
             let object = unsafe {
                 at.as_ptr().write_bytes(0, self.bytes);
                 core::slice::from_raw_parts_mut(at.as_ptr(), self.bytes)
@@ -502,7 +522,7 @@ impl SizedCache {
         })
     }
 
-    /// An object as it is: for what writes it itself. NOWAIT and all other flags as given.
+    /// Allocates an object for code that writes it itself: its bytes are undefined.
     ///
     /// # Errors
     /// See [`AllocError`].
@@ -510,8 +530,7 @@ impl SizedCache {
         take(self.index, flags).map(|(at, _)| at.cast())
     }
 
-    /// Frees one of [`Self::alloc_raw`]. A constructor runs anew before the object is handed out by
-    /// [`Self::alloc`], whatever it holds now.
+    /// Frees an object of [`Self::alloc_raw`].
     ///
     /// # Safety
     /// A live object of [`Self::alloc_raw`], of any cache, which ends here.
@@ -521,7 +540,7 @@ impl SizedCache {
         unsafe { give(at.cast(), true) };
     }
 
-    /// Its number, by which slabinfo and scenarios know it.
+    /// The cache's number, by which `memory.kmem.slabinfo` and scenarios know it.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.index.raw()
@@ -532,13 +551,13 @@ impl SizedCache {
         engine().kmem.caches.get(self.index).charged_bytes()
     }
 
-    /// Bytes of an object.
+    /// The bytes of an object.
     #[must_use]
     pub fn object_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Gives back the memory of slabs that are empty. It cannot fail.
+    /// Gives back the memory of slabs that are empty.
     pub fn shrink(&self) {
         pinned(|engine, _| engine.kmem.shrink_cache(&engine.tree, self.index));
     }
@@ -550,7 +569,7 @@ impl Drop for SizedCache {
     }
 }
 
-/// Bytes in an object of a [`SizedCache`]; freed when dropped, on any thread.
+/// The bytes of an object of a [`SizedCache`]. Its drop frees the object, on any thread.
 pub struct KBytes {
     at: NonNull<u8>,
     bytes: usize,
@@ -591,7 +610,7 @@ impl core::fmt::Debug for KBytes {
 
 impl Drop for KBytes {
     fn drop(&mut self) {
-        // SAFETY: live, ours.
+        // SAFETY: the handle's object: it lives, and nobody else has it.
         unsafe { give(self.at, false) };
     }
 }

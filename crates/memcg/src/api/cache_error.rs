@@ -1,4 +1,8 @@
-//! Why there is no cache, or no object.
+//! Errors of caches: why there is no cache, or no object.
+//!
+//! Invariants: after an error nothing has changed.
+//! Depends on: `error`.
+//! Never: text before somebody reads it.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +14,11 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// Not a name.
+    /// The name is empty, longer than 32 bytes, or has control characters.
     Name,
-    /// No such objects.
+    /// Objects of that size and alignment are not possible.
     Size,
-    /// No memory for it.
+    /// There is no memory for one more cache.
     NoMemory,
 }
 
@@ -36,11 +40,11 @@ impl core::error::Error for CacheError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AllocError {
-    /// A group's `memory.max` is in the way.
+    /// A group has reached its `memory.max`.
     Max(ReserveError),
-    /// A group's `memory.kmem.max` is.
+    /// A group has reached its `memory.kmem.max`.
     KmemMax(ReserveError),
-    /// The cache has ended.
+    /// The cache has been dropped.
     Dead,
     /// The kernel gives no memory.
     NoMemory,

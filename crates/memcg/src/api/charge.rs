@@ -1,7 +1,9 @@
-//! Reservations: charges without memory of ours behind them.
+//! Reservations: charges with no memory of the engine's behind them.
 //!
-//! What a charge holds names its owner, as any charged thing does; a charge of nothing has a name of its own (a reference).
-//! So taking and giving back a few bytes touches nothing but the thread's stock.
+//! Invariants: the bytes of a charge name its owner, as any charged thing does; a charge of no
+//! bytes names it by a reference.
+//! Depends on: `engine::charge`.
+//! Never: more than the thread's stock touched, where a few bytes are taken and given back.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +18,7 @@ use crate::group::charge::round_up;
 use crate::group::{Kind, Tag};
 use core::fmt;
 
-/// Bytes charged to an owner until this is dropped. The books count in multiples of 8.
+/// Bytes charged to a group or a task until this is dropped. Counters are kept in multiples of 8.
 ///
 /// ```
 /// let group = memcg::root().create("reservations").unwrap();
@@ -47,7 +49,7 @@ impl fmt::Debug for Charge {
 /// Larger ones are never taken from stock.
 const MOST_HIT: u64 = 1 << 20;
 
-/// As [`Memcg::try_reserve`](super::Memcg::try_reserve), for whom the thread is working.
+/// Charges `bytes` to the group or task that the thread charges, as [`Memcg::try_reserve`].
 ///
 /// # Errors
 /// As there.
@@ -76,14 +78,14 @@ impl Charge {
         Ok(charge)
     }
 
-    /// Names the owner by a reference.
+    /// Takes a reference to the owner.
     fn hold(&self) {
         if let Some(tag) = self.tag {
             engine().tree.hold_objcg(tag);
         }
     }
 
-    /// Lets go of that.
+    /// Drops that reference.
     fn release(&self) {
         if let Some(tag) = self.tag {
             with_rec(|engine, rec| {
@@ -103,7 +105,7 @@ impl Charge {
         }
     }
 
-    /// Bytes held.
+    /// The bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -148,17 +150,18 @@ impl Charge {
         }
     }
 
-    /// Makes another group pay for it: charged there, then taken off whom it was charged to, so a group above both has to have
-    /// room for it twice for a moment. If `group` has been removed, the nearest above is given it.
+    /// Makes another group pay for it. `group` is charged first, then the present owner is
+    /// uncharged, so a group above both needs room for the bytes twice for a moment. If `group` has
+    /// been removed, the nearest group above it pays.
     ///
     /// # Errors
-    /// When a limit refuses it, which counts as `recharge_failed` there; then nothing has changed. Nothing is reclaimed for it, and
-    /// nobody goes into debt.
+    /// When a limit is in the way; then nothing has changed, and `recharge_failed` is counted
+    /// there. Nothing is reclaimed for it, and nobody goes into debt.
     pub fn give(&mut self, group: &Memcg) -> Result<(), ReserveError> {
         self.change_owner(group.tag())
     }
 
-    /// Makes whom the thread works for pay for it, as [`Charge::give`].
+    /// Makes the group or task that the thread charges pay for it, as [`Charge::give`].
     ///
     /// # Errors
     /// As there.
@@ -169,9 +172,10 @@ impl Charge {
         }
     }
 
-    /// What it stands for was used: if it was left by a group that has ended and whose `memory.offline` is `next-touch`, it is
-    /// charged to whom the thread works for from here on. `true`: so it was done. What does not fit there stays where it is, and is
-    /// counted (`recharge_failed`). Work in no group takes nothing over.
+    /// Says that what it stands for was used. If it was left by a removed group whose
+    /// `memory.offline` is `next-touch`, it is charged to whom the thread charges from here on, and
+    /// the answer is `true`. If it does not fit there it stays where it is, and `recharge_failed`
+    /// is counted. A thread that charges nobody takes nothing over.
     ///
     /// Cost: two loads where its owner lives.
     pub fn touch(&mut self) -> bool {
@@ -215,15 +219,16 @@ impl Charge {
         Ok(())
     }
 
-    /// Makes it hold `bytes`.
+    /// Changes the bytes it holds to `bytes`.
     ///
     /// # Errors
-    /// When a limit refuses the growth; it then holds what it held.
+    /// When a limit is in the way of the growth; it then holds what it held.
     pub fn resize(&mut self, bytes: u64) -> Result<(), ReserveError> {
         self.resize_with(bytes, Flags::NOWAIT)
     }
 
-    /// As [`Charge::resize`], doing what `flags` allow, as [`Memcg::try_reserve_with`](super::Memcg::try_reserve_with).
+    /// As [`Charge::resize`], doing what `flags` allow, as
+    /// [`Memcg::try_reserve_with`](super::Memcg::try_reserve_with).
     ///
     /// # Errors
     /// As there.
@@ -235,11 +240,11 @@ impl Charge {
         Ok(())
     }
 
-    /// Takes `bytes` off into a charge of their own. Where the cut is not at a multiple of 8, the halves' rounding is
-    /// charged in addition, whatever the limit.
+    /// Splits off `bytes` into a charge of their own. Where the cut is not at a multiple of 8, the
+    /// rounding of both halves is charged in addition, whatever the limit.
     ///
     /// # Panics
-    /// When it holds fewer.
+    /// When it holds fewer bytes.
     pub fn split(&mut self, bytes: u64) -> Charge {
         assert!(
             bytes <= self.bytes,
@@ -270,10 +275,10 @@ impl Charge {
         other
     }
 
-    /// Takes `other` in.
+    /// Adds the bytes of `other` to this.
     ///
     /// # Errors
-    /// When it belongs to another owner; both come back as they were.
+    /// When `other` belongs to another owner: both are as they were, and `other` comes back.
     pub fn merge(&mut self, mut other: Charge) -> Result<(), (MergeError, Charge)> {
         if other.tag != self.tag {
             return Err((MergeError::OtherOwner, other));
@@ -292,8 +297,9 @@ impl Charge {
         Ok(())
     }
 
-    /// Leaves the bytes charged for good: they outlive this value and every handle, and show in the ledger once their task
-    /// or group has ended. For memory that is given away to code that never frees.
+    /// Leaves the bytes charged for good. They outlive this value and every handle, and show in
+    /// `memory.owners` once their task or group has ended. For memory that is given to code that
+    /// never frees it.
     pub fn forget(self) {
         if self.bytes == 0 {
             self.release();
@@ -304,14 +310,18 @@ impl Charge {
 
 impl Memcg {
     /// Charges `bytes` of whatever the program wants to count, until the [`Charge`] is dropped.
+    /// Waits for nothing. If the group has been removed, the nearest group above is charged.
+    ///
+    /// Cost: a subtraction if the thread has stock of the group.
     ///
     /// # Errors
-    /// When a limit is in the way, with the group, its usage and its max.
+    /// When a limit is in the way. It names the group that is full, its usage and its max.
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
         Charge::new(Some(self.tag()), bytes, Flags::NOWAIT)
     }
 
-    /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers, go beyond the limit.
+    /// As [`Memcg::try_reserve`], doing what `flags` allow: wait for reclaim, run shrinkers on this
+    /// thread, go beyond the limit.
     ///
     /// # Errors
     /// As there.

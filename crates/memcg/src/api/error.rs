@@ -1,4 +1,9 @@
-//! Errors: one enum a verb. Each says which group, how much, which limit.
+//! Errors of the Rust face: one enum for each verb.
+//!
+//! Invariants: after an error nothing has changed, unless its text says otherwise. A refusal says
+//! which group was full, how much was asked for, and which limit.
+//! Depends on: `group_path`.
+//! Never: text before somebody reads it.
 
 #![forbid(unsafe_code)]
 
@@ -12,13 +17,14 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReserveError {
-    /// The group that was full; empty where it is the owner itself, a task or a group, that can hold no more (8 TiB).
+    /// The group that was full. Empty if it is the owner itself, a task or a group, that can hold
+    /// no more (8 TiB).
     pub group: GroupPath,
-    /// Bytes asked for.
+    /// Bytes that were asked for.
     pub bytes: u64,
-    /// The group's usage then, in bytes.
+    /// The group's usage at that time, in bytes.
     pub usage: u64,
-    /// Its max, in bytes.
+    /// The group's max, in bytes.
     pub max: u64,
 }
 
@@ -70,15 +76,15 @@ macro_rules! errors {
 errors! {
     /// A group was not created.
     CreateError {
-        /// Not a name for a group.
+        /// The name is none for a group: see the message.
         Name => "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
-        /// There is one of that name.
+        /// The parent has a group of that name.
         Exists => "a group of that name exists",
         /// The parent has been removed.
         Gone => "the parent group has been removed",
         /// Groups nest 255 deep.
         Depth => "groups nest at most 255 deep",
-        /// No memory, or 16 million groups.
+        /// There is no memory for it, or there are 16 million groups.
         NoMemory => "no memory for one more group",
     }
     /// A group was not removed; nothing has changed.
@@ -87,9 +93,9 @@ errors! {
         HasChildren => "the group has children: remove them first",
         /// It has live tasks.
         HasTasks => "the group has live tasks: end or move them first",
-        /// The root cannot be.
+        /// The root cannot be removed.
         Root => "the root cannot be removed",
-        /// It has been already.
+        /// It has been removed already.
         Gone => "the group has been removed",
     }
     /// A task was not made.
@@ -148,24 +154,28 @@ pub enum MoveError {
     Gone,
     /// A group on the target's side is full; `bytes` is what the task holds.
     Full(ReserveError),
-    /// A `memory.kmem.max` on the target's side has no room for the task's objects of caches; `bytes` is what it holds, of all kinds.
+    /// A `memory.kmem.max` on the target's side has no room for the task's objects of caches.
+    /// `bytes` is what the task holds, of all kinds.
     KmemFull(ReserveError),
     /// The task charged faster than room could be made for it, for a second.
     Busy,
-    /// Another move of the task is under way: for a second already, or it is the one that this thread is asked about.
+    /// Another move of the task is under way: it has been for a second, or it is the one that this
+    /// thread is asked about.
     Moving,
     /// A subsystem's `can_attach` refused, or panicked.
     Refused {
-        /// Its name.
+        /// The subsystem's name.
         by: String,
-        /// What it said.
+        /// What the subsystem said.
         why: String,
     },
-    /// Bytes of the task stay in too many groups already: a move by `transfer` brings them together.
+    /// Bytes of the task stay in too many groups already. A move by `transfer` brings them
+    /// together.
     Scattered,
-    /// No memory for a record.
+    /// There is no memory for a record of what stays.
     NoMemory,
-    /// A move by `leaky` was refused, and could not move everything back: so many bytes are charged to nobody.
+    /// A move by `leaky` was refused, and could not move everything back. So many bytes are charged
+    /// to nobody.
     Leaked(u64),
 }
 
@@ -188,7 +198,7 @@ impl MoveError {
         }
     }
 
-    /// The same of a task that holds `held` bytes.
+    /// The same error of a task that holds `held` bytes.
     pub(crate) fn of_task(mut self, held: u64) -> Self {
         if let Self::Full(full) | Self::KmemFull(full) = &mut self {
             full.bytes = held;

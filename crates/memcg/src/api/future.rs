@@ -1,4 +1,9 @@
 //! Futures in groups: a future is a task, charged wherever it is polled, and can be told to stop.
+//!
+//! Invariants: a future is polled and dropped in its group, on whatever thread. One that is told to
+//! stop is woken, also when it is idle.
+//! Depends on: `task`; `engine::worker`, which wakes.
+//! Never: a waker called under a lock.
 
 use super::error::TaskError;
 use super::memcg::Memcg;
@@ -13,7 +18,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The future was told to die, by `cgroup.kill` or because its group was out of memory: the future has been dropped where it stood.
+/// The future was told to stop, by `cgroup.kill` or because its group was out of memory. It has
+/// been dropped in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OomKilled;
 
@@ -25,7 +31,8 @@ impl fmt::Display for OomKilled {
 
 impl core::error::Error for OomKilled {}
 
-/// Where to wake the future of a task: by its id, which a move does not change, while it lives.
+/// How to wake the future of a task: by the task's id, which a move does not change, while the
+/// future lives.
 static WAKERS: Mutex<Option<HashMap<u32, Arc<Bell>>>> = Mutex::new(None);
 
 #[derive(Default)]
@@ -39,20 +46,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Wakes the future of a task that was marked to die; nothing if the task is no future.
 pub fn wake_killed(id: u32) {
     let bell = lock(&WAKERS).as_ref().and_then(|all| all.get(&id).cloned());
-    // No lock of ours is held while the program's waker runs. If it panics, that ends its call alone:
-    // the thread may be the engine's own.
+    // No lock of ours is held while the program's waker runs. If it panics, that ends its call
+    // alone: the thread may be the engine's own.
     let waker = bell.and_then(|bell| lock(&bell.0).take());
     if let Some(waker) = waker {
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
-/// Runs `future` as a task of `group`: charged there on whatever thread it is polled, movable with what it holds.
+/// Runs `future` as a task of `group`: charged there on whatever thread it is polled, and movable
+/// with what it holds ([`InGroup::task`]).
 ///
-/// It resolves to the future's output, or to [`OomKilled`] after `cgroup.kill`, and where `memory.oom.policy` is
-/// `kill` and it was chosen: the future is then dropped in place, also
-/// if it was idle. Dropping it early drops the future, in the group. If the group has been removed, charges go to the
-/// nearest group above.
+/// It resolves to the future's output; or to [`OomKilled`] after `cgroup.kill`, or when it was
+/// chosen in a group whose `memory.oom.policy` is `kill`. The future is then dropped in place, even
+/// if it was idle. Dropping the answer early drops the future, in the group. If the group has been
+/// removed, the nearest group above is charged.
+///
+/// Cost: a task's record and an entry in a table, accounted to nobody; at each poll a scope, and a
+/// lock that nobody else holds for long.
 ///
 /// ```
 /// # use std::future::Future;
@@ -130,7 +141,8 @@ impl<F> fmt::Debug for InGroup<F> {
 }
 
 impl<F> InGroup<F> {
-    /// Its task, to be moved; `None` if the group had been removed.
+    /// The future's task, to be moved; `None` if the group had been removed when the future was
+    /// made.
     pub fn task(&self) -> Option<&Task> {
         match &self.owner {
             Owner::Task(task) => Some(task),
@@ -143,8 +155,8 @@ impl<F: Future> Future for InGroup<F> {
     type Output = Result<F::Output, OomKilled>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `future` is pinned with us: never moved out of its place, only polled there or dropped there.
-        // The other fields are not pinned.
+        // SAFETY: `future` is pinned with us: never moved out of its place, only polled there or
+        // dropped there. The other fields are not pinned.
         let this = unsafe { self.get_unchecked_mut() };
         assert!(this.future.is_some(), "`InGroup` polled after completion");
         {

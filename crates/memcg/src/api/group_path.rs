@@ -1,8 +1,9 @@
-//! The path of a group in an error: told when somebody asks.
+//! The path of a group in an error, made when somebody asks for it.
 //!
-//! Kept: the path is that of the refusal, also where the group has gone since: a name is held, and names hold those above them. A
-//! refusal nobody reads makes no text.
-//! Never done: a group kept from going.
+//! Invariants: the path is that of the time of the refusal, even if the group has been removed
+//! since. The group's name is held, and a name holds those above it.
+//! Depends on: `pinned`.
+//! Never: text for a refusal that nobody reads; a group kept from being removed.
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +15,10 @@ use core::fmt;
 use core::ops::Deref;
 use std::sync::OnceLock;
 
-/// A group's path, `/a/b`. It is text where text is wanted: `&*path`, [`as_str`](Self::as_str), `{path}`.
+/// A group's path, `/a/b`. It is text where text is wanted: `&*path`, [`as_str`](Self::as_str),
+/// `{path}`.
 ///
-/// Empty where the group was gone already when it was looked for.
+/// It is empty if the group was gone when it was looked for.
 pub struct GroupPath {
     /// Held.
     name: Option<NameId>,
@@ -48,8 +50,8 @@ impl GroupPath {
         Self::of_name(held)
     }
 
-    /// The text. Made when it is first asked for; its memory is accounted to nobody. Names that are no UTF-8 are shown as far as
-    /// they are.
+    /// The text. It is made when it is first asked for, and accounted to nobody. Bytes that are no
+    /// UTF-8 are replaced.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.text.get_or_init(|| {

@@ -1,10 +1,14 @@
-//! Things that several groups hold: who they are is said, so that a thing can be charged to who is left.
+//! Things that several groups hold: a thing says who holds it, so that it can be charged to a group
+//! that is left.
 //!
-//! Kept: a [`Shared`] thing is charged once, to its owner, whoever holds it. When its owner's group ends by `mapper` it is charged to
-//! the group that holds it: the only one, or of several the one that came last; never over a limit there. Things are come by in the
-//! order in which they were shared, so one history has one outcome. A reservation whose lock is held meanwhile stays the parent's until
-//! somebody says that it holds it.
-//! Never done: a charge of anybody who does not hold it; anything under the lock of the register but copying it.
+//! Invariants: a [`Shared`] thing is charged once, to its owner, whoever holds it. When its owner's
+//! group ends and its `memory.offline` is `mapper`, the thing is charged to the group that holds
+//! it, or of several to the one that came last, but never over a limit there. Things are looked at
+//! in the order in which they were shared, so one history has one outcome. A reservation whose lock
+//! is held meanwhile stays the parent's until somebody holds it anew.
+//! Depends on: `cache`, `charge`.
+//! Never: a charge of a group that does not hold the thing; work under the register's lock but
+//! copying it.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +40,8 @@ mod sealed {
     }
 }
 
-/// What can be shared: an object of a cache, or a reservation in a [`Mutex`].
+/// A thing that can be shared: an object of a cache, or a reservation in a [`Mutex`]. There are no
+/// others.
 pub trait Sharable: sealed::Thing + Send + Sync + 'static {}
 
 impl<T: Send + Sync + 'static> Sharable for KBox<T> {}
@@ -80,20 +85,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// By the order in which they were shared; and the last number given.
+/// What is shared, by the order in which it was; and the last number that was given.
 type Register = (u64, BTreeMap<u64, Weak<dyn Held>>);
 
 /// All that is shared.
 static REGISTER: Mutex<Register> = Mutex::new((0, BTreeMap::new()));
 
 trait Held: Send + Sync {
-    /// Gives the thing to who holds it, if its group has ended that way.
+    /// Charges the thing to a group that holds it, if its owner's group has ended by `mapper`.
     fn settle(&self);
 }
 
 struct Inner<T: Sharable> {
     number: u64,
-    /// Who holds it, the last to come last.
+    /// The groups that hold it; the last is the one that came last.
     holders: Mutex<(u64, Vec<(u64, Memcg)>)>,
     thing: T,
 }
@@ -126,7 +131,7 @@ impl<T: Sharable> Held for Inner<T> {
     }
 }
 
-/// After the end of a group by `mapper`: O(things that are shared).
+/// After the end of a group by `mapper`. O(things that are shared).
 fn settle_all() {
     let _free = no_account();
     let all: Vec<Weak<dyn Held>> = lock(&REGISTER).1.values().cloned().collect();
@@ -137,7 +142,8 @@ fn settle_all() {
     }
 }
 
-/// A thing that says who holds it. Cloning gives one more handle on it; the last ends it.
+/// A thing that knows the groups that hold it. A clone is one more handle on it; the last handle
+/// drops it.
 ///
 /// ```
 /// use memcg::{Shared, root};
@@ -173,7 +179,8 @@ impl<T: Sharable> core::fmt::Debug for Shared<T> {
 }
 
 impl<T: Sharable> Shared<T> {
-    /// Shares `thing`, which nobody but its owner holds yet. What is needed for that is accounted to nobody.
+    /// Shares `thing`, which no group but its owner's holds yet. What that needs is accounted to
+    /// nobody.
     pub fn new(thing: T) -> Self {
         let _free = no_account();
         ends::set_settle(settle_all);
@@ -190,8 +197,9 @@ impl<T: Sharable> Shared<T> {
         Self(inner)
     }
 
-    /// `group` holds it until the answer is dropped. If the thing was left by a group that has ended, by `mapper` or `next-touch`, it is
-    /// charged to `group` from here on, as far as there is room.
+    /// Makes `group` a holder until the answer is dropped. If the thing was left by a removed group
+    /// whose `memory.offline` is `mapper` or `next-touch`, it is charged to `group` from here on,
+    /// if there is room.
     pub fn hold(&self, group: &Memcg) -> Holder<T> {
         let number = {
             let _free = no_account();
@@ -211,7 +219,7 @@ impl<T: Sharable> Shared<T> {
         }
     }
 
-    /// How many hold it.
+    /// The number of holders.
     #[must_use]
     pub fn nr_holders(&self) -> usize {
         lock(&self.0.holders).1.len()

@@ -1,4 +1,9 @@
-//! Lists of reclaimable things, one for each group.
+//! Lists of reclaimable things, one for each group, after the kernel's `list_lru`.
+//!
+//! Invariants: a thing is in the list of the group that its owner is in, or in none. Its memory is
+//! there while its handle, a shared hold or a walk has it.
+//! Depends on: `kmem::list_lru`; `cache` for things that are objects of a cache.
+//! Never: a call of code of the program under a list's lock.
 
 use super::cache::{CacheOptions, SizedCache};
 use super::cache_error::{AllocError, CacheError};
@@ -20,14 +25,17 @@ use std::sync::Arc;
 
 pub use crate::kmem::list_lru::{Verdict, Walked};
 
-/// Things that can be given up when memory is short, each in the list of the group it belongs to, oldest first.
+/// Things that can be given up when memory is short, each in the list of the group that it belongs
+/// to, oldest first.
 ///
-/// A thing is a [`LruItem`]: an owned value that can be in the list or not. Whom it belongs to is said when it is made: the
-/// group or task the thread works for then, or one that is named. The list a thing is in follows from that: when the group
-/// ends the thing is in the parent's, at once, and when its task moves it goes along, with the next walk that meets it.
+/// A thing is a [`LruItem`]: an owned value that can be in the list or not. When it is made it is
+/// charged to a group or task, the thread's or one that is named, and is in the list of that group.
+/// If the group ends the thing is in the parent's list at once. If its task moves it follows with
+/// the next walk that meets it.
 ///
-/// Cost of [`ListLru::add`] and [`ListLru::del`]: one lock a list and group. Memory for a group's list is taken when something
-/// is first put in; without any, the list of the nearest group above that has one is used.
+/// Cost of [`ListLru::add`] and [`ListLru::del`]: a lock for each list and group. Memory for a
+/// group's list is taken when something is first put in; without any, the list of the nearest group
+/// above that has one is used.
 ///
 /// Source of the idea: Linux, `mm/list_lru.c`.
 ///
@@ -39,7 +47,10 @@ pub use crate::kmem::list_lru::{Verdict, Walked};
 /// let kept = pages.insert_for(&tenant, "index");
 /// let cold = pages.insert_for(&tenant, "log");
 /// assert_eq!(pages.count(&tenant), 2);
-/// let walked = pages.walk(&tenant, 10, |page| if *page == "log" { Verdict::Removed } else { Verdict::Rotate });
+/// let walked = pages.walk(&tenant, 10, |page| match *page {
+///     "log" => Verdict::Removed,
+///     _ => Verdict::Rotate,
+/// });
 /// assert_eq!((walked.scanned, walked.removed), (2, 1));
 /// assert!(kept.is_listed() && !cold.is_listed());
 /// ```
@@ -48,7 +59,7 @@ pub struct ListLru<T: Send + Sync + 'static> {
     _things: PhantomData<fn() -> T>,
 }
 
-/// The list, as long as there is a handle or a thing of it.
+/// The list; it lives as long as there is a handle on it or a thing of it.
 struct Core {
     list: ListId,
     /// Where its things are made; `None`: on the heap.
@@ -61,7 +72,7 @@ impl Drop for Core {
     }
 }
 
-/// Whom a thing belongs to that the calling thread makes: what is not accounted belongs to the root.
+/// The owner of a thing that the calling thread makes. What is not accounted belongs to the root.
 fn current_or_root() -> Tag {
     with_rec(|_, rec| rec.current())
         .flatten()
@@ -85,17 +96,19 @@ impl<T> Drop for Node<T> {
     }
 }
 
-/// An owned `T` that may be in a [`ListLru`]. Dropping it takes it out.
+/// An owned `T` that may be in a [`ListLru`]. Its drop takes it out.
+#[must_use = "the thing leaves its list when this is dropped"]
 pub struct LruItem<T: Send + Sync + 'static> {
     node: NonNull<Node<T>>,
 }
 
-// SAFETY: the value is seen by walks of other threads while it is owned by this one, and may be dropped by them: as an Arc's.
+// SAFETY: the value is seen by walks of other threads while it is owned by this one, and may be
+// dropped by them: as an Arc's.
 unsafe impl<T: Send + Sync> Send for LruItem<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for LruItem<T> {}
 
-/// A thing that a cache finds again changes owners where its group's end says so, of all things or of those that are looked up.
+/// Offline actions by which a thing that is looked up changes its owner.
 pub(super) const FOUND: &[OfflineAction] = &[
     OfflineAction::RechargeToToucher,
     OfflineAction::RechargeToFinder,
@@ -106,10 +119,12 @@ fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
     with_rec(|engine, rec| engine.with_lists(rec, f)).expect("no memory for a thread's record")
 }
 
+/// Drops a hold on a thing of the heap; the last one drops the thing.
+///
 /// # Safety
-/// `link` is of a `Node<T>`, and the hold the caller's.
+/// `link` is of a `Node<T>` in a box, and the caller has a hold on it, which ends here.
 unsafe fn let_go<T>(link: *const Link) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised a hold, so the node lives.
     if unsafe { &*link }.let_go() {
         // SAFETY: the link is the first field of a node from a box, and nobody holds it any more.
         drop(unsafe { Box::from_raw(link.cast_mut().cast::<Node<T>>()) });
@@ -119,14 +134,16 @@ unsafe fn let_go<T>(link: *const Link) {
 /// As [`let_go`], of a list whose things are objects of its cache.
 ///
 /// # Safety
-/// `link` is of a `Node<T>` in such an object, and the hold the caller's.
+/// `link` is of a `Node<T>` in an object of its list's cache, and the caller has a hold on it,
+/// which ends here.
 unsafe fn let_go_cached<T>(link: *const Link) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has promised a hold, so the node lives.
     if !unsafe { &*link }.let_go() {
         return;
     }
     let node = link.cast_mut().cast::<Node<T>>();
-    // SAFETY: the link is its first field. The object is freed by the cache, which outlives its list this way.
+    // SAFETY: the link is its first field. The object is freed by the cache, which outlives its
+    // list this way.
     let core = unsafe { &*node }.core.clone();
     /// The object goes even if the value's drop panics.
     struct Free<'a>(&'a Core, NonNull<u8>);
@@ -167,7 +184,7 @@ impl<T: Send + Sync + 'static> Default for ListLru<T> {
 }
 
 impl<T: Send + Sync + 'static> ListLru<T> {
-    /// An empty list.
+    /// An empty list, whose things are on the heap.
     ///
     /// # Panics
     /// Without memory for it.
@@ -177,8 +194,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         Self::of_core(Core { list, cache: None })
     }
 
-    /// An empty list whose things are objects of a kmem cache of its own: charged as such to whom they belong, and refused
-    /// where there is no room. See [`ListLru::try_item`].
+    /// An empty list whose things are objects of a kmem cache of its own. Their owner is charged
+    /// for them as such, and they are refused where there is no room: see [`ListLru::try_item`].
     ///
     /// # Errors
     /// See [`CacheError`].
@@ -199,7 +216,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    /// Bytes a thing of a list in a cache is charged, value and link; 0 for other lists, whose things the heap has.
+    /// The bytes that are charged for a thing, its value and its link, of a list in a cache; 0 for
+    /// other lists, whose things the heap has.
     #[must_use]
     pub fn thing_bytes(&self) -> u64 {
         let cache = self.core.cache.as_ref();
@@ -218,26 +236,34 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    /// A thing that belongs to whom the thread works for (nobody: the root), in no list yet.
+    /// Makes a thing that belongs to whom the thread charges (nobody: the root), in no list yet.
+    ///
+    /// # Panics
+    /// Of a list in a cache, when the kernel has no memory for it. Limits are no reason: the thing
+    /// is charged beyond them.
     pub fn item(&self, value: T) -> LruItem<T> {
         let tag = current_or_root();
         self.make(tag, value)
     }
 
-    /// A thing that belongs to `group`, in no list yet. Its memory is charged there as well.
+    /// Makes a thing that belongs to `group`, which is charged for it, in no list yet. If the group
+    /// has been removed, it belongs to the nearest group above.
+    ///
+    /// # Panics
+    /// As [`Self::item`].
     pub fn item_for(&self, group: &Memcg, value: T) -> LruItem<T> {
         let _entered = Entered::new(Some(group.tag()));
         self.make(group.tag(), value)
     }
 
-    /// [`Self::item`], put in.
+    /// As [`Self::item`], and puts it in.
     pub fn insert(&self, value: T) -> LruItem<T> {
         let item = self.item(value);
         self.add(&item);
         item
     }
 
-    /// [`Self::item_for`], put in.
+    /// As [`Self::item_for`], and puts it in.
     pub fn insert_for(&self, group: &Memcg, value: T) -> LruItem<T> {
         let item = self.item_for(group, value);
         self.add(&item);
@@ -265,12 +291,14 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    /// A thing with what `make` makes, for whom the thread works for, in no list yet. With [`Flags::WAIT`] and
-    /// [`Flags::USER`] shrinkers run here when there is no room, this list's as well: not under a lock they take.
+    /// Makes a thing of what `make` answers, for whom the thread charges, in no list yet. With
+    /// [`Flags::WAIT`] and [`Flags::USER`] shrinkers run here when there is no room, those of this
+    /// list as well: do not call it under a lock that they take.
     ///
     /// # Errors
-    /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then. Of others: never; where shrinkers
-    /// have no room for the thing the heap goes into debt, or ends the program, as the group's policy is.
+    /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then.
+    /// Of others: never. If shrinkers find no room for such a thing, its group goes into debt or
+    /// the program ends, as the group's `memory.oom.policy` has it.
     pub fn try_item(
         &self,
         flags: Flags,
@@ -291,7 +319,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         struct Empty<'a>(&'a SizedCache, NonNull<core::mem::MaybeUninit<u8>>);
         impl Drop for Empty<'_> {
             fn drop(&mut self) {
-                // SAFETY: taken a moment ago, and nobody else's.
+                // SAFETY: the object was taken a moment ago, and nobody else knows it.
                 unsafe { self.0.free_raw(self.1) };
             }
         }
@@ -299,16 +327,16 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         let at = empty.1.cast::<Node<T>>();
         let value = make();
         let tag = current_or_root();
-        // SAFETY: an object of this size and alignment, ours.
+        // SAFETY: an object of a node's size and alignment, which nobody else knows.
         unsafe { at.write(self.node(tag, value)) };
         core::mem::forget(empty);
         Ok(LruItem { node: at })
     }
 
-    /// Puts a thing at the end of its group's list. `false`: it is in the list.
+    /// Puts a thing at the end of its group's list. Answers `false` if it is in the list already.
     ///
     /// # Panics
-    /// When it was made for another list.
+    /// When the thing was made for another list.
     pub fn add(&self, item: &LruItem<T>) -> bool {
         assert!(
             Arc::ptr_eq(&self.core, &item.node().core),
@@ -320,34 +348,38 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         at(|cx| unsafe { cx.kmem.lists.add(cx, self.core.list, &item.node().link) })
     }
 
-    /// Takes a thing out. `false`: it is in no list.
+    /// Takes a thing out. Answers `false` if it is in no list.
     pub fn del(&self, item: &LruItem<T>) -> bool {
         item.unlist()
     }
 
-    /// Things in the list of `group`, those of groups below not counted.
+    /// The number of things in the list of `group`, without those of groups below. 0 once it has
+    /// been removed. O(1).
     #[must_use]
     pub fn count(&self, group: &Memcg) -> u64 {
         self.id_of(group)
             .map_or(0, |id| at(|cx| cx.kmem.lists.count(cx, self.core.list, id)))
     }
 
-    /// Things in the lists of all groups. O(groups that ever had any).
+    /// The number of things in the lists of all groups. O(groups that ever had any).
     #[must_use]
     pub fn count_all(&self) -> u64 {
         at(|cx| cx.kmem.lists.count_all(cx, self.core.list))
     }
 
-    /// Shows up to `nr` things of the list of `group` to `look`, oldest first, each once. What [`Verdict`] it gives is done.
+    /// Shows up to `nr` things of the list of `group` to `look`, oldest first, each once, and does
+    /// with each what the [`Verdict`] says.
     ///
-    /// No lock is held meanwhile: `look` may use this list, drop items (also the one it looks at), walk, remove groups. Things
-    /// that come during the walk may be met or not.
+    /// No lock is held meanwhile: `look` may use this list, drop items (the one it looks at, too),
+    /// walk, remove groups. Things that come during the walk may be met or not. A panic of `look`
+    /// ends the walk and goes on to the caller.
     pub fn walk(&self, group: &Memcg, nr: u64, mut look: impl FnMut(&T) -> Verdict) -> Walked {
         let Some(id) = self.id_of(group) else {
             return Walked::default();
         };
         let mut look = |link: &Link| {
-            // SAFETY: all links of this list are the first fields of `Node<T>`; its memory is held while it is looked at.
+            // SAFETY: all links of this list are the first fields of `Node<T>`; its memory is held
+            // while it is looked at.
             look(unsafe { &(*core::ptr::from_ref(link).cast::<Node<T>>()).value })
         };
         at(|cx| cx.kmem.lists.walk(cx, self.core.list, id, nr, &mut look))
@@ -362,7 +394,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
 
 impl<T: Send + Sync + 'static> LruItem<T> {
     fn node(&self) -> &Node<T> {
-        // SAFETY: we hold it.
+        // SAFETY: the handle has a hold, so the node lives.
         unsafe { self.node.as_ref() }
     }
 
@@ -372,9 +404,10 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         self.node().link.is_listed()
     }
 
-    /// It was looked up: if it was left by a group that has ended and whose `memory.offline` says so (`next-touch`, `auto`), it is
-    /// from here on charged to whom the thread works for, and goes into that group's list. `true`: so it was done. What does
-    /// not fit there stays where it is. Work in no group takes nothing over. Only things of a list in a cache
+    /// Says that it was looked up. If it was left by a removed group whose `memory.offline` is
+    /// `next-touch` or `auto`, it is charged to whom the thread charges from here on, goes into
+    /// that group's list, and the answer is `true`. If it does not fit there it stays where it is.
+    /// A thread that charges nobody takes nothing over. Only things of a list in a cache
     /// ([`ListLru::in_cache`]) change owners.
     ///
     /// Cost: two loads where the owner lives.
@@ -389,13 +422,14 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         .unwrap_or(false)
     }
 
-    /// Makes `group` pay for it, and puts it into that group's list. All or nothing.
+    /// Makes `group` pay for it, and puts it into that group's list; all of it or nothing. If the
+    /// group has been removed, the nearest group above is meant.
     ///
     /// # Errors
     /// When there is no room for it: nothing has changed.
     ///
     /// # Panics
-    /// Of a list that is in no cache: such things are heap objects, whose owners never change.
+    /// Of a list that is in no cache: its things are heap objects, whose owners never change.
     pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
         assert!(
             self.node().core.cache.is_some(),
@@ -407,7 +441,8 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         changed.map(drop)
     }
 
-    /// Makes `to`, which the caller names, its owner. `false`: it is, or another thread is at it.
+    /// Makes `to`, which the caller names, its owner. `false`: it is, or another thread is changing
+    /// it.
     fn change_owner(&self, to: Tag) -> Result<bool, ReserveError> {
         let (link, core) = (&self.node().link, &self.node().core);
         if core.cache.is_none() {
@@ -439,8 +474,8 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         Ok(changed)
     }
 
-    /// One more hold on the value: it stays where it is until the last is dropped, also when the item has gone meanwhile.
-    #[must_use]
+    /// One more hold on the value, which stays where it is until the last hold is dropped, even if
+    /// the item has been dropped meanwhile.
     pub fn share(&self) -> LruRef<T> {
         self.node().link.hold();
         LruRef { node: self.node }
@@ -468,12 +503,12 @@ impl<T: Send + Sync + 'static> Drop for LruItem<T> {
 }
 
 /// # Safety
-/// The hold is the caller's, who does not use the node any more.
+/// The caller has a hold on the node, which ends here.
 unsafe fn end_hold<T>(node: NonNull<Node<T>>) {
-    // SAFETY: held.
+    // SAFETY: the caller has promised a hold, so the node lives.
     let is_cached = unsafe { node.as_ref() }.core.cache.is_some();
     let link = node.as_ptr().cast_const().cast::<Link>();
-    // SAFETY: the caller's; a list's things are all of one kind.
+    // SAFETY: the caller has promised a hold; a list's things are all in its cache or in boxes.
     unsafe {
         if is_cached {
             let_go_cached::<T>(link);
@@ -483,19 +518,21 @@ unsafe fn end_hold<T>(node: NonNull<Node<T>>) {
     }
 }
 
-/// A shared hold on the value of an [`LruItem`], which may have been dropped meanwhile. Being held keeps nothing in the list.
+/// A shared hold on the value of an [`LruItem`], which may have been dropped meanwhile. A hold does
+/// not keep the value in the list.
+#[must_use = "the value is held until this is dropped"]
 pub struct LruRef<T: Send + Sync + 'static> {
     node: NonNull<Node<T>>,
 }
 
-// SAFETY: as an Arc's.
+// SAFETY: as an `Arc`: it gives shared references, and the last hold drops the value on any thread.
 unsafe impl<T: Send + Sync> Send for LruRef<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for LruRef<T> {}
 
 impl<T: Send + Sync + 'static> Clone for LruRef<T> {
     fn clone(&self) -> Self {
-        // SAFETY: held by us.
+        // SAFETY: this hold keeps the node alive.
         unsafe { self.node.as_ref() }.link.hold();
         Self { node: self.node }
     }
@@ -505,14 +542,14 @@ impl<T: Send + Sync + 'static> Deref for LruRef<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: held by us.
+        // SAFETY: this hold keeps the node alive.
         unsafe { &self.node.as_ref().value }
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for LruRef<T> {
     fn drop(&mut self) {
-        // SAFETY: our hold, which ends here.
+        // SAFETY: the hold is this value's, and ends with it.
         unsafe { end_hold(self.node) };
     }
 }

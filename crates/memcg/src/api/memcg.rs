@@ -1,4 +1,10 @@
-//! A handle on a group.
+//! Handles on groups: making, finding and removing them, their limits and figures.
+//!
+//! Invariants: a handle is on one group for ever: never on one that was made later in the same
+//! record or under the same path. It holds the group's own owner, whose charges go to the nearest
+//! group above once the group has been removed.
+//! Depends on: `pinned`, `scope`; the engine.
+//! Never: a group kept from being removed.
 
 #![forbid(unsafe_code)]
 
@@ -13,17 +19,19 @@ use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use crate::units::Limit;
 
-/// A group of this process.
+/// A handle on a group of this process.
 ///
-/// The handle does not keep the group: after [`Memcg::remove`] (by anybody) it still may be entered, and what is then
-/// charged goes to the nearest group above that is left. Cloning is an atomic increment.
+/// The handle does not keep the group. Once [`Memcg::remove`] was called, through any handle, the
+/// group can still be entered, and what is then charged goes to the nearest group above that is
+/// left. Cloning is an atomic increment.
 pub struct Memcg {
     index: GroupId,
     generation: u32,
     tag: Tag,
 }
 
-/// The root of this process's groups. It has no limits and cannot be removed.
+/// The root of this process's groups. It has no limits and cannot be removed. Makes the engine when
+/// it is first called.
 #[must_use]
 pub fn root() -> Memcg {
     engine().tree.hold_objcg(ROOT_TAG);
@@ -89,7 +97,8 @@ impl Memcg {
         })
     }
 
-    /// The same, of the group that was in that record at that time; also of one that lingers. The caller is pinned if it may be.
+    /// The same, of the group that was in that record at that time, even if it lingers. The caller
+    /// is pinned if it may be.
     pub(crate) fn of_ask(engine: &Engine, index: GroupId, generation: u32) -> Option<Self> {
         let group = engine.tree.memcgs.get(index);
         if group.is_lingering() && group.generation() == generation {
@@ -103,7 +112,7 @@ impl Memcg {
         Self::of_index(engine, index).filter(|group| group.generation == generation)
     }
 
-    /// Runs `f` on the group if it is still there.
+    /// Runs `f` on the group if it is still there, pinned.
     pub(crate) fn with<R>(
         &self,
         f: impl FnOnce(&'static Engine, &'static ThreadRec, &group::Memcg) -> R,
@@ -116,7 +125,8 @@ impl Memcg {
         })
     }
 
-    /// A new group in this one. O(depth).
+    /// Makes a group in this one. The name has 1 to 255 bytes, without `/`, NUL and control
+    /// characters, and is neither `.` nor `..`. Cost: O(depth).
     ///
     /// # Errors
     /// See [`CreateError`].
@@ -129,7 +139,8 @@ impl Memcg {
         .unwrap_or(Err(CreateError::Gone))
     }
 
-    /// The group at `path` below this one, components separated by `/`.
+    /// The group at `path` below this one, whose names are separated by `/`; `None` if there is
+    /// none. Cost: a look-up for each name.
     #[must_use]
     pub fn lookup(&self, path: impl AsRef<[u8]>) -> Option<Memcg> {
         self.with(|engine, _, _| {
@@ -143,7 +154,7 @@ impl Memcg {
         .flatten()
     }
 
-    /// Its children, oldest first.
+    /// The group's children, oldest first; none once it has been removed.
     #[must_use]
     pub fn children(&self) -> Vec<Memcg> {
         let _free = no_account();
@@ -172,14 +183,15 @@ impl Memcg {
         .unwrap_or_default()
     }
 
-    /// Ends the group: at once, whatever it holds. What is still charged belongs to the parent from here on, or goes where the
-    /// group's `memory.offline` says ([`OfflinePolicy`](crate::OfflinePolicy)). By `evict` shrinkers are asked first, on this
-    /// thread: do not hold a lock that they take.
+    /// Removes the group at once, whatever it holds. What is still charged belongs to the parent
+    /// from here on, or goes where the group's `memory.offline` says
+    /// ([`OfflinePolicy`](crate::OfflinePolicy)). By `evict` shrinkers are asked first, on this
+    /// thread: hold no lock that they take.
     ///
-    /// Cost: O(1) but by `evict` and `mapper`.
+    /// Cost: O(1), but by `evict` and `mapper`.
     ///
     /// # Errors
-    /// While it has children or live tasks; see [`RemoveError`]. Scopes that are inside do not matter.
+    /// While it has children or live tasks: see [`RemoveError`]. Scopes inside it do not matter.
     pub fn remove(&self) -> Result<(), RemoveError> {
         self.with(|engine, rec, group| engine.remove(rec, group).map_err(RemoveError::of))
             .unwrap_or(Err(RemoveError::Gone))
@@ -191,13 +203,14 @@ impl Memcg {
         self.tag
     }
 
-    /// Whether it has not been removed.
+    /// Whether the group is there: it has not been removed.
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.with(|_, _, group| group.is_online()).unwrap_or(false)
     }
 
-    /// Its path, `/` for the root; of a removed group, where it was.
+    /// The group's path, `/` for the root; of a removed group, the path it had. Accounted to
+    /// nobody.
     #[must_use]
     pub fn path(&self) -> String {
         let _free = no_account();
@@ -229,40 +242,45 @@ impl Memcg {
         Entered::new(Some(self.tag))
     }
 
-    /// Runs `f` in the group. Also left by a panic.
+    /// Runs `f` in the group: what this thread allocates meanwhile is charged to it. A panic of `f`
+    /// leaves the group, too.
     #[inline]
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         f()
     }
 
-    /// Gets up to `bytes` back from the group and those below it: what shrinkers give, on this thread. Answers how many came back;
-    /// stock goes back first, and does not count. As writing `memory.reclaim`.
+    /// Gets up to `bytes` back from the group and those below it, by shrinkers, on this thread.
+    /// Answers how many bytes came back. Stock goes back first, and does not count. The same as
+    /// writing `memory.reclaim`. 0 once the group has been removed.
     pub fn reclaim(&self, bytes: u64) -> u64 {
         self.with(|engine, rec, group| engine.reclaim_bytes(rec, group, bytes))
             .unwrap_or(0)
     }
 
-    /// Bytes held in the group and below: exact when nothing is in flight. O(threads). 0 once removed.
+    /// The bytes that the group and those below hold. Exact when nothing is in flight. 0 once the
+    /// group has been removed. O(threads).
     #[must_use]
     pub fn current(&self) -> u64 {
         self.usage().current
     }
 
-    /// The same by kind.
+    /// The bytes that the group and those below hold, by kind. Zeros once it has been removed.
+    /// O(threads).
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.with(|engine, _, group| engine.tree.usage(group))
             .unwrap_or_default()
     }
 
-    /// The highest bytes charged so far, stock included. [`Memcg::watch_peak`] begins one of your own.
+    /// The most bytes that were ever charged to the group and below, stock included; 0 once it has
+    /// been removed. [`Memcg::watch_peak`] begins a peak of your own.
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.with(|_, _, group| group.counter.peak()).unwrap_or(0)
     }
 
-    /// The hard limit.
+    /// The hard limit; [`Limit::MAX`] for none, for the root, and once the group has been removed.
     #[must_use]
     pub fn max(&self) -> Limit {
         self.with(|_, _, group| Limit::bytes(group.counter.max()))
@@ -275,7 +293,8 @@ impl Memcg {
         self.set_limit(max, true, |group| group.counter.set_max(max.get()));
     }
 
-    /// The throttle line.
+    /// The throttle line; [`Limit::MAX`] for none, for the root, and once the group has been
+    /// removed.
     #[must_use]
     pub fn high(&self) -> Limit {
         self.with(|_, _, group| Limit::bytes(group.counter.high()))
@@ -303,7 +322,7 @@ impl Memcg {
         });
     }
 
-    /// How often something happened in the group and below.
+    /// How often `event` happened in the group and below; 0 once it has been removed.
     #[must_use]
     pub fn nr_events(&self, event: Event) -> u64 {
         self.with(|_, _, group| group.nr_events(event, false))

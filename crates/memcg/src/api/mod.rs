@@ -1,9 +1,10 @@
-//! What a Rust program touches: groups, scopes, tasks, futures, reservations, allocators.
+//! The Rust face: groups, scopes, tasks, futures, reservations, allocators, caches, lists.
 //!
-//! Kept: whatever is taken is a value that gives itself back when dropped, also by a panic. What these functions allocate
-//! for themselves is accounted to nobody.
-//! Relied on: `engine`.
-//! Never done: a call of the program's code under a lock of ours.
+//! Invariants: whatever a program takes is a value that gives itself back when it is dropped, by a
+//! panic too. What these functions allocate for themselves is accounted to nobody. A panic in code
+//! of the program (a shrinker, a subsystem, a waker) does not unwind through the engine.
+//! Depends on: `engine` and the rooms below it.
+//! Never: a call of code of the program under a lock of ours.
 
 mod accounted;
 mod alloc;
@@ -52,8 +53,8 @@ pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
 pub use task::Task;
 
-/// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an allocation, or the program runs
-/// under `memcg exec`.
+/// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an
+/// allocation, or the program runs under `memcg exec`. Cost: a load.
 #[must_use]
 pub fn is_installed() -> bool {
     crate::engine::try_engine().is_some_and(crate::engine::Engine::is_installed)

@@ -8,8 +8,8 @@
 //! guards. Moves of one task come one after the other; a subsystem that is asked about a move and
 //! moves the same task is refused.
 //! Depends on: `subsystem`; `attach` for memory's part.
-//! Never: a call of a subsystem under a lock of ours, or a panic of one that goes further. A panic of
-//! `can_attach` is a refusal, one of the others changes nothing.
+//! Never: a call of a subsystem under a lock of ours, or a panic of one that goes further. A panic
+//! of `can_attach` is a refusal, one of the others changes nothing.
 //!
 //! Source of the idea: cgroup v1's callbacks, and `attach_rollback` of the move of 2008.
 
@@ -28,7 +28,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// How long a move waits for another one of the same task, in ns.
+/// How long a move waits for another move of the same task, in ns.
 const PATIENCE: u64 = 1_000_000_000;
 /// The first of its waits; each is twice as long as the one before, up to the second.
 const NAPS: (u64, u64) = (10_000, 1_000_000);
@@ -57,11 +57,12 @@ impl Drop for Asking {
     }
 }
 
-/// Moves the task that `tag` names, by the target's own policy where there is none in `policy`. Nothing of ours is held.
+/// Moves the task that `tag` names: by `policy`, or by the target's own policy. Nothing of ours is
+/// held.
 ///
-/// Moves of one task come one after the other: this one waits for its turn, and for the task to charge more slowly than
-/// room is made for it, up to [`PATIENCE`]. It does not wait while its thread is asked about a move, which may be the one it
-/// would wait for.
+/// Moves of one task come one after the other. This one waits for its turn, and for the task to
+/// charge more slowly than room is made for it, up to [`PATIENCE`]. It does not wait while its
+/// thread is asked about a move, which may be the one it would wait for.
 pub(crate) fn move_task(
     engine: &'static Engine,
     rec: &ThreadRec,
@@ -148,7 +149,8 @@ impl<'t> UnderWay<'t> {
         engine.lists_follow(tag, commit).map_err(MoveError::new)
     }
 
-    /// Takes it back because of `why`; answers what is said of it: what a leaky move lost comes first.
+    /// Takes it back because of `why`; answers what is said of it: what a leaky move lost comes
+    /// first.
     fn cancel(mut self, why: MoveError) -> MoveError {
         self.take_back().map_or(why, MoveError::new)
     }
@@ -166,8 +168,8 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Subsystems that agreed to a move: until they are told that it took place, its drop tells them that
-/// it does not, the last first.
+/// Subsystems that agreed to a move: until they are told that it took place, its drop tells them
+/// that it does not, the last first.
 struct Agreed<'a> {
     all: &'a [(u64, Arc<dyn Subsystem>)],
     about: &'a Attaching,

@@ -1,4 +1,8 @@
-//! How groups end and what becomes of their kmem ids: chosen by a program before it makes its first group.
+//! Options of groups' ends and of kmem ids. A program chooses them before it makes its first group.
+//!
+//! Invariants: an option that decides about groups is not changed once there has been one.
+//! Depends on: `engine`.
+//! Never: a default that a program has to set.
 
 #![forbid(unsafe_code)]
 
@@ -14,11 +18,12 @@ pub use crate::engine::linger::{GroupEnd, Reaped};
 pub use crate::group::IdError;
 pub use crate::kmem::per_id::{IdPolicy, TableStat};
 
-/// How long what has ended may be waited for: until others have looked away from it, a twentieth of a second at most.
+/// How long a freed id is waited for: until no thread looks at it any more, but a twentieth of a
+/// second at most.
 const GRACE_LOOKS: usize = 100;
 const GRACE_STEP_NS: u64 = 500_000;
 
-/// An option was not set: what it decides has begun already.
+/// An option was not set: what it decides about has begun already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLate;
 
@@ -30,7 +35,8 @@ impl fmt::Display for TooLate {
 
 impl core::error::Error for TooLate {}
 
-/// Chooses what becomes of a removed group that still holds bytes; at first [`GroupEnd::Reparent`].
+/// Chooses what becomes of a removed group that still holds bytes. The default is
+/// [`GroupEnd::Reparent`].
 ///
 /// # Errors
 /// `TooLate`, once there has been a group other than the root.
@@ -38,7 +44,7 @@ pub fn set_group_end(end: GroupEnd) -> Result<(), TooLate> {
     engine().set_group_end(end).then_some(()).ok_or(TooLate)
 }
 
-/// Chooses what becomes of kmem ids; at first [`IdPolicy::ReparentAndFree`].
+/// Chooses what becomes of kmem ids. The default is [`IdPolicy::ReparentAndFree`].
 ///
 /// # Errors
 /// `TooLate`, once a list or a cache has kept something for a group.
@@ -46,20 +52,24 @@ pub fn set_id_policy(policy: IdPolicy) -> Result<(), TooLate> {
     engine().set_id_policy(policy).then_some(()).ok_or(TooLate)
 }
 
-/// Sets the largest kmem id that is given, within 1 and 2²⁰ − 1; at first 65,535. Groups with a larger one keep it.
+/// Sets the largest kmem id that is given. It is at least 1 and at most 2²⁰ − 1: other values are
+/// taken for the nearest of those. The default is 65,535. Groups that have a larger id keep it.
 ///
-/// When all are in use, what lists and caches keep is kept with the nearest group above that has an id.
+/// When all ids are in use, what lists and caches keep for a group is kept with the nearest group
+/// above that has an id.
 pub fn set_kmem_id_max(max: u32) {
     engine().tree.kmem_ids.set_max_id(max);
 }
 
 impl Memcg {
-    /// Its kmem id, by which lists and caches keep something for it; given now if it has none, to the groups above as well. They ask for
-    /// it themselves, with the first thing they keep. By [`IdPolicy::ReclaimOfflineFirst`] shrinkers of the program may run here.
+    /// The group's kmem id, by which lists and caches keep something for it. If the group has none
+    /// it is given one now, and so are the groups above. Lists and caches ask for it themselves
+    /// when they first keep something. By [`IdPolicy::ReclaimOfflineFirst`] shrinkers of the
+    /// program may run here.
     ///
     /// # Errors
-    /// See [`IdError`]. When all are in use that heals as groups that have one go; those that have just gone are waited for, a
-    /// twentieth of a second at most.
+    /// See [`IdError`]. When all ids are in use, those of groups that have just ended are waited
+    /// for, a twentieth of a second at most.
     pub fn kmem_id(&self) -> Result<u32, IdError> {
         let flags = Flags::WAIT.with(Flags::USER);
         let ask = || {
@@ -70,7 +80,8 @@ impl Memcg {
         if first != Err(IdError::Exhausted) {
             return first;
         }
-        // Those of groups that have just gone are free when nobody looks at them any more: we do not, here.
+        // Those of groups that have just gone are free when nobody looks at them any more: we do
+        // not, here.
         let tree = &engine().tree;
         for _ in 0..GRACE_LOOKS {
             if tree.limbo_len() == 0 {
@@ -87,19 +98,20 @@ impl Memcg {
     }
 }
 
-/// What kmem ids, and the tables they index, take and took. O(1).
+/// What kmem ids and the tables that they index take, and what they took so far. O(1).
 #[must_use]
 pub fn id_stat() -> IdStat {
     engine().id_stat()
 }
 
-/// One round of the zombie reaper: every removed group that lingers is asked for all it holds. Runs shrinkers of the program
-/// on this thread. O(groups).
+/// One round of the zombie reaper: every removed group that lingers is asked to give up all it
+/// holds. Shrinkers of the program run on this thread. O(groups).
 pub fn reap() -> Reaped {
     crate::engine::process::with_rec(|engine, rec| engine.reap(rec)).unwrap_or_default()
 }
 
-/// Has the engine's worker do a round of [`reap`] that often; `None`, as at first: never. In whole milliseconds, one at least.
+/// Makes the engine's worker do a round of [`reap`] at that interval, in whole milliseconds, at
+/// least one. `None`, the default: never.
 pub fn set_reap_interval(interval: Option<Duration>) {
     let ms = interval.map_or(0, |interval| {
         u32::try_from(interval.as_millis())

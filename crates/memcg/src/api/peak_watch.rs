@@ -1,4 +1,8 @@
-//! Peaks that begin when a program wants them to.
+//! Peaks of a group that begin when a program wants them to.
+//!
+//! Invariants: a watch changes neither what another watch tells nor the group's own peak.
+//! Depends on: `group::watch`.
+//! Never: work on a charge for a second watch of the same group.
 
 #![forbid(unsafe_code)]
 
@@ -7,8 +11,9 @@ use crate::engine::Engine;
 use crate::engine::process::engine;
 use crate::group::{self, TreeError, WatchId};
 
-/// The highest bytes charged to a group and below since this was made or [reset](PeakWatch::reset), stock included. Each watch is
-/// for itself: none changes what another tells, nor [`Memcg::peak`].
+/// The most bytes that were charged to a group and below since this was made or
+/// [reset](PeakWatch::reset), stock included. Watches are independent: none changes what another
+/// tells, nor [`Memcg::peak`].
 ///
 /// Source of the idea: cgroup v2, where each open file of `memory.peak` can begin again for itself.
 ///
@@ -29,7 +34,7 @@ pub struct PeakWatch {
 }
 
 impl PeakWatch {
-    /// A watch of a group of that engine. The caller is pinned.
+    /// Begins a watch of a group of that engine. The caller is pinned.
     pub(crate) fn begin(
         engine: &'static Engine,
         group: &group::Memcg,
@@ -48,7 +53,7 @@ impl PeakWatch {
             .is_some_and(|watch| tree.is_watch_of(watch, group))
     }
 
-    /// The highest since it began, in bytes. Of a group that has been removed: what it was up to then.
+    /// The most since it began, in bytes. Once the group has been removed: what it was until then.
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.watch
@@ -78,10 +83,12 @@ impl core::fmt::Debug for PeakWatch {
 }
 
 impl Memcg {
-    /// A peak of the group and below that begins now. Cost: the group's lock; a charge pays for the first watch of a group
-    /// what it pays for the group's own peak, and nothing for further ones.
+    /// Begins to watch the peak of the group and those below. If the group has been removed the
+    /// watch tells 0.
     ///
-    /// Of a group that has been removed it tells 0.
+    /// Cost: the group's lock. A charge pays for the first watch of a group what it pays for the
+    /// group's own peak, and nothing for further ones.
+    ///
     ///
     /// # Panics
     /// Without memory for its record.

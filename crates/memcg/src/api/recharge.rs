@@ -1,7 +1,11 @@
-//! Single things that get another owner: objects of caches. (Reservations: [`Charge::give`](super::Charge::give).)
+//! Objects of caches that get another owner, one by one. (Reservations:
+//! [`Charge::give`](super::Charge::give).)
 //!
-//! Tags do not change while a thing lives, but here: by who holds it, or has just looked it up. The new owner is charged first,
-//! within its limits, nothing reclaimed and nobody killed for it; then the tag is swapped; then the old owner is uncharged.
+//! Invariants: the new owner is charged first, within its limits; then the tag is swapped; then the
+//! old owner is uncharged. So an object is charged to one of the two at every moment.
+//! Depends on: `cache`; `engine::recharge`.
+//! Never: reclaim, or a kill, for an object that changes owners.
+//!
 
 #![forbid(unsafe_code)]
 
@@ -48,17 +52,19 @@ fn was_left(at: usize, how: &[OfflineAction]) -> bool {
 macro_rules! objects {
     ($([$($t:ident)?] $name:ty;)*) => {$(
         impl$(<$t>)? $name {
-            /// It was looked up: if it was left by a group that has ended and whose `memory.offline` says so (`next-touch`, `auto`),
-            /// it is charged to whom the thread works for from here on. `true`: so it was done. What does not fit there stays
-            /// where it is, and is counted (`recharge_failed`). Work in no group takes nothing over.
+            /// Says that it was looked up. If it was left by a removed group whose `memory.offline`
+            /// is `next-touch` or `auto`, it is charged to whom the thread charges from here on,
+            /// and the answer is `true`. If it does not fit there it stays where it is, and
+            /// `recharge_failed` is counted. A thread that charges nobody takes nothing over.
             ///
-            /// Cost: the object's owner is looked up; where that lives nothing more is done.
+            /// Cost: a look-up of the object's owner, and nothing more where that lives.
             pub fn touch(&self) -> bool {
                 touch(self.address())
             }
 
-            /// Makes `group` pay for it; if that has been removed, the nearest above. All or nothing. The group above both
-            /// has to have room for it twice for a moment. What nobody is charged for stays so.
+            /// Makes `group` pay for it; all of it or nothing. If the group has been removed, the
+            /// nearest group above pays. The group above both needs room for it twice for a moment.
+            /// An object that nobody is charged for stays so.
             ///
             /// # Errors
             /// When there is no room for it: nothing has changed.

@@ -1,7 +1,7 @@
 //! Scopes: whom a thread charges, from the making of a guard to its drop.
 //!
-//! Invariants: after any guard's drop the thread charges for the latest of its guards that lives, and
-//! after the last drop whom it charged before the first.
+//! Invariants: after any guard's drop the thread charges for the latest of its guards that lives,
+//! and after the last drop whom it charged before the first.
 //! Depends on: `engine`, and `group::scope` for what a scope is.
 //! Never: a guard on another thread than its own.
 
@@ -40,7 +40,8 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// Enters `tag`, which the caller names for the length of this call; `None`: what is taken is not accounted.
+    /// Enters `tag`, which the caller names for the length of this call. `None`: what the thread
+    /// takes is not accounted.
     #[inline]
     pub(crate) fn new(tag: Option<Tag>) -> Self {
         Self {
@@ -65,15 +66,16 @@ impl Drop for Entered {
     }
 }
 
-/// What the thread allocates until the guard is dropped is accounted to nobody.
+/// Accounts what this thread allocates until the guard is dropped to nobody.
 pub fn no_account() -> Entered {
     Entered::new(None)
 }
 
-/// Pays, by sleeping, the delay this thread owes for having charged groups above their `high`; at most 2 s.
+/// Pays, by sleeping, the delay that this thread owes for having charged groups above their `high`.
+/// Sleeps 2 s at most; what is owed up to 10 ms stays owed. Answers the time slept.
 ///
-/// For places where a pause harms nobody: between requests, outside locks. Where the engine has no thread of its own, what
-/// it has put off is done here first. Returns the time slept.
+/// For places where a pause harms nobody: between requests, outside locks. Where the engine has no
+/// thread of its own, work that it has put off is done here first.
 pub fn safe_point() -> core::time::Duration {
     let slept = with_rec(|engine, rec| {
         engine.help(rec, By::All);
@@ -82,11 +84,12 @@ pub fn safe_point() -> core::time::Duration {
     core::time::Duration::from_nanos(slept.unwrap_or(0))
 }
 
-/// Does, on this thread, what the engine has put off; answers how many pieces of work that were.
+/// Does, on this thread, the work that the engine has put off; answers how many pieces of work that
+/// were.
 ///
-/// A program that has the engine's worker thread never needs it. Without one (`MEMCG_NO_THREAD`, or a process that can have
-/// no more threads) this is what keeps it going, and so do [`safe_point`] and charges that may wait. May run shrinkers and
-/// wakers of the program.
+/// A program that has the engine's worker thread never needs this. Without one (`MEMCG_NO_THREAD`,
+/// or a process that can have no more threads) this keeps the engine going, and so do
+/// [`safe_point`] and charges that may wait. It may run shrinkers and wakers of the program.
 pub fn run_deferred() -> usize {
     with_rec(|engine, rec| {
         let _helping = rec.begin_helping();

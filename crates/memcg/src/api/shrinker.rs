@@ -1,4 +1,9 @@
-//! Shrinkers: what a program can give up when memory is short.
+//! Shrinkers: how a program gives memory back when it is short.
+//!
+//! Invariants: no call of a shrinker begins after its registration has been dropped, and what the
+//! shrinker is made of is dropped after its last call.
+//! Depends on: `kmem::shrinker`, which asks.
+//! Never: a call under a lock of ours; a panic that goes further than its call.
 
 use super::list_lru::{ListLru, Verdict};
 use super::memcg::Memcg;
@@ -11,58 +16,64 @@ use crate::kmem::shrinker::{Ask, Manner, Ops};
 use core::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Something that can give memory back when asked: a cache, a pool, buffers that can be made again.
+/// Something that can give memory back when it is asked: a cache, a pool, buffers that can be made
+/// again.
 ///
-/// It is asked when a group has to be made smaller: first how much could go ([`count`](Self::count)), then to let go of some of it
-/// ([`scan`](Self::scan)), in proportion to what all shrinkers have and to how hard it is. What it was asked for and did not get to
+/// It is asked when a group has to be made smaller: first how much could go
+/// ([`count`](Self::count)), then to let go of some of it ([`scan`](Self::scan)), in proportion to
+/// what all shrinkers have and to how hard reclaim tries. What it was asked for and did not get to
 /// is asked for again next time.
 ///
-/// It is called on a thread that charges with [`Flags::WAIT`](crate::Flags) and `USER`, on one that wrote a limit or
-/// `memory.reclaim`, or on the engine's own worker; on several at once; never under a lock of the engine. What it charges is
-/// charged by force. It may do anything with groups, tasks and lists. If it panics, that is the end of this call of it only.
+/// It is called on a thread that charges with [`Flags::WAIT`](crate::Flags) and `USER`, on one that
+/// wrote a limit or `memory.reclaim`, or on the engine's own worker; on several at once; never
+/// under a lock of the engine. What it charges is charged by force. It may do anything with groups,
+/// tasks and lists. A panic ends that call alone.
 ///
 /// Source of the idea: Linux, `include/linux/shrinker.h`.
 pub trait Shrinker: Send + Sync + 'static {
-    /// Things that could go, of the scope's group alone (not of those below it).
+    /// How many things of the scope's group could go, without those of groups below it.
     fn count(&self, scope: &Scope) -> u64;
 
-    /// Tries to let go of `nr` things of the scope's group; answers how many it did. `None`: it cannot now, and is not asked
-    /// again this time.
+    /// Tries to let go of `nr` things of the scope's group, and answers how many it let go of.
+    /// `None`: it cannot now, and is not asked again this time.
     fn scan(&self, scope: &Scope, nr: u64) -> Option<u64>;
 
-    /// What it costs to make one thing again, in units of a read from disk: the more, the less it is asked for. 0: nothing.
+    /// What it costs to make one thing again, in units of a read from disk. The more it costs, the
+    /// less is asked for. 0: it costs nothing.
     fn seeks(&self) -> u32 {
         2
     }
 
-    /// Things it is asked for at a time.
+    /// How many things it is asked for in one call.
     fn batch(&self) -> u64 {
         128
     }
 
-    /// Whether it has things by group. One that has not is asked only when the root is reclaimed.
+    /// Whether it keeps its things by group. One that does not is asked only when the root is
+    /// reclaimed.
     fn is_per_group(&self) -> bool {
         true
     }
 }
 
-/// Whom a shrinker is asked for.
+/// The group that a shrinker is asked about.
 #[derive(Debug)]
 pub struct Scope {
     group: Memcg,
 }
 
 impl Scope {
-    /// The group: its own things only, not those of groups below it.
+    /// The group: its own things are meant, not those of groups below it.
     #[must_use]
     pub fn group(&self) -> &Memcg {
         &self.group
     }
 }
 
-/// A registered shrinker: dropping this unregisters it, at any time, also inside a call of it.
+/// A registered shrinker. Dropping this unregisters it, at any time, inside a call of it as well.
 ///
-/// No call begins after that; one that goes on on another thread goes on, and then what the shrinker is made of is dropped.
+/// No call begins after that. One that is under way on another thread goes on, and then the
+/// shrinker is dropped.
 #[must_use = "the shrinker is unregistered when this is dropped"]
 #[derive(Debug)]
 pub struct Registration {
@@ -75,7 +86,8 @@ impl Drop for Registration {
     }
 }
 
-/// Registers a shrinker. The engine's worker thread is started, if there is none and the process may have one.
+/// Registers a shrinker. Starts the engine's worker thread if there is none and the process may
+/// have one.
 ///
 /// ```
 /// use memcg::{ListLru, Scope, Shrinker, Verdict};
@@ -118,7 +130,8 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
         let _free = no_account();
         Box::into_raw(Box::new(shrinker))
     };
-    // SAFETY: `Of::<S>::OPS` takes the box; a shrinker may be called by several threads, and dropped by any.
+    // SAFETY: `Of::<S>::OPS` takes the box; a shrinker may be called by several threads, and
+    // dropped by any.
     let index = unsafe {
         engine()
             .kmem
@@ -126,7 +139,7 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
             .register(&Of::<S>::OPS, data.cast_const().cast(), manner)
     };
     let Some(index) = index else {
-        // SAFETY: nobody else has it.
+        // SAFETY: the registration failed, so nobody else has the box.
         drop(unsafe { Box::from_raw(data) });
         panic!("no memory for a shrinker");
     };
@@ -135,10 +148,11 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
 }
 
 impl<T: Send + Sync + 'static> ListLru<T> {
-    /// Registers a shrinker of the list: when memory is short, `look` is shown the things of the group it is short in, oldest
-    /// first, and says of each what becomes of it. Groups that have none in the list are passed over.
+    /// Registers a shrinker of the list. When memory is short, `look` is shown the things of the
+    /// group that is short, oldest first, and says what becomes of each. Groups without things in
+    /// the list are passed over.
     ///
-    /// The list stays as long as the registration.
+    /// The list lives at least as long as the registration.
     ///
     /// # Panics
     /// Without memory for its record.
@@ -183,31 +197,31 @@ impl<S: Shrinker> Of<S> {
         let_go: Self::let_go,
     };
 
-    /// Runs `f` for the group, if it is there still; a panic is none of the caller's.
+    /// Runs `f` for the group, if that is still there. A panic is not the caller's.
     ///
     /// # Safety
     /// `data` is the box of a live registration.
     unsafe fn call<R>(data: *const (), ask: Ask, f: impl FnOnce(&S, &Scope) -> R) -> Option<R> {
         let find = |engine, _| Memcg::of_ask(engine, ask.group, ask.generation);
         let group = pinned(find)?;
-        // SAFETY: the caller's.
+        // SAFETY: the caller has promised that the box is that of a live registration.
         let shrinker = unsafe { &*data.cast::<S>() };
         catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()
     }
 
     unsafe fn count(data: *const (), ask: Ask) -> u64 {
-        // SAFETY: the caller's.
+        // SAFETY: `Ops` are called with the data they were registered with, while it lives.
         unsafe { Self::call(data, ask, |shrinker, scope| shrinker.count(scope)) }.unwrap_or(0)
     }
 
     unsafe fn scan(data: *const (), ask: Ask, nr: u64) -> Option<u64> {
-        // SAFETY: the caller's.
+        // SAFETY: as in `count`.
         unsafe { Self::call(data, ask, |shrinker, scope| shrinker.scan(scope, nr)) }.flatten()
     }
 
     unsafe fn let_go(data: *const ()) {
         let _free = no_account();
-        // SAFETY: the caller's: the last to know it.
+        // SAFETY: `Ops::let_go` is called once, when nobody uses the data any more.
         let shrinker = unsafe { Box::from_raw(data.cast_mut().cast::<S>()) };
         let _ = catch_unwind(AssertUnwindSafe(|| drop(shrinker)));
     }

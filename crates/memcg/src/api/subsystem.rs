@@ -1,7 +1,7 @@
 //! Subsystems: parts of the program that are asked when a task moves, beside memory.
 //!
-//! Invariants: a subsystem that registers or leaves while a move is under way is, or is not, part of
-//! that move as a whole.
+//! Invariants: a subsystem that registers or leaves while a move is under way is, or is not, part
+//! of that move as a whole.
 //! Depends on: `engine`, which asks for what a `lazy` move left behind.
 //! Never: a call of a subsystem, or a drop of one, while the register is locked.
 //!
@@ -17,7 +17,12 @@ use core::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A part of the program that has its say when tasks move between groups.
+/// A part of the program that is asked when a task moves between groups.
+///
+/// Its functions are called on the mover's thread, under no lock of the engine, and may do whatever
+/// a program may: allocate, make and remove groups, move other tasks. A move of the task they are
+/// asked about is refused ([`MoveError::Moving`](super::MoveError::Moving)). A panic of
+/// `can_attach` is a refusal; one of the others changes nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -40,38 +45,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// assert!(task.move_to(&sales).is_err());
 /// ```
 pub trait Subsystem: Send + Sync + 'static {
-    /// For messages.
+    /// The subsystem's name, for messages.
     fn name(&self) -> &str;
 
-    /// Whether the task may move. Whatever would make `attach` fail is to be refused, or reserved, here.
+    /// Whether the task may move. Refuse, or reserve, here whatever would make `attach` fail.
     ///
     /// # Errors
-    /// Why not, for people.
+    /// Why not, in words for people.
     fn can_attach(&self, task: &Attaching) -> Result<(), String>;
 
-    /// The task has moved.
+    /// Called when the task has moved.
     fn attach(&self, _task: &Attaching) {}
 
-    /// The task does not move, although this one agreed: takes back what `can_attach` did.
+    /// Called when the task does not move although this subsystem agreed: takes back what
+    /// `can_attach` did.
     fn cancel_attach(&self, _task: &Attaching) {}
 
-    /// How many bytes of the task this subsystem could evict: a cache of the program's. With `lazy` they stay behind.
+    /// How many bytes of the task this subsystem could evict, from a cache of the program say. By
+    /// `lazy` they stay behind.
     fn evictable(&self, _task: &Attaching) -> u64 {
         0
     }
 
-    /// What a `lazy` move left behind is in the way, and there is no room for it where the task is now: frees about `bytes` of what
-    /// it said it could evict of the task with that id; answers how many it did. What it does not free, those who belong there are
-    /// asked for.
+    /// Frees about `bytes` of what it said it could evict of the task with that id, and answers how
+    /// many bytes it freed. Called when what a `lazy` move left behind is in the way, and there is
+    /// no room for it where the task is now. What it does not free, the tasks of the group it lies
+    /// in are asked for.
     ///
-    /// It is called where [shrinkers](super::Shrinker) are: on a thread that charges with `WAIT` and `USER`, on one that wrote a limit or
-    /// `memory.reclaim`, on the engine's worker; on several at once; what it charges is charged by force. A panic ends that call.
+    /// It is called where [shrinkers](super::Shrinker) are: on a thread that charges with `WAIT`
+    /// and `USER`, on one that wrote a limit or `memory.reclaim`, on the engine's worker; on
+    /// several at once. What it charges is charged by force. A panic ends that call.
     fn evict(&self, _task: u32, _bytes: u64) -> u64 {
         0
     }
 }
 
-/// A move, as subsystems see it.
+/// A move that subsystems are asked about.
 #[derive(Debug)]
 pub struct Attaching {
     pub(super) task: u32,
@@ -87,19 +96,19 @@ impl Attaching {
         self.task
     }
 
-    /// The group it is in until it has moved.
+    /// The group that the task is in until it has moved.
     #[must_use]
     pub fn from(&self) -> &Memcg {
         &self.from
     }
 
-    /// The group it is to move to.
+    /// The group that it is to move to.
     #[must_use]
     pub fn to(&self) -> &Memcg {
         &self.to
     }
 
-    /// What its bytes are to do.
+    /// What is to become of the task's bytes.
     #[must_use]
     pub fn policy(&self) -> MovePolicy {
         self.policy
@@ -115,7 +124,7 @@ fn all() -> MutexGuard<'static, (u64, Registered)> {
     SUBSYSTEMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A registration: dropping it ends it.
+/// A registered subsystem. Dropping this unregisters it.
 #[must_use = "the subsystem is asked until this is dropped"]
 #[derive(Debug)]
 pub struct SubsystemRegistration(u64);
@@ -133,7 +142,8 @@ impl Drop for SubsystemRegistration {
     }
 }
 
-/// Has `subsystem` asked whenever a task moves, after those that were registered before.
+/// Registers `subsystem`: it is asked whenever a task moves, after those that were registered
+/// before.
 pub fn register_subsystem(subsystem: Arc<dyn Subsystem>) -> SubsystemRegistration {
     let _free = no_account();
     evict::set_evict(evict_of);
@@ -144,7 +154,7 @@ pub fn register_subsystem(subsystem: Arc<dyn Subsystem>) -> SubsystemRegistratio
     SubsystemRegistration(number)
 }
 
-/// Has bytes of a task freed by those who said they could.
+/// Has bytes of a task freed by subsystems that said they could evict some.
 fn evict_of(task: u32, bytes: u64) {
     let asked = Asked::all();
     let mut left = bytes;

@@ -1,4 +1,9 @@
 //! Tasks: sessions, queries, futures; whatever moves between groups as a unit.
+//!
+//! Invariants: a task is in one group. What it holds is charged there, but for what a move left
+//! behind by its policy.
+//! Depends on: `moving`, `charge`.
+//! Never: a task that outlives its handle.
 
 #![forbid(unsafe_code)]
 
@@ -15,13 +20,15 @@ use crate::group::objcg::{Objcg, State};
 use crate::group::{MovePolicy, Tag};
 use core::fmt;
 
-/// A live task. Dropping it ends it: what it still holds stays in its group, as a line of `memory.owners`, until freed.
+/// A live task. Dropping it ends the task. What it still holds stays in its group, as a line of
+/// `memory.owners`, until it is freed.
 ///
 /// ```
 /// #[global_allocator]
 /// static ALLOCATOR: memcg::Alloc = memcg::Alloc;
 ///
-/// let (small, large) = (memcg::root().create("small").unwrap(), memcg::root().create("large").unwrap());
+/// let small = memcg::root().create("small").unwrap();
+/// let large = memcg::root().create("large").unwrap();
 /// let query = small.task("query 7").unwrap();
 /// let rows = query.run(|| vec![7u64; 1 << 17]);
 /// query.move_to(&large).unwrap();
@@ -29,6 +36,7 @@ use core::fmt;
 /// assert!(large.current() >= 1 << 20);
 /// drop(rows);
 /// ```
+#[must_use = "the task ends when this is dropped"]
 #[derive(PartialEq, Eq, Hash)]
 pub struct Task {
     tag: Tag,
@@ -44,7 +52,7 @@ impl fmt::Debug for Task {
 }
 
 impl Task {
-    /// A task in `group`. The name is for people.
+    /// Makes a task in `group`. The name is for people.
     ///
     /// # Errors
     /// See [`TaskError`].
@@ -58,7 +66,7 @@ impl Task {
             .unwrap_or(Err(TaskError::Gone))
     }
 
-    /// Its id, as `cgroup.procs` lists it.
+    /// The task's id, as `cgroup.procs` lists it. A move does not change it.
     #[must_use]
     pub fn id(&self) -> u32 {
         pinned(|engine, _| self.owner(engine).id())
@@ -66,13 +74,15 @@ impl Task {
 
     /// Charges what this thread allocates to the task until the guard is dropped.
     ///
-    /// As [`Memcg::enter`]: not across an `.await`, where [`in_group`](super::in_group) is the answer.
+    /// As [`Memcg::enter`]: not across an `.await`, where [`in_group`](super::in_group) is the
+    /// answer.
     pub fn enter(&self) -> Entered {
         let own = engine().tree.objcgs.get(self.tag);
         if own.state() != State::Superseded {
             return Entered::new(Some(self.tag));
         }
-        // It has moved on without its bytes. Pinned, so that its present owner is named until the scope does.
+        // It has moved on without its bytes. Pinned, so that its present owner is named until the
+        // scope does.
         pinned(|engine, _| {
             let live = engine.tree.hold_live_tag(self.tag);
             let entered = Entered::new(Some(live));
@@ -81,24 +91,29 @@ impl Task {
         })
     }
 
-    /// Runs `f` for the task. Also left by a panic.
+    /// Runs `f` for the task: what this thread allocates meanwhile is charged to it. A panic of `f`
+    /// ends that, too.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         f()
     }
 
-    /// Moves the task to `group`, while it goes on charging and freeing: by the group's `memory.move`, which is `transfer`
-    /// unless it was set, so with every byte it holds, all or nothing, at a cost of O(depth) whatever it holds.
+    /// Moves the task to `group`, while it goes on charging and freeing, by the group's
+    /// `memory.move`. Unless that was set it is `transfer`: the task moves with every byte it
+    /// holds, all or nothing. Cost: O(depth), whatever the task holds; and what subsystems do.
     ///
-    /// Every registered [`Subsystem`](super::Subsystem) is asked.
+    /// Every registered [`Subsystem`](super::Subsystem) is asked. Moves of one task wait for each
+    /// other, up to a second.
     ///
     /// # Errors
-    /// When it does not fit there, or one refuses; then nothing has changed. See [`MoveError`].
+    /// When it does not fit there, or a subsystem refuses; then nothing has changed. See
+    /// [`MoveError`].
     pub fn move_to(&self, group: &Memcg) -> Result<(), MoveError> {
         self.move_by(group, None).map(|_| ())
     }
 
-    /// As [`Self::move_to`], by this policy; says what moved and what stayed. See [`MovePolicy`].
+    /// As [`Self::move_to`], by this policy; answers what moved and what stayed. See
+    /// [`MovePolicy`].
     ///
     /// ```
     /// use memcg::{Limit, MovePolicy};
@@ -123,7 +138,8 @@ impl Task {
             .unwrap_or(Err(MoveError::NoMemory))
     }
 
-    /// Bytes that a `lazy` move left behind are used: as much of `bytes` as fits follows the task. Answers how much did.
+    /// Says that bytes which a `lazy` move left behind are used: as much of `bytes` as fits follows
+    /// the task. Answers how many bytes did.
     pub fn follow(&self, bytes: u64) -> u64 {
         pinned(|engine, _| {
             let live = engine.tree.hold_live_tag(self.tag);
@@ -133,7 +149,7 @@ impl Task {
         })
     }
 
-    /// The group it is in.
+    /// The group that the task is in.
     #[must_use]
     pub fn group(&self) -> Option<Memcg> {
         pinned(|engine, _| {
@@ -142,19 +158,19 @@ impl Task {
         })
     }
 
-    /// Bytes its things hold, those included that a move left in another group, except those that `stay` left there for
-    /// good. O(threads).
+    /// The bytes that the task holds, with those that a move left in another group, but without
+    /// those that `stay` left there for good. O(threads).
     #[must_use]
     pub fn held(&self) -> u64 {
         pinned(|engine, _| engine.tree.held_by(engine.tree.live_tag(self.tag)))
     }
 
-    /// Its present owner. The caller is pinned.
+    /// The task's present owner. The caller is pinned.
     fn owner(&self, engine: &'static Engine) -> &'static Objcg {
         engine.tree.objcgs.get(engine.tree.live_tag(self.tag))
     }
 
-    /// As [`Memcg::try_reserve`], for the task.
+    /// Charges `bytes` to the task, as [`Memcg::try_reserve`] does to a group.
     ///
     /// # Errors
     /// As there.
@@ -162,19 +178,21 @@ impl Task {
         Charge::new(Some(self.tag), bytes, Flags::NOWAIT)
     }
 
-    /// Says how readily the task is to be chosen when its group is out of memory and `memory.oom.policy` is `kill`: thousandths of
-    /// the group's size that are added to what it holds. −1000: never; 1000: before all others. Beyond that it counts as those.
+    /// Sets how readily the task is chosen when its group is out of memory and `memory.oom.policy`
+    /// is `kill`: thousandths of the group's size that are added to what the task holds. −1000:
+    /// never; 1000: before all others. Values beyond count as those.
     pub fn set_oom_score_adj(&self, adj: i16) {
         pinned(|engine, _| engine.change(|| engine.tree.set_oom_score_adj(self.tag, adj)));
     }
 
-    /// As it was set; 0 at first.
+    /// The value that [`Self::set_oom_score_adj`] set; 0 at first.
     #[must_use]
     pub fn oom_score_adj(&self) -> i16 {
         pinned(|engine, _| self.owner(engine).oom_score_adj())
     }
 
-    /// Whether it was told to die, by `cgroup.kill` or because its group was out of memory: it is to stop as soon as it can.
+    /// Whether the task was told to stop, by `cgroup.kill` or because its group was out of memory.
+    /// It is to stop as soon as it can.
     #[must_use]
     pub fn is_killed(&self) -> bool {
         pinned(|engine, _| self.owner(engine).is_killed())
@@ -182,7 +200,7 @@ impl Task {
 }
 
 impl Memcg {
-    /// A task in the group: something that charges, and moves between groups as a whole.
+    /// Makes a task in the group: something that charges, and moves between groups as a whole.
     ///
     /// # Errors
     /// See [`TaskError`].
