@@ -97,7 +97,7 @@ pub struct Cell {
 
 const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));
 
-// SAFETY: integers only.
+// SAFETY: all fields are atomic integers; zero bytes are 0, as Default builds them.
 unsafe impl Zeroed for Cell {}
 // SAFETY: `link` is the lists' alone.
 unsafe impl Record for Cell {
@@ -120,6 +120,7 @@ impl Cell {
         // Acquire, on failure: pairs with the AcqRel of the last `unref_cell`, so that who finds none finds `to` dead.
         let mut refs = self.refs.load(Ordering::Acquire);
         while refs != 0 {
+            // Acquire on failure pairs with the AcqRel of `unref_cell`, as above.
             match self.refs.compare_exchange_weak(
                 refs,
                 refs + 1,
@@ -170,7 +171,7 @@ impl Hierarchy {
         let mut at = cell;
         loop {
             let record = self.cells.get(at);
-            // Acquire pairs with the Release of `reset` and `link`.
+            // Acquire pairs with the Release of `reset`, `link_cell` and `halve`.
             match To::of_word(record.to.load(Ordering::Acquire)) {
                 To::Group(group) => {
                     return Resolved {
@@ -191,6 +192,7 @@ impl Hierarchy {
     /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then `next` is
     /// already being let go by whoever took that name.
     fn halve(&self, at: CellId, next: CellId) {
+        // Acquire pairs with the Release of `link_cell` and of another `halve`.
         let To::Cell(beyond) = To::of_word(self.cells.get(next).to.load(Ordering::Acquire)) else {
             return;
         };
@@ -261,6 +263,7 @@ impl Hierarchy {
         let mut parent = parent;
         while !self.cells.get(parent).try_ref() {
             // Only a dead cell is ever let go by all (see `try_ref` for why that is seen here).
+            // Acquire pairs with the Release of `link_cell` and `halve`.
             if let To::Cell(next) = To::of_word(self.cells.get(parent).to.load(Ordering::Acquire)) {
                 parent = next;
             }
@@ -278,7 +281,8 @@ impl Hierarchy {
         let mut at = cell;
         loop {
             let record = self.cells.get(at);
-            // AcqRel: the last one sees what the others did.
+            // AcqRel pairs with that of the other calls, and with the Acquire of `try_ref`: the
+            // last one sees what the others did.
             if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }

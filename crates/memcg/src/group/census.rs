@@ -19,7 +19,7 @@ const VERSION: u64 = 1 << (TASKS + STALLED);
 #[derive(Default)]
 pub(super) struct Census(AtomicU64);
 
-// SAFETY: an integer.
+// SAFETY: one atomic integer; zero is a census of nobody, as Default builds it.
 unsafe impl Zeroed for Census {}
 
 /// What is added to a census.

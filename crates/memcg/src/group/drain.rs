@@ -150,9 +150,12 @@ impl Hierarchy {
         if top.counter.granted() == 0 {
             return false;
         }
+        // Acquire pairs with the Release at the end, of the thread that drained last.
         if top.draining.swap(1, Ordering::Acquire) != 0 {
             // Another thread is at it: what it takes may be enough for us as well.
             for _ in 0..10_000 {
+                // Acquire pairs with the Release at the end: what that thread took is off the
+                // counters.
                 if top.draining.load(Ordering::Acquire) == 0 {
                     break;
                 }
@@ -169,7 +172,7 @@ impl Hierarchy {
             self.drain(own, top);
             top.drained_at.store(now, Ordering::Relaxed);
         }
-        // Release pairs with the Acquire above.
+        // Release pairs with the two Acquires above.
         top.draining.store(0, Ordering::Release);
         due
     }

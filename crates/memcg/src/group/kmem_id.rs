@@ -67,7 +67,7 @@ pub struct Holder {
     group: AtomicId<GroupId>,
 }
 
-// SAFETY: two integers.
+// SAFETY: an atomic integer and an optional id: zero bytes are 0 and none.
 unsafe impl Zeroed for Holder {}
 // SAFETY: `link` is limbo's alone; holders are never in the arena's free list.
 unsafe impl Record for Holder {
@@ -103,7 +103,7 @@ impl Default for KmemIds {
     }
 }
 
-// SAFETY: integers and an arena.
+// SAFETY: atomic integers, and an arena, which is Zeroed itself; zero bytes are "no id taken".
 unsafe impl Zeroed for KmemIds {}
 
 impl KmemIds {
@@ -148,6 +148,7 @@ impl KmemIds {
         if id >= self.high_water() {
             return None;
         }
+        // Acquire pairs with the Release of `give_kmem_id`.
         self.holders.get(id).group.load(Ordering::Acquire)
     }
 
@@ -222,6 +223,7 @@ impl Hierarchy {
             .group
             .store(Some(ROOT), Ordering::Relaxed);
         let root = self.memcgs.get(ROOT);
+        // Release pairs with the Acquire of `kmem_id_below` and `kmem_id_if_any`.
         root.kmem_id.store(ROOT_ID, Ordering::Release);
         Some(())
     }
@@ -238,7 +240,7 @@ impl Hierarchy {
     /// As [`Self::kmem_id`], giving only ids below `below`: what needs no table to grow.
     pub fn kmem_id_below(&self, group: &Memcg, below: u32) -> Result<u32, IdError> {
         loop {
-            // Acquire pairs with the Release of `give_kmem_id`.
+            // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
             match group.kmem_id.load(Ordering::Acquire) {
                 NO_ID => {}
                 ENDED => return Err(IdError::Gone),
@@ -247,6 +249,7 @@ impl Hierarchy {
             // The topmost that has none. Of a group that is online all above are.
             let mut first = group;
             while let Some(above) = first.parent() {
+                // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
                 match above.kmem_id.load(Ordering::Acquire) {
                     NO_ID => first = above,
                     ENDED => return Err(IdError::Gone),
@@ -260,6 +263,7 @@ impl Hierarchy {
     /// The kmem id of a group that has one. The caller is pinned.
     #[inline]
     pub fn kmem_id_if_any(&self, group: &Memcg) -> Option<u32> {
+        // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
         match group.kmem_id.load(Ordering::Acquire) {
             NO_ID | ENDED => None,
             id => Some(id),
@@ -285,6 +289,7 @@ impl Hierarchy {
     pub fn still_has_kmem_id(&self, group: &Memcg, id: u32) -> bool {
         // Pairs with the fence of `end_kmem_id`.
         fence(Ordering::SeqCst);
+        // Acquire pairs with the Release of `end_kmem_id`.
         group.kmem_id.load(Ordering::Acquire) == id
     }
 
@@ -311,8 +316,10 @@ impl Hierarchy {
             ids.put(id);
             return Err(IdError::NoMemory);
         };
+        // Release pairs with the Acquire of `holder`.
         holder.group.store(Some(group.index()), Ordering::Release);
-        // Release pairs with the Acquire of `kmem_id`: the holder is known.
+        // Release pairs with the Acquire of `kmem_id_below` and `kmem_id_if_any`: the holder is
+        // known.
         if group
             .kmem_id
             .compare_exchange(NO_ID, id, Ordering::AcqRel, Ordering::Relaxed)
@@ -328,6 +335,8 @@ impl Hierarchy {
     /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it had, which nobody else gets
     /// until [`Self::let_go_kmem_id`].
     pub fn end_kmem_id(&self, group: &Memcg) -> Option<u32> {
+        // Release pairs with the Acquire of `still_has_kmem_id`; Acquire with the Release of
+        // `give_kmem_id`.
         let id = group.kmem_id.swap(ENDED, Ordering::AcqRel);
         // Pairs with the fence of `still_has_kmem_id`.
         fence(Ordering::SeqCst);
@@ -336,6 +345,7 @@ impl Hierarchy {
 
     /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more. The caller is pinned.
     pub fn let_go_kmem_id(&self, id: u32) {
+        // Release pairs with the Acquire of `holder`.
         self.kmem_ids
             .holders
             .get(id)

@@ -37,12 +37,13 @@ pub struct Lingering {
     nr_gone: AtomicU64,
 }
 
-// SAFETY: integers and a stack.
+// SAFETY: atomic integers, and a stack, which is one as well: zero bytes are the empty stack.
 unsafe impl Zeroed for Lingering {}
 
 impl Memcg {
     /// Whether it has been removed and still holds bytes.
     pub fn is_lingering(&self) -> bool {
+        // Acquire pairs with the Release of `begin_linger`, `lingers_on` and `end_linger`.
         self.linger.load(Ordering::Acquire) != 0
     }
 
@@ -117,8 +118,10 @@ impl Hierarchy {
     pub(crate) fn begin_linger(&self, rec: &ThreadRec, group: &Memcg, now_ns: u64) {
         self.end_own_objcg(group, now_ns);
         self.lingering.nr.fetch_add(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `is_lingering`, and of the exchange of `note_if_done`.
         group.linger.store(LINGERS, Ordering::Release);
-        // Pairs with those of `look_at_end` and `return_if_lingering`: they see that it lingers, or we see what they did.
+        // Pairs with the fences of `look_at_end_slow`, `return_if_lingering_slow` and `end_linger`:
+        // they see that it lingers, or we see what they did.
         fence(Ordering::SeqCst);
         // Nobody is told to pay for it any more. Charges in its name still need its max.
         group.counter.set_min(0);
@@ -157,20 +160,24 @@ impl Hierarchy {
 
     #[cold]
     fn look_at_end_slow(&self, cell: CellId) {
-        // Pairs with that of `begin_linger`, and of whoever takes the last group below away.
+        // Pairs with the fences of `begin_linger` and `lingers_on`: we see that it lingers, or they
+        // see what was taken off.
         fence(Ordering::SeqCst);
         self.note_if_done(self.resolve(cell).group);
     }
 
     /// Marks a lingering group that holds nothing, once, for `offline` to find.
     pub(crate) fn note_if_done(&self, group: &Memcg) {
+        // Acquire pairs with the AcqRel of `end_linger`: who finds none below sees that they are
+        // gone.
         if group.linger.load(Ordering::Relaxed) != LINGERS
             || group.counter.usage() != 0
             || group.nr_lingering.load(Ordering::Acquire) != 0
         {
             return;
         }
-        // AcqRel: one of those who see it gets to do it, and sees what the others did.
+        // Acquire pairs with the Release of `begin_linger` and `lingers_on`; Release with the
+        // Acquire of `is_lingering`. One of those who see the end gets to do it.
         if group
             .linger
             .compare_exchange(LINGERS, DONE, Ordering::AcqRel, Ordering::Relaxed)
@@ -195,6 +202,9 @@ impl Hierarchy {
         if group.counter.usage() == 0 {
             return false;
         }
+        // Release pairs with the Acquire of `is_lingering`, and of the exchange of `note_if_done`.
+        // The fence pairs with those of `look_at_end_slow` and `end_linger`, as that of
+        // `begin_linger` does.
         group.linger.store(LINGERS, Ordering::Release);
         fence(Ordering::SeqCst);
         self.note_if_done(group);
@@ -203,10 +213,13 @@ impl Hierarchy {
 
     /// The group does not linger any more: its cell leads to its parent's. The parent may be done by that.
     pub(crate) fn end_linger(&self, group: &Memcg, parent: &Memcg) {
+        // Release pairs with the Acquire of `is_lingering`.
         group.linger.store(0, Ordering::Release);
         self.lingering.nr.fetch_sub(1, Ordering::Relaxed);
         self.lingering.nr_gone.fetch_add(1, Ordering::Relaxed);
-        // AcqRel: who finds none below sees that they are gone.
+        // Release pairs with the Acquire of `note_if_done`: who finds none below sees that they are
+        // gone. The fence pairs with those of `begin_linger` and `lingers_on`, for the parent: we
+        // see that it lingers, or they see that one is gone.
         parent.nr_lingering.fetch_sub(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         self.note_if_done(parent);

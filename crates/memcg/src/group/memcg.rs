@@ -143,23 +143,27 @@ impl Memcg {
     }
 
     pub(super) fn set_online(&self) {
-        // Release pairs with the Acquire of `state`: an online group is whole.
+        // Release pairs with the Acquire of `is_online`: an online group is whole.
         self.state.store(Css::Online as u32, Ordering::Release);
     }
 
     /// No child, task or name finds it any more. Under its lock.
     pub(super) fn set_dying(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `is_online`.
         self.state.store(Css::Dying as u32, Ordering::Release);
     }
 
     /// Whether it is online.
     pub fn is_online(&self) -> bool {
+        // Acquire pairs with the Release of `set_online` and `set_dying`.
         self.state.load(Ordering::Acquire) == Css::Online as u32
     }
 
     /// A number that tells this group from the next in the same record.
     pub fn generation(&self) -> u32 {
+        // This Acquire has no Release to pair with: `set_dying` adds Relaxed, under the group's
+        // lock.
         self.generation.load(Ordering::Acquire)
     }
 

@@ -25,12 +25,13 @@ pub(super) fn now_us() -> u64 {
 #[derive(Default)]
 pub(super) struct Meter(AtomicU64);
 
-// SAFETY: an integer.
+// SAFETY: one atomic integer; zero is a meter that is off and has counted no time.
 unsafe impl Zeroed for Meter {}
 
 impl Meter {
     /// Brings it up to the census.
     pub(super) fn settle(&self, census: &Census, wanted: impl Fn(Count) -> bool) {
+        // Acquire pairs with the Release half of the exchange below, by whoever settled before.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             // After the word: Acquire above pairs with the swap's Release, so this census is not older than the word's.
@@ -47,6 +48,7 @@ impl Meter {
                 _ => 0,
             });
             let next = (time << TIME_AT) | (version << 1) | u64::from(is);
+            // AcqRel pairs with that of the other calls, and with the Acquire of `read`.
             match self
                 .0
                 .compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire)
@@ -59,6 +61,7 @@ impl Meter {
 
     /// The time up to `now`, and whether it is on.
     pub(super) fn read(&self, now: impl FnOnce() -> u64) -> (u64, bool) {
+        // Acquire pairs with the AcqRel of `settle`.
         let word = self.0.load(Ordering::Acquire);
         let on = word & ON != 0;
         let time = (word >> TIME_AT).wrapping_add(if on { now() } else { 0 });

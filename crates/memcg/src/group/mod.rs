@@ -108,7 +108,7 @@ pub struct Hierarchy {
     marked: AtomicU32,
 }
 
-// SAFETY: all parts are Zeroed.
+// SAFETY: every field is an atomic integer, or a type that is Zeroed itself.
 unsafe impl Zeroed for Hierarchy {}
 
 impl Hierarchy {

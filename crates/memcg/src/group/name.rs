@@ -29,7 +29,7 @@ pub struct NameRec {
 
 // SAFETY: `text` is written before the record is published and not again until it was retired and reused.
 unsafe impl Sync for NameRec {}
-// SAFETY: integers only.
+// SAFETY: integers, atomic or plain bytes, and optional ids: zero bytes are 0 or none.
 unsafe impl Zeroed for NameRec {}
 // SAFETY: `link` is the lists' alone.
 unsafe impl Record for NameRec {
@@ -112,7 +112,7 @@ impl Hierarchy {
         let mut at = Some(name);
         while let Some(name) = at {
             let record = self.names.get(name);
-            // AcqRel: the last one sees what the others did.
+            // AcqRel pairs with that of the other calls: the last one sees what the others did.
             if record.refs.fetch_sub(1, Ordering::AcqRel) != 1 {
                 return;
             }
@@ -131,6 +131,8 @@ impl Hierarchy {
     pub(crate) fn rehang_name(&self, name: NameId, above: NameId) {
         self.hold_name(above);
         let link = &self.names.get(name).above;
+        // Release pairs with the Acquire of `with_path`; Acquire with the Release of `new_name` or
+        // of an earlier call.
         if let Some(before) = link.swap(Some(above), Ordering::AcqRel) {
             self.unref_name(before);
         }
@@ -142,7 +144,8 @@ impl Hierarchy {
         let mut at = Some(name);
         while let Some(piece) = at {
             let record = self.names.get(piece);
-            // SAFETY: published and, as we are pinned, not reused.
+            // SAFETY: `text` was written before the record was published. We are pinned, so the
+            // record is not reused, and nobody writes it, while the reference lives.
             let slot = unsafe { &*record.text.get() };
             let Some(rest) = left.strip_prefix(&slot.1[..slot.0 as usize]) else {
                 return false;
@@ -158,7 +161,8 @@ impl Hierarchy {
         let mut at = Some(name);
         while let Some(piece) = at {
             let record = self.names.get(piece);
-            // SAFETY: as in `name_is`.
+            // SAFETY: `text` was written before the record was published. We are pinned, so the
+            // record is not reused, and nobody writes it, while the reference lives.
             let slot = unsafe { &*record.text.get() };
             sink(&slot.1[..slot.0 as usize]);
             at = record.more.load(Ordering::Relaxed);
@@ -173,6 +177,7 @@ impl Hierarchy {
         while let Some(name) = at.filter(|_| depth < chain.len()) {
             chain[depth] = name;
             depth += 1;
+            // Acquire pairs with the Release of `new_name` and `rehang_name`.
             at = self.names.get(name).above.load(Ordering::Acquire);
         }
         if depth <= 1 {

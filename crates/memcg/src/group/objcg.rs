@@ -99,6 +99,7 @@ const _: () = assert!(core::mem::size_of::<Objcg>() == 72 || cfg!(loom));
 impl Objcg {
     /// Its state.
     pub fn state(&self) -> State {
+        // Acquire pairs with the Release of `open_objcg` and `end`, and of `retire_one_if_done`.
         match self.state.load(Ordering::Acquire) & STATE {
             1 => State::Group,
             2 => State::Task,
@@ -178,6 +179,8 @@ impl Objcg {
     pub fn set_oom_score_adj(&self, adj: i16) {
         let set = (i32::from(adj.clamp(-1000, 1000)) + ADJ_ZERO) as u32;
         let change = |state: u32| Some((state & !ADJ) | set << ADJ_AT);
+        // AcqRel pairs with the other changes of the word and with the Acquire of `state`, as in
+        // `flag`.
         let _ = self
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
@@ -185,7 +188,8 @@ impl Objcg {
 
     /// Sets a bit beside the state if `may` allows it.
     fn flag(&self, bit: u32, may: impl Fn(u32) -> bool) -> bool {
-        // AcqRel: successive changes of the state are one total order.
+        // AcqRel pairs with the other changes of the word, which are one total order, and with the
+        // Acquire of `state`, `is_killed` and `is_moving`.
         self.state
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
                 may(state).then_some(state | bit)
@@ -202,21 +206,27 @@ impl Objcg {
 
     /// Whether a move of it is under way.
     pub(crate) fn is_moving(&self) -> bool {
+        // Acquire pairs with the AcqRel of `end_move`, and of `begin_move` (in `flag`).
         self.state.load(Ordering::Acquire) & MOVING != 0
     }
 
     /// Ends it.
     pub(crate) fn end_move(&self) {
+        // Release pairs with the Acquire of `is_moving`: who finds no move sees what the last one
+        // did. Acquire pairs with the AcqRel of the other changes of the word.
         self.state.fetch_and(!MOVING, Ordering::AcqRel);
     }
 
     /// Whether a residual is wrongly charged where it is.
     pub(crate) fn is_marked(&self) -> bool {
+        // Acquire pairs with the AcqRel of `mark`.
         self.state.load(Ordering::Acquire) & MARKED != 0
     }
 
     /// Says whether it is.
     pub(crate) fn mark(&self, wrong: bool) {
+        // Release pairs with the Acquire of `is_marked`; Acquire with the other changes of the
+        // word.
         if wrong {
             self.state.fetch_or(MARKED, Ordering::AcqRel);
         } else {
@@ -226,28 +236,36 @@ impl Objcg {
 
     /// From now on it gets no stock. To be followed by a drain of what it has.
     pub(super) fn forbid_stock(&self) {
+        // Release pairs with the Acquire of `may_stock`; Acquire with the other changes of the
+        // word.
         self.state.fetch_or(NO_STOCK, Ordering::AcqRel);
     }
 
     /// It may have stock again.
     pub(super) fn allow_stock(&self) {
+        // Release pairs with the Acquire of `may_stock`; Acquire with the other changes of the
+        // word.
         self.state.fetch_and(!NO_STOCK, Ordering::AcqRel);
     }
 
     /// Whether it may have stock.
     pub(super) fn may_stock(&self) -> bool {
+        // Acquire pairs with the AcqRel of `forbid_stock` and `allow_stock`, and with the Release
+        // of `end`.
         let state = self.state.load(Ordering::Acquire);
         state & NO_STOCK == 0 && state & STATE != State::Superseded as u32
     }
 
     /// Whether it is to die.
     pub fn is_killed(&self) -> bool {
+        // Acquire pairs with the AcqRel of `kill` (in `flag`).
         self.state.load(Ordering::Acquire) & KILLED != 0
     }
 
     /// Ends its life; answers its word of stalls.
     pub(crate) fn end(&self, state: State, now_ns: u64) -> u64 {
-        // First, so that no stall begins for a task that has ended. AcqRel: as other changes of the word.
+        // First, so that no stall begins for a task that has ended. AcqRel pairs with the `swap` of
+        // `stall`, which makes the other changes of the word.
         let stalls = self.ended_at.swap(now_ns, Ordering::AcqRel);
         // Release pairs with the Acquire of `state`. A move that is under way, and what it leaves, stay noted.
         let _ = self
@@ -319,7 +337,8 @@ impl Hierarchy {
 
     /// One name less. The caller is pinned.
     pub fn release_objcg(&self, tag: Tag) {
-        // AcqRel: whoever retires sees what the others did.
+        // AcqRel pairs with that of the other releases and with the Acquire of
+        // `retire_one_if_done`: whoever retires sees what the others did.
         if self.objcgs.get(tag).refs.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.retire_if_done(tag);
         }
@@ -327,6 +346,7 @@ impl Hierarchy {
 
     /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
     pub(crate) fn try_hold_objcg(&self, tag: Tag) -> bool {
+        // Acquire pairs with the Release half of `release_objcg`, Release with its Acquire half.
         self.objcgs
             .get(tag)
             .refs
@@ -341,6 +361,7 @@ impl Hierarchy {
         let mut tag = tag;
         // An owner that is superseded names its successor, which may be done with then as well.
         while let Some(successor) = self.retire_one_if_done(tag) {
+            // AcqRel pairs with that of `release_objcg`.
             if self
                 .objcgs
                 .get(successor)
@@ -359,6 +380,8 @@ impl Hierarchy {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
         fence(Ordering::SeqCst);
+        // Acquire of the state pairs with the Release of `end`, that of the names with the AcqRel
+        // of `release_objcg`.
         let state = objcg.state.load(Ordering::Acquire);
         if matches!(
             objcg.state(),
@@ -376,7 +399,8 @@ impl Hierarchy {
         } else {
             objcg.next_residual()
         };
-        // One of those who see all three gets to do it.
+        // One of those who see all three gets to do it. Acquire pairs with the other changes of the
+        // word, Release with the Acquire of `state`.
         objcg
             .state
             .compare_exchange(

@@ -41,7 +41,7 @@ pub struct Pressure {
     full: Gauge,
 }
 
-// SAFETY: integers only.
+// SAFETY: atomic integers, and meters, which are Zeroed themselves: zero bytes are "no stall yet".
 unsafe impl Zeroed for Pressure {}
 // SAFETY: `link` is the lists' alone.
 unsafe impl Record for Pressure {
@@ -104,7 +104,7 @@ impl Pressure {
         if now_us().wrapping_sub(self.ended_us.load(Ordering::Relaxed)) < PERIOD_US {
             return;
         }
-        // Acquire pairs with the Release below.
+        // Acquire pairs with the Release at the end, of the thread that looked last.
         if self.looking.swap(1, Ordering::Acquire) != 0 {
             return;
         }
@@ -120,6 +120,7 @@ impl Pressure {
             self.ended_us
                 .store(ended + periods * PERIOD_US, Ordering::Relaxed);
         }
+        // Release pairs with the Acquire above, and with that of `look_for_reader`.
         self.looking.store(0, Ordering::Release);
     }
 

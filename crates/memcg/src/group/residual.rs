@@ -138,6 +138,8 @@ impl Hierarchy {
                 }
             }
             self.unref_cell(from);
+            // Acquire pairs with the Release half of an earlier swap here. `Objcg::name` reads
+            // Relaxed: a reader relies on the address it follows.
             if let Some(before) = residual.name.swap(Some(name), Ordering::AcqRel) {
                 self.unref_name(before);
             }
@@ -205,6 +207,7 @@ impl Hierarchy {
 
     /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so again.
     pub(crate) fn begin_look_for_marked(&self) -> bool {
+        // Acquire pairs with the Release of `note_marked`.
         self.marked.swap(0, Ordering::Acquire) != 0
     }
 

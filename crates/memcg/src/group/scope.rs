@@ -112,7 +112,7 @@ pub struct Gap {
     before: AtomicU64,
 }
 
-// SAFETY: integers only.
+// SAFETY: atomic integers and an optional id: zero bytes are 0 and none.
 unsafe impl Zeroed for Gap {}
 // SAFETY: `link` is the arena's alone.
 unsafe impl Record for Gap {
@@ -151,7 +151,8 @@ impl ThreadRec {
 
     /// The thread charges whom it charged at `depth`, the scopes above having ended.
     fn stand_back(&self, before: Charged, gaps: Option<GapId>, depth: u32) {
-        // First, or a signal handler could charge an owner that nobody names any more.
+        // First, or a signal handler could charge an owner that nobody names any more. All three
+        // fences are for a signal handler of this thread only.
         self.stand_on(before.tag(), before.place());
         compiler_fence(SeqCst);
         // Then the gaps: a handler's scopes begin above the present depth, where no gap is.
@@ -242,7 +243,8 @@ impl Hierarchy {
         if rec.nest.load(Relaxed) != scope.nest {
             return self.leave_scope_slow(rec, scope);
         }
-        // First, or a signal handler could charge an owner that nobody names any more.
+        // First, or a signal handler could charge an owner that nobody names any more. The fence is
+        // for a handler of this thread only.
         rec.stand_on(scope.before().tag(), scope.before().place());
         compiler_fence(SeqCst);
         rec.nest.store(scope.nest.wrapping_sub(1), Relaxed);
@@ -270,7 +272,9 @@ impl Hierarchy {
         if own > deepest {
             return;
         }
-        // SAFETY: as in `leave_scope`.
+        // SAFETY: a scope that was entered has the place of a slot, as `place_of` gave it. It is
+        // not counted (asked above), so its slot was stood on and not evicted: it is the one of
+        // `enter_scope`.
         let slot = unsafe { rec.slot_at(scope.place()) };
         slot.scopes
             .store(slot.scopes.load(Relaxed).saturating_sub(1), Relaxed);
@@ -364,11 +368,12 @@ impl Hierarchy {
 #[inline(always)]
 fn stand_near(rec: &ThreadRec, tag: Option<Tag>) -> Option<u32> {
     let mut place = ThreadRec::place_of(ThreadRec::home(tag));
-    // SAFETY: a home, and the other of its pair.
+    // SAFETY: the place is of `place_of`, for a slot that `home` gives: below `SLOTS`.
     let mut slot = unsafe { rec.slot_at(place) };
     if !slot.tag.is(tag, Relaxed) {
         place = ThreadRec::place_of(ThreadRec::home(tag) ^ 1);
-        // SAFETY: as above.
+        // SAFETY: the place is of `place_of`, for the other slot of the pair: below `SLOTS`, which
+        // is even.
         slot = unsafe { rec.slot_at(place) };
     }
     // First stood on, then looked at: a signal handler that comes between evicts no slot that is

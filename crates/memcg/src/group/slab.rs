@@ -94,10 +94,12 @@ impl Memcg {
         let max = self.kmem_max();
         let count = &self.side_kinds[SLAB_SIDE];
         if max == UNLIMITED {
+            // AcqRel pairs with the other changes of the count, in `uncount_path` and below.
             count.fetch_add(bytes, AcqRel);
             return Ok(());
         }
-        // AcqRel: changes of a count are one order, so a limit is never passed.
+        // AcqRel pairs with the other changes of the count: they are one order, so a limit is never
+        // passed.
         count
             .fetch_update(AcqRel, Acquire, |now| {
                 now.checked_add(bytes).filter(|&sum| sum <= max)
@@ -295,6 +297,7 @@ fn uncount_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) {
     each_level(start, |level| {
         done |= end.is_some_and(|end| core::ptr::eq(level, end));
         if !done {
+            // AcqRel pairs with that of `try_count_slab`.
             level.side_kinds[SLAB_SIDE].fetch_sub(bytes, AcqRel);
         }
     });

@@ -73,6 +73,7 @@ impl Hierarchy {
     fn begin_task_stall(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
         let cell = loop {
+            // Acquire pairs with the Release of `swap`, and of `Objcg::end`.
             let word = objcg.stalls().load(Ordering::Acquire);
             if objcg.state() != State::Task || (word != 0 && cell_of(word).is_none()) {
                 return false;
@@ -103,6 +104,7 @@ impl Hierarchy {
     fn end_task_stall(&self, tag: Tag) {
         let objcg = self.objcgs.get(tag);
         loop {
+            // Acquire pairs with the Release of `swap`, and of `Objcg::end`.
             let word = objcg.stalls().load(Ordering::Acquire);
             let Some(cell) = cell_of(word) else {
                 // The task has ended, and the stall with it.
@@ -160,6 +162,7 @@ impl Hierarchy {
     /// Counts a stall where its task is. The owner may have ended, and be nobody's by now: then its word is a time.
     fn carry_stall(&self, objcg: &Objcg) {
         loop {
+            // Acquire pairs with the Release of `swap`, and of `Objcg::end`.
             let word = objcg.stalls().load(Ordering::Acquire);
             let Some(from) = cell_of(word) else { return };
             let to = objcg.cell();
@@ -184,6 +187,7 @@ impl Hierarchy {
 
 /// Acquire and Release: a word comes with the reference on the cell it names.
 fn swap(word: &AtomicU64, from: u64, to: u64) -> bool {
+    // AcqRel pairs with the Acquire of the loads of the word, and with the swap of `Objcg::end`.
     word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
 }

@@ -113,6 +113,7 @@ impl Hierarchy {
     fn transits(&self) -> Option<u64> {
         let (mut sum, mut under_way) = (0u64, 0);
         self.threads.each().for_each(|(index, rec)| {
+            // Acquire pairs with the Release of a `Transit`'s drop.
             let seq = rec.seq.load(Ordering::Acquire);
             under_way |= seq & 0xff;
             sum = sum

@@ -28,7 +28,8 @@ pub(crate) struct NewSuccessor {
 impl Objcg {
     /// Of one that is superseded: who it is now.
     pub(super) fn successor(&self) -> Option<Tag> {
-        // Acquire pairs with the Release of `halve_successors`; the first successor came before the state.
+        // Acquire pairs with the Release of `halve_successors` and of `supersede`, which wrote the
+        // first successor before the state.
         if self.state() != State::Superseded {
             return None;
         }
@@ -142,6 +143,7 @@ impl Hierarchy {
         new.id.store(old.id(), Ordering::Relaxed);
         // A task of that id is always found: the new one from before the old one is none.
         let _ = new.end(State::Task, 0);
+        // Release pairs with the Acquire of `Objcg::id` and `successor`: the new owner is whole.
         let id = old
             .id
             .swap(successor.tag.raw() | SUCCESSOR, Ordering::AcqRel);

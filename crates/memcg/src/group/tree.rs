@@ -141,6 +141,7 @@ impl Hierarchy {
             group.next.load(Ordering::Relaxed),
         );
         let before = prev.map_or(&parent.first_child, |prev| &self.memcgs.get(prev).next);
+        // Release pairs with the Acquire of `first_child` and `next_sibling`, as in `create`.
         before.store(next, Ordering::Release);
         let behind = next.map_or(&parent.last_child, |next| &self.memcgs.get(next).prev);
         behind.store(prev, Ordering::Relaxed);
@@ -166,23 +167,27 @@ impl Hierarchy {
     /// The children of a group, oldest first, as far as `each` wants them (`false` stops). Under the group's lock.
     pub fn each_child(&self, group: &Memcg, mut each: impl FnMut(GroupId, &Memcg) -> bool) {
         let _held = group.lock.lock(Rank::Group);
+        // Acquire, here and below, pairs with the Release of `create` and `unlink`.
         let mut at = group.first_child.load(Ordering::Acquire);
         while let Some(index) = at {
             let child = self.memcgs.get(index);
             if !each(index, child) {
                 return;
             }
+            // Acquire pairs with the Release of `create` and `unlink`.
             at = child.next.load(Ordering::Acquire);
         }
     }
 
     /// The oldest child. The caller is pinned.
     pub fn first_child(&self, group: &Memcg) -> Option<GroupId> {
+        // Acquire pairs with the Release of `create` and `unlink`.
         group.first_child.load(Ordering::Acquire)
     }
 
     /// The next younger sibling. The caller is pinned.
     pub fn next_sibling(&self, index: GroupId) -> Option<GroupId> {
+        // Acquire pairs with the Release of `create` and `unlink`.
         self.memcgs.get(index).next.load(Ordering::Acquire)
     }
 
@@ -190,12 +195,14 @@ impl Hierarchy {
     /// go meanwhile may be missed or met.
     pub fn next_in_preorder(&self, top: GroupId, index: GroupId) -> Option<GroupId> {
         let group = self.memcgs.get(index);
+        // Acquire pairs with the Release of `create` and `unlink`.
         if let Some(child) = group.first_child.load(Ordering::Acquire) {
             return Some(child);
         }
         let mut at = index;
         while at != top {
             let group = self.memcgs.get(at);
+            // Acquire pairs with the Release of `create` and `unlink`.
             if let Some(next) = group.next.load(Ordering::Acquire) {
                 return Some(next);
             }

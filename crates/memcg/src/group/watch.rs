@@ -28,7 +28,7 @@ pub struct WatchRec {
     seen: AtomicU64,
 }
 
-// SAFETY: integers only.
+// SAFETY: atomic integers and optional ids: zero bytes are 0 and none.
 unsafe impl Zeroed for WatchRec {}
 // SAFETY: `link` is the lists' alone.
 unsafe impl Record for WatchRec {

@@ -24,7 +24,7 @@ pub const CELL_LIMIT: u32 = (1 << CELL_BITS) - 1;
 #[derive(Default)]
 pub struct Word(AtomicU64);
 
-// SAFETY: an integer.
+// SAFETY: one atomic integer; zero is "no bytes, no cell", as Default builds it.
 unsafe impl Zeroed for Word {}
 
 /// One reading of a [`Word`].
@@ -118,11 +118,13 @@ impl Word {
 
     /// Takes `bytes` off, wherever the word points; answers where it pointed and what is left.
     pub fn sub(&self, bytes: u64) -> Result<Reading, Unchanged> {
+        // Acquire pairs with the Release half of every change.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let now = split(word);
             let left = now.bytes.checked_sub(bytes).ok_or(Unchanged::Range)?;
-            // AcqRel: as in `add`.
+            // AcqRel pairs with `read` and the other changes, as in `add`; Acquire on failure
+            // likewise.
             match self.0.compare_exchange_weak(
                 word,
                 join(now.cell, left),
@@ -142,11 +144,13 @@ impl Word {
 
     /// Takes off what there is above `floor`, at most `bytes`; answers where it pointed and how much was taken.
     pub fn sub_up_to(&self, bytes: u64, floor: u64) -> Reading {
+        // Acquire pairs with the Release half of every change.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let now = split(word);
             let taken = now.bytes.saturating_sub(floor).min(bytes);
-            // AcqRel: as in `add`.
+            // AcqRel pairs with `read` and the other changes, as in `add`; Acquire on failure
+            // likewise.
             match self.0.compare_exchange_weak(
                 word,
                 join(now.cell, now.bytes - taken),
@@ -166,6 +170,7 @@ impl Word {
 
     /// The flip: `from` becomes `to` if the amount is at most `reserved`; answers the amount.
     pub fn flip(&self, from: CellId, to: CellId, reserved: u64) -> Result<u64, Unchanged> {
+        // Acquire pairs with the Release half of every change.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let now = split(word);
@@ -175,7 +180,8 @@ impl Word {
             if now.bytes > reserved {
                 return Err(Unchanged::Grown(now.bytes));
             }
-            // AcqRel: as in `add`; the target's counters were charged before.
+            // AcqRel pairs with `read` and the other changes, as in `add`; Acquire on failure
+            // likewise. The target's counters were charged before.
             match self.0.compare_exchange_weak(
                 word,
                 join(Some(to), now.bytes),

@@ -346,7 +346,7 @@ impl ThreadRec {
             return None;
         }
         self.busy.store(IN_HEAP, Ordering::Relaxed);
-        // For a signal handler of this thread only.
+        // For a signal handler of this thread only: it sees `busy` before anything is changed.
         compiler_fence(Ordering::SeqCst);
         Some(SlotsGuard(self))
     }
