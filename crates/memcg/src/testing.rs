@@ -1,9 +1,10 @@
-//! The rooms of the engine for what tests it from outside: the simulator, the scenario runner, the lab and the tests of
-//! this crate and its neighbours. There is no promise that any of it stays.
+//! The rooms of the engine for what tests it from outside: the simulator, the scenario runner, the
+//! lab and the tests of this crate and its neighbours. There is no promise that any of it stays.
 //!
 //! Invariants: built with the feature `testing` alone; the shipped libraries are built without it.
 //! Depends on: every room.
-//! Never: code of its own. What is here is sound only for callers who keep to the contracts of the rooms.
+//! Never: code of its own. What is here is sound only for callers who keep to the contracts of the
+//! rooms.
 
 #![forbid(unsafe_code)]
 

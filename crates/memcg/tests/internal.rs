@@ -1,5 +1,5 @@
-//! What other crates of the project use beside the API, called as no crate of the project would: from code that has no
-//! `unsafe`, with arguments that make no sense, at the wrong time.
+//! What other crates of the project use beside the API, called as no crate of the project would:
+//! from code that has no `unsafe`, with arguments that make no sense, at the wrong time.
 
 #![cfg(not(loom))]
 #![forbid(unsafe_code)]

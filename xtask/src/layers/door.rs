@@ -1,8 +1,10 @@
-//! The door of the engine: what other crates can reach of it beside the face, and where it may be unsafe.
+//! The door of the engine: what other crates can reach of it beside the face, and where it may be
+//! unsafe.
 //!
-//! Rooms are closed: `lib.rs` opens the hidden modules of [`HIDDEN`] and nothing else. What `internal` opens is counted,
-//! so that it cannot grow unnoticed: [`BESIDE_THE_FACE`] is changed together with it. A file that has no unsafe code, nor
-//! any below it, forbids it, by itself or in a file above it.
+//! Rooms are closed: `lib.rs` opens the hidden modules of [`HIDDEN`] and nothing else. What
+//! `internal` opens is counted, so that it cannot grow unnoticed: [`BESIDE_THE_FACE`] is changed
+//! together with it. A file that has no unsafe code, nor any below it, forbids it, by itself or in
+//! a file above it.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +21,8 @@ const HIDDEN: &[&str] = &["internal", "testing"];
 /// The line before `pub mod testing;`: what is shipped is built without it.
 const TESTING_ONLY: &str = "#[cfg(any(test, feature = \"testing\"))]";
 
-/// Public items that `internal` opens: modules, types, their public fields and functions, and names it passes on.
+/// Public items that `internal` opens: modules, types, their public fields and functions, and names
+/// it passes on.
 pub const BESIDE_THE_FACE: usize = 84;
 
 /// What was counted.
@@ -91,7 +94,8 @@ fn rooms_are_closed(source: &Source, text: &str, wrong: &mut Vec<Violation>) {
     }
 }
 
-/// How many items a file of `internal` opens. All of a module may not be passed on: nobody would see what.
+/// How many items a file of `internal` opens. All of a module may not be passed on: nobody would
+/// see what.
 fn public_items(source: &Source, wrong: &mut Vec<Violation>) -> usize {
     let tokens = &source.tokens;
     let mut items = 0;

@@ -93,7 +93,7 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
 /// Frees an object into the thread's own heap and stock, if it is from there. `false`: nothing was done.
 ///
 /// # Safety
-/// As [`free`].
+/// `p` is null or a live object of this allocator; it ends here if the answer is `true`.
 #[inline(always)]
 pub unsafe fn free_hit(p: *mut u8) -> bool {
     match known() {
@@ -122,10 +122,10 @@ pub fn alloc_missed(bytes: usize, flags: Flags) -> *mut u8 {
     alloc_slow(bytes, ALIGN, flags, false)
 }
 
-/// As [`free`], after [`free_hit`] did nothing.
+/// Frees an object that [`free_hit`] did nothing with; null is none.
 ///
 /// # Safety
-/// As [`free`].
+/// `p` is null or a live object of this allocator, which ends here.
 pub unsafe fn free_missed(p: *mut u8) {
     // SAFETY: the caller's.
     unsafe { free_slow(p) };

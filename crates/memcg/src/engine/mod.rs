@@ -40,7 +40,7 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::lock::Lock;
 use options::Options;
 
-/// One engine. The process has [`engine`]; tests make their own with [`Engine::leaked`].
+/// One engine. The process has [`engine`]; tests make their own with `Engine::leaked`.
 #[derive(Default)]
 pub struct Engine {
     /// Its groups.

@@ -1,4 +1,5 @@
-//! What the benchmarks measure that the API does not reach: one charge of the heap, and the bytes of caches' slabs.
+//! What the benchmarks measure that the API does not reach: one charge of the heap, and the bytes
+//! of caches' slabs.
 //!
 //! Invariants: a charge here is the allocators' own, inlined as it is in them.
 //! Depends on: the engine, `kmem`.
@@ -8,8 +9,8 @@ use super::mapped::Owner;
 use crate::engine::{Flags, heap, try_engine};
 use crate::kmem::layout::UNIT;
 
-/// Charges `bytes` to the owner the thread works for, into debt where it must; answers the owner. `None`: a limit
-/// refuses.
+/// Charges `bytes` to the owner the thread works for, into debt where it must; answers the owner.
+/// `None`: a limit refuses.
 ///
 /// # Safety
 /// `bytes` is a multiple of 8.

@@ -16,15 +16,18 @@ pub fn serve() -> io::Result<()> {
     control::serve_in_thread()
 }
 
-/// Ends the thread and its socket, and waits for that 200 ms at most. `false`: this process has none.
+/// Ends the thread and its socket, and waits for that 200 ms at most. `false`: this process has
+/// none.
 pub fn stop() -> bool {
     control::stop()
 }
 
-/// In the child of a fork: closes the copies of the parent's descriptors and forgets where its socket is.
+/// In the child of a fork: closes the copies of the parent's descriptors and forgets where its
+/// socket is.
 ///
 /// # Safety
-/// The process is the child of a fork, has no thread but this one, and has not served a socket of its own.
+/// The process is the child of a fork, has no thread but this one, and has not served a socket of
+/// its own.
 pub unsafe fn after_fork() {
     control::after_fork();
 }
@@ -34,8 +37,8 @@ pub fn unlink() {
     control::unlink();
 }
 
-/// The table of all groups for the end of the process. `None` without memory for the thread's record. O(groups ×
-/// threads + owners); where the engine is strict, O(objects).
+/// The table of all groups for the end of the process. `None` without memory for the thread's
+/// record. O(groups × threads + owners); where the engine is strict, O(objects).
 #[must_use]
 pub fn report() -> Option<String> {
     with_rec(control::report)

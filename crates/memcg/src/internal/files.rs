@@ -33,8 +33,8 @@ pub fn read(group: &[u8], file: &[u8]) -> Result<String, FileError> {
 /// Writes a group's file.
 ///
 /// # Errors
-/// ENOENT for a group or file that is not there, EACCES for a file that cannot be written, EINVAL for a value it does
-/// not take, and what the file itself says.
+/// ENOENT for a group or file that is not there, EACCES for a file that cannot be written, EINVAL
+/// for a value it does not take, and what the file itself says.
 pub fn write(group: &[u8], file: &[u8], value: &[u8]) -> Result<(), FileError> {
     known(|engine, rec| files::write(engine, rec, group, file, value))
 }
@@ -58,8 +58,8 @@ pub fn rmdir(group: &[u8]) -> Result<(), FileError> {
 /// Moves the live task of an id, a thread's or another's, to a group.
 ///
 /// # Errors
-/// ESRCH without such a task, ENOMEM where it does not fit, EAGAIN where it charged too fast, EACCES where a subsystem
-/// refuses.
+/// ESRCH without such a task, ENOMEM where it does not fit, EAGAIN where it charged too fast,
+/// EACCES where a subsystem refuses.
 pub fn move_task(id: u32, group: &[u8]) -> Result<(), FileError> {
     known(|engine, rec| files::move_task(engine, rec, id, group))
 }

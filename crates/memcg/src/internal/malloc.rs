@@ -1,7 +1,7 @@
 //! The allocator, for a library that is the process's malloc.
 //!
-//! Invariants: what is allocated here is charged to the owner the calling thread works for; a refused charge and a lack
-//! of memory are both null. Nothing here waits for reclaim.
+//! Invariants: what is allocated here is charged to the owner the calling thread works for; a
+//! refused charge and a lack of memory are both null. Nothing here waits for reclaim.
 //! Depends on: the engine's allocator.
 //! Never: errno. The caller sets it where its own contract asks for that.
 
@@ -18,7 +18,8 @@ pub fn alloc_missed(bytes: usize) -> *mut u8 {
     kmalloc::alloc_missed(bytes, Flags::NOWAIT)
 }
 
-/// Allocates `bytes` at a multiple of `align` and of [`ALIGN`]. Null: a limit refuses or there is no memory.
+/// Allocates `bytes` at a multiple of `align` and of [`ALIGN`]. Null: a limit refuses or there is
+/// no memory.
 ///
 /// # Safety
 /// `align` is a power of two.
@@ -38,19 +39,21 @@ pub unsafe fn alloc_zeroed(bytes: usize, align: usize) -> *mut u8 {
     kmalloc::alloc_zeroed(bytes, align, Flags::NOWAIT)
 }
 
-/// Resizes an object to `bytes`; answers where it is now. Its owner stays. Null: a limit refuses or there is no memory,
-/// and the object is as it was.
+/// Resizes an object to `bytes`; answers where it is now. Its owner stays. Null: a limit refuses or
+/// there is no memory, and the object is as it was.
 ///
 /// # Safety
-/// `p` is a live object of this allocator, and `align` the power of two it was allocated with. If the answer is not
-/// null, `p` is no longer an object.
+/// `p` is a live object of this allocator, and `align` the power of two it was allocated with. If
+/// the answer is not null, `p` is no longer an object.
 #[must_use]
 pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize) -> *mut u8 {
-    // SAFETY: the caller has promised that `p` is a live object with that alignment, and gives it up.
+    // SAFETY: the caller has promised that `p` is a live object with that alignment, and gives it
+    // up.
     unsafe { kmalloc::resize(p, bytes, align, Flags::NOWAIT) }
 }
 
-/// What the allocator has of the kernel, and what of it is in use. Cost: O(units in use), under the lock of the spans.
+/// What the allocator has of the kernel, and what of it is in use. Cost: O(units in use), under the
+/// lock of the spans.
 #[must_use]
 pub fn stat() -> KmemStat {
     kmalloc::stat()

@@ -1,6 +1,7 @@
 //! Charges for memory that the program maps itself: the kind `mapped`.
 //!
-//! Invariants: an owner is a tag that says nothing about the owner's life; the caller of a charge answers for that.
+//! Invariants: an owner is a tag that says nothing about the owner's life; the caller of a charge
+//! answers for that.
 //! Depends on: the thread's handle, the engine's charge.
 //! Never: a look at the mapping itself.
 
@@ -48,11 +49,12 @@ impl Thread<'_> {
         self.engine.accounting() == Accounting::On
     }
 
-    /// Charges `bytes` of mapped memory to `owner`, of which `forced` bytes are charged whatever the limits say.
+    /// Charges `bytes` of mapped memory to `owner`, of which `forced` bytes are charged whatever
+    /// the limits say.
     ///
     /// # Safety
-    /// `owner` is what [`Self::owner`] has just answered for this thread, or it is charged bytes that stay charged during
-    /// the call. `forced` is at most `bytes`.
+    /// `owner` is what [`Self::owner`] has just answered for this thread, or it is charged bytes
+    /// that stay charged during the call. `forced` is at most `bytes`.
     #[must_use]
     pub unsafe fn charge_mapped(&self, owner: Owner, bytes: usize, forced: usize) -> Charged {
         let flags = if self.engine.options.debt_by_default() {
@@ -89,7 +91,8 @@ impl Thread<'_> {
     /// Takes `bytes` of mapped memory off `owner`; nothing of [`Owner::NOBODY`].
     ///
     /// # Safety
-    /// `bytes` were charged to `owner` by [`Self::charge_mapped`] and have not been uncharged since.
+    /// `bytes` were charged to `owner` by [`Self::charge_mapped`] and have not been uncharged
+    /// since.
     pub unsafe fn uncharge_mapped(&self, owner: Owner, bytes: usize) {
         if let Some(tag) = owner.0.filter(|_| bytes > 0) {
             self.engine
@@ -97,8 +100,8 @@ impl Thread<'_> {
         }
     }
 
-    /// Pays, by sleeping 10 ms at most, what the thread owes for groups above their `high`; nothing unless the process
-    /// was told to pay inside malloc.
+    /// Pays, by sleeping 10 ms at most, what the thread owes for groups above their `high`; nothing
+    /// unless the process was told to pay inside malloc.
     pub fn pay_in_malloc(&self) {
         if self.engine.options.pay_in_malloc() {
             self.engine.safe_point(self.rec, throttle::MALLOC_NS);

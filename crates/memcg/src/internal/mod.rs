@@ -1,7 +1,9 @@
-//! What the preload library and the benchmarks need beside the API. There is no promise that any of it stays.
+//! What the preload library and the benchmarks need beside the API. There is no promise that any of
+//! it stays.
 //!
-//! Invariants: a safe function here is sound whatever it is called with, at any time, on any thread: it crashes nothing,
-//! and nothing of the engine's waits for ever. What asks more of its caller is `unsafe` and says what.
+//! Invariants: a safe function here is sound whatever it is called with, at any time, on any
+//! thread: it crashes nothing, and nothing of the engine's waits for ever. What asks more of its
+//! caller is `unsafe` and says what.
 //! Depends on: all rooms below.
 //! Never: a type of the engine's. Callers get numbers, texts and handles whose fields are private.
 

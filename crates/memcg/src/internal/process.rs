@@ -19,8 +19,9 @@ pub struct Settings {
     pub no_thread: bool,
 }
 
-/// Notes that an allocator of ours serves the whole process, and how it is to behave: a thread that is to be killed for
-/// memory takes the process with it, since a program under this allocator knows nothing of groups.
+/// Notes that an allocator of ours serves the whole process, and how it is to behave: a thread that
+/// is to be killed for memory takes the process with it, since a program under this allocator knows
+/// nothing of groups.
 pub fn serve_whole_process(settings: Settings) {
     if let Some(engine) = process::try_engine() {
         engine.set_installed();
@@ -39,13 +40,14 @@ pub fn is_serving() -> bool {
     })
 }
 
-/// Has `hook` run in the child of every fork, last: by the fork itself, or where the child is first seen to be one.
+/// Has `hook` run in the child of every fork, last: by the fork itself, or where the child is first
+/// seen to be one.
 pub fn set_in_child(hook: fn()) {
     fork::set_in_child(hook);
 }
 
-/// Has `work` run on a slow path of some thread, once, `ns` nanoseconds from now or later; instead of what was deferred
-/// before.
+/// Has `work` run on a slow path of some thread, once, `ns` nanoseconds from now or later; instead
+/// of what was deferred before.
 pub fn defer(ns: u64, work: fn()) {
     fork::defer(ns, work);
 }

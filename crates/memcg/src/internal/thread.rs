@@ -1,7 +1,8 @@
-//! Threads of the program as tasks: a handle on the calling thread, groups it finds or makes, and the moves of tasks.
+//! Threads of the program as tasks: a handle on the calling thread, groups it finds or makes, and
+//! the moves of tasks.
 //!
-//! Invariants: a handle is of the calling thread and does not outlive the call it is lent to. A group's place in the tree
-//! is known while the thread is pinned, and no longer.
+//! Invariants: a handle is of the calling thread and does not outlive the call it is lent to. A
+//! group's place in the tree is known while the thread is pinned, and no longer.
 //! Depends on: the engine, `attach`.
 //! Never: a task for a thread of the engine's own.
 
@@ -36,14 +37,16 @@ pub struct Thread<'a> {
     _here: PhantomData<*const ()>,
 }
 
-/// Runs `f` with the calling thread, which the engine comes to know if it did not. `None` without memory for that.
+/// Runs `f` with the calling thread, which the engine comes to know if it did not. `None` without
+/// memory for that.
 pub fn with_thread<R>(f: impl FnOnce(&Thread<'_>) -> R) -> Option<R> {
     process::with_rec(|engine, rec| f(&Thread::new(engine, rec)))
 }
 
 static HOOK: OnceLock<fn(&Thread<'_>)> = OnceLock::new();
 
-/// Has `hook` run on every thread from now on, when the engine comes to know it. The first call counts.
+/// Has `hook` run on every thread from now on, when the engine comes to know it. The first call
+/// counts.
 pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
     HOOK.get_or_init(|| hook);
     process::set_thread_hook(|engine, rec| {
@@ -65,8 +68,8 @@ pub fn id() -> usize {
     tls::block() as usize
 }
 
-/// The calling thread jumps out of a signal handler, by `longjmp` say: what the signal interrupted inside the engine, if
-/// it interrupted anything there, is given up.
+/// The calling thread jumps out of a signal handler, by `longjmp` say: what the signal interrupted
+/// inside the engine, if it interrupted anything there, is given up.
 ///
 /// # Safety
 /// The thread does not return to what the signal interrupted.
@@ -89,8 +92,8 @@ impl<'a> Thread<'a> {
         process::thread_task(self.rec).is_some()
     }
 
-    /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To be left soon: memory of groups that
-    /// end is not used again before.
+    /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To
+    /// be left soon: memory of groups that end is not used again before.
     pub fn with_tree<R>(&self, f: impl for<'t> FnOnce(&Tree<'t>) -> R) -> R {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         f(&Tree {
@@ -170,8 +173,8 @@ impl<'t> Tree<'t> {
         found.map_or(parent, |index| self.group(index))
     }
 
-    /// Gives the calling thread a task of its own in `group`, unless it has one; the task ends with the thread. `false`:
-    /// the group is gone, the name is too long, or there is no memory.
+    /// Gives the calling thread a task of its own in `group`, unless it has one; the task ends with
+    /// the thread. `false`: the group is gone, the name is too long, or there is no memory.
     pub fn begin_task(&self, group: Group<'t>, name: &[u8]) -> bool {
         let tree = &self.engine.tree;
         if process::thread_task(self.rec).is_some() || name.len() > NAME_MAX {
@@ -199,7 +202,8 @@ impl<'t> Tree<'t> {
         process::task_of_thread(tid).map(ThreadTask::new)
     }
 
-    /// Moves a task to `group`, with all it holds. `false`: it does not fit, or the task or the group has ended.
+    /// Moves a task to `group`, with all it holds. `false`: it does not fit, or the task or the
+    /// group has ended.
     pub fn move_task(&self, task: ThreadTask<'t>, group: Group<'t>) -> bool {
         let tree = &self.engine.tree;
         let group = tree.memcgs.get(group.index);
