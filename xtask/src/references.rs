@@ -4,6 +4,8 @@
 //! * In any document, `` `ROOM/FILE.rs:FUNCTION` `` names a file below `crates/memcg/src` (or below the repository) with a
 //!   function of that name.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
