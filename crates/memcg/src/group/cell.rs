@@ -99,7 +99,7 @@ const _: () = assert!(core::mem::size_of::<Cell>() == 16 || cfg!(loom));
 
 // SAFETY: all fields are atomic integers; zero bytes are 0, as Default builds them.
 unsafe impl Zeroed for Cell {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the lists of the arena and of limbo alone.
 unsafe impl Record for Cell {
     fn link(&self) -> &AtomicU32 {
         &self.link

@@ -75,7 +75,7 @@ pub struct EventCounts {
 
 // SAFETY: integers and a null pointer.
 unsafe impl Zeroed for EventCounts {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the arena's free list alone.
 unsafe impl Record for EventCounts {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -177,8 +177,8 @@ impl Memcg {
     }
 
     fn known_event_counts(&self) -> Option<&EventCounts> {
-        // SAFETY: null, or a record of an arena, which never moves or goes. Acquire pairs with the
-        // Release of `set_event_counts`.
+        // Acquire pairs with the Release of `set_event_counts`.
+        // SAFETY: null, or the address of a record of an arena, which never moves or goes.
         unsafe { self.event_counts.load(Ordering::Acquire).as_ref() }
     }
 

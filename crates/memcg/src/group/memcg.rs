@@ -80,7 +80,8 @@ pub struct Memcg {
 
 // SAFETY: integers, a null pointer and a free lock.
 unsafe impl Zeroed for Memcg {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the lists of the arena and of limbo, and by the
+// stack of groups that are done lingering, which a group has left before its record is retired.
 unsafe impl Record for Memcg {
     fn link(&self) -> &AtomicU32 {
         &self.link

@@ -31,7 +31,7 @@ pub struct NameRec {
 unsafe impl Sync for NameRec {}
 // SAFETY: integers, atomic or plain bytes, and optional ids: zero bytes are 0 or none.
 unsafe impl Zeroed for NameRec {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the lists of the arena and of limbo alone.
 unsafe impl Record for NameRec {
     fn link(&self) -> &AtomicU32 {
         &self.link

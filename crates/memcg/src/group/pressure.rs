@@ -43,7 +43,7 @@ pub struct Pressure {
 
 // SAFETY: atomic integers, and meters, which are Zeroed themselves: zero bytes are "no stall yet".
 unsafe impl Zeroed for Pressure {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the arena's free list alone.
 unsafe impl Record for Pressure {
     fn link(&self) -> &AtomicU32 {
         &self.link

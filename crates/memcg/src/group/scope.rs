@@ -114,7 +114,7 @@ pub struct Gap {
 
 // SAFETY: atomic integers and an optional id: zero bytes are 0 and none.
 unsafe impl Zeroed for Gap {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: Zeroed, see above. `link` is used by the arena's free list alone.
 unsafe impl Record for Gap {
     fn link(&self) -> &AtomicU32 {
         &self.link

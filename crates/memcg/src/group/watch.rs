@@ -30,7 +30,7 @@ pub struct WatchRec {
 
 // SAFETY: atomic integers and optional ids: zero bytes are 0 and none.
 unsafe impl Zeroed for WatchRec {}
-// SAFETY: `link` is the lists' alone.
+// SAFETY: Zeroed, see above. `link` is used by the arena's free list alone.
 unsafe impl Record for WatchRec {
     fn link(&self) -> &AtomicU32 {
         &self.link

@@ -169,7 +169,7 @@ impl Default for ThreadRec {
 }
 // SAFETY: all fields are atomic integers, optional ids or arrays of them: zero bytes are 0 or none.
 unsafe impl Zeroed for ThreadRec {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: Zeroed, see above. `link` is used by the arena's free list alone.
 unsafe impl Record for ThreadRec {
     fn link(&self) -> &AtomicU32 {
         &self.link
