@@ -139,7 +139,7 @@ impl Hierarchy {
             }
             self.unref_cell(from);
             // Acquire pairs with the Release half of an earlier swap here. Readers load the name
-            // Relaxed: they see its text by the Acquire of `with_path`, which pairs with `new_name`.
+            // Relaxed: they see its text by the Acquire of `with_path`, the partner of `new_name`.
             if let Some(before) = residual.name.swap(Some(name), Ordering::AcqRel) {
                 self.unref_name(before);
             }
