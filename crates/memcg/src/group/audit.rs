@@ -15,15 +15,40 @@ use crate::counter::Level;
 use crate::sync::atomic::Ordering;
 use crate::sync::id::Id;
 use crate::thread::SLOTS;
+use crate::thread::id::ThreadId;
 use core::fmt;
+
+/// What a sum is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Of {
+    /// The whole hierarchy.
+    All,
+    /// A group.
+    Group(GroupId),
+    /// An owner.
+    Owner(Tag),
+    /// A thread's record.
+    Thread(ThreadId),
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Of::All => f.write_str("of all"),
+            Of::Group(group) => write!(f, "of group {}", group.raw()),
+            Of::Owner(tag) => write!(f, "of owner {}", tag.raw()),
+            Of::Thread(thread) => write!(f, "of thread {}", thread.raw()),
+        }
+    }
+}
 
 /// The first sum that did not add up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Discrepancy {
     /// What was counted.
     pub what: &'static str,
-    /// The group's or the owner's index, by `what`; 0 for a sum over all.
-    pub index: u32,
+    /// Of what.
+    pub of: Of,
     /// What the parts add up to, in bytes or pieces.
     pub expected: u64,
     /// What the books say.
@@ -35,28 +60,28 @@ impl fmt::Display for Discrepancy {
         write!(
             f,
             "{} {}: the parts make {}, the books say {}",
-            self.what, self.index, self.expected, self.found
+            self.what, self.of, self.expected, self.found
         )
     }
 }
 
 impl core::error::Error for Discrepancy {}
 
-fn same(what: &'static str, index: u32, expected: u64, found: u64) -> Result<(), Discrepancy> {
+fn same(what: &'static str, of: Of, expected: u64, found: u64) -> Result<(), Discrepancy> {
     if expected == found {
         Ok(())
     } else {
         Err(Discrepancy {
             what,
-            index,
+            of,
             expected,
             found,
         })
     }
 }
 
-fn at_most(what: &'static str, index: u32, most: u64, found: u64) -> Result<(), Discrepancy> {
-    same(what, index, most.min(found), found)
+fn at_most(what: &'static str, of: Of, most: u64, found: u64) -> Result<(), Discrepancy> {
+    same(what, of, most.min(found), found)
 }
 
 /// What the owners at or below a group add up to.
@@ -83,7 +108,7 @@ impl Hierarchy {
     /// # Errors
     /// The first [`Discrepancy`].
     pub fn audit(&self) -> Result<(), Discrepancy> {
-        same("broken", 0, 0, u64::from(self.is_broken()))?;
+        same("broken", Of::All, 0, u64::from(self.is_broken()))?;
         let mut groups = 0;
         let mut at = Some(ROOT);
         while let Some(index) = at {
@@ -109,15 +134,15 @@ impl Hierarchy {
     }
 
     fn audit_group(&self, id: GroupId) -> Result<(), Discrepancy> {
-        let (group, index) = (self.memcgs.get(id), id.raw());
+        let (group, of) = (self.memcgs.get(id), Of::Group(id));
         let counter = &group.counter;
-        same("group online", index, 1, u64::from(group.is_online()))?;
-        same("group closed", index, 0, u64::from(counter.is_closed()))?;
+        same("group online", of, 1, u64::from(group.is_online()))?;
+        same("group closed", of, 0, u64::from(counter.is_closed()))?;
         let own = self.objcgs.get(group.tag());
         let own_state = u64::from(own.state() == State::Group);
-        same("group's own owner lives", index, 1, own_state)?;
+        same("group's own owner lives", of, 1, own_state)?;
         let (cell, own_cell) = (number(Some(group.cell())), number(own.cell_if_any()));
-        same("group's own owner's cell", index, cell, own_cell)?;
+        same("group's own owner's cell", of, cell, own_cell)?;
 
         let (mut passed_up, mut children, mut descendants) = (0u64, 0u64, 0u64);
         let mut strays = 0;
@@ -128,26 +153,26 @@ impl Hierarchy {
             descendants += 1 + u64::from(child.nr_descendants());
             true
         });
-        same("group's children of others", index, 0, strays)?;
-        same("group's children", index, children, nr(&group.nr_children))?;
+        same("group's children of others", of, 0, strays)?;
+        same("group's children", of, children, nr(&group.nr_children))?;
         let found = u64::from(group.nr_descendants());
-        same("group's descendants", index, descendants, found)?;
+        same("group's descendants", of, descendants, found)?;
 
         passed_up += self.passed_up_by_lingering(group)?;
 
         let sums = self.sums_of(group);
         let usage = sums.charged + passed_up;
-        same("group's usage", index, usage, counter.usage())?;
-        same("group's grants", index, sums.granted, counter.granted())?;
+        same("group's usage", of, usage, counter.usage())?;
+        same("group's grants", of, sums.granted, counter.granted())?;
         let found = u64::from(group.nr_tasks());
-        same("group's tasks", index, sums.tasks, found)?;
+        same("group's tasks", of, sums.tasks, found)?;
         let count = group.census.read();
         let found = count.tasks() as u64;
-        same("group's tasks, all", index, sums.tasks_below, found)?;
-        same("group's stalls", index, 0, count.stalled() as u64)?;
+        same("group's tasks, all", of, sums.tasks_below, found)?;
+        same("group's stalls", of, 0, count.stalled() as u64)?;
         for (side, &expected) in sums.side.iter().enumerate() {
             let found = group.side_count(side).load(Ordering::Relaxed);
-            same("group's bytes of a kind", index, expected, found)?;
+            same("group's bytes of a kind", of, expected, found)?;
         }
         Ok(())
     }
@@ -166,7 +191,7 @@ impl Hierarchy {
         let found = nr(&group.nr_lingering);
         same(
             "group's children that linger",
-            group.index().raw(),
+            Of::Group(group.index()),
             n,
             found,
         )?;
@@ -175,40 +200,35 @@ impl Hierarchy {
 
     /// A group that lingers holds something, or one below does; it has neither children, tasks, reserve nor stock.
     fn audit_lingering(&self, id: GroupId) -> Result<(), Discrepancy> {
-        let (group, index) = (self.memcgs.get(id), id.raw());
+        let (group, of) = (self.memcgs.get(id), Of::Group(id));
         let counter = &group.counter;
         same(
             "lingering group closed",
-            index,
+            of,
             0,
             u64::from(counter.is_closed()),
         )?;
-        same(
-            "lingering group's children",
-            index,
-            0,
-            nr(&group.nr_children),
-        )?;
+        same("lingering group's children", of, 0, nr(&group.nr_children))?;
         same(
             "lingering group's tasks",
-            index,
+            of,
             0,
             u64::from(group.nr_tasks()),
         )?;
-        same("lingering group's reserve", index, 0, counter.reserve())?;
+        same("lingering group's reserve", of, 0, counter.reserve())?;
         let sums = self.sums_of(group);
         let usage = sums.charged + self.passed_up_by_lingering(group)?;
-        same("lingering group's usage", index, usage, counter.usage())?;
+        same("lingering group's usage", of, usage, counter.usage())?;
         same(
             "lingering group's grants",
-            index,
+            of,
             sums.granted,
             counter.granted(),
         )?;
-        same("lingering group done with", index, 1, usage.min(1))?;
+        same("lingering group done with", of, 1, usage.min(1))?;
         for (side, &expected) in sums.side.iter().enumerate() {
             let found = group.side_count(side).load(Ordering::Relaxed);
-            same("group's bytes of a kind", index, expected, found)?;
+            same("group's bytes of a kind", of, expected, found)?;
         }
         Ok(())
     }
@@ -237,7 +257,7 @@ impl Hierarchy {
     }
 
     fn audit_owner(&self, tag: Tag, objcg: &Objcg) -> Result<(), Discrepancy> {
-        let index = tag.raw();
+        let of = Of::Owner(tag);
         let (mut slots, mut stocked, mut caps, mut ahead) = (0, 0, 0, 0);
         for (_, rec) in self.threads.each() {
             for slot in rec
@@ -246,7 +266,7 @@ impl Hierarchy {
             {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let balance = rec.slots[slot].balance.load(Ordering::Relaxed);
-                at_most("owner's balance in a slot", index, cap, balance)?;
+                at_most("owner's balance in a slot", of, cap, balance)?;
                 slots += 1;
                 ahead += rec.slots[slot].spare.load(Ordering::Relaxed);
                 stocked += balance;
@@ -256,46 +276,46 @@ impl Hierarchy {
         }
         if objcg.state() == State::Free {
             let left = objcg.words().map(|word| word.read().bytes).sum();
-            same("bytes of no owner", index, 0, left)?;
-            return same("slots of no owner", index, 0, slots);
+            same("bytes of no owner", of, 0, left)?;
+            return same("slots of no owner", of, 0, slots);
         }
         if objcg.state() == State::Lost {
             return Ok(());
         }
         for word in objcg.words() {
             let (cell, found) = (number(objcg.cell_if_any()), number(word.read().cell));
-            same("owner's cells", index, cell, found)?;
+            same("owner's cells", of, cell, found)?;
         }
         let charged = objcg.charged_bytes();
-        at_most("owner's stock", index, charged, stocked)?;
-        same("owner's grants", index, caps, objcg.granted.read().bytes)?;
+        at_most("owner's stock", of, charged, stocked)?;
+        same("owner's grants", of, caps, objcg.granted.read().bytes)?;
         let kinds: u64 = objcg.side.iter().map(|word| word.read().bytes).sum();
         let residuals = self.residual_bytes(tag);
-        at_most("owner's kinds in advance", index, kinds, ahead)?;
+        at_most("owner's kinds in advance", of, kinds, ahead)?;
         at_most(
             "owner's kinds",
-            index,
+            of,
             charged - stocked + residuals,
             kinds - ahead,
         )?;
         same(
             "stock of an owner with residuals",
-            index,
+            of,
             0,
             residuals.min(caps),
         )?;
 
         let lives = u64::from(objcg.is_live());
-        at_most("owner's names", index, objcg.nr_refs(), slots + lives)?;
+        at_most("owner's names", of, objcg.nr_refs(), slots + lives)?;
         let at = self.resolve(objcg.cell());
         let there = at.group.is_online() || at.group.is_lingering();
-        same("owner's group", index, 1, u64::from(there))?;
+        same("owner's group", of, 1, u64::from(there))?;
         if lives == 1 {
-            same("live owner", index, 0, u64::from(at.inherited))?;
+            same("live owner", of, 0, u64::from(at.inherited))?;
         } else {
             let words = objcg.words().map(|w| w.read().bytes).sum::<u64>();
             let held = objcg.nr_refs() + words + residuals;
-            same("owner done with", index, 1, held.min(1))?;
+            same("owner done with", of, 1, held.min(1))?;
         }
         Ok(())
     }
@@ -307,27 +327,28 @@ impl Hierarchy {
             let Some(holder) = self.kmem_ids.holder(id) else {
                 continue;
             };
-            let (group, holder) = (self.memcgs.get(holder), holder.raw());
+            let (group, of) = (self.memcgs.get(holder), Of::Group(holder));
             let found = self.kmem_id_if_any(group).unwrap_or(0);
-            same("kmem id's holder", holder, u64::from(id), u64::from(found))?;
+            same("kmem id's holder", of, u64::from(id), u64::from(found))?;
             let above = group.parent().map_or(Some(0), |p| self.kmem_id_if_any(p));
-            same("kmem id above", holder, 1, u64::from(above.is_some()))?;
+            same("kmem id above", of, 1, u64::from(above.is_some()))?;
             held += 1;
         }
         let in_use = u64::from(self.kmem_ids.in_use());
-        at_most("kmem ids held", 0, in_use, held)
+        at_most("kmem ids held", Of::All, in_use, held)
     }
 
     fn audit_slots(&self) -> Result<(), Discrepancy> {
-        for (index, rec) in self.threads.each().map(|(id, rec)| (id.raw(), rec)) {
-            same("thread in transit", index, 0, nr(&rec.seq) & 0xff)?;
-            same("thread busy", index, 0, nr(&rec.busy))?;
-            same("thread drained", index, 0, nr(&rec.drain) & 1)?;
+        for (thread, rec) in self.threads.each() {
+            let of = Of::Thread(thread);
+            same("thread in transit", of, 0, nr(&rec.seq) & 0xff)?;
+            same("thread busy", of, 0, nr(&rec.busy))?;
+            same("thread drained", of, 0, nr(&rec.drain) & 1)?;
             let named: u64 = rec.named().map(|slot| slot as u64).sum();
             let tagged = (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed).is_some());
             same(
                 "slots with a tag",
-                index,
+                of,
                 tagged.map(|slot| slot as u64).sum(),
                 named,
             )?;
@@ -335,8 +356,8 @@ impl Hierarchy {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let slab = rec.slots[slot].slab.load(Ordering::Relaxed);
                 let spare = rec.slots[slot].spare.load(Ordering::Relaxed);
-                same("stock of no owner", index, 0, cap + slab + spare)?;
-                same("scopes on no owner", index, 0, nr(&rec.slots[slot].scopes))?;
+                same("stock of no owner", of, 0, cap + slab + spare)?;
+                same("scopes on no owner", of, 0, nr(&rec.slots[slot].scopes))?;
             }
         }
         Ok(())
@@ -349,7 +370,7 @@ impl Hierarchy {
             refs += cell.nr_refs();
             dead += u64::from(cell.nr_refs() != 0 && cell.is_dead());
         }
-        same("references on cells", 0, groups + owners + dead, refs)
+        same("references on cells", Of::All, groups + owners + dead, refs)
     }
 
     /// Every reference on a name is a group's, an owner's, a lower name's or the piece's before it.
@@ -361,7 +382,12 @@ impl Hierarchy {
                 links += name.nr_links();
             }
         }
-        same("references on names", 0, groups + owners + links, refs)
+        same(
+            "references on names",
+            Of::All,
+            groups + owners + links,
+            refs,
+        )
     }
 }
 
