@@ -102,6 +102,7 @@ impl Request {
 }
 
 /// Reads this process's command line. Help and version are printed here and end the command.
+#[expect(clippy::wildcard_enum_match_arm, reason = "clap's enum is open")]
 pub fn parse() -> Result<Request, Failure> {
     Request::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -53,7 +53,7 @@ impl Line {
         let code = match self.tone {
             Tone::Head if colour => "1",
             Tone::Warm if colour => "33",
-            _ => return out.push_str(&self.text),
+            Tone::Plain | Tone::Head | Tone::Warm => return out.push_str(&self.text),
         };
         let _ = write!(out, "\x1b[{code}m{}\x1b[0m", self.text);
     }

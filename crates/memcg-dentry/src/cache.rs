@@ -97,7 +97,7 @@ impl<'a> Pin<'a> {
     pub fn directory(&self) -> Option<(u64, &Listing)> {
         match &self.dentry.body {
             Body::Directory { serial, listing } => Some((*serial, listing)),
-            _ => None,
+            Body::Missing | Body::File | Body::Symlink(_) | Body::Other => None,
         }
     }
 }
@@ -472,7 +472,7 @@ fn confirm(dentry: &Dentry, era: u32, seen: &Seen, now: u64) -> bool {
         && match &dentry.body {
             Body::Symlink(Some(target)) => target.as_bytes() == seen.target,
             Body::Symlink(None) => seen.target.len() > LONGEST,
-            _ => true,
+            Body::Missing | Body::File | Body::Directory { .. } | Body::Other => true,
         };
     if is_same {
         if let Some(listing) = dentry.listing() {

@@ -118,7 +118,7 @@ impl Dentry {
     pub fn texts(&self) -> impl Iterator<Item = &Text> {
         let target = match &self.body {
             Body::Symlink(target) => target.as_ref(),
-            _ => None,
+            Body::Missing | Body::File | Body::Directory { .. } | Body::Other => None,
         };
         core::iter::once(&self.name).chain(target)
     }
@@ -127,7 +127,7 @@ impl Dentry {
     pub fn serial(&self) -> u64 {
         match &self.body {
             Body::Directory { serial, .. } => *serial,
-            _ => 0,
+            Body::Missing | Body::File | Body::Symlink(_) | Body::Other => 0,
         }
     }
 
@@ -135,7 +135,7 @@ impl Dentry {
     pub fn listing(&self) -> Option<&Listing> {
         match &self.body {
             Body::Directory { listing, .. } => Some(listing),
-            _ => None,
+            Body::Missing | Body::File | Body::Symlink(_) | Body::Other => None,
         }
     }
 

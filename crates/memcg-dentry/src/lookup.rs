@@ -154,7 +154,7 @@ impl Inner {
                 Body::Missing => Step::At(Found::new(dentry, Answer::Hit)),
                 Body::Symlink(_) if follow || !is_last => return None,
                 _ if is_last => Step::At(Found::new(dentry, Answer::Hit)),
-                _ => return None,
+                Body::File | Body::Symlink(_) | Body::Other => return None,
             };
             match step {
                 Step::Into(into, of) => (serial, era) = (into, of),
@@ -215,7 +215,7 @@ impl Inner {
                 }
                 Body::Directory { .. } => (at, fd) = (child, None),
                 _ if rest.is_over() => return Ok(Walked { pin: child, answer }),
-                _ => return Err(Errno::NOTDIR.into()),
+                Body::File | Body::Symlink(_) | Body::Other => return Err(Errno::NOTDIR.into()),
             }
         }
         Ok(Walked { pin: at, answer })

@@ -32,6 +32,7 @@ pub struct Seen {
 }
 
 impl Seen {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustix's enum is open")]
     fn of(stat: &Stat, at: i64) -> Seen {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File,
@@ -159,7 +160,7 @@ fn walk_to(
                 dirs.push(next);
             }
             _ if rest.is_over() => return Ok((dirs, Some(seen))),
-            _ => return Err(Errno::NOTDIR),
+            Kind::File | Kind::Symlink | Kind::Other => return Err(Errno::NOTDIR),
         }
     }
     Ok((dirs, None))

@@ -36,7 +36,7 @@ impl Inner {
         match begin.kind {
             Kind::Directory => {}
             Kind::Missing => return Err(Errno::NOENT),
-            _ => return Err(Errno::NOTDIR),
+            Kind::File | Kind::Symlink | Kind::Other => return Err(Errno::NOTDIR),
         }
         // Paths, not entries: what is yet to come must not keep its entries from going.
         let mut left = vec![path.to_vec()];

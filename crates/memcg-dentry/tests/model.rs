@@ -163,7 +163,16 @@ impl World {
                     self.model.0.insert(moved, node);
                 }
             }
-            _ => {}
+            Op::File(_)
+            | Op::Dir(_)
+            | Op::Link(..)
+            | Op::Rename(..)
+            | Op::Lookup(..)
+            | Op::Pin(_)
+            | Op::Unpin
+            | Op::Shrink(_)
+            | Op::Walk
+            | Op::Limit(_) => {}
         }
     }
 }
@@ -202,7 +211,7 @@ fn run(ops: &[Op], freshness: Freshness) {
                 };
                 let _ = world.group.write("memory.max", &max);
             }
-            change => {
+            change @ (Op::File(_) | Op::Dir(_) | Op::Link(..) | Op::Delete(_) | Op::Rename(..)) => {
                 world.change(change);
                 if freshness == Freshness::Trusted
                     && let Op::File(path) | Op::Dir(path) | Op::Link(path, _) | Op::Delete(path) =

@@ -423,7 +423,7 @@ impl Books {
                 owner.offline_policies.extend(policy);
                 owner.is = match owner.is {
                     OwnerIs::Group => OwnerIs::Dead,
-                    is => is,
+                    is @ (OwnerIs::Task | OwnerIs::Dead) => is,
                 };
             }
             for (at, _) in owner

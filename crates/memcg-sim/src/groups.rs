@@ -153,7 +153,12 @@ impl Stage {
             let _pin = tree.threads.epoch.pin(rec);
             match self.planted {
                 Planted::ListLeftBehind if !tree.lingers() => offline::remove_alone(tree, group),
-                _ => self.engine.remove(rec, group),
+                Planted::Nothing
+                | Planted::ShortUncharge
+                | Planted::ListLeftBehind
+                | Planted::LostByReclaim
+                | Planted::GivenToNobody
+                | Planted::ScoreUnheard => self.engine.remove(rec, group),
             }
         };
         // Shrinkers may have changed what is there by then, this group's end included.

@@ -1,7 +1,7 @@
 //! The steps of limits and of reclaim.
 
 use crate::stage::OPS;
-use crate::step::{Op, Step};
+use crate::step::Limit;
 use crate::world::World;
 use memcg::testing::common::set_reserve;
 use memcg::testing::counter::page_counter::UNLIMITED;
@@ -11,8 +11,7 @@ use memcg::testing::os::clock::own;
 use memcg::testing::sync::lock::Rank;
 
 impl World {
-    pub(crate) fn limit(&mut self, step: Step) {
-        let n = step.n;
+    pub(crate) fn limit(&mut self, limit: Limit, n: [u32; 4]) {
         let g = self.online(n[0]);
         if g == 0 {
             return;
@@ -31,21 +30,21 @@ impl World {
             let _held = group.lock.lock(Rank::Group);
             set();
         };
-        match step.op {
-            Op::Max => self.set_max(g, bytes),
-            Op::High => {
+        match limit {
+            Limit::Max => self.set_max(g, bytes),
+            Limit::High => {
                 drain();
                 set(&|| group.counter.set_high(bytes));
                 if self.engine.reclaim_to(rec, group, bytes) && self.is_online(g) {
                     assert!(group.counter.usage() <= bytes, "reclaimed to high");
                 }
             }
-            Op::KmemMax => {
+            Limit::KmemMax => {
                 group.set_kmem_max(bytes);
                 drain();
                 self.stage.books.borrow_mut().groups[g].kmem_max = bytes;
             }
-            _ => set(&|| {
+            Limit::Protect => set(&|| {
                 let bytes = if bytes == UNLIMITED { 0 } else { bytes };
                 match n[1] % 2 {
                     0 => group.counter.set_min(bytes),

@@ -20,6 +20,17 @@ macro_rules! ops {
         const OPS: &[(Op, &str, u64)] = &[$((Op::$op, $word, $weight),)*];
     };
 }
+
+/// Which limit a step sets.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    Max,
+    High,
+    KmemMax,
+    /// `memory.min` or `memory.low`.
+    Protect,
+}
+
 ops! {
     Create "create" 6,
     Remove "remove" 5,

@@ -308,7 +308,7 @@ impl World {
                     Will::Fail(None)
                 }
             }
-            will => will,
+            will @ (Will::Succeed | Will::Must | Will::Depend) => will,
         };
         let refused = |why: &CacheRefusal| match why {
             CacheRefusal::Max(why) => self.note_refusal(why.refusal),

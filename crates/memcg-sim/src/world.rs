@@ -5,7 +5,7 @@
 
 use crate::books::{Group, Owner, OwnerIs};
 use crate::stage::{Planted, Stage, let_go};
-use crate::step::{History, Op, Step};
+use crate::step::{History, Limit, Op, Step};
 use memcg::testing::engine::{By, Engine};
 use memcg::testing::group::scope::Scope;
 use memcg::testing::group::{ROOT, ROOT_TAG, Tag};
@@ -189,7 +189,10 @@ impl World {
             Op::FreeMany => self.free_many(n),
             Op::Enter => self.enter(n),
             Op::Leave => self.leave(n[3] as usize % self.threads.len()),
-            Op::Max | Op::High | Op::Protect | Op::KmemMax => self.limit(step),
+            Op::Max => self.limit(Limit::Max, step.n),
+            Op::High => self.limit(Limit::High, step.n),
+            Op::Protect => self.limit(Limit::Protect, step.n),
+            Op::KmemMax => self.limit(Limit::KmemMax, step.n),
             Op::Reserve => self.reserve(n),
             Op::Reclaim => self.reclaim(n),
             Op::Drain => self.drain(n),

@@ -173,6 +173,10 @@ fn explain(pid: u32, role: Role, obstacle: Option<(PathBuf, io::Error)>) -> Fail
         },
         Some((path, e)) => {
             let path = path.display();
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "std's enum of errors is open"
+            )]
             match e.kind() {
                 ErrorKind::ConnectionRefused => {
                     format!(

@@ -43,7 +43,10 @@ impl ClientError {
                 e.kind(),
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
             ),
-            _ => false,
+            ClientError::Refused { .. }
+            | ClientError::TooLong
+            | ClientError::Silent
+            | ClientError::Garbled(_) => false,
         }
     }
 
@@ -52,7 +55,11 @@ impl ClientError {
         let code = match self {
             ClientError::Refused { .. } => REFUSED,
             ClientError::TooLong => USAGE,
-            _ => UNREACHABLE,
+            ClientError::Closed
+            | ClientError::Cut { .. }
+            | ClientError::Silent
+            | ClientError::Garbled(_)
+            | ClientError::Io(_) => UNREACHABLE,
         };
         Failure::new(
             code,
@@ -62,6 +69,10 @@ impl ClientError {
 }
 
 impl From<io::Error> for ClientError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "std's enum of errors is open"
+    )]
     fn from(e: io::Error) -> ClientError {
         match e.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,

@@ -234,7 +234,11 @@ mod tests {
                 assert!(it.loader.is_absolute(), "{}", it.loader.display());
                 assert_eq!((it.sanitizer, it.own_malloc), (None, false));
             }
-            other => panic!("{other:?}"),
+            other @ (Executable::Static
+            | Executable::Foreign(_)
+            | Executable::Broken
+            | Executable::Script(_)
+            | Executable::Other) => panic!("{other:?}"),
         }
     }
 

@@ -97,6 +97,10 @@ impl Report {
             .len()
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "std's enum of errors is open"
+    )]
     fn read(&self) -> Result<Snapshot, String> {
         let text = fs::read(&self.path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => String::from("the program wrote none"),

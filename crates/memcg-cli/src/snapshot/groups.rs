@@ -92,7 +92,7 @@ impl Cell {
     pub fn number(&self) -> Option<u64> {
         match self {
             Cell::Number(n) => Some(*n),
-            _ => None,
+            Cell::Max | Cell::Text(_) => None,
         }
     }
 }

@@ -220,7 +220,7 @@ fn cell(table: &str, key: &str) -> Option<Value> {
             Value::Number(number) => {
                 sum = Some(sum.map_or(number, |sum| sum.plus(number, false)));
             }
-            text => return Some(text),
+            text @ Value::Text(_) => return Some(text),
         }
     }
     sum.map(Value::Number)

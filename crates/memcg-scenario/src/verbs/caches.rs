@@ -137,8 +137,8 @@ pub fn create(actor: &Actor<'_>, plan: &NewCache) -> Result<(), Fault> {
     let cache = options.sized(bytes).map_err(|why| {
         let errno = match why {
             CacheError::NoMemory => Errno::ENOMEM,
-            // Name, Size, and what is added later: the enum is open.
-            _ => Errno::EINVAL,
+            // And what is added later: the enum is open.
+            CacheError::Name | CacheError::Size | _ => Errno::EINVAL,
         };
         Fault::refused(errno, format!("cache '{name}': {why}"))
     })?;

@@ -49,8 +49,8 @@ pub fn take_kmem_id(_: &Actor<'_>, path: &[u8]) -> Result<(), Fault> {
         let errno = match why {
             IdError::Gone => Errno::ENODEV,
             IdError::Exhausted => Errno::ENOSPC,
-            // NoMemory, and what is added later: the enum is open.
-            _ => Errno::ENOMEM,
+            // And what is added later: the enum is open.
+            IdError::NoMemory | _ => Errno::ENOMEM,
         };
         Fault::refused(errno, format!("{}: {why}", show(path)))
     })

@@ -56,8 +56,8 @@ pub fn create(actor: &Actor<'_>, new: &NewTask) -> Result<(), Fault> {
     let task = Task::new(&found, &new.name).map_err(|why| {
         let errno = match why {
             TaskError::NoMemory => Errno::ENOMEM,
-            // Gone, and what is added later: the enum is open.
-            _ => Errno::ENODEV,
+            // And what is added later: the enum is open.
+            TaskError::Gone | _ => Errno::ENODEV,
         };
         Fault::refused(errno, why.to_string())
     })?;
@@ -123,8 +123,8 @@ fn refused(actor: &Actor<'_>, task: &[u8], why: &MoveError) -> Fault {
             actor.world.note_leak(task, *bytes);
             Errno::ENOMEM
         }
-        // Busy, Moving, Scattered, and what is added later: the enum is open.
-        _ => Errno::EAGAIN,
+        // And what is added later: the enum is open.
+        MoveError::Busy | MoveError::Moving | MoveError::Scattered | _ => Errno::EAGAIN,
     };
     Fault::refused(errno, why.to_string())
 }

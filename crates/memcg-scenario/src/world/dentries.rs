@@ -26,6 +26,10 @@ pub struct Dentries {
 }
 
 /// What the file system said about a directory, as a refusal.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std's enum of errors is open"
+)]
 fn refused(dir: &OsStr, why: &std::io::Error) -> Fault {
     let errno = match why.kind() {
         std::io::ErrorKind::NotFound => Errno::ENOENT,

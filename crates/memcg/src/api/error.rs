@@ -132,7 +132,11 @@ impl RemoveError {
             TreeError::HasChildren => Self::HasChildren,
             TreeError::HasTasks => Self::HasTasks,
             TreeError::Root => Self::Root,
-            _ => Self::Gone,
+            TreeError::Name
+            | TreeError::Exists
+            | TreeError::Gone
+            | TreeError::Depth
+            | TreeError::NoMemory => Self::Gone,
         }
     }
 }
@@ -141,7 +145,13 @@ impl TaskError {
     pub(super) fn of(e: TreeError) -> Self {
         match e {
             TreeError::NoMemory => Self::NoMemory,
-            _ => Self::Gone,
+            TreeError::Name
+            | TreeError::Exists
+            | TreeError::Gone
+            | TreeError::HasChildren
+            | TreeError::HasTasks
+            | TreeError::Root
+            | TreeError::Depth => Self::Gone,
         }
     }
 }

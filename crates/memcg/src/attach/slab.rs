@@ -61,7 +61,7 @@ impl Attach<'_> {
                 self.slab = room + unflip(tree, way, own, (to, from), objects);
                 return Err(match why {
                     Unchanged::Grown(_) => Stopped::Grown,
-                    _ => Stopped::Ended,
+                    Unchanged::Moved | Unchanged::Range => Stopped::Ended,
                 });
             }
         };

@@ -61,7 +61,12 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
         let group = owns.entry(line.group).or_default();
         match line.state {
             State::Group | State::Task => group.own += line.held,
-            _ => group.inherited += line.held,
+            State::Free
+            | State::DeadGroup
+            | State::DeadTask
+            | State::Superseded
+            | State::Residual
+            | State::Lost => group.inherited += line.held,
         }
     });
     let root = tree.memcgs.get(ROOT);

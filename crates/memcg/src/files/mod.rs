@@ -263,7 +263,7 @@ fn move_here(here: At<'_>, id: u32, policy: Option<MovePolicy>) -> Result<Moved,
         api::MoveError::KmemFull(_) | api::MoveError::NoMemory | api::MoveError::Leaked(_) => {
             FileError::new(Errno::ENOMEM, why.to_string())
         }
-        _ => FileError::new(Errno::EAGAIN, why.to_string()),
+        api::MoveError::Busy | api::MoveError::Moving | api::MoveError::Scattered => FileError::new(Errno::EAGAIN, why.to_string()),
     })
 }
 

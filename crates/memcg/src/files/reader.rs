@@ -71,7 +71,15 @@ impl Reader {
             TreeError::NoMemory => {
                 FileError::new(Errno::ENOMEM, "no memory for one more peak".into())
             }
-            _ => FileError::new(Errno::ENODEV, "the group was removed meanwhile".into()),
+            TreeError::Name
+            | TreeError::Exists
+            | TreeError::Gone
+            | TreeError::HasChildren
+            | TreeError::HasTasks
+            | TreeError::Root
+            | TreeError::Depth => {
+                FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
+            }
         })?;
         peaks.insert(group.index(), watch);
         Ok(())

@@ -207,6 +207,6 @@ pub(super) fn debt_over(group: &Memcg, by_default: bool) -> Over {
     match group.oom_policy() {
         OomPolicy::Debt => Over::By(group.debt_max()),
         OomPolicy::Default if by_default => Over::By(group.debt_max()),
-        _ => Over::By(0),
+        OomPolicy::Default | OomPolicy::Deny | OomPolicy::Kill => Over::By(0),
     }
 }

@@ -22,7 +22,7 @@ impl Kmem {
                 SlabKind::Objects => slab.each_live(&mut f),
                 SlabKind::Cached => self.caches.each_live_of(slab, &mut f),
                 SlabKind::Large => f(slab.extent_tag(), slab.extent.load(Relaxed)),
-                _ => {}
+                SlabKind::Free | SlabKind::Huge | SlabKind::Inside => {}
             }
         }
         self.each_huge(|slab| f(slab.extent_tag(), slab.extent.load(Relaxed)));
@@ -44,7 +44,7 @@ impl Kmem {
                     None if self.spans.keeps_huge(at) => continue,
                     None => panic!("a huge object without a record"),
                 },
-                _ => continue,
+                Place::Nothing | Place::Chunk | Place::HugeRest | Place::Gone => continue,
             };
             assert_eq!(slab.kind(), SlabKind::Huge);
             all += slab.extent.load(Relaxed);

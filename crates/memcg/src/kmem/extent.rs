@@ -155,8 +155,15 @@ impl Kmem {
             SlabKind::Large => self.resize_large(slab, at, bytes),
             // A huge one that would be a large one is better off moved.
             _ if at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT => false,
-            // SAFETY: the caller's.
-            _ => unsafe { self.resize_huge(at, old, bytes) },
+            SlabKind::Free
+            | SlabKind::Objects
+            | SlabKind::Huge
+            | SlabKind::Inside
+            | SlabKind::Cached => {
+                // SAFETY: the caller has promised a live extent of its own, and that nothing of what
+                // is cut off is needed.
+                unsafe { self.resize_huge(at, old, bytes) }
+            }
         };
         if done {
             slab.extent.store(bytes, Relaxed);

@@ -197,7 +197,9 @@ impl Map {
     fn map_in_area(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
         let (area, bytes_of_area, cursor) = match place {
             Place::Chunk => (AREA_START, AREA_BYTES, &self.cursors[0]),
-            _ => (HUGE_START, HUGE_BYTES, &self.cursors[1]),
+            Place::Nothing | Place::Huge | Place::HugeRest | Place::HugeAligned | Place::Gone => {
+                (HUGE_START, HUGE_BYTES, &self.cursors[1])
+            }
         };
         let all = bytes_of_area / CHUNK;
         if chunks > all {

@@ -230,7 +230,7 @@ impl Kmem {
             }),
             SlabKind::Free => Err(BadFree::Double),
             SlabKind::Cached => Err(BadFree::Cached),
-            _ => Err(BadFree::Inside),
+            SlabKind::Large | SlabKind::Huge | SlabKind::Inside => Err(BadFree::Inside),
         }
     }
 

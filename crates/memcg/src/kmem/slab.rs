@@ -275,7 +275,11 @@ impl Slab {
                 // SAFETY: `back` records before this one, in the same chunk, is the slab's.
                 unsafe { &*((self.address() - back * layout::RECORD) as *const Slab) }
             }
-            _ => self,
+            SlabKind::Free
+            | SlabKind::Objects
+            | SlabKind::Large
+            | SlabKind::Huge
+            | SlabKind::Cached => self,
         }
     }
 

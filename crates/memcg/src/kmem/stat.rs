@@ -50,7 +50,7 @@ impl Kmem {
                         stat.live += slab.extent.load(Relaxed);
                         stat.spare = stat.spare.saturating_sub(slab.units() * UNIT);
                     }
-                    _ => {}
+                    SlabKind::Free | SlabKind::Huge | SlabKind::Inside => {}
                 }
             }
             stat

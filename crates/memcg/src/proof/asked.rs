@@ -255,7 +255,7 @@ fn without_an_id_a_thing_is_in_the_list_above_and_charged_to_its_owner_until_the
                 assert_eq!(w.id(second), 0, "the dead keep theirs");
                 Flags::WAIT.with(Flags::USER)
             }
-            _ => Flags::NOWAIT,
+            IdPolicy::ReparentAndFree | IdPolicy::ShrinkableTree => Flags::NOWAIT,
         };
         w.collect();
         w.put(second, flags);

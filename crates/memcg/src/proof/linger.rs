@@ -302,7 +302,9 @@ fn churn(end: GroupEnd, policy: IdPolicy, rounds: u32) {
     let stat = now.tables;
     match policy {
         IdPolicy::ShrinkableTree => assert_eq!((stat.arrays, stat.trees), (0, 0)),
-        _ => assert_eq!(stat.arrays, table.bytes(&w.engine.kmem)),
+        IdPolicy::ReparentAndFree | IdPolicy::ReclaimOfflineFirst => {
+            assert_eq!(stat.arrays, table.bytes(&w.engine.kmem))
+        }
     }
     let lingering = if end == GroupEnd::Linger {
         survivors.len()

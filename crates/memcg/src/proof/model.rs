@@ -270,7 +270,7 @@ impl World {
             }),
             Kind::Heap => charge(tree, rec, tag, bytes),
             Kind::Reserved => reserve(tree, rec, tag, bytes),
-            _ => {
+            Kind::Mapped | Kind::Slab => {
                 let _pin = tree.threads.epoch.pin(rec);
                 let mut outcome = tree.charge_exact(tag, bytes, Mode::Within);
                 while let Err(refusal) = outcome {

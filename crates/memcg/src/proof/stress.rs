@@ -101,7 +101,7 @@ impl Worker {
         let charged = match kind {
             Kind::Heap => charge(self.tree, rec, tag, bytes),
             Kind::Reserved => reserve(self.tree, rec, tag, bytes),
-            _ => {
+            Kind::Mapped | Kind::Slab => {
                 let _pin = self.tree.threads.epoch.pin(rec);
                 self.tree
                     .charge_exact(tag, bytes, Mode::Within)

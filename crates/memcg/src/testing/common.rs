@@ -55,7 +55,7 @@ pub fn free(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
             }
             return;
         }
-        _ => {}
+        Kind::Mapped | Kind::Slab => {}
     }
     let _pin = tree.threads.epoch.pin(rec);
     tree.sub_side(tag, bytes, kind);

@@ -52,7 +52,12 @@ impl Source {
                     format_args!("top: snapshot of process {}: {reason}: {advice}", self.pid),
                 )
             }
-            error => error.at("top", "snapshot", self.pid),
+            error @ (ClientError::Refused { .. }
+            | ClientError::TooLong
+            | ClientError::Closed
+            | ClientError::Cut { .. }
+            | ClientError::Silent
+            | ClientError::Io(_)) => error.at("top", "snapshot", self.pid),
         }
     }
 }

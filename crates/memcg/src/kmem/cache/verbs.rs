@@ -165,7 +165,9 @@ impl Kmem {
         match slab.kind() {
             SlabKind::Cached => {}
             SlabKind::Free => return Err(BadFree::Double),
-            _ => return Err(BadFree::Foreign),
+            SlabKind::Objects | SlabKind::Large | SlabKind::Huge | SlabKind::Inside => {
+                return Err(BadFree::Foreign);
+            }
         }
         let offset = slab.offset_of(at).ok_or(BadFree::Inside)?;
         if slab.free.load(Relaxed) == offset || slab.word().peek().first == offset {

@@ -334,11 +334,11 @@ impl Lists {
                 self.end_head(cx.kmem, list, id, in_front);
                 None
             }
-            other => {
+            other @ (Put::Found(_) | Put::NoMemory) => {
                 self.let_go(index);
                 match other {
                     Put::Found(head) => Some(head),
-                    _ => None,
+                    Put::Done | Put::NoMemory => None,
                 }
             }
         }

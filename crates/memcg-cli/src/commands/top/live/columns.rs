@@ -125,7 +125,13 @@ pub fn fit(width: usize, group: usize, events: usize) -> Vec<(Column, usize)> {
         let wish = match column {
             Column::Group => group,
             Column::Events => events,
-            fixed => fixed.narrowest(),
+            fixed @ (Column::Current
+            | Column::Used
+            | Column::Rate
+            | Column::Max
+            | Column::Peak
+            | Column::Tasks
+            | Column::Inherited) => fixed.narrowest(),
         };
         let more = wish.saturating_sub(column.narrowest()).min(left);
         left -= more;

@@ -38,6 +38,7 @@ pub enum Step {
 }
 
 /// Does what a key asks for.
+#[expect(clippy::wildcard_enum_match_arm, reason = "crossterm's keys are many")]
 pub fn press(model: &mut Model, key: KeyEvent) -> Step {
     if key.kind == KeyEventKind::Release {
         return Step::Go;
@@ -73,6 +74,7 @@ pub fn press(model: &mut Model, key: KeyEvent) -> Step {
     Step::Go
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "crossterm's keys are many")]
 fn act(model: &mut Model, code: KeyCode) {
     match code {
         KeyCode::Char('p') => model.paused = !model.paused,
@@ -93,6 +95,7 @@ fn act(model: &mut Model, code: KeyCode) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "crossterm's keys are many")]
 fn fold(model: &mut Model, code: KeyCode) {
     let Some(row) = model.rows.get(model.cursor) else {
         return;

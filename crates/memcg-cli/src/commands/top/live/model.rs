@@ -85,7 +85,7 @@ impl Model {
     pub fn order(&self) -> Order {
         let owners = match &self.over {
             Over::Owners(owners) => Some(owners.path.clone()),
-            _ => None,
+            Over::Nothing | Over::Help => None,
         };
         Order {
             interval: self.interval,
