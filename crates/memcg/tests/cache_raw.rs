@@ -18,9 +18,9 @@ fn construct(object: &mut [u8]) {
     object.fill(7);
 }
 
-fn cache(school: SlabKind, checked: bool) -> SizedCache {
+fn cache(kind: SlabKind, checked: bool) -> SizedCache {
     let options = CacheOptions::new("raw")
-        .slab_kind(school)
+        .slab_kind(kind)
         .constructor(construct);
     let options = if checked { options.checked() } else { options };
     options.sized(BYTES).unwrap()
@@ -38,14 +38,14 @@ fn scribble(cache: &SizedCache) {
 
 #[test]
 fn an_object_that_was_freed_raw_is_constructed_before_it_is_handed_out() {
-    for school in [SlabKind::Slub, SlabKind::Slab] {
+    for kind in [SlabKind::Slub, SlabKind::Slab] {
         for checked in [false, true] {
-            let cache = cache(school, checked);
+            let cache = cache(kind, checked);
             // Of a fresh object, and of one that was constructed before.
             for _ in 0..2 {
                 scribble(&cache);
                 let object = cache.alloc().unwrap();
-                assert_eq!(object[..], [7; BYTES], "{school:?}, checked: {checked}");
+                assert_eq!(object[..], [7; BYTES], "{kind:?}, checked: {checked}");
             }
         }
     }
@@ -53,8 +53,8 @@ fn an_object_that_was_freed_raw_is_constructed_before_it_is_handed_out() {
 
 #[test]
 fn an_object_that_was_freed_raw_on_another_thread_is_constructed_as_well() {
-    for school in [SlabKind::Slub, SlabKind::Slab] {
-        let cache = cache(school, false);
+    for kind in [SlabKind::Slub, SlabKind::Slab] {
+        let cache = cache(kind, false);
         let held: Vec<_> = (0..200)
             .map(|_| cache.alloc_raw(Flags::WAIT).unwrap())
             .collect();
@@ -74,7 +74,7 @@ fn an_object_that_was_freed_raw_on_another_thread_is_constructed_as_well() {
         let objects: Vec<_> = (0..400).map(|_| cache.alloc().unwrap()).collect();
         assert!(
             objects.iter().all(|object| object[..] == [7; BYTES]),
-            "{school:?}"
+            "{kind:?}"
         );
     }
 }

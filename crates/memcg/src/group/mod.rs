@@ -18,6 +18,7 @@ pub mod cell;
 mod census;
 pub mod charge;
 pub mod drain;
+mod event_counting;
 pub mod events;
 #[cfg(all(test, not(loom)))]
 mod footprint;
