@@ -3,7 +3,7 @@
 mod common;
 
 use memcg::root;
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::process_engine::engine;
 use memcg_dentry::{Answer, DentryCache, Freshness, Kind};
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};

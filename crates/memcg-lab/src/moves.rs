@@ -10,7 +10,7 @@ use crate::design::{
 use crate::sheet::Sheet;
 use crate::tools::{Setting, each, group, median, with};
 use memcg::testing::attach::{Attach, MoveError, Moved, PIECE};
-use memcg::testing::group::charge::Mode;
+use memcg::testing::group::exact_charge::Mode;
 use memcg::testing::group::{GroupId, Tag};
 use memcg::{Limit, Memcg, MovePolicy, Task, root};
 

@@ -6,7 +6,7 @@ use crate::design::Experiment;
 use crate::results::Results;
 use crate::sheet::Sheet;
 use crate::tools::Setting;
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::process_engine::engine;
 use memcg_term::failure::{Failure, REFUSED};
 use memcg_term::output;
 use memcg_term::output::{emit_json_line, note};

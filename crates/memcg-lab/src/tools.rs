@@ -4,7 +4,7 @@
 
 use crate::cpu_clock::thread_cpu_ns;
 use crate::random::Random;
-use memcg::testing::engine::process::{engine, with_rec};
+use memcg::testing::engine::process_engine::{engine, with_rec};
 use memcg::testing::engine::{By, Engine};
 use memcg::testing::kmem::cache::CacheStat;
 use memcg::testing::kmem::layout::UNIT;

@@ -9,7 +9,7 @@
 use crate::text::reference;
 use crate::world::World;
 use crate::world::fault::Fault;
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::process_engine::engine;
 use memcg::testing::files::Reader;
 
 /// What a command has to say when it has done what it says.

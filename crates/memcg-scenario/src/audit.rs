@@ -10,7 +10,7 @@
 use crate::world::fault::Fault;
 use memcg::root;
 use memcg::testing::engine::Accounting;
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::process_engine::engine;
 use std::time::{Duration, Instant};
 
 /// How long the engine's own thread may take to come to rest.

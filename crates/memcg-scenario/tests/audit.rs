@@ -5,7 +5,7 @@
 //! Never: a hook in the runner: the report is written while the scenario runs, and who gets it does
 //! the damage.
 
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::process_engine::engine;
 use memcg_scenario::{Style, Verdict};
 use std::io::{self, Write};
 

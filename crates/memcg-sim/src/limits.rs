@@ -6,7 +6,7 @@ use crate::world::World;
 use memcg::testing::common::set_reserve;
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::OomPolicy;
-use memcg::testing::kmem::shrinker::Manner;
+use memcg::testing::kmem::shrinker_registry::Manner;
 use memcg::testing::os::clock::own;
 use memcg::testing::sync::lock::Rank;
 

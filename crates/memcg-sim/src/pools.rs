@@ -9,7 +9,7 @@ use crate::stage::{Stage, on_stage};
 use crate::world::World;
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::kind::Kind;
-use memcg::testing::kmem::shrinker::{Ask, Manner, Ops};
+use memcg::testing::kmem::shrinker_registry::{Ask, Manner, Ops};
 use memcg::testing::sync::promise::{HeldOverFork, SoleThread};
 
 const HONEST: usize = 0;

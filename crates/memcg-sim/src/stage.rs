@@ -9,10 +9,10 @@ use memcg::testing::engine::Engine;
 use memcg::testing::group::kind::Kind;
 use memcg::testing::group::{ROOT, Tag};
 use memcg::testing::kmem::Heap;
-use memcg::testing::kmem::hit;
+use memcg::testing::kmem::heap_hit;
 use memcg::testing::kmem::id::ListId;
 use memcg::testing::kmem::list_lru::{Link, Verdict, Walked};
-use memcg::testing::kmem::shrinker::{Ask, Ops};
+use memcg::testing::kmem::shrinker_registry::{Ask, Ops};
 use memcg::testing::thread::ThreadRec;
 use std::rc::Rc;
 
@@ -259,7 +259,9 @@ impl Stage {
     fn free_heap(&self, at: usize, bytes: u64, tag: Option<Tag>) {
         let (rec, heap, kmem) = (self.rec.get(), self.heap.get(), &self.engine.kmem);
         // SAFETY: a live object, which ends here; the thread's own record and heap.
-        if unsafe { hit::free(rec, heap, at) || hit::free_nearly(kmem, rec, Some(heap), at) } {
+        if unsafe {
+            heap_hit::free(rec, heap, at) || heap_hit::free_nearly(kmem, rec, Some(heap), at)
+        } {
             return;
         }
         let object = kmem.locate(at).expect("a live object");

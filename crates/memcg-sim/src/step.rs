@@ -7,7 +7,7 @@
 
 use core::fmt::{self, Write as _};
 use memcg::testing::common::Random;
-use memcg::testing::engine::linger::GroupEnd;
+use memcg::testing::engine::group_end::GroupEnd;
 use memcg::testing::kmem::per_id::IdPolicy;
 
 macro_rules! ops {

@@ -4,14 +4,14 @@ use crate::books::{Thing, What};
 use crate::filters::NAMES;
 use crate::stage::paint;
 use crate::world::{KnownCache, World};
-use memcg::testing::engine::cache::CacheRefusal;
+use memcg::testing::engine::cached_objects::CacheRefusal;
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::GroupId;
 use memcg::testing::group::kind::Kind;
 use memcg::testing::kmem::cache::{Plan, Ways};
 use memcg::testing::kmem::class::{bytes_of, class_if_any};
 use memcg::testing::kmem::list_lru::Link;
-use memcg::testing::kmem::{extent_bytes, hit};
+use memcg::testing::kmem::{extent_bytes, heap_hit};
 use memcg::testing::os::clock::own;
 
 /// What a step's charge may do. Nobody sleeps: what is owed stays owed.
@@ -216,7 +216,7 @@ impl World {
             };
             let note = |at| world.note(owner, bytes as u64, What::Heap { at }, false);
             // SAFETY: the thread's own record and heap; a class.
-            if let Some(at) = class.and_then(|class| unsafe { hit::alloc(rec, heap, class) }) {
+            if let Some(at) = class.and_then(|class| unsafe { heap_hit::alloc(rec, heap, class) }) {
                 note(at as usize);
                 return;
             }

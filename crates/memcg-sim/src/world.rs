@@ -7,7 +7,7 @@ use crate::books::{Group, Owner, OwnerIs};
 use crate::stage::{Planted, Stage, let_go};
 use crate::step::{History, Limit, Op, Step};
 use memcg::testing::engine::{By, Engine};
-use memcg::testing::group::scope::Scope;
+use memcg::testing::group::thread_scopes::Scope;
 use memcg::testing::group::{ROOT, ROOT_TAG, Tag};
 use memcg::testing::kmem::Heap;
 use memcg::testing::kmem::id::{CacheId, ShrinkerId};

@@ -8,10 +8,10 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::testing::engine::{engine, kmalloc, process};
+use memcg::testing::engine::{engine, kmalloc, process_engine};
 use memcg::testing::group::Tag;
 use memcg::testing::group::objcg::State;
-use memcg::testing::group::stat::OwnerLine;
+use memcg::testing::group::usage::OwnerLine;
 use memcg::{Accounted, Alloc, Entered, Memcg, SizeClasses, Task, root};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -215,7 +215,7 @@ fn tag_of(task: &Task) -> Tag {
 
 fn owners() -> Vec<OwnerLine> {
     let mut found = Vec::new();
-    process::with_rec(|engine, rec| {
+    process_engine::with_rec(|engine, rec| {
         let _pin = engine.tree.threads.epoch.pin(rec);
         engine.tree.each_owner(|line| found.push(line));
     });

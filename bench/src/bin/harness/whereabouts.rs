@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_innermost_function_of_the_repository_is_named() {
-        let text = "0x00000010\ncore::sync::load\n/rustc/x/library/core/src/atomic.rs:1\nmemcg::kmem::slab::Slab::take_for\n/x/crates/memcg/src/kmem/slab.rs:7\nmemcg::kmem::hit::alloc\n/x/crates/memcg/src/kmem/hit.rs:9 (discriminator 2)\n0x00000020\n??\n??:0\n";
+        let text = "0x00000010\ncore::sync::load\n/rustc/x/library/core/src/atomic.rs:1\nmemcg::kmem::slab::Slab::take_for\n/x/crates/memcg/src/kmem/slab.rs:7\nmemcg::kmem::heap_hit::alloc\n/x/crates/memcg/src/kmem/heap_hit.rs:9 (discriminator 2)\n0x00000020\n??\n??:0\n";
         let found = read_frames(text);
         assert_eq!(found.len(), 1);
         assert_eq!(found[&0x10], "kmem/slab.rs take_for");

@@ -9,9 +9,9 @@ use crate::text::line::Line;
 use crate::text::word::Wrong;
 use crate::world::World;
 use crate::world::fault::Fault;
-use memcg::testing::engine::linger::GroupEnd;
-use memcg::testing::engine::options::Tracking;
-use memcg::testing::engine::process::engine;
+use memcg::testing::engine::configuration::Tracking;
+use memcg::testing::engine::group_end::GroupEnd;
+use memcg::testing::engine::process_engine::engine;
 use memcg::testing::kmem::per_id::IdPolicy;
 use memcg::testing::os::errno::Errno;
 

@@ -30,7 +30,7 @@ use crate::world::reclaimable::ReclaimableCaches;
 use crate::world::subsystem::{CallCounts, Registered};
 use crate::world::things::TagTable;
 use memcg::testing::engine::Engine;
-use memcg::testing::engine::process::{engine, with_rec};
+use memcg::testing::engine::process_engine::{engine, with_rec};
 use memcg::testing::os::errno::Errno;
 use memcg::testing::thread::ThreadRec;
 use memcg::{Event, Moved, SizedCache, Task, root};

@@ -5,10 +5,10 @@
 //!
 //! Invariants: a block's size is computed the same way when it is allocated, resized and freed
 //! ([`SizeClasses`]). An object keeps its owner through every `realloc`, wherever that puts it.
-//! Depends on: `engine::heap` for charges.
+//! Depends on: `engine::heap_charge` for charges.
 //! Never: a header before an object.
 
-use crate::engine::{Flags, heap};
+use crate::engine::{Flags, heap_charge};
 use crate::group::Tag;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
@@ -165,12 +165,12 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
         let Some(block) = block::<C>(layout) else {
             return core::ptr::null_mut();
         };
-        let Some(tag) = heap::charge(block.size(), Flags::DEBT) else {
+        let Some(tag) = heap_charge::charge(block.size(), Flags::DEBT) else {
             return core::ptr::null_mut();
         };
         let p = get(&self.below, block);
         if p.is_null() {
-            heap::uncharge(tag, block.size());
+            heap_charge::uncharge(tag, block.size());
             return p;
         }
         // SAFETY: a block of that size, just allocated; the tag need not be aligned.
@@ -203,7 +203,7 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         // SAFETY: `p` is a block of ours of that size; its tag was written when it was allocated.
         let word = unsafe { tag_at(p, block.size()).read_unaligned() };
         let tag = Tag::from_word(word);
-        heap::uncharge(tag, block.size());
+        heap_charge::uncharge(tag, block.size());
         // SAFETY: the layout the block was allocated by.
         unsafe { self.below.dealloc(p, block) };
     }
@@ -223,18 +223,18 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         let word = unsafe { tag_at(p, old.size()).read_unaligned() };
         let tag = Tag::from_word(word);
         let grows = new.size().saturating_sub(old.size());
-        if !heap::charge_more(tag, grows, Flags::DEBT) {
+        if !heap_charge::charge_more(tag, grows, Flags::DEBT) {
             return core::ptr::null_mut();
         }
         // SAFETY: the block's own layout; the new size, rounded, was checked by `Layout` above.
         let moved = unsafe { self.below.realloc(p, old, new.size()) };
         if moved.is_null() {
-            heap::uncharge(tag, grows);
+            heap_charge::uncharge(tag, grows);
             return moved;
         }
         // SAFETY: a block of the new size.
         unsafe { tag_at(moved, new.size()).write_unaligned(Tag::to_word(tag)) };
-        heap::uncharge(tag, old.size().saturating_sub(new.size()));
+        heap_charge::uncharge(tag, old.size().saturating_sub(new.size()));
         moved
     }
 }

@@ -6,15 +6,15 @@
 //! Invariants: an object belongs to the group or task that its thread charged when it was
 //! allocated. A cache that has been dropped gives no objects any more; those that are out stay
 //! valid, and the last of them ends it.
-//! Depends on: `engine::cache`, `kmem::cache`.
+//! Depends on: `engine::cached_objects`, `kmem::cache`.
 //! Never: a call of a constructor or a shrink function under a lock.
 
 use super::cache_error::{AllocError, CacheError};
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use super::scope::no_account;
-use crate::engine::options::Tracking;
-use crate::engine::process::with_rec;
+use crate::engine::configuration::Tracking;
+use crate::engine::process_engine::with_rec;
 use crate::engine::{Flags, engine, worker};
 use crate::group::GroupId;
 use crate::kmem::cache::room::RoomMaker;
@@ -169,7 +169,7 @@ impl<'a> CacheOptions<'a> {
         }
         if self.ways.has(Ways::PER_GROUP) {
             // Who may not wait leaves the making of a group's cache to the worker.
-            worker::thread::want();
+            worker::worker_thread::want();
         }
         pinned(|engine, rec| engine.create_cache(rec, &plan)).ok_or(CacheError::NoMemory)
     }

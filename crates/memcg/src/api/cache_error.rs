@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::ReserveError;
-use crate::engine::cache::CacheRefusal;
+use crate::engine::cached_objects::CacheRefusal;
 use core::fmt;
 
 /// A cache was not made.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the bytes of a charge name its owner, as any charged thing does; a charge of no
 //! bytes names it by a reference.
-//! Depends on: `engine::charge`.
+//! Depends on: `engine::charge_loop`.
 //! Never: more than the thread's stock touched, where a few bytes are taken and given back.
 
 #![forbid(unsafe_code)]
@@ -11,10 +11,10 @@ use super::error::{MergeError, ReserveError};
 use super::group_path::GroupPath;
 use super::memcg::Memcg;
 use super::pinned::pinned;
-use crate::engine::process::{engine, with_rec};
+use crate::engine::process_engine::{engine, with_rec};
 use crate::engine::{ChargeError, Flags, Request};
 use crate::group::cell::OfflineAction;
-use crate::group::charge::round_up;
+use crate::group::exact_charge::round_up;
 use crate::group::{Kind, Tag};
 use core::fmt;
 

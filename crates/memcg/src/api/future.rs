@@ -90,7 +90,7 @@ pub fn in_group<F: Future>(group: &Memcg, future: F) -> InGroup<F> {
         let bell = Arc::<Bell>::default();
         if let Owner::Task(task) = &owner {
             worker::set_waker(wake_killed);
-            worker::thread::want();
+            worker::worker_thread::want();
             lock(&WAKERS)
                 .get_or_insert_default()
                 .insert(task.id(), bell.clone());

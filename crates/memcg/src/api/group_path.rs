@@ -9,7 +9,7 @@
 
 use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use crate::group::{GroupId, NameId};
 use core::fmt;
 use core::ops::Deref;

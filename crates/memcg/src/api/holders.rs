@@ -17,7 +17,7 @@ use super::charge::Charge;
 use super::error::ReserveError;
 use super::memcg::Memcg;
 use super::scope::no_account;
-use crate::engine::ends;
+use crate::engine::offline_policy;
 use crate::group::cell::OfflineAction;
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -183,7 +183,7 @@ impl<T: Sharable> Shared<T> {
     /// nobody.
     pub fn new(thing: T) -> Self {
         let _free = no_account();
-        ends::set_settle(settle_all);
+        offline_policy::set_settle(settle_all);
         let mut register = lock(&REGISTER);
         register.0 += 1;
         let number = register.0;

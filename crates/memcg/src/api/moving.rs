@@ -220,7 +220,7 @@ fn try_move(
     let moved = under_way.commit();
     if engine.tree.may_have_marked() {
         // Reclaim is the worker's for who may not wait.
-        worker::thread::want();
+        worker::worker_thread::want();
     }
     if engine.tree.is_broken() {
         engine.on_broken();

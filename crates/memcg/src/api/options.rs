@@ -8,13 +8,13 @@
 
 use super::memcg::Memcg;
 use crate::engine::Flags;
-use crate::engine::process::engine;
+use crate::engine::process_engine::engine;
 use crate::os::clock;
 use core::fmt;
 use core::time::Duration;
 
+pub use crate::engine::group_end::{GroupEnd, Reaped};
 pub use crate::engine::ids::IdStat;
-pub use crate::engine::linger::{GroupEnd, Reaped};
 pub use crate::group::IdError;
 pub use crate::kmem::per_id::{IdPolicy, TableStat};
 
@@ -107,7 +107,7 @@ pub fn id_stat() -> IdStat {
 /// One round of the zombie reaper: every removed group that lingers is asked to give up all it
 /// holds. Shrinkers of the program run on this thread. O(groups).
 pub fn reap() -> Reaped {
-    crate::engine::process::with_rec(|engine, rec| engine.reap(rec)).unwrap_or_default()
+    crate::engine::process_engine::with_rec(|engine, rec| engine.reap(rec)).unwrap_or_default()
 }
 
 /// Makes the engine's worker do a round of [`reap`] at that interval, in whole milliseconds, at
@@ -120,7 +120,7 @@ pub fn set_reap_interval(interval: Option<Duration>) {
     });
     engine().options.set_reap_interval_ms(ms);
     if ms != 0 {
-        crate::engine::worker::thread::want();
+        crate::engine::worker::worker_thread::want();
         engine().ring_worker();
     }
 }

@@ -8,7 +8,7 @@
 
 use super::memcg::Memcg;
 use crate::engine::Engine;
-use crate::engine::process::engine;
+use crate::engine::process_engine::engine;
 use crate::group::{self, TreeError, WatchId};
 
 /// The most bytes that were charged to a group and below since this was made or

@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::Engine;
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use crate::group::NameId;
 use crate::thread::ThreadRec;
 

@@ -3,7 +3,7 @@
 //!
 //! Invariants: the new owner is charged first, within its limits; then the tag is swapped; then the
 //! old owner is uncharged. So an object is charged to one of the two at every moment.
-//! Depends on: `cache`; `engine::recharge`.
+//! Depends on: `cache`; `engine::recharge_object`.
 //! Never: reclaim, or a kill, for an object that changes owners.
 //!
 
@@ -15,7 +15,7 @@ use super::list_lru::FOUND;
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use crate::engine::ChargeError;
-use crate::engine::process::{engine, with_rec};
+use crate::engine::process_engine::{engine, with_rec};
 use crate::group::cell::OfflineAction;
 
 /// See [`KBox::touch`].

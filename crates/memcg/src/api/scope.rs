@@ -2,16 +2,16 @@
 //!
 //! Invariants: after any guard's drop the thread charges for the latest of its guards that lives,
 //! and after the last drop whom it charged before the first.
-//! Depends on: `engine`, and `group::scope` for what a scope is.
+//! Depends on: `engine`, and `group::thread_scopes` for what a scope is.
 //! Never: a guard on another thread than its own.
 
 #![forbid(unsafe_code)]
 
-use crate::counter::throttle::MAX_DELAY_NS;
+use crate::counter::throttle_curve::MAX_DELAY_NS;
 use crate::engine::By;
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use crate::group::Tag;
-use crate::group::scope::Scope;
+use crate::group::thread_scopes::Scope;
 use core::fmt;
 use core::marker::PhantomData;
 

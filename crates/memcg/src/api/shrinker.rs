@@ -2,17 +2,17 @@
 //!
 //! Invariants: no call of a shrinker begins after its registration has been dropped, and what the
 //! shrinker is made of is dropped after its last call.
-//! Depends on: `kmem::shrinker`, which asks.
+//! Depends on: `kmem::shrinker_registry`, which asks.
 //! Never: a call under a lock of ours; a panic that goes further than its call.
 
 use super::list_lru::{ListLru, Verdict};
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use super::scope::no_account;
-use crate::engine::process::engine;
-use crate::engine::worker::thread;
+use crate::engine::process_engine::engine;
+use crate::engine::worker::worker_thread;
 use crate::kmem::id::ShrinkerId;
-use crate::kmem::shrinker::{Ask, Manner, Ops};
+use crate::kmem::shrinker_registry::{Ask, Manner, Ops};
 use core::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -143,7 +143,7 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
         drop(unsafe { Box::from_raw(data) });
         panic!("no memory for a shrinker");
     };
-    thread::want();
+    worker_thread::want();
     Registration { index }
 }
 

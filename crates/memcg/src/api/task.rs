@@ -14,7 +14,7 @@ use super::moving::move_task;
 use super::pinned::pinned;
 use super::scope::Entered;
 use crate::attach::Moved;
-use crate::engine::process::{engine, with_rec};
+use crate::engine::process_engine::{engine, with_rec};
 use crate::engine::{Engine, Flags};
 use crate::group::objcg::{Objcg, State};
 use crate::group::{MovePolicy, Tag};

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Moved, move_task, move_task_with};
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
 use crate::group::loom::{
     Tree, charge_exact, current, go, group, join, model, root, task, uncharge_exact,

@@ -5,7 +5,7 @@
 //! moving instead of freeing, which he liked best.) What finds no room is for `engine::reclaim::evict`.
 
 use super::part::join;
-use super::room::{Room, Way};
+use super::target_room::{Room, Way};
 use crate::group::objcg::{Objcg, State};
 use crate::group::{Event, Hierarchy, Memcg, Tag};
 use crate::sync::lock::Rank;

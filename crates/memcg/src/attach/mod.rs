@@ -13,27 +13,27 @@
 
 #![forbid(unsafe_code)]
 
+mod kmem_limit;
 #[cfg(all(test, loom))]
 pub(crate) mod loom;
 mod marked;
 mod part;
-mod room;
-mod slab;
+mod target_room;
 mod whole;
 
 use crate::counter::Level;
-use crate::group::charge::Refusal;
+use crate::group::exact_charge::Refusal;
+use crate::group::flip_word::Unchanged;
 use crate::group::kind::NR_SIDE_KINDS;
+use crate::group::kmem_charge::SLAB_SIDE;
 use crate::group::objcg::{Objcg, State};
 use crate::group::residual::MAX_RESIDUALS;
-use crate::group::slab::SLAB_SIDE;
 use crate::group::successor::NewSuccessor;
-use crate::group::word::Unchanged;
 use crate::group::{GroupId, Hierarchy, Memcg, MovePolicy, Tag};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
-use room::{Room, Way};
+use target_room::{Room, Way};
 
 /// Rounds of making the room larger because the task went on charging.
 const ROUNDS: usize = 16;

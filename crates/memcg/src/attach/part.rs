@@ -3,8 +3,8 @@
 //! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task, which frees meanwhile,
 //! finds its bytes in the two together at every moment. What was added too much is taken off again.
 
-use super::room::{Room, Way, drain};
-use super::slab::Stopped;
+use super::kmem_limit::Stopped;
+use super::target_room::{Room, Way, drain};
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::kind::NR_SIDE_KINDS;
 use crate::group::objcg::Objcg;

@@ -1,8 +1,8 @@
 //! Moves of all a task holds, or nothing: room for every word first, then the flips, none of which can fail any more.
 
+use super::kmem_limit::{NoRoom, Stopped};
 use super::part::join;
-use super::room::{Room, drain};
-use super::slab::{NoRoom, Stopped};
+use super::target_room::{Room, drain};
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::objcg::Objcg;
 use crate::group::{Hierarchy, Tag};

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::descriptor::Kept;
-use super::request::{Line, Reply, protocol_error};
+use super::request_line::{Line, Reply, protocol_error};
 use crate::files::Reader;
 use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};

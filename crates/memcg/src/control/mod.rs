@@ -13,7 +13,7 @@ mod descriptor;
 mod escape;
 mod held;
 mod place;
-mod request;
+mod request_line;
 mod server;
 mod snapshot;
 

@@ -9,9 +9,9 @@
 use super::connection::Connection;
 use super::descriptor::{self, CONNECTIONS, Kept};
 use super::place::{self, remove_socket, socket_path};
-use super::request::{protocol_error, serve};
+use super::request_line::{protocol_error, serve};
 use crate::api::no_account;
-use crate::engine::{By, kmalloc, process, worker};
+use crate::engine::{By, kmalloc, process_engine, worker};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -111,7 +111,7 @@ unsafe extern "C" {
 }
 
 extern "C" fn start(given: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
-    process::become_own_thread();
+    process_engine::become_own_thread();
     // SAFETY: `spawn` made it of a box and let go of it.
     let listener = unsafe { Box::from_raw(given.cast::<Kept<UnixListener>>()) };
     run(*listener);
@@ -167,7 +167,7 @@ fn run(listener: Kept<UnixListener>) {
         }
         // A program that does nothing gives nothing back of itself.
         kmalloc::decay();
-        process::with_rec(|engine, rec| {
+        process_engine::with_rec(|engine, rec| {
             if engine.kmem.have_caches_ended() {
                 engine.tend_caches(rec);
             }
@@ -187,10 +187,10 @@ fn run(listener: Kept<UnixListener>) {
 /// Whether every other thread of the process has ended. Cheap while any thread that has allocated
 /// is left.
 fn is_last_thread() -> bool {
-    if process::nr_threads() > 0 {
+    if process_engine::nr_threads() > 0 {
         return false;
     }
-    let own = [crate::os::ids::tid(), worker::thread::tid()].map(|tid| tid.to_string());
+    let own = [crate::os::ids::tid(), worker::worker_thread::tid()].map(|tid| tid.to_string());
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return false;
     };
@@ -232,7 +232,7 @@ fn step(client: &mut Connection) -> bool {
     client.step(&mut |line| {
         // A mistake of ours must not take the program down.
         catch_unwind(AssertUnwindSafe(|| {
-            process::with_rec(|engine, rec| serve(engine, rec, line))
+            process_engine::with_rec(|engine, rec| serve(engine, rec, line))
         }))
         .ok()
         .flatten()

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::descriptor::{HIGH_FD, Kept, listed};
-use super::request::Reply;
+use super::request_line::Reply;
 use super::{after_fork, serve_in_thread, unlink};
 use proptest::prelude::*;
 use std::io::{BufRead, BufReader, Read, Write};

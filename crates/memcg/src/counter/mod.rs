@@ -6,14 +6,14 @@
 //! Relied on: `sync`. A level knows its parent and nothing else about groups.
 //! Never done: waiting, reclaim, policy. Who was full is reported; the caller decides.
 
+pub mod charge_path;
 pub mod page_counter;
-pub mod pressure;
+pub mod pressure_average;
 pub mod protection;
-pub mod throttle;
-pub mod walk;
+pub mod throttle_curve;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use charge_path::{Level, Refused, grant, try_charge, uncharge, ungrant};
 pub use page_counter::{Over, PageCounter};
-pub use walk::{Level, Refused, grant, try_charge, uncharge, ungrant};

@@ -16,9 +16,9 @@
 
 use super::Engine;
 use super::kmalloc;
-use super::process::{self, known_rec, try_engine};
+use super::process_engine::{self, known_rec, try_engine};
 use crate::group::ROOT_TAG;
-use crate::os::{barrier, clock, ids, map, say};
+use crate::os::{barrier, clock, ids, mmap, say};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::hook::Hook;
 use crate::sync::promise::{HeldOverFork, SoleThread};
@@ -86,11 +86,11 @@ pub(super) fn install() {
 
 fn watch() {
     const BYTES: usize = 4096;
-    let Some(page) = map::map(BYTES) else { return };
+    let Some(page) = mmap::map(BYTES) else { return };
     // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is an atomic one.
     unsafe {
         if libc::madvise(page.as_ptr().cast(), BYTES, libc::MADV_WIPEONFORK) != 0 {
-            map::unmap(page, BYTES);
+            mmap::unmap(page, BYTES);
             return;
         }
         let word = page.cast::<AtomicU32>();
@@ -166,7 +166,7 @@ impl Drop for Marked<'_> {
 impl Engine {
     /// Runs a change to the tree; a fork waits for it, and it for a fork. Cost: two stores to the thread's own record.
     pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
-        if !process::is_ours(self) {
+        if !process_engine::is_ours(self) {
             // A test's own: forks know only the process's.
             return f();
         }
@@ -268,8 +268,8 @@ extern "C" fn child() {
         engine.kmem.reset_locks_in_child(sole);
     }
     let whole = held_off || !engine.is_changing();
-    process::has_one_thread();
-    super::worker::thread::forget_in_child();
+    process_engine::has_one_thread();
+    super::worker::worker_thread::forget_in_child();
     engine.begin_in_child(sole, known_rec(), whole);
     in_child();
 }

@@ -6,13 +6,13 @@
 //! A thread's heap is made at its first allocation, in a section a signal handler sees. A handler inside such a section,
 //! and a thread that has departed, use one heap for all of them, under a lock.
 
-use super::process::{engine, known_rec, try_engine};
-use super::{Flags, heap};
+use super::process_engine::{engine, known_rec, try_engine};
+use super::{Flags, heap_charge};
 use crate::group::Tag;
+use crate::kmem::allocator_stat::KmemStat;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::class::{bytes_of, class_if_any, class_of_aligned};
-use crate::kmem::stat::KmemStat;
-use crate::kmem::{Heap, Kmem, Object, Taken, extent_bytes, hit};
+use crate::kmem::{Heap, Kmem, Object, Taken, extent_bytes, heap_hit};
 use crate::os::errno;
 use crate::thread::ThreadRec;
 use crate::thread::tls::{self, DEPARTED};
@@ -44,7 +44,7 @@ pub fn alloc_hit(bytes: usize) -> Option<*mut u8> {
     let class = class_if_any(bytes)?;
     let (rec, heap) = known()?;
     // SAFETY: the thread's own; a class.
-    unsafe { hit::alloc(rec, heap, class) }
+    unsafe { heap_hit::alloc(rec, heap, class) }
 }
 
 /// Takes `bytes` at a multiple of 16. Null: a limit refuses, or the kernel has no memory.
@@ -67,7 +67,7 @@ pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     if let Some(class) = class_of_aligned(bytes, align)
         && let Some((rec, heap)) = known()
         // SAFETY: the thread's own; a class.
-        && let Some(p) = unsafe { hit::alloc(rec, heap, class) }
+        && let Some(p) = unsafe { heap_hit::alloc(rec, heap, class) }
     {
         return p;
     }
@@ -98,7 +98,7 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
 pub unsafe fn free_hit(p: *mut u8) -> bool {
     match known() {
         // SAFETY: the thread's own; the caller's.
-        Some((rec, heap)) => unsafe { hit::free(rec, heap, p as usize) },
+        Some((rec, heap)) => unsafe { heap_hit::free(rec, heap, p as usize) },
         None => false,
     }
 }
@@ -147,11 +147,11 @@ extern "C" fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool)
     let Some(size) = size_of_object(bytes, align) else {
         return null_mut();
     };
-    let Some(tag) = heap::charge(size, flags) else {
+    let Some(tag) = heap_charge::charge(size, flags) else {
         return null_mut();
     };
     let Some(taken) = take(class, size, align, tag, zeroed) else {
-        heap::uncharge(tag, size);
+        heap_charge::uncharge(tag, size);
         return null_mut();
     };
     let p = taken.at as *mut u8;
@@ -177,7 +177,7 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     match taken {
         Some(taken) => Some(taken.at as *mut u8),
         None => {
-            heap::uncharge(tag, size as usize);
+            heap_charge::uncharge(tag, size as usize);
             None
         }
     }
@@ -232,13 +232,13 @@ unsafe extern "C" fn free_slow(p: *mut u8) {
     };
     if let Some((rec, heap)) = own
         // SAFETY: the thread's own; the caller's.
-        && unsafe { hit::free_nearly(&engine().kmem, rec, heap, p as usize) }
+        && unsafe { heap_hit::free_nearly(&engine().kmem, rec, heap, p as usize) }
     {
         return;
     }
     let _errno = errno::keep();
     let object = locate(p, b"free");
-    heap::uncharge(object.tag, object.bytes);
+    heap_charge::uncharge(object.tag, object.bytes);
     // SAFETY: live, as far as could be seen; uncharged.
     unsafe { put(object) };
 }
@@ -313,24 +313,24 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
         return at;
     }
     let grows = size.saturating_sub(old.bytes);
-    if grows > 0 && !heap::charge_more(old.tag, grows, flags) {
+    if grows > 0 && !heap_charge::charge_more(old.tag, grows, flags) {
         return null_mut();
     }
     if class.is_none()
         // SAFETY: the caller's; what is cut off is beyond the new size.
         && let Some(at) = unsafe { engine().kmem.resize(old, size) }
     {
-        heap::uncharge(old.tag, old.bytes.saturating_sub(size));
+        heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
         return at as *mut u8;
     }
     let Some(taken) = take(class, size, align, old.tag, false) else {
-        heap::uncharge(old.tag, grows);
+        heap_charge::uncharge(old.tag, grows);
         // What is to be smaller fits where it is: programs do not expect that to fail.
         return if grows == 0 { p } else { null_mut() };
     };
     // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
     unsafe { core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes)) };
-    heap::uncharge(old.tag, old.bytes.saturating_sub(size));
+    heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
     // SAFETY: the caller's; what it held beyond the new object is uncharged.
     unsafe { put(old) };
     taken.at as *mut u8

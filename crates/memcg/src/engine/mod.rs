@@ -6,30 +6,30 @@
 //! Relied on: all rooms above.
 //! Never done: anything visible to a program (that is `api`), text (that is `files`).
 
-pub mod cache;
-pub mod charge;
-pub mod ends;
+pub mod cached_objects;
+pub mod charge_loop;
+pub mod configuration;
 pub mod flags;
 pub mod fork;
-pub mod heap;
+pub mod group_end;
+pub mod heap_charge;
 pub mod ids;
 pub mod kmalloc;
-pub mod linger;
 pub mod lists;
-pub mod oom;
-pub mod options;
+pub mod offline_policy;
+pub mod oom_kill;
 pub mod owner;
-pub mod process;
+pub mod process_engine;
 pub mod progress;
-pub mod recharge;
+pub mod recharge_object;
 pub mod reclaim;
 pub mod request;
 pub mod throttle;
 pub mod worker;
 
-pub use charge::ChargeError;
+pub use charge_loop::ChargeError;
 pub use flags::Flags;
-pub use process::{engine, try_engine};
+pub use process_engine::{engine, try_engine};
 pub use request::Request;
 pub use worker::{By, Work};
 
@@ -38,7 +38,7 @@ use crate::kmem::Kmem;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::lock::Lock;
-use options::Options;
+use configuration::Options;
 
 /// One engine. The process has [`engine`]; tests make their own with `Engine::leaked`.
 #[derive(Default)]
@@ -97,7 +97,7 @@ impl Engine {
     #[must_use]
     pub fn leaked() -> &'static Self {
         let bytes = core::mem::size_of::<Self>();
-        let p = crate::os::map::map(bytes).expect("pages for an engine");
+        let p = crate::os::mmap::map(bytes).expect("pages for an engine");
         // SAFETY: zeroed pages, never unmapped, page aligned; Zeroed says zero bytes are a value.
         let this: &'static Self = unsafe { p.cast::<Self>().as_ref() };
         this.init().expect("pages for the root");
@@ -125,7 +125,7 @@ impl Engine {
 
     /// Whether it is the process's.
     pub fn is_process_s(&self) -> bool {
-        process::is_ours(self)
+        process_engine::is_ours(self)
     }
 
     /// Whether an allocator of ours serves this process.

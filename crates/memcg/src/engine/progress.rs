@@ -6,7 +6,7 @@
 use super::Engine;
 use super::worker::Work;
 use crate::group::{GroupId, Memcg};
-use crate::kmem::shrinker::Ask;
+use crate::kmem::shrinker_registry::Ask;
 use crate::os::clock;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, Ordering};

@@ -3,7 +3,7 @@
 //! Kept: bounded, by the priorities and the groups there are. Code of the program runs unpinned, without a lock, on a thread that is
 //! marked as helping: what it charges is forced, and it does not begin to reclaim in turn. What a thread cannot do itself is
 //! left to the worker.
-//! Relied on: `reclaim` for whom and how much; `kmem::shrinker` for who is registered.
+//! Relied on: `reclaim` for whom and how much; `kmem::shrinker_registry` for who is registered.
 //! Never done: a refusal, a kill: the loop around a charge decides that.
 //!
 //! How much came back is seen from outside: how much less is in use than before each call. Of what others charge meanwhile that
@@ -13,12 +13,12 @@ pub mod evict;
 
 use super::progress::{Passes, ask_of};
 use super::worker::ROOM;
-use super::worker::thread;
+use super::worker::worker_thread;
 use super::{Engine, Flags, Request, Work};
 use crate::counter::protection::{Pass, Standing, exposed, standing};
-use crate::group::charge::each_level;
+use crate::group::exact_charge::each_level;
 use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
-use crate::kmem::shrinker::Ask;
+use crate::kmem::shrinker_registry::Ask;
 use crate::reclaim::share::{PRIORITIES, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
 use crate::sync::Zeroed;
@@ -288,7 +288,7 @@ impl Engine {
     fn ask_one(
         &self,
         control: &mut Control<'_>,
-        held: &crate::kmem::shrinker::Held<'_>,
+        held: &crate::kmem::shrinker_registry::Held<'_>,
         ask: Ask,
         id: u32,
         part: Option<Part>,
@@ -369,7 +369,7 @@ impl Engine {
                 || self.await_progress(rec, seen);
         }
         self.wake_reclaim(full, request.bytes);
-        thread::serves(self) && self.await_progress(rec, seen)
+        worker_thread::serves(self) && self.await_progress(rec, seen)
     }
 
     /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far as they give, before the thread

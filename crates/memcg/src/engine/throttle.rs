@@ -4,9 +4,9 @@
 
 use super::{Engine, Request};
 use crate::counter::page_counter::UNLIMITED;
-use crate::counter::throttle;
+use crate::counter::throttle_curve;
 use crate::group::Tag;
-use crate::group::charge::each_level;
+use crate::group::exact_charge::each_level;
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
@@ -32,7 +32,7 @@ impl Engine {
             |level| {
                 let high = level.counter.high();
                 if high != UNLIMITED {
-                    worst = worst.max(throttle::overage(level.counter.usage(), high));
+                    worst = worst.max(throttle_curve::overage(level.counter.usage(), high));
                 }
                 if may_reclaim && level.counter.usage() > high.min(reclaim_line(level)) {
                     self.wake_reclaim(level, 0);
@@ -40,7 +40,7 @@ impl Engine {
             },
         );
         if worst > 0 {
-            let owed = throttle::owed_after(rec.owed_ns(), worst, request.bytes);
+            let owed = throttle_curve::owed_after(rec.owed_ns(), worst, request.bytes);
             rec.owed_ns.store(owed, Ordering::Relaxed);
         }
     }
@@ -48,7 +48,7 @@ impl Engine {
     /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that may sleep.
     pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
         let owed = rec.owed_ns();
-        let pay = throttle::due_ns(owed, most);
+        let pay = throttle_curve::due_ns(owed, most);
         if pay == 0 {
             return 0;
         }

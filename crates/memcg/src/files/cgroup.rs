@@ -5,7 +5,7 @@
 use super::{At, Errno, FileError, move_here};
 use crate::api::kill::kill_below;
 use crate::group::objcg::{Objcg, State};
-use crate::group::task::FIRST_TASK_ID;
+use crate::group::task_owner::FIRST_TASK_ID;
 use core::fmt::Write;
 
 pub fn controllers(_: At<'_>) -> String {

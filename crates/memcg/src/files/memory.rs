@@ -5,7 +5,7 @@
 use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::{Level, Over, try_charge, uncharge};
-use crate::group::charge::round_up;
+use crate::group::exact_charge::round_up;
 use crate::group::{GroupId, Memcg, OomPolicy};
 use crate::sync::lock::Rank;
 use crate::units::{Limit, parse_limit, parse_size};

@@ -7,25 +7,25 @@
 
 mod cgroup;
 mod directory;
-mod dying;
-mod error;
-mod events;
+mod file_error;
 mod handle;
 mod kmem;
 mod memory;
+mod memory_dying;
+mod memory_events;
+mod memory_move;
+mod memory_pressure;
+mod memory_stat;
 mod nearest;
 mod overhead;
 mod owners;
-mod policy;
-mod pressure;
 mod reader;
 mod resident;
-mod stat;
 mod table;
 mod text;
 
 pub use directory::{Entry, list, mkdir, rmdir};
-pub use error::{Errno, FileError};
+pub use file_error::{Errno, FileError};
 pub use reader::Reader;
 pub use resident::{outside, rss, rss_peak};
 #[cfg(any(test, feature = "testing"))]
@@ -219,7 +219,7 @@ pub fn move_task_by(
     policy: Option<&str>,
 ) -> Result<Moved, FileError> {
     let policy = policy
-        .map(|name| policy::chosen(&MovePolicy::ALL, name.as_bytes()))
+        .map(|name| memory_move::chosen(&MovePolicy::ALL, name.as_bytes()))
         .transpose()?;
     at(engine, rec, path, |here| {
         move_here(here, id, policy).map_err(|why| why.at(&show(path)))

@@ -10,7 +10,7 @@
 use super::At;
 use crate::group::NameId;
 use crate::group::objcg::State;
-use crate::group::stat::OwnerLine;
+use crate::group::usage::OwnerLine;
 use core::fmt::Write;
 
 /// The columns.

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    At, FileError, cgroup, dying, events, kmem, memory, overhead, owners, policy, pressure, stat,
+    At, FileError, cgroup, kmem, memory, memory_dying, memory_events, memory_move, memory_pressure,
+    memory_stat, overhead, owners,
 };
 
 type Read = fn(At<'_>) -> String;
@@ -69,7 +70,7 @@ impl File {
             Where::NotRoot => !at.is_root(),
             Where::Root => at.is_root(),
             Where::Lingering => at.engine.tree.lingers(),
-            Where::OneNode => stat::has_one_node(),
+            Where::OneNode => memory_stat::has_one_node(),
         }
     }
 
@@ -110,9 +111,9 @@ files! {
     "cgroup.type" NotRoot r cgroup::kind; w cgroup::set_kind; "domain"
     "memory.current" All r memory::current; "bytes held in the group and below, exact at rest"
     "memory.debt.max" NotRoot r memory::debt_max; w memory::set_debt_max; "ours: how far debt may take it above max: bytes or default (max/4, at most 64M)"
-    "memory.dying" Lingering r dying::dying; "ours: removed groups below that still hold bytes, where groups linger"
-    "memory.events" All r events::hierarchical; "what happened in the group and below"
-    "memory.events.local" All r events::local; "what happened in the group itself"
+    "memory.dying" Lingering r memory_dying::dying; "ours: removed groups below that still hold bytes, where groups linger"
+    "memory.events" All r memory_events::hierarchical; "what happened in the group and below"
+    "memory.events.local" All r memory_events::local; "what happened in the group itself"
     "memory.high" NotRoot r memory::high; w memory::set_high; "the throttle line"
     "memory.kmem.caches" All r kmem::caches; w kmem::set_caches; "ours: which caches' objects are accounted here and, unless a group has words of its own, below: +NAME, -NAME, *; the last that fits decides"
     "memory.kmem.current" All r kmem::current; "bytes of objects of kmem caches, of memory.current"
@@ -121,19 +122,19 @@ files! {
     "memory.low" NotRoot r memory::low; w memory::set_low; "protection from reclaim while others can give"
     "memory.max" NotRoot r memory::max; w memory::set_max; "the hard limit"
     "memory.min" NotRoot r memory::min; w memory::set_min; "protection from reclaim"
-    "memory.move" All r policy::on_move; w policy::set_on_move; "ours: what the bytes of a task do that moves here: transfer, stay, lazy, best-effort, reserve-both, paged or leaky"
-    "memory.numa_stat" OneNode r stat::numa_stat; "memory.stat by node"
-    "memory.offline" NotRoot r policy::on_end; w policy::set_on_end; "ours: where the group's objects go when it ends: parent, evict, mapper, next-touch or auto"
+    "memory.move" All r memory_move::on_move; w memory_move::set_on_move; "ours: what the bytes of a task do that moves here: transfer, stay, lazy, best-effort, reserve-both, paged or leaky"
+    "memory.numa_stat" OneNode r memory_stat::numa_stat; "memory.stat by node"
+    "memory.offline" NotRoot r memory_move::on_end; w memory_move::set_on_end; "ours: where the group's objects go when it ends: parent, evict, mapper, next-touch or auto"
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny, debt or kill"
     "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"
     "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
     "memory.owners.live" All r owners::live; "ours: as memory.owners, of live tasks and the group itself"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
-    "memory.pressure" All r pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
+    "memory.pressure" All r memory_pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
     "memory.reclaim" All w memory::reclaim; "bytes to take back by asking shrinkers; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"
     "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
-    "memory.stat" All r stat::stat; "by kind, and more"
+    "memory.stat" All r memory_stat::stat; "by kind, and more"
 }
 
 /// The table as Markdown, for the docs.

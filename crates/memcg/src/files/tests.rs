@@ -1,11 +1,11 @@
 //! The files of an engine of the test's own: what they take, show and refuse, and that no byte is
 //! lost by writing them.
 
-mod dying;
+mod lingering_groups;
 mod names;
 mod peaks;
-mod pressure;
-mod stat;
+mod root_stat;
+mod stall_model;
 
 use super::*;
 use crate::engine::{Flags, Request};

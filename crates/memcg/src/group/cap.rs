@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::charge::each_level;
+use super::exact_charge::each_level;
 use super::objcg::State;
 use super::{Hierarchy, Tag};
 use crate::counter::Level;

@@ -11,7 +11,7 @@
 
 use super::Hierarchy;
 use super::id::{CellId, GroupId};
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::settings::OfflinePolicy;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;

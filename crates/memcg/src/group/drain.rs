@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::{Hierarchy, Kind, Tag};
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;

@@ -8,7 +8,7 @@
 //! Depends on: `events`, `memcg`, `victim`, the levels of `counter`. Never: a lock.
 
 use super::events::{Event, EventCounts};
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::victim::Victim;
 use crate::counter::Level;
 use crate::sync::arena::Arena;

@@ -4,7 +4,7 @@
 
 use super::Hierarchy;
 use super::id::GroupId;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::sync::id::{AtomicId, Id};
@@ -106,13 +106,13 @@ impl Shard {
 
 #[cfg(not(loom))]
 fn buckets_new(n: u32) -> Option<*mut Bucket> {
-    crate::os::map::map(n as usize * 4).map(|p| p.as_ptr().cast())
+    crate::os::mmap::map(n as usize * 4).map(|p| p.as_ptr().cast())
 }
 #[cfg(not(loom))]
 unsafe fn buckets_free(p: *mut Bucket, n: u32) {
     if let Some(p) = core::ptr::NonNull::new(p.cast()) {
         // SAFETY: the caller passes an array of `buckets_new(n)`.
-        unsafe { crate::os::map::unmap(p, n as usize * 4) };
+        unsafe { crate::os::mmap::unmap(p, n as usize * 4) };
     }
 }
 #[cfg(loom)]

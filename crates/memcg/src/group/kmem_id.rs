@@ -13,7 +13,7 @@
 use super::Hierarchy;
 use super::id::{GroupId, ROOT};
 use super::limbo::What;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};

@@ -4,7 +4,7 @@
 //! model ends with the audit: whatever the schedule was, the books add up. What models of the rooms
 //! above share is here, too.
 
-use super::charge::Mode;
+use super::exact_charge::Mode;
 use super::objcg::State;
 use super::{Hierarchy, Memcg, ROOT, Tag};
 use crate::counter::page_counter::UNLIMITED;

@@ -11,26 +11,28 @@
 //! Never done: a lock on a charge or an uncharge; waiting for memory, reclaim or policy (that is `engine`); the order of
 //! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
 
-#[cfg(any(test, feature = "testing"))]
-pub mod audit;
 mod cap;
 pub mod cell;
 mod census;
-pub mod charge;
+#[cfg(any(test, feature = "testing"))]
+pub mod charge_audit;
 pub mod drain;
 mod event_counting;
 pub mod events;
+pub mod exact_charge;
+pub mod flip_word;
 #[cfg(all(test, not(loom)))]
 mod footprint;
 pub mod id;
 mod index;
 pub mod kind;
+pub mod kmem_charge;
 pub mod kmem_id;
 pub mod limbo;
-pub mod linger;
+pub mod lingering;
 #[cfg(all(test, loom))]
 pub(crate) mod loom;
-pub mod memcg;
+pub mod memcg_record;
 mod meter;
 pub mod name;
 pub mod objcg;
@@ -38,23 +40,21 @@ pub mod pressure;
 pub mod recount;
 pub mod reserved;
 pub mod residual;
-pub mod scope;
 pub mod settings;
-pub mod slab;
 pub mod stall;
 mod stall_word;
-pub mod stat;
 pub mod stock;
 pub mod successor;
-pub mod task;
+pub mod task_owner;
+pub mod thread_scopes;
 pub mod tree;
+pub mod usage;
 pub mod victim;
 pub mod watch;
-pub mod word;
 
-pub use self::memcg::Memcg;
-pub use charge::Refusal;
+pub use self::memcg_record::Memcg;
 pub use events::Event;
+pub use exact_charge::Refusal;
 pub use id::{CellId, EventCountsId, GroupId, NameId, PressureId, ROOT, WatchId};
 pub use kind::Kind;
 pub use kmem_id::IdError;
@@ -91,14 +91,14 @@ pub struct Hierarchy {
     /// Watches of peaks.
     pub watches: Arena<WatchId, watch::WatchRec>,
     /// Scopes that ended out of order.
-    pub gaps: Arena<GapId, scope::Gap>,
+    pub gaps: Arena<GapId, thread_scopes::Gap>,
     /// Numbers for the groups that lists and caches know.
     pub kmem_ids: kmem_id::KmemIds,
     /// Threads.
     pub threads: Threads,
     index: index::Index,
     limbo: limbo::Limbo,
-    lingering: linger::Lingering,
+    lingering: lingering::Lingering,
     next_task: AtomicU32,
     /// Recounts there have been: what began before one is not to be ended.
     recounts: AtomicU32,
@@ -118,7 +118,7 @@ impl Hierarchy {
         self.threads.init();
         let name = self.new_name(b"", None)?;
         let group = self.memcgs.alloc(u32::MAX)?;
-        let cell = self.cells.alloc(word::CELL_LIMIT)?;
+        let cell = self.cells.alloc(flip_word::CELL_LIMIT)?;
         let objcg = self.objcgs.alloc(u32::MAX)?;
         assert!((group, objcg) == (ROOT, ROOT_TAG), "the root comes first");
         self.cells.get(cell).reset(group);
@@ -142,7 +142,7 @@ impl Hierarchy {
         let bytes = core::mem::size_of::<Self>();
         #[cfg(not(loom))]
         let this: &'static Self = {
-            let p = crate::os::map::map(bytes).expect("pages for a hierarchy");
+            let p = crate::os::mmap::map(bytes).expect("pages for a hierarchy");
             // SAFETY: zeroed pages, never unmapped, aligned to a page; Zeroed says zero bytes are a value.
             unsafe { p.cast::<Self>().as_ref() }
         };

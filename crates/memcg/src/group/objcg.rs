@@ -11,11 +11,11 @@
 //! A task has one owner that lives. One it has moved away from without its bytes is *superseded* (see `successor`) and names its successor; amounts
 //! of its bytes that a move left in another group are *residuals*, owners without a tag on anything (see `residual`).
 
+use super::flip_word::Word;
 use super::id::{CellId, NameId};
 use super::kind::{Kind, NR_SIDE_KINDS};
 use super::limbo::What;
 use super::stall_word;
-use super::word::Word;
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;

@@ -9,11 +9,11 @@
 
 use super::Hierarchy;
 use super::census::{Census, Change, Count};
-use super::charge::each_level;
+use super::exact_charge::each_level;
 
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::meter::{Meter, now_us};
-use crate::counter::pressure::{Averages, PERIOD_US, Record as Line};
+use crate::counter::pressure_average::{Averages, PERIOD_US, Record as Line};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};

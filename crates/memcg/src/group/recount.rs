@@ -5,7 +5,7 @@
 
 use super::Hierarchy;
 use super::census::Change;
-use super::charge::each_level;
+use super::exact_charge::each_level;
 use super::id::ROOT;
 use super::kind::NR_SIDE_KINDS;
 use super::objcg::State;

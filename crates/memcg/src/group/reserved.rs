@@ -8,9 +8,9 @@
 
 use super::cap::CAP;
 use super::kind::Kind;
-use super::memcg::Memcg;
-use super::stat::Place;
+use super::memcg_record::Memcg;
 use super::stock::give_slot;
+use super::usage::Place;
 use super::{Hierarchy, Tag};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::ThreadRec;

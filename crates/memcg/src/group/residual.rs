@@ -14,7 +14,7 @@
 
 use super::id::{CellId, NameId};
 use super::limbo::What;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::name::NAME_MAX;
 use super::objcg::{Objcg, State};
 use super::{Hierarchy, Tag};

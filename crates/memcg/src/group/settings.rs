@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use crate::counter::Over;
 use crate::sync::atomic::Ordering;
 

@@ -14,7 +14,7 @@
 
 use super::census::Change;
 use super::id::CellId;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::objcg::{Objcg, State};
 use super::stall_word::{A_THREAD, STALLED, THREADS_AT, cell_of, with_cell};
 use super::{Hierarchy, Tag};

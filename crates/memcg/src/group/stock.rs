@@ -10,8 +10,8 @@
 #![forbid(unsafe_code)]
 
 use super::cap::CAP;
-use super::charge::{Mode, Refusal};
-use super::word::{Unchanged, Word};
+use super::exact_charge::{Mode, Refusal};
+use super::flip_word::{Unchanged, Word};
 use super::{Hierarchy, Kind, Tag};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;

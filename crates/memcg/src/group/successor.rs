@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use super::id::NameId;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::objcg::{Objcg, SUCCESSOR, State};
 use super::{Hierarchy, Tag};
 use crate::os::clock;

@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::Hierarchy;
+use super::flip_word::CELL_LIMIT;
 use super::id::{GroupId, ROOT};
 use super::limbo::What;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::name::{DEPTH_MAX, is_valid};
 use super::objcg::State;
-use super::word::CELL_LIMIT;
 use crate::counter::Level;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //!
 //! Kept: one a group; nobody else's end, kill or victim changes it. Who chooses holds [`Choosing`] meanwhile.
 //! Relied on: it is beside the group's event counts, and goes with it.
-//! Never done: a wait; a look at the task (that is `engine::oom`).
+//! Never done: a wait; a look at the task (that is `engine::oom_kill`).
 
 use super::Tag;
 use crate::sync::Zeroed;

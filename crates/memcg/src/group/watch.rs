@@ -9,7 +9,7 @@
 
 use super::Hierarchy;
 use super::id::{GroupId, WatchId};
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::tree::TreeError;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;

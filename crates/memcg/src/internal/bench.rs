@@ -6,7 +6,7 @@
 //! Never: a measurement.
 
 use super::mapped::Owner;
-use crate::engine::{Flags, heap, try_engine};
+use crate::engine::{Flags, heap_charge, try_engine};
 use crate::kmem::layout::UNIT;
 
 /// Charges `bytes` to the owner the thread works for, into debt where it must; answers the owner.
@@ -17,7 +17,7 @@ use crate::kmem::layout::UNIT;
 #[inline(always)]
 #[must_use]
 pub unsafe fn charge(bytes: usize) -> Option<Owner> {
-    heap::charge(bytes, Flags::DEBT).map(Owner)
+    heap_charge::charge(bytes, Flags::DEBT).map(Owner)
 }
 
 /// Takes `bytes` off their owner.
@@ -26,7 +26,7 @@ pub unsafe fn charge(bytes: usize) -> Option<Owner> {
 /// [`charge`] answered `owner` for as many bytes, which have not been uncharged since.
 #[inline(always)]
 pub unsafe fn uncharge(owner: Owner, bytes: usize) {
-    heap::uncharge(owner.0, bytes);
+    heap_charge::uncharge(owner.0, bytes);
 }
 
 /// Bytes of the slabs of all kmem caches. O(caches).

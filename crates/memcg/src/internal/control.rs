@@ -5,7 +5,7 @@
 //! Never: a socket that nobody asked for.
 
 use crate::control;
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use std::io;
 
 /// Serves the process's engine on its socket, in a thread of its own.

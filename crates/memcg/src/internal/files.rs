@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::Engine;
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use crate::files::{self, Errno};
 use crate::thread::ThreadRec;
 

@@ -10,7 +10,7 @@ use crate::engine::{Flags, kmalloc};
 pub use crate::engine::kmalloc::{
     ALIGN, alloc_hit, free_hit, free_missed, is_able, size_of_object, trim, usable,
 };
-pub use crate::kmem::stat::KmemStat;
+pub use crate::kmem::allocator_stat::KmemStat;
 
 /// As [`alloc_hit`], for `bytes` that had no hit. Null: a limit refuses or there is no memory.
 #[must_use]

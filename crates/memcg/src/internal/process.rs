@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::{fork, process};
+use crate::engine::{fork, process_engine};
 
 /// What the owner of the process wants of the engine.
 #[derive(Clone, Copy, Default, Debug)]
@@ -23,7 +23,7 @@ pub struct Settings {
 /// is to be killed for memory takes the process with it, since a program under this allocator knows
 /// nothing of groups.
 pub fn serve_whole_process(settings: Settings) {
-    if let Some(engine) = process::try_engine() {
+    if let Some(engine) = process_engine::try_engine() {
         engine.set_installed();
         engine.options.set_strict(settings.strict);
         engine.options.set_pay_in_malloc(settings.pay_in_malloc);
@@ -35,7 +35,7 @@ pub fn serve_whole_process(settings: Settings) {
 /// Whether the process's charges are counted, by an allocator of ours that serves it.
 #[must_use]
 pub fn is_serving() -> bool {
-    process::try_engine().is_some_and(|engine| {
+    process_engine::try_engine().is_some_and(|engine| {
         engine.is_installed() && engine.accounting() == crate::engine::Accounting::On
     })
 }

@@ -7,7 +7,7 @@
 //! Never: a task for a thread of the engine's own.
 
 use crate::attach;
-use crate::engine::{Engine, process};
+use crate::engine::{Engine, process_engine};
 use crate::group::name::NAME_MAX;
 use crate::group::{GroupId, ROOT, Tag};
 use crate::thread::{ThreadRec, tls};
@@ -40,7 +40,7 @@ pub struct Thread<'a> {
 /// Runs `f` with the calling thread, which the engine comes to know if it did not. `None` without
 /// memory for that.
 pub fn with_thread<R>(f: impl FnOnce(&Thread<'_>) -> R) -> Option<R> {
-    process::with_rec(|engine, rec| f(&Thread::new(engine, rec)))
+    process_engine::with_rec(|engine, rec| f(&Thread::new(engine, rec)))
 }
 
 static HOOK: OnceLock<fn(&Thread<'_>)> = OnceLock::new();
@@ -49,7 +49,7 @@ static HOOK: OnceLock<fn(&Thread<'_>)> = OnceLock::new();
 /// counts.
 pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
     HOOK.get_or_init(|| hook);
-    process::set_thread_hook(|engine, rec| {
+    process_engine::set_thread_hook(|engine, rec| {
         if let Some(hook) = HOOK.get() {
             hook(&Thread::new(engine, rec));
         }
@@ -58,7 +58,7 @@ pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
 
 /// Has `hook` run by the last of the program's threads that the engine knows, when it ends.
 pub fn set_last_thread_hook(hook: fn()) {
-    process::set_last_thread_hook(hook);
+    process_engine::set_last_thread_hook(hook);
 }
 
 /// A number that no other living thread has; never 0.
@@ -74,7 +74,7 @@ pub fn id() -> usize {
 /// # Safety
 /// The thread does not return to what the signal interrupted.
 pub unsafe fn leave_interrupted() {
-    process::leave_interrupted();
+    process_engine::leave_interrupted();
 }
 
 impl<'a> Thread<'a> {
@@ -89,7 +89,7 @@ impl<'a> Thread<'a> {
     /// Whether the thread has a task.
     #[must_use]
     pub fn has_task(&self) -> bool {
-        process::thread_task(self.rec).is_some()
+        process_engine::thread_task(self.rec).is_some()
     }
 
     /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To
@@ -177,7 +177,7 @@ impl<'t> Tree<'t> {
     /// the thread. `false`: the group is gone, the name is too long, or there is no memory.
     pub fn begin_task(&self, group: Group<'t>, name: &[u8]) -> bool {
         let tree = &self.engine.tree;
-        if process::thread_task(self.rec).is_some() || name.len() > NAME_MAX {
+        if process_engine::thread_task(self.rec).is_some() || name.len() > NAME_MAX {
             return false;
         }
         let group = tree.memcgs.get(group.index);
@@ -185,7 +185,7 @@ impl<'t> Tree<'t> {
             .engine
             .change(|| tree.new_task(group, name, crate::os::ids::tid()));
         if let Ok(tag) = made {
-            process::set_thread_task(self.rec, tag);
+            process_engine::set_thread_task(self.rec, tag);
         }
         made.is_ok()
     }
@@ -193,13 +193,13 @@ impl<'t> Tree<'t> {
     /// The calling thread's task.
     #[must_use]
     pub fn own_task(&self) -> Option<ThreadTask<'t>> {
-        process::thread_task(self.rec).map(ThreadTask::new)
+        process_engine::thread_task(self.rec).map(ThreadTask::new)
     }
 
     /// The live task of the thread of a kernel's id. O(owners).
     #[must_use]
     pub fn task_of(&self, tid: u32) -> Option<ThreadTask<'t>> {
-        process::task_of_thread(tid).map(ThreadTask::new)
+        process_engine::task_of_thread(tid).map(ThreadTask::new)
     }
 
     /// Moves a task to `group`, with all it holds. `false`: it does not fit, or the task or the

@@ -3,7 +3,7 @@
 //! Guarded by the lock of its [`super::span::Spans`].
 
 use super::layout::{self, CHUNK_RECORD, END_UNIT, FIRST_UNIT, UNIT};
-use crate::os::map;
+use crate::os::mmap;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Units of a chunk that hold objects.
@@ -89,7 +89,7 @@ impl Chunk {
         for (word, free) in self.free.iter().enumerate() {
             let mut pages = [0; 64 * PAGES];
             // SAFETY: 64 units of a chunk that is mapped.
-            if !unsafe { map::are_there(self.address() + word * 64 * UNIT, &mut pages) } {
+            if !unsafe { mmap::are_there(self.address() + word * 64 * UNIT, &mut pages) } {
                 return false;
             }
             let free = free.load(Relaxed);
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn chunk() -> &'static Chunk {
-        let at = crate::os::map::map_aligned(layout::CHUNK, layout::CHUNK).unwrap();
+        let at = crate::os::mmap::map_aligned(layout::CHUNK, layout::CHUNK).unwrap();
         // SAFETY: a mapped chunk, never unmapped.
         let chunk = unsafe { Chunk::of(at.as_ptr() as usize) };
         chunk.make();

@@ -4,12 +4,12 @@
 //! heap: it is taken and freed under the lock of the spans.
 
 use super::Kmem;
+use super::address_map::Place;
 use super::heap::{Heap, Taken};
 use super::layout::{self, CHUNK, UNIT};
-use super::map::Place;
 use super::slab::{Slab, SlabKind, SlabRef};
 use super::span::MAX_UNITS;
-use crate::os::map;
+use crate::os::mmap;
 use crate::thread::Tag;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -81,7 +81,7 @@ impl Kmem {
     /// An extent that begins with a chunk: its record is in the chunk before.
     fn alloc_aligned_huge(&self, bytes: usize, align: usize, tag: Option<Tag>) -> Option<Taken> {
         let room = bytes.checked_add(align)?.checked_add(CHUNK)?;
-        let start = map::map(room)?.as_ptr() as usize;
+        let start = mmap::map(room)?.as_ptr() as usize;
         let at = (start + CHUNK).next_multiple_of(align);
         let record = at - CHUNK;
         let (end, room_end) = (at + bytes, start + room);
@@ -196,7 +196,7 @@ impl Kmem {
             let free =
                 (had_chunks..new_chunks).all(|i| map.get(chunk + i * CHUNK) == Place::Nothing);
             // SAFETY: the whole mapping of the extent.
-            if !free || !unsafe { map::resize(chunk, had, needs) } {
+            if !free || !unsafe { mmap::resize(chunk, had, needs) } {
                 return false;
             }
             if new_chunks > had_chunks {
@@ -228,7 +228,7 @@ impl Kmem {
         let (had, needs) = (at + old - chunk, at + bytes - chunk);
         let (to, _) = self.spans.map_huge(needs.div_ceil(CHUNK), needs)?;
         // SAFETY: the extent's whole mapping; the target was just mapped for this.
-        if !unsafe { map::remap(chunk, had, to, needs) } {
+        if !unsafe { mmap::remap(chunk, had, to, needs) } {
             self.forget(to, needs);
             // SAFETY: mapped above, seen by nobody.
             unsafe { cut(to, to + needs) };
@@ -258,7 +258,7 @@ impl Kmem {
         // SAFETY: no heap is given.
         let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.extent_tag())? };
         // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has seen.
-        if !new.zeroed || !unsafe { map::move_pages(at, kept, new.at) } {
+        if !new.zeroed || !unsafe { mmap::move_pages(at, kept, new.at) } {
             // SAFETY: two live extents of at least so many bytes.
             unsafe { core::ptr::copy_nonoverlapping(at as *const u8, new.at as *mut u8, kept) };
         }
@@ -285,7 +285,7 @@ unsafe fn cut(from: usize, to: usize) {
         && to > from
     {
         // SAFETY: the caller's.
-        unsafe { map::unmap(p, to - from) };
+        unsafe { mmap::unmap(p, to - from) };
     }
 }
 

@@ -15,15 +15,15 @@
 //! stays out of, `group` for a thread's stock (in `hit` alone).
 //! Never done: a charge that takes more than stock (that is `engine`); a lock or a system call where a slab has room.
 
-pub mod audit;
+pub mod address_map;
+pub mod allocator_stat;
 pub mod bad;
 pub mod cache;
 pub mod chunk;
 pub mod class;
-pub mod ends;
 pub mod extent;
 pub mod heap;
-pub mod hit;
+pub mod heap_hit;
 pub mod huge;
 pub mod id;
 pub mod large;
@@ -32,13 +32,13 @@ pub mod list;
 pub mod list_lru;
 #[cfg(all(test, loom))]
 mod loom;
-pub mod map;
+pub mod object_audit;
+pub mod offline_group;
 pub mod own;
 pub mod per_id;
-pub mod shrinker;
+pub mod shrinker_registry;
 pub mod slab;
 pub mod span;
-pub mod stat;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -58,6 +58,7 @@ use crate::sync::id::AtomicId;
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::Tag;
+use address_map::Place;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, Release, SeqCst},
@@ -65,7 +66,6 @@ use core::sync::atomic::{
 };
 use heap::State;
 use id::HeapId;
-use map::Place;
 use slab::{Slab, SlabKind, SlabRef};
 use span::Spans;
 
@@ -80,7 +80,7 @@ pub struct Kmem {
     shared: AtomicId<HeapId>,
     shared_lock: Lock,
     /// Who can give memory back.
-    pub shrinkers: shrinker::Shrinkers,
+    pub shrinkers: shrinker_registry::Shrinkers,
     /// Lists of reclaimable things.
     pub lists: list_lru::Lists,
     /// What all tables by kmem id share.

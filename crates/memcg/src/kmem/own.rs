@@ -5,7 +5,7 @@
 
 use super::Kmem;
 use super::class::{MAX_CLASS_BYTES, bytes_of, class_of};
-use crate::os::map;
+use crate::os::mmap;
 use core::ptr::NonNull;
 
 const PAGE: usize = 4096;
@@ -24,7 +24,7 @@ impl Kmem {
     /// A zeroed block of at least `bytes`, at a multiple of 16. `None` without memory. Takes a lock, with signals off.
     pub(crate) fn own_alloc(&self, bytes: usize) -> Option<NonNull<u8>> {
         if bytes > MAX_CLASS_BYTES {
-            return map::map(own_bytes(bytes));
+            return mmap::map(own_bytes(bytes));
         }
         let taken = self.take_shared(class_of(bytes), None)?;
         let block = NonNull::new(taken.at as *mut u8)?;
@@ -40,7 +40,7 @@ impl Kmem {
     pub(crate) unsafe fn own_free(&self, block: NonNull<u8>, bytes: usize) {
         if bytes > MAX_CLASS_BYTES {
             // SAFETY: the caller's: a mapping of as many bytes.
-            unsafe { map::unmap(block, own_bytes(bytes)) };
+            unsafe { mmap::unmap(block, own_bytes(bytes)) };
             return;
         }
         match self.locate(block.as_ptr() as usize) {

@@ -5,11 +5,11 @@
 //! The lock is held with all signals off and never over system calls but those that map a chunk; discarding takes units
 //! out as if it had allocated them.
 
+use super::address_map::{Map, Place, Window};
 use super::chunk::{Chunk, NR_UNITS};
 use super::huge::HugeCache;
 use super::layout::{self, CHUNK, UNIT};
-use super::map::{Map, Place, Window};
-use crate::os::{clock, errno, map, sigmask};
+use crate::os::{clock, errno, mmap, sigmask};
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::{HeldOverFork, SoleThread};
 use core::sync::atomic::{
@@ -192,7 +192,7 @@ impl Spans {
         if unsafe { Chunk::at(self.newest.load(Relaxed)) }.is_some_and(Chunk::is_filled) {
             let units = super::chunk::NR_UNITS * UNIT;
             // SAFETY: whole pages of a chunk just mapped; what is in them does not change.
-            unsafe { map::prefer_huge(at + UNIT, units) };
+            unsafe { mmap::prefer_huge(at + UNIT, units) };
         }
         self.newest.store(at, Relaxed);
         chunk.link(&self.available);
@@ -261,7 +261,7 @@ impl Spans {
                 layout::tag_range(layout::chunk_of(start), layout::unit_of(start), units);
             // SAFETY: free units, taken out for this; their tags are nobody's.
             let done =
-                unsafe { map::discard(start, units * UNIT) && map::discard(tags, tag_bytes) };
+                unsafe { mmap::discard(start, units * UNIT) && mmap::discard(tags, tag_bytes) };
             let signals = sigmask::block_all();
             let held = self.lock.lock(Rank::Spans);
             let spare = self.put(start, units, !done);
@@ -407,7 +407,7 @@ impl Spare {
         }
         // Zero first: once the rest is gone, the next chunk may come.
         // SAFETY: the first unit of a chunk of which nobody uses anything.
-        if !unsafe { map::discard(self.at, UNIT) } {
+        if !unsafe { mmap::discard(self.at, UNIT) } {
             // SAFETY: likewise.
             unsafe { core::ptr::write_bytes(self.at as *mut u8, 0, UNIT) };
         }
@@ -421,7 +421,7 @@ fn unmap(at: usize, bytes: usize) {
         && bytes > 0
     {
         // SAFETY: as the function says; its callers are this file's.
-        unsafe { map::unmap(p, bytes) };
+        unsafe { mmap::unmap(p, bytes) };
     }
 }
 

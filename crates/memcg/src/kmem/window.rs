@@ -6,7 +6,7 @@
 //! Depends on: map.
 //! Never: read or written by two threads at a time.
 
-use super::map::Window;
+use super::address_map::Window;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod linger;
+pub mod deferred_end;
 #[cfg(all(test, loom))]
 pub(crate) mod loom;
 
@@ -38,7 +38,7 @@ pub fn remove(
     group: &Memcg,
 ) -> Result<(), TreeError> {
     if tree.lingers() {
-        return linger::begin(tree, kmem, rec, group);
+        return deferred_end::begin(tree, kmem, rec, group);
     }
     remove_by(tree, group, |parent| kmem.group_ends(tree, group, parent))
 }

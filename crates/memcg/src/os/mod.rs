@@ -11,7 +11,7 @@ pub mod errno;
 pub mod fault;
 pub mod futex;
 pub mod ids;
-pub mod map;
+pub mod mmap;
 pub mod say;
 pub mod sigmask;
 pub mod spawn;

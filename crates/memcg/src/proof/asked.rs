@@ -1,13 +1,13 @@
 //! Who is asked for what: shrinkers of lists, groups that linger among them, and lists of groups that got no kmem id.
 
-use crate::engine::linger::GroupEnd;
+use crate::engine::group_end::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
 use crate::group::kind::Kind;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{GroupId, Memcg, ROOT};
 use crate::kmem::list_lru::{Link, Verdict};
 use crate::kmem::per_id::IdPolicy;
-use crate::kmem::shrinker::{Ask, Manner, Ops};
+use crate::kmem::shrinker_registry::{Ask, Manner, Ops};
 use crate::offline;
 use crate::thread::ThreadRec;
 use std::sync::Mutex;

@@ -3,7 +3,7 @@
 
 use super::{ledger, own_process};
 use crate::api::{Memcg, root};
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 use crate::engine::{Engine, Flags, engine};
 use crate::group::ROOT_TAG;
 use crate::kmem::cache::{Plan, Ways};
@@ -387,7 +387,7 @@ fn a_fork_in_the_middle_of_other_threads_work_leaves_caches_that_serve() {
                         let all = s.spawn(move || take_many(group, new, 50)).join().unwrap();
                         all.into_iter().for_each(give);
                     });
-                    crate::engine::process::depart();
+                    crate::engine::process_engine::depart();
                 });
             }
             stop.store(true, Ordering::Relaxed);

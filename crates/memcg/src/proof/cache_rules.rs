@@ -6,7 +6,7 @@ use crate::api::{
     root, set_cache_tracking,
 };
 use crate::attach::{MoveError, Moved, move_task_with};
-use crate::engine::options::Tracking;
+use crate::engine::configuration::Tracking;
 use crate::engine::{Engine, Flags, Request};
 use crate::files;
 use crate::group::Tag;

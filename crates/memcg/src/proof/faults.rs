@@ -8,7 +8,7 @@
 use super::ledger::{self, Object, some_bytes};
 use super::own_process;
 use crate::api::{Memcg, Task, root};
-use crate::engine::{Flags, kmalloc, process, try_engine};
+use crate::engine::{Flags, kmalloc, process_engine, try_engine};
 use crate::os::fault::{Plan, follow};
 use crate::testing::common::Random;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +63,7 @@ fn run(plan: &'static Plan) {
         return;
     };
     // A handle takes a record, and says so by a panic.
-    let known = process::with_rec(|_, _| ()).is_some();
+    let known = process_engine::with_rec(|_, _| ()).is_some();
     let a = known.then(|| root().create("a").ok()).flatten();
     let b = a.as_ref().and_then(|a| a.create("b").ok());
     let task = b.as_ref().and_then(|b| b.task("task").ok());

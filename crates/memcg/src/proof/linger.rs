@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::linger::GroupEnd;
+use crate::engine::group_end::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
 use crate::group::Tag;
 use crate::group::kind::Kind;
@@ -14,7 +14,7 @@ use crate::sync::id::Id;
 use crate::testing::common::*;
 use crate::thread::ThreadRec;
 
-mod model;
+mod linger_model;
 
 const POLICIES: [IdPolicy; 3] = [
     IdPolicy::ReparentAndFree,

@@ -175,7 +175,7 @@ fn remove(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg) {
 
 fn settle(tree: Tree, lists: &Lists, rec: &ThreadRec) {
     let _pin = tree.threads.epoch.pin(rec);
-    offline::linger::finish(tree, &lists.kmem);
+    offline::deferred_end::finish(tree, &lists.kmem);
 }
 
 #[test]

@@ -28,7 +28,7 @@ mod loom_moves;
 #[cfg(not(loom))]
 mod model;
 #[cfg(not(loom))]
-mod moving;
+mod move_policies;
 #[cfg(not(loom))]
 mod moving_model;
 #[cfg(not(loom))]

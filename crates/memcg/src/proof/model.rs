@@ -7,9 +7,9 @@
 #![forbid(unsafe_code)]
 use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
-use crate::group::scope::Scope;
+use crate::group::thread_scopes::Scope;
 use crate::group::tree::TreeError;
 use crate::group::{GroupId, Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
 use crate::offline;

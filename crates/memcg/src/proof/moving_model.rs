@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::moving::child;
+use super::move_policies::child;
 use crate::attach::{MoveError, move_task_with};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
 use crate::group::objcg::State;
 use crate::group::{GroupId, Memcg, MovePolicy, ROOT};

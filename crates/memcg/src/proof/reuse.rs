@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::group::ROOT;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::offline;
 use crate::testing::common::*;
 

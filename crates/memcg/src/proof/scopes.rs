@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::group::scope::Scope;
+use crate::group::thread_scopes::Scope;
 use crate::group::{Hierarchy, ROOT, ROOT_TAG, Tag};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::thread::{SLOTS, ThreadRec, UNTRACKED};

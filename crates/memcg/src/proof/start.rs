@@ -3,7 +3,7 @@
 //! In a process of its own, where the engine has not been made yet.
 
 use super::own_process::{argument, passes_again};
-use crate::engine::process::is_unborn;
+use crate::engine::process_engine::is_unborn;
 use crate::engine::{engine, try_engine};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -5,7 +5,7 @@
 //! child would. Whatever instruction that is, the books add up once the interrupted call has returned.
 
 use super::own_process;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::{Hierarchy, Kind, ROOT};
 use crate::testing::common::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};

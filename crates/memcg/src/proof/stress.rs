@@ -5,7 +5,7 @@
 use crate::attach::move_task;
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::Tag;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
 use crate::group::objcg::State;
 use crate::group::{GroupId, Hierarchy, ROOT};

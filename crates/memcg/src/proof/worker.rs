@@ -1,8 +1,8 @@
 //! The worker thread of a process: it does what is put off, not in the child of a fork, and not where none is wanted.
 
 use super::own_process;
-use crate::engine::process::{engine, with_rec};
-use crate::engine::worker::{self, thread};
+use crate::engine::process_engine::{engine, with_rec};
+use crate::engine::worker::{self, worker_thread};
 use crate::engine::{By, Work};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,7 +24,7 @@ fn help(by: By) {
 
 fn with_a_worker() {
     with_rec(|_, _| ()).unwrap();
-    thread::want();
+    worker_thread::want();
     for n in 1..=100 {
         assert!(engine().defer(Work::Wake { id: n }));
         await_woken((1..=n).sum());
@@ -33,12 +33,12 @@ fn with_a_worker() {
     // SAFETY: the child does nothing but what this library is made to do in a child, and ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        assert!(!thread::serves(engine()));
+        assert!(!worker_thread::serves(engine()));
         engine().defer(Work::Wake { id: 7 });
         // Starts its own.
         help(By::Engine);
         await_woken(before + 7);
-        assert!(thread::serves(engine()));
+        assert!(worker_thread::serves(engine()));
         // SAFETY: ends the child.
         unsafe { libc::_exit(0) };
     }
@@ -51,8 +51,8 @@ fn with_a_worker() {
 fn without_one() {
     engine().options.set_no_thread(true);
     with_rec(|_, _| ()).unwrap();
-    thread::want();
-    assert!(!thread::serves(engine()));
+    worker_thread::want();
+    assert!(!worker_thread::serves(engine()));
     engine().defer(Work::Wake { id: 3 });
     help(By::Engine);
     assert_eq!(WOKEN.load(Ordering::Relaxed), 0);

@@ -6,6 +6,6 @@
 //! Relied on: `counter` for the arithmetic of protection, the tree of `group`.
 //! Never done: a call of a shrinker, a charge, a wait: that is `engine`.
 
-pub mod oom;
+pub mod oom_victim;
 pub mod share;
 pub mod subtree;

@@ -210,7 +210,7 @@ impl Protections {
 mod tests {
     use super::*;
     use crate::group::ROOT;
-    use crate::group::charge::Mode;
+    use crate::group::exact_charge::Mode;
 
     fn group(tree: &'static Hierarchy, parent: &Memcg, name: &str) -> &'static Memcg {
         tree.memcgs

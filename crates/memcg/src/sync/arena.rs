@@ -215,7 +215,7 @@ fn never_handed_out(index: u32) -> ! {
 #[cfg(not(loom))]
 fn segment_new<T: Record>(segment: usize) -> Option<*mut T> {
     let bytes = ((BASE as usize) << segment).checked_mul(core::mem::size_of::<T>())?;
-    crate::os::map::map(bytes).map(|p| p.as_ptr().cast())
+    crate::os::mmap::map(bytes).map(|p| p.as_ptr().cast())
 }
 
 #[cfg(not(loom))]
@@ -223,7 +223,7 @@ unsafe fn segment_free<T>(p: *mut T, segment: usize) {
     let bytes = ((BASE as usize) << segment) * core::mem::size_of::<T>();
     if let Some(p) = core::ptr::NonNull::new(p.cast()) {
         // SAFETY: the caller passes a segment of `segment_new` nobody has seen.
-        unsafe { crate::os::map::unmap(p, bytes) };
+        unsafe { crate::os::mmap::unmap(p, bytes) };
     }
 }
 

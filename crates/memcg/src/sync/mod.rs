@@ -6,13 +6,13 @@
 //! Never done: allocation from the heap; sleeping outside a ranked lock.
 
 pub mod arena;
-pub mod futex;
 pub mod hook;
 pub mod id;
 pub mod lock;
 pub mod promise;
 pub mod stack;
 pub mod users;
+pub mod wait_word;
 
 /// The atomics every room uses: core's, or loom's under its model checker.
 pub mod atomic {

@@ -1,7 +1,7 @@
 //! What proofs share: charging as an engine does, a small random source, a hierarchy alone in the world.
 
 use crate::counter::{Level, Over, try_charge, uncharge};
-use crate::group::charge::{Mode, Refusal};
+use crate::group::exact_charge::{Mode, Refusal};
 use crate::group::kind::Kind;
 use crate::group::{Hierarchy, Memcg, ROOT, Tag};
 use crate::sync::lock::Rank;

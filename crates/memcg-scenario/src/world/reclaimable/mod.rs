@@ -153,7 +153,7 @@ impl Drop for ReclaimableObjects {
 mod tests {
     use super::*;
     use memcg::root;
-    use memcg::testing::engine::process::engine;
+    use memcg::testing::engine::process_engine::engine;
     use std::sync::MutexGuard;
 
     fn made(bytes: u64, how: GivesUp) -> Arc<dyn ReclaimableCache> {

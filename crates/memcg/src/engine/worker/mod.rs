@@ -8,12 +8,12 @@
 //! order. An item names things by index: whoever does it looks whether they are still what they were.
 
 pub mod queue;
-pub mod thread;
 mod work;
+pub mod worker_thread;
 
 pub use work::{ROOM, Work};
 
-use super::{Engine, process};
+use super::{Engine, process_engine};
 use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 
@@ -79,10 +79,10 @@ impl Engine {
 
     #[cold]
     fn help_slow(&self, rec: &ThreadRec, by: By) {
-        if process::is_ours(self) {
-            thread::restart();
+        if process_engine::is_ours(self) {
+            worker_thread::restart();
         }
-        if !thread::serves(self) {
+        if !worker_thread::serves(self) {
             let _helping = rec.begin_helping();
             self.run_deferred(rec, by);
         }

@@ -102,7 +102,7 @@ impl Queue {
         if self.bell.load(Ordering::Relaxed) == ASLEEP
             && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP
         {
-            crate::sync::futex::wake_one(&self.bell);
+            crate::sync::wait_word::wake_one(&self.bell);
         }
     }
 
@@ -112,7 +112,7 @@ impl Queue {
         // Pairs with the fence of `ring`.
         fence(Ordering::SeqCst);
         if self.is_empty() && !is_over() {
-            crate::sync::futex::wait_at_most(&self.bell, ASLEEP, ms);
+            crate::sync::wait_word::wait_at_most(&self.bell, ASLEEP, ms);
         }
         self.bell.store(AWAKE, Ordering::Relaxed);
     }

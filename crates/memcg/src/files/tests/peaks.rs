@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::{Hierarchy, ROOT_TAG, TreeError, WatchId};
 use crate::offline;
 use proptest::prelude::*;

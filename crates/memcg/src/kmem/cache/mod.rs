@@ -16,22 +16,22 @@
 //!
 //! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and never over a system call.
 
+pub mod cache_hit;
 mod children;
 pub mod dead;
 pub mod debug;
 pub mod filter;
 mod hand_over;
-pub mod hit;
 pub mod info;
 pub mod magazine;
 pub mod objects;
 mod reaper;
 pub mod room;
 pub mod shape;
+pub(crate) mod slab_word;
 pub mod slots;
 pub mod slub;
 mod verbs;
-pub(crate) mod word;
 
 use crate::group::{CellId, Hierarchy, ROOT};
 use crate::kmem::Kmem;

@@ -12,7 +12,7 @@
 
 use super::Ways;
 use super::shape::{RED_ZONE, ZONE_FREE};
-use super::word::Word;
+use super::slab_word::Word;
 use crate::kmem::bad;
 use crate::kmem::id::CacheId;
 use crate::kmem::layout::UNIT;

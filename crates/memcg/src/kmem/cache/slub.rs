@@ -5,8 +5,8 @@
 //! [`Ways::TRACKED`] has its full slabs in a list as well: then both take the lock.
 
 use super::objects::Found;
+use super::slab_word::{NEVER, Pushed};
 use super::slots::{Content, Own};
-use super::word::{NEVER, Pushed};
 use super::{Cache, Ways};
 use crate::kmem::Kmem;
 use crate::kmem::id::CacheId;

@@ -15,10 +15,10 @@
 //! A task that moves leaves the things it has listed where they are. A walk that meets one puts it into the list of the group
 //! it belongs to now, instead of showing it.
 
-mod ends;
 mod head;
 mod link;
 mod marks;
+mod reparent;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod walk;

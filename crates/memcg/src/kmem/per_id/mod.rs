@@ -24,10 +24,10 @@
 //!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
 
 mod node;
-mod policy;
-mod tree;
+mod radix_tree;
+mod table_space;
 
-pub use policy::{IdPolicy, TableStat, Tables};
+pub use table_space::{IdPolicy, TableStat, Tables};
 
 use super::Kmem;
 use super::own::own_bytes;
@@ -45,14 +45,14 @@ const BLOCKS: usize = (ID_LIMIT / FIRST).ilog2() as usize + 1;
 /// One table, of indices `V`. Zero bytes are an empty one.
 pub struct PerId<V> {
     blocks: [AtomicPtr<AtomicId<V>>; BLOCKS],
-    tree: tree::Tree,
+    tree: radix_tree::Tree,
 }
 
 impl<V> Default for PerId<V> {
     fn default() -> Self {
         Self {
             blocks: Default::default(),
-            tree: tree::Tree::default(),
+            tree: radix_tree::Tree::default(),
         }
     }
 }
@@ -112,9 +112,11 @@ impl<V: Id> PerId<V> {
         kmem.tables.use_policy();
         if kmem.tables.are_trees() {
             return match self.tree.put(&kmem.tables, id, value.raw()) {
-                tree::Entered::Done => Put::Done,
-                tree::Entered::Found(other) => V::from_raw(other).map_or(Put::Done, Put::Found),
-                tree::Entered::NoMemory => Put::NoMemory,
+                radix_tree::Entered::Done => Put::Done,
+                radix_tree::Entered::Found(other) => {
+                    V::from_raw(other).map_or(Put::Done, Put::Found)
+                }
+                radix_tree::Entered::NoMemory => Put::NoMemory,
             };
         }
         if self.ensure(kmem, place(id).0).is_none() {

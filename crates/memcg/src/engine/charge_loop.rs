@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Accounting, By, Engine, Flags, Request};
-use crate::group::charge::{Mode, Refusal, round_up};
+use crate::group::exact_charge::{Mode, Refusal, round_up};
 use crate::group::{Event, Kind, OomPolicy, Tag};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
@@ -53,7 +53,7 @@ impl Engine {
             } else {
                 self.help(rec, By::Engine);
             }
-            self.safe_point(rec, crate::counter::throttle::MAX_DELAY_NS);
+            self.safe_point(rec, crate::counter::throttle_curve::MAX_DELAY_NS);
         }
         Ok(bytes)
     }
@@ -329,7 +329,7 @@ mod tests {
         group.counter.set_high((2 << 20) + (900 << 10));
         let start = std::time::Instant::now();
         charge(Flags::WAIT).unwrap();
-        assert!(rec.owed_ns() < crate::counter::throttle::WAIVED_DELAY_NS);
+        assert!(rec.owed_ns() < crate::counter::throttle_curve::WAIVED_DELAY_NS);
         assert!(start.elapsed().as_nanos() as u64 >= owed.min(2_000_000_000));
     }
 

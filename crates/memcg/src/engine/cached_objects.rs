@@ -5,12 +5,12 @@
 //! Relied on: `kmem::cache`, which never charges but from stock.
 //! Never done: a constructor (that is `api`); code of the program under a lock.
 
-use super::options::Tracking;
+use super::configuration::Tracking;
 use super::worker::Work;
 use super::{Accounting, ChargeError, Engine, Flags, Request};
 use crate::group::{GroupId, Kind, Memcg, ROOT, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
-use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, debug, hit};
+use crate::kmem::cache::{Cache, Child, Found, Own, Plan, Ways, cache_hit, debug};
 use crate::kmem::id::CacheId;
 use crate::sync::lock::Rank;
 use crate::sync::promise::SoleThread;
@@ -153,7 +153,7 @@ impl Engine {
             {
                 self.alloc_by_group(rec, own, (index, ways), tag)
             } else {
-                hit::alloc(own, ways, index, tag)
+                cache_hit::alloc(own, ways, index, tag)
             };
             if let Some(found) = found {
                 check_taken(cache, found);
@@ -180,7 +180,7 @@ impl Engine {
     ) -> Option<Found> {
         // The thread works for it, so it is named, and its cell is not asked for: this is a hit.
         let cell = self.tree.objcgs.get(tag).cell_if_any();
-        hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, Some(tag))
+        cache_hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, Some(tag))
             .or_else(|| self.alloc_of_child(rec, own, (index, ways), tag))
     }
 
@@ -199,7 +199,7 @@ impl Engine {
         let Child::Is(child) = self.kmem.child_of(&self.tree, rec, index, group) else {
             return None;
         };
-        let found = hit::alloc(own, ways, child, Some(tag))?;
+        let found = cache_hit::alloc(own, ways, child, Some(tag))?;
         own.keep_hint(index, Some(cell), child);
         Some(found)
     }
@@ -388,7 +388,7 @@ impl Engine {
         }
         let own = self.kmem.caches.own(rec);
         // SAFETY: the caller's.
-        if own.is_some_and(|own| unsafe { hit::free(own, slab, offset, raw) }) {
+        if own.is_some_and(|own| unsafe { cache_hit::free(own, slab, offset, raw) }) {
             return;
         }
         let (tag, bytes) = slab.owner_and_bytes(offset);

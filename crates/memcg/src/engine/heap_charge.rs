@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::process::{known_rec, with_rec};
+use super::process_engine::{known_rec, with_rec};
 use super::{Accounting, Flags, Request};
 use crate::group::{Kind, Tag};
 

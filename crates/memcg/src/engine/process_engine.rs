@@ -201,7 +201,7 @@ pub fn depart() {
     // SAFETY: the block is this thread's.
     let block = unsafe { &*tls::block() };
     if block.own.get() == 0 && NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
-        super::worker::thread::dismiss();
+        super::worker::worker_thread::dismiss();
         if let Some(hook) = LAST_HOOK.get() {
             hook();
         }

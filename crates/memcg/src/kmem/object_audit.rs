@@ -1,8 +1,8 @@
 //! The allocator's own account of who holds what, to be held against the books. For tests and for a process at rest.
 
 use super::Kmem;
+use super::address_map::Place;
 use super::layout::{END_UNIT, FIRST_UNIT, UNIT};
-use super::map::Place;
 use super::remote::NONE;
 use super::slab::{Slab, SlabKind};
 use crate::thread::Tag;

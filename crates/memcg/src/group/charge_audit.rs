@@ -8,7 +8,7 @@
 
 use super::id::{CellId, GroupId, ROOT};
 use super::kind::NR_SIDE_KINDS;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::objcg::{Objcg, State};
 use super::{Hierarchy, Tag};
 use crate::counter::Level;

@@ -8,7 +8,7 @@
 
 use super::id::{GroupId, NameId};
 use super::kind::Kind;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::objcg::State;
 use super::{Hierarchy, Tag};
 use crate::counter::Level;

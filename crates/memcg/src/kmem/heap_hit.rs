@@ -6,9 +6,9 @@
 //! Slots and slab change inside one look (`ThreadRec::enter`): a signal handler that comes between finds the thread busy
 //! and uses neither.
 
+use super::address_map::Place;
 use super::bad::{self, BadFree};
 use super::heap::{self, Heap};
-use super::map::Place;
 use super::slab::{Slab, SlabKind};
 use super::{Kmem, layout};
 use crate::thread::ThreadRec;

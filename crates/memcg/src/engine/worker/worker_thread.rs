@@ -6,7 +6,7 @@
 //! record tells it to leave. The child of a fork has none until it needs one.
 
 use super::By;
-use crate::engine::{Engine, process};
+use crate::engine::{Engine, process_engine};
 use crate::os::{ids, spawn};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,7 +26,7 @@ static TID: AtomicU32 = AtomicU32::new(0);
 /// Whether `engine` has a thread that does its work.
 #[inline]
 pub fn serves(engine: &Engine) -> bool {
-    process::is_ours(engine) && STATE.load(Ordering::Relaxed) == RUNNING
+    process_engine::is_ours(engine) && STATE.load(Ordering::Relaxed) == RUNNING
 }
 
 /// The worker's thread id; 0 without one.
@@ -52,7 +52,7 @@ pub(crate) fn restart() {
 
 #[cold]
 fn start() {
-    let Some(engine) = process::try_engine() else {
+    let Some(engine) = process_engine::try_engine() else {
         return;
     };
     if engine.options.no_thread()
@@ -63,7 +63,7 @@ fn start() {
         return;
     }
     // What the C library allocates for it is nobody's.
-    let scope = process::with_rec(|engine, rec| engine.tree.enter_scope(rec, None));
+    let scope = process_engine::with_rec(|engine, rec| engine.tree.enter_scope(rec, None));
     // SAFETY: `run` takes nothing and may run once at a time, which the state sees to.
     match unsafe { spawn::spawn(STACK, run, core::ptr::null_mut()) } {
         // SAFETY: just made, joinable, and nobody else has its handle.
@@ -73,15 +73,15 @@ fn start() {
         Err(_) => STATE.store(NONE, Ordering::Relaxed),
     }
     if let Some(scope) = scope {
-        process::with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));
+        process_engine::with_rec(|engine, rec| engine.tree.leave_scope(rec, scope));
     }
 }
 
 extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
-    process::become_own_thread();
+    process_engine::become_own_thread();
     ids::set_thread_name(c"memcg-worker");
     TID.store(ids::tid(), Ordering::Relaxed);
-    process::with_rec(|engine, rec| {
+    process_engine::with_rec(|engine, rec| {
         let is_over = || STATE.load(Ordering::Relaxed) == LEAVING;
         let _helping = rec.begin_helping();
         while !is_over() {
@@ -101,7 +101,7 @@ pub(crate) fn dismiss() {
     if STATE
         .compare_exchange(RUNNING, LEAVING, Ordering::Relaxed, Ordering::Relaxed)
         .is_ok()
-        && let Some(engine) = process::try_engine()
+        && let Some(engine) = process_engine::try_engine()
     {
         engine.deferred.ring();
     }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::engine::linger::GroupEnd;
+use crate::engine::group_end::GroupEnd;
 use crate::kmem::per_id::IdPolicy;
 
 fn key(text: &str, key: &str) -> u64 {

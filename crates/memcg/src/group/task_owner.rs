@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::census::Change;
-use super::memcg::Memcg;
+use super::flip_word::CELL_LIMIT;
+use super::memcg_record::Memcg;
 use super::objcg::{Objcg, SUCCESSOR, State};
 use super::tree::TreeError;
-use super::word::CELL_LIMIT;
 use super::{Hierarchy, Tag};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;

@@ -8,12 +8,12 @@
 #![forbid(unsafe_code)]
 
 use super::events::Event;
+use super::flip_word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
 use super::id::{CellId, GroupId};
 use super::kind::Kind;
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::objcg::Objcg;
 use super::settings::debt_over;
-use super::word::{AMOUNT_LIMIT, UNIT, Unchanged, Word};
 use super::{Hierarchy, Tag};
 use crate::counter::{Over, page_counter::UNLIMITED, try_charge, uncharge};
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 
 use crate::attach::{Attach, MoveError, Moved, move_task_with};
 use crate::group::Tag;
-use crate::group::charge::Mode;
+use crate::group::exact_charge::Mode;
 use crate::group::objcg::State;
 use crate::group::{Event, GroupId, Memcg, MovePolicy, ROOT};
 use crate::offline;

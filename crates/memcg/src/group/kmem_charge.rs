@@ -6,12 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::charge::{each_level, round_up};
 use super::events::Event;
-use super::memcg::Memcg;
+use super::exact_charge::{each_level, round_up};
+use super::flip_word::Unchanged;
+use super::memcg_record::Memcg;
 use super::objcg::Objcg;
 use super::stock::give_slot;
-use super::word::Unchanged;
 use super::{Hierarchy, Kind, Refusal, Tag};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;

@@ -74,7 +74,7 @@ impl Engine {
     #[cold]
     fn settle_slow(&self, rec: &ThreadRec) -> u32 {
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.change(|| offline::linger::finish(&self.tree, &self.kmem))
+        self.change(|| offline::deferred_end::finish(&self.tree, &self.kmem))
     }
 
     /// Bytes were given back: if they were a lingering group's last its end is put off to where locks may be taken. Usable in a

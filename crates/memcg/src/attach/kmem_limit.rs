@@ -5,11 +5,11 @@
 //! flipped until the task's bytes have flipped as well, so a way back needs no room. Between the two flips nobody adds to the word
 //! (`Hierarchy::count_slab` waits a moment), so what goes back is no more than what the source still counts.
 
-use super::room::Way;
+use super::target_room::Way;
 use super::{Attach, MoveError};
+use crate::group::flip_word::Unchanged;
+use crate::group::kmem_charge::SLAB_SIDE;
 use crate::group::objcg::Objcg;
-use crate::group::slab::SLAB_SIDE;
-use crate::group::word::Unchanged;
 use crate::group::{CellId, Hierarchy, Refusal};
 use crate::thread::ThreadRec;
 

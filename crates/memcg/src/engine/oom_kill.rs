@@ -4,18 +4,18 @@
 //! over, charges may go beyond max by what it still holds of what it held when it was chosen: never by more, however much it goes
 //! on charging. A task that is told to die is so for good; its future is woken by the worker, in whatever group it idles; a thread sees the flag. Where the tasks are threads of a program that
 //! knows nothing of us (under exec) the program is killed, with a line that says why.
-//! Relied on: `reclaim::oom` for the choice.
+//! Relied on: `reclaim::oom_victim` for the choice.
 //! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy does not say so.
 
 use super::progress::ask_of;
 use super::{Engine, Work};
 use crate::counter::Level;
 use crate::group::objcg::{Objcg, State};
-use crate::group::task::FIRST_TASK_ID;
+use crate::group::task_owner::FIRST_TASK_ID;
 use crate::group::victim::{Choosing, Chosen, Victim};
 use crate::group::{Event, Memcg, NameId, OomPolicy, Tag};
 use crate::os::{clock, say};
-use crate::reclaim::oom::{ADJ_MIN, badness};
+use crate::reclaim::oom_victim::{ADJ_MIN, badness};
 use crate::thread::ThreadRec;
 
 /// How long a victim has to end before another is chosen.

@@ -11,7 +11,7 @@
 
 use super::{Accounting, Engine, Flags, Request};
 use crate::group::cell::OfflineAction;
-use crate::group::charge::{Mode, round_up};
+use crate::group::exact_charge::{Mode, round_up};
 use crate::group::{Event, Kind, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::thread::ThreadRec;

@@ -2,7 +2,7 @@
 
 use super::{POLICIES, World};
 use crate::counter::Level;
-use crate::engine::linger::GroupEnd;
+use crate::engine::group_end::GroupEnd;
 use crate::group::Memcg;
 use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;

@@ -5,7 +5,7 @@
 use super::layout::{
     self, ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK, HUGE_BYTES, HUGE_START, UNIT,
 };
-use crate::os::{ids, map};
+use crate::os::{ids, mmap};
 use core::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -60,7 +60,7 @@ pub struct Window {
 
 impl Map {
     pub(super) fn init(&self) -> Option<()> {
-        let slots = map::map(SLOTS)?;
+        let slots = mmap::map(SLOTS)?;
         // Not at the same place in every process, nor in every engine of one.
         for cursor in &self.cursors {
             let start = ids::random() as usize % (HUGE_BYTES / CHUNK / 2);
@@ -77,11 +77,11 @@ impl Map {
         let gone = self.each().filter(|&(_, place)| place == Place::Gone);
         for p in gone.filter_map(|(at, _)| core::ptr::NonNull::new(at as *mut u8)) {
             // SAFETY: the first unit of a chunk that has gone is mapped.
-            unsafe { map::unmap(p, UNIT) };
+            unsafe { mmap::unmap(p, UNIT) };
         }
         if let Some(slots) = core::ptr::NonNull::new(self.slots.load(Acquire).cast()) {
             // SAFETY: mapped by `init`, and nobody looks any more.
-            unsafe { map::unmap(slots, SLOTS) };
+            unsafe { mmap::unmap(slots, SLOTS) };
         }
     }
 
@@ -165,7 +165,7 @@ impl Map {
         // While the chunk that was there is on its way to the kernel, its place is taken.
         let at = gone
             .take(MOST_AGAIN)
-            .find(|at| map::map_at(at + UNIT, CHUNK - UNIT).is_ok())?;
+            .find(|at| mmap::map_at(at + UNIT, CHUNK - UNIT).is_ok())?;
         self.nr_gone.fetch_sub(1, Relaxed);
         Some(at)
     }
@@ -185,7 +185,7 @@ impl Map {
         let again = (place == Place::Chunk).then(|| self.map_again()).flatten();
         let at = again
             .or_else(|| self.map_in_area(chunks, bytes, place))
-            .or_else(|| Some(map::map_aligned(bytes, CHUNK)?.as_ptr() as usize))?;
+            .or_else(|| Some(mmap::map_aligned(bytes, CHUNK)?.as_ptr() as usize))?;
         self.set(at + CHUNK, chunks - 1, Place::HugeRest);
         self.set(at, 1, place);
         if place == Place::Chunk {
@@ -222,7 +222,7 @@ impl Map {
                 continue;
             }
             let at = area + slot * CHUNK;
-            match map::map_at(at, bytes) {
+            match mmap::map_at(at, bytes) {
                 Ok(_) => {
                     cursor.store(slot + chunks, Relaxed);
                     return Some(at);
@@ -257,6 +257,8 @@ mod tests {
         assert_eq!(map.get(at), Place::Nothing);
         assert_eq!(map.get(usize::MAX), Place::Nothing);
         // SAFETY: mapped above, of that length.
-        unsafe { crate::os::map::unmap(core::ptr::NonNull::new(at as *mut u8).unwrap(), 5 * 4096) };
+        unsafe {
+            crate::os::mmap::unmap(core::ptr::NonNull::new(at as *mut u8).unwrap(), 5 * 4096)
+        };
     }
 }

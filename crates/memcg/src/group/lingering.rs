@@ -11,7 +11,7 @@
 //! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
 
 use super::id::{CellId, GroupId, ROOT};
-use super::memcg::Memcg;
+use super::memcg_record::Memcg;
 use super::{Hierarchy, Tag};
 use crate::counter::{Level, uncharge};
 use crate::sync::Zeroed;

@@ -6,9 +6,9 @@
 
 use super::MoveError;
 use crate::counter::{Level, Over, Refused, try_charge, uncharge};
-use crate::group::charge::Refusal;
+use crate::group::exact_charge::Refusal;
+use crate::group::flip_word::Unchanged;
 use crate::group::objcg::Objcg;
-use crate::group::word::Unchanged;
 use crate::group::{Hierarchy, Memcg};
 use crate::sync::atomic::{Ordering, fence};
 use crate::thread::ThreadRec;
