@@ -73,7 +73,7 @@ pub fn settle() {
     while memcg::run_deferred() > 0 {}
     with(|engine, rec| {
         let _helped = engine.run_deferred(rec, By::All);
-        engine.settle(rec);
+        engine.finish_lingering(rec);
     });
 }
 

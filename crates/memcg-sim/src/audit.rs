@@ -53,7 +53,7 @@ impl World {
         let were_marked = self.engine.tree.may_have_marked();
         self.engine.run_deferred(rec, By::All);
         self.stage.adopt_if(were_marked);
-        self.engine.settle(rec);
+        self.engine.finish_lingering(rec);
         self.stage.books.borrow_mut().settle();
         for _ in 0..GRACE {
             self.engine.tree.collect();

@@ -31,7 +31,7 @@ impl World {
             }
         };
         let tag = tree.memcgs.get(index).tag();
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let mut books = self.stage.books.borrow_mut();
         books.groups.push(Group::new(Some(g), index));
         let group = books.groups.len() - 1;
@@ -106,7 +106,7 @@ impl World {
             };
             let tree = &self.engine.tree;
             let _pin = tree.threads.epoch.pin(self.rec());
-            tree.release_objcg(tag);
+            tree.unref_objcg(tag);
         }
     }
 }

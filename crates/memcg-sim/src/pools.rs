@@ -115,10 +115,10 @@ impl Stage {
 
     /// The process forks, and this is the child: of its threads there is the one that is on.
     pub(crate) fn fork(&self) {
-        self.engine.kmem.hold_over_fork();
+        self.engine.kmem.lock_for_fork();
         // SAFETY: this thread has just taken the locks.
         let held = unsafe { HeldOverFork::new() };
-        self.engine.kmem.let_go_after_fork(held);
+        self.engine.kmem.unlock_after_fork(held);
         // SAFETY: a world has one thread; those it plays are its own.
         let sole = unsafe { SoleThread::new() };
         self.engine.begin_in_child(sole, Some(self.rec.get()), true);

@@ -29,11 +29,11 @@ impl Stage {
         let from = link.begin_change().expect("nobody else is at it");
         let outcome = self.engine.recharge_cached(rec, at, to);
         if outcome == Ok(true) {
-            tree.hold_objcg(to);
+            tree.ref_objcg(to);
             link.end_change(to);
             {
                 let _pin = tree.threads.epoch.pin(rec);
-                tree.release_objcg(from);
+                tree.unref_objcg(from);
             }
             let lists = &self.engine.kmem.lists;
             let follow = |cx: Cx<'_>| lists.follow(cx, self.list, link);

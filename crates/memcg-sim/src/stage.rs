@@ -71,7 +71,7 @@ pub(crate) fn on_stage() -> Rc<Stage> {
 /// The hold is the caller's.
 pub(crate) unsafe fn let_go(link: *const Link) {
     // SAFETY: held by the caller.
-    if !unsafe { &*link }.let_go() {
+    if !unsafe { &*link }.unref() {
         return;
     }
     // SAFETY: the last hold; made by `Box::into_raw`.
@@ -79,7 +79,7 @@ pub(crate) unsafe fn let_go(link: *const Link) {
     let stage = on_stage();
     let tree = &stage.engine.tree;
     let _pin = tree.threads.epoch.pin(stage.rec.get());
-    tree.release_objcg(tag);
+    tree.unref_objcg(tag);
 }
 
 /// The shrinker: the list's things of a group.
@@ -212,7 +212,7 @@ impl Stage {
 
     /// Groups that linger and have nothing any more end, in both.
     pub(crate) fn settle(&self) {
-        self.engine.settle(self.rec.get());
+        self.engine.finish_lingering(self.rec.get());
         let coming = self.coming.get();
         let coming = coming.map(|owner| self.books.borrow().owners[owner].group);
         let kept = coming.filter(|g| self.group(*g).is_lingering());
@@ -276,7 +276,7 @@ impl Stage {
         let section = rec.enter_heap();
         let own = section.is_some().then_some(heap);
         // SAFETY: as above; uncharged.
-        unsafe { kmem.put(own, object) };
+        unsafe { kmem.free_object(own, object) };
     }
 
     /// What an owner's moves left elsewhere got less by a free: which of it, the engine chose.

@@ -164,7 +164,7 @@ impl World {
         let link = match owner.filter(|_| linked) {
             Some(owner) => {
                 let tag = books.owners[owner].tag;
-                self.engine.tree.hold_objcg(tag);
+                self.engine.tree.ref_objcg(tag);
                 Box::into_raw(Box::new(Link::new(tag))).cast_const()
             }
             None => core::ptr::null(),
@@ -233,7 +233,7 @@ impl World {
                 // SAFETY: the thread's own heap, in its section.
                 unsafe {
                     match class {
-                        Some(class) => kmem.take(heap, class, tag, false),
+                        Some(class) => kmem.alloc(heap, class, tag, false),
                         None => kmem.alloc_extent(Some(heap), bytes, 16, tag),
                     }
                 }
@@ -262,7 +262,7 @@ impl World {
         let cache = open[(n[2] ^ n[0]) as usize % open.len()];
         let how = flags(n[1] / 4);
         let id = self.within(n, |world, owner| {
-            world.take_cached(cache, owner, how, linked)
+            world.alloc_cached(cache, owner, how, linked)
         });
         let Some((id, link)) = id.filter(|(_, link)| !link.is_null()) else {
             return;
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    fn take_cached(
+    fn alloc_cached(
         &self,
         cache: usize,
         owner: Option<usize>,

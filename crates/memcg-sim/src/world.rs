@@ -275,7 +275,7 @@ impl World {
             // SAFETY: the thread's own heap, in its section, for the last time.
             unsafe { kmem.park(kmem.heap(thread.heap_index)) };
         }
-        self.engine.settle(thread.rec);
+        self.engine.finish_lingering(thread.rec);
         tree.threads.leave(thread.index);
     }
 

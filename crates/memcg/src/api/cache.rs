@@ -288,7 +288,7 @@ pub fn set_cache_tracking(opt_in: bool, root: bool) {
 
 /// Takes an object; where it is, and whether nobody has had it before.
 #[inline]
-fn take(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
+fn alloc_object(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
     let found = with_rec(|engine, rec| engine.alloc_cached(rec, index, flags))
         .ok_or(AllocError::NoMemory)?
         .map_err(AllocError::new)?;
@@ -355,7 +355,7 @@ impl<T> KmemCache<T> {
         flags: Flags,
         make: impl FnOnce() -> T,
     ) -> Result<KBox<T>, AllocError> {
-        let (at, _) = take(self.index, flags)?;
+        let (at, _) = alloc_object(self.index, flags)?;
         let guard = Unmade(at);
         // SAFETY: an object for a `T`, just taken.
         unsafe { at.cast::<T>().write(make()) };
@@ -499,7 +499,7 @@ impl SizedCache {
     /// # Errors
     /// See [`AllocError`].
     pub fn alloc_flags(&self, flags: Flags) -> Result<KBytes, AllocError> {
-        let (at, raw) = take(self.index, flags)?;
+        let (at, raw) = alloc_object(self.index, flags)?;
         let cache = engine().kmem.caches.get(self.index);
         if !cache.ways().has(Ways::CONSTRUCTED) {
             // SAFETY: an object of so many bytes, just taken.
@@ -527,7 +527,7 @@ impl SizedCache {
     /// # Errors
     /// See [`AllocError`].
     pub fn alloc_raw(&self, flags: Flags) -> Result<NonNull<MaybeUninit<u8>>, AllocError> {
-        take(self.index, flags).map(|(at, _)| at.cast())
+        alloc_object(self.index, flags).map(|(at, _)| at.cast())
     }
 
     /// Frees an object of [`Self::alloc_raw`].

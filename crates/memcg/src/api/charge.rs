@@ -72,16 +72,16 @@ impl Charge {
 
     #[cold]
     fn new_slow(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
-        let tag = tag.map(|tag| pinned(|engine, _| engine.tree.hold_live_tag(tag)));
+        let tag = tag.map(|tag| pinned(|engine, _| engine.tree.ref_live_tag(tag)));
         let mut charge = Self { tag, bytes: 0 };
         charge.grow(bytes, flags)?;
         Ok(charge)
     }
 
     /// Takes a reference to the owner.
-    fn hold(&self) {
+    fn ref_owner(&self) {
         if let Some(tag) = self.tag {
-            engine().tree.hold_objcg(tag);
+            engine().tree.ref_objcg(tag);
         }
     }
 
@@ -90,7 +90,7 @@ impl Charge {
         if let Some(tag) = self.tag {
             with_rec(|engine, rec| {
                 let _pin = engine.tree.threads.epoch.pin(rec);
-                engine.tree.release_objcg(tag);
+                engine.tree.unref_objcg(tag);
             });
         }
     }
@@ -100,7 +100,7 @@ impl Charge {
         let was_empty = core::mem::replace(&mut self.bytes, bytes) == 0;
         match (was_empty, bytes == 0) {
             (true, false) => self.release(),
-            (false, true) => self.hold(),
+            (false, true) => self.ref_owner(),
             _ => {}
         }
     }
@@ -198,7 +198,7 @@ impl Charge {
 
     /// Makes `tag`, or its successor, the owner; the caller names it.
     fn change_owner(&mut self, tag: Tag) -> Result<(), ReserveError> {
-        let tag = pinned(|engine, _| engine.tree.hold_live_tag(tag));
+        let tag = pinned(|engine, _| engine.tree.ref_live_tag(tag));
         let new = Self {
             tag: Some(tag),
             bytes: 0,
@@ -267,10 +267,10 @@ impl Charge {
         };
         // Of the two, those of nothing need a name.
         if bytes == 0 {
-            other.hold();
+            other.ref_owner();
         }
         if rest == 0 && !was_empty {
-            self.hold();
+            self.ref_owner();
         }
         other
     }

@@ -45,7 +45,7 @@ impl GroupPath {
             // As long as we are pinned the name of a group that is there is no other's.
             let is_there = group.is_online() || group.is_lingering();
             let name = is_there.then(|| group.name());
-            name.filter(|&name| engine.tree.try_hold_name(name))
+            name.filter(|&name| engine.tree.try_ref_name(name))
         });
         Self::of_name(held)
     }
@@ -82,7 +82,7 @@ impl Drop for GroupPath {
 
 impl Clone for GroupPath {
     fn clone(&self) -> Self {
-        let hold = |&name: &NameId| pinned(|engine, _| engine.tree.try_hold_name(name));
+        let hold = |&name: &NameId| pinned(|engine, _| engine.tree.try_ref_name(name));
         Self::of_name(self.name.filter(hold))
     }
 }

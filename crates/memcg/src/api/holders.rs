@@ -93,7 +93,7 @@ static REGISTER: Mutex<Register> = Mutex::new((0, BTreeMap::new()));
 
 trait Held: Send + Sync {
     /// Charges the thing to a group that holds it, if its owner's group has ended by `mapper`.
-    fn settle(&self);
+    fn apply_offline_actions(&self);
 }
 
 struct Inner<T: Sharable> {
@@ -112,7 +112,7 @@ impl<T: Sharable> Drop for Inner<T> {
 }
 
 impl<T: Sharable> Held for Inner<T> {
-    fn settle(&self) {
+    fn apply_offline_actions(&self) {
         if !self
             .thing
             .was_left(sealed::How(&[OfflineAction::RechargeToHolder]))
@@ -132,12 +132,12 @@ impl<T: Sharable> Held for Inner<T> {
 }
 
 /// After the end of a group by `mapper`. O(things that are shared).
-fn settle_all() {
+fn apply_all_offline_actions() {
     let _free = no_account();
     let all: Vec<Weak<dyn Held>> = lock(&REGISTER).1.values().cloned().collect();
     for held in all {
         if let Some(held) = held.upgrade() {
-            held.settle();
+            held.apply_offline_actions();
         }
     }
 }
@@ -183,7 +183,7 @@ impl<T: Sharable> Shared<T> {
     /// nobody.
     pub fn new(thing: T) -> Self {
         let _free = no_account();
-        offline_policy::set_settle(settle_all);
+        offline_policy::set_offline_actions_hook(apply_all_offline_actions);
         let mut register = lock(&REGISTER);
         register.0 += 1;
         let number = register.0;

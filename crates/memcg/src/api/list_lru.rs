@@ -91,7 +91,7 @@ impl<T> Drop for Node<T> {
     fn drop(&mut self) {
         with_rec(|engine, rec| {
             let _pin = engine.tree.threads.epoch.pin(rec);
-            engine.tree.release_objcg(self.link.tag());
+            engine.tree.unref_objcg(self.link.tag());
         });
     }
 }
@@ -125,7 +125,7 @@ fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
 /// `link` is of a `Node<T>` in a box, and the caller has a hold on it, which ends here.
 unsafe fn let_go<T>(link: *const Link) {
     // SAFETY: the caller has promised a hold, so the node lives.
-    if unsafe { &*link }.let_go() {
+    if unsafe { &*link }.unref() {
         // SAFETY: the link is the first field of a node from a box, and nobody holds it any more.
         drop(unsafe { Box::from_raw(link.cast_mut().cast::<Node<T>>()) });
     }
@@ -138,7 +138,7 @@ unsafe fn let_go<T>(link: *const Link) {
 /// which ends here.
 unsafe fn let_go_cached<T>(link: *const Link) {
     // SAFETY: the caller has promised a hold, so the node lives.
-    if !unsafe { &*link }.let_go() {
+    if !unsafe { &*link }.unref() {
         return;
     }
     let node = link.cast_mut().cast::<Node<T>>();
@@ -283,7 +283,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     }
 
     fn node(&self, tag: Tag, value: T) -> Node<T> {
-        engine().tree.hold_objcg(tag);
+        engine().tree.ref_objcg(tag);
         Node {
             link: Link::new(tag),
             core: self.core.clone(),
@@ -435,9 +435,9 @@ impl<T: Send + Sync + 'static> LruItem<T> {
             self.node().core.cache.is_some(),
             "the item is no object of a cache"
         );
-        let tag = pinned(|engine, _| engine.tree.hold_live_tag(group.tag()));
+        let tag = pinned(|engine, _| engine.tree.ref_live_tag(group.tag()));
         let changed = self.change_owner(tag);
-        pinned(|engine, _| engine.tree.release_objcg(tag));
+        pinned(|engine, _| engine.tree.unref_objcg(tag));
         changed.map(drop)
     }
 
@@ -455,10 +455,10 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         let outcome = with_rec(|engine, rec| {
             let outcome = engine.recharge_cached(rec, at, to);
             if outcome == Ok(true) {
-                engine.tree.hold_objcg(to);
+                engine.tree.ref_objcg(to);
                 link.end_change(to);
                 let _pin = engine.tree.threads.epoch.pin(rec);
-                engine.tree.release_objcg(from);
+                engine.tree.unref_objcg(from);
             } else {
                 link.end_change(from);
             }
@@ -477,7 +477,7 @@ impl<T: Send + Sync + 'static> LruItem<T> {
     /// One more hold on the value, which stays where it is until the last hold is dropped, even if
     /// the item has been dropped meanwhile.
     pub fn share(&self) -> LruRef<T> {
-        self.node().link.hold();
+        self.node().link.add_ref();
         LruRef { node: self.node }
     }
 
@@ -533,7 +533,7 @@ unsafe impl<T: Send + Sync> Sync for LruRef<T> {}
 impl<T: Send + Sync + 'static> Clone for LruRef<T> {
     fn clone(&self) -> Self {
         // SAFETY: this hold keeps the node alive.
-        unsafe { self.node.as_ref() }.link.hold();
+        unsafe { self.node.as_ref() }.link.add_ref();
         Self { node: self.node }
     }
 }

@@ -34,7 +34,7 @@ pub struct Memcg {
 /// it is first called.
 #[must_use]
 pub fn root() -> Memcg {
-    engine().tree.hold_objcg(ROOT_TAG);
+    engine().tree.ref_objcg(ROOT_TAG);
     Memcg {
         index: ROOT,
         generation: engine().tree.memcgs.get(ROOT).generation(),
@@ -44,7 +44,7 @@ pub fn root() -> Memcg {
 
 impl Clone for Memcg {
     fn clone(&self) -> Self {
-        engine().tree.hold_objcg(self.tag);
+        engine().tree.ref_objcg(self.tag);
         Self { ..*self }
     }
 }
@@ -53,7 +53,7 @@ impl Drop for Memcg {
     fn drop(&mut self) {
         with_rec(|engine, rec| {
             let _pin = engine.tree.threads.epoch.pin(rec);
-            engine.tree.release_objcg(self.tag);
+            engine.tree.unref_objcg(self.tag);
         });
     }
 }
@@ -89,7 +89,7 @@ impl Memcg {
         if !group.is_online() {
             return None;
         }
-        engine.tree.hold_objcg(group.tag());
+        engine.tree.ref_objcg(group.tag());
         Some(Self {
             index,
             generation: group.generation(),
@@ -103,7 +103,7 @@ impl Memcg {
         let group = engine.tree.memcgs.get(index);
         if group.is_lingering() && group.generation() == generation {
             let tag = group.tag();
-            return engine.tree.try_hold_objcg(tag).then_some(Self {
+            return engine.tree.try_ref_objcg(tag).then_some(Self {
                 index,
                 generation,
                 tag,

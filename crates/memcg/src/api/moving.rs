@@ -152,10 +152,10 @@ impl<'t> UnderWay<'t> {
     /// Takes it back because of `why`; answers what is said of it: what a leaky move lost comes
     /// first.
     fn cancel(mut self, why: MoveError) -> MoveError {
-        self.take_back().map_or(why, MoveError::new)
+        self.cancel_attach().map_or(why, MoveError::new)
     }
 
-    fn take_back(&mut self) -> Option<attach::MoveError> {
+    fn cancel_attach(&mut self) -> Option<attach::MoveError> {
         let attach = self.attach.take()?;
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         self.engine.change(|| attach.cancel())
@@ -164,7 +164,7 @@ impl<'t> UnderWay<'t> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let _ = self.take_back();
+        let _ = self.cancel_attach();
     }
 }
 

@@ -32,9 +32,9 @@ fn touch(at: usize) -> bool {
 
 /// See [`KBox::recharge_to`].
 fn recharge(at: usize, group: &Memcg) -> Result<(), ReserveError> {
-    let tag = pinned(|engine, _| engine.tree.hold_live_tag(group.tag()));
+    let tag = pinned(|engine, _| engine.tree.ref_live_tag(group.tag()));
     let outcome = with_rec(|engine, rec| engine.recharge_cached(rec, at, tag));
-    pinned(|engine, _| engine.tree.release_objcg(tag));
+    pinned(|engine, _| engine.tree.unref_objcg(tag));
     match outcome {
         Some(Err(refusal)) => Err(ReserveError::new(&ChargeError {
             bytes: engine().owner_of_cached(at).1,

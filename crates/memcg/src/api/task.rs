@@ -84,9 +84,9 @@ impl Task {
         // It has moved on without its bytes. Pinned, so that its present owner is named until the
         // scope does.
         pinned(|engine, _| {
-            let live = engine.tree.hold_live_tag(self.tag);
+            let live = engine.tree.ref_live_tag(self.tag);
             let entered = Entered::new(Some(live));
-            engine.tree.release_objcg(live);
+            engine.tree.unref_objcg(live);
             entered
         })
     }
@@ -142,9 +142,9 @@ impl Task {
     /// the task. Answers how many bytes did.
     pub fn follow(&self, bytes: u64) -> u64 {
         pinned(|engine, _| {
-            let live = engine.tree.hold_live_tag(self.tag);
+            let live = engine.tree.ref_live_tag(self.tag);
             let bytes = engine.change(|| engine.tree.follow(live, bytes));
-            engine.tree.release_objcg(live);
+            engine.tree.unref_objcg(live);
             bytes
         })
     }

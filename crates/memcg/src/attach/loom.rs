@@ -146,14 +146,14 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
         let b = group(tree, rec, root(tree), "b");
         let tag = task(tree, rec, a);
         assert!(charge_exact(tree, rec, tag, 8));
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let user = go(move || {
             let _pin = tree.threads.epoch.pin(other);
             let killed = tree.objcgs.get(tag).kill();
-            let found = tree.hold_live_tag(tag);
+            let found = tree.ref_live_tag(tag);
             tree.charge_exact(found, 16, Mode::Within).unwrap();
-            tree.release_objcg(found);
-            tree.release_objcg(tag);
+            tree.unref_objcg(found);
+            tree.unref_objcg(tag);
             (found, killed)
         });
         supersede(tree, rec, tag, b);
@@ -250,17 +250,17 @@ fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
         assert!(charge_exact(tree, rec, tag, 8));
         supersede(tree, rec, tag, b);
         let middle = live(tree, rec, tag);
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let user = go(move || {
             let _pin = tree.threads.epoch.pin(other);
-            let found = tree.hold_live_tag(tag);
+            let found = tree.ref_live_tag(tag);
             let state = tree.objcgs.get(found).state();
             assert!(
                 matches!(state, State::Task | State::Superseded),
                 "{state:?}"
             );
-            tree.release_objcg(found);
-            tree.release_objcg(tag);
+            tree.unref_objcg(found);
+            tree.unref_objcg(tag);
         });
         supersede(tree, rec, middle, a);
         let last = live(tree, rec, tag);

@@ -24,19 +24,19 @@ impl Hierarchy {
     /// much did. Nothing is freed, and no limit passed. The caller is pinned, and holds no lock. Cost: a load where no move has
     /// left any; else O(owners).
     pub fn send_marked(&self, top: &Memcg, bytes: u64) -> u64 {
-        if !self.begin_look_for_marked() {
+        if !self.begin_search_for_marked() {
             return 0;
         }
         let (mut sent, mut are_left) = (0, false);
         for (tag, _) in self.objcgs.each() {
-            if !self.try_hold_task(tag) {
+            if !self.try_ref_task(tag) {
                 continue;
             }
             if sent < bytes && self.any_marked(tag, Some(top)) {
                 sent += self.follow_from(tag, Some(top), bytes - sent);
             }
             are_left |= self.any_marked(tag, None);
-            self.release_objcg(tag);
+            self.unref_objcg(tag);
         }
         if are_left {
             self.note_marked();
@@ -44,9 +44,9 @@ impl Hierarchy {
         sent
     }
 
-    /// Names the owner of a task, if `tag` is one: what it leads to are its residuals, until `release_objcg`. The caller is pinned.
-    pub fn try_hold_task(&self, tag: Tag) -> bool {
-        self.objcgs.get(tag).state() == State::Task && self.try_hold_objcg(tag)
+    /// Names the owner of a task, if `tag` is one: what it leads to are its residuals, until `unref_objcg`. The caller is pinned.
+    pub fn try_ref_task(&self, tag: Tag) -> bool {
+        self.objcgs.get(tag).state() == State::Task && self.try_ref_objcg(tag)
     }
 
     /// Where in `top` and below bytes of a task lie that are to follow it, and how many. The caller is pinned and names it.
@@ -114,7 +114,7 @@ impl Hierarchy {
             let mut room = Room::default();
             if room.cover(way, tried).is_ok() {
                 let moved = join(self, own, residual, tried);
-                room.settle(self, way, moved);
+                room.transfer(self, way, moved);
                 if tried < wanted {
                     way.target.event(Event::RechargeFailed);
                 }

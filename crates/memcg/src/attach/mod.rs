@@ -150,7 +150,7 @@ impl<'t> Attach<'t> {
         target: &Memcg,
         policy: MovePolicy,
     ) -> Result<Self, MoveError> {
-        let tag = tree.try_hold_live_tag(tag).ok_or(MoveError::NoTask)?;
+        let tag = tree.try_ref_live_tag(tag).ok_or(MoveError::NoTask)?;
         let objcg = tree.objcgs.get(tag);
         let begun = {
             let _task = objcg.lock.lock(Rank::Task);
@@ -165,10 +165,10 @@ impl<'t> Attach<'t> {
         };
         if begun.is_ok() && !tree.add_task_to(target) {
             objcg.end_move();
-            tree.release_objcg(tag);
+            tree.unref_objcg(tag);
             return Err(MoveError::NoGroup);
         }
-        begun.inspect_err(|_| tree.release_objcg(tag))?;
+        begun.inspect_err(|_| tree.unref_objcg(tag))?;
         Ok(Self {
             tree,
             rec,
@@ -341,7 +341,7 @@ impl<'t> Attach<'t> {
             tree.remove_task_from(tree.memcgs.get(self.target));
         }
         tree.objcgs.get(self.tag).end_move();
-        tree.release_objcg(self.tag);
+        tree.unref_objcg(self.tag);
     }
 
     fn way<'a>(&self, tree: &'a Hierarchy, word: &Objcg) -> Way<'a> {
@@ -356,7 +356,7 @@ impl<'t> Attach<'t> {
     fn follow_own_word(&self, tree: &Hierarchy, rec: &ThreadRec, way: &Way<'_>) {
         let objcg = tree.objcgs.get(self.tag);
         tree.move_side_words(objcg, way);
-        tree.hold_cell(way.target.cell());
+        tree.ref_cell(way.target.cell());
         tree.unref_cell(way.source.cell());
         tree.rehang_name(objcg.name(), way.target.name());
         tree.remove_task_from(way.source);

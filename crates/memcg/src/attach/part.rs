@@ -145,7 +145,7 @@ impl Attach<'_> {
             match room.cover(&way, left.min(PIECE)) {
                 Ok(()) => {
                     let moved = part(tree, own, residual, left.min(PIECE));
-                    room.settle(tree, &way, moved);
+                    room.transfer(tree, &way, moved);
                     self.pieces += 1;
                 }
                 Err(full) => {
@@ -177,7 +177,7 @@ impl Attach<'_> {
             let moved = match room.cover(&back, piece) {
                 Ok(()) => {
                     let moved = join(tree, own, residual, piece);
-                    room.settle(tree, &back, moved);
+                    room.transfer(tree, &back, moved);
                     moved
                 }
                 Err(_) => {

@@ -94,14 +94,14 @@ impl Room {
         let moved = objcg
             .charged
             .flip(objcg.cell(), way.target.cell(), self.bytes)?;
-        self.settle(tree, way, moved);
+        self.transfer(tree, way, moved);
         Ok(moved)
     }
 
     /// `moved` of the bytes there is room for have come from the source: those it gives up, and the room that was too much
     /// (the task freed meanwhile) goes into the same sum, for on its own it would first have to be charged to the common
     /// ancestor, above its max perhaps.
-    pub fn settle(&mut self, tree: &Hierarchy, way: &Way<'_>, moved: u64) {
+    pub fn transfer(&mut self, tree: &Hierarchy, way: &Way<'_>, moved: u64) {
         let room = core::mem::take(self);
         let freed = uncharge(way.source, way.end(), moved)
             .and_then(|up| Ok(up + uncharge(way.target, way.end(), room.bytes - moved)?));
@@ -118,7 +118,7 @@ impl Room {
 
     /// Gives all of it back.
     pub fn give_back(&mut self, tree: &Hierarchy, way: &Way<'_>) {
-        self.settle(tree, way, 0);
+        self.transfer(tree, way, 0);
     }
 }
 

@@ -164,7 +164,7 @@ impl Attach<'_> {
             let way = self.way(tree, residual);
             let room: &mut Room = &mut self.rooms[at];
             let moved = join(tree, own, residual, room.bytes);
-            room.settle(tree, &way, moved);
+            room.transfer(tree, &way, moved);
             sum += moved;
         }
         sum

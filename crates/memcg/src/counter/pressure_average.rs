@@ -150,7 +150,7 @@ mod tests {
     }
 
     impl Lazy {
-        fn look(&mut self, on: bool) {
+        fn advance(&mut self, on: bool) {
             let passed = self.now - self.ended;
             if passed >= PERIOD_US {
                 let periods = passed / PERIOD_US;
@@ -200,7 +200,7 @@ mod tests {
                 lazy.total += if on { us } else { 0 };
                 reference.pass(us, on);
                 // A change of state or a reader comes along; both look first.
-                lazy.look(on);
+                lazy.advance(on);
                 assert_close(&lazy, &reference);
                 on ^= what != 0;
             }

@@ -221,7 +221,7 @@ impl Engine {
         if let Some(tag) = tag {
             self.charge_object(rec, cache, Request::heap(tag, bytes, flags))?;
         }
-        self.take_cached(rec, cache, index, tag, flags)
+        self.alloc_charged(rec, cache, index, tag, flags)
             .ok_or_else(|| {
                 self.undo_object(rec, tag, bytes);
                 CacheRefusal::NoMemory
@@ -229,7 +229,7 @@ impl Engine {
     }
 
     /// An object for `tag`, charged already, from the cache that serves its group.
-    fn take_cached(
+    fn alloc_charged(
         &self,
         rec: &ThreadRec,
         cache: &Cache,
@@ -239,7 +239,7 @@ impl Engine {
     ) -> Option<Found> {
         let own = self.kmem.caches.own(rec);
         let Some(tag) = owner.filter(|_| cache.ways().has(Ways::PER_GROUP)) else {
-            return self.kmem.take_cached(own, index, owner);
+            return self.kmem.alloc_cached(own, index, owner);
         };
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
@@ -262,11 +262,11 @@ impl Engine {
                 index
             }
         };
-        let found = self.kmem.take_cached(own, child, owner);
+        let found = self.kmem.alloc_cached(own, child, owner);
         // The group may have ended meanwhile: then the cache itself serves, whatever happens.
         found.or_else(|| {
             (child != index)
-                .then(|| self.kmem.take_cached(own, index, owner))
+                .then(|| self.kmem.alloc_cached(own, index, owner))
                 .flatten()
         })
     }
@@ -394,7 +394,7 @@ impl Engine {
         let (tag, bytes) = slab.owner_and_bytes(offset);
         self.uncharge_object(rec, tag, bytes);
         // SAFETY: the caller's; uncharged.
-        unsafe { self.kmem.put_cached(own, slab, offset, raw) };
+        unsafe { self.kmem.free_cached(own, slab, offset, raw) };
         if self.kmem.have_caches_ended() {
             self.tend_caches(rec);
         }

@@ -110,7 +110,7 @@ fn is_watched() -> bool {
 pub fn defer(ns: u64, work: fn()) {
     // A child that is not known as one yet becomes it first: one word says both.
     if word().load(Ordering::Relaxed) == EMPTIED {
-        look();
+        inspect();
     }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
     DEFERRED_WORK.set(work);
@@ -126,7 +126,7 @@ pub(super) fn is_unsettled() -> bool {
 
 /// On a slow path, by a thread that has its record: notices that this process is a child, and does what was deferred.
 #[cold]
-pub(super) fn look() {
+pub(super) fn inspect() {
     // Acquire pairs with the Release of `defer`.
     match word().load(Ordering::Acquire) {
         EMPTIED => uncancelled(|| child()),
@@ -237,14 +237,14 @@ extern "C" fn prepare() {
         }
         nap();
     }
-    engine.kmem.hold_over_fork();
+    engine.kmem.lock_for_fork();
 }
 
 extern "C" fn parent() {
     if let Some(engine) = try_engine() {
         // SAFETY: `prepare` took the locks, on this thread.
         let held = unsafe { HeldOverFork::new() };
-        engine.kmem.let_go_after_fork(held);
+        engine.kmem.unlock_after_fork(held);
         // Release pairs with the Acquire of `change`.
         engine.forking.fetch_sub(1, Ordering::Release);
     }
@@ -263,7 +263,7 @@ extern "C" fn child() {
     if held_off {
         // SAFETY: `prepare` took the locks, on the thread of which this is the copy.
         let held = unsafe { HeldOverFork::new() };
-        engine.kmem.let_go_after_fork(held);
+        engine.kmem.unlock_after_fork(held);
     } else {
         engine.kmem.reset_locks_in_child(sole);
     }

@@ -63,16 +63,16 @@ impl Engine {
     /// Ends the groups that lingered and hold nothing any more; answers how many. Where locks may be taken: not in malloc. A load
     /// where there is none.
     #[inline]
-    pub fn settle(&self, rec: &ThreadRec) -> u32 {
+    pub fn finish_lingering(&self, rec: &ThreadRec) -> u32 {
         if self.tree.has_done() {
-            self.settle_slow(rec)
+            self.finish_lingering_slow(rec)
         } else {
             0
         }
     }
 
     #[cold]
-    fn settle_slow(&self, rec: &ThreadRec) -> u32 {
+    fn finish_lingering_slow(&self, rec: &ThreadRec) -> u32 {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.change(|| offline::deferred_end::finish(&self.tree, &self.kmem))
     }
@@ -104,7 +104,7 @@ impl Engine {
             reaped.groups += 1;
             reaped.bytes += self.ask(rec, self.tree.memcgs.get(index), true);
         }
-        self.settle(rec);
+        self.finish_lingering(rec);
         reaped.gone = (self.tree.nr_lingered() - before) as u32;
         reaped
     }

@@ -73,7 +73,7 @@ impl Engine {
         if let Some(id) = self.tree.kmem_id_if_any(group) {
             return Ok(id);
         }
-        self.settle(rec);
+        self.finish_lingering(rec);
         if self.id_policy() != IdPolicy::ReclaimOfflineFirst {
             return self.tree.kmem_id(group);
         }
@@ -115,7 +115,7 @@ impl Engine {
             }
             asked += 1;
             self.ask(rec, group, user);
-            if self.settle(rec) > 0 {
+            if self.finish_lingering(rec) > 0 {
                 break;
             }
         }

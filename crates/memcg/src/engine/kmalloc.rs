@@ -150,7 +150,7 @@ extern "C" fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool)
     let Some(tag) = heap_charge::charge(size, flags) else {
         return null_mut();
     };
-    let Some(taken) = take(class, size, align, tag, zeroed) else {
+    let Some(taken) = alloc_charged(class, size, align, tag, zeroed) else {
         heap_charge::uncharge(tag, size);
         return null_mut();
     };
@@ -173,7 +173,7 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     let taken = rec
         .enter_heap()
         // SAFETY: the thread's own heap, in its section.
-        .and_then(|_section| unsafe { kmem.take(own, class, tag, false) });
+        .and_then(|_section| unsafe { kmem.alloc(own, class, tag, false) });
     match taken {
         Some(taken) => Some(taken.at as *mut u8),
         None => {
@@ -184,7 +184,7 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
 }
 
 /// An object for `tag`, charged already.
-fn take(
+fn alloc_charged(
     class: Option<usize>,
     size: usize,
     align: usize,
@@ -196,8 +196,8 @@ fn take(
     let heap = own.as_ref().map(|(_section, heap)| *heap);
     match (class, heap) {
         // SAFETY: the thread's own heap, in its section, which lasts to the end of this function.
-        (Some(class), Some(heap)) => unsafe { kmem.take(heap, class, tag, zeroed) },
-        (Some(class), None) => kmem.take_shared(class, tag),
+        (Some(class), Some(heap)) => unsafe { kmem.alloc(heap, class, tag, zeroed) },
+        (Some(class), None) => kmem.alloc_shared(class, tag),
         // SAFETY: as above.
         (None, heap) => unsafe { kmem.alloc_extent(heap, size, align, tag) },
     }
@@ -240,7 +240,7 @@ unsafe extern "C" fn free_slow(p: *mut u8) {
     let object = locate(p, b"free");
     heap_charge::uncharge(object.tag, object.bytes);
     // SAFETY: live, as far as could be seen; uncharged.
-    unsafe { put(object) };
+    unsafe { free_uncharged(object) };
 }
 
 /// The live object at `p`; ends the process when there is none, for whoever is named.
@@ -263,14 +263,14 @@ fn is_idle(kmem: &Kmem, object: &Object) -> bool {
 
 /// # Safety
 /// A live, uncharged object, which ends here.
-unsafe fn put(object: Object) {
+unsafe fn free_uncharged(object: Object) {
     let kmem = &engine().kmem;
     let known = known();
     match known.and_then(|(rec, heap)| Some((rec.enter_heap()?, heap))) {
         // SAFETY: the caller's; the thread's own heap, in its section.
-        Some((_section, heap)) => unsafe { kmem.put(Some(heap), object) },
+        Some((_section, heap)) => unsafe { kmem.free_object(Some(heap), object) },
         // SAFETY: the caller's.
-        None => unsafe { kmem.put(None, object) },
+        None => unsafe { kmem.free_object(None, object) },
     }
 }
 
@@ -323,7 +323,7 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
         heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
         return at as *mut u8;
     }
-    let Some(taken) = take(class, size, align, old.tag, false) else {
+    let Some(taken) = alloc_charged(class, size, align, old.tag, false) else {
         heap_charge::uncharge(old.tag, grows);
         // What is to be smaller fits where it is: programs do not expect that to fail.
         return if grows == 0 { p } else { null_mut() };
@@ -332,7 +332,7 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     unsafe { core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes)) };
     heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
     // SAFETY: the caller's; what it held beyond the new object is uncharged.
-    unsafe { put(old) };
+    unsafe { free_uncharged(old) };
     taken.at as *mut u8
 }
 

@@ -32,7 +32,7 @@ impl World {
     fn run(&self) -> usize {
         let mut done = 0;
         for place in 0..PLACES {
-            if let Some(word) = self.queue.take(place, |_| true) {
+            if let Some(word) = self.queue.remove(place, |_| true) {
                 let item = word as usize - 1;
                 self.seen[item].store(self.cause[item].load(Relaxed), Relaxed);
                 done += 1;

@@ -21,11 +21,11 @@ type Settle = fn();
 static SETTLE: Hook<Settle> = Hook::none();
 
 /// Has `settle` called, in the process's engine, after a group has ended by `mapper`.
-pub fn set_settle(settle: Settle) {
+pub fn set_offline_actions_hook(settle: Settle) {
     SETTLE.set(settle);
 }
 
-fn settle() {
+fn apply_offline_actions() {
     if let Some(settle) = SETTLE.get() {
         settle();
     }
@@ -49,7 +49,7 @@ impl Engine {
         }
         self.change(|| offline::remove(&self.tree, &self.kmem, rec, group))?;
         if policy == OfflinePolicy::Mapper && self.is_process_s() {
-            settle();
+            apply_offline_actions();
         }
         Ok(())
     }

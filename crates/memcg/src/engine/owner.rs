@@ -22,17 +22,17 @@ impl Engine {
             return f(current);
         };
         let pin = self.tree.threads.epoch.pin(rec);
-        let live = self.tree.hold_live_tag(tag);
+        let live = self.tree.ref_live_tag(tag);
         if rec.task.is(Some(tag), Ordering::Relaxed) && self.tree.stand_for_good(rec, tag, live) {
             // The thread's own task, in the scope that is never left: hits charge the successor from here on.
-            self.tree.hold_objcg(live);
+            self.tree.ref_objcg(live);
             rec.task.store(Some(live), Ordering::Relaxed);
-            self.tree.release_objcg(tag);
+            self.tree.unref_objcg(tag);
         }
         drop(pin);
         let answer = f(Some(live));
         let _pin = self.tree.threads.epoch.pin(rec);
-        self.tree.release_objcg(live);
+        self.tree.unref_objcg(live);
         answer
     }
 }

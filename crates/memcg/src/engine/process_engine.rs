@@ -115,7 +115,7 @@ pub fn known_rec() -> Option<&'static ThreadRec> {
 pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
     if let Some(rec) = known_rec() {
         if fork::is_unsettled() {
-            fork::look();
+            fork::inspect();
         }
         return Some(f(&ENGINE, rec));
     }
@@ -164,7 +164,7 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         hook(engine, rec);
     }
     if fork::is_unsettled() {
-        fork::look();
+        fork::inspect();
     }
     Some(f(engine, rec))
 }

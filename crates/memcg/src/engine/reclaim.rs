@@ -242,7 +242,7 @@ impl Engine {
             {
                 continue;
             }
-            let Some(held) = shrinkers.hold(index) else {
+            let Some(held) = shrinkers.pin(index) else {
                 continue;
             };
             let manner = held.manner();
@@ -273,7 +273,7 @@ impl Engine {
     fn ask_for_all(&self, control: &mut Control<'_>) {
         let shrinkers = &self.kmem.shrinkers;
         for index in shrinkers.each() {
-            let Some(held) = shrinkers.hold(index) else {
+            let Some(held) = shrinkers.pin(index) else {
                 continue;
             };
             if !held.manner().per_group {
@@ -305,7 +305,7 @@ impl Engine {
         control.met = control.met.saturating_add(freeable);
         let share = share(
             freeable,
-            held.take_deferred(id),
+            held.remove_deferred(id),
             control.priority,
             manner.seeks,
         );

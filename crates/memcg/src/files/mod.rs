@@ -79,7 +79,7 @@ fn at<R>(
     f: impl FnOnce(At<'_>) -> Result<R, FileError>,
 ) -> Result<R, FileError> {
     let _free = no_account();
-    engine.settle(rec);
+    engine.finish_lingering(rec);
     let _pin = engine.tree.threads.epoch.pin(rec);
     let index = engine.tree.lookup(path).ok_or_else(|| {
         FileError::new(

@@ -490,7 +490,7 @@ fn charge_some(w: &World, random: &mut Random, held: &mut Held) {
     ) {
         held.push((tag, bytes, kind));
     }
-    w.engine.tree.release_objcg(tag);
+    w.engine.tree.unref_objcg(tag);
 }
 
 /// The group's own owner, named by the caller from here on, as a handle does it: an owner is
@@ -499,7 +499,7 @@ fn name_owner(w: &World, index: GroupId) -> Option<Tag> {
     let group = w.engine.tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {
-        w.engine.tree.hold_objcg(group.tag());
+        w.engine.tree.ref_objcg(group.tag());
         group.tag()
     })
 }

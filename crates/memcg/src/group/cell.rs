@@ -151,7 +151,7 @@ impl Cell {
         self.to.load(Ordering::Relaxed) & DEAD != 0
     }
 
-    pub(super) fn hold(&self) {
+    pub(super) fn add_ref(&self) {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -251,8 +251,8 @@ impl Hierarchy {
     }
 
     /// One more owner names the cell of an online group.
-    pub(crate) fn hold_cell(&self, cell: CellId) {
-        self.cells.get(cell).hold();
+    pub(crate) fn ref_cell(&self, cell: CellId) {
+        self.cells.get(cell).add_ref();
     }
 
     /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of it. The caller is pinned.

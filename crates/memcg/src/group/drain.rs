@@ -54,7 +54,7 @@ impl Hierarchy {
         for (_, rec) in self.threads.each() {
             if core::ptr::eq(rec, own) {
                 if let Some(_busy) = rec.enter() {
-                    taken += self.take_under(own, rec, top);
+                    taken += self.drain_under(own, rec, top);
                 }
             } else if self.has_stock_under(rec, top) && rec.begin_drain() {
                 rec.drainer.store(ticket, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl Hierarchy {
                 continue;
             }
             if rec.await_idle() {
-                taken += self.take_under(own, rec, top);
+                taken += self.drain_under(own, rec, top);
             }
             rec.drainer.store(0, Ordering::Relaxed);
             rec.end_drain();
@@ -90,7 +90,7 @@ impl Hierarchy {
             for (_, rec) in self.threads.each() {
                 if core::ptr::eq(rec, own) {
                     match rec.enter() {
-                        Some(_busy) => self.take_owner(own, rec, tag),
+                        Some(_busy) => self.drain_owner_of(own, rec, tag),
                         None => complete = false,
                     }
                 } else if rec.begin_drain() {
@@ -107,7 +107,7 @@ impl Hierarchy {
                     continue;
                 }
                 if rec.await_idle() {
-                    self.take_owner(own, rec, tag);
+                    self.drain_owner_of(own, rec, tag);
                 } else {
                     complete = false;
                 }
@@ -121,7 +121,7 @@ impl Hierarchy {
         }
     }
 
-    fn take_owner(&self, own: &ThreadRec, rec: &ThreadRec, tag: Tag) {
+    fn drain_owner_of(&self, own: &ThreadRec, rec: &ThreadRec, tag: Tag) {
         let _transit = own.begin_transit();
         for slot in rec.named() {
             if !rec.slots[slot].tag.is(Some(tag), Ordering::Relaxed) {
@@ -132,15 +132,15 @@ impl Hierarchy {
             if spare > 0 {
                 self.sub_side(tag, spare, Kind::Reserved);
             }
-            self.take_stock(rec, slot);
+            self.drain_slot(rec, slot);
         }
     }
 
-    fn take_under(&self, own: &ThreadRec, rec: &ThreadRec, top: &Memcg) -> u64 {
+    fn drain_under(&self, own: &ThreadRec, rec: &ThreadRec, top: &Memcg) -> u64 {
         let _transit = own.begin_transit();
         rec.named()
             .filter(|&slot| self.is_stock_under(rec.slots[slot].tag.load(Ordering::Relaxed), top))
-            .map(|slot| self.take_stock(rec, slot))
+            .map(|slot| self.drain_slot(rec, slot))
             .sum()
     }
 

@@ -92,7 +92,7 @@ impl Hierarchy {
             })
             .map_err(|refused| {
                 // What was undone may have been in the way of an end.
-                self.look_at_end(cell);
+                self.finish_if_empty(cell);
                 Refusal {
                     group: Some(refused.level.index()),
                     usage: refused.usage,
@@ -175,7 +175,7 @@ impl Hierarchy {
         if uncharge(self.resolve(cell).group, None, bytes).is_err() {
             self.report_broken();
         }
-        self.look_at_end(cell);
+        self.finish_if_empty(cell);
     }
 
     /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.

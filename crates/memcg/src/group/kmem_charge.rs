@@ -33,10 +33,10 @@ pub(crate) const SLAB_SIDE: usize = match Kind::Slab.side() {
 impl SlotsGuard<'_> {
     /// Takes an object's `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
-    pub(crate) fn take_slab(&self, tag: Tag, bytes: u64) -> bool {
+    pub(crate) fn consume_slab(&self, tag: Tag, bytes: u64) -> bool {
         let slot = self.rec().current_slot();
         let slab = slot.slab.load(Relaxed);
-        if slab < bytes || !self.take(Some(tag), bytes) {
+        if slab < bytes || !self.consume(Some(tag), bytes) {
             return false;
         }
         slot.slab.store(slab - bytes, Relaxed);
@@ -176,7 +176,7 @@ impl Hierarchy {
         bytes: u64,
         forced: bool,
     ) -> Result<(), Refusal> {
-        if take_stocked(rec, tag, bytes) {
+        if consume_stocked(rec, tag, bytes) {
             return Ok(());
         }
         let limited = self
@@ -258,7 +258,7 @@ impl Hierarchy {
     }
 }
 
-fn take_stocked(rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
+fn consume_stocked(rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
     let Some(_busy) = rec.enter() else {
         return false;
     };

@@ -153,15 +153,15 @@ impl KmemIds {
     }
 
     /// Takes the smallest id below `below` that is free.
-    fn take(&self, below: u32) -> Option<u32> {
+    fn alloc_id(&self, below: u32) -> Option<u32> {
         let from = self.first.load(Ordering::Relaxed);
-        self.take_from(from as usize, below).or_else(|| {
+        self.alloc_id_from(from as usize, below).or_else(|| {
             // What is known may be out of date.
-            (from > 0).then(|| self.take_from(0, below)).flatten()
+            (from > 0).then(|| self.alloc_id_from(0, below)).flatten()
         })
     }
 
-    fn take_from(&self, from: usize, below: u32) -> Option<u32> {
+    fn alloc_id_from(&self, from: usize, below: u32) -> Option<u32> {
         for at in from..(below as usize).div_ceil(64) {
             let mut word = self.taken[at].load(Ordering::Relaxed);
             while word != u64::MAX {
@@ -196,7 +196,7 @@ impl KmemIds {
     }
 
     /// Gives back an id that nobody looks at any more.
-    pub(super) fn put(&self, id: u32) {
+    pub(super) fn free_id(&self, id: u32) {
         self.in_use.fetch_sub(1, Ordering::Relaxed);
         // Release pairs with the Acquire of `take_from`.
         self.taken[id as usize / 64].fetch_and(!(1 << (id % 64)), Ordering::Release);
@@ -296,14 +296,14 @@ impl Hierarchy {
     #[cold]
     fn give_kmem_id(&self, group: &Memcg, below: u32) -> Result<(), IdError> {
         let ids = &self.kmem_ids;
-        let id = match ids.take(below) {
+        let id = match ids.alloc_id(below) {
             Some(id) => id,
             None => {
                 // Those of ended groups may only wait for somebody to look.
                 for _ in 0..4 {
                     self.collect();
                 }
-                ids.take(below).ok_or_else(|| {
+                ids.alloc_id(below).ok_or_else(|| {
                     // Who wanted a small one may be content with a larger.
                     if below > ids.max_id() {
                         ids.nr_exhausted.fetch_add(1, Ordering::Relaxed);
@@ -313,7 +313,7 @@ impl Hierarchy {
             }
         };
         let Some(holder) = ids.have_holder(id) else {
-            ids.put(id);
+            ids.free_id(id);
             return Err(IdError::NoMemory);
         };
         // Release pairs with the Acquire of `holder`.
@@ -327,13 +327,13 @@ impl Hierarchy {
         {
             // Another was quicker, or the group has ended. Nobody has seen the id.
             holder.group.store(None, Ordering::Relaxed);
-            ids.put(id);
+            ids.free_id(id);
         }
         Ok(())
     }
 
     /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it had, which nobody else gets
-    /// until [`Self::let_go_kmem_id`].
+    /// until [`Self::free_kmem_id`].
     pub fn end_kmem_id(&self, group: &Memcg) -> Option<u32> {
         // Release pairs with the Acquire of `still_has_kmem_id`; Acquire with the Release of
         // `give_kmem_id`.
@@ -344,7 +344,7 @@ impl Hierarchy {
     }
 
     /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more. The caller is pinned.
-    pub fn let_go_kmem_id(&self, id: u32) {
+    pub fn free_kmem_id(&self, id: u32) {
         // Release pairs with the Acquire of `holder`.
         self.kmem_ids
             .holders
@@ -355,11 +355,11 @@ impl Hierarchy {
     }
 
     /// Gives back the ids of a list that limbo has let go; answers how many.
-    pub(super) fn put_kmem_ids(&self, first: u32) -> u32 {
+    pub(super) fn free_kmem_ids(&self, first: u32) -> u32 {
         let (mut at, mut n) = (first, 0);
         while at != 0 {
             let next = self.kmem_ids.holders.get(at).link.load(Ordering::Relaxed);
-            self.kmem_ids.put(at);
+            self.kmem_ids.free_id(at);
             at = next;
             n += 1;
         }

@@ -87,13 +87,13 @@ impl Hierarchy {
             return;
         };
         let bag = &self.limbo.bags[bag];
-        let freed = give_back(&self.memcgs, bag[MEMCGS].take(), |group| {
+        let freed = give_back(&self.memcgs, bag[MEMCGS].pop_all(), |group| {
             group.free_event_counts(&self.event_counts);
             self.free_pressure(group);
-        }) + give_back(&self.cells, bag[CELLS].take(), |_| ())
-            + give_back(&self.objcgs, bag[OBJCGS].take(), |_| ())
-            + give_back(&self.names, bag[NAMES].take(), |_| ())
-            + self.put_kmem_ids(bag[KMEM_IDS].take());
+        }) + give_back(&self.cells, bag[CELLS].pop_all(), |_| ())
+            + give_back(&self.objcgs, bag[OBJCGS].pop_all(), |_| ())
+            + give_back(&self.names, bag[NAMES].pop_all(), |_| ())
+            + self.free_kmem_ids(bag[KMEM_IDS].pop_all());
         self.limbo.waiting.fetch_sub(freed, Ordering::Relaxed);
     }
 }

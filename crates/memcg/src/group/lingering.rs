@@ -120,7 +120,7 @@ impl Hierarchy {
         self.lingering.nr.fetch_add(1, Ordering::Relaxed);
         // Release pairs with the Acquire of `is_lingering`, and of the exchange of `note_if_done`.
         group.linger.store(LINGERS, Ordering::Release);
-        // Pairs with the fences of `look_at_end_slow`, `return_if_lingering_slow` and `end_linger`:
+        // Pairs with the fences of `finish_if_empty_slow`, `return_if_lingering_slow` and `end_linger`:
         // they see that it lingers, or we see what they did.
         fence(Ordering::SeqCst);
         // Nobody is told to pay for it any more. Charges in its name still need its max.
@@ -152,14 +152,14 @@ impl Hierarchy {
 
     /// Bytes were taken off the group of a cell. The caller is pinned.
     #[inline]
-    pub(super) fn look_at_end(&self, cell: CellId) {
+    pub(super) fn finish_if_empty(&self, cell: CellId) {
         if self.lingers() {
-            self.look_at_end_slow(cell);
+            self.finish_if_empty_slow(cell);
         }
     }
 
     #[cold]
-    fn look_at_end_slow(&self, cell: CellId) {
+    fn finish_if_empty_slow(&self, cell: CellId) {
         // Pairs with the fences of `begin_linger` and `lingers_on`: we see that it lingers, or they
         // see what was taken off.
         fence(Ordering::SeqCst);
@@ -188,11 +188,11 @@ impl Hierarchy {
     }
 
     /// The groups that are done: the first, and [`Self::after_done`] leads to the others. Each is the caller's.
-    pub(crate) fn take_done(&self) -> Option<GroupId> {
-        GroupId::from_raw(self.lingering.done.take())
+    pub(crate) fn pop_done(&self) -> Option<GroupId> {
+        GroupId::from_raw(self.lingering.done.pop_all())
     }
 
-    /// The next of a list of [`Self::take_done`]; before its predecessor is ended.
+    /// The next of a list of [`Self::pop_done`]; before its predecessor is ended.
     pub(crate) fn after_done(&self, index: GroupId) -> Option<GroupId> {
         GroupId::from_raw(self.memcgs.get(index).link().load(Ordering::Relaxed))
     }
@@ -203,7 +203,7 @@ impl Hierarchy {
             return false;
         }
         // Release pairs with the Acquire of `is_lingering`, and of the exchange of `note_if_done`.
-        // The fence pairs with those of `look_at_end_slow` and `end_linger`, as that of
+        // The fence pairs with those of `finish_if_empty_slow` and `end_linger`, as that of
         // `begin_linger` does.
         group.linger.store(LINGERS, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -247,7 +247,7 @@ impl Hierarchy {
         if let Some(_busy) = rec.enter()
             && let Some(slot) = rec.slot_of(Some(tag))
         {
-            self.take_stock(rec, slot);
+            self.drain_slot(rec, slot);
         }
     }
 
@@ -256,7 +256,7 @@ impl Hierarchy {
         if !self.lingers() {
             return;
         }
-        let _ = self.take_done();
+        let _ = self.pop_done();
         for (_, group) in self.memcgs.each() {
             if group.is_lingering() {
                 group.linger.store(LINGERS, Ordering::Relaxed);

@@ -233,12 +233,12 @@ fn loom_of_the_last_byte_the_last_name_and_the_end_exactly_one_retires() {
         let recs = [join(tree), join(tree), join(tree)];
         let tag = task(tree, recs[0], root(tree));
         assert!(charge_exact(tree, recs[0], tag, 8));
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let before = tree.limbo_len();
         let freer = go(move || uncharge_exact(tree, recs[1], tag, 8));
         let holder = go(move || {
             let _pin = tree.threads.epoch.pin(recs[2]);
-            tree.release_objcg(tag);
+            tree.unref_objcg(tag);
         });
         {
             let _pin = tree.threads.epoch.pin(recs[0]);

@@ -30,7 +30,7 @@ unsafe impl Zeroed for Meter {}
 
 impl Meter {
     /// Brings it up to the census.
-    pub(super) fn settle(&self, census: &Census, wanted: impl Fn(Count) -> bool) {
+    pub(super) fn advance(&self, census: &Census, wanted: impl Fn(Count) -> bool) {
         // Acquire pairs with the Release half of the exchange below, by whoever settled before.
         let mut word = self.0.load(Ordering::Acquire);
         loop {

@@ -126,7 +126,7 @@ impl Hierarchy {
         self.memcgs
             .get(group)
             .make_root_event_counts(&self.event_counts)?;
-        self.hold_name(name);
+        self.ref_name(name);
         self.open_objcg(objcg, Some(cell), Some(name), objcg::State::Group);
         self.memcgs.get(group).set_online();
         self.init_kmem_ids()

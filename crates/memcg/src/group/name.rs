@@ -89,7 +89,7 @@ impl Hierarchy {
         }
         let name = rest?;
         if let Some(above) = above {
-            self.hold_name(above);
+            self.ref_name(above);
         }
         // Release pairs with the Acquire of `with_path`.
         self.names.get(name).above.store(above, Ordering::Release);
@@ -129,7 +129,7 @@ impl Hierarchy {
 
     /// Puts a task's name below another group's. The caller is pinned and alone in changing this name.
     pub(crate) fn rehang_name(&self, name: NameId, above: NameId) {
-        self.hold_name(above);
+        self.ref_name(above);
         let link = &self.names.get(name).above;
         // Release pairs with the Acquire of `with_path`; Acquire with the Release of `new_name` or
         // of an earlier call.
@@ -195,7 +195,7 @@ impl Hierarchy {
 impl Hierarchy {
     /// One more reference on a name, unless the last one is gone: to be given back by [`Self::release_name`]. The caller is pinned
     /// since it was somebody's.
-    pub fn try_hold_name(&self, name: NameId) -> bool {
+    pub fn try_ref_name(&self, name: NameId) -> bool {
         let refs = &self.names.get(name).refs;
         let more = |refs| (refs != 0).then_some(refs + 1);
         // Nothing is read by way of it that pinning does not keep.
@@ -209,7 +209,7 @@ impl Hierarchy {
     }
 
     /// One more name for a name.
-    pub(super) fn hold_name(&self, name: NameId) {
+    pub(super) fn ref_name(&self, name: NameId) {
         self.names.get(name).refs.fetch_add(1, Ordering::Relaxed);
     }
 }

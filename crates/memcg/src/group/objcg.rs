@@ -319,7 +319,7 @@ impl Hierarchy {
             word.reset(cell);
         }
         if let Some(cell) = cell {
-            self.hold_cell(cell);
+            self.ref_cell(cell);
         }
         objcg.refs.store(1, Ordering::Relaxed);
         objcg.name.store(name, Ordering::Relaxed);
@@ -331,12 +331,12 @@ impl Hierarchy {
     }
 
     /// One more name for an owner that is named, or charged for a thing the caller holds.
-    pub fn hold_objcg(&self, tag: Tag) {
+    pub fn ref_objcg(&self, tag: Tag) {
         self.objcgs.get(tag).refs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One name less. The caller is pinned.
-    pub fn release_objcg(&self, tag: Tag) {
+    pub fn unref_objcg(&self, tag: Tag) {
         // AcqRel pairs with that of the other releases and with the Acquire of
         // `retire_one_if_done`: whoever retires sees what the others did.
         if self.objcgs.get(tag).refs.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -345,8 +345,8 @@ impl Hierarchy {
     }
 
     /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
-    pub(crate) fn try_hold_objcg(&self, tag: Tag) -> bool {
-        // Acquire pairs with the Release half of `release_objcg`, Release with its Acquire half.
+    pub(crate) fn try_ref_objcg(&self, tag: Tag) -> bool {
+        // Acquire pairs with the Release half of `unref_objcg`, Release with its Acquire half.
         self.objcgs
             .get(tag)
             .refs
@@ -361,7 +361,7 @@ impl Hierarchy {
         let mut tag = tag;
         // An owner that is superseded names its successor, which may be done with then as well.
         while let Some(successor) = self.retire_one_if_done(tag) {
-            // AcqRel pairs with that of `release_objcg`.
+            // AcqRel pairs with that of `unref_objcg`.
             if self
                 .objcgs
                 .get(successor)
@@ -381,7 +381,7 @@ impl Hierarchy {
         // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
         fence(Ordering::SeqCst);
         // Acquire of the state pairs with the Release of `end`, that of the names with the AcqRel
-        // of `release_objcg`.
+        // of `unref_objcg`.
         let state = objcg.state.load(Ordering::Acquire);
         if matches!(
             objcg.state(),

@@ -100,7 +100,7 @@ impl Pressure {
 
     /// Moves the averages on if a period is over. Before every change of a meter, so that what has passed since the end
     /// of the last but one period is of one kind; if another thread is at it, it does that now.
-    fn look(&self) {
+    fn advance_averages(&self) {
         if now_us().wrapping_sub(self.ended_us.load(Ordering::Relaxed)) < PERIOD_US {
             return;
         }
@@ -120,13 +120,13 @@ impl Pressure {
             self.ended_us
                 .store(ended + periods * PERIOD_US, Ordering::Relaxed);
         }
-        // Release pairs with the Acquire above, and with that of `look_for_reader`.
+        // Release pairs with the Acquire above, and with that of `advance_for_reader`.
         self.looking.store(0, Ordering::Release);
     }
 
-    /// As [`Self::look`], and waits a bounded while for another thread that does it.
-    fn look_for_reader(&self) {
-        self.look();
+    /// As [`Self::advance_averages`], and waits a bounded while for another thread that does it.
+    fn advance_for_reader(&self) {
+        self.advance_averages();
         for _ in 0..10_000 {
             // Acquire pairs with the Release of `look`.
             if self.looking.load(Ordering::Acquire) == 0 {
@@ -136,9 +136,9 @@ impl Pressure {
         }
     }
 
-    fn settle(&self, census: &Census) {
-        self.some.meter.settle(census, Count::is_some);
-        self.full.meter.settle(census, Count::is_full);
+    fn advance(&self, census: &Census) {
+        self.some.meter.advance(census, Count::is_some);
+        self.full.meter.advance(census, Count::is_full);
     }
 }
 
@@ -179,12 +179,12 @@ impl Hierarchy {
                 self.ensure_pressure(level);
             }
             if let Some(pressure) = self.pressure_of(level) {
-                pressure.look();
+                pressure.advance_averages();
             }
             level.census.add(change);
             // Asked for again: a stall that was added before us has made it by now.
             if let Some(pressure) = self.pressure_of(level) {
-                pressure.settle(&level.census);
+                pressure.advance(&level.census);
             }
         });
     }
@@ -194,7 +194,7 @@ impl Hierarchy {
         match self.pressure_of(group) {
             None => (Reading::default(), Reading::default()),
             Some(pressure) => {
-                pressure.look_for_reader();
+                pressure.advance_for_reader();
                 let (some, mut full) = (pressure.some.reading(), pressure.full.reading());
                 // The meters look at the clock one after the other: by a microsecond more would be all than some.
                 full.total_us = full.total_us.min(some.total_us);

@@ -131,7 +131,7 @@ impl Hierarchy {
             |residual: &&Objcg| residual.cell_if_any().is_some() && residual.charged_bytes() == 0;
         if let Some(residual) = self.residuals(tag).find(empty) {
             let from = residual.cell();
-            self.hold_cell(cell);
+            self.ref_cell(cell);
             for word in residual.words() {
                 if word.flip(from, cell, 0).is_err() {
                     self.report_broken();
@@ -195,7 +195,7 @@ impl Hierarchy {
 
     /// A move has left bytes that are marked.
     pub(crate) fn note_marked(&self) {
-        // Release pairs with the Acquire of `begin_look_for_marked`: who finds it finds the marks.
+        // Release pairs with the Acquire of `begin_search_for_marked`: who finds it finds the marks.
         self.marked.store(1, Ordering::Release);
     }
 
@@ -206,7 +206,7 @@ impl Hierarchy {
     }
 
     /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so again.
-    pub(crate) fn begin_look_for_marked(&self) -> bool {
+    pub(crate) fn begin_search_for_marked(&self) -> bool {
         // Acquire pairs with the Release of `note_marked`.
         self.marked.swap(0, Ordering::Acquire) != 0
     }
@@ -221,7 +221,7 @@ impl Hierarchy {
                 let _ = residual.end(State::Free, 0);
                 self.retire(What::Objcg(at));
             } else {
-                self.release_objcg(at);
+                self.unref_objcg(at);
             }
         }
     }

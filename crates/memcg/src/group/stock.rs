@@ -30,7 +30,7 @@ struct Taken {
 impl SlotsGuard<'_> {
     /// Takes `bytes` from the stock of `tag`, which is the current owner.
     #[inline(always)]
-    pub(crate) fn take(&self, tag: Option<Tag>, bytes: u64) -> bool {
+    pub(crate) fn consume(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let slot = self.rec().current_slot();
         let balance = slot.balance.load(Relaxed);
         if !slot.tag.is(tag, Relaxed) || balance < bytes {
@@ -74,7 +74,7 @@ impl ThreadRec {
     pub fn charge_hit(&self, bytes: u64) -> Option<Option<Tag>> {
         let busy = self.enter()?;
         let tag = self.current.load(Relaxed);
-        busy.take(tag, bytes).then_some(tag)
+        busy.consume(tag, bytes).then_some(tag)
     }
 
     /// A hit for any owner.
@@ -263,9 +263,9 @@ impl Hierarchy {
             if found.is_some() {
                 return true;
             }
-            self.hold_objcg(tag);
+            self.ref_objcg(tag);
             let (transit, pin) = (rec.begin_transit(), self.threads.epoch.pin(rec));
-            let taken = take(rec, slot);
+            let taken = empty_slot(rec, slot);
             rec.set_tag(slot, Some(tag));
             (taken, transit, pin)
         };
@@ -289,11 +289,11 @@ impl Hierarchy {
         if taken.balance > 0 {
             self.uncharge_exact(tag, taken.balance);
         }
-        self.release_objcg(tag);
+        self.unref_objcg(tag);
     }
 
     /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name; returns the bytes.
-    pub(super) fn take_stock(&self, rec: &ThreadRec, slot: usize) -> u64 {
+    pub(super) fn drain_slot(&self, rec: &ThreadRec, slot: usize) -> u64 {
         let Some(tag) = rec.slots[slot].tag.load(Relaxed) else {
             return 0;
         };
@@ -323,7 +323,7 @@ impl Hierarchy {
             let taken = loop {
                 if let Some(_busy) = rec.enter() {
                     rec.slots[slot].scopes.store(0, Relaxed);
-                    break take(rec, slot);
+                    break empty_slot(rec, slot);
                 }
                 crate::sync::relax();
             };
@@ -377,7 +377,7 @@ fn victim(rec: &ThreadRec, tag: Tag) -> Option<usize> {
         .or_else(|| (0..SLOTS).map(|i| (hand + i) % SLOTS).find(idle))
 }
 
-fn take(rec: &ThreadRec, slot: usize) -> Taken {
+fn empty_slot(rec: &ThreadRec, slot: usize) -> Taken {
     let tag = rec.slots[slot].tag.load(Relaxed);
     rec.set_tag(slot, None);
     Taken {

@@ -56,10 +56,10 @@ impl Hierarchy {
     }
 
     /// As [`Self::live_tag`], and names it: to be released by the caller. `None` if nobody names `tag` any more.
-    pub fn try_hold_live_tag(&self, tag: Tag) -> Option<Tag> {
+    pub fn try_ref_live_tag(&self, tag: Tag) -> Option<Tag> {
         loop {
             let live = self.live_tag(tag);
-            if self.try_hold_objcg(live) {
+            if self.try_ref_objcg(live) {
                 return Some(live);
             }
             // Found by way of one that was let go meanwhile; or nobody names even the first.
@@ -71,8 +71,8 @@ impl Hierarchy {
     }
 
     /// The same of a `tag` that the caller names.
-    pub fn hold_live_tag(&self, tag: Tag) -> Tag {
-        let held = self.try_hold_live_tag(tag);
+    pub fn ref_live_tag(&self, tag: Tag) -> Tag {
+        let held = self.try_ref_live_tag(tag);
         debug_assert!(held.is_some(), "{tag:?} is named by nobody");
         held.unwrap_or(tag)
     }
@@ -95,10 +95,10 @@ impl Hierarchy {
         let Some(beyond) = self.objcgs.get(next).successor() else {
             return;
         };
-        if !self.try_hold_objcg(at) {
+        if !self.try_ref_objcg(at) {
             return;
         }
-        if self.try_hold_objcg(beyond) {
+        if self.try_ref_objcg(beyond) {
             let swapped = self.objcgs.get(at).id.compare_exchange(
                 next.raw() | SUCCESSOR,
                 beyond.raw() | SUCCESSOR,
@@ -106,9 +106,9 @@ impl Hierarchy {
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
-            self.release_objcg(if swapped.is_ok() { next } else { beyond });
+            self.unref_objcg(if swapped.is_ok() { next } else { beyond });
         }
-        self.release_objcg(at);
+        self.unref_objcg(at);
     }
 
     /// What a successor of `tag` in `target` will need. `None` without memory.

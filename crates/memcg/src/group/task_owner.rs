@@ -49,7 +49,7 @@ impl Hierarchy {
     /// for it goes: `tag`, of which the task may be a successor by now. The caller is pinned.
     pub fn end_task(&self, tag: Tag) {
         loop {
-            let live = self.hold_live_tag(tag);
+            let live = self.ref_live_tag(tag);
             let objcg = self.objcgs.get(live);
             let ended = {
                 let _task = objcg.lock.lock(Rank::Task);
@@ -63,12 +63,12 @@ impl Hierarchy {
                 }
                 !is_superseded
             };
-            self.release_objcg(live);
+            self.unref_objcg(live);
             if ended {
                 break;
             }
         }
-        self.release_objcg(tag);
+        self.unref_objcg(tag);
     }
 
     /// The live task of an id. O(owners).

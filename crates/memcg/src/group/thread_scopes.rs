@@ -198,7 +198,7 @@ impl Hierarchy {
             .flatten();
         if slot.is_none() {
             // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
-            self.hold_objcg(tag);
+            self.ref_objcg(tag);
         }
         ThreadRec::place_of(slot.unwrap_or(NOWHERE))
     }
@@ -358,7 +358,7 @@ impl Hierarchy {
     fn leave_held(&self, rec: &ThreadRec, tag: Option<Tag>) {
         let _pin = self.threads.epoch.pin(rec);
         if let Some(tag) = tag {
-            self.release_objcg(tag);
+            self.unref_objcg(tag);
         }
     }
 }

@@ -99,7 +99,7 @@ impl Hierarchy {
             self.open_objcg(objcg, Some(cell), Some(name), State::Group);
             if self.index_insert(index) {
                 // The group's name record is its owner's as well.
-                self.hold_name(name);
+                self.ref_name(name);
                 return Some(index);
             }
             let _ = self.objcgs.get(objcg).end(State::Free, 0);
@@ -159,7 +159,7 @@ impl Hierarchy {
 
     /// The last step of a group's end: its own owner, ended before, and its record are let go. The caller is pinned.
     pub(crate) fn dismiss(&self, group: &Memcg) {
-        self.release_objcg(group.tag());
+        self.unref_objcg(group.tag());
         self.unref_name(group.name());
         self.retire(What::Memcg(group.index()));
     }

@@ -72,7 +72,7 @@ impl Hierarchy {
     /// The highest usage, in bytes, since it began or began again.
     pub fn watched_peak(&self, watch: WatchId) -> u64 {
         let record = self.watches.get(watch);
-        let held = self.hold_watched(record);
+        let held = self.lock_watched(record);
         let seen = record.seen.load(Ordering::Relaxed);
         held.map_or(seen, |(group, _)| seen.max(group.counter.watched()))
     }
@@ -80,7 +80,7 @@ impl Hierarchy {
     /// Begins it again, from the present usage. No effect once the group has been removed. O(watches of the group).
     pub fn restart_watch(&self, watch: WatchId) {
         let record = self.watches.get(watch);
-        if let Some((group, _held)) = self.hold_watched(record) {
+        if let Some((group, _held)) = self.lock_watched(record) {
             self.hand_out(group);
             record.seen.store(0, Ordering::Relaxed);
         }
@@ -89,7 +89,7 @@ impl Hierarchy {
     /// Ends it. O(watches of the group).
     pub fn end_watch(&self, watch: WatchId) {
         let record = self.watches.get(watch);
-        if let Some((group, _held)) = self.hold_watched(record) {
+        if let Some((group, _held)) = self.lock_watched(record) {
             let mut from = &group.first_watch;
             while let Some(at) = from.load(Ordering::Relaxed).filter(|&at| at != watch) {
                 from = &self.watches.get(at).next;
@@ -103,7 +103,7 @@ impl Hierarchy {
     }
 
     /// The group of a watch, locked; `None` when that has ended.
-    fn hold_watched(&self, watch: &WatchRec) -> Option<(&Memcg, Held<'_>)> {
+    fn lock_watched(&self, watch: &WatchRec) -> Option<(&Memcg, Held<'_>)> {
         let group = self.memcgs.get(watch.group.known(Ordering::Relaxed));
         let held = group.lock.lock(Rank::Group);
         // The generation changes under the lock when the group ends, and never comes back.

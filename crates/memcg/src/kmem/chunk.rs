@@ -104,7 +104,7 @@ impl Chunk {
     }
 
     /// Marks free units used; answers how many were dirty.
-    pub fn take(&self, unit: usize, units: usize) -> usize {
+    pub fn alloc_units(&self, unit: usize, units: usize) -> usize {
         let mut nr_dirty = 0;
         for (word, mask) in words(unit, unit + units) {
             let free = self.free[word].load(Relaxed);
@@ -122,7 +122,7 @@ impl Chunk {
     }
 
     /// Marks used units free.
-    pub fn put(&self, unit: usize, units: usize, dirty: bool) {
+    pub fn free_units(&self, unit: usize, units: usize, dirty: bool) {
         for (word, mask) in words(unit, unit + units) {
             let free = self.free[word].load(Relaxed);
             debug_assert_eq!(free & mask, 0);
@@ -229,14 +229,14 @@ mod tests {
         assert_eq!(chunk.run(1, 1), Some(FIRST_UNIT));
         assert_eq!(chunk.run(NR_UNITS, 1), Some(FIRST_UNIT));
         assert_eq!(chunk.run(NR_UNITS + 1, 1), None);
-        chunk.take(60, 10);
+        chunk.alloc_units(60, 10);
         assert_eq!(chunk.run(60, 1), Some(70));
         assert_eq!(chunk.run(59, 1), Some(1));
         assert_eq!(chunk.run(2, 64), Some(128));
         assert!(!chunk.is_free(69, 2) && chunk.is_free(70, 2));
-        chunk.put(60, 10, true);
+        chunk.free_units(60, 10, true);
         assert_eq!(chunk.dirty_run(), Some((60, 10)));
-        assert_eq!(chunk.take(65, 10), 5);
+        assert_eq!(chunk.alloc_units(65, 10), 5);
         assert_eq!((chunk.nr_free(), chunk.nr_dirty()), (NR_UNITS - 10, 5));
     }
 
@@ -250,12 +250,12 @@ mod tests {
             let units = 1 + (seed >> 33) as usize % 40;
             match chunk.run(units, 1) {
                 Some(unit) if seed >> 60 > 5 => {
-                    chunk.take(unit, units);
+                    chunk.alloc_units(unit, units);
                     spans.push((unit, units));
                 }
                 _ if !spans.is_empty() => {
                     let (unit, units) = spans.swap_remove((seed >> 40) as usize % spans.len());
-                    chunk.put(unit, units, true);
+                    chunk.free_units(unit, units, true);
                 }
                 _ => {}
             }

@@ -176,7 +176,7 @@ impl Heap {
     ///
     /// # Safety
     /// In a heap section of the owner.
-    pub(super) unsafe fn take(
+    pub(super) unsafe fn alloc(
         &self,
         kmem: &Kmem,
         class: usize,
@@ -197,7 +197,7 @@ impl Heap {
                 }
                 slab.accept(tag, self.is_idle(slab));
                 // SAFETY: the caller's.
-                return Some(unsafe { take_from(slab, tag, want_zeroed) });
+                return Some(unsafe { alloc_from(slab, tag, want_zeroed) });
             }
             if slab.listed.load(Relaxed) == IN_USE && !self.fill_up(slab) {
                 continue;
@@ -318,7 +318,7 @@ impl Heap {
     }
 
     /// An empty slab, of `class` if there is one.
-    fn take_empty(&self, class: usize) -> Option<SlabRef> {
+    fn pop_empty(&self, class: usize) -> Option<SlabRef> {
         let bits = self.has_empty.load(Relaxed);
         if bits == 0 {
             return None;
@@ -365,7 +365,7 @@ impl Heap {
 
     fn new_slab(&self, kmem: &Kmem, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         let units = class::units_of(class);
-        let empty = (units == 1).then(|| self.take_empty(class)).flatten();
+        let empty = (units == 1).then(|| self.pop_empty(class)).flatten();
         let (slab, zeroed) = match empty {
             Some(slab) if slab.class.load(Relaxed) as usize == class => return Some(slab),
             Some(slab) => {
@@ -394,7 +394,7 @@ impl Heap {
         if self.returned.is_empty() {
             return;
         }
-        self.returned.take_all(|slab| {
+        self.returned.pop_all(|slab| {
             // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
             let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
@@ -403,12 +403,12 @@ impl Heap {
                 return;
             }
             slab.remote.arrive();
-            self.look_at(kmem, slab);
+            self.relist(kmem, slab);
         });
     }
 
     /// A slab that was full, or may have become empty: to the list it belongs in.
-    fn look_at(&self, kmem: &Kmem, slab: SlabRef) {
+    fn relist(&self, kmem: &Kmem, slab: SlabRef) {
         if slab.listed.load(Relaxed) == IN_USE {
             return;
         }
@@ -432,7 +432,7 @@ impl Heap {
     ///
     /// # Safety
     /// In a heap section of the owner; the object at `offset` is live, uncharged, and ends here.
-    pub(super) unsafe fn put(&self, kmem: &Kmem, slab: SlabRef, offset: u32) {
+    pub(super) unsafe fn free(&self, kmem: &Kmem, slab: SlabRef, offset: u32) {
         if slab.free.load(Relaxed) == offset {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
         }
@@ -465,7 +465,7 @@ impl Heap {
 
     /// Gives back what is empty.
     fn return_empty(&self, kmem: &Kmem) {
-        while let Some(slab) = self.take_empty(0) {
+        while let Some(slab) = self.pop_empty(0) {
             self.give_back(kmem, slab);
         }
         self.lately.store(0, Relaxed);
@@ -487,7 +487,7 @@ impl Heap {
             while let Some(slab) = next {
                 // SAFETY: a listed slab or none; read before this one may be released.
                 next = unsafe { (slab.next.load(Relaxed) as *const Slab).as_ref() };
-                self.look_at(kmem, slab);
+                self.relist(kmem, slab);
             }
         }
         self.return_empty(kmem);
@@ -504,7 +504,7 @@ impl Heap {
 
     /// Hands every slab that was returned to this borrowed heap to `to`, in whose section we are.
     pub(super) fn hand_over_returned(&self, kmem: &Kmem, to: &Heap) {
-        self.returned.take_all(|slab| {
+        self.returned.pop_all(|slab| {
             // SAFETY: as in `arrivals`.
             let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
@@ -514,7 +514,7 @@ impl Heap {
             slab.remote.arrive();
             self.unlist(slab);
             self.change_owner(kmem, slab, to);
-            to.look_at(kmem, slab);
+            to.relist(kmem, slab);
         });
     }
 
@@ -538,11 +538,11 @@ fn level_of(held: u32) -> u32 {
 ///
 /// # Safety
 /// In a heap section of the slab's owner; the slab accepts `tag` and has room.
-unsafe fn take_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Taken {
+unsafe fn alloc_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Taken {
     let clean = slab.zeroed.load(Relaxed) != 0;
     // SAFETY: the caller's. An object from behind `fresh` is as the kernel gave it.
     let fresh = (want_zeroed && clean && slab.object_bytes() >= 1024)
-        .then(|| unsafe { slab.take_fresh() })
+        .then(|| unsafe { slab.pop_fresh() })
         .flatten();
     let offset = fresh.or_else(|| {
         // SAFETY: the caller's.
@@ -567,7 +567,7 @@ unsafe fn take_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Taken
 ///
 /// # Safety
 /// The object at `offset` is live and ends here; `own` is given in a heap section of its owner.
-pub(super) unsafe fn put_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
+pub(super) unsafe fn free_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
     // SAFETY: the caller's.
     if unsafe { publish(slab, offset) } {
         kmem.deliver(own, slab);

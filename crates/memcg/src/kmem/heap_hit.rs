@@ -30,7 +30,7 @@ pub unsafe fn alloc(rec: &ThreadRec, heap: &Heap, class: usize) -> Option<*mut u
     }
     let tag = rec.current();
     // Noted before it is charged: beside a free object a tag says nothing.
-    if !slab.take_for(offset, tag) || !busy.take(tag, u64::from(slab.size.load(Relaxed))) {
+    if !slab.fit_tag(offset, tag) || !busy.consume(tag, u64::from(slab.size.load(Relaxed))) {
         return None;
     }
     // SAFETY: the owner, inside the look; `offset` is the first of the list.
@@ -102,10 +102,10 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: Option<&Heap>, at:
     }
     match (rec.enter_heap(), own) {
         // SAFETY: the thread's own heap, in its section; uncharged above, live by the caller's promise.
-        (Some(_section), Some(heap)) => unsafe { heap.put(kmem, slab, offset) },
+        (Some(_section), Some(heap)) => unsafe { heap.free(kmem, slab, offset) },
         // SAFETY: as above.
         (section, _) => unsafe {
-            heap::put_remote(kmem, heap.filter(|_| section.is_some()), slab, offset);
+            heap::free_remote(kmem, heap.filter(|_| section.is_some()), slab, offset);
         },
     }
     true

@@ -27,7 +27,7 @@ impl Kept {
         (at != 0).then(|| (at, self.bytes.load(Relaxed)))
     }
 
-    fn take(&self) -> Option<Mapping> {
+    fn remove(&self) -> Option<Mapping> {
         let mapping = self.mapping();
         self.at.store(0, Relaxed);
         mapping
@@ -76,7 +76,7 @@ impl HugeCache {
             .iter()
             .filter(fits)
             .min_by_key(|kept| kept.bytes.load(Relaxed))?
-            .take()
+            .remove()
     }
 
     /// A mapping kept since `since_ns` or before: out of the cache.
@@ -84,7 +84,7 @@ impl HugeCache {
         self.kept
             .iter()
             .find(|kept| kept.mapping().is_some() && kept.since.load(Relaxed) <= since_ns)?
-            .take()
+            .remove()
     }
 }
 

@@ -46,11 +46,11 @@ impl LargeCache {
         }
         let fits = |slab: &SlabRef| (units..=units + units / 4).contains(&slab.units());
         let slab = self.spans.iter().find(fits)?;
-        self.take(slab);
+        self.remove(slab);
         Some(slab)
     }
 
-    fn take(&self, slab: SlabRef) {
+    fn remove(&self, slab: SlabRef) {
         self.spans.remove(slab);
         self.nr_spans
             .store(self.nr_spans.load(Relaxed) - 1, Relaxed);
@@ -61,7 +61,7 @@ impl LargeCache {
     /// Gives all back to their chunks.
     pub fn empty(&self, kmem: &Kmem) {
         while let Some(slab) = self.spans.first() {
-            self.take(slab);
+            self.remove(slab);
             kmem.spans.free(slab.address(), slab.units());
         }
     }

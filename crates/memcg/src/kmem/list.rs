@@ -94,7 +94,7 @@ impl Returned {
     }
 
     /// Takes all. Each is read before it is handed to `f`, which may push it elsewhere.
-    pub fn take_all(&self, mut f: impl FnMut(SlabRef)) {
+    pub fn pop_all(&self, mut f: impl FnMut(SlabRef)) {
         // Acquire pairs with the Release of `push`.
         let mut at = self.first.swap(0, Acquire);
         // SAFETY: slabs in flight stay mapped until they arrive.

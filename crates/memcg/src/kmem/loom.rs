@@ -186,11 +186,11 @@ fn loom_slabs_put_back_by_two_are_taken_once() {
             thread::spawn(move || stack.push(slab))
         });
         let mut taken: Vec<*const Slab> = Vec::new();
-        stack.take_all(|slab| taken.push(slab));
+        stack.pop_all(|slab| taken.push(slab));
         for pusher in pushers {
             pusher.join().unwrap();
         }
-        stack.take_all(|slab| taken.push(slab));
+        stack.pop_all(|slab| taken.push(slab));
         assert!(stack.is_empty());
         taken.sort();
         let mut all = slabs.map(core::ptr::from_ref);
@@ -218,7 +218,7 @@ impl MiniHeap {
     }
 
     fn look(&self) {
-        self.returned.take_all(|_| {
+        self.returned.pop_all(|_| {
             self.seen.fetch_add(1, Relaxed);
         });
     }

@@ -162,7 +162,7 @@ impl Kmem {
     ///
     /// # Safety
     /// The calling thread is the owner, in a heap section.
-    pub unsafe fn take(
+    pub unsafe fn alloc(
         &self,
         heap: &Heap,
         class: usize,
@@ -170,11 +170,11 @@ impl Kmem {
         want_zeroed: bool,
     ) -> Option<Taken> {
         // SAFETY: the caller's.
-        unsafe { heap.take(self, class, tag, want_zeroed) }
+        unsafe { heap.alloc(self, class, tag, want_zeroed) }
     }
 
-    /// As [`Self::take`] for a thread that has no heap, or is in its section already: from one heap for all of them.
-    pub fn take_shared(&self, class: usize, tag: Option<Tag>) -> Option<Taken> {
+    /// As [`Self::alloc`] for a thread that has no heap, or is in its section already: from one heap for all of them.
+    pub fn alloc_shared(&self, class: usize, tag: Option<Tag>) -> Option<Taken> {
         let _signals = sigmask::block_all();
         let _held = self.shared_lock.lock(Rank::Shared);
         let heap = match self.shared.load(Relaxed) {
@@ -187,7 +187,7 @@ impl Kmem {
             }
         };
         // SAFETY: the lock makes us its owner, with no signal handler to come between.
-        unsafe { heap.take(self, class, tag, false) }
+        unsafe { heap.alloc(self, class, tag, false) }
     }
 
     /// The live object that begins at `at`.
@@ -250,7 +250,7 @@ impl Kmem {
     ///
     /// # Safety
     /// The object is live and ends here. `own` is the calling thread's heap, in a heap section.
-    pub unsafe fn put(&self, own: Option<&Heap>, object: Object) {
+    pub unsafe fn free_object(&self, own: Option<&Heap>, object: Object) {
         let slab = object.slab;
         if slab.kind() != SlabKind::Objects {
             // SAFETY: the caller's.
@@ -259,9 +259,9 @@ impl Kmem {
         }
         match own {
             // SAFETY: the caller's.
-            Some(own) if slab.is_of(own.at()) => unsafe { own.put(self, slab, object.offset) },
+            Some(own) if slab.is_of(own.at()) => unsafe { own.free(self, slab, object.offset) },
             // SAFETY: the caller's.
-            _ => unsafe { heap::put_remote(self, own, slab, object.offset) },
+            _ => unsafe { heap::free_remote(self, own, slab, object.offset) },
         }
     }
 
@@ -361,15 +361,15 @@ impl Kmem {
     }
 
     /// Before a fork: takes the locks of this room, with signals off, so that the child's chunks are whole.
-    pub fn hold_over_fork(&self) {
+    pub fn lock_for_fork(&self) {
         let signals = sigmask::block_all();
         core::mem::forget(self.shared_lock.lock(Rank::Shared));
-        self.caches.hold_over_fork();
-        self.spans.hold_over_fork();
+        self.caches.lock_for_fork();
+        self.spans.lock_for_fork();
         self.mask_over_fork.store(signals.keep(), Relaxed);
     }
 
-    /// In a child that was cloned without [`Self::hold_over_fork`]: nobody holds a lock here.
+    /// In a child that was cloned without [`Self::lock_for_fork`]: nobody holds a lock here.
     pub fn reset_locks_in_child(&self, sole: SoleThread) {
         self.shared_lock.reset_in_child(sole);
         self.caches.reset_locks_in_child(sole);
@@ -382,12 +382,12 @@ impl Kmem {
         self.lists.reset_tables_in_child(sole);
     }
 
-    /// After a fork, in the parent and in the child: undoes [`Self::hold_over_fork`].
-    pub fn let_go_after_fork(&self, held: HeldOverFork) {
+    /// After a fork, in the parent and in the child: undoes [`Self::lock_for_fork`].
+    pub fn unlock_after_fork(&self, held: HeldOverFork) {
         let signals = sigmask::Blocked::kept(self.mask_over_fork.load(Relaxed));
-        self.spans.let_go_after_fork(held);
-        self.caches.let_go_after_fork(held);
-        self.shared_lock.let_go(Rank::Shared, held);
+        self.spans.unlock_after_fork(held);
+        self.caches.unlock_after_fork(held);
+        self.shared_lock.unlock_forgotten(Rank::Shared, held);
         drop(signals);
     }
 }

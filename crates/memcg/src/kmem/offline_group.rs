@@ -22,6 +22,6 @@ impl Kmem {
         self.end_child_caches(tree, id);
         let (above, _) = tree.kmem_id_or_above(parent);
         self.shrinkers.group_ends(id, above);
-        tree.let_go_kmem_id(id);
+        tree.free_kmem_id(id);
     }
 }

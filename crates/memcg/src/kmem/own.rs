@@ -26,7 +26,7 @@ impl Kmem {
         if bytes > MAX_CLASS_BYTES {
             return mmap::map(own_bytes(bytes));
         }
-        let taken = self.take_shared(class_of(bytes), None)?;
+        let taken = self.alloc_shared(class_of(bytes), None)?;
         let block = NonNull::new(taken.at as *mut u8)?;
         // SAFETY: the object was just taken, and has as many bytes.
         unsafe { block.write_bytes(0, own_bytes(bytes)) };
@@ -45,7 +45,7 @@ impl Kmem {
         }
         match self.locate(block.as_ptr() as usize) {
             // SAFETY: the caller's: a live object, which ends here; freed as by a thread that has no heap.
-            Ok(object) => unsafe { self.put(None, object) },
+            Ok(object) => unsafe { self.free_object(None, object) },
             Err(why) => super::bad::bad_free(block.as_ptr() as usize, why),
         }
     }

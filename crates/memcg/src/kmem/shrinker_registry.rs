@@ -123,7 +123,7 @@ pub struct Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if self.rec.users.let_go() {
+        if self.rec.users.unref() {
             self.all.free(self.index);
         }
     }
@@ -162,8 +162,8 @@ impl Held<'_> {
     }
 
     /// Takes what the shrinker still owes for the group of `id`; 0 is for all.
-    pub fn take_deferred(&self, id: u32) -> u64 {
-        self.rec.take_deferred(id)
+    pub fn remove_deferred(&self, id: u32) -> u64 {
+        self.rec.remove_deferred(id)
     }
 
     /// Adds to it.
@@ -173,7 +173,7 @@ impl Held<'_> {
 }
 
 impl Shrinker {
-    fn take_deferred(&self, id: u32) -> u64 {
+    fn remove_deferred(&self, id: u32) -> u64 {
         let take =
             |now: u64| (now >> NR_BITS == u64::from(id) && now & NR != 0).then_some(now & !NR);
         self.deferred[id as usize % PLACES]
@@ -253,10 +253,10 @@ impl Shrinkers {
     }
 
     /// The registered shrinker of an index, to be called.
-    pub fn hold(&self, index: ShrinkerId) -> Option<Held<'_>> {
+    pub fn pin(&self, index: ShrinkerId) -> Option<Held<'_>> {
         let rec = self.table.get(index);
         // Not made where it may not be used: dropping it would let go of what was never held.
-        rec.users.try_hold().then(|| Held {
+        rec.users.try_ref().then(|| Held {
             all: self,
             index,
             rec,
@@ -276,7 +276,7 @@ impl Shrinkers {
     /// A group's end: what it owed is its parent's. O(shrinkers).
     pub(super) fn group_ends(&self, id: u32, parent: u32) {
         for (_, rec) in self.table.each() {
-            rec.defer(parent, rec.take_deferred(id));
+            rec.defer(parent, rec.remove_deferred(id));
         }
     }
 }
@@ -323,10 +323,10 @@ mod tests {
         let (index, count) = register(&all);
         assert!(!all.is_empty());
         {
-            let held = all.hold(index).unwrap();
+            let held = all.pin(index).unwrap();
             assert_eq!(held.count(ASK), 5);
             all.unregister(index);
-            assert!(all.hold(index).is_none() && all.is_empty());
+            assert!(all.pin(index).is_none() && all.is_empty());
             assert_eq!(Arc::strong_count(&count), 2);
             assert_eq!(held.scan(ASK, 3), Some(3));
         }
@@ -342,18 +342,21 @@ mod tests {
     fn what_is_owed_for_a_group_is_its_parent_s_after_it() {
         let all = Shrinkers::default();
         let (index, _count) = register(&all);
-        let held = all.hold(index).unwrap();
+        let held = all.pin(index).unwrap();
         held.defer(7, 10);
         held.defer(7, 5);
         held.defer(3, 1);
         all.group_ends(7, 3);
-        assert_eq!((held.take_deferred(7), held.take_deferred(3)), (0, 16));
-        assert_eq!(held.take_deferred(3), 0);
+        assert_eq!((held.remove_deferred(7), held.remove_deferred(3)), (0, 16));
+        assert_eq!(held.remove_deferred(3), 0);
         // Two that share a place: the later is remembered.
         held.defer(1, 4);
         held.defer(1 + PLACES as u32, 6);
         assert_eq!(
-            (held.take_deferred(1), held.take_deferred(1 + PLACES as u32)),
+            (
+                held.remove_deferred(1),
+                held.remove_deferred(1 + PLACES as u32)
+            ),
             (0, 6)
         );
         drop(held);

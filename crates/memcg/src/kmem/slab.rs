@@ -402,7 +402,7 @@ impl Slab {
     ///
     /// # Safety
     /// The owner, in a heap section.
-    pub(super) unsafe fn take_fresh(&self) -> Option<u32> {
+    pub(super) unsafe fn pop_fresh(&self) -> Option<u32> {
         let (fresh, bytes) = (self.fresh.load(Relaxed), self.bytes.load(Relaxed));
         if fresh >= bytes {
             return None;

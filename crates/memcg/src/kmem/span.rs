@@ -98,14 +98,14 @@ impl Spans {
             }
             if units == 1 && align == 1 {
                 if let Some(unit) = chunk.dirty_unit() {
-                    return Some(self.take(chunk, unit, 1));
+                    return Some(self.alloc_units(chunk, unit, 1));
                 }
                 clean = clean.or_else(|| chunk.run(1, 1).map(|unit| (chunk, unit)));
             } else if let Some(unit) = chunk.run(units, align) {
-                return Some(self.take(chunk, unit, units));
+                return Some(self.alloc_units(chunk, unit, units));
             }
         }
-        clean.map(|(chunk, unit)| self.take(chunk, unit, 1))
+        clean.map(|(chunk, unit)| self.alloc_units(chunk, unit, 1))
     }
 
     /// Chunks with a free unit.
@@ -113,11 +113,11 @@ impl Spans {
         listed(&self.available)
     }
 
-    fn take(&self, chunk: &'static Chunk, unit: usize, units: usize) -> Span {
+    fn alloc_units(&self, chunk: &'static Chunk, unit: usize, units: usize) -> Span {
         if chunk.nr_free() == NR_UNITS {
             self.nr_empty.fetch_sub(1, Relaxed);
         }
-        let nr_dirty = chunk.take(unit, units);
+        let nr_dirty = chunk.alloc_units(unit, units);
         self.nr_dirty.fetch_sub(nr_dirty, Relaxed);
         self.nr_used.fetch_add(units, Relaxed);
         if chunk.nr_free() == 0 {
@@ -137,7 +137,7 @@ impl Spans {
         let _errno = errno::keep();
         let signals = sigmask::block_all();
         let held = self.lock.lock(Rank::Spans);
-        let spare = self.put(start, units, true);
+        let spare = self.free_units(start, units, true);
         let due = self.is_cleaning_due();
         drop(held);
         drop(signals);
@@ -150,14 +150,14 @@ impl Spans {
     }
 
     /// Marks units free; a chunk that is to be unmapped comes out, in no list any more.
-    fn put(&self, start: usize, units: usize, dirty: bool) -> Option<Spare> {
+    fn free_units(&self, start: usize, units: usize, dirty: bool) -> Option<Spare> {
         // SAFETY: the units are of a mapped chunk.
         let chunk = unsafe { Chunk::of(start) };
         if chunk.nr_free() == 0 {
             chunk.unlink(&self.full);
             chunk.link(&self.available);
         }
-        chunk.put(layout::unit_of(start), units, dirty);
+        chunk.free_units(layout::unit_of(start), units, dirty);
         self.nr_used.fetch_sub(units, Relaxed);
         if dirty {
             self.nr_dirty.fetch_add(units, Relaxed);
@@ -213,7 +213,7 @@ impl Spans {
         let chunk = unsafe { Chunk::of(start) };
         chunk
             .is_free(unit, more)
-            .then(|| self.take(chunk, unit, more))
+            .then(|| self.alloc_units(chunk, unit, more))
     }
 
     fn is_too_many(&self, dirty: usize) -> bool {
@@ -264,7 +264,7 @@ impl Spans {
                 unsafe { mmap::discard(start, units * UNIT) && mmap::discard(tags, tag_bytes) };
             let signals = sigmask::block_all();
             let held = self.lock.lock(Rank::Spans);
-            let spare = self.put(start, units, !done);
+            let spare = self.free_units(start, units, !done);
             drop(held);
             drop(signals);
             if let Some(chunk) = spare {
@@ -288,7 +288,7 @@ impl Spans {
                     || now.wrapping_sub(chunk.freed_at.load(Relaxed)) > DECAY_NS)
         })?;
         let (unit, units) = chunk.dirty_run()?;
-        let span = self.take(chunk, unit, units);
+        let span = self.alloc_units(chunk, unit, units);
         Some((span.start, units))
     }
 
@@ -375,7 +375,7 @@ impl Spans {
     }
 
     /// Takes the lock before a fork. Signals are off already.
-    pub(super) fn hold_over_fork(&self) {
+    pub(super) fn lock_for_fork(&self) {
         core::mem::forget(self.lock.lock(Rank::Spans));
     }
 
@@ -385,8 +385,8 @@ impl Spans {
     }
 
     /// Lets it go on either side.
-    pub(super) fn let_go_after_fork(&self, held: HeldOverFork) {
-        self.lock.let_go(Rank::Spans, held);
+    pub(super) fn unlock_after_fork(&self, held: HeldOverFork) {
+        self.lock.unlock_forgotten(Rank::Spans, held);
     }
 }
 

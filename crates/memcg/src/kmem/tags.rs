@@ -60,7 +60,7 @@ impl Slab {
     /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of the one at `offset`. The
     /// owner; the object is free.
     #[inline(always)]
-    pub(super) fn take_for(&self, offset: u32, tag: Option<Tag>) -> bool {
+    pub(super) fn fit_tag(&self, offset: u32, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
         if own == Tag::to_word(tag) {
             return true;

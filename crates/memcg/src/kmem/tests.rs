@@ -48,7 +48,7 @@ fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, owner: u32, zeroe
     // SAFETY: each test thread has its own heap, and no signal handlers.
     let (taken, size) = unsafe {
         match class_of_aligned(bytes, align) {
-            Some(class) => (kmem.take(heap, class, tag, zeroed), bytes_of(class)),
+            Some(class) => (kmem.alloc(heap, class, tag, zeroed), bytes_of(class)),
             None => {
                 let all = extent_bytes(bytes).unwrap();
                 (kmem.alloc_extent(Some(heap), all, align, tag), all)
@@ -96,7 +96,7 @@ impl Held {
     fn free(self, kmem: &Kmem, heap: &Heap) {
         self.check(kmem);
         // SAFETY: live, and not used again.
-        unsafe { kmem.put(Some(heap), kmem.locate(self.at).unwrap()) };
+        unsafe { kmem.free_object(Some(heap), kmem.locate(self.at).unwrap()) };
     }
 }
 
@@ -273,7 +273,7 @@ fn extents_grow_and_shrink_with_their_bytes() {
             }
             None => {
                 // SAFETY: live, not used again.
-                unsafe { kmem.put(Some(heap), kmem.locate(one.at).unwrap()) };
+                unsafe { kmem.free_object(Some(heap), kmem.locate(one.at).unwrap()) };
                 one = alloc(kmem, heap, bytes, 1, 3, false);
             }
         }
@@ -354,11 +354,11 @@ fn handlers_and_threads_without_a_heap_share_one() {
                 let me = Tag::from_word(me);
                 for i in 0..5_000 {
                     let class = class_of(16 + i % 500);
-                    let taken = kmem.take_shared(class, me).unwrap();
+                    let taken = kmem.alloc_shared(class, me).unwrap();
                     let object = kmem.locate(taken.at).unwrap();
                     assert_eq!(object.tag, me);
                     // SAFETY: just taken; this thread has no heap.
-                    unsafe { kmem.put(None, object) };
+                    unsafe { kmem.free_object(None, object) };
                 }
             });
         }

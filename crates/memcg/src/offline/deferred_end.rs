@@ -43,7 +43,7 @@ pub(super) fn begin(
 pub fn finish(tree: &Hierarchy, kmem: &Kmem) -> u32 {
     let mut n = 0;
     while tree.has_done() {
-        let mut at = tree.take_done();
+        let mut at = tree.pop_done();
         while let Some(index) = at {
             at = tree.after_done(index);
             let group = tree.memcgs.get(index);

@@ -40,13 +40,13 @@ fn loom_a_refill_while_its_group_ends_is_the_parents() {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let tag = a.tag();
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let worker = go(move || tree.charge(other, tag, 8).unwrap());
         assert!(remove(tree, rec, a));
         worker.join().unwrap();
         assert_eq!(current(tree, rec, root(tree)), 8);
         let _pin = tree.threads.epoch.pin(rec);
-        tree.release_objcg(tag);
+        tree.unref_objcg(tag);
     });
 }
 
@@ -56,7 +56,7 @@ fn loom_a_reserve_goes_back_whole_when_its_group_ends_under_charges() {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let tag = a.tag();
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         reserve(a, 16);
         let worker = go(move || {
             assert!(charge_exact(tree, other, tag, 24));
@@ -67,7 +67,7 @@ fn loom_a_reserve_goes_back_whole_when_its_group_ends_under_charges() {
         assert_eq!(root(tree).counter.usage(), 8);
         uncharge_exact(tree, rec, tag, 8);
         let _pin = tree.threads.epoch.pin(rec);
-        tree.release_objcg(tag);
+        tree.unref_objcg(tag);
     });
 }
 

@@ -51,7 +51,7 @@ pub fn remove(
 pub fn remove_alone(tree: &Hierarchy, group: &Memcg) -> Result<(), TreeError> {
     remove_by(tree, group, |_| {
         if let Some(id) = tree.end_kmem_id(group) {
-            tree.let_go_kmem_id(id);
+            tree.free_kmem_id(id);
         }
     })
 }

@@ -44,7 +44,7 @@ static OPS: Ops = Ops {
 
 unsafe fn let_go(link: *const Link) {
     // SAFETY: the links of these tests are leaked.
-    assert!(!unsafe { &*link }.let_go());
+    assert!(!unsafe { &*link }.unref());
 }
 
 impl World {
@@ -98,7 +98,7 @@ impl World {
     /// Something new of `group` in the list.
     fn put(&self, group: &Memcg, flags: Flags) -> &'static Link {
         self.charge(group, BYTES);
-        self.engine.tree.hold_objcg(group.tag());
+        self.engine.tree.ref_objcg(group.tag());
         let link: &'static Link = Box::leak(Box::new(Link::new(group.tag())));
         self.engine.ready_lists(self.rec, group.tag(), flags);
         self.engine.with_lists(self.rec, |cx| {
@@ -118,7 +118,7 @@ impl World {
         self.engine
             .uncharge(self.rec, link.tag(), BYTES, Kind::Heap);
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
-        self.engine.tree.release_objcg(link.tag());
+        self.engine.tree.unref_objcg(link.tag());
     }
 
     fn id(&self, group: &Memcg) -> u32 {
@@ -211,13 +211,13 @@ fn a_list_of_a_group_that_lingers_is_reached_by_reclaim_above_it_and_by_the_reap
                 assert_eq!((reaped.groups, reaped.gone), (1, u32::from(is_found)));
             } else {
                 w.reclaim(top);
-                w.engine.settle(w.rec);
+                w.engine.finish_lingering(w.rec);
             }
             assert_eq!(w.engine.id_stat().lingering, u32::from(!is_found));
             assert_eq!(w.current(top), if is_found { 0 } else { 5 * BYTES });
             if !is_found {
                 w.reclaim(top);
-                w.engine.settle(w.rec);
+                w.engine.finish_lingering(w.rec);
                 assert_eq!(w.engine.id_stat().lingering, 0);
             }
         }

@@ -98,7 +98,7 @@ impl World {
         let groups = self.groups.lock().unwrap();
         let group = groups[random.next(groups.len() as u64) as usize];
         let tag = self.engine.tree.memcgs.get(group).tag();
-        self.engine.tree.hold_objcg(tag);
+        self.engine.tree.ref_objcg(tag);
         tag
     }
 
@@ -112,7 +112,7 @@ impl World {
         tree.leave_scope(rec, scope);
         {
             let _pin = tree.threads.epoch.pin(rec);
-            tree.release_objcg(tag);
+            tree.unref_objcg(tag);
         }
         let at = found.ok()?.at;
         let mark = random.next(256) as u8;
@@ -352,7 +352,7 @@ fn a_dead_cache_is_the_parents_allocates_nothing_and_ends_with_its_last_object()
     let record = engine.kmem.caches.get(child);
     assert!(things.iter().all(|thing| thing.1 == child) && record.nr_slabs() == 3);
     let tag = tree.memcgs.get(group).tag();
-    tree.hold_objcg(tag);
+    tree.ref_objcg(tag);
     {
         let _pin = tree.threads.epoch.pin(rec);
         offline::remove(tree, &engine.kmem, rec, tree.memcgs.get(group)).unwrap();

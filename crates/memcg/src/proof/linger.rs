@@ -60,7 +60,7 @@ impl World {
 
     fn free_by(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         self.engine.uncharge(rec, tag, bytes, Kind::Heap);
-        self.engine.settle(rec);
+        self.engine.finish_lingering(rec);
     }
 
     fn free(&self, tag: Tag, bytes: u64) {
@@ -269,7 +269,7 @@ fn churn(end: GroupEnd, policy: IdPolicy, rounds: u32) {
         let tree = &w.engine.tree;
         {
             let _pin = tree.threads.epoch.pin(w.rec);
-            let put = table.put(&w.engine.kmem, id, group.index().raw());
+            let put = table.insert(&w.engine.kmem, id, group.index().raw());
             assert_eq!(
                 put,
                 crate::kmem::per_id::Put::Done,
@@ -278,7 +278,7 @@ fn churn(end: GroupEnd, policy: IdPolicy, rounds: u32) {
             let got = table.get(&w.engine.kmem, w.rec, id);
             assert_eq!(got, Some(group.index().raw()));
             // What a list does at a group's end.
-            table.take(&w.engine.kmem, id);
+            table.remove(&w.engine.kmem, id);
         }
         w.charge(tag, 64);
         w.remove(group);
@@ -386,7 +386,7 @@ fn last_bytes_freed_everywhere_at_once_end_every_group_once() {
                 w.remove(b);
                 w.remove(a);
             });
-            w.engine.settle(w.rec);
+            w.engine.finish_lingering(w.rec);
             w.engine.reap(w.rec);
             assert_eq!(w.engine.tree.nr_lingering(), 0, "{policy:?}, round {n}");
         }

@@ -65,14 +65,14 @@ struct World {
 
 impl World {
     fn take(&self) -> usize {
-        let found = self.kmem.take_cached(None, self.cache, None);
+        let found = self.kmem.alloc_cached(None, self.cache, None);
         found.expect("a live cache").at
     }
 
     fn free(&self, at: usize) {
         let (slab, offset) = self.kmem.locate_cached(at).unwrap();
         // SAFETY: every object of these models is freed once.
-        unsafe { self.kmem.put_cached(None, slab, offset, false) };
+        unsafe { self.kmem.free_cached(None, slab, offset, false) };
     }
 
     fn bury(&self) {
@@ -175,10 +175,10 @@ fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
         let (_, rec) = w.tree.threads.join().unwrap();
         let taker = thread::spawn(move || {
             let own = w.kmem.caches.own(rec).unwrap();
-            if let Some(found) = w.kmem.take_cached(Some(own), w.cache, None) {
+            if let Some(found) = w.kmem.alloc_cached(Some(own), w.cache, None) {
                 let (slab, offset) = w.kmem.locate_cached(found.at).unwrap();
                 // SAFETY: just taken.
-                unsafe { w.kmem.put_cached(Some(own), slab, offset, false) };
+                unsafe { w.kmem.free_cached(Some(own), slab, offset, false) };
             }
         });
         w.bury();

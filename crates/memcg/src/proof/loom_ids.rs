@@ -37,14 +37,14 @@ fn enter(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg, value: u32) 
     let _pin = tree.threads.epoch.pin(rec);
     let id = tree.kmem_id(group).ok()?;
     assert_eq!(
-        lists.table.put(&lists.kmem, id, HeadId::new(value)),
+        lists.table.insert(&lists.kmem, id, HeadId::new(value)),
         Put::Done
     );
     if tree.still_has_kmem_id(group, id) {
         return Some(id);
     }
     // Whoever of the two takes it out ends it.
-    lists.table.take(&lists.kmem, id);
+    lists.table.remove(&lists.kmem, id);
     None
 }
 
@@ -52,8 +52,8 @@ fn enter(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg, value: u32) 
 fn end(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg) {
     let _pin = tree.threads.epoch.pin(rec);
     if let Some(id) = tree.end_kmem_id(group) {
-        lists.table.take(&lists.kmem, id);
-        tree.let_go_kmem_id(id);
+        lists.table.remove(&lists.kmem, id);
+        tree.free_kmem_id(id);
     }
 }
 
@@ -145,8 +145,8 @@ fn loom_a_reader_of_a_tree_never_finds_what_is_anothers() {
         let (rec, other) = (join(tree), join(tree));
         let (kmem, table) = (&lists.kmem, &lists.table);
         let second: &'static PerId<HeadId> = Box::leak(Box::default());
-        assert_eq!(table.put(kmem, 1, HeadId::new(10)), Put::Done);
-        assert_eq!(table.put(kmem, 2, HeadId::new(11)), Put::Done);
+        assert_eq!(table.insert(kmem, 1, HeadId::new(10)), Put::Done);
+        assert_eq!(table.insert(kmem, 2, HeadId::new(11)), Put::Done);
         let reader = go(move || {
             let found = table.get(kmem, other, 2);
             assert!(
@@ -156,8 +156,8 @@ fn loom_a_reader_of_a_tree_never_finds_what_is_anothers() {
             assert_eq!(table.get(kmem, other, 1), Some(HeadId::new(10)));
         });
         // Its nodes are the other's then, with other things in them.
-        assert_eq!(table.take(kmem, 2), Some(HeadId::new(11)));
-        assert_eq!(second.put(kmem, 2, HeadId::new(99)), Put::Done);
+        assert_eq!(table.remove(kmem, 2), Some(HeadId::new(11)));
+        assert_eq!(second.insert(kmem, 2, HeadId::new(99)), Put::Done);
         reader.join().unwrap();
         assert_eq!(table.get(kmem, rec, 2), None);
         // SAFETY: the thread that knew it has been joined.
@@ -206,7 +206,7 @@ fn loom_a_refill_beside_the_removal_leaves_no_stock() {
         let (rec, other) = (join(tree), join(tree));
         let a = group(tree, rec, root(tree), "a");
         let tag = a.tag();
-        tree.hold_objcg(tag);
+        tree.ref_objcg(tag);
         let worker = go(move || {
             tree.charge(other, tag, 8).unwrap();
             tree.uncharge(other, tag, 8);
@@ -221,7 +221,7 @@ fn loom_a_refill_beside_the_removal_leaves_no_stock() {
         settle(tree, lists, rec);
         assert_eq!(tree.nr_lingering(), 0);
         let _pin = tree.threads.epoch.pin(rec);
-        tree.release_objcg(tag);
+        tree.unref_objcg(tag);
     });
 }
 

@@ -21,7 +21,7 @@ fn run(f: &mut dyn FnMut()) {
 
 unsafe fn let_go(link: *const Link) {
     // SAFETY: the links of these models live as long as they.
-    assert!(!unsafe { &*link }.let_go());
+    assert!(!unsafe { &*link }.unref());
 }
 
 impl World {
@@ -113,7 +113,7 @@ fn link(tag: Tag) -> &'static Link {
 fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
     model(3, |w| {
         let a = w.group(w.root(), b"a");
-        w.tree.hold_objcg(a.tag());
+        w.tree.ref_objcg(a.tag());
         let (other, new) = (w.other(), link(a.tag()));
         let first = link(a.tag());
         assert!(w.add(first));
@@ -130,7 +130,7 @@ fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
 fn loom_the_first_of_a_group_that_ends_is_in_the_parent_s_list() {
     model(3, |w| {
         let a = w.group(w.root(), b"a");
-        w.tree.hold_objcg(a.tag());
+        w.tree.ref_objcg(a.tag());
         let (other, new) = (w.other(), link(a.tag()));
         let adder = thread::spawn(move || assert!(other.add(new)));
         w.end(a);
@@ -145,7 +145,7 @@ fn loom_what_is_taken_out_while_its_group_ends_is_taken_out_once() {
     model(3, |w| {
         let a = w.group(w.root(), b"a");
         let b = w.group(a, b"b");
-        w.tree.hold_objcg(b.tag());
+        w.tree.ref_objcg(b.tag());
         let (first, second) = (link(b.tag()), link(b.tag()));
         assert!(w.add(first) && w.add(second));
         let other = w.other();

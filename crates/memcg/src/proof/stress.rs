@@ -39,7 +39,7 @@ fn hold_group(tree: Tree, index: GroupId) -> Option<Tag> {
     let group = tree.memcgs.get(index);
     let _held = group.lock.lock(Rank::Group);
     group.is_online().then(|| {
-        tree.hold_objcg(group.tag());
+        tree.ref_objcg(group.tag());
         group.tag()
     })
 }
@@ -156,7 +156,7 @@ impl Worker {
             self.charge(rec, tag);
             self.charge(rec, tag);
             let _pin = self.tree.threads.epoch.pin(rec);
-            self.tree.release_objcg(tag);
+            self.tree.unref_objcg(tag);
         }
     }
 

@@ -112,7 +112,7 @@ impl Lock {
     }
 
     /// Lets go of a lock whose guard was forgotten: held over a fork, which has no scope.
-    pub fn let_go(&self, rank: Rank, _held: HeldOverFork) {
+    pub fn unlock_forgotten(&self, rank: Rank, _held: HeldOverFork) {
         drop(Held { lock: self, rank });
     }
 

@@ -63,7 +63,7 @@ impl Stack {
     }
 
     /// Takes the whole stack; answers its first index, whose links lead to the rest.
-    pub fn take(&self) -> u32 {
+    pub fn pop_all(&self) -> u32 {
         // Acquire pairs with the Release of `push`.
         let mut head = self.0.load(Ordering::Acquire);
         loop {

@@ -20,7 +20,7 @@ impl Users {
     }
 
     /// One more use, unless it has ended.
-    pub fn try_hold(&self) -> bool {
+    pub fn try_ref(&self) -> bool {
         let hold = |now: u32| (now & LIVE != 0).then(|| now + 1);
         // Acquire pairs with the Release of `begin`.
         self.0
@@ -30,7 +30,7 @@ impl Users {
 
     /// One use less; `true`: the last, and it has ended. The caller lets go of it.
     #[must_use]
-    pub fn let_go(&self) -> bool {
+    pub fn unref(&self) -> bool {
         // AcqRel pairs with that of the other `let_go` calls and of `end`: the last one sees what
         // the others did.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1

@@ -40,7 +40,7 @@ impl Registered {
         register_memcg_cache(&cache, move |group, wanted| {
             let mut freed = 0;
             while freed < wanted {
-                let Some(object) = take_oldest(&gone, group) else {
+                let Some(object) = pop_oldest(&gone, group) else {
                     break;
                 };
                 freed += object.len() as u64;
@@ -57,7 +57,7 @@ impl Registered {
 }
 
 /// The oldest object that is of a group or below.
-fn take_oldest(all: &ByNumber, group: &Memcg) -> Option<KBytes> {
+fn pop_oldest(all: &ByNumber, group: &Memcg) -> Option<KBytes> {
     let top = group.path();
     let is_below = |path: &str| {
         let rest = path.strip_prefix(top.trim_end_matches('/'));

@@ -53,7 +53,7 @@ impl Engine {
         let tree = &self.tree;
         let _pin = tree.threads.epoch.pin(control.rec);
         let top = self.group_of(control.top)?;
-        if !tree.try_hold_task(tag) {
+        if !tree.try_ref_task(tag) {
             return None;
         }
         let mut bytes = 0;
@@ -73,7 +73,7 @@ impl Engine {
             };
         }
         let task = tree.objcgs.get(tag).id();
-        tree.release_objcg(tag);
+        tree.unref_objcg(tag);
         (bytes > 0).then_some((task, bytes))
     }
 }

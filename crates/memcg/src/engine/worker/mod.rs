@@ -61,7 +61,7 @@ impl Engine {
         // What is deferred by what runs is left to the next round: this one ends.
         for place in 0..queue::PLACES {
             let may = |word| Work::of_word(word).is_some_and(|work| by.may(work));
-            if let Some(work) = self.deferred.take(place, may).and_then(Work::of_word) {
+            if let Some(work) = self.deferred.remove(place, may).and_then(Work::of_word) {
                 self.perform(rec, work);
                 done += 1;
             }
@@ -94,7 +94,7 @@ impl Engine {
             Work::Wake { id } => wake(id),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
             Work::Ends => {
-                self.settle(rec);
+                self.finish_lingering(rec);
             }
             Work::Reclaim { group, room } => {
                 self.reclaim_behind(rec, group, u64::from(room) * ROOM)

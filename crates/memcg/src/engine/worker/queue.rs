@@ -67,7 +67,7 @@ impl Queue {
     }
 
     /// Empties a place that holds what `may` be taken.
-    pub fn take(&self, place: usize, may: impl Fn(u64) -> bool) -> Option<u64> {
+    pub fn remove(&self, place: usize, may: impl Fn(u64) -> bool) -> Option<u64> {
         let at = &self.places[place];
         let word = at.load(Ordering::Relaxed);
         if word == 0 || !may(word) {

@@ -18,7 +18,7 @@ fn what_waits_twice_is_done_once_and_what_does_not_fit_is_told() {
     assert!(!queue.push(1000));
     let all = |queue: &Queue| {
         (0..PLACES)
-            .filter_map(|place| queue.take(place, |_| true))
+            .filter_map(|place| queue.remove(place, |_| true))
             .sum::<u64>()
     };
     assert_eq!(all(&queue), (1..=PLACES as u64).sum());
@@ -66,7 +66,7 @@ fn items_pushed_by_several_threads_are_each_taken() {
             s.spawn(|| {
                 while left.load(Ordering::Acquire) > 0 || !QUEUE.is_empty() {
                     for place in 0..PLACES {
-                        if let Some(word) = QUEUE.take(place, |_| true) {
+                        if let Some(word) = QUEUE.remove(place, |_| true) {
                             sum.fetch_add(word, Ordering::Relaxed);
                         }
                     }

@@ -129,7 +129,7 @@ proptest! {
 fn watches_come_and_go_amid_charges_and_tell_no_more_than_the_peak_nor_less_than_the_usage() {
     let (tree, rec, group) = alone();
     let stop = std::sync::atomic::AtomicBool::new(false);
-    tree.hold_objcg(group.tag());
+    tree.ref_objcg(group.tag());
     std::thread::scope(|s| {
         for _ in 0..2 {
             s.spawn(|| {

@@ -36,7 +36,7 @@ fn what_an_object_takes_is_live_then_cached_then_the_kernels() {
     assert_eq!(key(&with, "slab_live"), bytes as u64);
     assert!(key(&with, "span_mapped") >= bytes as u64);
     // SAFETY: taken above, and not used.
-    unsafe { kmem.put(None, kmem.locate(taken.at).unwrap()) };
+    unsafe { kmem.free_object(None, kmem.locate(taken.at).unwrap()) };
     let without = w.get("/", "memory.stat");
     assert_eq!(key(&without, "slab_live"), 0);
     assert!(key(&without, "span_cached") >= bytes as u64);
@@ -73,7 +73,7 @@ fn the_overhead_that_may_be_kept_is_bounded_at_once_and_later() {
             let taken = kmem
                 .alloc_extent(None, 3 << 20, 16, Some(w.tag("/")))
                 .unwrap();
-            kmem.put(None, kmem.locate(taken.at).unwrap());
+            kmem.free_object(None, kmem.locate(taken.at).unwrap());
         }
         key(&w.get("/", "memory.stat"), "span_cached")
     };

@@ -105,12 +105,12 @@ fn records_go_with_their_groups() {
     for _ in 0..1000 {
         w.mkdir("/a");
         let tag = w.tag("/a");
-        w.engine.tree.hold_objcg(tag);
+        w.engine.tree.ref_objcg(tag);
         let stall = w.engine.tree.stall(w.rec, tag);
         rmdir(w.engine, w.rec, b"/a").unwrap();
         drop(stall);
         let _pin = w.engine.tree.threads.epoch.pin(w.rec);
-        w.engine.tree.release_objcg(tag);
+        w.engine.tree.unref_objcg(tag);
     }
     let tree = &w.engine.tree;
     assert!(tree.pressures.high_water() < 600 && tree.event_counts.high_water() < 600);
@@ -202,7 +202,7 @@ proptest! {
                 Step::BeginWithoutTask(n) => {
                     let at = n % groups;
                     let tag = w.tag(PATHS[at]);
-                    tree.hold_objcg(tag);
+                    tree.ref_objcg(tag);
                     all.push(Who { tag, at, is_task: false, stalls: vec![tree.stall(w.rec, tag)] });
                 }
                 Step::End(n) => {
@@ -210,7 +210,7 @@ proptest! {
                     if let Some(&i) = stalled.get(n % stalled.len().max(1)) {
                         all[i].stalls.pop();
                         if !all[i].is_task {
-                            tree.release_objcg(all.swap_remove(i).tag);
+                            tree.unref_objcg(all.swap_remove(i).tag);
                         }
                     }
                 }
@@ -221,11 +221,11 @@ proptest! {
                 }
                 Step::EndTask(n) => if let Some(i) = nth_task(&all, n) {
                     // A stall ends with its task; the guard is dropped behind it.
-                    tree.hold_objcg(all[i].tag);
+                    tree.ref_objcg(all[i].tag);
                     tree.end_task(all[i].tag);
                     let who = all.swap_remove(i);
                     drop(who.stalls);
-                    tree.release_objcg(who.tag);
+                    tree.unref_objcg(who.tag);
                 },
                 Step::Move(n, to) => if let Some(i) = nth_task(&all, n) {
                     // The thread that stalls is one that works for the task.
@@ -252,7 +252,7 @@ proptest! {
                         if who.is_task {
                             all.push(Who { stalls: Vec::new(), ..who });
                         } else {
-                            tree.release_objcg(who.tag);
+                            tree.unref_objcg(who.tag);
                         }
                     }
                 }
@@ -269,7 +269,7 @@ proptest! {
             if who.is_task {
                 tree.end_task(who.tag);
             } else {
-                tree.release_objcg(who.tag);
+                tree.unref_objcg(who.tag);
             }
         }
         tree.return_all(w.rec);
@@ -362,14 +362,14 @@ fn stalls_moves_ends_and_removals_at_once_end_balanced() {
                 w.mkdir("/r/a/gone");
                 let tag = {
                     let group = w.group("/r/a/gone");
-                    engine.tree.hold_objcg(group.tag());
+                    engine.tree.ref_objcg(group.tag());
                     group.tag()
                 };
                 let stall = engine.tree.stall(w.rec, tag);
                 rmdir(w.engine, w.rec, b"/r/a/gone").unwrap();
                 drop(stall);
                 let _pin = engine.tree.threads.epoch.pin(w.rec);
-                engine.tree.release_objcg(tag);
+                engine.tree.unref_objcg(tag);
             })
         });
         s.spawn(move || {

@@ -22,7 +22,7 @@ fn create(tree: Tree, rec: &ThreadRec, parent: &Memcg, name: &str) -> &'static M
 fn end(tree: Tree, rec: &ThreadRec, group: &Memcg) {
     let _pin = tree.threads.epoch.pin(rec);
     if let Some(id) = tree.end_kmem_id(group) {
-        tree.let_go_kmem_id(id);
+        tree.free_kmem_id(id);
     }
 }
 

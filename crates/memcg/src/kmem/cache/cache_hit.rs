@@ -52,16 +52,16 @@ fn alloc_if(
         return None;
     }
     let offset = slab.free.load(Relaxed);
-    if offset >= slab.bytes.load(Relaxed) || !slab.take_for(offset, tag) {
+    if offset >= slab.bytes.load(Relaxed) || !slab.fit_tag(offset, tag) {
         return None;
     }
     if let Some(tag) = tag
-        && !busy.take_slab(tag, slab.charged_bytes())
+        && !busy.consume_slab(tag, slab.charged_bytes())
     {
         return None;
     }
     // SAFETY: in the slot of the thread, inside its look; `offset` is the first of the list.
-    Some(unsafe { slab.take_first(offset) })
+    Some(unsafe { slab.pop_free(offset) })
 }
 
 /// Frees an object into the thread's magazine, or the slab that it allocates from.
@@ -90,6 +90,6 @@ pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
         return false;
     }
     // SAFETY: as above; the object is live by the caller's promise.
-    unsafe { slab.put_first(offset, raw) };
+    unsafe { slab.push_free(offset, raw) };
     true
 }

@@ -129,7 +129,7 @@ impl Kmem {
                 group = holder.parent()?;
                 continue;
             };
-            match family.by_group.put(self, id, child) {
+            match family.by_group.insert(self, id, child) {
                 Put::Done => {}
                 Put::Found(other) => {
                     self.bury(tree, child);
@@ -147,7 +147,7 @@ impl Kmem {
                 return Some(child);
             }
             // The end may have passed by before it was there.
-            if family.by_group.take(self, id) == Some(child) {
+            if family.by_group.remove(self, id) == Some(child) {
                 self.bury(tree, child);
             }
             if root_dead {
@@ -171,12 +171,12 @@ impl Kmem {
             if !group.is_online() {
                 return Some(None);
             }
-            tree.hold_objcg(group.tag());
+            tree.ref_objcg(group.tag());
             group.tag()
         };
         let child = self.create_cache(tree, &root.plan_of_child(&root.name()));
         let Some(child) = child else {
-            tree.release_objcg(owner);
+            tree.unref_objcg(owner);
             return None;
         };
         let record = self.caches.get(child);
@@ -194,7 +194,7 @@ impl Kmem {
             if family.cache.load(Acquire).is_none() {
                 continue;
             }
-            if let Some(child) = family.by_group.take(self, id) {
+            if let Some(child) = family.by_group.remove(self, id) {
                 self.bury(tree, child);
             }
         }
@@ -210,7 +210,7 @@ impl Kmem {
             return;
         };
         family.by_group.each(self, |id, _| {
-            if let Some(child) = family.by_group.take(self, id) {
+            if let Some(child) = family.by_group.remove(self, id) {
                 self.bury(tree, child);
             }
         });

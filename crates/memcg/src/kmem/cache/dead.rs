@@ -115,7 +115,7 @@ impl Kmem {
         // In a look too: a drainer is either not yet at the table, or done with it.
         while rec
             .enter()
-            .map(|_slots| self.caches.take_table(rec))
+            .map(|_slots| self.caches.remove_table(rec))
             .is_none()
         {
             crate::sync::relax();
@@ -130,7 +130,7 @@ impl Kmem {
             for slot in table.all() {
                 self.leave_slot(slot.empty());
             }
-            self.caches.take_table(rec);
+            self.caches.remove_table(rec);
             self.caches.free_table(table);
         }
     }
@@ -169,7 +169,7 @@ impl Caches {
         while let Some((index, cache)) = self.pop(&self.ended) {
             cache.state.store(0, Release);
             if let Some(owner) = cache.owner.swap(None, Relaxed) {
-                tree.release_objcg(owner);
+                tree.unref_objcg(owner);
             }
             cache.ended_at.store(tree.threads.epoch.now(), Relaxed);
             self.limbo.push(index.raw(), &cache.link);

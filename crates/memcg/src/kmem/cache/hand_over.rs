@@ -26,18 +26,18 @@ impl Kmem {
         let heir = self.caches.get(to);
         // The heir may die meanwhile: then the rest stays.
         while heir.add_slab() {
-            let Some(slab) = self.caches.locked(index, || take_out(cache, to)) else {
+            let Some(slab) = self.caches.locked(index, || pop_slab(cache, to)) else {
                 self.sub_slab(heir, to);
                 return;
             };
-            self.put_back(heir, to, slab);
+            self.relist_slab(heir, to, slab);
             self.sub_slab(cache, index);
         }
     }
 }
 
 /// A listed slab of the cache, another's from here on, and ours. Under the cache's lock.
-fn take_out(cache: &Cache, to: CacheId) -> Option<SlabRef> {
+fn pop_slab(cache: &Cache, to: CacheId) -> Option<SlabRef> {
     let slab = cache.full.first().or_else(|| cache.partial.first())?;
     debug_assert!(matches!(slab.listed.load(Relaxed), IN_FULL | IN_PARTIAL));
     unlist(cache, slab);

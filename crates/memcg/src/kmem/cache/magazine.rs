@@ -172,7 +172,7 @@ pub(super) fn alloc(
     let last = nr.checked_sub(1)?;
     let (slab, offset, raw) = open(magazine.get(last));
     if let Some(tag) = tag
-        && !busy.take_slab(tag, slab.charged_bytes())
+        && !busy.consume_slab(tag, slab.charged_bytes())
     {
         return None;
     }
@@ -213,8 +213,8 @@ pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
 }
 
 impl Kmem {
-    /// As `take_slub`, of a cache with magazines.
-    pub(super) fn take_magazine(
+    /// As `alloc_slub`, of a cache with magazines.
+    pub(super) fn alloc_from_magazine(
         &self,
         own: Option<Own<'_>>,
         index: CacheId,
@@ -315,7 +315,7 @@ impl Kmem {
     ///
     /// # Safety
     /// The object at `offset` is live and ends here.
-    pub(super) unsafe fn put_magazine(
+    pub(super) unsafe fn free_to_magazine(
         &self,
         own: Option<Own<'_>>,
         slab: SlabRef,
@@ -336,7 +336,7 @@ impl Kmem {
             && nr == magazine.capacity()
         {
             let half = nr / 2;
-            take_oldest(own.slot(index), magazine, nr, half, &mut batch);
+            pop_oldest(own.slot(index), magazine, nr, half, &mut batch);
             own.slot(index).set_nr(nr - half);
         }
         self.flush(index, batch);
@@ -366,7 +366,7 @@ impl Kmem {
                         array.set(nr, entry);
                         cache.nr_shared.store((nr + 1) as u32, Relaxed);
                     }
-                    _ => put_back(cache, entry, &mut gone),
+                    _ => free_to_slab(cache, entry, &mut gone),
                 }
             }
         });
@@ -421,7 +421,7 @@ impl Kmem {
 /// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says then how many they are. Until then
 /// it is empty for who finds it cut off, in the child of a fork or after a jump out of a signal handler: an object that is in two
 /// places of it would be given out twice.
-pub(super) fn take_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
+pub(super) fn pop_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
     slot.nr.store(0, Relaxed);
     // Before what follows, also for a child's copy of the memory.
     fence(Release);
@@ -454,7 +454,7 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
             let offset = slab.free.load(Relaxed);
             slab.note_tag(offset, Some(IDLE));
             // SAFETY: as above.
-            let found = unsafe { slab.take_first(offset) };
+            let found = unsafe { slab.pop_free(offset) };
             batch.push(found.at | usize::from(found.raw));
         }
         unlist(cache, slab);
@@ -463,11 +463,11 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
 }
 
 /// An object goes back to its slab. Under the lock.
-pub(super) fn put_back(cache: &Cache, entry: usize, gone: &mut List) {
+pub(super) fn free_to_slab(cache: &Cache, entry: usize, gone: &mut List) {
     let (slab, offset, raw) = open(entry);
     unlist(cache, slab);
     // SAFETY: under the lock; the object is nobody's.
-    unsafe { slab.put_first(offset, raw) };
+    unsafe { slab.push_free(offset, raw) };
     let is_empty = slab.used.load(Relaxed) == 0;
     if is_empty && (cache.is_dead() || cache.nr_empty.load(Relaxed) >= MOST_EMPTY) {
         gone.push(slab);

@@ -432,7 +432,7 @@ impl Caches {
     }
 
     /// Before a fork: takes all locks of the lists, and that of tags. Signals are off.
-    pub(super) fn hold_over_fork(&self) {
+    pub(super) fn lock_for_fork(&self) {
         for stripe in &self.stripes {
             core::mem::forget(stripe.0.lock(Rank::Caches));
         }
@@ -440,10 +440,10 @@ impl Caches {
     }
 
     /// Undoes that, on either side.
-    pub(super) fn let_go_after_fork(&self, held: HeldOverFork) {
-        self.mixing_lock.let_go(Rank::Tags, held);
+    pub(super) fn unlock_after_fork(&self, held: HeldOverFork) {
+        self.mixing_lock.unlock_forgotten(Rank::Tags, held);
         for stripe in &self.stripes {
-            stripe.0.let_go(Rank::Caches, held);
+            stripe.0.unlock_forgotten(Rank::Caches, held);
         }
     }
 

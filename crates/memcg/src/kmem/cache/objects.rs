@@ -147,7 +147,7 @@ impl Slab {
     /// # Safety
     /// Who may touch the slab; `offset` is what `free` says, and in the slab.
     #[inline(always)]
-    pub(super) unsafe fn take_first(&self, offset: u32) -> Found {
+    pub(super) unsafe fn pop_free(&self, offset: u32) -> Found {
         // In this order: cut off between the two, it leaks an object and frees none.
         self.used.store(self.used.load(Relaxed) + 1, Relaxed);
         // SAFETY: on the list, so free.
@@ -164,7 +164,7 @@ impl Slab {
     /// # Safety
     /// Who may touch the slab; the object is live and ends here.
     #[inline(always)]
-    pub(super) unsafe fn put_first(&self, offset: u32, raw: bool) {
+    pub(super) unsafe fn push_free(&self, offset: u32, raw: bool) {
         // SAFETY: the object is the caller's until it is on the list.
         unsafe { self.set_object_link(offset, self.free.load(Relaxed), raw) };
         self.free.store(offset, Relaxed);
@@ -258,7 +258,7 @@ impl Slab {
     ///
     /// # Safety
     /// Who may touch the slab; [`Self::has_room`] said so.
-    pub(super) unsafe fn take_object(&self, tag: Option<Tag>, caches: &super::Caches) -> Found {
+    pub(super) unsafe fn alloc_object(&self, tag: Option<Tag>, caches: &super::Caches) -> Found {
         if self.used.load(Relaxed) == 0 {
             self.accept(tag, true);
         } else if !self.takes(tag) {
@@ -267,7 +267,7 @@ impl Slab {
         let offset = self.free.load(Relaxed);
         self.note_tag(offset, tag);
         // SAFETY: the caller's; `has_room` saw the first of the list in the slab.
-        unsafe { self.take_first(offset) }
+        unsafe { self.pop_free(offset) }
     }
 
     /// Whether its list, and what was never handed out, are used up.

@@ -4,7 +4,7 @@
 //! (After the cache reaper of the kernel's slab allocator, a fifth every two seconds.)
 
 use super::Ways;
-use super::magazine::{ARRAY_BYTES, Batch, TOUCHED, Words, put_back, take_oldest, unlist};
+use super::magazine::{ARRAY_BYTES, Batch, TOUCHED, Words, free_to_slab, pop_oldest, unlist};
 use super::slots::Slot;
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
@@ -29,7 +29,7 @@ impl Kmem {
                     array.capacity().div_ceil(5).min(nr)
                 };
                 for n in nr - most..nr {
-                    put_back(cache, array.get(n), &mut gone);
+                    free_to_slab(cache, array.get(n), &mut gone);
                 }
                 cache.nr_shared.store((nr - most) as u32, Relaxed);
             }
@@ -118,7 +118,7 @@ impl Kmem {
             magazine.capacity().div_ceil(5).min(nr)
         };
         let mut batch = Batch::new();
-        take_oldest(slot, magazine, nr, most, &mut batch);
+        pop_oldest(slot, magazine, nr, most, &mut batch);
         slot.nr.store((nr - most) as u32, Relaxed);
         self.flush(index, batch);
     }

@@ -199,7 +199,7 @@ impl Caches {
     }
 
     /// Takes a record's table away. Its thread, in a look; its slots are empty.
-    pub(super) fn take_table(&self, rec: &ThreadRec) {
+    pub(super) fn remove_table(&self, rec: &ThreadRec) {
         // Release pairs with the Acquire of `table_of`.
         rec.caches.store(0, Release);
     }

@@ -30,7 +30,7 @@ const LOOK_FOR_TAG: usize = 4;
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or
     /// the cache is dead. `own` is the calling thread's, if it has any.
-    pub(super) fn take_slub(
+    pub(super) fn alloc_slub(
         &self,
         own: Option<Own<'_>>,
         index: CacheId,
@@ -41,7 +41,7 @@ impl Kmem {
         loop {
             let slab = match spare.take() {
                 Some(slab) => slab,
-                None => match own.and_then(|own| self.take_from_slot(own, cache, index, tag)) {
+                None => match own.and_then(|own| self.alloc_from_slot(own, cache, index, tag)) {
                     Some(Ok(found)) => return Some(found),
                     Some(Err(slab)) => slab,
                     None => self.find_cached(cache, index, tag)?,
@@ -53,17 +53,17 @@ impl Kmem {
                 continue;
             }
             // SAFETY: as above.
-            let found = unsafe { slab.take_object(tag, &self.caches) };
+            let found = unsafe { slab.alloc_object(tag, &self.caches) };
             match own {
                 Some(own) => self.install(own, cache, index, slab),
-                None => self.put_back(cache, index, slab),
+                None => self.relist_slab(cache, index, slab),
             }
             return Some(found);
         }
     }
 
     /// From the slab in the thread's slot. `Err`: what was freed into it while it was taken out, being full; it is ours now.
-    fn take_from_slot(
+    fn alloc_from_slot(
         &self,
         own: Own<'_>,
         cache: &Cache,
@@ -77,7 +77,7 @@ impl Kmem {
             // SAFETY: the slab of the thread's slot, in a look.
             if unsafe { slab.has_room() } {
                 // SAFETY: as above.
-                return Some(Ok(unsafe { slab.take_object(tag, &self.caches) }));
+                return Some(Ok(unsafe { slab.alloc_object(tag, &self.caches) }));
             }
             slot.empty();
             slab
@@ -137,7 +137,7 @@ impl Kmem {
     pub(super) fn leave_slab(&self, index: CacheId, content: Content) {
         // SAFETY: it was put there by `install`, and belongs to who has taken it out.
         let slab = unsafe { &*(content.at as *const Slab) };
-        self.put_back(self.caches.get(index), index, slab);
+        self.relist_slab(self.caches.get(index), index, slab);
     }
 
     /// A slab with room, or a new one: ours, in no list.
@@ -148,7 +148,7 @@ impl Kmem {
         if cache.nr_partial.load(Relaxed) > 0 || !cache.returned.is_empty() {
             let mut gone = Gone::default();
             let found = self.caches.locked(index, || {
-                self.settle_returned(cache, index, &mut gone);
+                self.collect_returned(cache, index, &mut gone);
                 let fits = |slab: &SlabRef| slab.takes(tag) || slab.used.load(Relaxed) == 0;
                 let found = cache
                     .partial
@@ -189,9 +189,9 @@ impl Kmem {
     }
 
     /// Puts a slab of ours where it belongs.
-    pub(super) fn put_back(&self, cache: &Cache, index: CacheId, slab: SlabRef) {
+    pub(super) fn relist_slab(&self, cache: &Cache, index: CacheId, slab: SlabRef) {
         let mut gone = Gone::default();
-        self.caches.locked(index, || settle(cache, slab, &mut gone));
+        self.caches.locked(index, || relist(cache, slab, &mut gone));
         self.give_units(cache, index, gone.slabs);
     }
 
@@ -199,7 +199,7 @@ impl Kmem {
     ///
     /// # Safety
     /// The object at `offset` is live and ends here.
-    unsafe fn put_slub(&self, slab: SlabRef, offset: u32, raw: bool) {
+    unsafe fn free_slub(&self, slab: SlabRef, offset: u32, raw: bool) {
         let index = slab.cache();
         let pushed = slab.word().push(offset, |next| {
             // SAFETY: the object is the caller's until it is published.
@@ -224,7 +224,7 @@ impl Kmem {
             if !many && !dead {
                 return;
             }
-            self.settle_all_returned(cache, index);
+            self.collect_all_returned(cache, index);
             return;
         }
         self.arrive_where_it_is(slab);
@@ -250,20 +250,20 @@ impl Kmem {
         }
     }
 
-    fn settle_all_returned(&self, cache: &Cache, index: CacheId) {
+    fn collect_all_returned(&self, cache: &Cache, index: CacheId) {
         let mut gone = Gone::default();
         self.caches
-            .locked(index, || self.settle_returned(cache, index, &mut gone));
+            .locked(index, || self.collect_returned(cache, index, &mut gone));
         self.give_up(cache, index, gone);
     }
 
     /// Looks at the returned slabs. Under the lock.
-    fn settle_returned(&self, cache: &Cache, index: CacheId, gone: &mut Gone) {
+    fn collect_returned(&self, cache: &Cache, index: CacheId, gone: &mut Gone) {
         if cache.returned.is_empty() {
             return;
         }
         cache.nr_returned.store(0, Relaxed);
-        cache.returned.take_all(|slab| {
+        cache.returned.pop_all(|slab| {
             if slab.cache() == index {
                 arrive(cache, slab, gone);
             } else {
@@ -275,8 +275,7 @@ impl Kmem {
     /// What was taken out under the lock: units of empty slabs are given back, and what is another cache's by now arrives there.
     fn give_up(&self, cache: &Cache, index: CacheId, gone: Gone) {
         self.give_units(cache, index, gone.slabs);
-        gone.elsewhere
-            .take_all(|slab| self.arrive_where_it_is(slab));
+        gone.elsewhere.pop_all(|slab| self.arrive_where_it_is(slab));
     }
 
     /// Gives back what is empty, and looks at what waits. It cannot fail.
@@ -284,13 +283,13 @@ impl Kmem {
         let cache = self.caches.get(index);
         let mut gone = Gone::default();
         self.caches.locked(index, || {
-            self.settle_returned(cache, index, &mut gone);
+            self.collect_returned(cache, index, &mut gone);
             let mut next = cache.partial.first();
             while let Some(slab) = next {
                 // SAFETY: listed, under the lock; read before it may go.
                 next = unsafe { slab.next_listed() };
                 unlist(cache, slab);
-                settle(cache, slab, &mut gone);
+                relist(cache, slab, &mut gone);
                 if slab.listed.load(Relaxed) == IN_PARTIAL
                     && slab.used.load(Relaxed) == 0
                     && !slab.word().is_in_flight()
@@ -307,7 +306,7 @@ impl Kmem {
     ///
     /// # Safety
     /// The object at `offset` is live, uncharged, and ends here.
-    pub(super) unsafe fn put_slab_of_own(
+    pub(super) unsafe fn free_to_slot(
         &self,
         own: Option<Own<'_>>,
         slab: SlabRef,
@@ -320,11 +319,11 @@ impl Kmem {
             && own.slot(slab.cache()).at.load(Relaxed) == slab.address()
         {
             // SAFETY: the slab of the thread's slot, in a look; the caller's.
-            unsafe { slab.put_first(offset, raw) };
+            unsafe { slab.push_free(offset, raw) };
             return;
         }
         // SAFETY: the caller's; uncharged.
-        unsafe { self.put_slub(slab, offset, raw) };
+        unsafe { self.free_slub(slab, offset, raw) };
     }
 }
 
@@ -357,12 +356,12 @@ fn arrive(cache: &Cache, slab: SlabRef, gone: &mut Gone) {
     slab.word().arrive();
     if !in_use {
         unlist(cache, slab);
-        settle(cache, slab, gone);
+        relist(cache, slab, gone);
     }
 }
 
 /// A slab that is ours, under the lock: empty, partial or full, as it turns out.
-fn settle(cache: &Cache, slab: SlabRef, gone: &mut Gone) {
+fn relist(cache: &Cache, slab: SlabRef, gone: &mut Gone) {
     let used = loop {
         // SAFETY: ours.
         unsafe { slab.gather() };

@@ -16,16 +16,16 @@ use core::sync::atomic::Ordering::Relaxed;
 impl Kmem {
     /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or the
     /// cache is dead. `own` is the calling thread's, if it has any.
-    pub fn take_cached(
+    pub fn alloc_cached(
         &self,
         own: Option<Own<'_>>,
         index: CacheId,
         tag: Option<Tag>,
     ) -> Option<Found> {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
-            self.take_magazine(own, index, tag)
+            self.alloc_from_magazine(own, index, tag)
         } else {
-            self.take_slub(own, index, tag)
+            self.alloc_slub(own, index, tag)
         }
     }
 
@@ -33,13 +33,13 @@ impl Kmem {
     ///
     /// # Safety
     /// The object at `offset` is live, uncharged, and ends here.
-    pub unsafe fn put_cached(&self, own: Option<Own<'_>>, slab: SlabRef, offset: u32, raw: bool) {
+    pub unsafe fn free_cached(&self, own: Option<Own<'_>>, slab: SlabRef, offset: u32, raw: bool) {
         if slab.has_magazines() {
             // SAFETY: the caller's.
-            unsafe { self.put_magazine(own, slab, offset, raw) };
+            unsafe { self.free_to_magazine(own, slab, offset, raw) };
         } else {
             // SAFETY: the caller's.
-            unsafe { self.put_slab_of_own(own, slab, offset, raw) };
+            unsafe { self.free_to_slot(own, slab, offset, raw) };
         }
     }
 

@@ -75,12 +75,12 @@ impl Head {
         self.to.store(to, Ordering::Release);
     }
 
-    pub(super) fn hold(&self) {
+    pub(super) fn add_ref(&self) {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// `true`: nobody names it any more.
-    pub(super) fn let_go(&self) -> bool {
+    pub(super) fn unref(&self) -> bool {
         // AcqRel: the last one sees what the others did.
         self.refs.fetch_sub(1, Ordering::AcqRel) == 1
     }

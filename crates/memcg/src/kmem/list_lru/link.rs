@@ -85,13 +85,13 @@ impl Link {
     }
 
     /// One more holder of the thing's memory, by one who has it, or under the lock of the list it is in.
-    pub fn hold(&self) {
+    pub fn add_ref(&self) {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One holder less; `true`: the last.
     #[must_use]
-    pub fn let_go(&self) -> bool {
+    pub fn unref(&self) -> bool {
         // AcqRel: the last one sees what the others did.
         self.refs.fetch_sub(1, Ordering::AcqRel) == 1
     }

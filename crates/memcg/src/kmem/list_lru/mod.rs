@@ -115,7 +115,7 @@ impl Lists {
         let root = self.heads.alloc(u32::MAX);
         let put = root.map(|root| {
             self.heads.get(root).make(key(list, ROOT_ID), None);
-            rec.heads.put(cx.kmem, ROOT_ID, root)
+            rec.heads.insert(cx.kmem, ROOT_ID, root)
         });
         if put == Some(Put::Done) {
             rec.let_go.set(let_go);
@@ -140,7 +140,7 @@ impl Lists {
         let rec = self.lists.get(list);
         rec.heads.each(kmem, |id, head| {
             self.unmark(list, id);
-            self.let_go(head);
+            self.unref_head(head);
         });
         // SAFETY: the list has ended and nobody uses it, as `users` says.
         unsafe { rec.heads.clear(kmem) };
@@ -172,7 +172,7 @@ impl Lists {
         loop {
             let taken = cx.changed(|| {
                 self.lock_home(link).is_some_and(|(head, _held)| {
-                    self.take_out(head, link);
+                    self.remove_link(head, link);
                     off(link);
                     true
                 })
@@ -254,7 +254,7 @@ impl Lists {
                     self.mark(head);
                 }
                 head.add_nr(1);
-                head.hold();
+                head.add_ref();
                 // Release pairs with the Acquire of `lock_home`.
                 link.home.store(Some(index), Ordering::Release);
                 return;
@@ -323,10 +323,10 @@ impl Lists {
                 self.heads.free(index);
                 return None;
             }
-            parent.hold();
+            parent.add_ref();
         }
         self.heads.get(index).make(key(list, id), Some(above));
-        match self.lists.get(list).heads.put(cx.kmem, id, index) {
+        match self.lists.get(list).heads.insert(cx.kmem, id, index) {
             Put::Done if cx.tree.still_has_kmem_id(group, id) => Some(index),
             Put::Done => {
                 // The group's end has passed by: what it would have done.
@@ -335,7 +335,7 @@ impl Lists {
                 None
             }
             other @ (Put::Found(_) | Put::NoMemory) => {
-                self.let_go(index);
+                self.unref_head(index);
                 match other {
                     Put::Found(head) => Some(head),
                     Put::Done | Put::NoMemory => None,
@@ -373,23 +373,23 @@ impl Lists {
     }
 
     /// Takes a link out of the ring of the live head `index`. Under its lock.
-    fn take_out(&self, index: HeadId, link: &Link) {
+    fn remove_link(&self, index: HeadId, link: &Link) {
         // SAFETY: in this ring, under its lock.
         unsafe { link.unlink() };
         if !link.is_mark() {
             self.heads.get(index).sub_nr(1);
         }
         if let Some(home) = link.home.swap(None, Ordering::Release) {
-            self.let_go(home);
+            self.unref_head(home);
         }
     }
 
     /// One name less for a head; the last frees it, and lets go of what it led to.
-    fn let_go(&self, index: HeadId) {
+    fn unref_head(&self, index: HeadId) {
         let mut next = Some(index);
         while let Some(at) = next {
             let head = self.heads.get(at);
-            if !head.let_go() {
+            if !head.unref() {
                 return;
             }
             let to = head.to.load(Ordering::Relaxed);

@@ -12,12 +12,12 @@ impl Lists {
     pub fn group_ends(&self, kmem: &Kmem, id: u32, in_front: bool) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
-            if !users.try_hold() {
+            if !users.try_ref() {
                 // A list without items, as it is ending.
                 continue;
             }
             self.end_head(kmem, list, id, in_front);
-            if users.let_go() {
+            if users.unref() {
                 self.free(kmem, list);
             }
         }
@@ -27,7 +27,7 @@ impl Lists {
     /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
     /// under its lock, that it has ended.
     pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: u32, in_front: bool) {
-        let Some(index) = self.lists.get(list).heads.take(kmem, id) else {
+        let Some(index) = self.lists.get(list).heads.remove(kmem, id) else {
             return;
         };
         let head = self.heads.get(index);
@@ -53,12 +53,12 @@ impl Lists {
                 }
                 target.add_nr(head.nr());
                 head.sub_nr(head.nr());
-                target.hold();
+                target.add_ref();
                 head.set_ended(Some(to));
             }
             break;
         }
-        self.let_go(above);
-        self.let_go(index);
+        self.unref_head(above);
+        self.unref_head(index);
     }
 }

@@ -17,7 +17,7 @@ struct World {
 
 unsafe fn let_go(link: *const Link) {
     // SAFETY: the links of these tests are leaked.
-    assert!(!unsafe { &*link }.let_go());
+    assert!(!unsafe { &*link }.unref());
 }
 
 fn run(f: &mut dyn FnMut()) {
@@ -231,7 +231,7 @@ fn things_come_and_go_by_threads_while_groups_end_and_walks_go_on() {
                         let found = w.tree.lookup(b"/a/b").map(|at| w.tree.memcgs.get(at).tag());
                         // Named for good: the links are leaked.
                         found
-                            .inspect(|&tag| w.tree.hold_objcg(tag))
+                            .inspect(|&tag| w.tree.ref_objcg(tag))
                             .unwrap_or(ROOT_TAG)
                     };
                     for n in 0..8 {
@@ -286,7 +286,7 @@ fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing
     let barrier = std::sync::Barrier::new(2);
     std::thread::scope(|s| {
         s.spawn(|| {
-            let _held = w.kmem.lists.lists.get(w.list).heads.hold();
+            let _held = w.kmem.lists.lists.get(w.list).heads.lock_tree();
             barrier.wait();
             barrier.wait();
         });

@@ -46,7 +46,7 @@ impl Drop for Mark<'_> {
     fn drop(&mut self) {
         self.cx.changed(|| {
             if let Some((head, _held)) = self.lists.lock_home(self.link) {
-                self.lists.take_out(head, self.link);
+                self.lists.remove_link(head, self.link);
             }
         });
     }
@@ -132,7 +132,7 @@ impl Lists {
             }
             // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it out.
             unsafe { mark.insert_before(head.ring.following()) };
-            head.hold();
+            head.add_ref();
             mark.home.store(Some(index), Ordering::Release);
             Some((index, head.nr()))
         })
@@ -158,7 +158,7 @@ impl Lists {
                     mark.insert_before(next.following());
                 }
                 if !next.is_mark() {
-                    next.hold();
+                    next.add_ref();
                     return Some(core::ptr::from_ref(next));
                 }
             }
@@ -191,7 +191,7 @@ impl Lists {
             match self.lock_home(link) {
                 // Nobody but us puts it in again: it stays claimed.
                 Some((at, _held)) if at == head => {
-                    self.take_out(at, link);
+                    self.remove_link(at, link);
                     true
                 }
                 _ => false,
@@ -223,11 +223,11 @@ impl Lists {
     pub fn sort(&self, cx: Cx<'_>, id: u32) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
-            if !users.try_hold() {
+            if !users.try_ref() {
                 continue;
             }
             self.walk(cx, list, id, u64::MAX, &mut |_| Verdict::Skip);
-            if users.let_go() {
+            if users.unref() {
                 self.free(cx.kmem, list);
             }
         }

@@ -107,11 +107,11 @@ impl<V: Id> PerId<V> {
 
     /// Enters `value` under an id that has nothing. The caller is pinned, and asks
     /// `Hierarchy::still_has_kmem_id` afterwards.
-    pub fn put(&self, kmem: &Kmem, id: u32, value: V) -> Put<V> {
+    pub fn insert(&self, kmem: &Kmem, id: u32, value: V) -> Put<V> {
         debug_assert!(id != 0 && id < ID_LIMIT);
         kmem.tables.use_policy();
         if kmem.tables.are_trees() {
-            return match self.tree.put(&kmem.tables, id, value.raw()) {
+            return match self.tree.insert(&kmem.tables, id, value.raw()) {
                 radix_tree::Entered::Done => Put::Done,
                 radix_tree::Entered::Found(other) => {
                     V::from_raw(other).map_or(Put::Done, Put::Found)
@@ -133,9 +133,9 @@ impl<V: Id> PerId<V> {
     }
 
     /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and gives no memory.
-    pub fn take(&self, kmem: &Kmem, id: u32) -> Option<V> {
+    pub fn remove(&self, kmem: &Kmem, id: u32) -> Option<V> {
         if kmem.tables.are_trees() {
-            return self.tree.take(&kmem.tables, id).and_then(V::from_raw);
+            return self.tree.remove(&kmem.tables, id).and_then(V::from_raw);
         }
         self.slot(id)?.swap(None, Ordering::AcqRel)
     }
@@ -210,8 +210,8 @@ impl<V: Id> PerId<V> {
 
     /// Holds off whoever changes it, if it is a tree.
     #[cfg(test)]
-    pub fn hold(&self) -> crate::sync::lock::Held<'_> {
-        self.tree.hold()
+    pub fn lock_tree(&self) -> crate::sync::lock::Held<'_> {
+        self.tree.lock_tree()
     }
 
     /// Gives the table's memory back: it is empty again.

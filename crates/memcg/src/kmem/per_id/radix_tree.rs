@@ -103,7 +103,7 @@ impl Tree {
         (value != 0).then_some(value)
     }
 
-    pub(super) fn put(&self, tables: &Tables, id: u32, value: u32) -> Entered {
+    pub(super) fn insert(&self, tables: &Tables, id: u32, value: u32) -> Entered {
         let _held = self.lock.lock(Rank::Tables);
         if self.serial.load(Ordering::Relaxed) == 0 {
             let serial = tables.nr_trees.fetch_add(1, Ordering::Relaxed) + 1;
@@ -184,7 +184,7 @@ impl Tree {
         0
     }
 
-    pub(super) fn take(&self, tables: &Tables, id: u32) -> Option<u32> {
+    pub(super) fn remove(&self, tables: &Tables, id: u32) -> Option<u32> {
         let _held = self.lock.lock(Rank::Tables);
         let value = self.walk(tables, id)?;
         let (height, mut root) = split(self.root.load(Ordering::Relaxed));
@@ -263,7 +263,7 @@ impl Tree {
     }
 
     #[cfg(test)]
-    pub(super) fn hold(&self) -> crate::sync::lock::Held<'_> {
+    pub(super) fn lock_tree(&self) -> crate::sync::lock::Held<'_> {
         self.lock.lock(Rank::Tables)
     }
 

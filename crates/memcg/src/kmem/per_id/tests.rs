@@ -36,20 +36,20 @@ fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
     let before = kmem.stat().live;
     let table = PerId::default();
     assert_eq!((table.get(kmem, rec, 1), table.bytes(kmem)), (None, 0));
-    assert_eq!(table.take(kmem, 70_000), None);
-    assert_eq!(table.put(kmem, 5, v(50)), Put::Done);
-    assert_eq!(table.put(kmem, 5, v(51)), Put::Found(v(50)));
+    assert_eq!(table.remove(kmem, 70_000), None);
+    assert_eq!(table.insert(kmem, 5, v(50)), Put::Done);
+    assert_eq!(table.insert(kmem, 5, v(51)), Put::Found(v(50)));
     assert_eq!(table.bytes(kmem), 256);
     // Beyond what slabs hold.
-    assert_eq!(table.put(kmem, 70_000, v(7)), Put::Done);
+    assert_eq!(table.insert(kmem, 70_000, v(7)), Put::Done);
     assert_eq!(table.get(kmem, rec, 70_000), Some(v(7)));
     assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
     assert_eq!(table.bytes(kmem), kmem.tables.stat().arrays);
     let mut all = Vec::new();
     table.each(kmem, |id, value| all.push((id, value)));
     assert_eq!(all, [(5, v(50)), (70_000, v(7))]);
-    assert_eq!(table.take(kmem, 5), Some(v(50)));
-    assert_eq!(table.take(kmem, 5), None);
+    assert_eq!(table.remove(kmem, 5), Some(v(50)));
+    assert_eq!(table.remove(kmem, 5), None);
     assert_eq!(table.get(kmem, rec, 5), None);
     // SAFETY: nobody else knows it.
     unsafe { table.clear(kmem) };
@@ -67,7 +67,7 @@ fn readers_find_everything_while_the_table_grows() {
             let table = &table;
             s.spawn(move || {
                 for id in (1..20_000).filter(|id| id % 2 == t) {
-                    assert_eq!(table.put(kmem, id, v(id)), Put::Done);
+                    assert_eq!(table.insert(kmem, id, v(id)), Put::Done);
                     let back = id.saturating_sub(64).max(2 - t);
                     let back = back - (back % 2 != t) as u32;
                     if back > 0 {
@@ -93,7 +93,7 @@ fn the_policy_stays_once_a_table_is_used() {
     let (kmem, rec) = alone();
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
     let table = PerId::default();
-    assert_eq!(table.put(kmem, 5, v(50)), Put::Done);
+    assert_eq!(table.insert(kmem, 5, v(50)), Put::Done);
     assert!(!kmem.tables.set_policy(IdPolicy::ReparentAndFree));
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
     assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
@@ -106,14 +106,14 @@ fn a_tree_is_as_large_as_what_is_in_it() {
     let node = size_of::<node::Node>() as u64;
     let (table, other) = (PerId::default(), PerId::default());
     for (id, nodes) in [(3, 1), (60, 1), (64, 3), (70_000, 6), (70_001, 6)] {
-        assert_eq!(table.put(kmem, id, v(id)), Put::Done);
+        assert_eq!(table.insert(kmem, id, v(id)), Put::Done);
         assert_eq!(table.bytes(kmem), nodes * node, "with {id}");
     }
-    assert_eq!(other.put(kmem, 3, v(1)), Put::Done);
+    assert_eq!(other.insert(kmem, 3, v(1)), Put::Done);
     assert_eq!(kmem.tables.stat().trees, 7 * node);
     for (id, nodes) in [(70_000, 6), (70_001, 3), (3, 3), (60, 2), (64, 0)] {
         assert_eq!(table.get(kmem, rec, id), Some(v(id)));
-        assert_eq!(table.take(kmem, id), Some(v(id)));
+        assert_eq!(table.remove(kmem, id), Some(v(id)));
         assert_eq!(table.get(kmem, rec, id), None, "the hint of {id} is stale");
         assert_eq!(table.bytes(kmem), nodes * node, "without {id}");
     }
@@ -148,13 +148,13 @@ fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
                     let ids = (1..5_000).step_by(37 + round);
                     for id in ids.clone() {
                         assert_eq!(
-                            table.put(kmem, id as u32, v(id as u32 * 2 + t as u32)),
+                            table.insert(kmem, id as u32, v(id as u32 * 2 + t as u32)),
                             Put::Done
                         );
                     }
                     for id in ids {
                         let was = v(id as u32 * 2 + t as u32);
-                        assert_eq!(table.take(kmem, id as u32), Some(was));
+                        assert_eq!(table.remove(kmem, id as u32), Some(was));
                     }
                 }
                 over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -212,7 +212,7 @@ proptest! {
                 Step::Use(g, t) => if let Some(g) = pick(g) {
                     let id = tree.kmem_id(tree.memcgs.get(g)).unwrap();
                     next += 1;
-                    let put = tables[t].put(kmem, id, v(next));
+                    let put = tables[t].insert(kmem, id, v(next));
                     let entry = &mut known.get_mut(&g).unwrap()[t];
                     match *entry {
                         Some(was) => prop_assert_eq!(put, Put::Found(was)),
@@ -232,10 +232,10 @@ proptest! {
                     let was = known.remove(&g).unwrap();
                     if let Some(id) = tree.end_kmem_id(group) {
                         for t in 0..2 {
-                            prop_assert_eq!(tables[t].take(kmem, id), was[t]);
+                            prop_assert_eq!(tables[t].remove(kmem, id), was[t]);
                             prop_assert_eq!(tables[t].get(kmem, rec, id), None);
                         }
-                        tree.let_go_kmem_id(id);
+                        tree.free_kmem_id(id);
                     }
                 },
                 Step::Collect => {

@@ -215,7 +215,7 @@ proptest! {
             w.remove(group.group);
         }
         w.engine.tree.return_all(w.rec);
-        w.engine.settle(w.rec);
+        w.engine.finish_lingering(w.rec);
         assert_empty(&w.engine.tree);
     }
 }
