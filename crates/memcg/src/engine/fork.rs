@@ -114,11 +114,11 @@ pub fn defer(ns: u64, work: fn()) {
     }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
     DEFERRED_WORK.set(work);
-    // Release pairs with the Acquire of `look`.
+    // Release pairs with the Acquire of `inspect`.
     word().store(DEFERRED, Ordering::Release);
 }
 
-/// Whether [`look`] has something to look at. Two loads.
+/// Whether [`inspect`] has something to look at. Two loads.
 #[inline(always)]
 pub(super) fn is_unsettled() -> bool {
     word().load(Ordering::Relaxed) != SETTLED

@@ -20,7 +20,7 @@ type Settle = fn();
 /// By `api`, once there are things with holders.
 static SETTLE: Hook<Settle> = Hook::none();
 
-/// Has `settle` called, in the process's engine, after a group has ended by `mapper`.
+/// Has `apply_offline_actions` called, in the process's engine, after a group has ended by `mapper`.
 pub fn set_offline_actions_hook(settle: Settle) {
     SETTLE.set(settle);
 }

@@ -170,7 +170,7 @@ impl KmemIds {
                 if id >= below {
                     return None;
                 }
-                // Acquire pairs with the Release of `put`.
+                // Acquire pairs with the Release of `free_id`.
                 match self.taken[at].compare_exchange_weak(
                     word,
                     word | 1 << bit,

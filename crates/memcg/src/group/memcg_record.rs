@@ -64,7 +64,7 @@ pub struct Memcg {
     pub(super) nr_tasks: AtomicU32,
     /// Its number in the tables of lists and caches; see `kmem_id`.
     pub(super) kmem_id: AtomicU32,
-    /// Whether it lingers; see `linger`.
+    /// Whether it lingers; see `lingering`.
     pub(super) linger: AtomicU32,
     /// Children that linger, or will in a moment.
     pub(super) nr_lingering: AtomicU32,

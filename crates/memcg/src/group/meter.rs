@@ -61,7 +61,7 @@ impl Meter {
 
     /// The time up to `now`, and whether it is on.
     pub(super) fn read(&self, now: impl FnOnce() -> u64) -> (u64, bool) {
-        // Acquire pairs with the AcqRel of `settle`.
+        // Acquire pairs with the AcqRel of `advance`.
         let word = self.0.load(Ordering::Acquire);
         let on = word & ON != 0;
         let time = (word >> TIME_AT).wrapping_add(if on { now() } else { 0 });

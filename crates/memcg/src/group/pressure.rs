@@ -128,7 +128,7 @@ impl Pressure {
     fn advance_for_reader(&self) {
         self.advance_averages();
         for _ in 0..10_000 {
-            // Acquire pairs with the Release of `look`.
+            // Acquire pairs with the Release of `advance_averages`.
             if self.looking.load(Ordering::Acquire) == 0 {
                 break;
             }

@@ -12,7 +12,7 @@
 //! freed into without an atomic instruction by its owner, and by one CAS by anybody else. Units nobody uses go back to
 //! the kernel after a while. What a free finds wrong ends the process with a line.
 //! Relied on: `os` for pages and signal masks, `sync` for arenas and locks, `thread` for the section a signal handler
-//! stays out of, `group` for a thread's stock (in `hit` alone).
+//! stays out of, `group` for a thread's stock (in `heap_hit` alone).
 //! Never done: a charge that takes more than stock (that is `engine`); a lock or a system call where a slab has room.
 
 pub mod address_map;

@@ -19,7 +19,7 @@ use crate::kmem::Kmem;
 use crate::os::clock;
 use crate::thread::ThreadRec;
 
-/// Ends a group. The caller is pinned by `rec`. Where groups linger see [`linger`]; else
+/// Ends a group. The caller is pinned by `rec`. Where groups linger see [`deferred_end`]; else
 ///
 /// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
 /// 2. note in its cell what is to become of what it leaves, where its policy says more than that it is the parent's; hand its

@@ -23,7 +23,7 @@ impl Stack {
         loop {
             link.store(head as u32, Ordering::Relaxed);
             let next = pack(index, ((head >> 32) as u32).wrapping_add(1));
-            // Release pairs with the Acquire of `pop` and `take`: the record's last writes come with it.
+            // Release pairs with the Acquire of `pop` and `pop_all`: the record's last writes come with it.
             match self
                 .0
                 .compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed)

@@ -15,7 +15,7 @@ unsafe impl Zeroed for Users {}
 impl Users {
     /// From here on it may be used.
     pub fn begin(&self) {
-        // Release pairs with the Acquire of `try_hold`: what was made is whole.
+        // Release pairs with the Acquire of `try_ref`: what was made is whole.
         self.0.store(LIVE, Ordering::Release);
     }
 
@@ -31,7 +31,7 @@ impl Users {
     /// One use less; `true`: the last, and it has ended. The caller lets go of it.
     #[must_use]
     pub fn unref(&self) -> bool {
-        // AcqRel pairs with that of the other `let_go` calls and of `end`: the last one sees what
+        // AcqRel pairs with that of the other `unref` calls and of `end`: the last one sees what
         // the others did.
         self.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
@@ -39,7 +39,7 @@ impl Users {
     /// Ends it; `true`: nobody uses it. The caller lets go of it.
     #[must_use]
     pub fn end(&self) -> bool {
-        // AcqRel pairs with that of `let_go`: the last one sees what the others did.
+        // AcqRel pairs with that of `unref`: the last one sees what the others did.
         self.0.fetch_and(!LIVE, Ordering::AcqRel) == LIVE
     }
 }

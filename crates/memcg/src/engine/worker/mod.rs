@@ -1,6 +1,6 @@
 //! Work for later: what a charge, or the end of something, wants done where there is time and no lock held.
 //!
-//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one (`thread`), else by
+//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one (`worker_thread`), else by
 //! whoever comes to a place where it may: a charge that may wait, a safe point, [`Engine::run_deferred`]. It begins after
 //! [`Engine::defer`] of it returned, so it sees what led to it. Two items that are the same and both waiting are one.
 //! Relied on: nothing but the word of an item. Usable in a signal handler, in malloc, under any lock.

@@ -40,7 +40,7 @@ impl Queue {
         // One that waits is found, not passed over, or what is asked for often would fill all places.
         if self.waiting.load(Ordering::Relaxed) != 0 {
             for place in &self.places {
-                // A read-modify-write also where nothing changes: Release pairs with the Acquire of `take`, which is still to
+                // A read-modify-write also where nothing changes: Release pairs with the Acquire of `remove`, which is still to
                 // come.
                 if place.load(Ordering::Relaxed) == word
                     && place
@@ -54,7 +54,7 @@ impl Queue {
         // First, so that it is never less than there are.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let taken = self.places.iter().any(|place| {
-            // Release pairs with the Acquire of `take`: what led to the work is seen by who does it.
+            // Release pairs with the Acquire of `remove`: what led to the work is seen by who does it.
             place.load(Ordering::Relaxed) == 0
                 && place
                     .compare_exchange(0, word, Ordering::Release, Ordering::Relaxed)

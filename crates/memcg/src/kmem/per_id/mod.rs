@@ -5,13 +5,13 @@
 //! * [`IdPolicy::ReparentAndFree`]: an array, and an id is free as soon as its group is removed;
 //! * [`IdPolicy::ReclaimOfflineFirst`]: an array; a group that lingers keeps its id, and before arrays grow those that linger are
 //!   asked for theirs;
-//! * [`IdPolicy::ShrinkableTree`]: a tree (`tree`), which shrinks as ids go, with a hint of the last lookup in each thread.
+//! * [`IdPolicy::ShrinkableTree`]: a tree (`radix_tree`), which shrinks as ids go, with a hint of the last lookup in each thread.
 //!
 //! An array (here) is made of blocks that double in size and never move, so it grows while others read it, and neither waits for
 //! the other. It does not shrink.
 //!
 //! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table takes no memory before the
-//! first `put`.
+//! first `insert`.
 //! Relied on: ids as `group::kmem_id` gives them: dense, and nobody's until every reader of the last holder is gone.
 //! Never done: a look at what the indices mean; freeing it (a reader may have found it just before: its owner waits for the
 //! epochs).
@@ -19,7 +19,7 @@
 //! Who enters something first for a group does it in this order, so that nothing is left under an id whose group has ended:
 //!
 //! 1. `tree.kmem_id(group)`;
-//! 2. make the thing, [`PerId::put`] it (another may have been quicker: then that is the group's);
+//! 2. make the thing, [`PerId::insert`] it (another may have been quicker: then that is the group's);
 //! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end the thing as that end does
 //!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
 
@@ -60,7 +60,7 @@ impl<V> Default for PerId<V> {
 // SAFETY: null pointers, and an empty tree.
 unsafe impl<V> Zeroed for PerId<V> {}
 
-/// What came of a `put`.
+/// What came of a `insert`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Put<V> {
@@ -101,7 +101,7 @@ impl<V: Id> PerId<V> {
         if kmem.tables.are_trees() {
             return self.tree.get(&kmem.tables, rec, id).and_then(V::from_raw);
         }
-        // Acquire pairs with the Release of `put`: what the index names is whole.
+        // Acquire pairs with the Release of `insert`: what the index names is whole.
         self.slot(id)?.load(Ordering::Acquire)
     }
 

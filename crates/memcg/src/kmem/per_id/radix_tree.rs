@@ -20,7 +20,7 @@ const NODE_LIMIT: u32 = 1 << 28;
 /// So high are the highest.
 const HEIGHT_MAX: u32 = 6;
 
-/// What came of a [`Tree::put`].
+/// What came of a [`Tree::insert`].
 #[must_use]
 pub(super) enum Entered {
     Done,
@@ -71,7 +71,7 @@ impl Tree {
         let serial = self.serial.load(Ordering::Relaxed);
         let key = u64::from(serial) << 32 | u64::from(id);
         loop {
-            // Acquire pairs with the Release of `take`.
+            // Acquire pairs with the Release of `remove`.
             let version = self.version.load(Ordering::Acquire);
             if let Some(value) = rec.hints.get(serial, key, version) {
                 return Some(value);
@@ -89,7 +89,7 @@ impl Tree {
     }
 
     fn walk(&self, tables: &Tables, id: u32) -> Option<u32> {
-        // Acquire, here and below, pairs with the Release stores of `put`: a node comes with its slots.
+        // Acquire, here and below, pairs with the Release stores of `insert`: a node comes with its slots.
         let (height, root) = split(self.root.load(Ordering::Acquire));
         if !reaches(height, id) {
             return None;
