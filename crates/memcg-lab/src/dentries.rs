@@ -159,10 +159,10 @@ fn run(arm: &str, setting: &Setting, sheet: &mut Sheet) {
     };
     let room = 3 * HOT as u64 * cache.entry_bytes();
     if arm != "no-limit" {
-        both.set_max(Limit::bytes(room));
+        both.set_max(Limit::bytes(room)).unwrap();
     }
     if arm == "groups" {
-        walker.set_max(Limit::bytes(room / 2));
+        walker.set_max(Limit::bytes(room / 2)).unwrap();
     }
     look_up(&server, &cache, &hot);
 

@@ -213,7 +213,7 @@ impl Record {
     fn new(unit: u64, held: u64, used_in_b: u64) -> Record {
         let (a, b) = (group("a"), group("b"));
         for group in [&a, &b] {
-            group.set_max(Limit::bytes(1024 * unit));
+            group.set_max(Limit::bytes(1024 * unit)).unwrap();
         }
         let task = a.task("task").expect("a task");
         let tag = with(|_, rec| {

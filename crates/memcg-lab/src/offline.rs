@@ -250,7 +250,7 @@ fn history(
     };
     let mut random = setting.random();
     let (parent, user) = (group("parent"), group("user"));
-    user.set_max(room);
+    user.set_max(room).unwrap();
     let dying = parent.create("dying").expect("a new group");
     dying.write("memory.offline", arm).expect("a policy");
     let cache: KmemCache<Thing> = KmemCache::new("things").expect("a cache");

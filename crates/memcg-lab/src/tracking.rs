@@ -220,7 +220,9 @@ fn run(arm: &str, setting: &Setting, sheet: &mut Sheet) {
             shelves.put(&path, large.alloc().expect("there is no limit"));
         }
     });
-    tenant.set_max(Limit::bytes((fits * OBJECT) as u64));
+    tenant
+        .set_max(Limit::bytes((fits * OBJECT) as u64))
+        .unwrap();
     let (path, mut refused) = (tenant.path(), 0);
     let (ns, ()) = each(nr, || {
         tenant.run(|| {

@@ -31,7 +31,7 @@ fn main() {
     }
 
     // A limit that is already passed: reservations are refused, with the reason.
-    zeta.set_max(Limit::bytes(zeta.current() + 4096));
+    zeta.set_max(Limit::bytes(zeta.current() + 4096)).unwrap();
     println!(
         "refused: {}",
         zeta.try_reserve(1 << 20).expect_err("over the limit")

@@ -100,7 +100,7 @@ fn every_size_and_alignment_balances() {
 #[test]
 fn deny_is_null_and_debt_is_debt() {
     let a = group("deny");
-    a.set_max(Limit::bytes(1 << 20));
+    a.set_max(Limit::bytes(1 << 20)).unwrap();
     let layout = Layout::from_size_align(2 << 20, 8).unwrap();
     // The default of a Rust global allocator is debt, up to a quarter of max: 1.25 MiB here.
     // SAFETY: a valid layout; null is expected.
@@ -121,7 +121,7 @@ fn deny_is_null_and_debt_is_debt() {
 #[test]
 fn a_limit_holds_to_the_byte_over_many_threads() {
     let a = group("storm");
-    a.set_max(Limit::bytes(8 << 20));
+    a.set_max(Limit::bytes(8 << 20)).unwrap();
     a.write("memory.oom.policy", "deny").unwrap();
     let layout = Layout::from_size_align(1_000, 8).unwrap();
     let kept: Vec<Vec<usize>> = thread::scope(|s| {
@@ -163,10 +163,10 @@ fn a_moved_task_takes_every_byte() {
     let task = a.task("query").unwrap();
     let data: Vec<Vec<u8>> = task.run(|| (0..1_000).map(|n| vec![0; n]).collect());
     let held = a.current();
-    b.set_max(Limit::bytes(held / 2));
+    b.set_max(Limit::bytes(held / 2)).unwrap();
     assert!(task.move_to(&b).is_err());
     assert_eq!((a.current(), b.current()), (held, 0));
-    b.set_max(Limit::MAX);
+    b.set_max(Limit::MAX).unwrap();
     task.move_to(&b).unwrap();
     assert_eq!((a.current(), b.current()), (0, held));
     assert_eq!(task.group().unwrap().path(), "/move-b");
@@ -239,7 +239,7 @@ fn reservations_of_a_removed_group_are_the_parents_until_dropped_anywhere() {
 #[test]
 fn reservations_split_merge_resize_and_stay_when_forgotten() {
     let (a, b) = (group("reserve-a"), group("reserve-b"));
-    a.set_max(Limit::bytes(1_000));
+    a.set_max(Limit::bytes(1_000)).unwrap();
     let mut all = a.try_reserve(1_000).unwrap();
     let refused = a.try_reserve(1).unwrap_err();
     assert_eq!(
@@ -297,7 +297,7 @@ fn a_future_is_charged_where_it_belongs_and_killed_where_it_stands() {
 fn a_refusal_names_its_group_also_when_that_has_gone() {
     let parent = group("refusing");
     let deep = parent.create("deep").unwrap();
-    deep.set_max(Limit::bytes(4096));
+    deep.set_max(Limit::bytes(4096)).unwrap();
     let refused = deep.try_reserve(8192).unwrap_err();
     let path = deep.path();
     deep.remove().unwrap();

@@ -84,12 +84,12 @@ fn a_charge_is_given_to_another_group_whole_or_not_at_all() {
         root().create("taker").unwrap(),
     );
     let mut charge = a.try_reserve(1 << 20).unwrap();
-    b.set_max(Limit::bytes(1 << 19));
+    b.set_max(Limit::bytes(1 << 19)).unwrap();
     let why = charge.give(&b).unwrap_err();
     assert_eq!((why.group.as_str(), why.max), ("/taker", 1 << 19));
     assert_eq!((a.current(), b.current()), (1 << 20, 0));
     assert_eq!(charge.bytes(), 1 << 20);
-    b.set_max(Limit::bytes(1 << 20));
+    b.set_max(Limit::bytes(1 << 20)).unwrap();
     charge.give(&b).unwrap();
     assert_eq!((a.current(), b.current()), (0, 1 << 20));
     a.remove().unwrap();

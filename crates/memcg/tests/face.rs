@@ -5,8 +5,9 @@
 #![cfg(not(loom))]
 
 use memcg::{
-    Accounted, AllocError, Charge, Entered, InGroup, KmemCache, Limit, ListLru, Memcg, OomKilled,
-    PeakWatch, Shared, SizedCache, Task, in_group, register_memcg_cache, root,
+    Accounted, AllocError, Charge, CreateError, Entered, IdError, InGroup, KmemCache, Limit,
+    LimitError, ListLru, Memcg, OomKilled, PeakWatch, RemoveError, Shared, SizedCache, Task,
+    TaskError, in_group, register_memcg_cache, root,
 };
 use std::alloc::System;
 use std::collections::HashSet;
@@ -102,15 +103,16 @@ fn every_type_says_what_it_is() {
 fn errors_are_errors_on_every_thread() {
     fn is_error<E: std::error::Error + Clone + Eq + Send + Sync + 'static>() {}
     is_error::<memcg::ReserveError>();
-    is_error::<memcg::CreateError>();
-    is_error::<memcg::RemoveError>();
-    is_error::<memcg::TaskError>();
+    is_error::<CreateError>();
+    is_error::<LimitError>();
+    is_error::<RemoveError>();
+    is_error::<TaskError>();
     is_error::<memcg::MergeError>();
     is_error::<memcg::MoveError>();
     is_error::<memcg::CacheError>();
     is_error::<memcg::AllocError>();
     is_error::<memcg::OomKilled>();
-    is_error::<memcg::IdError>();
+    is_error::<IdError>();
     is_error::<memcg::TooLate>();
     is_error::<memcg::FileError>();
 }
@@ -138,6 +140,38 @@ fn handles_cross_threads_and_scopes_do_not() {
 }
 
 #[test]
+fn what_is_set_on_a_removed_group_is_answered() {
+    let group = root().create("removed").unwrap();
+    group.set_max(Limit::bytes(1 << 20)).unwrap();
+    group.set_high(Limit::bytes(1 << 19)).unwrap();
+    group.remove().unwrap();
+    let later = root().create("removed").unwrap();
+    assert_eq!(group.set_max(Limit::MAX), Err(LimitError::Gone));
+    assert_eq!(group.set_high(Limit::MAX), Err(LimitError::Gone));
+    assert_eq!(group.create("child"), Err(CreateError::Gone));
+    assert_eq!(group.task("t").err(), Some(TaskError::Gone));
+    assert_eq!(group.remove(), Err(RemoveError::Gone));
+    assert_eq!(group.kmem_id(), Err(IdError::Gone));
+    for (file, value) in [
+        ("memory.max", "1M"),
+        ("memory.low", "1M"),
+        ("memory.oom.policy", "deny"),
+        ("cgroup.kill", "1"),
+    ] {
+        let why = group.write(file, value).unwrap_err();
+        assert_eq!((file, why.errno.name()), (file, "ENODEV"), "{why}");
+    }
+    assert_eq!(group.read("memory.max").unwrap_err().errno.name(), "ENODEV");
+    // The one that has its path now is another.
+    assert_eq!(later.max(), Limit::MAX);
+    let policy = later.read("memory.oom.policy").unwrap();
+    assert!(policy.starts_with("[default]"), "{policy}");
+    // The root takes none.
+    assert_eq!(root().set_max(Limit::bytes(1)), Err(LimitError::Root));
+    assert_eq!(root().max(), Limit::MAX);
+}
+
+#[test]
 fn a_future_polled_after_it_was_ready_panics_and_is_not_killed() {
     let group = root().create("polled").unwrap();
     let mut done = pin!(in_group(&group, ready(7)));
@@ -155,7 +189,7 @@ fn a_future_polled_after_it_was_ready_panics_and_is_not_killed() {
 #[test]
 fn a_panic_of_a_cache_s_shrinker_is_a_refusal() {
     let group = root().create("panics").unwrap();
-    group.set_max(Limit::bytes(64 << 10));
+    group.set_max(Limit::bytes(64 << 10)).unwrap();
     let cache = SizedCache::new("panics", 4000).unwrap();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();

@@ -177,7 +177,7 @@ fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
     let _alone = alone();
     let log = Log::default();
     let (a, b) = (group("a"), group("b"));
-    b.set_max(Limit::bytes(1 << 20));
+    b.set_max(Limit::bytes(1 << 20)).unwrap();
     let task = a.task("t").unwrap();
     let _held = task.try_reserve(2 << 20).unwrap();
     let _one = register_subsystem(scribe("one", &log, |_| Ok(())));
@@ -198,7 +198,7 @@ fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
         (MovePolicy::Paged, true),
     ] {
         let (a, b) = (group("a"), group("b"));
-        b.set_max(Limit::bytes(2 << 20));
+        b.set_max(Limit::bytes(2 << 20)).unwrap();
         let task = a.task("t").unwrap();
         let held = task.try_reserve(2 << 20).unwrap();
         let greedy = register_subsystem(scribe("greedy", &log, |task| {
@@ -237,7 +237,7 @@ fn what_a_subsystem_could_evict_stays_behind_a_lazy_move_until_it_is_used() {
     };
     own.evictable = 2 << 20;
     let _cache = register_subsystem(Arc::new(own));
-    b.set_max(Limit::bytes(2 << 20));
+    b.set_max(Limit::bytes(2 << 20)).unwrap();
     let moved = task.move_to_with(&b, MovePolicy::Lazy).unwrap();
     assert_eq!((moved.moved, moved.stayed), (held - (2 << 20), 2 << 20));
     assert_eq!((a.current(), b.current()), (2 << 20, held - (2 << 20)));
@@ -246,7 +246,7 @@ fn what_a_subsystem_could_evict_stays_behind_a_lazy_move_until_it_is_used() {
     assert_eq!(task.follow(2 << 20), room, "never above the target's max");
     assert_eq!(b.current(), 2 << 20);
     // Pressure where it is wrongly charged sends what there is room for after it, with nobody to ask.
-    b.set_max(Limit::bytes((2 << 20) + (1 << 19)));
+    b.set_max(Limit::bytes((2 << 20) + (1 << 19))).unwrap();
     let left = a.current();
     assert_eq!(a.reclaim(1 << 20), 1 << 19);
     assert_eq!(
@@ -306,7 +306,7 @@ fn what_a_lazy_move_left_and_has_no_room_to_follow_is_evicted_first() {
     let own = a.task("own").unwrap();
     let mine = own.run(|| vec![2_u8; 1 << 20]);
     let of_own = own.held();
-    b.set_max(Limit::bytes(1 << 20));
+    b.set_max(Limit::bytes(1 << 20)).unwrap();
     let moved = task.move_to_with(&b, MovePolicy::Lazy).unwrap();
     assert!(moved.stayed >= 4 << 20, "{moved:?}");
     // As much as fits follows; then buffers go, and nothing of who belongs there.
@@ -316,14 +316,14 @@ fn what_a_lazy_move_left_and_has_no_room_to_follow_is_evicted_first() {
     let asked = buffers.asked.load(Ordering::Relaxed);
     assert!(asked > 0, "where there is no room for all");
     // A reservation that may wait and run what the program has.
-    a.set_max(Limit::bytes(a.current() + 4096));
+    a.set_max(Limit::bytes(a.current() + 4096)).unwrap();
     let left = buffers.all.lock().unwrap().len();
     let room = a.try_reserve_with(512 << 10, Flags::WAIT.with(Flags::USER));
     assert_eq!(room.unwrap().bytes(), 512 << 10);
     assert!(buffers.all.lock().unwrap().len() < left);
     assert_eq!((own.held(), mine.len()), (of_own, 1 << 20));
     // What is protected stays.
-    a.set_max(Limit::MAX);
+    a.set_max(Limit::MAX).unwrap();
     a.write("memory.min", "1G").unwrap();
     let left = buffers.all.lock().unwrap().len();
     assert!(left > 0);

@@ -119,7 +119,7 @@ fn a_recharge_is_whole_or_not_at_all_and_never_above_a_limit() {
     let (parent, user) = (group(&root(), "room-p"), group(&root(), "room-u"));
     let cache = KmemCache::<Thing>::new("room").unwrap();
     let things = left(&parent, &cache, "next-touch", 100);
-    user.set_max(Limit::bytes(10 * BYTES));
+    user.set_max(Limit::bytes(10 * BYTES)).unwrap();
     user.write("memory.oom.policy", "debt").unwrap();
     let touched = user.run(|| things.iter().filter(|thing| thing.touch()).count());
     assert_eq!(touched, 10);
@@ -129,7 +129,7 @@ fn a_recharge_is_whole_or_not_at_all_and_never_above_a_limit() {
     let why = things[50].recharge_to(&user).unwrap_err();
     assert_eq!((why.group.as_str(), why.bytes), ("/room-u", BYTES));
     // memory.kmem.max is a limit as well.
-    user.set_max(Limit::MAX);
+    user.set_max(Limit::MAX).unwrap();
     user.write("memory.kmem.max", &format!("{}", 12 * BYTES))
         .unwrap();
     let given = things
@@ -249,7 +249,7 @@ fn mapper_gives_a_thing_to_who_holds_it_the_last_to_come_where_there_are_several
     ];
     let _large = large.hold(&b);
     assert_eq!((alone.nr_holders(), held.len()), (2, 4));
-    b.set_max(Limit::bytes(1 << 19));
+    b.set_max(Limit::bytes(1 << 19)).unwrap();
     dying.remove().unwrap();
     assert_eq!(
         (slab(&a), slab(&b), slab(&parent)),
@@ -273,11 +273,11 @@ fn mapper_gives_a_thing_to_who_holds_it_the_last_to_come_where_there_are_several
 fn a_reservation_is_taken_by_who_wants_to_pay_for_it() {
     let (a, b) = (group(&root(), "take-a"), group(&root(), "take-b"));
     let mut charge = a.try_reserve(4096).unwrap();
-    b.set_max(Limit::bytes(1024));
+    b.set_max(Limit::bytes(1024)).unwrap();
     b.run(|| charge.take()).unwrap_err();
     assert_eq!((a.current(), b.current()), (4096, 0));
     assert_eq!(b.nr_events(Event::RechargeFailed), 1);
-    b.set_max(Limit::bytes(4096));
+    b.set_max(Limit::bytes(4096)).unwrap();
     b.run(|| charge.take()).unwrap();
     assert_eq!((a.current(), b.current()), (0, 4096));
 }

@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 
 fn group(name: &str, max: u64) -> Memcg {
     let group = root().create(name).unwrap();
-    group.set_max(Limit::bytes(max));
+    group.set_max(Limit::bytes(max)).unwrap();
     group.write("memory.oom.policy", "kill").unwrap();
     group
 }
@@ -222,7 +222,7 @@ fn a_max_that_is_written_has_as_many_go_as_it_takes_and_no_more() {
     let killed = |all: &[Idle]| all.iter().map(is_killed).collect::<Vec<_>>();
     assert_eq!(killed(&all), [true, true, false, false]);
     // What those two hold is expected back: the same once more costs nobody.
-    g.set_max(Limit::bytes(5 * MIB));
+    g.set_max(Limit::bytes(5 * MIB)).unwrap();
     assert_eq!(killed(&all), [true, true, false, false]);
     assert_eq!(g.nr_events(Event::OomKill), 2);
     for (idle, bell) in all.iter_mut().zip(&bells).take(2) {

@@ -97,7 +97,7 @@ const USER: Flags = Flags::WAIT.with(Flags::USER);
 fn a_charge_at_the_limit_pushes_out_what_is_cached_and_nothing_more_than_it_needs() {
     let (cache, _registered) = Cache::new();
     let g = group("at-the-limit");
-    g.set_max(Limit::bytes(8 * MIB));
+    g.set_max(Limit::bytes(8 * MIB)).unwrap();
     cache.fill(&g, 7 * MIB);
     let before = cache.list.count(&g);
     let room = g.try_reserve_with(3 * MIB, USER).unwrap();
@@ -154,7 +154,7 @@ fn a_limit_that_is_written_below_what_is_used_is_reclaimed_to() {
     g.write("memory.high", "max").unwrap();
     g.write("memory.max", "2M").unwrap();
     assert!(g.current() <= 2 * MIB && g.current() > 0, "{}", g.current());
-    g.set_max(Limit::bytes(MIB));
+    g.set_max(Limit::bytes(MIB)).unwrap();
     assert!(g.current() <= MIB);
     // What nobody can give stays, and the limit is what was written.
     g.write("memory.max", "64K").unwrap();
@@ -179,7 +179,7 @@ fn a_thing_of_the_heap_that_may_wait_is_made_room_for_by_who_makes_it() {
         }
     });
     let g = group("heap-things");
-    g.set_max(Limit::bytes(MIB));
+    g.set_max(Limit::bytes(MIB)).unwrap();
     // Not a byte on credit: what is left to malloc, which cannot wait, ends the program.
     g.write("memory.debt.max", "0").unwrap();
     for nr in 0..4000 {
@@ -207,7 +207,7 @@ fn a_large_charge_takes_what_is_missing_for_it_and_leaves_what_is_protected() {
         cache.fill(group, 3 * MIB);
     }
     low.write("memory.low", "max").unwrap();
-    top.set_max(Limit::bytes(8 * MIB));
+    top.set_max(Limit::bytes(8 * MIB)).unwrap();
     let full = cache.list.count(&low);
     // More than the unprotected one has, but a part of it is free.
     let room = own.try_reserve_with(9 * MIB / 2, USER).unwrap();
@@ -250,7 +250,7 @@ fn who_is_protected_is_left_alone_until_the_others_have_given_what_they_have() {
 fn four_threads_at_the_limit_are_all_served_and_none_passes_it() {
     let (cache, _registered) = Cache::new();
     let g = group("crowd");
-    g.set_max(Limit::bytes(4 * MIB));
+    g.set_max(Limit::bytes(4 * MIB)).unwrap();
     cache.fill(&g, 3 * MIB);
     std::thread::scope(|s| {
         for thread in 0..4 {
@@ -295,7 +295,7 @@ impl<F: Fn(&Scope, u64) -> Option<u64> + Send + Sync + 'static> Shrinker for Tol
 #[test]
 fn a_shrinker_may_allocate_remove_groups_move_tasks_unregister_itself_and_panic() {
     let top = group("told");
-    top.set_max(Limit::bytes(2 * MIB));
+    top.set_max(Limit::bytes(2 * MIB)).unwrap();
     let victim = top.create("victim").unwrap();
     let task = victim.task("moves").unwrap();
     let held = Arc::new(Mutex::new(Some(task.try_reserve(MIB).unwrap())));
@@ -385,7 +385,7 @@ fn shrinkers_come_and_go_while_others_are_asked() {
 fn who_may_not_run_code_of_the_program_waits_for_the_worker_that_does() {
     let (cache, _registered) = Cache::new();
     let g = group("by-the-worker");
-    g.set_max(Limit::bytes(8 * MIB));
+    g.set_max(Limit::bytes(8 * MIB)).unwrap();
     cache.fill(&g, 7 * MIB);
     let room = g.try_reserve_with(2 * MIB, Flags::WAIT).unwrap();
     drop(room);
@@ -417,7 +417,7 @@ fn who_may_not_run_code_of_the_program_waits_for_the_worker_that_does() {
 fn above_high_the_worker_brings_a_group_back_down() {
     let (cache, _registered) = Cache::new();
     let g = group("above-high");
-    g.set_high(Limit::bytes(4 * MIB));
+    g.set_high(Limit::bytes(4 * MIB)).unwrap();
     cache.fill(&g, 6 * MIB);
     while g.current() > 4 * MIB {
         std::thread::yield_now();
@@ -430,7 +430,7 @@ fn who_may_run_shrinkers_reclaims_before_it_pays_for_being_above_high() {
     let (cache, _registered) = Cache::new();
     let g = group("pays-in-kind");
     cache.fill(&g, 3 * MIB);
-    g.set_high(Limit::bytes(4 * MIB));
+    g.set_high(Limit::bytes(4 * MIB)).unwrap();
     // The worker may be at it at the same time, and take as much once more: less than half is wanted.
     let room = g.try_reserve_with(2 * MIB, USER).unwrap();
     assert!(g.current() <= 4 * MIB, "{}", g.current());
@@ -499,7 +499,7 @@ fn a_shrinker_that_says_it_has_things_without_end_and_gives_none_is_let_off() {
     let kept = g.try_reserve(MIB).unwrap();
     let _registered = register_shrinker(Endless);
     assert_eq!(g.reclaim(MIB), 0);
-    g.set_max(Limit::bytes(MIB + 64 * KIB));
+    g.set_max(Limit::bytes(MIB + 64 * KIB)).unwrap();
     assert!(g.try_reserve_with(MIB, USER).is_err());
     drop(kept);
     assert_eq!(g.current(), 0);

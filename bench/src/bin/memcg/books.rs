@@ -90,7 +90,7 @@ fn eight() -> Vec<Memcg> {
 
 fn refuse(ops: u64) -> Run {
     let group = deep("full");
-    group.set_max(Limit::bytes(1 << 20));
+    group.set_max(Limit::bytes(1 << 20)).unwrap();
     let _most = group.try_reserve(1 << 20).expect("empty");
     measure(ops, || {
         for _ in 0..ops {

@@ -50,7 +50,7 @@ fn tenant(index: usize, max: Limit) -> Memcg {
         .lookup("storm")
         .unwrap_or_else(|| root().create("storm").expect("a group"));
     let group = parent.create(format!("tenant-{index}")).expect("a group");
-    group.set_max(max);
+    group.set_max(max).unwrap();
     group
 }
 
@@ -139,7 +139,8 @@ fn drain(ops: u64) -> Run {
                             std::thread::park();
                         }
                         let start = wall_ns();
-                        drained.set_max(Limit::bytes((1 << 40) + (i as u64 & 1) * 4096));
+                        let max = Limit::bytes((1 << 40) + (i as u64 & 1) * 4096);
+                        drained.set_max(max).unwrap();
                         writes += wall_ns() - start;
                     }
                 });

@@ -22,7 +22,7 @@ use core::fmt;
 ///
 /// ```
 /// let group = memcg::root().create("reservations").unwrap();
-/// group.set_max(memcg::Limit::bytes(1 << 20));
+/// group.set_max(memcg::Limit::bytes(1 << 20)).unwrap();
 /// let mut sort = group.try_reserve(600 << 10).unwrap();
 /// assert!(group.try_reserve(600 << 10).is_err());
 /// let merge_buffer = sort.split(200 << 10);

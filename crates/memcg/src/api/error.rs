@@ -98,6 +98,13 @@ errors! {
         /// It has been removed already.
         Gone => "the group has been removed",
     }
+    /// A limit was not set; nothing has changed.
+    LimitError {
+        /// The group has been removed.
+        Gone => "the group has been removed",
+        /// The root takes no limit.
+        Root => "the root takes no limit",
+    }
     /// A task was not made.
     TaskError {
         /// The group has been removed.

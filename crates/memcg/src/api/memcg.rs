@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::error::{CreateError, RemoveError};
+use super::error::{CreateError, LimitError, RemoveError};
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
 use crate::engine::Engine;
@@ -287,10 +287,19 @@ impl Memcg {
             .unwrap_or(Limit::MAX)
     }
 
-    /// Sets the hard limit, in bytes. Stock under the group is taken back first. A limit below what is held is debt:
-    /// charges are refused until enough is freed; shrinkers are asked for that here and now. No effect on a removed group; the root takes no limit.
-    pub fn set_max(&self, max: Limit) {
-        self.set_limit(max, true, |group| group.counter.set_max(max.get()));
+    /// Sets the hard limit.
+    ///
+    /// What threads stock for the group and those below is taken back first. A limit below what is
+    /// held is debt: charges are refused until enough has been freed. Reclaim begins here and now:
+    /// shrinkers run on this thread, so hold no lock that they take. Where `memory.oom.policy` is
+    /// `kill`, tasks that hold the excess are told to end.
+    ///
+    /// Cost: O(threads), and what shrinkers take.
+    ///
+    /// # Errors
+    /// See [`LimitError`].
+    pub fn set_max(&self, max: Limit) -> Result<(), LimitError> {
+        self.set_limit(max, true, |group| group.counter.set_max(max.get()))
     }
 
     /// The throttle line; [`Limit::MAX`] for none, for the root, and once the group has been
@@ -301,25 +310,42 @@ impl Memcg {
             .unwrap_or(Limit::MAX)
     }
 
-    /// Sets the throttle line, in bytes: above it charges owe delays, paid at safe points.
-    pub fn set_high(&self, high: Limit) {
-        self.set_limit(high, false, |group| group.counter.set_high(high.get()));
+    /// Sets the throttle line: above it charges owe delays, which are paid at safe points
+    /// ([`safe_point`](super::safe_point)) and by charges that may wait.
+    ///
+    /// Stock is taken back, and shrinkers run on this thread, as by [`Self::set_max`].
+    ///
+    /// # Errors
+    /// See [`LimitError`].
+    pub fn set_high(&self, high: Limit) -> Result<(), LimitError> {
+        self.set_limit(high, false, |group| group.counter.set_high(high.get()))
     }
 
-    fn set_limit(&self, line: Limit, may_kill: bool, set: impl FnOnce(&group::Memcg)) {
+    fn set_limit(
+        &self,
+        line: Limit,
+        may_kill: bool,
+        set: impl FnOnce(&group::Memcg),
+    ) -> Result<(), LimitError> {
         self.with(|engine, rec, group| {
             if group.index() == ROOT {
-                return;
+                return Err(LimitError::Root);
             }
             engine.tree.drain(rec, group);
             engine.change(|| {
                 let _held = group.lock.lock(Rank::Group);
-                set(group);
-            });
+                // One that lingers has been removed.
+                group
+                    .is_online()
+                    .then(|| set(group))
+                    .ok_or(LimitError::Gone)
+            })?;
             if !engine.reclaim_to(rec, group, line.get()) && may_kill {
                 engine.kill_to_max(rec, group);
             }
-        });
+            Ok(())
+        })
+        .unwrap_or(Err(LimitError::Gone))
     }
 
     /// How often `event` happened in the group and below; 0 once it has been removed.

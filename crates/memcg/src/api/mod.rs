@@ -38,7 +38,9 @@ pub use cache::{
 };
 pub use cache_error::{AllocError, CacheError};
 pub use charge::{Charge, try_reserve};
-pub use error::{CreateError, MergeError, MoveError, RemoveError, ReserveError, TaskError};
+pub use error::{
+    CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,
+};
 pub use future::{InGroup, OomKilled, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};

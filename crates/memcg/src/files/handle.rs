@@ -1,37 +1,65 @@
-//! A group's files from its handle.
+//! A group's files by its handle.
+//!
+//! Invariants: what is read or written is the handle's own group, never one that was made later under
+//! the same path.
+//! Depends on: `files` for what a file is; `api` for the handle.
+//! Never: anything charged to the caller's group.
 
 #![forbid(unsafe_code)]
 
-use super::FileError;
-use crate::api::pinned::pinned;
+use super::{At, Errno, FileError};
 use crate::api::{Memcg, no_account};
+use crate::engine::process::with_rec;
 
 impl Memcg {
-    /// The text of one of the group's files, as the socket and the command line show it.
+    /// The text of one of the group's files, `memory.stat` say, as the socket and the command line
+    /// show it. Ends in a newline. Its memory is accounted to nobody.
     ///
     /// # Errors
-    /// As cgroup v2's, with what to do.
+    /// ENOENT where the group has no such file, EACCES where it can only be written, ENODEV once the
+    /// group has been removed. The message says what to do.
     pub fn read(&self, file: &str) -> Result<String, FileError> {
-        let _free = no_account();
-        let path = self.path();
-        pinned(|engine, rec| super::read(engine, rec, path.as_bytes(), file.as_bytes()))
+        self.file(|here, path| super::read_at(here, path, file.as_bytes()))
     }
 
-    /// Writes one of the group's files.
+    /// Writes one of the group's files; white space around the value does not count.
+    ///
+    /// ```
+    /// let group = memcg::root().create("written").unwrap();
+    /// group.write("memory.max", "512M").unwrap();
+    /// assert_eq!(group.max(), memcg::Limit::bytes(512 << 20));
+    /// group.remove().unwrap();
+    /// assert_eq!(group.write("memory.max", "1G").unwrap_err().errno.name(), "ENODEV");
+    /// ```
     ///
     /// # Errors
-    /// As cgroup v2's, with what to do.
+    /// ENOENT where the group has no such file, EACCES where it can only be read, EINVAL for a value
+    /// that the file does not take, ENODEV once the group has been removed, and what the file itself
+    /// says. The message says what to do.
     pub fn write(&self, file: &str, value: &str) -> Result<(), FileError> {
+        self.file(|here, path| super::write_at(here, path, file.as_bytes(), value.as_bytes()))
+    }
+
+    /// Runs `f` with the group and its path.
+    fn file<R>(
+        &self,
+        f: impl FnOnce(At<'_>, &[u8]) -> Result<R, FileError>,
+    ) -> Result<R, FileError> {
         let _free = no_account();
         let path = self.path();
-        pinned(|engine, rec| {
-            super::write(
+        with_rec(|engine, rec| engine.settle(rec));
+        let answer = self.with(|engine, rec, group| {
+            let here = At {
                 engine,
                 rec,
-                path.as_bytes(),
-                file.as_bytes(),
-                value.as_bytes(),
-            )
+                group,
+                reader: None,
+            };
+            group.is_online().then(|| f(here, path.as_bytes()))
+        });
+        answer.flatten().unwrap_or_else(|| {
+            let message = format!("{path}: the group has been removed");
+            Err(FileError::new(Errno::ENODEV, message))
         })
     }
 }

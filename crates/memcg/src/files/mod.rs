@@ -150,15 +150,20 @@ fn read_by(
     file: &[u8],
 ) -> Result<String, FileError> {
     at(engine, rec, path, |here| {
-        let file = find(here, path, file)?;
-        match file.read {
-            Some(read) => Ok(read(At { reader, ..here })),
-            None => Err(FileError::new(
-                Errno::EACCES,
-                format!("{}: can only be written", show_file(path, file)),
-            )),
-        }
+        read_at(At { reader, ..here }, path, file)
     })
+}
+
+/// The text of a file of the group that is at `path`.
+fn read_at(here: At<'_>, path: &[u8], file: &[u8]) -> Result<String, FileError> {
+    let file = find(here, path, file)?;
+    match file.read {
+        Some(read) => Ok(read(here)),
+        None => Err(FileError::new(
+            Errno::EACCES,
+            format!("{}: can only be written", show_file(path, file)),
+        )),
+    }
 }
 
 /// Writes a group's file. White space around the value does not count.
@@ -185,16 +190,20 @@ fn write_by(
     value: &[u8],
 ) -> Result<(), FileError> {
     at(engine, rec, path, |here| {
-        let file = find(here, path, file)?;
-        let Some(write) = file.write else {
-            return Err(FileError::new(
-                Errno::EACCES,
-                format!("{}: can only be read", show_file(path, file)),
-            ));
-        };
-        write(At { reader, ..here }, value.trim_ascii())
-            .map_err(|why| why.at(&show_file(path, file)))
+        write_at(At { reader, ..here }, path, file, value)
     })
+}
+
+/// Writes a file of the group that is at `path`.
+fn write_at(here: At<'_>, path: &[u8], file: &[u8], value: &[u8]) -> Result<(), FileError> {
+    let file = find(here, path, file)?;
+    let Some(write) = file.write else {
+        return Err(FileError::new(
+            Errno::EACCES,
+            format!("{}: can only be read", show_file(path, file)),
+        ));
+    };
+    write(here, value.trim_ascii()).map_err(|why| why.at(&show_file(path, file)))
 }
 
 /// Moves the live task of an id to a group.

@@ -347,7 +347,7 @@ fn slabinfo_shows_each_cache_and_who_owns_it() {
 
 fn shrinkers() {
     let group = root().create("shrinks").unwrap();
-    group.set_max(memcg_limit(1 << 20));
+    group.set_max(memcg_limit(1 << 20)).unwrap();
     let cache = Arc::new(SizedCache::new("entry", 4000).unwrap());
     let entries = Arc::new(Mutex::new(Vec::new()));
     let calls = Arc::new(AtomicU64::new(0));
