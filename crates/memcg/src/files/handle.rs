@@ -9,7 +9,7 @@
 
 use super::{At, Errno, FileError};
 use crate::api::{Memcg, no_account};
-use crate::engine::process::with_rec;
+use crate::engine::process_engine::with_rec;
 
 impl Memcg {
     /// The text of one of the group's files, `memory.stat` say, as the socket and the command line
