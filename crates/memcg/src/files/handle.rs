@@ -47,7 +47,7 @@ impl Memcg {
     ) -> Result<R, FileError> {
         let _free = no_account();
         let path = self.path();
-        with_rec(|engine, rec| engine.settle(rec));
+        with_rec(|engine, rec| engine.finish_lingering(rec));
         let answer = self.with(|engine, rec, group| {
             let here = At {
                 engine,
