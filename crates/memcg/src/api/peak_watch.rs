@@ -96,7 +96,16 @@ impl Memcg {
         match self.with(|engine, _, group| PeakWatch::begin(engine, group)) {
             Some(Ok(watch)) => watch,
             Some(Err(TreeError::NoMemory)) => panic!("no memory for a watch"),
-            _ => PeakWatch {
+            None
+            | Some(Err(
+                TreeError::Name
+                | TreeError::Exists
+                | TreeError::Gone
+                | TreeError::HasChildren
+                | TreeError::HasTasks
+                | TreeError::Root
+                | TreeError::Depth,
+            )) => PeakWatch {
                 engine: engine(),
                 watch: None,
             },

@@ -280,3 +280,30 @@ impl Text {
         &self.bytes[..self.len]
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::{Flags, Request};
+    use crate::group::ROOT;
+
+    #[test]
+    fn bytes_that_a_leaky_move_lost_are_held_by_nobody_below_any_group() {
+        let engine = Engine::leaked();
+        let tree = &engine.tree;
+        let (_, rec) = tree.threads.join().unwrap();
+        let _pin = tree.threads.epoch.pin(rec);
+        let root = tree.memcgs.get(ROOT);
+        let group = tree.memcgs.get(tree.create(root, b"a").unwrap());
+        let task = tree.new_task(group, b"job", 0).unwrap();
+        let request = Request::heap(task, 1 << 20, Flags::NOWAIT);
+        engine.charge(rec, request).unwrap();
+        // More than all the others hold, and in no group.
+        let lost = tree.residual_in(task, None).unwrap();
+        lost.charged.add(None, 1 << 30).unwrap();
+        assert_eq!(lost.cell_if_any(), None);
+        let held = tree.objcgs.get(task).charged_bytes();
+        assert_eq!(engine.largest_below(root, u64::MAX), Some((task, held)));
+        assert_eq!(engine.largest_below(group, held), None);
+    }
+}
