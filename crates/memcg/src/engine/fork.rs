@@ -15,11 +15,12 @@
 //! other threads was changing the tree at that moment, the child goes without accounting and says so.
 
 use super::Engine;
+use super::fork_word::{DEFERRED, EMPTIED, SETTLED, is_watched, watch, word};
 use super::kmalloc;
 use super::process_engine::{self, known_rec, try_engine};
 use crate::group::ROOT_TAG;
-use crate::os::{barrier, clock, ids, mmap, say};
-use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use crate::os::{barrier, clock, ids, say};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::hook::Hook;
 use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::ThreadRec;
@@ -59,49 +60,13 @@ fn uncancelled(f: impl FnOnce()) {
     }
 }
 
-// The word that slow paths look at. Emptied by the kernel in a child that shares no memory with its parent.
-const EMPTIED: u32 = 0;
-const SETTLED: u32 = 1;
-/// A piece of work waits for its time.
-const DEFERRED: u32 = 2;
-
-/// The word where the kernel empties no page: then only forks with handlers are noticed.
-static UNWATCHED: AtomicU32 = AtomicU32::new(SETTLED);
-static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::from_ref(&UNWATCHED).cast_mut());
-
 static DEFERRED_WORK: Hook<fn()> = Hook::none();
 static DEFERRED_UNTIL: AtomicU64 = AtomicU64::new(0);
-
-#[inline(always)]
-fn word() -> &'static AtomicU32 {
-    // SAFETY: the static, or the page of `watch`, which is never unmapped.
-    unsafe { &*WORD.load(Ordering::Relaxed) }
-}
 
 pub(super) fn install() {
     watch();
     // SAFETY: the three are plain functions that may run at any fork.
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
-}
-
-fn watch() {
-    const BYTES: usize = 4096;
-    let Some(page) = mmap::map(BYTES) else { return };
-    // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is an atomic one.
-    unsafe {
-        if libc::madvise(page.as_ptr().cast(), BYTES, libc::MADV_WIPEONFORK) != 0 {
-            mmap::unmap(page, BYTES);
-            return;
-        }
-        let word = page.cast::<AtomicU32>();
-        word.as_ref().store(SETTLED, Ordering::Relaxed);
-        // Release: the engine's state, stored later, is what makes it visible to other threads.
-        WORD.store(word.as_ptr(), Ordering::Release);
-    }
-}
-
-fn is_watched() -> bool {
-    !core::ptr::eq(word(), &UNWATCHED)
 }
 
 /// Has `work` run on a slow path of some thread, once, `ns` from now or later; instead of what was deferred before.
@@ -116,12 +81,6 @@ pub fn defer(ns: u64, work: fn()) {
     DEFERRED_WORK.set(work);
     // Release pairs with the Acquire of `inspect`.
     word().store(DEFERRED, Ordering::Release);
-}
-
-/// Whether [`inspect`] has something to look at. Two loads.
-#[inline(always)]
-pub(super) fn is_unsettled() -> bool {
-    word().load(Ordering::Relaxed) != SETTLED
 }
 
 /// On a slow path, by a thread that has its record: notices that this process is a child, and does what was deferred.

@@ -11,6 +11,7 @@ pub mod charge_loop;
 pub mod configuration;
 pub mod flags;
 pub mod fork;
+mod fork_word;
 pub mod group_end;
 pub mod heap_charge;
 pub mod ids;
@@ -24,6 +25,7 @@ pub mod progress;
 pub mod recharge_object;
 pub mod reclaim;
 pub mod request;
+pub mod thread_end;
 pub mod throttle;
 pub mod worker;
 
@@ -154,4 +156,16 @@ impl Engine {
             crate::os::say::abort();
         }
     }
+}
+
+/// What the first use of the process's engine sets up beside it.
+fn at_start() {
+    thread_end::make_exit_key();
+    fork::install();
+}
+
+/// This process may be a fork's child that nobody has told, or deferred work may be due.
+#[cold]
+fn settle_fork() {
+    fork::inspect();
 }

@@ -5,13 +5,12 @@
 //! the only one: thread-local storage itself is plain memory. Threads of the program that have a record are counted, so
 //! that the last of them to leave is told: the engine's own must be gone before it.
 
-use super::{Engine, fork};
+use super::{Engine, fork_word};
 use crate::group::Tag;
 use crate::os::sigmask;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
-use crate::thread::record::IN_HEAP;
 use crate::thread::tls::{self, DEPARTED};
 use core::sync::atomic::AtomicUsize;
 
@@ -22,7 +21,6 @@ static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() 
 static STATE: AtomicUsize = AtomicUsize::new(UNBORN);
 static KEY: AtomicU32 = AtomicU32::new(0);
 static THREAD_HOOK: Hook<fn(&'static Engine, &'static ThreadRec)> = Hook::none();
-static LAST_HOOK: Hook<fn()> = Hook::none();
 /// Threads of the program that have a record.
 static NR_THREADS: AtomicU32 = AtomicU32::new(0);
 
@@ -72,8 +70,7 @@ fn start() -> Option<&'static Engine> {
         Ok(_) => {
             let made = ENGINE.init().is_some();
             if made {
-                make_key();
-                fork::install();
+                super::at_start();
             }
             // Release pairs with the Acquire loads above and below.
             STATE.store(if made { READY } else { NO_MEMORY }, Ordering::Release);
@@ -91,12 +88,9 @@ fn start() -> Option<&'static Engine> {
     (STATE.load(Ordering::Acquire) == READY).then_some(&ENGINE)
 }
 
-fn make_key() {
-    let mut key: libc::pthread_key_t = 0;
-    // SAFETY: `key` is a valid place; `on_thread_exit` has the signature of a destructor.
-    if unsafe { libc::pthread_key_create(&mut key, Some(on_thread_exit)) } == 0 {
-        KEY.store(key + 1, Ordering::Relaxed);
-    }
+/// The key by which threads' exits are seen, by `thread_end`, which made it.
+pub(super) fn set_exit_key(key: libc::pthread_key_t) {
+    KEY.store(key + 1, Ordering::Relaxed);
 }
 
 /// The calling thread's record, if it has one: the two instructions of a hit.
@@ -114,8 +108,8 @@ pub fn known_rec() -> Option<&'static ThreadRec> {
 #[inline]
 pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
     if let Some(rec) = known_rec() {
-        if fork::is_unsettled() {
-            fork::inspect();
+        if fork_word::is_unsettled() {
+            super::settle_fork();
         }
         return Some(f(&ENGINE, rec));
     }
@@ -157,14 +151,14 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     let key = KEY.load(Ordering::Relaxed);
     if key != 0 {
         // May allocate for a high key: the record is in place, so that is a malloc like any other.
-        // SAFETY: the key was made by `make_key`; the value is only compared with null.
+        // SAFETY: the key was made by `make_exit_key`; the value is only compared with null.
         unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
     }
     if !own && let Some(hook) = THREAD_HOOK.get() {
         hook(engine, rec);
     }
-    if fork::is_unsettled() {
-        fork::inspect();
+    if fork_word::is_unsettled() {
+        super::settle_fork();
     }
     Some(f(engine, rec))
 }
@@ -174,74 +168,20 @@ pub fn set_thread_hook(hook: fn(&'static Engine, &'static ThreadRec)) {
     THREAD_HOOK.set(hook);
 }
 
-/// Has `hook` run by a thread of the program that leaves as the last that has a record, while it still has it.
-pub fn set_last_thread_hook(hook: fn()) {
-    LAST_HOOK.set(hook);
-}
-
 /// How many threads of the program have a record.
 #[must_use]
 pub fn nr_threads() -> u32 {
     NR_THREADS.load(Ordering::Relaxed)
 }
 
+/// One thread of the program fewer has a record; whether it was the last.
+pub(super) fn count_thread_out() -> bool {
+    NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1
+}
+
 /// In the child of a fork.
 pub(super) fn has_one_thread() {
     NR_THREADS.store(known_rec().is_some().into(), Ordering::Relaxed);
-}
-
-/// Runs at a thread's exit, after C++ and Rust thread-locals are gone.
-unsafe extern "C" fn on_thread_exit(_value: *mut libc::c_void) {
-    depart();
-}
-
-/// Ends the calling thread's part in the engine: its task, its stock, its record.
-pub fn depart() {
-    let Some(rec) = known_rec() else { return };
-    // SAFETY: the block is this thread's.
-    let block = unsafe { &*tls::block() };
-    if block.own.get() == 0 && NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1 {
-        super::worker::worker_thread::dismiss();
-        if let Some(hook) = LAST_HOOK.get() {
-            hook();
-        }
-    }
-    let task = rec.task.swap(None, Ordering::Relaxed);
-    super::kmalloc::leave(&ENGINE.kmem, rec);
-    rec.end_busy();
-    ENGINE.kmem.leave_caches(rec);
-    if let Some(task) = task {
-        let _pin = ENGINE.tree.threads.epoch.pin(rec);
-        ENGINE.change(|| ENGINE.tree.end_task(task));
-    }
-    ENGINE.tree.return_all(rec);
-    if let Some(index) = block.index.get() {
-        ENGINE.tree.threads.leave(index);
-    }
-}
-
-/// For a thread that jumps out of a signal handler: what it was doing in the engine when the signal came is not gone on
-/// with. Nothing when it was doing nothing: only a handler can find its thread inside.
-pub fn leave_interrupted() {
-    let Some(rec) = known_rec() else { return };
-    let busy = rec.busy.load(Ordering::Relaxed);
-    if busy == 0 && rec.pin.load(Ordering::Relaxed) == 0 {
-        return;
-    }
-    if busy == IN_HEAP {
-        // The few instructions of a hit can be cut off anywhere; a change of the heap cannot, so it gets another.
-        super::kmalloc::abandon(&ENGINE.kmem, rec, true);
-        // SAFETY: the block is this thread's.
-        unsafe { (*tls::block()).heap.set(0) };
-    }
-    // A transit that was cut off is over: readers would wait for it.
-    rec.seq.fetch_and(!0xff, Ordering::Release);
-    // Release pairs with the Acquire of `all_at` in `Epoch`: we have looked for the last time.
-    rec.pin.store(0, Ordering::Release);
-    // Release pairs with the Acquire of `is_changing` in `fork`.
-    rec.changing.store(0, Ordering::Release);
-    // Release pairs with the Acquire of `await_idle`: the slots as we leave them.
-    rec.busy.store(0, Ordering::Release);
 }
 
 /// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.

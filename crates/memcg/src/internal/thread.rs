@@ -7,7 +7,7 @@
 //! Never: a task for a thread of the engine's own.
 
 use crate::attach;
-use crate::engine::{Engine, process_engine};
+use crate::engine::{Engine, process_engine, thread_end};
 use crate::group::name::NAME_MAX;
 use crate::group::{GroupId, ROOT, Tag};
 use crate::thread::{ThreadRec, tls};
@@ -58,7 +58,7 @@ pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
 
 /// Has `hook` run by the last of the program's threads that the engine knows, when it ends.
 pub fn set_last_thread_hook(hook: fn()) {
-    process_engine::set_last_thread_hook(hook);
+    thread_end::set_last_thread_hook(hook);
 }
 
 /// A number that no other living thread has; never 0.
@@ -74,7 +74,7 @@ pub fn id() -> usize {
 /// # Safety
 /// The thread does not return to what the signal interrupted.
 pub unsafe fn leave_interrupted() {
-    process_engine::leave_interrupted();
+    thread_end::leave_interrupted();
 }
 
 impl<'a> Thread<'a> {

@@ -387,7 +387,7 @@ fn a_fork_in_the_middle_of_other_threads_work_leaves_caches_that_serve() {
                         let all = s.spawn(move || take_many(group, new, 50)).join().unwrap();
                         all.into_iter().for_each(give);
                     });
-                    crate::engine::process_engine::depart();
+                    crate::engine::thread_end::depart();
                 });
             }
             stop.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@
 use super::ledger::{self, Object};
 use super::own_process;
 use crate::api::{Task, root};
-use crate::engine::{Flags, engine, kmalloc, process_engine};
+use crate::engine::{Flags, engine, kmalloc, thread_end};
 use crate::testing::common::Random;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -241,7 +241,7 @@ fn come_and_go() {
 
 fn leave() {
     HANDLED.one_in.store(40, Relaxed);
-    stepped_with(u64::MAX, process_engine::depart);
+    stepped_with(u64::MAX, thread_end::depart);
     let late = stepped(|| kmalloc::alloc(100, Flags::NOWAIT));
     // SAFETY: live, ours.
     unsafe { stepped(|| kmalloc::free(late)) };
