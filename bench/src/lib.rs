@@ -1,7 +1,9 @@
-//! The benchmark program, the same for every peer: an image is this library, a global allocator and [`Peer`].
+//! The benchmark program, the same for every peer: an image is this library, a global allocator and
+//! [`Peer`].
 //!
-//! An image runs one row in one process: `IMAGE ROW [OPS]`, and prints one line of `name=value` ([`measure::Run`]).
-//! All memory the rows use for themselves comes from mmap ([`measure::table`]), so that it is no peer's.
+//! An image runs one row in one process: `IMAGE ROW [OPS]`, and prints one line of `name=value`
+//! ([`measure::Run`]). All memory the rows use for themselves comes from mmap ([`measure::table`]),
+//! so that it is no peer's.
 
 #[cfg(feature = "memcg")]
 pub mod groups;

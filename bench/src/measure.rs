@@ -11,7 +11,8 @@ pub struct Run {
     pub wall_ns: u64,
     /// Its CPU time, all threads.
     pub cpu_ns: u64,
-    /// What the row is about when that is not its own time: bytes, the 99th percentile in ns, or all CPU in ns.
+    /// What the row is about when that is not its own time: bytes, the 99th percentile in ns, or
+    /// all CPU in ns.
     pub value: f64,
     /// A ratio, where a row has one.
     pub extra: f64,
@@ -104,7 +105,8 @@ pub fn rss() -> u64 {
 /// A table of zeros from mmap, resident, never freed.
 pub fn table<T: Copy>(len: usize) -> &'static mut [T] {
     let bytes = (len * size_of::<T>()).max(1);
-    // SAFETY: fresh private pages; the types used here are integers and pointers, for which zeros are values.
+    // SAFETY: fresh private pages; the types used here are integers and pointers, for which zeros
+    // are values.
     unsafe {
         let p = libc::mmap(
             std::ptr::null_mut(),
@@ -126,8 +128,9 @@ pub fn threads() -> usize {
         .clamp(2, 8)
 }
 
-/// Keeps the calling thread, and those it starts, on a CPU: the `index`th, counted round. Left to itself the scheduler at
-/// times runs both ends of a queue on one CPU, where handing over costs nothing.
+/// Keeps the calling thread, and those it starts, on a CPU: the `index`th, counted round. Left to
+/// itself the scheduler at times runs both ends of a queue on one CPU, where handing over costs
+/// nothing.
 pub fn pin(index: usize) {
     // SAFETY: a question to the C library. Not available_parallelism: that shrinks with the mask.
     let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }.max(1) as usize;

@@ -1,8 +1,9 @@
 //! Builds the preload library and hands it to the command, which carries it inside itself.
 //!
-//! The library is a separate cdylib: it must be optimised whatever profile the command is built with, so a nested cargo
-//! builds it with its own target directory. Nothing of the outer build's flags and wrappers may reach the nested one:
-//! under clippy, loom or coverage the outer settings would produce a library that cannot be loaded into a program.
+//! The library is a separate cdylib: it must be optimised whatever profile the command is built
+//! with, so a nested cargo builds it with its own target directory. Nothing of the outer build's
+//! flags and wrappers may reach the nested one: under clippy, loom or coverage the outer settings
+//! would produce a library that cannot be loaded into a program.
 
 use std::env;
 use std::ffi::OsString;
@@ -61,12 +62,14 @@ fn build() -> Result<(), String> {
     let bytes = fs::read(&built).map_err(|e| format!("{}: {e}", built.display()))?;
     let embedded = out.join(LIBRARY);
     replace(&embedded, &bytes).map_err(|e| format!("{}: {e}", embedded.display()))?;
-    // A file and not `rustc-env`, which `cargo run` would pass on to every program under `memcg exec`.
+    // A file and not `rustc-env`, which `cargo run` would pass on to every program under `memcg
+    // exec`.
     let hash = out.join("libmemcg_preload.hash");
     replace(&hash, format!("{:016x}", fnv1a(&bytes)).as_bytes())
         .map_err(|e| format!("{}: {e}", hash.display()))?;
 
-    // For people who want to see or install the file. The command works without it, so a failure is no failure here.
+    // For people who want to see or install the file. The command works without it, so a failure is
+    // no failure here.
     if let Some(profile) = out.ancestors().nth(3) {
         let _ = replace(&profile.join(LIBRARY), &bytes);
     }
@@ -100,7 +103,8 @@ fn watch(workspace: &Path) {
     }
 }
 
-/// Runs the nested cargo; its messages go to this script's stderr, which cargo shows when the script fails.
+/// Runs the nested cargo; its messages go to this script's stderr, which cargo shows when the
+/// script fails.
 fn nested_build(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let target = env::var("TARGET").map_err(|e| format!("TARGET: {e}"))?;
@@ -159,7 +163,8 @@ fn leaks(name: &str) -> bool {
         || (name.starts_with("CARGO_TARGET_") && name.ends_with("_RUSTFLAGS"))
 }
 
-/// Puts `bytes` at `path` in one step; a reader sees the old file or the new one. An equal file is left alone.
+/// Puts `bytes` at `path` in one step; a reader sees the old file or the new one. An equal file is
+/// left alone.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
@@ -172,8 +177,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// FNV-1a: names the library's folder in the cache. The command compares the bytes themselves before it uses a file, so
-/// the name need not resist anybody.
+/// FNV-1a: names the library's folder in the cache. The command compares the bytes themselves
+/// before it uses a file, so the name need not resist anybody.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,7 +1,9 @@
-//! `cargo xtask bench`: builds the images of `bench/`, one cargo feature at a time, and hands over to its harness.
+//! `cargo xtask bench`: builds the images of `bench/`, one cargo feature at a time, and hands over
+//! to its harness.
 //!
-//! A peer that does not build is left out, with the reason; memcg and the harness must build. mimalloc's shared
-//! libraries, which no registry has, are compiled from the sources its crate carries.
+//! A peer that does not build is left out, with the reason; memcg and the harness must build.
+//! mimalloc's shared libraries, which no registry has, are compiled from the sources its crate
+//! carries.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +27,8 @@ const PEERS: &[&str] = &[
     "cap",
 ];
 
-/// Images of `bench/pools`, which takes a minute to build: only when a row that has them may be asked for.
+/// Images of `bench/pools`, which takes a minute to build: only when a row that has them may be
+/// asked for.
 const POOLS: &[&str] = &["pool-greedy", "pool-fair", "pool-tracked"];
 
 /// Builds, then runs the harness with `arguments`.
@@ -47,7 +50,8 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<Counted, Failure> {
             eprintln!("no {peer}: {why}");
         }
     }
-    // Others may work in the same checkout; the results must not name a state that was not measured.
+    // Others may work in the same checkout; the results must not name a state that was not
+    // measured.
     let source = match state(root) {
         after if after == source => source,
         after => format!("{source}, changed while it was built to {after}"),
@@ -141,7 +145,8 @@ fn state(root: &Path) -> String {
 /// What the suite says instead of [`gate`] where valgrind is missing.
 const NO_VALGRIND: &str = "no valgrind: instructions not counted";
 
-/// The gate as a step of the suite: instructions of the hit paths beside those kept, if there is valgrind.
+/// The gate as a step of the suite: instructions of the hit paths beside those kept, if there is
+/// valgrind.
 pub fn gate(root: &Path) -> Result<Counted, Failure> {
     let found = Command::new("valgrind")
         .arg("--version")
@@ -223,7 +228,8 @@ fn copy(from: &Path, to: &Path, images: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Compiles mimalloc's shared library as its own build does in release mode, if it is not there yet.
+/// Compiles mimalloc's shared library as its own build does in release mode, if it is not there
+/// yet.
 fn mimalloc(bench: &Path, version: &str, made: &Path) -> Result<(), Failure> {
     if made.exists() {
         return Ok(());

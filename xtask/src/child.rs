@@ -1,9 +1,9 @@
-//! Running other programs: cargo with its output passed on as it comes and counted on the way, scripts
-//! with their output in files.
+//! Running other programs: cargo with its output passed on as it comes and counted on the way,
+//! scripts with their output in files.
 //!
-//! Every program has a time limit and a session of its own ([`crate::signals`]); when it ends or its
-//! time is up, whatever is left of its process group is killed. So neither a program that hangs nor
-//! one that leaves children behind holds up the suite.
+//! Every program has a time limit and a session of its own ([`crate::signals`]); when it ends or
+//! its time is up, whatever is left of its process group is killed. So neither a program that hangs
+//! nor one that leaves children behind holds up the suite.
 //!
 //! Depends on: output, signals, temporary. Never: knows what it runs.
 
@@ -19,7 +19,8 @@ use crate::output::pass_on;
 use crate::signals::{self, Group};
 use crate::{Counted, Failure, temporary};
 
-/// How long cargo may take for what is neither tests nor a run of minutes: a cold build of everything.
+/// How long cargo may take for what is neither tests nor a run of minutes: a cold build of
+/// everything.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// How long the output of a program that has ended may stay open.
@@ -35,7 +36,8 @@ pub fn cargo(root: &Path, arguments: &[&str]) -> Command {
 
 /// Builds the command and the preloaded library in release mode.
 pub fn build_release(root: &Path) -> Result<Counted, Failure> {
-    // One by one: in one build the preload library would get the features that the command's other crates ask for.
+    // One by one: in one build the preload library would get the features that the command's other
+    // crates ask for.
     let mut counted = Counted::default();
     for package in ["memcg-preload", "memcg-cli"] {
         counted = stream(cargo(root, &["build", "--release", "--package"]).arg(package))?;
@@ -48,8 +50,8 @@ pub fn stream(command: &mut Command) -> Result<Counted, Failure> {
     stream_limited(command, BUILD_LIMIT)
 }
 
-/// Runs `command` for at most `limit`, passing its output on as it comes; sums up its `test result:`
-/// lines and notes what it says was not run.
+/// Runs `command` for at most `limit`, passing its output on as it comes; sums up its `test
+/// result:` lines and notes what it says was not run.
 pub fn stream_limited(command: &mut Command, limit: Duration) -> Result<Counted, Failure> {
     let name = describe(command);
     let (mut child, group) = start(command.stdout(Stdio::piped()))?;
@@ -82,8 +84,8 @@ pub enum Ended {
     TimedOut,
 }
 
-/// Runs `command` for at most `limit`, its standard output in the file `stdout` and its errors in `stderr` (or with the
-/// output, if `None`); then kills what is left of its process group.
+/// Runs `command` for at most `limit`, its standard output in the file `stdout` and its errors in
+/// `stderr` (or with the output, if `None`); then kills what is left of its process group.
 pub fn run_limited(
     command: &mut Command,
     limit: Duration,

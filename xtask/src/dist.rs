@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: what people install, laid out in a folder and packed.
 //!
-//! `bin/memcg`, `lib/memcg/libmemcg_preload.so`, C headers of the crates that have some, and the documents. The archive is
-//! the same bytes for the same files: sorted, owned by 0, dated by the last commit where there is one.
+//! `bin/memcg`, `lib/memcg/libmemcg_preload.so`, C headers of the crates that have some, and the
+//! documents. The archive is the same bytes for the same files: sorted, owned by 0, dated by the
+//! last commit where there is one.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +14,8 @@ use crate::{Counted, Failure, files_below, has_extension, target_dir};
 
 const DOCUMENTS: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE", "CHANGELOG.md"];
 
-/// Builds the release and lays it out in `dir` (default `target/dist/memcg-VERSION-TARGET`); an earlier one is replaced.
+/// Builds the release and lays it out in `dir` (default `target/dist/memcg-VERSION-TARGET`); an
+/// earlier one is replaced.
 pub fn run(root: &Path, dir: Option<&Path>) -> Result<Counted, Failure> {
     build_release(root)?;
     let dir = match dir {

@@ -3,12 +3,13 @@
 //! Every block fenced as ` ```console ` in README.md and docs/**/*.md is a session of one bash, in the repository, with
 //! the release `memcg` on its PATH:
 //!
-//! * `$ COMMAND` runs; it goes on over lines that end in `\`, and over lines `> …` right below it. It must exit with 0, or
-//!   with N where the line ends in `# exits N`.
-//! * Any other line is output. Numbers (with a decimal part, with K, M or G) stand for any number and white space for any
-//!   white space; then each line shown must be a line of what the command wrote, standard error included. Order is not
-//!   compared, and the line `…` stands for anything.
-//! * Commands that would run the documents again (`cargo xtask test`, `cargo xtask docs`, `.ci/run`) are only looked up.
+//! * `$ COMMAND` runs; it goes on over lines that end in `\`, and over lines `> …` right below it.
+//!   It must exit with 0, or with N where the line ends in `# exits N`.
+//! * Any other line is output. Numbers (with a decimal part, with K, M or G) stand for any number
+//!   and white space for any white space; then each line shown must be a line of what the command
+//!   wrote, standard error included. Order is not compared, and the line `…` stands for anything.
+//! * Commands that would run the documents again (`cargo xtask test`, `cargo xtask docs`,
+//!   `.ci/run`) are only looked up.
 //!
 //! Blocks with other tags are not run: use ` ```sh ` for what needs a network or another machine.
 
@@ -48,7 +49,8 @@ enum Kind<'a> {
     Script(&'a str),
 }
 
-/// Builds the release and runs all blocks. Every failure is printed; the result is an error if there was one.
+/// Builds the release and runs all blocks. Every failure is printed; the result is an error if
+/// there was one.
 pub fn run(root: &Path) -> Result<Counted, Failure> {
     let references = references::check(root)?;
     build_release(root)?;

@@ -1,7 +1,8 @@
 //! Runs each of many files as a process: all of them, so that one failure does not hide the next.
 //!
-//! Exit status 0 is success; 77 is "cannot be tested here", the last line written says why; everything else is a failure, as is
-//! taking too long. A line `skipped: …` of one that succeeds is a part it left out.
+//! Exit status 0 is success; 77 is "cannot be tested here", the last line written says why;
+//! everything else is a failure, as is taking too long. A line `skipped: …` of one that succeeds is
+//! a part it left out.
 
 #![forbid(unsafe_code)]
 

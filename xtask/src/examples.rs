@@ -1,4 +1,5 @@
-//! `cargo xtask examples`: every example of every crate runs to its end and says so by its exit status.
+//! `cargo xtask examples`: every example of every crate runs to its end and says so by its exit
+//! status.
 
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,11 @@
-//! `cargo xtask fresh`: what the README and `.ci/run` promise of a machine that has nothing, tried on
-//! one.
+//! `cargo xtask fresh`: what the README and `.ci/run` promise of a machine that has nothing, tried
+//! on one.
 //!
-//! mmdebstrap makes a bare Debian 12 (its `minbase`), from the mirrors that this machine's apt uses.
-//! Each stage gets a copy of it, with a clone of HEAD and this machine's Rust, read-only, and runs as
-//! root in a chroot, in mount and process namespaces of its own: when it ends, its mounts and all its
-//! processes are gone. Cargo starts without a cache. The folder is in the temporary directory and
-//! goes at the end.
+//! mmdebstrap makes a bare Debian 12 (its `minbase`), from the mirrors that this machine's apt
+//! uses. Each stage gets a copy of it, with a clone of HEAD and this machine's Rust, read-only, and
+//! runs as root in a chroot, in mount and process namespaces of its own: when it ends, its mounts
+//! and all its processes are gone. Cargo starts without a cache. The folder is in the temporary
+//! directory and goes at the end.
 //!
 //! | stage | what is there | what is run |
 //! |---|---|---|
@@ -27,8 +27,8 @@ use crate::{Counted, Failure, docs, needs};
 const RELEASE: &str = "bookworm";
 const STAGES: &[&str] = &["missing", "readme", "ci"];
 
-/// What a run's folder is called, before the number of its process. With `--keep` it stays until the
-/// next run.
+/// What a run's folder is called, before the number of its process. With `--keep` it stays until
+/// the next run.
 const PREFIX: &str = "memcg-fresh-";
 
 /// How long a stage may take.

@@ -1,14 +1,16 @@
 //! `cargo xtask layers`: the rooms of the engine use each other in one direction.
 //!
-//! A room is `crates/memcg/src/ROOM.rs` or the folder of that name. Each may use only rooms before it in [`ORDER`];
-//! `lib.rs` may use all. The sources are read as tokens, so comments and strings do not count, and everything else does,
-//! tests and macros included: what a test needs from above belongs above.
+//! A room is `crates/memcg/src/ROOM.rs` or the folder of that name. Each may use only rooms before
+//! it in [`ORDER`]; `lib.rs` may use all. The sources are read as tokens, so comments and strings
+//! do not count, and everything else does, tests and macros included: what a test needs from above
+//! belongs above.
 //!
-//! Beside the direction, every file must have a head (`//!`) and at most [`MAX_LINES`] lines, every `unsafe` block and impl
-//! a SAFETY comment close above, and rooms below `api` no allocating collection of the standard library outside tests:
-//! they would be allocated by the very allocator they are part of. A line that has to use one all the same, because what it
-//! does happens only where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above. What is open to
-//! other crates: [`door`].
+//! Beside the direction, every file must have a head (`//!`) and at most [`MAX_LINES`] lines, every
+//! `unsafe` block and impl a SAFETY comment close above, and rooms below `api` no allocating
+//! collection of the standard library outside tests: they would be allocated by the very allocator
+//! they are part of. A line that has to use one all the same, because what it does happens only
+//! where that is safe, says so: `// alloc-ok: REASON`, on the line or the one above. What is open
+//! to other crates: [`door`].
 
 #![forbid(unsafe_code)]
 
@@ -110,6 +112,11 @@ pub fn run(root: &Path) -> Result<Counted, Failure> {
     for violation in &violations {
         println!("crates/memcg/src/{violation}");
     }
+    let circles = circles::check(root)?;
+    for violation in &circles {
+        println!("{violation}");
+    }
+    violations.extend(circles);
     if violations.is_empty() {
         Ok(Counted {
             note: format!(
@@ -186,8 +193,8 @@ fn level_of(room: &str) -> Option<usize> {
     ORDER.iter().position(|level| level.contains(&room))
 }
 
-/// The room behind each name that rooms can reach as `crate::NAME` although it is no room: what `lib.rs` re-exports, and
-/// exported macros.
+/// The room behind each name that rooms can reach as `crate::NAME` although it is no room: what
+/// `lib.rs` re-exports, and exported macros.
 fn names_at_the_root(sources: &[Source]) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for source in sources {

@@ -1,4 +1,5 @@
-//! `cargo xtask`: what the project does to itself. One command tests everything, the others are its steps and the release.
+//! `cargo xtask`: what the project does to itself. One command tests everything, the others are its
+//! steps and the release.
 //!
 //! The standard library and libc only, so that it builds in seconds.
 

@@ -75,7 +75,8 @@ pub enum Install {
     All,
 }
 
-/// The command that gives a Debian what is needed: the README's line, without what getting Rust takes.
+/// The command that gives a Debian what is needed: the README's line, without what getting Rust
+/// takes.
 pub fn line() -> String {
     format!("apt-get install --yes {}", packages(NEEDED).join(" "))
 }

@@ -35,8 +35,8 @@ pub fn pass_on(mut from: impl Read, mut to: impl Write) -> Counted {
     counted
 }
 
-/// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …` to the count, and what a line says
-/// was not run; other lines count nothing. True for a test that returned early.
+/// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …` to the count, and what a line
+/// says was not run; other lines count nothing. True for a test that returned early.
 fn count(line: &str, counted: &mut Counted) -> bool {
     if let Some((kind, what)) = skips::said_by(line) {
         skips::note(kind, &what);

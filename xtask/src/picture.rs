@@ -1,5 +1,5 @@
-//! `cargo xtask picture`: the README's picture, `docs/top.svg`: what `memcg top --once` prints of the
-//! tenants of `tests/programs/tenants.py`.
+//! `cargo xtask picture`: the README's picture, `docs/top.svg`: what `memcg top --once` prints of
+//! the tenants of `tests/programs/tenants.py`.
 //!
 //! Invariants: the figures are of a real run of the release build; only the process id is replaced.
 //! Depends on: child, svg.

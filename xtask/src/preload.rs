@@ -1,8 +1,9 @@
-//! `cargo xtask preload`: real programs under the engine, told as shell scripts in `tests/preload/`.
+//! `cargo xtask preload`: real programs under the engine, told as shell scripts in
+//! `tests/preload/`.
 //!
-//! Each script gets `MEMCG_BIN` (the release `memcg`), `MEMCG_PRELOAD` (the library) and an empty folder in `TMPDIR`, and
-//! runs in the repository; what its exit status means: [`crate::each`]. With `--long` `MEMCG_LONG` is set, and the scripts
-//! that know it do more.
+//! Each script gets `MEMCG_BIN` (the release `memcg`), `MEMCG_PRELOAD` (the library) and an empty
+//! folder in `TMPDIR`, and runs in the repository; what its exit status means: [`crate::each`].
+//! With `--long` `MEMCG_LONG` is set, and the scripts that know it do more.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +19,8 @@ use crate::{Counted, Failure, has_extension, is_named, target_dir};
 const LIMIT: Duration = Duration::from_secs(300);
 const LONG_LIMIT: Duration = Duration::from_secs(1200);
 
-/// Builds the release and runs the scripts whose name has one of `names` in it, without names all; with `is_long` more of
-/// everything.
+/// Builds the release and runs the scripts whose name has one of `names` in it, without names all;
+/// with `is_long` more of everything.
 pub fn run(root: &Path, is_long: bool, names: &[&str]) -> Result<Counted, Failure> {
     build_release(root)?;
     let limit = if is_long { LONG_LIMIT } else { LIMIT };

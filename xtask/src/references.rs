@@ -1,8 +1,10 @@
-//! What the documents say about the sources is so: names of the glossary, and functions of the numbered traces.
+//! What the documents say about the sources is so: names of the glossary, and functions of the
+//! numbered traces.
 //!
-//! * In `docs/glossary.md`, each name in backticks in a table's third column is an identifier of `crates/memcg/src`.
-//! * In any document, `` `ROOM/FILE.rs:FUNCTION` `` names a file below `crates/memcg/src` (or below the repository) with a
-//!   function of that name.
+//! * In `docs/glossary.md`, each name in backticks in a table's third column is an identifier of
+//!   `crates/memcg/src`.
+//! * In any document, `` `ROOM/FILE.rs:FUNCTION` `` names a file below `crates/memcg/src` (or below
+//!   the repository) with a function of that name.
 
 #![forbid(unsafe_code)]
 

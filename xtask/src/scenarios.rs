@@ -1,4 +1,5 @@
-//! `cargo xtask scenarios`: every scenario of the repository on the real engine, with the release `memcg`.
+//! `cargo xtask scenarios`: every scenario of the repository on the real engine, with the release
+//! `memcg`.
 //!
 //! A process each, in the repository; what their exit statuses mean: [`crate::each`].
 
@@ -15,7 +16,8 @@ use crate::{Counted, Failure, files_below, has_extension, is_named, target_dir};
 /// How long a scenario may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Builds the release and runs the scenarios whose path has one of `names` in it; without names all.
+/// Builds the release and runs the scenarios whose path has one of `names` in it; without names
+/// all.
 pub fn run(root: &Path, names: &[&str]) -> Result<Counted, Failure> {
     build_release(root)?;
     let memcg = target_dir(root).join("release/memcg");

@@ -2,8 +2,8 @@
 //!
 //! A program of the suite runs in a session of its own with default dispositions for SIGINT, SIGHUP
 //! and SIGQUIT. Under `nohup`, or `&` in a script, these are inherited ignored; a shell cannot trap
-//! a signal that was ignored when it started, so a test that waits for its trap would wait for ever.
-//! The session has no terminal: nothing that a terminal sends reaches the program.
+//! a signal that was ignored when it started, so a test that waits for its trap would wait for
+//! ever. The session has no terminal: nothing that a terminal sends reaches the program.
 //!
 //! In exchange xtask ends the program when such a signal ends xtask itself.
 //!

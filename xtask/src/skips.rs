@@ -5,8 +5,8 @@
 //! `#[ignore]`d with their reason, commands of the documents that would run the suite again.
 //!
 //! A Rust test that cannot run here writes `skipped: TEST: WHY` as a line of its own straight to
-//! standard output, not by `println!`, which the test harness keeps to itself, and returns. A script
-//! ends with 77, or writes `skipped: WHY` of a part.
+//! standard output, not by `println!`, which the test harness keeps to itself, and returns. A
+//! script ends with 77, or writes `skipped: WHY` of a part.
 //!
 //! Invariants: entries stand in the order in which they were found.
 //! Depends on: nothing. Never: prints.

@@ -236,7 +236,8 @@ fn least_rust(root: &Path) -> Result<Counted, Failure> {
     stream(&mut check)
 }
 
-/// The engine's loom tests, built apart from everything else, since `--cfg loom` changes every crate.
+/// The engine's loom tests, built apart from everything else, since `--cfg loom` changes every
+/// crate.
 fn loom(root: &Path) -> Result<Counted, Failure> {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" --cfg loom");

@@ -11,8 +11,8 @@
 
 use std::fmt::Write as _;
 
-/// The size of the text and what follows from it, in pixels. A monospaced character is 0.6 of its size
-/// wide.
+/// The size of the text and what follows from it, in pixels. A monospaced character is 0.6 of its
+/// size wide.
 const FONT: f64 = 14.0;
 const CELL: f64 = FONT * 0.602;
 const LINE: f64 = 20.0;

@@ -1,4 +1,5 @@
-//! The temporary directory of a run of the suite: a folder of its own, in which nothing may be left.
+//! The temporary directory of a run of the suite: a folder of its own, in which nothing may be
+//! left.
 //!
 //! While one lives, every program that xtask starts has it as `TMPDIR`, but those that bring one of
 //! their own.

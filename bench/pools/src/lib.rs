@@ -1,7 +1,8 @@
-//! Rows about reservations in a pool of DataFusion: the same as memcg's of those names (`rows::ROWS`, those with `pools`).
+//! Rows about reservations in a pool of DataFusion: the same as memcg's of those names
+//! (`rows::ROWS`, those with `pools`).
 //!
-//! A tenant is a reservation of a consumer of its own; all are in one pool, as an engine has one. Memory for what a refusal
-//! says is the C library's.
+//! A tenant is a reservation of a consumer of its own; all are in one pool, as an engine has one.
+//! Memory for what a refusal says is the C library's.
 
 use datafusion_execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use memcg_bench::Peer;

@@ -1,4 +1,5 @@
-//! A program for the preload rows: tasks that build requests, pass them through channels, answer, and keep some.
+//! A program for the preload rows: tasks that build requests, pass them through channels, answer,
+//! and keep some.
 
 use std::collections::HashMap;
 use std::hint::black_box;

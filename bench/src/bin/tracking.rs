@@ -1,5 +1,6 @@
-//! Image: crate tracking-allocator over the C library's malloc, with a tracker that adds up bytes by group: the least one
-//! has to do to know who holds what. Its guards borrow their token, so a tenant's token is leaked.
+//! Image: crate tracking-allocator over the C library's malloc, with a tracker that adds up bytes
+//! by group: the least one has to do to know who holds what. Its guards borrow their token, so a
+//! tenant's token is leaked.
 
 use memcg_bench::{Peer, rows::TENANTS};
 use std::alloc::System;
@@ -53,7 +54,8 @@ impl Peer for Tracked {
     }
 
     fn thread() -> Self::Thread {
-        // A token of the thread's own, as one token cannot be entered by two. Of two that register at once one gets none.
+        // A token of the thread's own, as one token cannot be entered by two. Of two that register
+        // at once one gets none.
         let token = (0..1000).find_map(|_| AllocationGroupToken::register());
         Box::leak(Box::new(token.expect("a token"))).enter()
     }

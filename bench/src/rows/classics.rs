@@ -1,5 +1,5 @@
-//! Kinds of work that allocators are traditionally compared by, each written anew: what they ask of an allocator is kept
-//! (sizes, lifetimes, who frees), not what they compute.
+//! Kinds of work that allocators are traditionally compared by, each written anew: what they ask of
+//! an allocator is kept (sizes, lifetimes, who frees), not what they compute.
 
 use super::{Held, give, take};
 use crate::Peer;
@@ -62,7 +62,8 @@ impl Drop for Big {
     }
 }
 
-/// As a factoring by continued fractions: every step makes and drops some numbers of a few digits; few are kept.
+/// As a factoring by continued fractions: every step makes and drops some numbers of a few digits;
+/// few are kept.
 pub fn cfrac(ops: u64) -> Run {
     let mut random = Random::new(11);
     let mut kept: Vec<Option<Big>> = (0..2048).map(|_| None).collect();
@@ -111,7 +112,8 @@ impl Drop for Cover {
     }
 }
 
-/// As a minimizer of logic: covers of bit vectors are made out of two others, and take the place of a third.
+/// As a minimizer of logic: covers of bit vectors are made out of two others, and take the place of
+/// a third.
 pub fn espresso(ops: u64) -> Run {
     const COVERS: usize = 48;
     let mut random = Random::new(12);
@@ -159,7 +161,8 @@ pub fn espresso(ops: u64) -> Run {
     measure(ops, || go(ops))
 }
 
-/// Random sizes and lifetimes: few slots are replaced often, many rarely; the object's ends are written.
+/// Random sizes and lifetimes: few slots are replaced often, many rarely; the object's ends are
+/// written.
 pub fn alloc_test<P: Peer>(ops: u64, threads: usize) -> Run {
     const SLOTS: usize = 1 << 14;
     let each = ops / threads as u64;
@@ -233,7 +236,8 @@ pub fn simple(ops: u64) -> Run {
     Run { ops: done, ..run }
 }
 
-/// Threads that replace blocks at random in tables of their own, small ones more often, up to 32 KiB.
+/// Threads that replace blocks at random in tables of their own, small ones more often, up to 32
+/// KiB.
 pub fn threaded<P: Peer>(ops: u64) -> Run {
     const SLOTS: usize = 1024;
     let threads = threads();
@@ -289,8 +293,8 @@ fn sized(size: usize) -> *mut u8 {
     p
 }
 
-/// As mimalloc's stress test: generations of threads that work on short-lived objects, retain some to their end, and hand
-/// some to each other and to later generations.
+/// As mimalloc's stress test: generations of threads that work on short-lived objects, retain some
+/// to their end, and hand some to each other and to later generations.
 pub fn mstress<P: Peer>(ops: u64) -> Run {
     const GENERATIONS: u64 = 8;
     let threads = threads();
@@ -349,8 +353,9 @@ pub fn mstress<P: Peer>(ops: u64) -> Run {
     run
 }
 
-/// Whether small objects of threads share a cache line: each thread allocates one, writes it many times, and frees it.
-/// With `scratch` its first object is one the main thread allocated beside the others'.
+/// Whether small objects of threads share a cache line: each thread allocates one, writes it many
+/// times, and frees it. With `scratch` its first object is one the main thread allocated beside the
+/// others'.
 pub fn cache<P: Peer>(ops: u64, scratch: bool) -> Run {
     const WRITES: usize = 200;
     const SIZE: usize = 8;

@@ -1,6 +1,7 @@
 //! The rows: what every image can be asked to do.
 //!
-//! Each does the same work for every peer, long enough (10 ms at the fastest) that the clock is nothing.
+//! Each does the same work for every peer, long enough (10 ms at the fastest) that the clock is
+//! nothing.
 
 mod classics;
 mod shapes;

@@ -79,7 +79,8 @@ const PHASES: usize = 24;
 const SURVIVE: usize = 8;
 const PHASE_BYTES: usize = 8 << 20;
 
-/// Phases of other sizes; of each, nine tenths go at its end and the rest 8 phases later. `value`: live bytes at most.
+/// Phases of other sizes; of each, nine tenths go at its end and the rest 8 phases later. `value`:
+/// live bytes at most.
 pub fn fragment() -> Run {
     let bands = [
         (16, 128),

@@ -1,5 +1,5 @@
-//! Rows with several threads. Objects pass between them in batches through a queue that sleeps, so that little but the
-//! allocator's work is in the CPU time.
+//! Rows with several threads. Objects pass between them in batches through a queue that sleeps, so
+//! that little but the allocator's work is in the CPU time.
 
 use super::{Held, TENANTS};
 use crate::Peer;

@@ -1,7 +1,9 @@
-//! Two tenants share a dentry cache: one serves requests out of the same 2,000 names, the other walks a huge tree, again and
-//! again. What the first one gets: alone, with a group for each, and with both charged to one group of the same limit.
+//! Two tenants share a dentry cache: one serves requests out of the same 2,000 names, the other
+//! walks a huge tree, again and again. What the first one gets: alone, with a group for each, and
+//! with both charged to one group of the same limit.
 //!
-//! `two_tenants [DIRECTORY [TIMES]]`: what is walked (default: /usr), and how often (default: once).
+//! `two_tenants [DIRECTORY [TIMES]]`: what is walked (default: /usr), and how often (default:
+//! once).
 
 use memcg::{Memcg, root};
 use memcg_dentry::{Answer, DentryCache};

@@ -5,10 +5,11 @@
 //! list of the tenant the entry is charged to: entry, entry, …              one lock a list and tenant
 //! ```
 //!
-//! Kept: an entry that is in use (held, or with entries below it in the cache) stays; so a directory goes after what is in it. The
-//! others are in the list of their tenant, oldest first; one in use is taken out of the list when a shrink meets it, and put back
-//! after its last use.
-//! Relied on: shards before lists; nothing is allocated from a tenant, freed or asked of the file system under a lock.
+//! Kept: an entry that is in use (held, or with entries below it in the cache) stays; so a
+//! directory goes after what is in it. The others are in the list of their tenant, oldest first;
+//! one in use is taken out of the list when a shrink meets it, and put back after its last use.
+//! Relied on: shards before lists; nothing is allocated from a tenant, freed or asked of the file
+//! system under a lock.
 
 use crate::dentry::{Body, Dentry, End, Kind};
 use crate::fresh::{Freshness, Listing, clock};
@@ -189,7 +190,8 @@ impl Inner {
         }
     }
 
-    /// The entry of a name, used once more, if there is one. `None` in the answer's second part: it is to be looked at again.
+    /// The entry of a name, used once more, if there is one. `None` in the answer's second part: it
+    /// is to be looked at again.
     pub fn find(&self, key: Key<'_>, era: u32) -> Option<Pin<'_>> {
         let entries = self.table.shard(key.hash);
         let item = entries.find(key.hash, |item| key.is_of(item))?;
@@ -199,7 +201,8 @@ impl Inner {
         })
     }
 
-    /// What was seen of a name in a directory's era, kept: what is known already is confirmed, what is not is made.
+    /// What was seen of a name in a directory's era, kept: what is known already is confirmed, what
+    /// is not is made.
     pub fn keep(
         &self,
         dir: &Pin<'_>,
@@ -246,7 +249,8 @@ impl Inner {
                     let gone = old.and_then(|(old, _)| {
                         let gone = table::remove(&mut entries, &old);
                         if old.kill() > 0 {
-                            // A directory is not what it was: what is below it cannot be reached any more.
+                            // A directory is not what it was: what is below it cannot be reached
+                            // any more.
                             self.has_orphans.store(true, Ordering::Relaxed);
                         }
                         gone
@@ -329,7 +333,8 @@ impl Inner {
         Verdict::Removed
     }
 
-    /// Takes out what no path leads to, when there may be as much of it as of the rest. Amortised O(1) an entry that was made.
+    /// Takes out what no path leads to, when there may be as much of it as of the rest. Amortised
+    /// O(1) an entry that was made.
     fn sweep_if_due(&self) {
         if !self.has_orphans.load(Ordering::Relaxed) {
             return;

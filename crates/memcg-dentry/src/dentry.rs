@@ -1,7 +1,8 @@
 //! One entry: a name in a directory, and what it leads to.
 //!
-//! Kept: an entry is in the table as long as it is alive. `uses` counts its children in the cache and those who hold it; while
-//! there are any it stays. Whom it belongs to is the list item's matter.
+//! Kept: an entry is in the table as long as it is alive. `uses` counts its children in the cache
+//! and those who hold it; while there are any it stays. Whom it belongs to is the list item's
+//! matter.
 
 use crate::fresh::Listing;
 use crate::text::Text;

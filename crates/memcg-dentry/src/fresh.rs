@@ -1,11 +1,12 @@
 //! How long what is cached counts as true.
 //!
-//! A name's entry is true as long as its directory has not changed, and a directory that changes gets new times. So each
-//! directory has an *era*; a look at its times that finds it changed begins a new one, and an entry that was seen in an earlier
-//! era is looked at again when it is next asked for. Nothing is walked when a directory changes.
+//! A name's entry is true as long as its directory has not changed, and a directory that changes
+//! gets new times. So each directory has an *era*; a look at its times that finds it changed begins
+//! a new one, and an entry that was seen in an earlier era is looked at again when it is next asked
+//! for. Nothing is walked when a directory changes.
 //!
-//! Times have grains: a change in the same grain as the look leaves no trace. Hence times as young as [`GRAIN_NS`] count as
-//! changed at the next look. (git treats its index likewise.)
+//! Times have grains: a change in the same grain as the look leaves no trace. Hence times as young
+//! as [`GRAIN_NS`] count as changed at the next look. (git treats its index likewise.)
 
 use crate::lock::lock;
 use rustix::fs::Stat;
@@ -17,13 +18,14 @@ use std::time::Duration;
 /// How often the real directories are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Each lookup asks each directory it passes for its times: one system call a name, and nothing stale.
+    /// Each lookup asks each directory it passes for its times: one system call a name, and nothing
+    /// stale.
     Always,
-    /// A directory that was asked within this time is taken as it was then. The grain is that of the coarse clock, some
-    /// milliseconds.
+    /// A directory that was asked within this time is taken as it was then. The grain is that of
+    /// the coarse clock, some milliseconds.
     Within(Duration),
-    /// Never, except for what [`invalidate`](crate::DentryCache::invalidate) names: for trees that do not change, or whose
-    /// changes are known.
+    /// Never, except for what [`invalidate`](crate::DentryCache::invalidate) names: for trees that
+    /// do not change, or whose changes are known.
     Trusted,
 }
 
@@ -112,7 +114,8 @@ impl Listing {
         if !is_unchanged {
             self.begin_era();
         }
-        // Release pairs with the Acquire of `is_fresh`: who finds it fresh sees the era of that look.
+        // Release pairs with the Acquire of `is_fresh`: who finds it fresh sees the era of that
+        // look.
         self.checked.store(now, Ordering::Release);
     }
 

@@ -1,11 +1,13 @@
 //! A dentry cache over real directory trees, in which every tenant pays for what it looks up.
 //!
-//! What a path leads to is remembered name by name, also that a name does not exist. An entry is an object of a kmem cache,
-//! charged to the group that first looked its name up, and in that group's list. A group at its limit gives up entries of its
-//! own; when that makes no room, the answer is not kept. So a tenant that walks a huge tree neither slows nor evicts another.
+//! What a path leads to is remembered name by name, also that a name does not exist. An entry is an
+//! object of a kmem cache, charged to the group that first looked its name up, and in that group's
+//! list. A group at its limit gives up entries of its own; when that makes no room, the answer is
+//! not kept. So a tenant that walks a huge tree neither slows nor evicts another.
 //!
-//! A library over `memcg`, and a sample of how caches of shared things are built on its kmem caches, lists and shrinkers.
-//! Told in full in docs/internals/dentry.md. Source of the idea: Linux, `fs/dcache.c`.
+//! A library over `memcg`, and a sample of how caches of shared things are built on its kmem
+//! caches, lists and shrinkers. Told in full in docs/internals/dentry.md. Source of the idea:
+//! Linux, `fs/dcache.c`.
 //!
 //! ```
 //! use memcg_dentry::{Answer, DentryCache, Kind};
@@ -57,8 +59,9 @@ pub const DEFAULT_FRESHNESS: Freshness = Freshness::Within(Duration::from_secs(1
 
 /// What names in a directory tree lead to; see the crate.
 ///
-/// Paths begin at the cache's root, with or without a slash; nothing leads above it, as in a `chroot`. May be shared by
-/// threads. Not seen: what is mounted over a directory after it was looked up, until the directory it is in changes.
+/// Paths begin at the cache's root, with or without a slash; nothing leads above it, as in a
+/// `chroot`. May be shared by threads. Not seen: what is mounted over a directory after it was
+/// looked up, until the directory it is in changes.
 ///
 /// Dropping it frees all entries, except those that are [`Pinned`].
 pub struct DentryCache {
@@ -89,7 +92,8 @@ pub struct Stats {
 }
 
 impl DentryCache {
-    /// Of the tree below `root`; directories are asked once a second at most ([`DEFAULT_FRESHNESS`]).
+    /// Of the tree below `root`; directories are asked once a second at most
+    /// ([`DEFAULT_FRESHNESS`]).
     ///
     /// # Errors
     /// If `root` cannot be opened as a directory; without memory.
@@ -105,7 +109,8 @@ impl DentryCache {
         Self::in_cache(root, freshness, CacheOptions::new("dentry"))
     }
 
-    /// As [`Self::with`]; entries are objects of a kmem cache as the options say, of whatever layout and slab kind.
+    /// As [`Self::with`]; entries are objects of a kmem cache as the options say, of whatever
+    /// layout and slab kind.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -130,14 +135,17 @@ impl DentryCache {
         })
     }
 
-    /// What a path leads to; if that is a symbolic link, the link. What does not exist is an answer ([`Kind::Missing`]).
+    /// What a path leads to; if that is a symbolic link, the link. What does not exist is an answer
+    /// ([`Kind::Missing`]).
     ///
-    /// What is new in the cache is charged to whom the thread works for. Cost of a hit: a short lock a name; nothing is
-    /// allocated or asked of the file system while its directories are fresh.
+    /// What is new in the cache is charged to whom the thread works for. Cost of a hit: a short
+    /// lock a name; nothing is allocated or asked of the file system while its directories are
+    /// fresh.
     ///
     /// # Errors
-    /// The file system's: a file in the middle of the path (ENOTDIR), links in a circle (ELOOP), a name too long, no permission.
-    /// Never for lack of room: then the answer is not kept ([`Answer::Uncached`]).
+    /// The file system's: a file in the middle of the path (ENOTDIR), links in a circle (ELOOP), a
+    /// name too long, no permission. Never for lack of room: then the answer is not kept
+    /// ([`Answer::Uncached`]).
     pub fn lookup(&self, path: impl AsRef<Path>) -> io::Result<Found> {
         Ok(self.inner.lookup(bytes(path.as_ref()), false)?)
     }
@@ -150,8 +158,8 @@ impl DentryCache {
         Ok(self.inner.lookup(bytes(path.as_ref()), true)?)
     }
 
-    /// Looks a path up and keeps its entry, and those of the directories it is in, as long as the answer lives. `None`: there
-    /// is no room for it.
+    /// Looks a path up and keeps its entry, and those of the directories it is in, as long as the
+    /// answer lives. `None`: there is no room for it.
     ///
     /// # Errors
     /// As [`Self::lookup`].
@@ -175,19 +183,21 @@ impl DentryCache {
         Ok(self.inner.walk(bytes(directory.as_ref()))?)
     }
 
-    /// What is known of the directories on a path, and of the path's end, is asked again when it is next used.
+    /// What is known of the directories on a path, and of the path's end, is asked again when it is
+    /// next used.
     pub fn invalidate(&self, path: impl AsRef<Path>) {
         self.inner.invalidate(bytes(path.as_ref()));
     }
 
-    /// Asks up to `nr` entries of a group, coldest first, to go; how many did. Entries in use and those used since they were last
-    /// asked stay.
+    /// Asks up to `nr` entries of a group, coldest first, to go; how many did. Entries in use and
+    /// those used since they were last asked stay.
     pub fn shrink(&self, group: &Memcg, nr: u64) -> u64 {
         let give_up = |dentry: &Dentry| self.inner.give_up(dentry);
         self.inner.list.walk(group, nr, give_up).removed
     }
 
-    /// Entries in the list of a group: all of its own, but for those that were in use when a shrink came by.
+    /// Entries in the list of a group: all of its own, but for those that were in use when a shrink
+    /// came by.
     #[must_use]
     pub fn count(&self, group: &Memcg) -> u64 {
         self.inner.list.count(group)
@@ -228,7 +238,8 @@ impl core::fmt::Debug for DentryCache {
     }
 }
 
-/// An entry in use: it stays in the cache until this is dropped, and so do the directories it is in.
+/// An entry in use: it stays in the cache until this is dropped, and so do the directories it is
+/// in.
 pub struct Pinned {
     dentry: LruRef<Dentry>,
     cache: Arc<Inner>,

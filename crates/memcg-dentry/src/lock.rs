@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`. What it guards is whole at every step, so a holder that panicked left nothing half done.
+/// Locks `mutex`. What it guards is whole at every step, so a holder that panicked left nothing
+/// half done.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

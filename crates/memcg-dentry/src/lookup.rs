@@ -1,4 +1,5 @@
-//! A path, looked up: through the table alone if it can be, else name by name with what is asked of the real directories kept.
+//! A path, looked up: through the table alone if it can be, else name by name with what is asked of
+//! the real directories kept.
 
 use crate::cache::{Inner, Pin, Turn};
 use crate::dentry::{Body, Dentry, Kind};
@@ -119,8 +120,8 @@ impl Inner {
         }
     }
 
-    /// The answer, if all of it is in the cache, fresh, and without links to follow: one short lock a name, nothing allocated,
-    /// nothing asked.
+    /// The answer, if all of it is in the cache, fresh, and without links to follow: one short lock
+    /// a name, nothing allocated, nothing asked.
     fn through_table(&self, path: &[u8], follow: bool, now: u64) -> Option<Found> {
         let ends_in_slash = path.ends_with(b"/");
         let mut names = path

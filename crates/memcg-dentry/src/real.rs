@@ -1,7 +1,7 @@
 //! The real directories: what a name leads to, asked of the kernel.
 //!
-//! Every name is asked for relative to the directory it is in, and no symbolic link is followed by the kernel: where they lead is
-//! for us to follow, within the root.
+//! Every name is asked for relative to the directory it is in, and no symbolic link is followed by
+//! the kernel: where they lead is for us to follow, within the root.
 
 use crate::dentry::Kind;
 use crate::fresh::{Times, file_clock};

@@ -1,7 +1,7 @@
 //! Entries by directory and name: a hash table in shards, each with a lock of its own.
 //!
-//! Kept: an entry is in it from its birth to its death. The tables' own memory belongs to no tenant, as the kernel's does.
-//! Never done: an entry freed or made under a lock.
+//! Kept: an entry is in it from its birth to its death. The tables' own memory belongs to no
+//! tenant, as the kernel's does. Never done: an entry freed or made under a lock.
 
 use crate::dentry::Dentry;
 use crate::lock::lock;
@@ -94,8 +94,9 @@ pub fn remove(entries: &mut Entries, dentry: &Dentry) -> Option<LruItem<Dentry>>
     Some(found.remove().0)
 }
 
-/// An entry was looked up: it stays longer, and if it was left by a group that has ended it may be who looks now that pays for it.
-/// That charges within its limits only, and asks nobody for room; so it may be done under the shard's lock.
+/// An entry was looked up: it stays longer, and if it was left by a group that has ended it may be
+/// who looks now that pays for it. That charges within its limits only, and asks nobody for room;
+/// so it may be done under the shard's lock.
 pub fn found(item: &LruItem<Dentry>) {
     item.warm();
     if item.touch() {

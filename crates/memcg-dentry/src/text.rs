@@ -1,8 +1,10 @@
-//! Names, and where symbolic links lead: short ones in place, longer ones in an object of a kmem cache.
+//! Names, and where symbolic links lead: short ones in place, longer ones in an object of a kmem
+//! cache.
 
 use memcg::{AllocError, Flags, KBytes, SizedCache};
 
-/// Bytes that are kept in place. With them a text is as large as one that is kept elsewhere, and its length.
+/// Bytes that are kept in place. With them a text is as large as one that is kept elsewhere, and
+/// its length.
 const IN_PLACE: usize = 30;
 /// The longest that is kept; names are no longer.
 pub const LONGEST: usize = 255;

@@ -93,7 +93,8 @@ impl Model {
         Ok(Kind::Directory)
     }
 
-    /// Whether something can be made there: its directory is one, without links on the way, and the name is free.
+    /// Whether something can be made there: its directory is one, without links on the way, and the
+    /// name is free.
     fn is_free(&self, path: &[usize]) -> bool {
         let (_, dir) = path.split_last().unwrap();
         (dir.is_empty() || self.0.get(dir) == Some(&Node::Dir)) && !self.0.contains_key(path)

@@ -5,7 +5,8 @@ mod common;
 use memcg::{Event, Memcg, root};
 use memcg_dentry::{Answer, DentryCache};
 
-/// A group that has walked a tree of 2 directories and 20 files, and is gone; its parent, and the cache.
+/// A group that has walked a tree of 2 directories and 20 files, and is gone; its parent, and the
+/// cache.
 fn left_by(policy: &str, name: &str) -> (Memcg, DentryCache, tempfile::TempDir) {
     let tree = tempfile::tempdir().unwrap();
     common::plant(tree.path(), 2, 10);

@@ -1,5 +1,5 @@
-//! What the cache is for: one tenant walks a huge tree under a small limit, and another, who uses the same few names all the
-//! time, finds them in the cache.
+//! What the cache is for: one tenant walks a huge tree under a small limit, and another, who uses
+//! the same few names all the time, finds them in the cache.
 
 mod common;
 

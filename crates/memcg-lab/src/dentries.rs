@@ -1,4 +1,5 @@
-//! Two tenants of a dentry cache: one needs the same names again and again, the other walks a large tree.
+//! Two tenants of a dentry cache: one needs the same names again and again, the other walks a large
+//! tree.
 
 #![forbid(unsafe_code)]
 
@@ -169,7 +170,8 @@ fn run(arm: &str, setting: &Setting, sheet: &mut Sheet) {
     let mut random = setting.random();
     let (mut hits, mut nr, mut walked) = (0, 0, 0.0);
     let mut times = Vec::new();
-    // Again and again through the tree: what comes round is not there any more, if there is no room.
+    // Again and again through the tree: what comes round is not there any more, if there is no
+    // room.
     let rounds = (setting.scale / tree.len()).max(2) * tree.len();
     let mut names = tree.iter().cycle().take(rounds).peekable();
     while names.peek().is_some() {

@@ -1,4 +1,5 @@
-//! What an experiment is: alternatives, what is measured of each, and what their authors said would come out.
+//! What an experiment is: alternatives, what is measured of each, and what their authors said would
+//! come out.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! What a removed group leaves: to the parent, or as a zombie, with and without somebody who hunts zombies.
+//! What a removed group leaves: to the parent, or as a zombie, with and without somebody who hunts
+//! zombies.
 
 #![forbid(unsafe_code)]
 

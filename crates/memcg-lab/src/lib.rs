@@ -1,9 +1,10 @@
-//! The lab: published designs of memory control groups, measured against each other. `memcg lab` runs it.
+//! The lab: published designs of memory control groups, measured against each other. `memcg lab`
+//! runs it.
 //!
-//! Invariants: every run of every alternative has a process, and so an engine, of its own. All alternatives of an
-//! experiment meet the same random numbers. What is counted is the same for the same seed.
-//! Depends on: the engine's rooms, through `memcg::testing`; `memcg-dentry`; `memcg-term`.
-//! Never: a judgement that is not in the figures.
+//! Invariants: every run of every alternative has a process, and so an engine, of its own. All
+//! alternatives of an experiment meet the same random numbers. What is counted is the same for the
+//! same seed. Depends on: the engine's rooms, through `memcg::testing`; `memcg-dentry`;
+//! `memcg-term`. Never: a judgement that is not in the figures.
 //!
 //! The files, each using those above it:
 //!

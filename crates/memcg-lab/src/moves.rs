@@ -369,7 +369,8 @@ fn times(policy: MovePolicy, unit: u64, sheet: &mut Sheet) {
     }
 }
 
-/// B has room for 700 of 800; when it is full others use the room that A has, as far as there is any; then the move is taken back.
+/// B has room for 700 of 800; when it is full others use the room that A has, as far as there is
+/// any; then the move is taken back.
 fn filled(policy: MovePolicy, unit: u64, sheet: &mut Sheet) {
     let mut record = Record::new(unit, 800, 324);
     let attach = with(|engine, rec| {

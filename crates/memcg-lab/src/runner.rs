@@ -41,7 +41,8 @@ pub fn run_here(
             experiment.name
         )));
     }
-    // What is put off is done where the experiment says so: what is counted does not depend on a thread's mood.
+    // What is put off is done where the experiment says so: what is counted does not depend on a
+    // thread's mood.
     engine().options.set_no_thread(true);
     engine().options.set_strict(true);
     let mut sheet = Sheet::default();
@@ -126,7 +127,8 @@ fn wait(child: &mut Child, progress: &mut Progress) -> std::io::Result<String> {
         .unwrap_or_else(|_| Err(std::io::Error::other("its output could not be read")))
 }
 
-/// What is being done, on stderr, once it takes long: a line that changes on a terminal, else a line for each run.
+/// What is being done, on stderr, once it takes long: a line that changes on a terminal, else a
+/// line for each run.
 struct Progress {
     start: Instant,
     shown: Instant,

@@ -1,4 +1,5 @@
-//! What experiments have in common: how large they are, how time is taken, what the engine of the arm has.
+//! What experiments have in common: how large they are, how time is taken, what the engine of the
+//! arm has.
 
 #![forbid(unsafe_code)]
 
@@ -35,8 +36,8 @@ pub fn each<R>(nr: usize, f: impl FnOnce() -> R) -> (f64, R) {
     (ns as f64 / nr.max(1) as f64, answer)
 }
 
-/// The same of `nr` operations in ten slices, the median of theirs: one interruption spoils one slice. `f` does the operations of a
-/// range.
+/// The same of `nr` operations in ten slices, the median of theirs: one interruption spoils one
+/// slice. `f` does the operations of a range.
 pub fn sliced(nr: usize, mut f: impl FnMut(core::ops::Range<usize>)) -> f64 {
     let mut slices: Vec<f64> = (0..10)
         .map(|slice| slice * nr / 10..(slice + 1) * nr / 10)

@@ -1,5 +1,5 @@
-//! The step of a task's move in which others have a say: between memory's answer and the last word anything happens, then one of
-//! them may refuse.
+//! The step of a task's move in which others have a say: between memory's answer and the last word
+//! anything happens, then one of them may refuse.
 
 #![forbid(unsafe_code)]
 

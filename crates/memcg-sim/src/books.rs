@@ -1,7 +1,9 @@
-//! The auditor's own books: groups, owners, things, and nothing else. Every sum is computed anew, from the things.
+//! The auditor's own books: groups, owners, things, and nothing else. Every sum is computed anew,
+//! from the things.
 //!
-//! Kept by what the steps were answered, never by what the engine counts; but for one: how much of a task's bytes a move left
-//! where (a residual charge) is the move's decision, so that is read once, and only may get less after it.
+//! Kept by what the steps were answered, never by what the engine counts; but for one: how much of
+//! a task's bytes a move left where (a residual charge) is the move's decision, so that is read
+//! once, and only may get less after it.
 
 #![forbid(unsafe_code)]
 
@@ -200,7 +202,8 @@ impl Books {
         residuals.any(|residual| residual.0 == Some(group) && residual.1 > 0)
     }
 
-    /// Whether an owner has ended, and a group's end has left what it owned by one of these policies.
+    /// Whether an owner has ended, and a group's end has left what it owned by one of these
+    /// policies.
     pub(crate) fn was_left(&self, owner: usize, by: &[OfflinePolicy]) -> bool {
         let owner = &self.owners[owner];
         owner.is == OwnerIs::Dead
@@ -253,7 +256,8 @@ impl Books {
         own
     }
 
-    /// What all groups use, if their own owners have that: a child has its parent charged what it needs, or was promised.
+    /// What all groups use, if their own owners have that: a child has its parent charged what it
+    /// needs, or was promised.
     fn sum(&self, mut own: Vec<u64>) -> Vec<u64> {
         // A child is always behind its parent.
         for g in (1..own.len()).rev() {
@@ -323,7 +327,8 @@ impl Books {
         self.allows(&before, &self.sum(moved)) && self.kmem_fits_in(owner, group)
     }
 
-    /// Whether the objects of caches that an owner has fit into every `memory.kmem.max` on the way to another group.
+    /// Whether the objects of caches that an owner has fit into every `memory.kmem.max` on the way
+    /// to another group.
     fn kmem_fits_in(&self, owner: usize, group: usize) -> bool {
         let own = |thing: &&Thing| thing.kind() == Kind::Slab && thing.owner == Some(owner);
         let moved: u64 = self.things.values().filter(own).map(|t| t.bytes).sum();

@@ -4,7 +4,8 @@
 
 use crate::world::World;
 
-/// What can be told, and which caches' objects are accounted then, by `NAMES`. The first is nothing: as above.
+/// What can be told, and which caches' objects are accounted then, by `NAMES`. The first is
+/// nothing: as above.
 const WORDS: [(&str, [bool; 3]); 6] = [
     ("", [true, true, true]),
     ("-sim0", [false, true, true]),
@@ -29,7 +30,8 @@ impl World {
         }
     }
 
-    /// Whether objects of a cache are accounted where an owner is: as the nearest group says that was told anything.
+    /// Whether objects of a cache are accounted where an owner is: as the nearest group says that
+    /// was told anything.
     pub(crate) fn accounts(&self, owner: usize, cache: usize) -> bool {
         let books = self.stage.books.borrow();
         let chain = books.chain(books.owners[owner].group);

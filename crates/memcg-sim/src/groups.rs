@@ -1,4 +1,5 @@
-//! The steps of groups: they are made, told what to do, removed by every policy, and forgotten. A shrinker may remove one too.
+//! The steps of groups: they are made, told what to do, removed by every policy, and forgotten. A
+//! shrinker may remove one too.
 
 #![forbid(unsafe_code)]
 
@@ -147,7 +148,8 @@ impl Stage {
             && self.may_end(g).is_ok()
             && !rec.is_helping();
         let mut left = group.counter.usage() > 0;
-        // What moves left in it goes home while it is evicted, or is the parent's after; which of it, the books do not see.
+        // What moves left in it goes home while it is evicted, or is the parent's after; which of
+        // it, the books do not see.
         let had_residuals = self.books.borrow().has_residuals(g);
         let outcome = {
             let _pin = tree.threads.epoch.pin(rec);

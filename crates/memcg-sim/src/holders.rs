@@ -1,7 +1,8 @@
-//! The steps by which groups hold things with others, and what becomes of that when a group ends by `mapper`.
+//! The steps by which groups hold things with others, and what becomes of that when a group ends by
+//! `mapper`.
 //!
-//! Holders are no affair of the engine's: who keeps them (`api::holders`) asks it whether a thing was left, and has it charged to whom
-//! it found. Here the books keep them, and do as that does.
+//! Holders are no affair of the engine's: who keeps them (`api::holders`) asks it whether a thing
+//! was left, and has it charged to whom it found. Here the books keep them, and do as that does.
 
 #![forbid(unsafe_code)]
 

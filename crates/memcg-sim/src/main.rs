@@ -1,4 +1,5 @@
-//! Histories of ever new seeds for as long as is asked, each hundred in a process of its own; `cargo xtask sim` runs this.
+//! Histories of ever new seeds for as long as is asked, each hundred in a process of its own;
+//! `cargo xtask sim` runs this.
 
 #![forbid(unsafe_code)]
 
@@ -138,7 +139,8 @@ fn nanoseconds() -> u64 {
         .map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-/// What a batch printed of the history that failed; made short here if its process could not do that itself.
+/// What a batch printed of the history that failed; made short here if its process could not do
+/// that itself.
 fn report(output: &Output) {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.rsplit_once("\nseed ").map_or("", |(_, last)| last);

@@ -1,4 +1,5 @@
-//! What comes of a history: nothing, or why it fails; of one that fails, the few steps that are needed.
+//! What comes of a history: nothing, or why it fails; of one that fails, the few steps that are
+//! needed.
 
 #![forbid(unsafe_code)]
 
@@ -144,7 +145,8 @@ pub fn run_kept() -> usize {
     all.len()
 }
 
-/// The history of a seed as text, without the steps that `fails` does not need, after at most `tries` tries.
+/// The history of a seed as text, without the steps that `fails` does not need, after at most
+/// `tries` tries.
 #[must_use]
 pub fn shorten(seed: u64, tries: usize, fails: impl Fn(&str) -> bool) -> String {
     let whole = History::of_seed(seed, steps_of(seed));

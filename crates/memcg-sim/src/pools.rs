@@ -1,8 +1,10 @@
-//! The world's own shrinkers, beside the list's: one that gives back what it has, one that lies, one that meddles.
+//! The world's own shrinkers, beside the list's: one that gives back what it has, one that lies,
+//! one that meddles.
 //!
-//! The first counts the things of a group that are marked as its own, and frees so many of them. The second says whatever comes to
-//! mind, and frees nothing. The third charges, frees, removes groups and forks while others reclaim, a few times a step. All are called
-//! in the middle of charges, writes of limits, ends of groups.
+//! The first counts the things of a group that are marked as its own, and frees so many of them.
+//! The second says whatever comes to mind, and frees nothing. The third charges, frees, removes
+//! groups and forks while others reclaim, a few times a step. All are called in the middle of
+//! charges, writes of limits, ends of groups.
 
 use crate::books::{Css, OwnerIs, Thing, What};
 use crate::stage::{Stage, on_stage};
@@ -154,7 +156,8 @@ impl World {
         );
     }
 
-    /// Whether shrinkers have left a group online: one that is removed has no limit to be reclaimed to.
+    /// Whether shrinkers have left a group online: one that is removed has no limit to be reclaimed
+    /// to.
     pub(crate) fn is_online(&self, g: usize) -> bool {
         self.stage.books.borrow().groups[g].css == Css::Online
     }

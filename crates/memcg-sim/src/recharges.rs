@@ -1,4 +1,5 @@
-//! The steps by which a thing gets another owner: it is looked up after its group's end, or given away.
+//! The steps by which a thing gets another owner: it is looked up after its group's end, or given
+//! away.
 
 use crate::books::{Thing, What};
 use crate::stage::{Planted, Stage};
@@ -125,7 +126,8 @@ impl World {
             self.drain_all();
             outcome = self.stage.recharge(&thing, tag).inspect_err(failed);
         }
-        // What was charged, and given back where it was refused later, pays off what a move left elsewhere.
+        // What was charged, and given back where it was refused later, pays off what a move left
+        // elsewhere.
         self.stage.adopt_residuals(Some(from));
         self.stage.adopt_residuals(Some(to));
         match outcome {

@@ -1,8 +1,10 @@
-//! What a charge at a limit comes to by the policies of the groups on its way: debt, a task that is told to die, a refusal.
+//! What a charge at a limit comes to by the policies of the groups on its way: debt, a task that is
+//! told to die, a refusal.
 //!
-//! The rules of `memory.oom.policy` done once more, from the books alone: for charges at which no shrinker is asked, with nothing
-//! in stock anywhere. Then all there is to know is in the books, and the clock goes on by what is slept.
-//! Where shrinkers have had their say before, who was told to die is read once and must have been allowed (`adopt_kills`).
+//! The rules of `memory.oom.policy` done once more, from the books alone: for charges at which no
+//! shrinker is asked, with nothing in stock anywhere. Then all there is to know is in the books,
+//! and the clock goes on by what is slept. Where shrinkers have had their say before, who was told
+//! to die is read once and must have been allowed (`adopt_kills`).
 
 #![forbid(unsafe_code)]
 
@@ -51,7 +53,8 @@ impl Books {
         !self.killers(owner).iter().any(|&g| self.groups[g].unsure)
     }
 
-    /// The first on an owner's way that has no room for so many bytes more, where each may go beyond its max by `over`.
+    /// The first on an owner's way that has no room for so many bytes more, where each may go
+    /// beyond its max by `over`.
     fn refuser(&self, owner: usize, bytes: u64, over: impl Fn(&Group) -> u64) -> Option<usize> {
         let (before, after) = self.with_more(owner, bytes);
         let refuses = |g: &usize| {
@@ -112,7 +115,8 @@ impl Books {
         self.kill_next(full, now)
     }
 
-    /// A max was written, and too much is in use: as many are told to die as make that up with those told before.
+    /// A max was written, and too much is in use: as many are told to die as make that up with
+    /// those told before.
     pub(crate) fn kill_to_max(&mut self, full: usize, now: u64) {
         let mut any = false;
         loop {
@@ -212,7 +216,8 @@ impl Books {
 }
 
 impl World {
-    /// After a charge of which the books cannot say how it went: whom the `killers` on its way had told to die.
+    /// After a charge of which the books cannot say how it went: whom the `killers` on its way had
+    /// told to die.
     pub(crate) fn adopt_kills(&self, killers: &[usize]) {
         let mut books = self.stage.books.borrow_mut();
         let tree = &self.engine.tree;

@@ -1,5 +1,5 @@
-//! Making a history that fails short: steps are left out, by halves, by ever smaller pieces, then one by one, as long as
-//! what is left still fails.
+//! Making a history that fails short: steps are left out, by halves, by ever smaller pieces, then
+//! one by one, as long as what is left still fails.
 
 #![forbid(unsafe_code)]
 

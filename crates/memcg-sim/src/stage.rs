@@ -1,7 +1,9 @@
-//! What the steps and the shrinker share: the engine, the books, the thread that is on; and how a thing goes.
+//! What the steps and the shrinker share: the engine, the books, the thread that is on; and how a
+//! thing goes.
 //!
-//! The shrinker is called in the middle of steps, and knows only its data; so this is had from the thread that drives them
-//! all. The books are borrowed for moments, never over a call of the engine.
+//! The shrinker is called in the middle of steps, and knows only its data; so this is had from the
+//! thread that drives them all. The books are borrowed for moments, never over a call of the
+//! engine.
 
 use crate::books::{Books, Thing, What};
 use core::cell::{Cell, RefCell};
@@ -45,7 +47,8 @@ pub(crate) struct Stage {
     mood: Cell<u32>,
     /// How often a shrinker that meddles may yet, in this step.
     pub meddling: Cell<u32>,
-    /// Whose charge is under way: it may have been made already while shrinkers are asked, and be in no books yet.
+    /// Whose charge is under way: it may have been made already while shrinkers are asked, and be
+    /// in no books yet.
     pub coming: Cell<Option<usize>>,
     /// How often one has.
     pub meddled: Cell<u32>,

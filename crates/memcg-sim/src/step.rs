@@ -1,7 +1,8 @@
-//! A history: what the world is like, and the steps that are taken in it. Made of a seed; written and read as text.
+//! A history: what the world is like, and the steps that are taken in it. Made of a seed; written
+//! and read as text.
 //!
-//! A step's numbers choose among what there is when it is taken, modulo how much that is. So a history with some of its steps
-//! left out is a history too.
+//! A step's numbers choose among what there is when it is taken, modulo how much that is. So a
+//! history with some of its steps left out is a history too.
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,8 @@ fn histories_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn whatever_happens_the_books_are_what_the_auditor_s_are() {
-    // Seeds nobody has tried are the affair of `cargo xtask sim`: a suite that is right today is right tomorrow.
+    // Seeds nobody has tried are the affair of `cargo xtask sim`: a suite that is right today is
+    // right tomorrow.
     for seed in 0..17 {
         run_history(seed, 200);
     }

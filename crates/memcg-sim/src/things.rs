@@ -1,4 +1,5 @@
-//! The steps by which things come and go: charges, objects of the heap and of caches, what is in the list.
+//! The steps by which things come and go: charges, objects of the heap and of caches, what is in
+//! the list.
 
 use crate::books::{Thing, What};
 use crate::filters::NAMES;
@@ -60,8 +61,9 @@ impl World {
         let counter = |index| &self.engine.tree.memcgs.get(index).counter;
         let is_over = |&index: &GroupId| counter(index).usage() > counter(index).max();
         if policies || path.iter().any(is_over) {
-            // What was charged in advance may be spent still, where something was forced beyond a limit since; and what is owed, and
-            // who dies, is a matter of the books alone where there is none.
+            // What was charged in advance may be spent still, where something was forced beyond a
+            // limit since; and what is owed, and who dies, is a matter of the books alone where
+            // there is none.
             self.drain_all();
         }
         if could || policies && (asks || !is_sure) {
@@ -158,7 +160,8 @@ impl World {
     }
 
     fn note(&self, owner: Option<usize>, bytes: u64, what: What, linked: bool) -> u64 {
-        // Its group may have ended while it was charged, and then it is the parent's: as the engine found it.
+        // Its group may have ended while it was charged, and then it is the parent's: as the engine
+        // found it.
         self.stage.while_coming(owner, || self.stage.settle());
         let mut books = self.stage.books.borrow_mut();
         let link = match owner.filter(|_| linked) {
@@ -182,7 +185,8 @@ impl World {
         id
     }
 
-    /// Runs `f` for an owner: the scope the thread is in, or one of its own. `f` gets who is charged there.
+    /// Runs `f` for an owner: the scope the thread is in, or one of its own. `f` gets who is
+    /// charged there.
     pub(crate) fn within<R>(
         &mut self,
         n: [u32; 4],
@@ -268,7 +272,8 @@ impl World {
             return;
         };
         let lists = &self.engine.kmem.lists;
-        // SAFETY: the link is the thing's, which leaves the list before it ends; the list lives as long as the world.
+        // SAFETY: the link is the thing's, which leaves the list before it ends; the list lives as
+        // long as the world.
         let add = |cx: memcg::testing::kmem::list_lru::Cx<'_>| unsafe {
             lists.add(cx, self.stage.list, &*link)
         };
@@ -298,9 +303,11 @@ impl World {
         let by_max = self.will(owner, bytes, how);
         let will = match by_max {
             Will::Fail(full) => Will::Fail(full),
-            // Reclaim is not asked where it is the other limit that refuses; but it may have been before.
+            // Reclaim is not asked where it is the other limit that refuses; but it may have been
+            // before.
             _ if !how.has(Flags::FORCE) && !owner.is_none_or(fits_kmem) => {
-                // What was counted in advance elsewhere, and came here with a task, may be spent still.
+                // What was counted in advance elsewhere, and came here with a task, may be spent
+                // still.
                 self.drain_all();
                 if self.has_shrinkers() {
                     Will::Depend

@@ -1,7 +1,9 @@
-//! The world of a history, and what its steps do to threads. Groups are `groups`', things `things`', tasks `tasks`', limits `limits`'.
+//! The world of a history, and what its steps do to threads. Groups are `groups`', things
+//! `things`', tasks `tasks`', limits `limits`'.
 //!
-//! A step that the books say must succeed is expected to, and one that must fail likewise; where reclaim decides, either may be.
-//! While calls for memory fail on purpose anything may be refused, and nothing be lost.
+//! A step that the books say must succeed is expected to, and one that must fail likewise; where
+//! reclaim decides, either may be. While calls for memory fail on purpose anything may be refused,
+//! and nothing be lost.
 
 use crate::books::{Group, Owner, OwnerIs};
 use crate::stage::{Planted, Stage, let_go};

@@ -1,7 +1,7 @@
 //! What ends a command early: an exit code and at most one line.
 //!
-//! Lines follow one pattern, `memcg: what: where: what to do`, so that a script can show them and a person can act on
-//! them.
+//! Lines follow one pattern, `memcg: what: where: what to do`, so that a script can show them and a
+//! person can act on them.
 
 use std::fmt::Display;
 
@@ -62,7 +62,8 @@ impl Failure {
     }
 }
 
-/// Text from elsewhere (a file name, an engine's message) can neither break the line nor steer the terminal.
+/// Text from elsewhere (a file name, an engine's message) can neither break the line nor steer the
+/// terminal.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '?' } else { c })

@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-/// Writes `bytes` to stdout. A reader that went away (`memcg ls 42 | head -1`) ends the command quietly.
+/// Writes `bytes` to stdout. A reader that went away (`memcg ls 42 | head -1`) ends the command
+/// quietly.
 pub fn emit(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes.as_ref()).and_then(|()| out.flush()) {

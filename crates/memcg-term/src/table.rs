@@ -11,7 +11,8 @@ pub enum Align {
     Right,
 }
 
-/// A header and rows. Cells a row does not have are empty; what it has beyond the header is dropped.
+/// A header and rows. Cells a row does not have are empty; what it has beyond the header is
+/// dropped.
 #[derive(Debug)]
 pub struct Table {
     columns: Vec<(String, Align)>,

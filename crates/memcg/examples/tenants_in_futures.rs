@@ -1,4 +1,5 @@
-//! Requests as futures on tokio: each charged to its customer wherever it is polled; one is told to stop.
+//! Requests as futures on tokio: each charged to its customer wherever it is polled; one is told to
+//! stop.
 //!
 //! `cargo run --release --example tenants_in_futures`
 

@@ -1,4 +1,5 @@
-//! Two tenants in one process, each a pool of threads: who uses what, a limit, and one tenant's end.
+//! Two tenants in one process, each a pool of threads: who uses what, a limit, and one tenant's
+//! end.
 //!
 //! `cargo run --release --example tenants_in_threads`
 
@@ -13,7 +14,8 @@ fn main() {
     let acme = root().create("acme").expect("a group");
     let zeta = root().create("zeta").expect("a group");
 
-    // Whatever runs inside is charged to the tenant, on any thread; what it returns keeps its owner.
+    // Whatever runs inside is charged to the tenant, on any thread; what it returns keeps its
+    // owner.
     let indexes: Vec<HashMap<u64, String>> = thread::scope(|s| {
         let workers: Vec<_> = [(&acme, 20_000), (&acme, 30_000), (&zeta, 5_000)]
             .into_iter()

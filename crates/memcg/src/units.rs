@@ -1,12 +1,15 @@
-//! Sizes: the unit everything is counted in, the value of a limit, and the text both are written in.
+//! Sizes: the unit everything is counted in, the value of a limit, and the text both are written
+//! in.
 //!
-//! Every amount in the engine is a number of **bytes** in a `u64`; pages appear only where the kernel's arithmetic is
-//! defined in pages. This room keeps the two directions between such a number and text:
+//! Every amount in the engine is a number of **bytes** in a `u64`; pages appear only where the
+//! kernel's arithmetic is defined in pages. This room keeps the two directions between such a
+//! number and text:
 //!
 //! * *in*, the grammar people type into cgroup v2 files: `4096`, `0x1000`, `010000`, `64M`, `max`;
 //! * *out*, exact bytes for files ([`Limit`]'s `Display`).
 //!
-//! It relies on nothing, allocates nothing and never panics, so it can be used from inside an allocation.
+//! It relies on nothing, allocates nothing and never panics, so it can be used from inside an
+//! allocation.
 //!
 //! Where we differ from the kernel's `memparse` and its callers, on purpose:
 //!
@@ -22,15 +25,18 @@ use core::fmt;
 
 /// Bytes in a page, whatever the machine's own page size is.
 ///
-/// The figures that the kernel defines in pages (charge batch, scan cluster) are turned into bytes with it.
+/// The figures that the kernel defines in pages (charge batch, scan cluster) are turned into bytes
+/// with it.
 pub const PAGE_SIZE: u64 = 4096;
 
 /// The value of a limit or a protection: a number of bytes, or "max".
 ///
-/// `max` is [`u64::MAX`], so limits compare as numbers and no usage ever exceeds `max`; nothing distinguishes a limit of
-/// exactly 2⁶⁴ − 1 bytes from none. Source of the idea: cgroup v2's `max` and `PAGE_COUNTER_MAX`.
+/// `max` is [`u64::MAX`], so limits compare as numbers and no usage ever exceeds `max`; nothing
+/// distinguishes a limit of exactly 2⁶⁴ − 1 bytes from none. Source of the idea: cgroup v2's `max`
+/// and `PAGE_COUNTER_MAX`.
 ///
-/// `Display` writes what a cgroup v2 file shows: `max`, or the bytes in decimal, and honours width and alignment.
+/// `Display` writes what a cgroup v2 file shows: `max`, or the bytes in decimal, and honours width
+/// and alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Limit(u64);
@@ -108,11 +114,12 @@ impl fmt::Display for ParseSizeError {
 
 impl core::error::Error for ParseSizeError {}
 
-/// Reads a size in bytes, in the grammar of the kernel's `memparse`: `b"64M\n"` is 67108864, `b"64MB"` is refused.
+/// Reads a size in bytes, in the grammar of the kernel's `memparse`: `b"64M\n"` is 67108864,
+/// `b"64MB"` is refused.
 ///
-/// White space around it is ignored. Digits are decimal, hexadecimal after `0x`, octal after a leading `0`; one suffix
-/// `K M G T P E`, in either case, multiplies by 1024, 1024², … (after `0x` an `E` is a digit, as in the kernel). The whole
-/// text must be used.
+/// White space around it is ignored. Digits are decimal, hexadecimal after `0x`, octal after a
+/// leading `0`; one suffix `K M G T P E`, in either case, multiplies by 1024, 1024², … (after `0x`
+/// an `E` is a digit, as in the kernel). The whole text must be used.
 ///
 /// Cost: one pass over `text`.
 ///
@@ -158,7 +165,8 @@ pub fn parse_limit(text: &[u8]) -> Result<Limit, ParseSizeError> {
     parse_size(text).map(Limit::bytes)
 }
 
-/// `text` without the white space at its ends (C's `isspace`: Rust's idea of ASCII white space lacks the vertical tab).
+/// `text` without the white space at its ends (C's `isspace`: Rust's idea of ASCII white space
+/// lacks the vertical tab).
 fn strip(text: &[u8]) -> &[u8] {
     let space = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
     let start = text.iter().position(|b| !space(b)).unwrap_or(text.len());

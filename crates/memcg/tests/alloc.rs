@@ -1,4 +1,5 @@
-//! Promises of the Rust allocator and API, on the process's own engine, in a program whose every byte is accounted.
+//! Promises of the Rust allocator and API, on the process's own engine, in a program whose every
+//! byte is accounted.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
@@ -81,7 +82,8 @@ fn every_size_and_alignment_balances() {
         for align in (0..13).map(|shift| 1usize << shift) {
             for size in [1, 7, 8, 20, 21, 24, 100, 4_095, 4_096, 70_000, 200_000] {
                 let layout = Layout::from_size_align(size, align).unwrap();
-                // SAFETY: a non-zero layout; the block is written within it, grown, and freed by its last layout.
+                // SAFETY: a non-zero layout; the block is written within it, grown, and freed by
+                // its last layout.
                 unsafe {
                     let p = alloc(layout);
                     assert!(!p.is_null() && (p as usize).is_multiple_of(align));

@@ -1,7 +1,8 @@
-//! Objects of a cache that are taken and freed as raw bytes: what they hold is never handed out as constructed.
+//! Objects of a cache that are taken and freed as raw bytes: what they hold is never handed out as
+//! constructed.
 //!
-//! Invariants: an object of [`SizedCache::alloc`] is as the constructor made it, or as a user of such an object left it.
-//! Depends on: the Rust face.
+//! Invariants: an object of [`SizedCache::alloc`] is as the constructor made it, or as a user of
+//! such an object left it. Depends on: the Rust face.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]

@@ -1,9 +1,10 @@
 //! Two allocators, one history, the same books.
 //!
-//! `Accounted<System>` keeps an object's owner behind the object and knows nothing of slabs; `Alloc` keeps it beside. A
-//! history of groups, tasks, scopes, threads and objects is told to both at once, each with groups and threads of its
-//! own. After every step every group's `memory.current` and what every task holds must be what the objects add up to: in
-//! `Alloc` their class sizes, in `Accounted`, with the same classes, 16 bytes an object more.
+//! `Accounted<System>` keeps an object's owner behind the object and knows nothing of slabs;
+//! `Alloc` keeps it beside. A history of groups, tasks, scopes, threads and objects is told to both
+//! at once, each with groups and threads of its own. After every step every group's
+//! `memory.current` and what every task holds must be what the objects add up to: in `Alloc` their
+//! class sizes, in `Accounted`, with the same classes, 16 bytes an object more.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
@@ -23,8 +24,8 @@ struct Slabs;
 const EXTRA: usize = 16;
 const TAG: usize = 4;
 
-// SAFETY: a slab's class is at least what is asked of it, EXTRA covers the tag taken off before; both
-// are multiples of 8 and depend on `bytes` alone.
+// SAFETY: a slab's class is at least what is asked of it, EXTRA covers the tag taken off before;
+// both are multiples of 8 and depend on `bytes` alone.
 unsafe impl SizeClasses for Slabs {
     fn block(bytes: usize) -> Option<usize> {
         Some(kmalloc::size_of_object(bytes - TAG, 16)? + EXTRA)
@@ -304,7 +305,8 @@ fn any<T>(random: &mut Random, all: impl Iterator<Item = T>) -> Option<T> {
     (!all.is_empty()).then(|| all.swap_remove(random.next(all.len())))
 }
 
-/// The charge where the alignment asks for no larger class than the size does, so that the two agree.
+/// The charge where the alignment asks for no larger class than the size does, so that the two
+/// agree.
 fn charge_of(bytes: usize, align: usize) -> Option<usize> {
     let size = kmalloc::size_of_object(bytes, align)?;
     (size == kmalloc::size_of_object(bytes, 16)?).then_some(size)

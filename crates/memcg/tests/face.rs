@@ -1,5 +1,5 @@
-//! Promises of the Rust face that are about the face itself: what its types implement, what a misuse
-//! answers, and that code of the program cannot unwind through the engine.
+//! Promises of the Rust face that are about the face itself: what its types implement, what a
+//! misuse answers, and that code of the program cannot unwind through the engine.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]

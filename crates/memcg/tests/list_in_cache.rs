@@ -75,7 +75,8 @@ fn things_in_a_cache_go_by_its_shrinker_when_their_own_kind_needs_the_room() {
     assert!(group.current() <= 64 << 10);
     assert_eq!(kept.lock().unwrap().last().unwrap().0, 999);
     kept.lock().unwrap().clear();
-    // The worker, which reclaims ahead near the limit, may be looking at one: its memory stays until it has looked.
+    // The worker, which reclaims ahead near the limit, may be looking at one: its memory stays
+    // until it has looked.
     let since = Instant::now();
     while group.current() != 0 && since.elapsed() < Duration::from_secs(60) {
         std::thread::yield_now();

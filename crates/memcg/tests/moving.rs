@@ -1,4 +1,5 @@
-//! The transaction of a move as a program sees it: subsystems with their say, threads at work all the while.
+//! The transaction of a move as a program sees it: subsystems with their say, threads at work all
+//! the while.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
@@ -99,7 +100,8 @@ fn all_are_asked_in_order_and_those_that_agreed_cancelled_in_reverse() {
         ]
     );
     let three = register_subsystem(scribe("three", &log, |task| {
-        // Asked where nothing of the engine's is held: it may allocate, make groups, even move others.
+        // Asked where nothing of the engine's is held: it may allocate, make groups, even move
+        // others.
         let here = task.from().create("made while asked").unwrap();
         let another = here.task("another").unwrap();
         drop(another);
@@ -191,7 +193,8 @@ fn memory_is_asked_first_and_nobody_after_it_when_it_refuses() {
     );
     assert!(refused.to_string().contains("which holds 2097152 bytes"));
     assert_eq!(taken(&log), [""; 0]);
-    // Who is asked after it may use up the room there was: then all are cancelled. Not where it was reserved.
+    // Who is asked after it may use up the room there was: then all are cancelled. Not where it was
+    // reserved.
     for (policy, moves) in [
         (MovePolicy::Transfer, false),
         (MovePolicy::ReserveBoth, true),
@@ -245,7 +248,8 @@ fn what_a_subsystem_could_evict_stays_behind_a_lazy_move_until_it_is_used() {
     let room = (2 << 20) - b.current();
     assert_eq!(task.follow(2 << 20), room, "never above the target's max");
     assert_eq!(b.current(), 2 << 20);
-    // Pressure where it is wrongly charged sends what there is room for after it, with nobody to ask.
+    // Pressure where it is wrongly charged sends what there is room for after it, with nobody to
+    // ask.
     b.set_max(Limit::bytes((2 << 20) + (1 << 19))).unwrap();
     let left = a.current();
     assert_eq!(a.reclaim(1 << 20), 1 << 19);

@@ -1,5 +1,6 @@
-//! Everything at once against groups that end: create, charge, cache objects, lists, recharges, moves, limits, reclaim, and a
-//! second remove; under each `memory.offline` and both group-endings. Nothing is lost, and nothing is left.
+//! Everything at once against groups that end: create, charge, cache objects, lists, recharges,
+//! moves, limits, reclaim, and a second remove; under each `memory.offline` and both group-endings.
+//! Nothing is lost, and nothing is left.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
@@ -279,7 +280,8 @@ fn run(policy: &'static str, seed: u64) {
             let _free = memcg::no_account();
             world.remove_as_well(Random(seed ^ 0x1234_5678));
         }));
-        // The end of the scope waits for what they do, a join for their exit, which gives back what they have in stock.
+        // The end of the scope waits for what they do, a join for their exit, which gives back what
+        // they have in stock.
         for thread in threads {
             thread.join().unwrap();
         }

@@ -1,5 +1,5 @@
-//! The zombie reaper, as a program sets it going: rounds by the engine's worker. Alone in its process: how groups end is chosen
-//! before the first is made.
+//! The zombie reaper, as a program sets it going: rounds by the engine's worker. Alone in its
+//! process: how groups end is chosen before the first is made.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]

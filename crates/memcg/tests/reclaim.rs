@@ -1,4 +1,5 @@
-//! Reclaim over real caches: objects of the heap, on lists, given up when their group has to be made smaller.
+//! Reclaim over real caches: objects of the heap, on lists, given up when their group has to be
+//! made smaller.
 
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
@@ -271,7 +272,8 @@ fn four_threads_at_the_limit_are_all_served_and_none_passes_it() {
             });
         }
     });
-    // The cache's own objects are charged by an allocator that may go into debt: only that could pass the limit.
+    // The cache's own objects are charged by an allocator that may go into debt: only that could
+    // pass the limit.
     assert!(
         g.peak() <= 4 * MIB || g.nr_events(Event::Debt) > 0,
         "{}",
@@ -431,7 +433,8 @@ fn who_may_run_shrinkers_reclaims_before_it_pays_for_being_above_high() {
     let g = group("pays-in-kind");
     cache.fill(&g, 3 * MIB);
     g.set_high(Limit::bytes(4 * MIB)).unwrap();
-    // The worker may be at it at the same time, and take as much once more: less than half is wanted.
+    // The worker may be at it at the same time, and take as much once more: less than half is
+    // wanted.
     let room = g.try_reserve_with(2 * MIB, USER).unwrap();
     assert!(g.current() <= 4 * MIB, "{}", g.current());
     assert!(cache.list.count(&g) > 0);

@@ -1,8 +1,9 @@
 //! Files of a crate that use each other in a circle.
 //!
-//! File A uses file B where a path in A leads to a module or an item in B; an item that a module only passes on (`pub use`)
-//! is its maker's. A module and the modules inside it are one thing: what they use of each other does not count. What is
-//! compiled for tests only does not count either. Names reached by method calls alone are not seen.
+//! File A uses file B where a path in A leads to a module or an item in B; an item that a module
+//! only passes on (`pub use`) is its maker's. A module and the modules inside it are one thing:
+//! what they use of each other does not count. What is compiled for tests only does not count
+//! either. Names reached by method calls alone are not seen.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,8 @@ use super::paths::{self, Named};
 use super::source::{self, Source};
 use crate::{Counted, Failure, files_below, has_extension};
 
-/// Files that use each other in a circle, by their places in the list, each once; with a way around.
+/// Files that use each other in a circle, by their places in the list, each once; with a way
+/// around.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Circle {
     /// The files that all reach each other.
@@ -183,7 +185,8 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// What `use` brings into a file, whoever may see it: (name, or none for `*`; the path from the crate's root).
+/// What `use` brings into a file, whoever may see it: (name, or none for `*`; the path from the
+/// crate's root).
 fn passed_on(
     source: &Source,
     files: &BTreeMap<&[String], usize>,
@@ -233,7 +236,8 @@ fn definitions(tokens: &[Token]) -> Vec<String> {
         .collect()
 }
 
-/// The crates below `root`: for each its name and its sources, paths relative to the crate's own root file.
+/// The crates below `root`: for each its name and its sources, paths relative to the crate's own
+/// root file.
 pub fn crates(root: &Path) -> Result<Vec<(String, Vec<Source>)>, Failure> {
     let mut found: BTreeMap<String, Vec<Source>> = BTreeMap::new();
     let mut homes = vec![root.join("xtask"), root.join("bench")];

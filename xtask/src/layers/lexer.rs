@@ -1,7 +1,8 @@
 //! Rust's tokens, as far as the layer test needs them: names, marks, and where comments are.
 //!
-//! It knows what can hide a token or look like one: nested comments, strings of every kind, characters and lifetimes, raw
-//! names. It does not judge: on text that is no Rust it yields some tokens and never fails.
+//! It knows what can hide a token or look like one: nested comments, strings of every kind,
+//! characters and lifetimes, raw names. It does not judge: on text that is no Rust it yields some
+//! tokens and never fails.
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! Which paths a file names, each from the crate's root.
 //!
-//! Followed are paths that begin with `crate`, `$crate`, `super` and `self`, alone or grouped, and the modules written
-//! inline. Not followed are names that a `use` brought into scope (the `use` itself has been judged) and paths that a macro
-//! pastes together.
+//! Followed are paths that begin with `crate`, `$crate`, `super` and `self`, alone or grouped, and
+//! the modules written inline. Not followed are names that a `use` brought into scope (the `use`
+//! itself has been judged) and paths that a macro pastes together.
 
 use super::lexer::{Kind, Token};
 
 /// A path that a file names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its segments from the crate's root; `*` for all of a module, `as` where the root itself gets a name.
+    /// Its segments from the crate's root; `*` for all of a module, `as` where the root itself gets
+    /// a name.
     pub segments: Vec<String>,
     /// What a `use` calls it, where it says `as`.
     pub renamed: Option<String>,
@@ -19,7 +20,8 @@ pub struct Named {
     pub at: usize,
 }
 
-/// Every path in `tokens` that says where it begins, for a file whose items lie in the module `home`.
+/// Every path in `tokens` that says where it begins, for a file whose items lie in the module
+/// `home`.
 pub fn named(tokens: &[Token], home: &[String]) -> Vec<Named> {
     let mut found = Vec::new();
     let mut inline: Vec<(usize, String)> = vec![];

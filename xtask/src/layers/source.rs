@@ -1,4 +1,5 @@
-//! One source file: its tokens, where it stands in the tree of modules, and which of it is compiled for tests only.
+//! One source file: its tokens, where it stands in the tree of modules, and which of it is compiled
+//! for tests only.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ pub struct Source {
     pub file: String,
     /// The room it belongs to; `None` for `lib.rs`.
     pub room: Option<String>,
-    /// The module its items lie in: empty for `lib.rs`, `["ROOM"]` for `ROOM.rs`, `["ROOM", "x"]` for `ROOM/x.rs`.
+    /// The module its items lie in: empty for `lib.rs`, `["ROOM"]` for `ROOM.rs`, `["ROOM", "x"]`
+    /// for `ROOM/x.rs`.
     pub module: Vec<String>,
     /// How many lines it has.
     pub nr_lines: usize,
@@ -96,8 +98,8 @@ pub fn mark_test_files(sources: &mut [Source]) {
     }
 }
 
-/// For each token, whether an attribute around it says `cfg(test)` or `cfg(loom)`; and the modules so declared that are
-/// in other files.
+/// For each token, whether an attribute around it says `cfg(test)` or `cfg(loom)`; and the modules
+/// so declared that are in other files.
 fn test_only(tokens: &[Token]) -> (Vec<bool>, Vec<String>) {
     let mut marks = vec![false; tokens.len()];
     let mut modules = Vec::new();
@@ -115,7 +117,8 @@ fn test_only(tokens: &[Token]) -> (Vec<bool>, Vec<String>) {
             continue;
         }
         if inner {
-            // The file's own attribute; an inner one of an inline module would be rare, and marks too much.
+            // The file's own attribute; an inner one of an inline module would be rare, and marks
+            // too much.
             marks[i..].fill(true);
             break;
         }
@@ -138,8 +141,8 @@ fn says_test(attribute: &[Token]) -> bool {
     is(attribute, 1, "cfg") && is(attribute, 2, "(") && needs_test(attribute, 3).0
 }
 
-/// Whether the condition at `i` holds only under `test` or `loom`, and the index behind it: `all(…)` if one part does,
-/// `any(…)` if every part does, `not(…)` and all others never.
+/// Whether the condition at `i` holds only under `test` or `loom`, and the index behind it:
+/// `all(…)` if one part does, `any(…)` if every part does, `not(…)` and all others never.
 fn needs_test(tokens: &[Token], mut i: usize) -> (bool, usize) {
     let Some(word) = tokens.get(i) else {
         return (false, i + 1);
@@ -168,7 +171,8 @@ fn needs_test(tokens: &[Token], mut i: usize) -> (bool, usize) {
     (needs, end + 1)
 }
 
-/// The end (exclusive) of the item, field or statement that begins at `start`, further attributes included.
+/// The end (exclusive) of the item, field or statement that begins at `start`, further attributes
+/// included.
 fn end_of_item(tokens: &[Token], mut start: usize) -> usize {
     while is(tokens, start, "#") && is(tokens, start + 1, "[") {
         start = matching(tokens, start + 1) + 1;

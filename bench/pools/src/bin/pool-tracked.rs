@@ -1,5 +1,5 @@
-//! Image: the greedy pool that also knows who holds what, and says it when it refuses: what a memory limit of a DataFusion
-//! runtime makes.
+//! Image: the greedy pool that also knows who holds what, and says it when it refuses: what a
+//! memory limit of a DataFusion runtime makes.
 
 use datafusion_execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
 use memcg_bench_pools::{Of, Pool};

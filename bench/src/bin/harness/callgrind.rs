@@ -1,7 +1,9 @@
-//! callgrind: what a row of an image executes, instruction by instruction, without what starts and ends a process.
+//! callgrind: what a row of an image executes, instruction by instruction, without what starts and
+//! ends a process.
 //!
-//! Each row is run with two numbers of operations and the counts are subtracted, address by address. Only the image's own
-//! code is kept (peers are linked into it): what the C library executes depends on the machine's processor.
+//! Each row is run with two numbers of operations and the counts are subtracted, address by
+//! address. Only the image's own code is kept (peers are linked into it): what the C library
+//! executes depends on the machine's processor.
 
 use crate::options::Options;
 use memcg_bench::rows::ROWS;
@@ -9,7 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Operations of the first run, or a fourth of what the row times; the second does three times as many.
+/// Operations of the first run, or a fourth of what the row times; the second does three times as
+/// many.
 const FEW: u64 = 51_200;
 
 /// What an operation executes at one address, or in one function.
@@ -105,7 +108,8 @@ fn run(
     Ok(parse(&text, image))
 }
 
-/// Reads callgrind's file, written without compression; costs are `ADDRESS LINE Ir Dr Dw …`, trailing zeros left out.
+/// Reads callgrind's file, written without compression; costs are `ADDRESS LINE Ir Dr Dw …`,
+/// trailing zeros left out.
 fn parse(text: &str, image: &Path) -> Profile {
     let mut found = Profile::new();
     let (mut ours, mut function, mut of_a_call) = (false, "", false);

@@ -1,7 +1,9 @@
-//! Instructions of the hit paths, counted by callgrind: the same on every run, so they can be a gate.
+//! Instructions of the hit paths, counted by callgrind: the same on every run, so they can be a
+//! gate.
 //!
-//! Counted is the image's own code alone, by operation ([`crate::callgrind`]); callgrind replaces no allocator. The numbers are
-//! those of a compiler: with another than the one they were kept with, the gate allows more.
+//! Counted is the image's own code alone, by operation ([`crate::callgrind`]); callgrind replaces
+//! no allocator. The numbers are those of a compiler: with another than the one they were kept
+//! with, the gate allows more.
 
 use crate::callgrind::instructions;
 use crate::json::quote;

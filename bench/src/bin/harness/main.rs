@@ -1,7 +1,8 @@
 //! Runs every image and program in rounds, and says what came out.
 //!
-//! Each run is a process of its own; a round runs every peer of a row one after the other, in another order each time, so
-//! that what the machine does besides, and what the peer before left of it, falls on all alike. Ratios are made within a round.
+//! Each run is a process of its own; a round runs every peer of a row one after the other, in
+//! another order each time, so that what the machine does besides, and what the peer before left of
+//! it, falls on all alike. Ratios are made within a round.
 
 mod callgrind;
 mod instructions;

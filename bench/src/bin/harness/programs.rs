@@ -1,5 +1,5 @@
-//! Real programs with an allocator put below them by LD_PRELOAD. CPU, wall time and peak resident size are the whole
-//! program's, with the children it waited for; redis's are the server's.
+//! Real programs with an allocator put below them by LD_PRELOAD. CPU, wall time and peak resident
+//! size are the whole program's, with the children it waited for; redis's are the server's.
 
 use crate::options::Options;
 use crate::run::pin;
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub struct Below {
     /// The column: as the image's.
     pub name: &'static str,
-    /// Candidates for the library, in this order; `@images/` and `@preload` stand for what was built.
+    /// Candidates for the library, in this order; `@images/` and `@preload` stand for what was
+    /// built.
     libraries: &'static [&'static str],
 }
 

@@ -127,7 +127,8 @@ impl Samples {
             };
             let made = whole.iter().zip(parts).map(|(whole, part)| {
                 let (whole, part) = ((*whole)?, (*part)?);
-                // Two runs may differ by more than the part: no number then, rather than a flattering one.
+                // Two runs may differ by more than the part: no number then, rather than a
+                // flattering one.
                 let (cpu_ns, wall_ns) = (whole.cpu_ns - part.cpu_ns, whole.wall_ns - part.wall_ns);
                 (cpu_ns > 0.0).then_some(Sample {
                     cpu_ns,

@@ -43,7 +43,8 @@ const SHAPES: &[&str] = &[
     "fragment",
     "retain",
 ];
-/// Kinds of work that allocators are traditionally compared by; `larson` and `xmalloc` are among the shapes.
+/// Kinds of work that allocators are traditionally compared by; `larson` and `xmalloc` are among
+/// the shapes.
 const CLASSICS: &[&str] = &[
     "cfrac",
     "espresso",

@@ -1,7 +1,9 @@
-//! Where a row's instructions are: by function, also those that are inlined, with reads, writes and locked instructions.
+//! Where a row's instructions are: by function, also those that are inlined, with reads, writes and
+//! locked instructions.
 //!
-//! memcg's images are built with line tables for this, which changes no instruction; `addr2line` tells the functions inlined
-//! at an address, `objdump` which instructions are locked. Of a peer only the functions that were left as such are known.
+//! memcg's images are built with line tables for this, which changes no instruction; `addr2line`
+//! tells the functions inlined at an address, `objdump` which instructions are locked. Of a peer
+//! only the functions that were left as such are known.
 
 use crate::callgrind::{Cost, profile};
 use crate::layout::lay_out;
@@ -88,7 +90,8 @@ fn table(title: &str, by_name: BTreeMap<String, (Cost, f64)>) -> String {
     out
 }
 
-/// For each address the innermost function that is of this repository, if the image has line tables.
+/// For each address the innermost function that is of this repository, if the image has line
+/// tables.
 fn inlined(image: &Path, addresses: &[u64]) -> Option<BTreeMap<u64, String>> {
     let mut child = Command::new("addr2line")
         .args(["-a", "-f", "-i", "-C", "-e"])

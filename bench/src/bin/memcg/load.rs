@@ -1,7 +1,8 @@
 //! Threads that allocate all the while, and what something else costs them.
 //!
-//! The threads share all CPUs but the last, on which the caller is: what the caller does is not waited for by itself. CPU is
-//! counted by thread, so what a worker lost is its CPU time less what as many operations took it when nothing went on.
+//! The threads share all CPUs but the last, on which the caller is: what the caller does is not
+//! waited for by itself. CPU is counted by thread, so what a worker lost is its CPU time less what
+//! as many operations took it when nothing went on.
 
 use memcg_bench::measure::{cpu_of, own_clock, pin, wall_ns};
 use memcg_bench::rows::layout;
@@ -77,7 +78,8 @@ pub fn idle(ns: u64) {
     }
 }
 
-/// Runs `work` while as many threads as `count` allocate and free 100 bytes, in what `enter` enters for each 64 of them.
+/// Runs `work` while as many threads as `count` allocate and free 100 bytes, in what `enter` enters
+/// for each 64 of them.
 pub fn under<G, R>(
     count: usize,
     enter: impl Fn(usize) -> G + Sync,

@@ -1,4 +1,5 @@
-//! Rows about a process under load: refusals and limits by the thousand, drains, ends and moves while threads allocate.
+//! Rows about a process under load: refusals and limits by the thousand, drains, ends and moves
+//! while threads allocate.
 
 use crate::load::{Load, idle, since, under};
 use memcg::{Limit, Memcg, Task, root};
@@ -71,7 +72,8 @@ fn each_thread<F: FnMut() + Send>(ops: u64, make: impl Fn(usize) -> F) -> Run {
     })
 }
 
-/// Tenants that allocate until they are refused, and then free one; all threads work for all of them.
+/// Tenants that allocate until they are refused, and then free one; all threads work for all of
+/// them.
 fn at_limit(ops: u64, max: Limit) -> Run {
     const HELD: usize = 64;
     let tenants: Vec<Memcg> = (0..TENANTS).map(|i| tenant(i, max)).collect();
@@ -102,9 +104,10 @@ fn at_limit(ops: u64, max: Limit) -> Run {
     })
 }
 
-/// Limits written again and again: each takes back the stock of a thread that charged meanwhile. It and the writer take turns
-/// on one CPU; elsewhere runs a bystander, in another group. Wall time is the writes' alone. `value`: all CPU a drain costs;
-/// `extra`: the bystander's time for a pair, to that without drains.
+/// Limits written again and again: each takes back the stock of a thread that charged meanwhile. It
+/// and the writer take turns on one CPU; elsewhere runs a bystander, in another group. Wall time is
+/// the writes' alone. `value`: all CPU a drain costs; `extra`: the bystander's time for a pair, to
+/// that without drains.
 fn drain(ops: u64) -> Run {
     let (drained, bystander) = (tenant(0, Limit::MAX), tenant(1, Limit::MAX));
     let turn = AtomicUsize::new(0);
@@ -159,8 +162,8 @@ fn percentile(times: &mut [u64], percent: usize) -> f64 {
     times[(times.len() * percent).div_ceil(100) - 1] as f64
 }
 
-/// 10^6 objects and 10^4 inherited owners go up a chain of groups, each of which is removed while threads allocate in it.
-/// Wall time is the median, `value` the most.
+/// 10^6 objects and 10^4 inherited owners go up a chain of groups, each of which is removed while
+/// threads allocate in it. Wall time is the median, `value` the most.
 fn remove_chain(ops: u64) -> Run {
     let chain: Vec<Memcg> = (0..ops).fold(vec![root()], |mut chain, i| {
         let name = format!("level-{i}");
@@ -206,8 +209,9 @@ fn remove_chain(ops: u64) -> Run {
     )
 }
 
-/// Groups side by side, all of them together with 10^6 objects and 10^4 inherited owners, removed one after the other
-/// while threads allocate in the one that is next. `value`: all CPU a removal costs.
+/// Groups side by side, all of them together with 10^6 objects and 10^4 inherited owners, removed
+/// one after the other while threads allocate in the one that is next. `value`: all CPU a removal
+/// costs.
 fn remove_many(ops: u64) -> Run {
     let parent = root().create("service").expect("a group");
     let groups: Vec<Memcg> = (0..ops)
@@ -247,7 +251,8 @@ fn remove_many(ops: u64) -> Run {
     )
 }
 
-/// A task with 10^6 objects goes to and fro while threads allocate in it. `value`: all CPU a move costs.
+/// A task with 10^6 objects goes to and fro while threads allocate in it. `value`: all CPU a move
+/// costs.
 fn moves(ops: u64) -> Run {
     let (a, b) = (tenant(0, Limit::MAX), tenant(1, Limit::MAX));
     let task: Task = a.task("query").expect("a task");
@@ -271,8 +276,8 @@ fn moves(ops: u64) -> Run {
     )
 }
 
-/// The CPU of `turn(true, n)`, the workers' losses included, less that of `turn(false, n)`, for each of the n: the median of
-/// some turns, each beside one without.
+/// The CPU of `turn(true, n)`, the workers' losses included, less that of `turn(false, n)`, for
+/// each of the n: the median of some turns, each beside one without.
 fn all_cpu(load: &Load, ops: u64, mut turn: impl FnMut(bool, usize)) -> Run {
     const TURNS: usize = 10;
     let count = ops as usize / TURNS;

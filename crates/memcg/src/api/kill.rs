@@ -32,8 +32,8 @@ impl Memcg {
     ///
     /// A future made by [`in_group`](super::in_group) is dropped in place and resolves to
     /// [`OomKilled`](super::OomKilled). Other tasks see
-    /// [`Task::is_killed`](super::Task::is_killed). Wakers of futures run on this thread. No effect once the group is removed: it has no tasks.
-    /// Cost: O(tasks and owners of the process).
+    /// [`Task::is_killed`](super::Task::is_killed). Wakers of futures run on this thread. No effect
+    /// once the group is removed: it has no tasks. Cost: O(tasks and owners of the process).
     pub fn kill(&self) {
         self.with(|engine, _, top| kill_below(engine, top));
     }

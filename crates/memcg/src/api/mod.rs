@@ -10,6 +10,7 @@ mod accounted;
 mod alloc;
 mod cache;
 mod cache_error;
+mod cache_registration;
 mod charge;
 mod error;
 mod future;
@@ -33,10 +34,11 @@ pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
 pub use alloc::Alloc;
 pub use cache::{
-    AnyCache, CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, SizedCache,
-    SlabKind, register_memcg_cache, set_cache_tracking,
+    CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, SizedCache, SlabKind,
+    set_cache_tracking,
 };
 pub use cache_error::{AllocError, CacheError};
+pub use cache_registration::{AnyCache, register_memcg_cache};
 pub use charge::{Charge, try_reserve};
 pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,

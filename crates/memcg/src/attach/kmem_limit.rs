@@ -1,9 +1,11 @@
 //! The flip of a task's words, with the limits of cache objects (`memory.kmem.max`) kept.
 //!
-//! Objects of caches are counted in a word of their own, which has a limit of its own on every level. So it has room of its own:
-//! counted at the target's side, below the common ancestor, before it flips; and it flips first. The source goes on counting what
-//! flipped until the task's bytes have flipped as well, so a way back needs no room. Between the two flips nobody adds to the word
-//! (`Hierarchy::count_slab` waits a moment), so what goes back is no more than what the source still counts.
+//! Objects of caches are counted in a word of their own, which has a limit of its own on every
+//! level. So it has room of its own: counted at the target's side, below the common ancestor,
+//! before it flips; and it flips first. The source goes on counting what flipped until the task's
+//! bytes have flipped as well, so a way back needs no room. Between the two flips nobody adds to
+//! the word (`Hierarchy::count_slab` waits a moment), so what goes back is no more than what the
+//! source still counts.
 
 use super::target_room::Way;
 use super::{Attach, MoveError};
@@ -31,12 +33,12 @@ impl Attach<'_> {
         tree.uncount_slab_below(way.target, way.common, room);
     }
 
-    /// Flips the own word, for which there is room, and all that is counted with it; answers the bytes. The caller is pinned, and
-    /// holds the task's lock.
+    /// Flips the own word, for which there is room, and all that is counted with it; answers the
+    /// bytes. The caller is pinned, and holds the task's lock.
     ///
     /// # Errors
-    /// When the task has grown meanwhile; when its objects have grown beyond the room there is; when it has ended. Nothing has
-    /// changed then.
+    /// When the task has grown meanwhile; when its objects have grown beyond the room there is;
+    /// when it has ended. Nothing has changed then.
     pub(super) fn flip(
         &mut self,
         tree: &Hierarchy,

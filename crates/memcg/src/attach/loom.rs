@@ -1,4 +1,5 @@
-//! Moves against charges and frees, and what they leave, under every schedule that a few preemptions make.
+//! Moves against charges and frees, and what they leave, under every schedule that a few
+//! preemptions make.
 //!
 //! Each model says which mistake it was seen to catch.
 
@@ -48,7 +49,8 @@ pub(crate) fn only_groups_are_left(tree: Tree, groups: u32) {
     assert_eq!((tree.objcgs.in_use(), tree.limbo_len()), (groups, 0));
 }
 
-/// A task of `a` that holds 24 bytes, and has gone on to `b`: 8 went along, 16 stayed as a residual that is to follow.
+/// A task of `a` that holds 24 bytes, and has gone on to `b`: 8 went along, 16 stayed as a residual
+/// that is to follow.
 pub(crate) struct Parted {
     pub(crate) a: &'static Memcg,
     pub(crate) b: &'static Memcg,
@@ -137,7 +139,8 @@ fn loom_kinds_counted_during_a_move_follow_the_task() {
     });
 }
 
-/// Catches: the successor made known only after the owner is none any more; whether it is to die asked before that.
+/// Catches: the successor made known only after the owner is none any more; whether it is to die
+/// asked before that.
 #[test]
 fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
     model(4, |tree| {
@@ -171,7 +174,8 @@ fn loom_who_looks_up_a_task_that_leaves_charges_one_that_lives() {
     });
 }
 
-/// Catches: what is set of a task set for who it was when looked up; and written over by what the old owner had.
+/// Catches: what is set of a task set for who it was when looked up; and written over by what the
+/// old owner had.
 #[test]
 fn loom_what_is_set_of_a_task_that_leaves_is_set_of_its_successor() {
     model(3, |tree| {
@@ -239,7 +243,8 @@ fn loom_a_task_that_leaves_is_found_by_its_id_and_by_no_other() {
     });
 }
 
-/// Catches: a chain halved without a hold on whom it leads to, and one that is skipped and not let go.
+/// Catches: a chain halved without a hold on whom it leads to, and one that is skipped and not let
+/// go.
 #[test]
 fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
     model(3, |tree| {
@@ -273,7 +278,8 @@ fn loom_successors_skipped_while_the_task_leaves_again_are_let_go_once() {
     });
 }
 
-/// Catches: a chain halved without a hold on who is to skip: its own last name may have gone with another's skip of it.
+/// Catches: a chain halved without a hold on who is to skip: its own last name may have gone with
+/// another's skip of it.
 #[test]
 fn loom_two_who_skip_the_same_successors_let_each_go_once() {
     model(3, |tree| {
@@ -340,8 +346,8 @@ fn loom_a_residual_paid_off_while_a_move_gathers_it_is_paid_once() {
     });
 }
 
-/// Catches: an amount taken from the word before the residual has it; one who frees, and had seen no residual, finding too little in the
-/// word.
+/// Catches: an amount taken from the word before the residual has it; one who frees, and had seen
+/// no residual, finding too little in the word.
 #[test]
 fn loom_what_is_freed_while_a_part_is_left_behind_is_freed_once() {
     model(3, |tree| {
@@ -360,7 +366,8 @@ fn loom_what_is_freed_while_a_part_is_left_behind_is_freed_once() {
     });
 }
 
-/// Catches: stock forbidden only after it was drained; a refill that does not ask again when it deposits.
+/// Catches: stock forbidden only after it was drained; a refill that does not ask again when it
+/// deposits.
 #[test]
 fn loom_a_refill_beside_a_move_that_leaves_a_part_leaves_no_stock() {
     model(2, |tree| {

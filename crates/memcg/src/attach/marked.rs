@@ -1,8 +1,9 @@
-//! What a `lazy` move left behind, marked as wrongly charged where it is: it follows its task when it is used, and it is the first to
-//! go when the group it is in is to be made smaller.
+//! What a `lazy` move left behind, marked as wrongly charged where it is: it follows its task when
+//! it is used, and it is the first to go when the group it is in is to be made smaller.
 //!
-//! Nothing is freed here: the bytes go where they belong, as far as there is room. (KAMEZAWA's third policy of 2008, with
-//! moving instead of freeing, which he liked best.) What finds no room is for `engine::reclaim::evict`.
+//! Nothing is freed here: the bytes go where they belong, as far as there is room. (KAMEZAWA's
+//! third policy of 2008, with moving instead of freeing, which he liked best.) What finds no room
+//! is for `engine::reclaim::evict`.
 
 use super::part::join;
 use super::target_room::{Room, Way};
@@ -14,15 +15,17 @@ use crate::sync::lock::Rank;
 const TRIES: usize = 4;
 
 impl Hierarchy {
-    /// Bytes that `lazy` left behind are used: as much of `bytes` as fits follows the task. Answers how much did. The
-    /// caller is pinned and names `tag`. Cost: a look, where nothing was left; else O(depth).
+    /// Bytes that `lazy` left behind are used: as much of `bytes` as fits follows the task. Answers
+    /// how much did. The caller is pinned and names `tag`. Cost: a look, where nothing was left;
+    /// else O(depth).
     pub fn follow(&self, tag: Tag, bytes: u64) -> u64 {
         self.follow_from(tag, None, bytes)
     }
 
-    /// Makes `top` smaller by at most `bytes`: marked bytes in it and below, of tasks that are elsewhere, follow those. Answers how
-    /// much did. Nothing is freed, and no limit passed. The caller is pinned, and holds no lock. Cost: a load where no move has
-    /// left any; else O(owners).
+    /// Makes `top` smaller by at most `bytes`: marked bytes in it and below, of tasks that are
+    /// elsewhere, follow those. Answers how much did. Nothing is freed, and no limit passed. The
+    /// caller is pinned, and holds no lock. Cost: a load where no move has left any; else
+    /// O(owners).
     pub fn send_marked(&self, top: &Memcg, bytes: u64) -> u64 {
         if !self.begin_search_for_marked() {
             return 0;
@@ -44,12 +47,14 @@ impl Hierarchy {
         sent
     }
 
-    /// Names the owner of a task, if `tag` is one: what it leads to are its residuals, until `unref_objcg`. The caller is pinned.
+    /// Names the owner of a task, if `tag` is one: what it leads to are its residuals, until
+    /// `unref_objcg`. The caller is pinned.
     pub fn try_ref_task(&self, tag: Tag) -> bool {
         self.objcgs.get(tag).state() == State::Task && self.try_ref_objcg(tag)
     }
 
-    /// Where in `top` and below bytes of a task lie that are to follow it, and how many. The caller is pinned and names it.
+    /// Where in `top` and below bytes of a task lie that are to follow it, and how many. The caller
+    /// is pinned and names it.
     pub fn marked_in<'a>(
         &'a self,
         tag: Tag,
@@ -69,7 +74,8 @@ impl Hierarchy {
         self.objcgs.get(tag).state() == State::Task && self.marked(tag, within).next().is_some()
     }
 
-    /// The residuals of a live owner that are to follow it, those in a group and below alone if one is named.
+    /// The residuals of a live owner that are to follow it, those in a group and below alone if one
+    /// is named.
     fn marked<'a>(
         &'a self,
         tag: Tag,

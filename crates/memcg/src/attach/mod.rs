@@ -1,15 +1,16 @@
 //! Moving a task: all its bytes change groups, or what the policy says of them does; or nothing.
 //!
-//! Kept: at every moment the bytes are charged at the source or the target or, for the length of the move, at both below
-//! their nearest common ancestor; never at neither. No limit is passed. A refused or cancelled move leaves everything as it
-//! was. (`leaky` breaks the first and the last of these, as published, and says by how much.)
-//! Relied on: one mover a task (`Objcg::begin_move`); the task's lock for the flip; a group with a task stays online; the flips
-//! of `group`.
-//! Never done: touching a thing that was charged; stopping the task, which charges and frees all the while; holding a lock
-//! between two steps, where others are asked.
+//! Kept: at every moment the bytes are charged at the source or the target or, for the length of
+//! the move, at both below their nearest common ancestor; never at neither. No limit is passed. A
+//! refused or cancelled move leaves everything as it was. (`leaky` breaks the first and the last of
+//! these, as published, and says by how much.) Relied on: one mover a task (`Objcg::begin_move`);
+//! the task's lock for the flip; a group with a task stays online; the flips of `group`. Never
+//! done: touching a thing that was charged; stopping the task, which charges and frees all the
+//! while; holding a lock between two steps, where others are asked.
 //!
-//! A move has three steps, with nothing of ours held in between: [`Attach::begin`], [`Attach::prepare`] (memory's `can_attach`),
-//! then [`Attach::commit`] or [`Attach::cancel`]. One that is dropped between them is cancelled.
+//! A move has three steps, with nothing of ours held in between: [`Attach::begin`],
+//! [`Attach::prepare`] (memory's `can_attach`), then [`Attach::commit`] or [`Attach::cancel`]. One
+//! that is dropped between them is cancelled.
 
 #![forbid(unsafe_code)]
 
@@ -75,7 +76,8 @@ pub struct Moved {
     pub pieces: u64,
 }
 
-/// A move under way. Finishing consumes it: [`Attach::commit`], [`Attach::cancel`]. Its drop cancels it.
+/// A move under way. Finishing consumes it: [`Attach::commit`], [`Attach::cancel`]. Its drop
+/// cancels it.
 ///
 /// It belongs to the thread that began it.
 #[must_use = "a move that is dropped is cancelled"]
@@ -100,8 +102,8 @@ pub struct Attach<'t> {
     recounts: u32,
 }
 
-/// Moves the task `tag` to `target` with all it holds, asking nobody. The caller is pinned, and `rec` is its thread's.
-/// Cost: O(depth), some CAS a level.
+/// Moves the task `tag` to `target` with all it holds, asking nobody. The caller is pinned, and
+/// `rec` is its thread's. Cost: O(depth), some CAS a level.
 ///
 /// # Errors
 /// See [`MoveError`].
@@ -138,8 +140,8 @@ pub fn move_task_with(
 }
 
 impl<'t> Attach<'t> {
-    /// Begins a move: from here to its end the target stays online, and no other move of the task begins. The caller is
-    /// pinned; `tag` may have been superseded.
+    /// Begins a move: from here to its end the target stays online, and no other move of the task
+    /// begins. The caller is pinned; `tag` may have been superseded.
     ///
     /// # Errors
     /// Where there is no such task or group, or another move.
@@ -185,7 +187,8 @@ impl<'t> Attach<'t> {
         })
     }
 
-    /// The group the task is in: it stays there, and the group online, until the move ends or the task does.
+    /// The group the task is in: it stays there, and the group online, until the move ends or the
+    /// task does.
     pub fn source(&self) -> GroupId {
         let tree = self.tree;
         tree.resolve(tree.objcgs.get(self.tag).cell()).group.index()
@@ -206,11 +209,12 @@ impl<'t> Attach<'t> {
         self.evictable = evictable;
     }
 
-    /// Memory's `can_attach`: whatever can be refused before others are asked is refused here. The caller is pinned.
+    /// Memory's `can_attach`: whatever can be refused before others are asked is refused here. The
+    /// caller is pinned.
     ///
     /// # Errors
-    /// See [`MoveError`]. To be followed by [`Self::cancel`]; or, where the target was full and there is more room now, by
-    /// another call, which goes on where the last one stopped.
+    /// See [`MoveError`]. To be followed by [`Self::cancel`]; or, where the target was full and
+    /// there is more room now, by another call, which goes on where the last one stopped.
     pub fn prepare(&mut self) -> Result<(), MoveError> {
         let (tree, rec) = (self.tree, self.rec);
         match self.policy {
@@ -230,12 +234,14 @@ impl<'t> Attach<'t> {
         }
     }
 
-    /// Takes the move back: all is as before. Cannot fail; answers what a leaky move has lost. The caller is pinned.
+    /// Takes the move back: all is as before. Cannot fail; answers what a leaky move has lost. The
+    /// caller is pinned.
     pub fn cancel(mut self) -> Option<MoveError> {
         self.undo()
     }
 
-    /// What was done is undone, the last first; answers what a leaky move has lost. The caller is pinned.
+    /// What was done is undone, the last first; answers what a leaky move has lost. The caller is
+    /// pinned.
     fn undo(&mut self) -> Option<MoveError> {
         let tree = self.tree;
         self.forget_if_recounted(tree);
@@ -251,7 +257,8 @@ impl<'t> Attach<'t> {
     /// The move itself: the point of no return. The caller is pinned.
     ///
     /// # Errors
-    /// When the task has ended, or has grown beyond what there is room for; then it has been cancelled.
+    /// When the task has ended, or has grown beyond what there is room for; then it has been
+    /// cancelled.
     pub fn commit(mut self) -> Result<Moved, MoveError> {
         let (tree, rec) = (self.tree, self.rec);
         if !self.begin_anew_if_recounted(tree) {
@@ -317,7 +324,8 @@ impl<'t> Attach<'t> {
         }
     }
 
-    /// The same for a move that goes on there: the target expects the task once more. `false`: it has been removed meanwhile.
+    /// The same for a move that goes on there: the target expects the task once more. `false`: it
+    /// has been removed meanwhile.
     fn begin_anew_if_recounted(&mut self, tree: &Hierarchy) -> bool {
         self.forget_if_recounted(tree);
         let recounts = tree.nr_recounts();
@@ -352,7 +360,8 @@ impl<'t> Attach<'t> {
         )
     }
 
-    /// The own word has flipped: all else that is counted where the task is follows. Under the task's lock.
+    /// The own word has flipped: all else that is counted where the task is follows. Under the
+    /// task's lock.
     fn follow_own_word(&self, tree: &Hierarchy, rec: &ThreadRec, way: &Way<'_>) {
         let objcg = tree.objcgs.get(self.tag);
         tree.move_side_words(objcg, way);
@@ -383,8 +392,8 @@ impl Drop for Attach<'_> {
 }
 
 impl Hierarchy {
-    /// Flips the words without limits: granted stock and side kinds, each with the groups' counts of it. Cache objects have gone
-    /// before.
+    /// Flips the words without limits: granted stock and side kinds, each with the groups' counts
+    /// of it. Cache objects have gone before.
     fn move_side_words(&self, objcg: &Objcg, way: &Way<'_>) {
         let below = |start: &Memcg, f: &dyn Fn(&Memcg)| {
             let mut level = Some(start);

@@ -1,7 +1,9 @@
-//! Moves that leave a part behind: an amount goes into a residual (see `group::residual`), or arrives in one.
+//! Moves that leave a part behind: an amount goes into a residual (see `group::residual`), or
+//! arrives in one.
 //!
-//! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task, which frees meanwhile,
-//! finds its bytes in the two together at every moment. What was added too much is taken off again.
+//! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task,
+//! which frees meanwhile, finds its bytes in the two together at every moment. What was added too
+//! much is taken off again.
 
 use super::kmem_limit::Stopped;
 use super::target_room::{Room, Way, drain};
@@ -11,8 +13,8 @@ use crate::group::objcg::Objcg;
 use crate::group::{Hierarchy, MovePolicy};
 use crate::thread::ThreadRec;
 
-/// Puts at most `bytes` of a residual into the own word, whatever the groups: their counts are the caller's affair. Answers
-/// how much there was.
+/// Puts at most `bytes` of a residual into the own word, whatever the groups: their counts are the
+/// caller's affair. Answers how much there was.
 pub(super) fn join(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
     if bytes == 0 || own.charged.add(Some(own.cell()), bytes).is_err() {
         return 0;
@@ -24,7 +26,8 @@ pub(super) fn join(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) 
     moved
 }
 
-/// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and what is stocked.
+/// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and
+/// what is stocked.
 fn part(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
     if bytes == 0 || residual.charged.add(residual.cell_if_any(), bytes).is_err() {
         return 0;
@@ -43,7 +46,8 @@ fn kept_by(own: &Objcg) -> u64 {
 }
 
 impl Attach<'_> {
-    /// What fits goes; if not even what cannot be parted does, the task goes and all it holds stays. Under the task's lock.
+    /// What fits goes; if not even what cannot be parted does, the task goes and all it holds
+    /// stays. Under the task's lock.
     pub(super) fn move_what_fits(
         &mut self,
         tree: &Hierarchy,
@@ -118,7 +122,8 @@ impl Attach<'_> {
         })
     }
 
-    /// The move of 2008: a piece of the task is charged to the target and taken off the source, then the next.
+    /// The move of 2008: a piece of the task is charged to the target and taken off the source,
+    /// then the next.
     pub(super) fn ship_by_pieces(
         &mut self,
         tree: &Hierarchy,
@@ -158,8 +163,8 @@ impl Attach<'_> {
         }
     }
 
-    /// The undo of 2008: back a piece at a time, and a failure on the way back is ignored: that piece is charged to nobody.
-    /// Answers how much that was.
+    /// The undo of 2008: back a piece at a time, and a failure on the way back is ignored: that
+    /// piece is charged to nobody. Answers how much that was.
     pub(super) fn ship_back(&self, tree: &Hierarchy) -> Option<u64> {
         if self.policy != MovePolicy::Leaky || self.pieces == 0 {
             return None;

@@ -1,8 +1,9 @@
-//! Room at the target for one word: charged there before the word flips, so that its bytes are at the source or the target or, in
-//! between, at both; never at neither.
+//! Room at the target for one word: charged there before the word flips, so that its bytes are at
+//! the source or the target or, in between, at both; never at neither.
 //!
-//! Room is charged to the levels of the target's side below the nearest common ancestor, which has the bytes from the
-//! source's side already; or, *wide*, to all levels up to the root, as if the bytes were there twice.
+//! Room is charged to the levels of the target's side below the nearest common ancestor, which has
+//! the bytes from the source's side already; or, *wide*, to all levels up to the root, as if the
+//! bytes were there twice.
 
 use super::MoveError;
 use crate::counter::{Level, Over, Refused, try_charge, uncharge};
@@ -64,14 +65,16 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Makes room for `bytes` in all. After a refusal all of it is to be given back, or tried again.
+    /// Makes room for `bytes` in all. After a refusal all of it is to be given back, or tried
+    /// again.
     pub fn cover(&mut self, way: &Way<'_>, bytes: u64) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.bytes);
         let within = |_: &Memcg| Over::By(0);
         let up = try_charge(way.target, way.end(), more, within).map_err(|full| refusal(&full))?;
         self.owed += up;
         self.bytes += more;
-        // With a reserve at the source the common ancestor keeps bytes the source gives up: they must fit twice.
+        // With a reserve at the source the common ancestor keeps bytes the source gives up: they
+        // must fit twice.
         let kept = self
             .owed
             .saturating_sub(given_up(way.source, way.common, self.bytes));
@@ -84,7 +87,8 @@ impl Room {
         Ok(())
     }
 
-    /// Flips the word if the room is large enough, and gives back what it was charged for at the source.
+    /// Flips the word if the room is large enough, and gives back what it was charged for at the
+    /// source.
     pub fn flip(
         &mut self,
         tree: &Hierarchy,
@@ -98,9 +102,9 @@ impl Room {
         Ok(moved)
     }
 
-    /// `moved` of the bytes there is room for have come from the source: those it gives up, and the room that was too much
-    /// (the task freed meanwhile) goes into the same sum, for on its own it would first have to be charged to the common
-    /// ancestor, above its max perhaps.
+    /// `moved` of the bytes there is room for have come from the source: those it gives up, and the
+    /// room that was too much (the task freed meanwhile) goes into the same sum, for on its own it
+    /// would first have to be charged to the common ancestor, above its max perhaps.
     pub fn transfer(&mut self, tree: &Hierarchy, way: &Way<'_>, moved: u64) {
         let room = core::mem::take(self);
         let freed = uncharge(way.source, way.end(), moved)
@@ -153,7 +157,8 @@ fn balance(tree: &Hierarchy, common: &Memcg, due: u64, paid: u64) {
     }
 }
 
-/// What the source's side would give back to the common ancestor for `bytes`, as reserves and usage are now.
+/// What the source's side would give back to the common ancestor for `bytes`, as reserves and usage
+/// are now.
 fn given_up(source: &Memcg, common: &Memcg, bytes: u64) -> u64 {
     let mut owed = bytes;
     let mut level = source;

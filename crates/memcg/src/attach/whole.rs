@@ -1,4 +1,5 @@
-//! Moves of all a task holds, or nothing: room for every word first, then the flips, none of which can fail any more.
+//! Moves of all a task holds, or nothing: room for every word first, then the flips, none of which
+//! can fail any more.
 
 use super::kmem_limit::{NoRoom, Stopped};
 use super::part::join;
@@ -9,7 +10,8 @@ use crate::group::{Hierarchy, Tag};
 use crate::thread::ThreadRec;
 
 impl Attach<'_> {
-    /// The own word of the task, then its residuals, except what is lost: each with the number of its room.
+    /// The own word of the task, then its residuals, except what is lost: each with the number of
+    /// its room.
     fn words<'a>(&self, tree: &'a Hierarchy) -> impl Iterator<Item = (usize, &'a Objcg)> + use<'a> {
         let own = tree.objcgs.get(self.tag);
         let residuals = tree
@@ -33,7 +35,8 @@ impl Attach<'_> {
         self.cover_slab(tree, &way).map_err(NoRoom::Kmem)
     }
 
-    /// As [`Self::cover`]; what the target's own threads stock may be all that is in the way, and is taken back then.
+    /// As [`Self::cover`]; what the target's own threads stock may be all that is in the way, and
+    /// is taken back then.
     pub(super) fn cover_or_drain(
         &mut self,
         tree: &Hierarchy,
@@ -48,8 +51,8 @@ impl Attach<'_> {
         Ok(())
     }
 
-    /// Makes room a piece at a time, as the target gives it; the source keeps the room of what has not flipped yet, so
-    /// whoever refuses afterwards finds nothing to move back.
+    /// Makes room a piece at a time, as the target gives it; the source keeps the room of what has
+    /// not flipped yet, so whoever refuses afterwards finds nothing to move back.
     pub(super) fn cover_by_pieces(
         &mut self,
         tree: &Hierarchy,
@@ -87,7 +90,8 @@ impl Attach<'_> {
         self.give_back_slab(tree, &way);
     }
 
-    /// Makes room for the task's cache objects; what is counted in advance may be all that is in the way.
+    /// Makes room for the task's cache objects; what is counted in advance may be all that is in
+    /// the way.
     pub(super) fn cover_slab_or_drain(
         &mut self,
         tree: &Hierarchy,
@@ -116,8 +120,8 @@ impl Attach<'_> {
         }
     }
 
-    /// The transaction on bytes: room at the target, flip, release the source; with or without what earlier moves left
-    /// elsewhere. Under the task's lock.
+    /// The transaction on bytes: room at the target, flip, release the source; with or without what
+    /// earlier moves left elsewhere. Under the task's lock.
     pub(super) fn move_whole(
         &mut self,
         tree: &Hierarchy,
@@ -157,7 +161,8 @@ impl Attach<'_> {
         Err(MoveError::Busy)
     }
 
-    /// The residuals join the own word, which is at the target already, and for which there is room.
+    /// The residuals join the own word, which is at the target already, and for which there is
+    /// room.
     fn gather(&mut self, tree: &Hierarchy, own: &Objcg) -> u64 {
         let mut sum = 0;
         for (at, residual) in self.words(tree).skip(1) {
@@ -171,7 +176,8 @@ impl Attach<'_> {
     }
 }
 
-/// What stayed in, or was shipped to, the group the own word is in now is a part of it no more. Answers how much that was.
+/// What stayed in, or was shipped to, the group the own word is in now is a part of it no more.
+/// Answers how much that was.
 fn at_home(tree: &Hierarchy, tag: Tag) -> u64 {
     let own = tree.objcgs.get(tag);
     let residuals = tree

@@ -22,11 +22,12 @@ pub struct Refused<'a, L: ?Sized> {
     pub usage: u64,
 }
 
-/// Charges `n` bytes to `start` and every level above it up to, not including, `end` (`None`: to the root).
+/// Charges `n` bytes to `start` and every level above it up to, not including, `end` (`None`: to
+/// the root).
 ///
-/// All or nothing. `Ok` is what `end` has yet to be charged (0 at the root). `over` says how far above its max each
-/// level may be taken.
-/// A refusal that somebody else's undone charge may have caused is tried once more. Cost: one CAS a level.
+/// All or nothing. `Ok` is what `end` has yet to be charged (0 at the root). `over` says how far
+/// above its max each level may be taken. A refusal that somebody else's undone charge may have
+/// caused is tried once more. Cost: one CAS a level.
 pub fn try_charge<'a, L: Level>(
     start: &'a L,
     end: Option<&L>,
@@ -72,14 +73,16 @@ pub fn try_charge<'a, L: Level>(
     }
 }
 
-/// Takes a charge of `n` back from the levels below `refuser`, which was to be charged `unpaid` and was not.
+/// Takes a charge of `n` back from the levels below `refuser`, which was to be charged `unpaid` and
+/// was not.
 ///
-/// With reserves, a level may now give back another amount than it asked for, because others charged or uncharged
-/// meanwhile. What it gives back beyond `unpaid` was paid by somebody else and goes up as an uncharge; what is missing
-/// belongs to the reserve the level was promised and goes up as a forced charge: the one case in which a level passes its
-/// max unasked, by no more than the refused charges under way, when a reserve they had crossed is given back and taken by
-/// a third in between. (Refusing instead would break the promise; charging from the top down would refuse what a reserve
-/// guarantees.)
+/// With reserves, a level may now give back another amount than it asked for, because others
+/// charged or uncharged meanwhile. What it gives back beyond `unpaid` was paid by somebody else and
+/// goes up as an uncharge; what is missing belongs to the reserve the level was promised and goes
+/// up as a forced charge: the one case in which a level passes its max unasked, by no more than the
+/// refused charges under way, when a reserve they had crossed is given back and taken by a third in
+/// between. (Refusing instead would break the promise; charging from the top down would refuse what
+/// a reserve guarantees.)
 fn undo<L: Level>(start: &L, refuser: &L, n: u64, unpaid: u64) {
     let mut back = n;
     let mut level = start;
@@ -105,8 +108,8 @@ fn undo<L: Level>(start: &L, refuser: &L, n: u64, unpaid: u64) {
 
 /// Takes `n` bytes off `start` and every level above up to, not including, `end`.
 ///
-/// `Ok` is what `end` has yet to be relieved of; `Err` is a level that did not hold what it was asked for: the books
-/// are wrong. Cost: one CAS a level.
+/// `Ok` is what `end` has yet to be relieved of; `Err` is a level that did not hold what it was
+/// asked for: the books are wrong. Cost: one CAS a level.
 pub fn uncharge<'a, L: Level>(start: &'a L, end: Option<&L>, n: u64) -> Result<u64, &'a L> {
     let mut owed = n;
     let mut level = start;
@@ -125,8 +128,8 @@ pub fn uncharge<'a, L: Level>(start: &'a L, end: Option<&L>, n: u64) -> Result<u
     }
 }
 
-/// Grants `n` bytes of stock under `start` and all above: within the budget of `start` itself and of every limited
-/// level. `false`, and nothing changed, when one has spent it.
+/// Grants `n` bytes of stock under `start` and all above: within the budget of `start` itself and
+/// of every limited level. `false`, and nothing changed, when one has spent it.
 pub fn grant<L: Level>(start: &L, n: u64) -> bool {
     let mut level = start;
     let mut own = true;

@@ -1,14 +1,17 @@
 //! One level of a hierarchical counter, after the kernel's page_counter.
 //!
-//! The word is one AtomicU64, {usage:48 | version:15 | closed:1}. Every change is a compare-and-swap of the whole word:
+//! The word is one AtomicU64, {usage:48 | version:15 | closed:1}. Every change is a
+//! compare-and-swap of the whole word:
 //!
 //! * usage never passes the limit a charge was allowed, not even for a moment;
-//! * the version changes whenever a limit or the reserve does, so that a charge which read the old ones fails its CAS
-//!   and looks again (a charger would have to sleep through 2¹⁵ writes of limits, and find the same usage, to be fooled);
-//! * `closed` says that the group has ended: the level lets everything through to its parent unchanged.
+//! * the version changes whenever a limit or the reserve does, so that a charge which read the old
+//!   ones fails its CAS and looks again (a charger would have to sleep through 2¹⁵ writes of
+//!   limits, and find the same usage, to be fooled);
+//! * `closed` says that the group has ended: the level lets everything through to its parent
+//!   unchanged.
 //!
-//! A level holds a *reserve*: max(usage, reserve) is what its parent sees, so a step here returns how much of it to
-//! pass upward, and what was charged in advance telescopes over the levels.
+//! A level holds a *reserve*: max(usage, reserve) is what its parent sees, so a step here returns
+//! how much of it to pass upward, and what was charged in advance telescopes over the levels.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -97,7 +100,8 @@ impl PageCounter {
         self.reserve[((word & VERSION) != 0) as usize].load(Ordering::Relaxed)
     }
 
-    /// Adds `n` bytes unless that would pass max and `over`; `Err` holds the usage that stood in the way.
+    /// Adds `n` bytes unless that would pass max and `over`; `Err` holds the usage that stood in
+    /// the way.
     ///
     /// Cost: one CAS, retried under contention.
     pub fn charge(&self, n: u64, over: Over) -> Result<Step, u64> {
@@ -142,7 +146,8 @@ impl PageCounter {
         }
     }
 
-    /// Takes `n` bytes off; `None` when the level never held them (the books are wrong; nothing was changed).
+    /// Takes `n` bytes off; `None` when the level never held them (the books are wrong; nothing was
+    /// changed).
     pub fn uncharge(&self, n: u64) -> Option<Step> {
         // Acquire pairs with the Release of `set_reserve`: a new version comes with its reserve.
         let mut word = self.word.load(Ordering::Acquire);
@@ -172,8 +177,8 @@ impl PageCounter {
         }
     }
 
-    /// As [`Self::uncharge`], of a charge that a level above refused; counted, so that whoever was refused because of
-    /// it can know.
+    /// As [`Self::uncharge`], of a charge that a level above refused; counted, so that whoever was
+    /// refused because of it can know.
     pub fn undo(&self, n: u64) -> Option<Step> {
         let step = self.uncharge(n);
         // Release pairs with the Acquire of `undone`: who sees the new number sees the room.
@@ -187,8 +192,8 @@ impl PageCounter {
         self.undone.load(Ordering::Acquire)
     }
 
-    /// Ends the level: all later steps pass through. Answers what of the reserve lay unused, to be given back by the
-    /// caller to the parent, and the usage left behind.
+    /// Ends the level: all later steps pass through. Answers what of the reserve lay unused, to be
+    /// given back by the caller to the parent, and the usage left behind.
     pub fn close(&self) -> (u64, u64) {
         // Acquire pairs with the Release of `set_reserve`: a new version comes with its reserve.
         let mut word = self.word.load(Ordering::Acquire);
@@ -240,7 +245,8 @@ impl PageCounter {
         loop {
             let version = (word & VERSION_MASK).wrapping_add(VERSION * by) & VERSION_MASK;
             let next = (word & !VERSION_MASK) | version;
-            // Release pairs with the Acquire loads of `charge`: who sees the version sees the limit.
+            // Release pairs with the Acquire loads of `charge`: who sees the version sees the
+            // limit.
             match self
                 .word
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -251,8 +257,9 @@ impl PageCounter {
         }
     }
 
-    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs (it may refuse, then
-    /// nothing changes) and `refund` gets what turned out to be too much. The caller serializes writers (group lock).
+    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs (it
+    /// may refuse, then nothing changes) and `refund` gets what turned out to be too much. The
+    /// caller serializes writers (group lock).
     pub fn set_reserve<E>(
         &self,
         reserve: u64,
@@ -278,7 +285,8 @@ impl PageCounter {
                 | ((word & VERSION_MASK).wrapping_add(VERSION) & VERSION_MASK);
             let slot = ((next & VERSION) != 0) as usize;
             self.reserve[slot].store(reserve, Ordering::Relaxed);
-            // Release pairs with the Acquire loads of `charge`: the slot is filled before the version names it.
+            // Release pairs with the Acquire loads of `charge`: the slot is filled before the
+            // version names it.
             if self
                 .word
                 .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -301,10 +309,12 @@ impl PageCounter {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Begins a watch: [`Self::watched`] starts again from the present usage. Answers what it was up to here, if there was
-    /// a watch: who began an earlier one has that to add. The caller serializes beginnings and ends (group lock).
+    /// Begins a watch: [`Self::watched`] starts again from the present usage. Answers what it was
+    /// up to here, if there was a watch: who began an earlier one has that to add. The caller
+    /// serializes beginnings and ends (group lock).
     ///
-    /// A charge that is made meanwhile may count for the watch or not, as if it had come before or after.
+    /// A charge that is made meanwhile may count for the watch or not, as if it had come before or
+    /// after.
     pub fn watch(&self) -> Option<u64> {
         let before = self.watched.swap(self.usage(), Ordering::Relaxed);
         (before != UNWATCHED).then_some(before)
@@ -312,7 +322,8 @@ impl PageCounter {
 
     /// Highest usage since the last [`Self::watch`]; the present usage without one.
     pub fn watched(&self) -> u64 {
-        // A charge made while the watch began may have compared itself with what was before: it is in the usage still.
+        // A charge made while the watch began may have compared itself with what was before: it is
+        // in the usage still.
         match self.watched.load(Ordering::Relaxed) {
             UNWATCHED => self.usage(),
             seen => seen.max(self.usage()),
@@ -329,8 +340,8 @@ impl PageCounter {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// Stock that may be granted under this level: nothing while it is tight, or above its max (which was lowered): what is
-    /// freed then must not be had again.
+    /// Stock that may be granted under this level: nothing while it is tight, or above its max
+    /// (which was lowered): what is freed then must not be had again.
     pub fn stock_budget(&self) -> u64 {
         if self.is_tight() || self.usage() > self.max() {
             0
@@ -378,7 +389,8 @@ impl PageCounter {
         self.tight.store(1, Ordering::Relaxed);
     }
 
-    /// Whether the level gives no stock at present; ends by itself once usage is a sixteenth below max.
+    /// Whether the level gives no stock at present; ends by itself once usage is a sixteenth below
+    /// max.
     pub fn is_tight(&self) -> bool {
         if self.tight.load(Ordering::Relaxed) == 0 {
             return false;

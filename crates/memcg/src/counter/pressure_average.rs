@@ -1,15 +1,18 @@
-//! The averages that `memory.pressure` shows: which share of the last 10, 60 and 300 s somebody was stalled.
+//! The averages that `memory.pressure` shows: which share of the last 10, 60 and 300 s somebody was
+//! stalled.
 //!
-//! Time is cut into periods of two seconds. At the end of each the share of it that was stalled enters three exponential
-//! averages. Nobody has to be awake at the end of a period: [`Record::advance`] is told how many periods have passed and
-//! how much stalled time came with them, and makes up for all at once. That is exact as long as it is called before every
-//! change from stalled to not stalled and back, once a period is over: then the first of the periods passed may be of
-//! both, and all others are of one, which a power of the decay covers.
+//! Time is cut into periods of two seconds. At the end of each the share of it that was stalled
+//! enters three exponential averages. Nobody has to be awake at the end of a period:
+//! [`Record::advance`] is told how many periods have passed and how much stalled time came with
+//! them, and makes up for all at once. That is exact as long as it is called before every change
+//! from stalled to not stalled and back, once a period is over: then the first of the periods
+//! passed may be of both, and all others are of one, which a power of the decay covers.
 //!
 //! Pure arithmetic: what a stall is and who counts it is decided above.
 //!
-//! Source of the idea: Linux, "psi: pressure stall information for CPU, memory, and IO" (4.20): the period, the three
-//! windows, the text. Its averages are moved by a worker while there is something to move; there is none here.
+//! Source of the idea: Linux, "psi: pressure stall information for CPU, memory, and IO" (4.20): the
+//! period, the three windows, the text. Its averages are moved by a worker while there is something
+//! to move; there is none here.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +22,8 @@ pub const PERIOD_US: u64 = 2_000_000;
 /// The whole of a period, as a share.
 const ONE: u64 = 1 << 32;
 
-/// What a period leaves of an average over 10, 60 and 300 s: e^(−2/10), e^(−2/60), e^(−2/300) of [`ONE`].
+/// What a period leaves of an average over 10, 60 and 300 s: e^(−2/10), e^(−2/60), e^(−2/300) of
+/// [`ONE`].
 const DECAY: [u64; 3] = [3_516_421_809, 4_154_161_520, 4_266_429_413];
 
 /// The three averages: shares in units of 2⁻³².
@@ -71,14 +75,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// `periods` whole periods have ended since, and `rest_us` of one that has not. `total_us` is the stalled time by now and
-    /// `is_on` whether somebody is stalled now. Cost: O(log `periods`).
+    /// `periods` whole periods have ended since, and `rest_us` of one that has not. `total_us` is
+    /// the stalled time by now and `is_on` whether somebody is stalled now. Cost: O(log `periods`).
     #[must_use]
     pub fn advance(self, periods: u64, rest_us: u64, total_us: u64, is_on: bool) -> Self {
         let grown = total_us.saturating_sub(self.counted_us);
         let room = periods.saturating_mul(PERIOD_US);
-        // A stall that goes on fills time from now backwards; one that is over was in the first period, or what of it was
-        // noticed late in those behind it.
+        // A stall that goes on fills time from now backwards; one that is over was in the first
+        // period, or what of it was noticed late in those behind it.
         let present = if is_on {
             grown.min(rest_us)
         } else {

@@ -1,22 +1,25 @@
-//! Effective protection: how much of a group's `memory.min` and `memory.low` counts, here and now, and how much reclaim
-//! that leaves for it to bear.
+//! Effective protection: how much of a group's `memory.min` and `memory.low` counts, here and now,
+//! and how much reclaim that leaves for it to bear.
 //!
-//! A setting is a wish; what it is worth depends on the ancestors (a child is never protected by more than its parent),
-//! on the siblings (together they get what the parent has, however much they ask for) and on use (an unused wish takes
-//! nothing from the others). [`effective`] is that arithmetic for one group and one kind of protection,
-//! [`Protection::below`] applies it to both kinds going down the tree, [`standing`] and [`exposed`] say what a reclaim
-//! pass does with the result.
+//! A setting is a wish; what it is worth depends on the ancestors (a child is never protected by
+//! more than its parent), on the siblings (together they get what the parent has, however much they
+//! ask for) and on use (an unused wish takes nothing from the others). [`effective`] is that
+//! arithmetic for one group and one kind of protection, [`Protection::below`] applies it to both
+//! kinds going down the tree, [`standing`] and [`exposed`] say what a reclaim pass does with the
+//! result.
 //!
-//! Everything here is a pure function of byte counts: no tree, no atomics, nothing kept. The caller reads the counters
-//! once per pass, top down; numbers read while others change them may contradict each other, so nothing here assumes that
-//! they fit together, and nothing overflows or panics.
+//! Everything here is a pure function of byte counts: no tree, no atomics, nothing kept. The caller
+//! reads the counters once per pass, top down; numbers read while others change them may contradict
+//! each other, so nothing here assumes that they fit together, and nothing overflows or panics.
 //!
-//! Source of the idea: Linux, `mm/page_counter.c` (protection calculation), `mm/vmscan.c` (proportional reclaim) and the
-//! `memory_recursiveprot` mount option of cgroup v2. Bytes where the kernel counts pages.
+//! Source of the idea: Linux, `mm/page_counter.c` (protection calculation), `mm/vmscan.c`
+//! (proportional reclaim) and the `memory_recursiveprot` mount option of cgroup v2. Bytes where the
+//! kernel counts pages.
 
 #![forbid(unsafe_code)]
 
-/// One amount of each kind of protection, in bytes: two settings, two effective values, or two sums over siblings.
+/// One amount of each kind of protection, in bytes: two settings, two effective values, or two sums
+/// over siblings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Protection {
     /// `memory.min`: never reclaimed.
@@ -39,11 +42,12 @@ pub struct Level {
 }
 
 impl Protection {
-    /// No protection: the root's, and that of the group a reclaim pass was asked for (its own settings do not protect it
-    /// from itself).
+    /// No protection: the root's, and that of the group a reclaim pass was asked for (its own
+    /// settings do not protect it from itself).
     pub const NONE: Self = Self { min: 0, low: 0 };
 
-    /// The part of these settings that a group using `usage` bytes makes use of: what it adds to its siblings' sum.
+    /// The part of these settings that a group using `usage` bytes makes use of: what it adds to
+    /// its siblings' sum.
     #[must_use]
     pub fn used(self, usage: u64) -> Self {
         Self {
@@ -61,7 +65,8 @@ impl Protection {
         }
     }
 
-    /// The effective protection of a direct child of the group that is being reclaimed: its settings as written.
+    /// The effective protection of a direct child of the group that is being reclaimed: its
+    /// settings as written.
     ///
     /// Here the walk down begins; every further level is [`below`](Self::below) the one before.
     #[must_use]
@@ -71,8 +76,8 @@ impl Protection {
 
     /// The effective protection of a group below one whose own effective protection is `self`.
     ///
-    /// `recursive` shares what the children leave unclaimed among them by use (`memory_recursiveprot`). Cost: four
-    /// 128-bit divisions at most.
+    /// `recursive` shares what the children leave unclaimed among them by use
+    /// (`memory_recursiveprot`). Cost: four 128-bit divisions at most.
     #[must_use]
     pub fn below(self, group: &Level, recursive: bool) -> Self {
         let one = |setting, parent, siblings| {
@@ -92,18 +97,20 @@ impl Protection {
     }
 }
 
-/// The effective protection, in bytes, of one group whose parent's effective protection is `parent_effective`.
+/// The effective protection, in bytes, of one group whose parent's effective protection is
+/// `parent_effective`.
 ///
-/// * The group claims what it uses of its `setting`, and all children together claim `siblings_protected` (the sum of
-///   `min(usage, setting)`, this group included).
+/// * The group claims what it uses of its `setting`, and all children together claim
+///   `siblings_protected` (the sum of `min(usage, setting)`, this group included).
 /// * Claims beyond what the parent has are cut in proportion.
-/// * Otherwise each claim holds in full, and if `recursive`, what no child claimed goes to the children in proportion to
-///   the use that their own claims do not cover. Then a group without any setting is protected through its parent.
+/// * Otherwise each claim holds in full, and if `recursive`, what no child claimed goes to the
+///   children in proportion to the use that their own claims do not cover. Then a group without any
+///   setting is protected through its parent.
 ///
-/// Rounds down, so the children's effective values never add up to more than the parent's. The result is at most `usage`
-/// as long as `parent_effective <= parent_usage`; beyond, the unclaimed part may exceed what there is to protect, which
-/// means "all of it". Two children that claim 2G and 1G of their parent's 2G get 1.33G and 0.67G. Cost: at most one
-/// 128-bit division.
+/// Rounds down, so the children's effective values never add up to more than the parent's. The
+/// result is at most `usage` as long as `parent_effective <= parent_usage`; beyond, the unclaimed
+/// part may exceed what there is to protect, which means "all of it". Two children that claim 2G
+/// and 1G of their parent's 2G get 1.33G and 0.67G. Cost: at most one 128-bit division.
 #[must_use]
 pub fn effective(
     usage: u64,
@@ -115,7 +122,8 @@ pub fn effective(
 ) -> u64 {
     let claim = usage.min(setting);
     if siblings_protected > parent_effective {
-        // Overcommitted. A racing reader may see a claim that is not in the sum yet; it gets no more than everything.
+        // Overcommitted. A racing reader may see a claim that is not in the sum yet; it gets no
+        // more than everything.
         return share(
             parent_effective,
             claim.min(siblings_protected),
@@ -141,8 +149,8 @@ pub enum Standing {
     Empty,
     /// All it uses is under effective `min`: left alone in every pass.
     WithinMin,
-    /// All it uses is under effective `low`: left alone in the first pass; scanned, and a `low` event counted, once a
-    /// pass without it has not been enough.
+    /// All it uses is under effective `low`: left alone in the first pass; scanned, and a `low`
+    /// event counted, once a pass without it has not been enough.
     WithinLow,
     /// It uses more than its protection: scanned in proportion, see [`exposed`].
     Exposed,
@@ -167,7 +175,8 @@ pub fn standing(usage: u64, effective: Protection) -> Standing {
 pub enum Pass {
     /// `low` protects.
     RespectLow,
-    /// The first pass was not enough and something was held back because of `low`: now only `min` protects.
+    /// The first pass was not enough and something was held back because of `low`: now only `min`
+    /// protects.
     IgnoreLow,
 }
 
@@ -191,7 +200,8 @@ pub fn exposed(things: u64, usage: u64, effective: Protection, pass: Pass) -> u6
     share(things, usage - kept, usage).max(1).min(things)
 }
 
-/// `whole × part / total`, rounded down; saturates where `part > total` makes it exceed 64 bits. `total` is not 0.
+/// `whole × part / total`, rounded down; saturates where `part > total` makes it exceed 64 bits.
+/// `total` is not 0.
 fn share(whole: u64, part: u64, total: u64) -> u64 {
     let product = u128::from(whole) * u128::from(part);
     u64::try_from(product / u128::from(total)).unwrap_or(u64::MAX)
@@ -237,7 +247,8 @@ mod tests {
         );
     }
 
-    /// One level under pressure until nothing is scanned any more, by what is [`exposed`] of it at 1/10 a round.
+    /// One level under pressure until nothing is scanned any more, by what is [`exposed`] of it at
+    /// 1/10 a round.
     fn equilibrium(
         parent_effective: u64,
         settings: &[u64],
@@ -283,7 +294,8 @@ mod tests {
             assert!(close(end.iter().sum(), 50 * M, 3), "A/B {end:?}");
             assert!(close(end[0], 29 * M, 3), "C {end:?}");
             assert!(close(end[1], 21 * M, 3), "D {end:?}");
-            // The last round may go below the protection by a cluster for each child; with recursion E keeps as much.
+            // The last round may go below the protection by a cluster for each child; with
+            // recursion E keeps as much.
             assert!(end[2] <= 3 * CLUSTER && end[3] == 0, "E and F {end:?}");
         }
     }
@@ -434,7 +446,8 @@ mod tests {
         fn asking_for_more_never_gives_less(
             family in family(), parent in 0..1u64 << 42, more in 0..1u64 << 40, recursive: bool,
         ) {
-            // What exceeds the usage protects nothing more, so it does not count. Rounding may cost a byte.
+            // What exceeds the usage protects nothing more, so it does not count. Rounding may cost
+            // a byte.
             let before = children(parent, &family, recursive)[0].min(family[0].0);
             let mut asking = family.clone();
             asking[0].1 = asking[0].1.saturating_add(more);

@@ -303,7 +303,8 @@ const LARGEST: u64 = 600;
 /// The most bytes of one charge below.
 const MOST: u64 = 64;
 
-/// Threads that charge and give back at all levels, and one that calls `also` meanwhile; answers what was left charged.
+/// Threads that charge and give back at all levels, and one that calls `also` meanwhile; answers
+/// what was left charged.
 fn under_threads(tree: [&'static Node; 5], mut also: impl FnMut(usize) + Send) -> [u64; 5] {
     let left: [AtomicU64; 5] = std::array::from_fn(|_| AtomicU64::new(0));
     let stop = AtomicBool::new(false);
@@ -384,8 +385,9 @@ fn reserves_telescope_while_threads_charge_and_reserves_change() {
         if reserve(tree[at], bytes).is_ok() {
             changing[at] = bytes;
         }
-        // A refused charge may have lent a reserve's bytes to a level above (see `undo`): no more than is under way,
-        // which is one charge a thread and the largest reserve that is being paid for.
+        // A refused charge may have lent a reserve's bytes to a level above (see `undo`): no more
+        // than is under way, which is one charge a thread and the largest reserve that is being
+        // paid for.
         for (usage, max) in seen(&tree).into_iter().zip(max) {
             let most = max.saturating_add(3 * MOST + LARGEST);
             assert!(usage <= most, "{usage} far above {max}");

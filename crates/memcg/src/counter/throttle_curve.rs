@@ -1,18 +1,20 @@
-//! The delay that `memory.high` costs: how long a task that charged memory to a group over its throttle line has to wait.
+//! The delay that `memory.high` costs: how long a task that charged memory to a group over its
+//! throttle line has to wait.
 //!
-//! Reclaim keeps a group at its `high` where it can. Where it cannot, the tasks that go on charging are slowed down, a
-//! little at first and then quadratically, so that a group slightly over its line is barely disturbed and a runaway one is
-//! all but stopped, and still never blocked for good. [`overage`] says how far a group is over its line, as a ratio, so
-//! that large and small groups are treated alike; [`owed_after`] turns it into a debt of
-//! time, [`due_ns`] says what of that is slept off. When several ancestors are over
-//! theirs, the largest overage counts.
+//! Reclaim keeps a group at its `high` where it can. Where it cannot, the tasks that go on charging
+//! are slowed down, a little at first and then quadratically, so that a group slightly over its
+//! line is barely disturbed and a runaway one is all but stopped, and still never blocked for good.
+//! [`overage`] says how far a group is over its line, as a ratio, so that large and small groups
+//! are treated alike; [`owed_after`] turns it into a debt of time, [`due_ns`] says what of that is
+//! slept off. When several ancestors are over theirs, the largest overage counts.
 //!
 //! Pure functions: who pays, when and where is decided above.
 //!
-//! Source of the idea: Linux, "mm, memcg: throttle allocators when failing reclaim over memory.high" (5.4), whose constants
-//! and published table these are. The kernel works in jiffies and publishes its table for HZ = 1000, where a jiffy is one
-//! millisecond; here the unit is the nanosecond and HZ appears nowhere else. It counts pages, we count bytes, so a charge
-//! of a few bytes owes its few bytes' part.
+//! Source of the idea: Linux, "mm, memcg: throttle allocators when failing reclaim over
+//! memory.high" (5.4), whose constants and published table these are. The kernel works in jiffies
+//! and publishes its table for HZ = 1000, where a jiffy is one millisecond; here the unit is the
+//! nanosecond and HZ appears nowhere else. It counts pages, we count bytes, so a charge of a few
+//! bytes owes its few bytes' part.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +29,8 @@ pub const SCALING_SHIFT: u32 = 14;
 /// The charge that owes the curve's full delay, in bytes: the kernel's batch of 64 pages.
 pub const CHARGE_BATCH: u64 = 64 * PAGE_SIZE;
 
-/// The longest delay, in ns: 2 s, so that even a hopeless task still gets to its signals and its diagnostics.
+/// The longest delay, in ns: 2 s, so that even a hopeless task still gets to its signals and its
+/// diagnostics.
 pub const MAX_DELAY_NS: u64 = 2_000_000_000;
 
 /// What is owed up to this, in ns, is not worth a sleep, and stays owed: 10 ms.
@@ -35,10 +38,11 @@ pub const WAIVED_DELAY_NS: u64 = 10_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// How far `usage` is over `high` (both in bytes), as a fraction of `high` in units of 2⁻²⁰; 0 if it is not over.
+/// How far `usage` is over `high` (both in bytes), as a fraction of `high` in units of 2⁻²⁰; 0 if
+/// it is not over.
 ///
-/// Rounds down and saturates. A line below one page is taken as one page: the ratio to 0 would be infinite. Cost: one
-/// 128-bit division.
+/// Rounds down and saturates. A line below one page is taken as one page: the ratio to 0 would be
+/// infinite. Cost: one 128-bit division.
 #[must_use]
 pub fn overage(usage: u64, high: u64) -> u64 {
     let Some(excess) = usage.checked_sub(high) else {
@@ -48,8 +52,8 @@ pub fn overage(usage: u64, high: u64) -> u64 {
     u64::try_from(ratio).unwrap_or(u64::MAX)
 }
 
-/// What a thread owes, in ns, that owed `owed` and charges `charged_bytes` to a group that is over its
-/// line by `overage`: by [`curve_ns`] more, but at most [`MAX_DELAY_NS`].
+/// What a thread owes, in ns, that owed `owed` and charges `charged_bytes` to a group that is over
+/// its line by `overage`: by [`curve_ns`] more, but at most [`MAX_DELAY_NS`].
 ///
 /// Small charges add up, so many of them owe what one of their size does. At 10 % over the line a
 /// batch owes 639 ms, a single page 9.98 ms.
@@ -59,7 +63,8 @@ pub fn owed_after(owed: u64, overage: u64, charged_bytes: u64) -> u64 {
         .min(MAX_DELAY_NS)
 }
 
-/// How long a thread that owes `owed` ns sleeps where it may sleep for `most` ns; the rest stays owed.
+/// How long a thread that owes `owed` ns sleeps where it may sleep for `most` ns; the rest stays
+/// owed.
 ///
 /// Nothing up to [`WAIVED_DELAY_NS`]: it stays owed until more has come together.
 #[must_use]
@@ -70,12 +75,14 @@ pub fn due_ns(owed: u64, most: u64) -> u64 {
     }
 }
 
-/// The curve before it is clamped, in ns: `overage² · 1 s · 2⁻³⁴`, in proportion to `charged_bytes` / [`CHARGE_BATCH`].
+/// The curve before it is clamped, in ns: `overage² · 1 s · 2⁻³⁴`, in proportion to `charged_bytes`
+/// / [`CHARGE_BATCH`].
 ///
 /// Rounds down and saturates.
 #[must_use]
 pub fn curve_ns(overage: u64, charged_bytes: u64) -> u64 {
-    // An overage of 2³⁶ makes a single byte owe days; beyond it the square would leave 128 bits and say nothing new.
+    // An overage of 2³⁶ makes a single byte owe days; beyond it the square would leave 128 bits and
+    // say nothing new.
     let overage = u128::from(overage.min(1 << 36));
     let batch = (overage * overage * u128::from(NS_PER_S)) >> (PRECISION_SHIFT + SCALING_SHIFT);
     let ns = batch.saturating_mul(u128::from(charged_bytes)) / u128::from(CHARGE_BATCH);

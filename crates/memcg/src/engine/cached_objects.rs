@@ -1,9 +1,9 @@
 //! Objects of kmem caches: charged, then taken; uncharged, then given back.
 //!
-//! Kept: an object is charged what its cache says an object may use, as any memory is (`memory.max` and all that follows), and
-//! counted as a cache's, within every `memory.kmem.max`. A refused allocation changes nothing.
-//! Relied on: `kmem::cache`, which never charges but from stock.
-//! Never done: a constructor (that is `api`); code of the program under a lock.
+//! Kept: an object is charged what its cache says an object may use, as any memory is (`memory.max`
+//! and all that follows), and counted as a cache's, within every `memory.kmem.max`. A refused
+//! allocation changes nothing. Relied on: `kmem::cache`, which never charges but from stock. Never
+//! done: a constructor (that is `api`); code of the program under a lock.
 
 use super::configuration::Tracking;
 use super::worker::Work;
@@ -109,8 +109,8 @@ impl Engine {
         Some(tag)
     }
 
-    /// Sets the words by which a group, and all below that have none, account caches' objects; none: it inherits again. `false`
-    /// without memory.
+    /// Sets the words by which a group, and all below that have none, account caches' objects;
+    /// none: it inherits again. `false` without memory.
     pub fn set_cache_filter(&self, group: &Memcg, words: &[u8]) -> bool {
         let is_gone = |index: GroupId, generation: u32| {
             let group = self.tree.memcgs.get(index);
@@ -169,7 +169,8 @@ impl Engine {
         Ok(found)
     }
 
-    /// A hit in the cache of the current owner's group. Apart, so that the hit of a cache for all stays as short as it is.
+    /// A hit in the cache of the current owner's group. Apart, so that the hit of a cache for all
+    /// stays as short as it is.
     #[inline(never)]
     fn alloc_by_group(
         &self,
@@ -271,7 +272,8 @@ impl Engine {
         })
     }
 
-    /// What an allocation that could not wait had deferred: the group's own cache, if there still are the two.
+    /// What an allocation that could not wait had deferred: the group's own cache, if there still
+    /// are the two.
     pub(super) fn split_cache(&self, rec: &ThreadRec, index: CacheId, group: GroupId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.memcgs.get(group);
@@ -316,7 +318,8 @@ impl Engine {
         self.charge(rec, request).map_err(CacheRefusal::Max)?;
         self.count_object(rec, request)
             .or_else(|refusal| {
-                // What threads have counted in advance is in nobody's hands. Usually there is none under such a limit.
+                // What threads have counted in advance is in nobody's hands. Usually there is none
+                // under such a limit.
                 {
                     let _pin = self.tree.threads.epoch.pin(rec);
                     if let Some(full) = self.tree.group_of_refusal(&refusal) {
@@ -331,7 +334,8 @@ impl Engine {
             })
     }
 
-    /// Counts an object that is charged already as a cache's; with [`Flags::FORCE`] whatever the limits say.
+    /// Counts an object that is charged already as a cache's; with [`Flags::FORCE`] whatever the
+    /// limits say.
     pub(super) fn count_object(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
         let Request {
             tag, bytes, flags, ..

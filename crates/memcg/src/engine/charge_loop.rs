@@ -1,8 +1,8 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
 //!
 //! Invariants: a refused charge has charged nobody. What is tried again is the same request.
-//! Depends on: `group` for the charge itself, `reclaim` and `oom_kill` for room, `throttle` for what is owed.
-//! Never: a wait, or code of the program, where the request's flags do not allow it.
+//! Depends on: `group` for the charge itself, `reclaim` and `oom_kill` for room, `throttle` for
+//! what is owed. Never: a wait, or code of the program, where the request's flags do not allow it.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +22,8 @@ pub struct ChargeError {
 }
 
 impl Engine {
-    /// Makes a charge, its bytes rounded up to a multiple of 8; answers what was charged (0 with [`Flags::NOACCOUNT`]).
+    /// Makes a charge, its bytes rounded up to a multiple of 8; answers what was charged (0 with
+    /// [`Flags::NOACCOUNT`]).
     ///
     /// # Errors
     /// When a limit stands in the way and neither a drain nor the group's policy helps.
@@ -86,8 +87,8 @@ impl Engine {
         self.tree.charge_exact(request.tag, request.bytes, mode)
     }
 
-    /// Seeks the policy's way out of a refusal: the charge is forced, tried again after a drain, a reclaim or a kill, or
-    /// made into debt.
+    /// Seeks the policy's way out of a refusal: the charge is forced, tried again after a drain, a
+    /// reclaim or a kill, or made into debt.
     #[cold]
     fn charge_refused(
         &self,
@@ -106,7 +107,8 @@ impl Engine {
         };
         full.event(Event::Max);
         let mut last = refusal;
-        // Stock under the full group is charged but held by nobody: if all of it made room, take it back, once.
+        // Stock under the full group is charged but held by nobody: if all of it made room, take it
+        // back, once.
         let without_stock = refusal.usage.saturating_sub(full.counter.granted());
         let drain = || {
             // Where nothing will be drained nobody stands still, and a refusal stays quick.
@@ -156,8 +158,8 @@ impl Engine {
         Err(last)
     }
 
-    /// Has a task die, and takes what it will give back in advance; waits for that where the caller may and the credit is not
-    /// enough.
+    /// Has a task die, and takes what it will give back in advance; waits for that where the caller
+    /// may and the credit is not enough.
     #[cold]
     fn charge_after_kill(
         &self,
@@ -207,7 +209,8 @@ impl Engine {
         Err(last)
     }
 
-    /// Tries again as long as room is made; leaves the rest to the worker where the caller may not wait.
+    /// Tries again as long as room is made; leaves the rest to the worker where the caller may not
+    /// wait.
     #[cold]
     fn charge_after_reclaim(
         &self,
@@ -277,8 +280,9 @@ impl Engine {
         }
     }
 
-    /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something else: as [`Self::uncharge`], but what
-    /// a move left of the owner in other groups stays as it was.
+    /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something
+    /// else: as [`Self::uncharge`], but what a move left of the owner in other groups stays as it
+    /// was.
     #[cold]
     pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         {
@@ -293,7 +297,8 @@ impl Engine {
         self.uncharge(rec, tag, bytes, Kind::Heap);
     }
 
-    /// Whether a tag may be an owner's: asked before the tag of a thing is believed, which may have been overwritten.
+    /// Whether a tag may be an owner's: asked before the tag of a thing is believed, which may have
+    /// been overwritten.
     pub fn is_tag(&self, tag: Tag) -> bool {
         tag.raw() < self.tree.objcgs.high_water()
     }
@@ -357,7 +362,8 @@ mod tests {
         above.counter.set_max((64 << 20) + 16);
         let charge =
             |rec, tag, bytes| engine.charge(rec, Request::reserved(tag, bytes, Flags::NOWAIT));
-        // Another thread has stock in both: the one on the way is full by it, and so is what is above.
+        // Another thread has stock in both: the one on the way is full by it, and so is what is
+        // above.
         charge(other, task, 8).unwrap();
         charge(other, beside.tag(), 8).unwrap();
         assert!(group.counter.granted() > 0 && beside.counter.granted() > 0);

@@ -18,7 +18,8 @@ pub struct Options {
 // SAFETY: integers only.
 unsafe impl Zeroed for Options {}
 
-/// Which objects of kmem caches are accounted, a bit each; 0: all but those of NOACCOUNT caches and scopes.
+/// Which objects of kmem caches are accounted, a bit each; 0: all but those of NOACCOUNT caches and
+/// scopes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tracking {
     /// What the root's own owners allocate is not.
@@ -30,7 +31,8 @@ pub enum Tracking {
 }
 
 impl Options {
-    /// Whether a rule about cache objects is in force; any, asked for all at once with [`Self::tracks_simply`].
+    /// Whether a rule about cache objects is in force; any, asked for all at once with
+    /// [`Self::tracks_simply`].
     pub fn tracking(&self, which: Tracking) -> bool {
         self.tracking.load(Ordering::Relaxed) & which as u32 != 0
     }
@@ -80,7 +82,8 @@ impl Options {
         self.kill_process.store(on.into(), Ordering::Relaxed);
     }
 
-    /// No thread of the engine's own: what is put off is done by threads of the program that wait anyway.
+    /// No thread of the engine's own: what is put off is done by threads of the program that wait
+    /// anyway.
     pub fn no_thread(&self) -> bool {
         self.no_thread.load(Ordering::Relaxed) != 0
     }
@@ -90,8 +93,8 @@ impl Options {
         self.no_thread.store(on.into(), Ordering::Relaxed);
     }
 
-    /// What a heap charge over max does in a group without a policy: go into debt (a Rust global allocator, where a
-    /// refusal usually aborts) or fail.
+    /// What a heap charge over max does in a group without a policy: go into debt (a Rust global
+    /// allocator, where a refusal usually aborts) or fail.
     pub fn debt_by_default(&self) -> bool {
         self.debt_by_default.load(Ordering::Relaxed) != 0
     }

@@ -9,7 +9,8 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
-/// What a charge may do. Flags are put together by `|`, or by [`Flags::with`] where a constant is needed.
+/// What a charge may do. Flags are put together by `|`, or by [`Flags::with`] where a constant is
+/// needed.
 ///
 /// ```
 /// use memcg::Flags;
@@ -25,8 +26,8 @@ pub struct Flags(u32);
 impl Flags {
     /// May neither sleep nor run code of the program: what malloc can do. The default.
     pub const NOWAIT: Flags = Flags(0);
-    /// May sleep: what the thread owes for being above `high` is paid before the charge returns. At a limit the charge
-    /// waits for the engine's worker to reclaim.
+    /// May sleep: what the thread owes for being above `high` is paid before the charge returns. At
+    /// a limit the charge waits for the engine's worker to reclaim.
     pub const WAIT: Flags = Flags(1);
     /// Is made whatever the limits say.
     pub const FORCE: Flags = Flags(2);
@@ -36,11 +37,11 @@ impl Flags {
     pub const NOACCOUNT: Flags = Flags(8);
     /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
     pub const USER: Flags = Flags(16);
-    /// Is refused before the group's policy has its say, and no event `oom` is counted: the caller can make room, and
-    /// will ask again.
+    /// Is refused before the group's policy has its say, and no event `oom` is counted: the caller
+    /// can make room, and will ask again.
     pub(super) const EARLY: Flags = Flags(32);
-    /// With [`Flags::WAIT`]: what the thread owes for being above `high` is left for its next safe point. For many
-    /// charges in a row.
+    /// With [`Flags::WAIT`]: what the thread owes for being above `high` is left for its next safe
+    /// point. For many charges in a row.
     pub const OWE: Flags = Flags(64);
 
     /// Every flag with its name, in the order of the bits.
@@ -84,7 +85,8 @@ impl BitOrAssign for Flags {
 }
 
 impl fmt::Debug for Flags {
-    /// The names of what is set, as they are written in code: `WAIT | USER`; `NOWAIT` where nothing is.
+    /// The names of what is set, as they are written in code: `WAIT | USER`; `NOWAIT` where nothing
+    /// is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::NOWAIT {
             return f.write_str("NOWAIT");

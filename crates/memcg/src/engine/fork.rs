@@ -1,18 +1,21 @@
 //! Fork: the child has one thread and all the memory.
 //!
-//! Before a fork, changes to the tree are let finish and held off, so the child's tree is whole. Charges are not held
-//! off: the child recounts every group from its owners' words, which change in one step each. Then it frees the locks,
-//! returns the stock of the threads it does not have, and gives their records back.
+//! Before a fork, changes to the tree are let finish and held off, so the child's tree is whole.
+//! Charges are not held off: the child recounts every group from its owners' words, which change in
+//! one step each. Then it frees the locks, returns the stock of the threads it does not have, and
+//! gives their records back.
 //!
-//! A thread marks a change in its own record, plainly, and who forks has every thread pass a barrier: changes of
-//! different threads share no word that is written. A thread without a record, and one that is leaving, count themselves
-//! in one shared word.
+//! A thread marks a change in its own record, plainly, and who forks has every thread pass a
+//! barrier: changes of different threads share no word that is written. A thread without a record,
+//! and one that is leaving, count themselves in one shared word.
 //!
-//! `_Fork` and a bare `clone` run no handlers. A page that the kernel empties in every child (MADV_WIPEONFORK) tells them:
-//! the first slow path of such a child does what the handler would have. It is asked on slow paths only, a load of a word
-//! that is also how a deferred piece of work announces itself. A child of vfork or posix_spawn shares the page, finds it
-//! as its parent left it, and is left alone. Nothing was held off for a child without handlers: if one of the parent's
-//! other threads was changing the tree at that moment, the child goes without accounting and says so.
+//! `_Fork` and a bare `clone` run no handlers. A page that the kernel empties in every child
+//! (MADV_WIPEONFORK) tells them: the first slow path of such a child does what the handler would
+//! have. It is asked on slow paths only, a load of a word that is also how a deferred piece of work
+//! announces itself. A child of vfork or posix_spawn shares the page, finds it as its parent left
+//! it, and is left alone. Nothing was held off for a child without handlers: if one of the parent's
+//! other threads was changing the tree at that moment, the child goes without accounting and says
+//! so.
 
 use super::Engine;
 use super::fork_word::{DEFERRED, EMPTIED, SETTLED, is_watched, watch, word};
@@ -29,13 +32,14 @@ use crate::thread::record::FENCED;
 /// What else is to happen in the child. One function, by whoever owns the process.
 static IN_CHILD: Hook<fn()> = Hook::none();
 
-/// Has `f` run in the child of every fork, last: from the fork itself, or where the child is first seen to be one.
+/// Has `f` run in the child of every fork, last: from the fork itself, or where the child is first
+/// seen to be one.
 pub fn set_in_child(f: fn()) {
     IN_CHILD.set(f);
 }
 
-/// How long a fork waits for a change, and a change for a fork: a signal handler may stand between the two in one
-/// thread, and then neither comes. In steps of 10 µs.
+/// How long a fork waits for a change, and a change for a fork: a signal handler may stand between
+/// the two in one thread, and then neither comes. In steps of 10 µs.
 const PATIENCE: u32 = 10_000;
 
 /// One step of a wait.
@@ -69,9 +73,11 @@ pub(super) fn install() {
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
-/// Has `work` run on a slow path of some thread, once, `ns` from now or later; instead of what was deferred before.
+/// Has `work` run on a slow path of some thread, once, `ns` from now or later; instead of what was
+/// deferred before.
 ///
-/// For what most processes end without ever needing: the child of a fork usually becomes another program at once.
+/// For what most processes end without ever needing: the child of a fork usually becomes another
+/// program at once.
 pub fn defer(ns: u64, work: fn()) {
     // A child that is not known as one yet becomes it first: one word says both.
     if word().load(Ordering::Relaxed) == EMPTIED {
@@ -83,7 +89,8 @@ pub fn defer(ns: u64, work: fn()) {
     word().store(DEFERRED, Ordering::Release);
 }
 
-/// On a slow path, by a thread that has its record: notices that this process is a child, and does what was deferred.
+/// On a slow path, by a thread that has its record: notices that this process is a child, and does
+/// what was deferred.
 #[cold]
 pub(super) fn inspect() {
     // Acquire pairs with the Release of `defer`.
@@ -123,7 +130,8 @@ impl Drop for Marked<'_> {
 }
 
 impl Engine {
-    /// Runs a change to the tree; a fork waits for it, and it for a fork. Cost: two stores to the thread's own record.
+    /// Runs a change to the tree; a fork waits for it, and it for a fork. Cost: two stores to the
+    /// thread's own record.
     pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
         if !process_engine::is_ours(self) {
             // A test's own: forks know only the process's.
@@ -131,7 +139,8 @@ impl Engine {
         }
         for _ in 0..PATIENCE {
             let marked = self.mark();
-            // Acquire pairs with the Release of `parent`. A change inside a change goes on: the fork waits for both.
+            // Acquire pairs with the Release of `parent`. A change inside a change goes on: the
+            // fork waits for both.
             if marked.before.is_some_and(|n| n > 0) || self.forking.load(Ordering::Acquire) == 0 {
                 let _marked = marked;
                 return f();
@@ -217,7 +226,8 @@ extern "C" fn child() {
         return;
     }
     let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
-    // SAFETY: a child has the thread that forked and no other, and `is_watched` or the handlers say that this is one.
+    // SAFETY: a child has the thread that forked and no other, and `is_watched` or the handlers say
+    // that this is one.
     let sole = unsafe { SoleThread::new() };
     if held_off {
         // SAFETY: `prepare` took the locks, on the thread of which this is the copy.
@@ -234,8 +244,9 @@ extern "C" fn child() {
 }
 
 impl Engine {
-    /// What the child has of its parent's engine is made its own: locks nobody holds, records of threads it does not have, counts. `own`
-    /// is the record of the one thread; `whole`: no change to the tree was under way.
+    /// What the child has of its parent's engine is made its own: locks nobody holds, records of
+    /// threads it does not have, counts. `own` is the record of the one thread; `whole`: no change
+    /// to the tree was under way.
     pub fn begin_in_child(&self, sole: SoleThread, own: Option<&ThreadRec>, whole: bool) {
         self.kmem.reset_tables_in_child(sole);
         self.changing.store(0, Ordering::Relaxed);
@@ -244,7 +255,8 @@ impl Engine {
         self.kmem.lists.reset_locks_in_child(sole);
         self.reset_locks_in_child(sole);
         let is_own = |rec: &ThreadRec| own.is_some_and(|own| core::ptr::eq(own, rec));
-        // The heaps of the threads the child does not have are parked; one that was cut off in the middle of a change is lost.
+        // The heaps of the threads the child does not have are parked; one that was cut off in the
+        // middle of a change is lost.
         for (_, rec) in self.tree.threads.each().filter(|(_, rec)| !is_own(rec)) {
             kmalloc::abandon(&self.kmem, rec, rec.is_busy());
             self.kmem.abandon_caches(sole, rec);
@@ -274,7 +286,8 @@ fn forget_drains(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) 
 }
 
 fn recount(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> bool) {
-    // First, so that what follows takes nothing off a group that a walk of the parent's had not reached yet.
+    // First, so that what follows takes nothing off a group that a walk of the parent's had not
+    // reached yet.
     engine.tree.recount();
     for (index, rec) in engine.tree.threads.each() {
         if is_own(rec) {
@@ -293,9 +306,9 @@ fn recount(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> boo
     }
 }
 
-/// The thread that forked works for a task with the id of the parent's thread. That task ends: what it held is a line of
-/// the ledger, and the thread gets one of its own. A thread that stands in a scope keeps it, for the scope leads back to
-/// it.
+/// The thread that forked works for a task with the id of the parent's thread. That task ends: what
+/// it held is a line of the ledger, and the thread gets one of its own. A thread that stands in a
+/// scope keeps it, for the scope leads back to it.
 fn leave_parents_task(engine: &Engine, rec: &ThreadRec) {
     let Some(task) = rec.task.load(Ordering::Relaxed) else {
         return;

@@ -1,13 +1,13 @@
 //! The word by which a process learns that it is a fork's child, and that deferred work is due.
 //!
-//! Invariants: the kernel empties the word's page in every child that shares no memory with its parent.
-//! Depends on: `os` for the page.
-//! Never: what is to be done then (`fork`).
+//! Invariants: the kernel empties the word's page in every child that shares no memory with its
+//! parent. Depends on: `os` for the page. Never: what is to be done then (`fork`).
 
 use crate::os::mmap;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-// The word that slow paths look at. Emptied by the kernel in a child that shares no memory with its parent.
+// The word that slow paths look at. Emptied by the kernel in a child that shares no memory with its
+// parent.
 pub(super) const EMPTIED: u32 = 0;
 pub(super) const SETTLED: u32 = 1;
 /// A piece of work waits for its time.
@@ -26,7 +26,8 @@ pub(super) fn word() -> &'static AtomicU32 {
 pub(super) fn watch() {
     const BYTES: usize = 4096;
     let Some(page) = mmap::map(BYTES) else { return };
-    // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is an atomic one.
+    // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is
+    // an atomic one.
     unsafe {
         if libc::madvise(page.as_ptr().cast(), BYTES, libc::MADV_WIPEONFORK) != 0 {
             mmap::unmap(page, BYTES);

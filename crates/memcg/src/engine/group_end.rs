@@ -1,4 +1,5 @@
-//! `group-end`: whether removed groups linger, the last steps of those that did, and the reaper that hurries them.
+//! `group-end`: whether removed groups linger, the last steps of those that did, and the reaper
+//! that hurries them.
 
 #![forbid(unsafe_code)]
 
@@ -10,14 +11,16 @@ use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
-/// What becomes of a removed group that still holds bytes. Chosen before the first group, for the life of the engine.
+/// What becomes of a removed group that still holds bytes. Chosen before the first group, for the
+/// life of the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum GroupEnd {
     /// They are the parent's at once, and the group is gone. The default.
     #[default]
     Reparent,
-    /// It keeps them, and by the policy of ids its kmem id, until the last one goes: the classic kernel.
+    /// It keeps them, and by the policy of ids its kmem id, until the last one goes: the classic
+    /// kernel.
     Linger,
 }
 
@@ -60,8 +63,8 @@ impl Engine {
         self.tree.set_lingers(end == GroupEnd::Linger)
     }
 
-    /// Ends the groups that lingered and hold nothing any more; answers how many. Where locks may be taken: not in malloc. A load
-    /// where there is none.
+    /// Ends the groups that lingered and hold nothing any more; answers how many. Where locks may
+    /// be taken: not in malloc. A load where there is none.
     #[inline]
     pub fn finish_lingering(&self, rec: &ThreadRec) -> u32 {
         if self.tree.has_done() {
@@ -77,8 +80,8 @@ impl Engine {
         self.change(|| offline::deferred_end::finish(&self.tree, &self.kmem))
     }
 
-    /// Bytes were given back: if they were a lingering group's last its end is put off to where locks may be taken. Usable in a
-    /// signal handler.
+    /// Bytes were given back: if they were a lingering group's last its end is put off to where
+    /// locks may be taken. Usable in a signal handler.
     #[inline]
     pub(super) fn note_ends(&self) {
         if self.tree.lingers() && self.tree.has_done() {
@@ -86,10 +89,12 @@ impl Engine {
         }
     }
 
-    /// One round of the zombie reaper: asks every lingering group for all it holds. What cannot be reclaimed stays. Runs shrinkers
-    /// of the program on this thread; lifts the caller's pins. O(groups).
+    /// One round of the zombie reaper: asks every lingering group for all it holds. What cannot be
+    /// reclaimed stays. Runs shrinkers of the program on this thread; lifts the caller's pins.
+    /// O(groups).
     ///
-    /// As daemons beside the kernel do it, where nothing else moves the dead: the baseline of the designs that do better.
+    /// As daemons beside the kernel do it, where nothing else moves the dead: the baseline of the
+    /// designs that do better.
     pub fn reap(&self, rec: &ThreadRec) -> Reaped {
         let mut reaped = Reaped::default();
         let before = self.tree.nr_lingered();
@@ -109,8 +114,8 @@ impl Engine {
         reaped
     }
 
-    /// Asks a lingering group for what it holds; answers the bytes it gave. The caller is pinned; where code of the program may run
-    /// (`user`) its pins are lifted meanwhile.
+    /// Asks a lingering group for what it holds; answers the bytes it gave. The caller is pinned;
+    /// where code of the program may run (`user`) its pins are lifted meanwhile.
     pub(super) fn ask(&self, rec: &ThreadRec, group: &Memcg, user: bool) -> u64 {
         if user {
             return self.reclaim_bytes(rec, group, group.counter.usage());
@@ -121,7 +126,8 @@ impl Engine {
         self.tree.drain(rec, group)
     }
 
-    /// For the worker: does a round if the interval is over; answers the ms until the next, 0 where there is none.
+    /// For the worker: does a round if the interval is over; answers the ms until the next, 0 where
+    /// there is none.
     pub(super) fn reap_if_due(&self, rec: &ThreadRec) -> u32 {
         let interval = self.options.reap_interval_ms();
         if interval == 0 {

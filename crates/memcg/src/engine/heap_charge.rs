@@ -1,6 +1,7 @@
 //! Charging heap objects: what the allocators share.
 //!
-//! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are multiples of 8.
+//! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are
+//! multiples of 8.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +9,8 @@ use super::process_engine::{known_rec, with_rec};
 use super::{Accounting, Flags, Request};
 use crate::group::{Kind, Tag};
 
-/// Charges an object of `bytes` to whom the thread is working for; answers its tag, `Some(None)` where the object is not
-/// accounted. `None`: a limit refuses.
+/// Charges an object of `bytes` to whom the thread is working for; answers its tag, `Some(None)`
+/// where the object is not accounted. `None`: a limit refuses.
 ///
 /// Cost of a hit: no call, no atomic instruction.
 #[inline(always)]
@@ -25,7 +26,8 @@ pub fn charge(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
 #[cold]
 fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
     let _errno = crate::os::errno::keep();
-    // Without memory even for a thread's record the object goes uncounted: it is an error of the books, not of the program.
+    // Without memory even for a thread's record the object goes uncounted: it is an error of the
+    // books, not of the program.
     with_rec(|engine, rec| {
         engine.set_installed();
         if rec.current().is_none() || engine.accounting() != Accounting::On {

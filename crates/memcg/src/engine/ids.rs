@@ -40,7 +40,8 @@ impl Engine {
         self.kmem.tables.policy()
     }
 
-    /// Chooses it. `false`, and nothing changed, once a list or cache has entered something for a group.
+    /// Chooses it. `false`, and nothing changed, once a list or cache has entered something for a
+    /// group.
     pub fn set_id_policy(&self, policy: IdPolicy) -> bool {
         self.kmem.tables.set_policy(policy)
     }
@@ -61,11 +62,13 @@ impl Engine {
         }
     }
 
-    /// The kmem id of a group, given now if it has none. The caller is pinned by `rec`, and holds no lock.
+    /// The kmem id of a group, given now if it has none. The caller is pinned by `rec`, and holds
+    /// no lock.
     ///
-    /// Under [`IdPolicy::ReclaimOfflineFirst`], before an array would have to grow or ids run out, `ASKED` lingering groups at most are asked for
-    /// theirs: for their stock, and with WAIT and USER in `flags` for all that shrinkers of the program give, for which the caller's
-    /// pins are lifted: what was found under them is to be looked for anew. Else as `Hierarchy::kmem_id`.
+    /// Under [`IdPolicy::ReclaimOfflineFirst`], before an array would have to grow or ids run out,
+    /// `ASKED` lingering groups at most are asked for theirs: for their stock, and with WAIT and
+    /// USER in `flags` for all that shrinkers of the program give, for which the caller's pins are
+    /// lifted: what was found under them is to be looked for anew. Else as `Hierarchy::kmem_id`.
     ///
     /// # Errors
     /// See [`IdError`].

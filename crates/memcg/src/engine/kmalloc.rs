@@ -1,10 +1,12 @@
 //! The allocator of the process: slabs, with every object charged to whom its thread works for.
 //!
-//! Kept: an object is charged before it is taken and uncharged before it is published as free, so a thread that does not
-//! look at what others freed into its slabs never causes a refusal. An object keeps its owner through every resize.
+//! Kept: an object is charged before it is taken and uncharged before it is published as free, so a
+//! thread that does not look at what others freed into its slabs never causes a refusal. An object
+//! keeps its owner through every resize.
 //!
-//! A thread's heap is made at its first allocation, in a section a signal handler sees. A handler inside such a section,
-//! and a thread that has departed, use one heap for all of them, under a lock.
+//! A thread's heap is made at its first allocation, in a section a signal handler sees. A handler
+//! inside such a section, and a thread that has departed, use one heap for all of them, under a
+//! lock.
 
 use super::process_engine::{engine, known_rec, try_engine};
 use super::{Flags, heap_charge};
@@ -29,7 +31,8 @@ fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
     if heap == 0 {
         return None;
     }
-    // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this thread's.
+    // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this
+    // thread's.
     unsafe { core::hint::assert_unchecked(rec != 0) };
     // SAFETY: as above.
     Some(unsafe { (&*(rec as *const ThreadRec), &*(heap as *const Heap)) })
@@ -90,7 +93,8 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     p
 }
 
-/// Frees an object into the thread's own heap and stock, if it is from there. `false`: nothing was done.
+/// Frees an object into the thread's own heap and stock, if it is from there. `false`: nothing was
+/// done.
 ///
 /// # Safety
 /// `p` is null or a live object of this allocator; it ends here if the answer is `true`.
@@ -203,7 +207,8 @@ fn alloc_charged(
     }
 }
 
-/// The calling thread's heap, made now if it has none. `None`: it has departed, is unknown, or is inside its section.
+/// The calling thread's heap, made now if it has none. `None`: it has departed, is unknown, or is
+/// inside its section.
 fn own_heap(kmem: &'static Kmem) -> Option<(&'static ThreadRec, &'static Heap)> {
     if let Some(found) = known() {
         return Some(found);
@@ -283,11 +288,12 @@ pub unsafe fn usable(p: *mut u8) -> usize {
     locate(p, b"malloc_usable_size").bytes
 }
 
-/// Makes an object `bytes` long, at a multiple of `align`, its owner as before; answers where it is now. Null: a limit
-/// refuses or there is no memory; then nothing has changed.
+/// Makes an object `bytes` long, at a multiple of `align`, its owner as before; answers where it is
+/// now. Null: a limit refuses or there is no memory; then nothing has changed.
 ///
 /// # Safety
-/// `p` is a live object of this allocator, allocated with that alignment; if the answer is not null, it ends here.
+/// `p` is a live object of this allocator, allocated with that alignment; if the answer is not
+/// null, it ends here.
 #[must_use]
 pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     let _errno = errno::keep();
@@ -300,7 +306,8 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     if size == old.bytes || (class.is_some() && size < old.bytes && size > old.bytes / 2) {
         return p;
     }
-    // Out of what is at hand, if that is its owner's: charged in advance, so no limit is asked for both at a time.
+    // Out of what is at hand, if that is its owner's: charged in advance, so no limit is asked for
+    // both at a time.
     if align <= ALIGN
         && old.bytes <= crate::kmem::class::MAX_CLASS_BYTES
         && known().is_some_and(|(rec, _)| rec.current() == old.tag)
@@ -336,7 +343,8 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     taken.at as *mut u8
 }
 
-/// What an object of `bytes` at a multiple of `align` has, and is charged. `None`: more than there can be.
+/// What an object of `bytes` at a multiple of `align` has, and is charged. `None`: more than there
+/// can be.
 #[must_use]
 pub fn size_of_object(bytes: usize, align: usize) -> Option<usize> {
     class_of_aligned(bytes, align)
@@ -350,7 +358,8 @@ pub fn stat() -> KmemStat {
     try_engine().map_or_else(KmemStat::default, |engine| engine.kmem.stat())
 }
 
-/// Gives back to the kernel what nobody has used for a while; for a thread that comes by now and then.
+/// Gives back to the kernel what nobody has used for a while; for a thread that comes by now and
+/// then.
 pub fn decay() {
     if let Some(engine) = try_engine() {
         engine.kmem.decay();
@@ -369,8 +378,8 @@ pub fn trim() {
     }
 }
 
-/// Marks the calling thread as departed, and parks its heap. All in one section: a signal handler in between does not find
-/// a heap without a record, nor join another that nobody would park.
+/// Marks the calling thread as departed, and parks its heap. All in one section: a signal handler
+/// in between does not find a heap without a record, nor join another that nobody would park.
 pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
     let section = rec.enter_heap();
     let index = rec.heap.swap(None, Relaxed);
@@ -387,7 +396,8 @@ pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
     }
 }
 
-/// In the child of a fork: parks the heap of a thread the child does not have, or gives it up if it was at it.
+/// In the child of a fork: parks the heap of a thread the child does not have, or gives it up if it
+/// was at it.
 pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
     let Some(index) = rec.heap.swap(None, Relaxed) else {
         return;
@@ -400,7 +410,8 @@ pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
     }
 }
 
-/// Whether there is an engine, and memory for the first objects: asked before an allocator is chosen.
+/// Whether there is an engine, and memory for the first objects: asked before an allocator is
+/// chosen.
 #[must_use]
 pub fn is_able() -> bool {
     try_engine().is_some_and(|engine| engine.kmem.is_able())

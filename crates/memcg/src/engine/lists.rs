@@ -1,4 +1,5 @@
-//! Lists of an engine's groups: where their operations take place, and what becomes of them when a task moves.
+//! Lists of an engine's groups: where their operations take place, and what becomes of them when a
+//! task moves.
 
 #![forbid(unsafe_code)]
 
@@ -19,9 +20,10 @@ impl Engine {
         })
     }
 
-    /// Before something of `tag` is put into a list: gets its group a kmem id as [`Self::kmem_id`] does, where groups that linger may
-    /// have to make room for it. Without one the list of the nearest group above that has an id serves. Unpinned, without a lock;
-    /// with WAIT and USER in `flags` shrinkers may run here. A load where groups do not linger.
+    /// Before something of `tag` is put into a list: gets its group a kmem id as [`Self::kmem_id`]
+    /// does, where groups that linger may have to make room for it. Without one the list of the
+    /// nearest group above that has an id serves. Unpinned, without a lock; with WAIT and USER in
+    /// `flags` shrinkers may run here. A load where groups do not linger.
     pub fn ready_lists(&self, rec: &ThreadRec, tag: Tag, flags: Flags) {
         if !self.tree.lingers() {
             return;
@@ -31,9 +33,9 @@ impl Engine {
         let _ = self.kmem_id(rec, group, flags);
     }
 
-    /// Before a thing of `bytes` is taken from the heap, which may neither wait nor run code of the program: has room made for it in
-    /// the groups of `tag`, as `flags` allow. Where there is none the heap decides, as always. Unpinned, without a lock; the
-    /// caller names `tag`.
+    /// Before a thing of `bytes` is taken from the heap, which may neither wait nor run code of the
+    /// program: has room made for it in the groups of `tag`, as `flags` allow. Where there is none
+    /// the heap decides, as always. Unpinned, without a lock; the caller names `tag`.
     pub fn ready_heap(&self, rec: &ThreadRec, tag: Tag, bytes: usize, flags: Flags) {
         if !flags.has(Flags::WAIT) {
             return;
@@ -45,8 +47,8 @@ impl Engine {
         }
     }
 
-    /// Runs `mover`, which may move the owner `tag` to another group: what the owner has in lists follows, later. The caller is
-    /// pinned. Cost: O(1) where the group it leaves has no lists.
+    /// Runs `mover`, which may move the owner `tag` to another group: what the owner has in lists
+    /// follows, later. The caller is pinned. Cost: O(1) where the group it leaves has no lists.
     pub fn lists_follow<R, E>(
         &self,
         tag: Tag,

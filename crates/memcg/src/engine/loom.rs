@@ -1,6 +1,8 @@
-//! Work for later, under every schedule that a few preemptions make: the real queue, its bell, and a worker that sleeps.
+//! Work for later, under every schedule that a few preemptions make: the real queue, its bell, and
+//! a worker that sleeps.
 //!
-//! A sleeper that nobody wakes is a deadlock, which loom finds. There are two places under loom, so a queue is full soon.
+//! A sleeper that nobody wakes is a deadlock, which loom finds. There are two places under loom, so
+//! a queue is full soon.
 
 #![cfg(loom)]
 #![forbid(unsafe_code)]
@@ -65,8 +67,8 @@ fn model(preemptions: usize, f: impl Fn(Arc<World>) + Sync + Send + 'static) {
     builder.check(move || f(Arc::new(World::default())));
 }
 
-/// Catches: the bell looked at before the work is there, or the work before it is said that the worker sleeps, and either without
-/// its fence; a bell that is set without a wake-up.
+/// Catches: the bell looked at before the work is there, or the work before it is said that the
+/// worker sleeps, and either without its fence; a bell that is set without a wake-up.
 #[test]
 fn loom_work_put_off_while_the_worker_goes_to_sleep_is_done() {
     model(4, |w| {
@@ -101,8 +103,8 @@ fn loom_a_worker_that_is_told_to_leave_leaves() {
     });
 }
 
-/// Catches: one that waits found to be the same by a load alone, so that whoever does it has not seen what led to it the second
-/// time.
+/// Catches: one that waits found to be the same by a load alone, so that whoever does it has not
+/// seen what led to it the second time.
 #[test]
 fn loom_what_is_put_off_again_while_it_is_done_is_done_after_what_led_to_it() {
     model(4, |w| {

@@ -1,10 +1,10 @@
-//! The engine: one hierarchy, the loop around a charge, the threads of this process, and the one static.
+//! The engine: one hierarchy, the loop around a charge, the threads of this process, and the one
+//! static.
 //!
-//! Kept: a charge ends in one of three ways: made within every limit; made beyond one because it was forced or may go into
-//! debt; refused, with nothing changed. A thread's record is found or made wherever it is needed, at any time in the
-//! thread's life.
-//! Relied on: all rooms above.
-//! Never done: anything visible to a program (that is `api`), text (that is `files`).
+//! Kept: a charge ends in one of three ways: made within every limit; made beyond one because it
+//! was forced or may go into debt; refused, with nothing changed. A thread's record is found or
+//! made wherever it is needed, at any time in the thread's life. Relied on: all rooms above. Never
+//! done: anything visible to a program (that is `api`), text (that is `files`).
 
 pub mod cached_objects;
 pub mod charge_loop;
@@ -142,7 +142,8 @@ impl Engine {
         }
     }
 
-    /// An inconsistency was found: says so in one line and stops accounting; aborts where the engine is strict.
+    /// An inconsistency was found: says so in one line and stops accounting; aborts where the
+    /// engine is strict.
     #[cold]
     pub(crate) fn on_broken(&self) {
         if self.off.swap(2, Ordering::Relaxed) != 0 {

@@ -1,11 +1,14 @@
-//! Out of memory: where a group's policy is `kill`, a task of it is told to die, and what it holds is lent to who asked.
+//! Out of memory: where a group's policy is `kill`, a task of it is told to die, and what it holds
+//! is lent to who asked.
 //!
-//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until it has ended, or its time is
-//! over, charges may go beyond max by what it still holds of what it held when it was chosen: never by more, however much it goes
-//! on charging. A task that is told to die is so for good; its future is woken by the worker, in whatever group it idles; a thread sees the flag. Where the tasks are threads of a program that
-//! knows nothing of us (under exec) the program is killed, with a line that says why.
-//! Relied on: `reclaim::oom_victim` for the choice.
-//! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy does not say so.
+//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until
+//! it has ended, or its time is over, charges may go beyond max by what it still holds of what it
+//! held when it was chosen: never by more, however much it goes on charging. A task that is told to
+//! die is so for good; its future is woken by the worker, in whatever group it idles; a thread sees
+//! the flag. Where the tasks are threads of a program that knows nothing of us (under exec) the
+//! program is killed, with a line that says why. Relied on: `reclaim::oom_victim` for the choice.
+//! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy
+//! does not say so.
 
 use super::progress::ask_of;
 use super::{Engine, Work};
@@ -30,9 +33,10 @@ struct Choice {
 }
 
 impl Engine {
-    /// A charge of `bytes` found no room in `full`, whose policy is to kill: sees to it that somebody is told to die. Answers the
-    /// bytes above max that may be charged meanwhile; 0: there is nobody, and the event `oom` is the caller's to count. O(owners),
-    /// once a victim. The caller is pinned.
+    /// A charge of `bytes` found no room in `full`, whose policy is to kill: sees to it that
+    /// somebody is told to die. Answers the bytes above max that may be charged meanwhile; 0: there
+    /// is nobody, and the event `oom` is the caller's to count. O(owners), once a victim. The
+    /// caller is pinned.
     pub(super) fn oom_kill(&self, full: &Memcg, bytes: u64) -> u64 {
         // Without memory even for that nobody can be told once only, so nobody is.
         let Some(victim) = full.victim() else {
@@ -48,8 +52,9 @@ impl Engine {
         self.kill_next(full, &choosing, bytes)
     }
 
-    /// After `max` was written and could not be reclaimed to: where the policy is to kill, tasks are told to die until what they hold
-    /// makes up what is too much, or there is nobody left. None, while those told before make it up. O(owners) a victim.
+    /// After `max` was written and could not be reclaimed to: where the policy is to kill, tasks
+    /// are told to die until what they hold makes up what is too much, or there is nobody left.
+    /// None, while those told before make it up. O(owners) a victim.
     pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
         let ask = ask_of(group);
         let _pin = self.tree.threads.epoch.pin(rec);

@@ -1,8 +1,8 @@
 //! Whom a thread's charges go to now.
 //!
-//! A thread works for the owner of its scope. If that is a task's which has moved on without its bytes (`group::successor`), the task
-//! charges its successor: the scope keeps the old name, and whoever charges looks here. Hits need not: a superseded owner has no
-//! stock.
+//! A thread works for the owner of its scope. If that is a task's which has moved on without its
+//! bytes (`group::successor`), the task charges its successor: the scope keeps the old name, and
+//! whoever charges looks here. Hits need not: a superseded owner has no stock.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,8 @@ use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Runs `f` with the tag that what the thread takes now is charged to, named for the length of it; with `None` where
-    /// that is not accounted.
+    /// Runs `f` with the tag that what the thread takes now is charged to, named for the length of
+    /// it; with `None` where that is not accounted.
     #[inline]
     pub fn with_owner<R>(&self, rec: &ThreadRec, f: impl FnOnce(Option<Tag>) -> R) -> R {
         let current = rec.current();
@@ -24,7 +24,8 @@ impl Engine {
         let pin = self.tree.threads.epoch.pin(rec);
         let live = self.tree.ref_live_tag(tag);
         if rec.task.is(Some(tag), Ordering::Relaxed) && self.tree.stand_for_good(rec, tag, live) {
-            // The thread's own task, in the scope that is never left: hits charge the successor from here on.
+            // The thread's own task, in the scope that is never left: hits charge the successor
+            // from here on.
             self.tree.ref_objcg(live);
             rec.task.store(Some(live), Ordering::Relaxed);
             self.tree.unref_objcg(tag);

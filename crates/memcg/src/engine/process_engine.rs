@@ -1,9 +1,10 @@
 //! The process's engine, and how a thread finds its record in it.
 //!
-//! A thread is unknown at first, then has a record, and has departed once its exit passed our pthread key; a departed
-//! thread (a TLS destructor that runs after ours, say) borrows a record for each operation. The key's destructor is
-//! the only one: thread-local storage itself is plain memory. Threads of the program that have a record are counted, so
-//! that the last of them to leave is told: the engine's own must be gone before it.
+//! A thread is unknown at first, then has a record, and has departed once its exit passed our
+//! pthread key; a departed thread (a TLS destructor that runs after ours, say) borrows a record for
+//! each operation. The key's destructor is the only one: thread-local storage itself is plain
+//! memory. Threads of the program that have a record are counted, so that the last of them to leave
+//! is told: the engine's own must be gone before it.
 
 use super::{Engine, fork_word};
 use crate::group::Tag;
@@ -100,11 +101,13 @@ pub fn known_rec() -> Option<&'static ThreadRec> {
     if at <= DEPARTED {
         return None;
     }
-    // SAFETY: set by `join` to a record of an arena, which never moves; it is this thread's until it departs.
+    // SAFETY: set by `join` to a record of an arena, which never moves; it is this thread's until
+    // it departs.
     Some(unsafe { &*(at as *const ThreadRec) })
 }
 
-/// Runs `f` with the engine and a record: the thread's own, a new one, or a borrowed one. `None` without memory.
+/// Runs `f` with the engine and a record: the thread's own, a new one, or a borrowed one. `None`
+/// without memory.
 #[inline]
 pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
     if let Some(rec) = known_rec() {
@@ -163,7 +166,8 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     Some(f(engine, rec))
 }
 
-/// Has `hook` run on every thread from now on, when it first needs a record: to give it a task, say.
+/// Has `hook` run on every thread from now on, when it first needs a record: to give it a task,
+/// say.
 pub fn set_thread_hook(hook: fn(&'static Engine, &'static ThreadRec)) {
     THREAD_HOOK.set(hook);
 }
@@ -184,13 +188,15 @@ pub(super) fn has_one_thread() {
     NR_THREADS.store(known_rec().is_some().into(), Ordering::Relaxed);
 }
 
-/// Gives the calling thread a task of its own, which its charges go to from now on and which ends with it.
+/// Gives the calling thread a task of its own, which its charges go to from now on and which ends
+/// with it.
 pub fn set_thread_task(rec: &ThreadRec, tag: Tag) {
     ENGINE.tree.enter_for_good(rec, tag);
     rec.task.store(Some(tag), Ordering::Relaxed);
 }
 
-/// Makes the calling thread one of the engine's own: no task, accounted to nobody. Before it allocates anything.
+/// Makes the calling thread one of the engine's own: no task, accounted to nobody. Before it
+/// allocates anything.
 pub fn become_own_thread() {
     // SAFETY: the block is this thread's.
     unsafe { (*tls::block()).own.set(1) };

@@ -1,7 +1,9 @@
-//! Who reclaims where: so that a charge that was refused waits for those only who may bring it room.
+//! Who reclaims where: so that a charge that was refused waits for those only who may bring it
+//! room.
 //!
-//! Kept: a pass that is under way for a group is seen by whoever waits for room in it, above or below it. Progress is what was freed in
-//! the group itself and below, or that less is in use there; what others free elsewhere is none.
+//! Kept: a pass that is under way for a group is seen by whoever waits for room in it, above or
+//! below it. Progress is what was freed in the group itself and below, or that less is in use
+//! there; what others free elsewhere is none.
 
 use super::Engine;
 use super::worker::Work;
@@ -107,7 +109,8 @@ impl Engine {
         }
     }
 
-    /// Waits until something was freed in a group or below, as long as somebody may be at that. `true`: it was.
+    /// Waits until something was freed in a group or below, as long as somebody may be at that.
+    /// `true`: it was.
     pub(super) fn await_progress(&self, rec: &ThreadRec, seen: Seen) -> bool {
         let _lifted = self.tree.threads.epoch.lift(rec);
         // What the worker has taken and not begun is seen nowhere: so it is looked twice.
@@ -134,7 +137,8 @@ impl Engine {
         false
     }
 
-    /// Whether a pass is under way, or waits for the worker, that may bring `group` room. The caller is pinned.
+    /// Whether a pass is under way, or waits for the worker, that may bring `group` room. The
+    /// caller is pinned.
     fn may_relieve(&self, group: &Memcg) -> bool {
         let related = |index: GroupId| {
             let other = self.tree.memcgs.get(index);

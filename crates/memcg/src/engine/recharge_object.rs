@@ -1,11 +1,13 @@
 //! Recharge: a single thing gets another owner.
 //!
-//! Kept: all or nothing. The new owner is charged first, then the tag is swapped, then the old owner is uncharged: for a moment both are
-//! charged, never neither, and a group above both needs room for it twice. Never above a limit of the target's, nor of `memory.kmem.max`.
-//! What does not fit stays where it is, and is counted (`recharge_failed`) in the group that was to have it. Of several who
-//! recharge one thing at once the swap lets one at a time through; each takes back what it charged for nothing.
-//! Relied on: who asks holds the thing; `group::cell` for what a group's end said of what it left.
-//! Never done: reclaim, a kill or debt in the target; a look at a thing nobody has asked about.
+//! Kept: all or nothing. The new owner is charged first, then the tag is swapped, then the old
+//! owner is uncharged: for a moment both are charged, never neither, and a group above both needs
+//! room for it twice. Never above a limit of the target's, nor of `memory.kmem.max`. What does not
+//! fit stays where it is, and is counted (`recharge_failed`) in the group that was to have it. Of
+//! several who recharge one thing at once the swap lets one at a time through; each takes back what
+//! it charged for nothing. Relied on: who asks holds the thing; `group::cell` for what a group's
+//! end said of what it left. Never done: reclaim, a kill or debt in the target; a look at a thing
+//! nobody has asked about.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +19,8 @@ use crate::kmem::bad;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Charges `bytes` to an owner that the caller names, within every limit, or not at all: after a drain at most.
+    /// Charges `bytes` to an owner that the caller names, within every limit, or not at all: after
+    /// a drain at most.
     fn charge_in_room(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
         let Request { tag, kind, .. } = request;
         let bytes = round_up(request.bytes);
@@ -51,7 +54,8 @@ impl Engine {
         target.event(Event::RechargeFailed);
     }
 
-    /// Charges `bytes` of a reservation to an owner that the caller names, for one who will uncharge its old owner.
+    /// Charges `bytes` of a reservation to an owner that the caller names, for one who will
+    /// uncharge its old owner.
     ///
     /// # Errors
     /// Who was full; it has been counted.
@@ -63,7 +67,8 @@ impl Engine {
             .inspect_err(|_| self.recharge_failed(rec, tag))
     }
 
-    /// The owner of the object of a cache at `at`, `None` if nobody is charged for it, and the bytes it is charged.
+    /// The owner of the object of a cache at `at`, `None` if nobody is charged for it, and the
+    /// bytes it is charged.
     ///
     /// Ends the process if there is no such object.
     pub fn owner_of_cached(&self, at: usize) -> (Option<Tag>, u64) {
@@ -73,8 +78,9 @@ impl Engine {
         }
     }
 
-    /// Makes `to`, which the caller names, the owner of the object of a cache at `at`, which the caller holds. `false`: it is
-    /// already, or another thread has made it somebody else's, or nobody is charged for it. Cost: a charge, an uncharge, a CAS.
+    /// Makes `to`, which the caller names, the owner of the object of a cache at `at`, which the
+    /// caller holds. `false`: it is already, or another thread has made it somebody else's, or
+    /// nobody is charged for it. Cost: a charge, an uncharge, a CAS.
     ///
     /// # Errors
     /// Who was full; it has been counted.
@@ -106,8 +112,8 @@ impl Engine {
         Ok(swapped)
     }
 
-    /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner that lives: two loads. `tag` is charged
-    /// for something the caller holds.
+    /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner
+    /// that lives: two loads. `tag` is charged for something the caller holds.
     #[inline]
     pub fn has_offline_action(
         &self,
@@ -127,8 +133,8 @@ impl Engine {
             .has_offline_action(self.tree.objcgs.get(tag).cell(), how)
     }
 
-    /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be charged for what it uses: work in
-    /// no group at all takes nothing over.
+    /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be
+    /// charged for what it uses: work in no group at all takes nothing over.
     pub fn with_toucher(&self, rec: &ThreadRec, f: impl FnOnce(Tag) -> bool) -> bool {
         self.with_owner(rec, |to| to.filter(|&to| to != ROOT_TAG).is_some_and(f))
     }

@@ -1,13 +1,15 @@
-//! Reclaim: going round a group and those below it, asking shrinkers, until enough came back or nothing more does.
+//! Reclaim: going round a group and those below it, asking shrinkers, until enough came back or
+//! nothing more does.
 //!
-//! Kept: bounded, by the priorities and the groups there are. Code of the program runs unpinned, without a lock, on a thread that is
-//! marked as helping: what it charges is forced, and it does not begin to reclaim in turn. What a thread cannot do itself is
-//! left to the worker.
-//! Relied on: `reclaim` for whom and how much; `kmem::shrinker_registry` for who is registered.
-//! Never done: a refusal, a kill: the loop around a charge decides that.
+//! Kept: bounded, by the priorities and the groups there are. Code of the program runs unpinned,
+//! without a lock, on a thread that is marked as helping: what it charges is forced, and it does
+//! not begin to reclaim in turn. What a thread cannot do itself is left to the worker. Relied on:
+//! `reclaim` for whom and how much; `kmem::shrinker_registry` for who is registered. Never done: a
+//! refusal, a kill: the loop around a charge decides that.
 //!
-//! How much came back is seen from outside: how much less is in use than before each call. Of what others charge meanwhile that
-//! shows less, of what they free more; so whoever needs room tries again as long as anything was freed by anybody.
+//! How much came back is seen from outside: how much less is in use than before each call. Of what
+//! others charge meanwhile that shows less, of what they free more; so whoever needs room tries
+//! again as long as anything was freed by anybody.
 
 pub mod evict;
 
@@ -26,8 +28,9 @@ use crate::thread::ThreadRec;
 
 /// The least that is worth a pass, in bytes; a sixteenth of a small group's max.
 const CLUSTER: u64 = 128 << 10;
-/// Batches in a row that gave nothing, after which a shrinker is let off for this time: what it still owes is put off. A second
-/// chance for each of 100,000 things is fewer; a shrinker that says it has things without end would be asked without end.
+/// Batches in a row that gave nothing, after which a shrinker is let off for this time: what it
+/// still owes is put off. A second chance for each of 100,000 things is fewer; a shrinker that says
+/// it has things without end would be asked without end.
 const FRUITLESS: u32 = 1024;
 /// Tries of a charge, or of a write, that get anything back each.
 pub(super) const ROUNDS: u32 = 64;
@@ -70,8 +73,8 @@ impl Control<'_> {
         self.got.bytes >= self.want
     }
 
-    /// How many things make up what is still wanted, by the size of those that were freed, or before any was, of `all` that the
-    /// group has.
+    /// How many things make up what is still wanted, by the size of those that were freed, or
+    /// before any was, of `all` that the group has.
     fn things_wanted(&self, all: u64, part: Option<Part>) -> u64 {
         let (bytes, things) = match (self.got, part) {
             (got, _) if got.bytes > 0 && got.things > 0 => (got.bytes, got.things),
@@ -87,8 +90,8 @@ impl Control<'_> {
 }
 
 impl Engine {
-    /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what was found under them is to be
-    /// looked for anew. Runs shrinkers of the program on this thread.
+    /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what
+    /// was found under them is to be looked for anew. Runs shrinkers of the program on this thread.
     pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
         self.reclaim_by(rec, top, want, 0, Need::Now)
     }
@@ -200,7 +203,8 @@ impl Engine {
         }
     }
 
-    /// Which part of what a group has is to be asked for now; `None`: nothing. The caller is pinned.
+    /// Which part of what a group has is to be asked for now; `None`: nothing. The caller is
+    /// pinned.
     fn part_of(&self, control: &mut Control<'_>, group: &Memcg) -> Option<Part> {
         let usage = group.counter.usage();
         let effective = control.protections.of(&self.tree, group);
@@ -224,7 +228,8 @@ impl Engine {
         may.then_some(Part { usage, effective })
     }
 
-    /// Asks every shrinker that has things by group: of lists those in which this one has something.
+    /// Asks every shrinker that has things by group: of lists those in which this one has
+    /// something.
     fn ask_all(&self, control: &mut Control<'_>, ask: Ask, part: Part) {
         let shrinkers = &self.kmem.shrinkers;
         let marked = {
@@ -350,8 +355,8 @@ impl Engine {
         }
     }
 
-    /// A charge was refused by `full`: gets room for it, or says that there is none to be had. The caller is pinned, and
-    /// looks for `full` anew. `true`: worth another try.
+    /// A charge was refused by `full`: gets room for it, or says that there is none to be had. The
+    /// caller is pinned, and looks for `full` anew. `true`: worth another try.
     pub(super) fn make_room(&self, rec: &ThreadRec, full: &Memcg, request: Request) -> bool {
         let seen = self.see(full);
         if request.flags.has(Flags::USER) {
@@ -372,8 +377,9 @@ impl Engine {
         worker_thread::serves(self) && self.await_progress(rec, seen)
     }
 
-    /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far as they give, before the thread
-    /// pays for what remains. `true`: none is above it now. Unpinned.
+    /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far
+    /// as they give, before the thread pays for what remains. `true`: none is above it now.
+    /// Unpinned.
     pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: Tag) -> bool {
         if !self.may_reclaim() || rec.is_helping() {
             return false;
@@ -411,8 +417,9 @@ impl Engine {
         }
     }
 
-    /// In the background: down to `high`, and to where a charge of `room` bytes fits; and beyond that, where it costs nobody what is
-    /// within his `low`, to where a group gives stock again, a sixteenth below `max`.
+    /// In the background: down to `high`, and to where a charge of `room` bytes fits; and beyond
+    /// that, where it costs nobody what is within his `low`, to where a group gives stock again, a
+    /// sixteenth below `max`.
     pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: GroupId, room: u64) {
         for need in [Need::Now, Need::Later] {
             let excess = {
@@ -435,8 +442,8 @@ impl Engine {
         }
     }
 
-    /// After a limit was written: gets the group's usage down to `line`, if that is possible. Lifts the caller's pins. `false`: it
-    /// stays above.
+    /// After a limit was written: gets the group's usage down to `line`, if that is possible. Lifts
+    /// the caller's pins. `false`: it stays above.
     pub fn reclaim_to(&self, rec: &ThreadRec, group: &Memcg, line: u64) -> bool {
         let ask = ask_of(group);
         for _ in 0..ROUNDS {
@@ -462,8 +469,8 @@ impl Engine {
         false
     }
 
-    /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing more comes; answers the bytes.
-    /// Lifts the caller's pins.
+    /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing
+    /// more comes; answers the bytes. Lifts the caller's pins.
     pub fn reclaim_bytes(&self, rec: &ThreadRec, group: &Memcg, want: u64) -> u64 {
         let ask = ask_of(group);
         // Stock is nobody's use: it goes first, and is not what was asked for.

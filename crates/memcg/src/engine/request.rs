@@ -1,8 +1,7 @@
 //! A charge as it is asked for.
 //!
-//! Invariants: while a charge is worked on its request stays the same: what is tried again is the same charge.
-//! Depends on: `group` for tags and kinds.
-//! Never: the charge itself.
+//! Invariants: while a charge is worked on its request stays the same: what is tried again is the
+//! same charge. Depends on: `group` for tags and kinds. Never: the charge itself.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +13,8 @@ use crate::group::{Kind, Tag};
 pub struct Request {
     /// The owner, which the caller names: by a handle, a scope, or a thing that is charged to it.
     pub tag: Tag,
-    /// Bytes. The books count in multiples of 8; [`Engine::charge`](super::Engine::charge) rounds up.
+    /// Bytes. The books count in multiples of 8; [`Engine::charge`](super::Engine::charge) rounds
+    /// up.
     pub bytes: u64,
     /// What the bytes are counted as.
     pub kind: Kind,

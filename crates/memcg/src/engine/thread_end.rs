@@ -23,7 +23,8 @@ pub(super) fn make_exit_key() {
     }
 }
 
-/// Has `hook` run by a thread of the program that leaves as the last that has a record, while it still has it.
+/// Has `hook` run by a thread of the program that leaves as the last that has a record, while it
+/// still has it.
 pub fn set_last_thread_hook(hook: fn()) {
     LAST_HOOK.set(hook);
 }
@@ -60,8 +61,9 @@ pub fn depart() {
     }
 }
 
-/// For a thread that jumps out of a signal handler: what it was doing in the engine when the signal came is not gone on
-/// with. Nothing when it was doing nothing: only a handler can find its thread inside.
+/// For a thread that jumps out of a signal handler: what it was doing in the engine when the signal
+/// came is not gone on with. Nothing when it was doing nothing: only a handler can find its thread
+/// inside.
 pub fn leave_interrupted() {
     let (Some(rec), Some(engine)) = (known_rec(), try_engine()) else {
         return;
@@ -71,7 +73,8 @@ pub fn leave_interrupted() {
         return;
     }
     if busy == IN_HEAP {
-        // The few instructions of a hit can be cut off anywhere; a change of the heap cannot, so it gets another.
+        // The few instructions of a hit can be cut off anywhere; a change of the heap cannot, so it
+        // gets another.
         kmalloc::abandon(&engine.kmem, rec, true);
         // SAFETY: the block is this thread's.
         unsafe { (*tls::block()).heap.set(0) };

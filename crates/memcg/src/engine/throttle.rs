@@ -1,4 +1,5 @@
-//! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the thread can sleep.
+//! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the
+//! thread can sleep.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,8 @@ fn reclaim_line(level: &crate::group::Memcg) -> u64 {
 }
 
 impl Engine {
-    /// Notes what a charge owes for every group above its high. The caller is pinned. O(depth), reads only.
+    /// Notes what a charge owes for every group above its high. The caller is pinned. O(depth),
+    /// reads only.
     pub(super) fn owe(&self, rec: &ThreadRec, request: Request) {
         let mut worst = 0;
         let may_reclaim = self.may_reclaim() && !rec.is_helping();
@@ -45,7 +47,8 @@ impl Engine {
         }
     }
 
-    /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that may sleep.
+    /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that
+    /// may sleep.
     pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
         let owed = rec.owed_ns();
         let pay = throttle_curve::due_ns(owed, most);

@@ -1,9 +1,8 @@
 //! A group's files by its handle.
 //!
-//! Invariants: what is read or written is the handle's own group, never one that was made later under
-//! the same path.
-//! Depends on: `files` for what a file is; `api` for the handle.
-//! Never: anything charged to the caller's group.
+//! Invariants: what is read or written is the handle's own group, never one that was made later
+//! under the same path. Depends on: `files` for what a file is; `api` for the handle. Never:
+//! anything charged to the caller's group.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +15,8 @@ impl Memcg {
     /// show it. Ends in a newline. Its memory is accounted to nobody.
     ///
     /// # Errors
-    /// ENOENT where the group has no such file, EACCES where it can only be written, ENODEV once the
-    /// group has been removed. The message says what to do.
+    /// ENOENT where the group has no such file, EACCES where it can only be written, ENODEV once
+    /// the group has been removed. The message says what to do.
     pub fn read(&self, file: &str) -> Result<String, FileError> {
         self.file(|here, path| super::read_at(here, path, file.as_bytes()))
     }
@@ -33,9 +32,9 @@ impl Memcg {
     /// ```
     ///
     /// # Errors
-    /// ENOENT where the group has no such file, EACCES where it can only be read, EINVAL for a value
-    /// that the file does not take, ENODEV once the group has been removed, and what the file itself
-    /// says. The message says what to do.
+    /// ENOENT where the group has no such file, EACCES where it can only be read, EINVAL for a
+    /// value that the file does not take, ENODEV once the group has been removed, and what the file
+    /// itself says. The message says what to do.
     pub fn write(&self, file: &str, value: &str) -> Result<(), FileError> {
         self.file(|here, path| super::write_at(here, path, file.as_bytes(), value.as_bytes()))
     }

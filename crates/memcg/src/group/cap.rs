@@ -1,9 +1,10 @@
 //! How much a slot may hold: its cap.
 //!
-//! Kept: a cap is granted by the owner's group, and by every level above that has a limit, before it is the slot's. A slot starts
-//! small and doubles each time it runs dry, or over: what a thread has at hand follows what it moves between two visits here.
-//! Beyond what every thread may have goes only who leaves most of each budget to others.
-//! Never done: a slot made smaller; a drain takes all of it, and it starts anew.
+//! Kept: a cap is granted by the owner's group, and by every level above that has a limit, before
+//! it is the slot's. A slot starts small and doubles each time it runs dry, or over: what a thread
+//! has at hand follows what it moves between two visits here. Beyond what every thread may have
+//! goes only who leaves most of each budget to others. Never done: a slot made smaller; a drain
+//! takes all of it, and it starts anew.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +21,8 @@ use crate::thread::{ThreadRec, UNTRACKED};
 pub(super) const CAP: (u64, u64) = (4 << 10, 64 << 10);
 #[cfg(loom)]
 pub(super) const CAP: (u64, u64) = (64, 64);
-/// The largest there is: of a thread that moves megabytes at once, in objects that are small enough for stock.
+/// The largest there is: of a thread that moves megabytes at once, in objects that are small enough
+/// for stock.
 #[cfg(not(loom))]
 const WIDE: u64 = 256 << 10;
 #[cfg(loom)]
@@ -29,7 +31,8 @@ const WIDE: u64 = 64;
 const PLENTY: u64 = 4;
 
 impl Hierarchy {
-    /// The cap for a slot of `tag` that has one of `cap`, and where `bytes` are missing, or too many. The caller is pinned.
+    /// The cap for a slot of `tag` that has one of `cap`, and where `bytes` are missing, or too
+    /// many. The caller is pinned.
     pub(super) fn next_cap(&self, tag: Tag, cap: u64, bytes: u64) -> u64 {
         let is_wide = (CAP.1..WIDE).contains(&cap) && self.is_plenty(tag, cap);
         let most = if is_wide { WIDE } else { CAP.1 };
@@ -38,9 +41,9 @@ impl Hierarchy {
             .max((bytes * 4).next_power_of_two())
     }
 
-    /// Whether `bytes` more of `tag` are within every limit at the moment: a look, so that who is refused in the end does not take
-    /// back what it was granted and charged on the way up. Levels above a reserve are not asked: what is within it is theirs already.
-    /// The caller is pinned.
+    /// Whether `bytes` more of `tag` are within every limit at the moment: a look, so that who is
+    /// refused in the end does not take back what it was granted and charged on the way up. Levels
+    /// above a reserve are not asked: what is within it is theirs already. The caller is pinned.
     pub(super) fn may_fit(&self, tag: Tag, bytes: u64) -> bool {
         let mut level = self.resolve(self.objcgs.get(tag).cell()).group;
         loop {
@@ -55,7 +58,8 @@ impl Hierarchy {
         }
     }
 
-    /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to others.
+    /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to
+    /// others.
     fn is_plenty(&self, tag: Tag, more: u64) -> bool {
         let group = self.resolve(self.objcgs.get(tag).cell()).group;
         let (mut is_own, mut plenty) = (true, true);
@@ -73,9 +77,9 @@ impl Hierarchy {
         matches!(objcg.state(), State::Group | State::Task) && objcg.may_stock()
     }
 
-    /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more than it allocates; the
-    /// answer is to be added to the slot's cap, or given back. Nothing is kept for an owner that has ended, and nobody is
-    /// turned out of a slot.
+    /// Grants the slot of `tag`, which still holds `bytes`, more room, for a thread that frees more
+    /// than it allocates; the answer is to be added to the slot's cap, or given back. Nothing is
+    /// kept for an owner that has ended, and nobody is turned out of a slot.
     pub(super) fn widen(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> u64 {
         let home = ThreadRec::home(Some(tag));
         let has_place = rec.slot_of(Some(tag)).is_some()

@@ -1,13 +1,15 @@
 //! A group's handle that survives the group: a node of a union-find forest.
 //!
-//! While its group is online a cell names it; from the group's end on it names the parent's cell. Owners name cells, so
-//! ending a group re-parents all it held, and all it had inherited, by one store.
+//! While its group is online a cell names it; from the group's end on it names the parent's cell.
+//! Owners name cells, so ending a group re-parents all it held, and all it had inherited, by one
+//! store.
 //!
-//! A cell lives while its group does, while an owner names it, and while a dead cell leads to it (`refs`). Chains of dead
-//! cells are halved as they are walked.
+//! A cell lives while its group does, while an owner names it, and while a dead cell leads to it
+//! (`refs`). Chains of dead cells are halved as they are walked.
 //!
-//! A group's end may leave a word in its cell: what becomes of the things that were the group's then (`OfflineAction`). Who skips a
-//! dead cell takes its word along, so a thing's cell tells of every end there was on its way up.
+//! A group's end may leave a word in its cell: what becomes of the things that were the group's
+//! then (`OfflineAction`). Who skips a dead cell takes its word along, so a thing's cell tells of
+//! every end there was on its way up.
 
 use super::Hierarchy;
 use super::id::{CellId, GroupId};
@@ -60,7 +62,8 @@ fn leads_nowhere() -> ! {
     panic!("a cell that was never a group's")
 }
 
-/// What becomes of the things that a removed group left, beside that they are the parent's: a bit each.
+/// What becomes of the things that a removed group left, beside that they are the parent's: a bit
+/// each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 #[allow(clippy::enum_variant_names, reason = "each says to whom")]
@@ -117,7 +120,8 @@ impl Cell {
 
     /// One more reference, unless the last one is gone.
     pub(super) fn try_ref(&self) -> bool {
-        // Acquire, on failure: pairs with the AcqRel of the last `unref_cell`, so that who finds none finds `to` dead.
+        // Acquire, on failure: pairs with the AcqRel of the last `unref_cell`, so that who finds
+        // none finds `to` dead.
         let mut refs = self.refs.load(Ordering::Acquire);
         while refs != 0 {
             // Acquire on failure pairs with the AcqRel of `unref_cell`, as above.
@@ -159,7 +163,8 @@ impl Cell {
 /// Where a cell leads.
 #[derive(Clone, Copy)]
 pub struct Resolved<'a> {
-    /// The nearest online group (or one that is going offline this moment; its counter is closed then).
+    /// The nearest online group (or one that is going offline this moment; its counter is closed
+    /// then).
     pub group: &'a Memcg,
     /// Whether the cell's own group has ended.
     pub inherited: bool,
@@ -189,8 +194,8 @@ impl Hierarchy {
 
     /// Lets the dead cell `at` skip the dead cell `next` that it leads to.
     ///
-    /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and then `next` is
-    /// already being let go by whoever took that name.
+    /// Holds `at` meanwhile: a walker may still be on a cell whose last name has just gone, and
+    /// then `next` is already being let go by whoever took that name.
     fn halve(&self, at: CellId, next: CellId) {
         // Acquire pairs with the Release of `link_cell` and of another `halve`.
         let To::Cell(beyond) = To::of_word(self.cells.get(next).to.load(Ordering::Acquire)) else {
@@ -200,8 +205,8 @@ impl Hierarchy {
         if !record.try_ref() {
             return;
         }
-        // What the end of `next` said was written before `next` led anywhere; the swap passes it on with the way. The caller's pin
-        // keeps `next` from being another's.
+        // What the end of `next` said was written before `next` led anywhere; the swap passes it on
+        // with the way. The caller's pin keeps `next` from being another's.
         let offline_actions = self.cells.get(next).offline_actions.load(Ordering::Relaxed);
         if offline_actions != 0 {
             record
@@ -221,7 +226,8 @@ impl Hierarchy {
         self.unref_cell(at);
     }
 
-    /// The group of `cell` is ending, by `policy`: noted for what it leaves. Before the cell leads to another's.
+    /// The group of `cell` is ending, by `policy`: noted for what it leaves. Before the cell leads
+    /// to another's.
     pub(crate) fn note_offline_action(&self, cell: CellId, policy: OfflinePolicy) {
         let offline_actions = OfflineAction::bits_of(policy);
         if offline_actions != 0 {
@@ -232,13 +238,15 @@ impl Hierarchy {
         }
     }
 
-    /// Whether an end on the way of `cell` left its things so. The caller is pinned. O(depth) at worst.
+    /// Whether an end on the way of `cell` left its things so. The caller is pinned. O(depth) at
+    /// worst.
     pub fn has_offline_action(&self, cell: CellId, how: &[OfflineAction]) -> bool {
         let which = how.iter().fold(0, |all, &one| all | one as u32);
         let mut at = cell;
         loop {
             let record = self.cells.get(at);
-            // Acquire pairs with the Release of `link_cell`, and of `halve`: what was said comes with the way.
+            // Acquire pairs with the Release of `link_cell`, and of `halve`: what was said comes
+            // with the way.
             let to = To::of_word(record.to.load(Ordering::Acquire));
             if record.offline_actions.load(Ordering::Relaxed) & which != 0 {
                 return true;
@@ -255,10 +263,11 @@ impl Hierarchy {
         self.cells.get(cell).add_ref();
     }
 
-    /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of it. The caller is pinned.
+    /// The flip of a group's end: `cell` leads to `parent` from now on, and its group lets go of
+    /// it. The caller is pinned.
     ///
-    /// The parent, empty since its child was unlinked, may have been removed meanwhile, and its cell be nobody's: then
-    /// the next above is taken.
+    /// The parent, empty since its child was unlinked, may have been removed meanwhile, and its
+    /// cell be nobody's: then the next above is taken.
     pub(crate) fn link_cell(&self, cell: CellId, parent: CellId) {
         let mut parent = parent;
         while !self.cells.get(parent).try_ref() {

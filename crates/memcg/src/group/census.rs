@@ -2,9 +2,9 @@
 //!
 //! A thread that stalls and works for no task counts as a task of its own as long as it stalls.
 //!
-//! {version:20 | stalled:20 | tasks:24}. Every change is one addition, which also makes the version another: who looks at
-//! the word twice knows whether it was changed. The parts are read as signed: an end may be added before its beginning,
-//! by another thread, and the sum of the two is right.
+//! {version:20 | stalled:20 | tasks:24}. Every change is one addition, which also makes the version
+//! another: who looks at the word twice knows whether it was changed. The parts are read as signed:
+//! an end may be added before its beginning, by another thread, and the sum of the two is right.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,8 @@ impl Count {
     }
 
     pub(super) fn stalled(self) -> i64 {
-        // What the tasks may have borrowed, should they be below zero this moment, is given back first.
+        // What the tasks may have borrowed, should they be below zero this moment, is given back
+        // first.
         let stalls = self.0.wrapping_sub(self.tasks() as u64);
         (stalls << (64 - TASKS - STALLED)) as i64 >> (64 - STALLED)
     }
@@ -92,12 +93,14 @@ impl Census {
     }
 
     pub(super) fn read(&self) -> Count {
-        // Acquire pairs with the AcqRel of `add`: the record of stalls that is there for a stall is found.
+        // Acquire pairs with the AcqRel of `add`: the record of stalls that is there for a stall is
+        // found.
         Count(self.0.load(Ordering::Acquire))
     }
 
     pub(super) fn add(&self, change: Change) {
-        // AcqRel: changes are one total order; a later one finds the record that a stall among the earlier made.
+        // AcqRel: changes are one total order; a later one finds the record that a stall among the
+        // earlier made.
         self.0.fetch_add(change.word(), Ordering::AcqRel);
     }
 }

@@ -1,8 +1,9 @@
 //! The books against the things: every sum that the engine keeps, done again from below.
 //!
-//! Kept: nothing is changed (dead cells may be halved on the way, as by any reader) and nothing is allocated.
-//! Relied on: quiescence. Nobody charges, frees, moves, drains, creates or removes meanwhile, and nobody is pinned on
-//! what it has let go. Then every check is an equality; while things move, a discrepancy means nothing.
+//! Kept: nothing is changed (dead cells may be halved on the way, as by any reader) and nothing is
+//! allocated. Relied on: quiescence. Nobody charges, frees, moves, drains, creates or removes
+//! meanwhile, and nobody is pinned on what it has let go. Then every check is an equality; while
+//! things move, a discrepancy means nothing.
 
 #![forbid(unsafe_code)]
 
@@ -198,7 +199,8 @@ impl Hierarchy {
         Ok(bytes)
     }
 
-    /// A group that lingers holds something, or one below does; it has neither children, tasks, reserve nor stock.
+    /// A group that lingers holds something, or one below does; it has neither children, tasks,
+    /// reserve nor stock.
     fn audit_lingering(&self, id: GroupId) -> Result<(), Discrepancy> {
         let (group, of) = (self.memcgs.get(id), Of::Group(id));
         let counter = &group.counter;

@@ -1,9 +1,10 @@
 //! Draining: taking back the stock that threads hold under one group, when its limit needs it.
 //!
-//! The owner of a slot pays nothing for being drainable: it marks itself busy and looks at a flag, both plain. The
-//! drainer raises the flag on every thread concerned, makes each pass a barrier (one system call), and then either sees
-//! a thread busy, and waits a bounded moment, or knows that it will see the flag. A thread that stays busy (preempted
-//! in the few instructions of a hit) is skipped: its stock stays.
+//! The owner of a slot pays nothing for being drainable: it marks itself busy and looks at a flag,
+//! both plain. The drainer raises the flag on every thread concerned, makes each pass a barrier
+//! (one system call), and then either sees a thread busy, and waits a bounded moment, or knows that
+//! it will see the flag. A thread that stays busy (preempted in the few instructions of a hit) is
+//! skipped: its stock stays.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +17,8 @@ use crate::thread::ThreadRec;
 pub const DRAIN_INTERVAL_NS: u64 = 1_000_000;
 
 impl Memcg {
-    /// Whether a charge that asks for a drain now would do one, or wait for one: the caller stalls then.
+    /// Whether a charge that asks for a drain now would do one, or wait for one: the caller stalls
+    /// then.
     pub fn is_drain_due(&self) -> bool {
         let due = |now: u64| {
             now.wrapping_sub(self.drained_at.load(Ordering::Relaxed)) >= DRAIN_INTERVAL_NS
@@ -43,7 +45,8 @@ impl Hierarchy {
         })
     }
 
-    /// Drains what threads hold under `top`; answers the bytes taken. The caller is pinned by `own`.
+    /// Drains what threads hold under `top`; answers the bytes taken. The caller is pinned by
+    /// `own`.
     ///
     /// Cost: O(threads) and one membarrier if another thread holds any.
     pub fn drain(&self, own: &ThreadRec, top: &Memcg) -> u64 {
@@ -64,7 +67,8 @@ impl Hierarchy {
         if !others {
             return taken;
         }
-        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is busy, or sees its flag.
+        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is busy, or sees its
+        // flag.
         self.threads.heavy_fence();
         for rec in self.threads.each_ever() {
             if rec.drainer.load(Ordering::Relaxed) != ticket {
@@ -79,9 +83,10 @@ impl Hierarchy {
         taken
     }
 
-    /// Takes the stock every thread holds for one owner; of one that gets none any more (`forbid_stock` came first) all there will
-    /// be. A thread that is preempted in the few instructions of a hit may keep what it has, after some rounds. Cost: O(threads)
-    /// and a membarrier.
+    /// Takes the stock every thread holds for one owner; of one that gets none any more
+    /// (`forbid_stock` came first) all there will be. A thread that is preempted in the few
+    /// instructions of a hit may keep what it has, after some rounds. Cost: O(threads) and a
+    /// membarrier.
     pub(crate) fn drain_owner(&self, own: &ThreadRec, tag: Tag) {
         const ROUNDS: usize = if cfg!(loom) { 1 } else { 8 };
         for _ in 0..ROUNDS {
@@ -94,7 +99,8 @@ impl Hierarchy {
                         None => complete = false,
                     }
                 } else if rec.begin_drain() {
-                    // Also those without stock of it: a refill under way must end, or see that there is to be none.
+                    // Also those without stock of it: a refill under way must end, or see that
+                    // there is to be none.
                     rec.drainer.store(ticket, Ordering::Relaxed);
                 } else {
                     complete = false;
@@ -144,8 +150,9 @@ impl Hierarchy {
             .sum()
     }
 
-    /// As [`Self::drain`] for a charge that was refused: one at a time, not too often, and the group gives no stock
-    /// afterwards until it has room again. `false` when nothing was or could be drained.
+    /// As [`Self::drain`] for a charge that was refused: one at a time, not too often, and the
+    /// group gives no stock afterwards until it has room again. `false` when nothing was or could
+    /// be drained.
     pub fn drain_for_charge(&self, own: &ThreadRec, top: &Memcg) -> bool {
         if top.counter.granted() == 0 {
             return false;

@@ -16,7 +16,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 use super::id::EventCountsId;
 impl Memcg {
-    /// Counts `event` here and upward. O(depth). An event for whose first record there is no memory is not counted.
+    /// Counts `event` here and upward. O(depth). An event for whose first record there is no memory
+    /// is not counted.
     pub fn event(&self, event: Event) {
         self.count(|counts| &counts.events_local[event as usize], 1, false);
         self.count(|counts| &counts.events[event as usize], 1, true);
@@ -61,7 +62,8 @@ impl Memcg {
         self.count(|counts| &counts.throttled_us, us, true);
     }
 
-    /// Who of the group or below was told to die for it last; `None`: there is no memory to remember that. The caller is pinned.
+    /// Who of the group or below was told to die for it last; `None`: there is no memory to
+    /// remember that. The caller is pinned.
     pub fn victim(&self) -> Option<&Victim> {
         let counts = self
             .known_event_counts()
@@ -96,7 +98,8 @@ impl Memcg {
             root = above;
         }
         let home = root.known_event_counts()?.home.load(Ordering::Relaxed);
-        // SAFETY: set by `make_root_event_counts` to an arena that stays where it is as long as there are groups.
+        // SAFETY: set by `make_root_event_counts` to an arena that stays where it is as long as
+        // there are groups.
         let arena = unsafe { home.as_ref() }?;
         let counts = EventCounts::new(arena)?;
         if !self.set_event_counts(counts) {
@@ -108,7 +111,8 @@ impl Memcg {
     /// `false`: it has one.
     fn set_event_counts(&self, counts: &EventCounts) -> bool {
         let new = core::ptr::from_ref(counts).cast_mut();
-        // Release pairs with the Acquire of `known_event_counts`: its counts are zero before it is found.
+        // Release pairs with the Acquire of `known_event_counts`: its counts are zero before it is
+        // found.
         self.event_counts
             .compare_exchange(
                 core::ptr::null_mut(),

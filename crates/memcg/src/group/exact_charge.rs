@@ -1,9 +1,11 @@
-//! Charging an owner, exactly: the walk over the groups, then the owner's word; or the other way round.
+//! Charging an owner, exactly: the walk over the groups, then the owner's word; or the other way
+//! round.
 //!
-//! A charge pays every group of the path of the cell it read, then adds to the word only if it still names that cell; on
-//! a mismatch (the task has moved) it takes the payment back and starts again. An uncharge takes from the word first and
-//! then walks the path of the cell it got. Between the two steps the groups hold more than the words say, never less.
-//! An owner with residuals (bytes that a move left elsewhere) pays those off first with what it frees.
+//! A charge pays every group of the path of the cell it read, then adds to the word only if it
+//! still names that cell; on a mismatch (the task has moved) it takes the payment back and starts
+//! again. An uncharge takes from the word first and then walks the path of the cell it got. Between
+//! the two steps the groups hold more than the words say, never less. An owner with residuals
+//! (bytes that a move left elsewhere) pays those off first with what it frees.
 
 #![forbid(unsafe_code)]
 
@@ -50,8 +52,8 @@ pub struct Refusal {
     pub max: u64,
 }
 
-/// Who frees looks again so often before it is an error that an owner with a residual holds too little: in between somebody moved it
-/// each time.
+/// Who frees looks again so often before it is an error that an owner with a residual holds too
+/// little: in between somebody moved it each time.
 const SHIFTS: u32 = 64;
 
 /// Rounds an amount up to what the books count in.
@@ -66,8 +68,8 @@ impl Hierarchy {
         refusal.group.map(|group| self.memcgs.get(group))
     }
 
-    /// Charges `bytes` (a multiple of 8) to the owner and all groups above it. The caller is pinned.
-    /// Cost: a CAS a level and one for the word.
+    /// Charges `bytes` (a multiple of 8) to the owner and all groups above it. The caller is
+    /// pinned. Cost: a CAS a level and one for the word.
     pub fn charge_exact(&self, tag: Tag, bytes: u64, mode: Mode) -> Result<(), Refusal> {
         self.charge_word(&self.objcgs.get(tag).charged, bytes, mode)
     }
@@ -137,14 +139,15 @@ impl Hierarchy {
             match objcg.charged.sub(left) {
                 Ok(was) => {
                     self.uncharge_path(was.in_cell(), left);
-                    // Whether the owner has ended is asked behind the fence in there: asked before it, we might miss an
-                    // end that misses our last byte.
+                    // Whether the owner has ended is asked behind the fence in there: asked before
+                    // it, we might miss an end that misses our last byte.
                     if was.bytes == 0 {
                         self.retire_if_done(tag);
                     }
                     return;
                 }
-                // A move has put some of it into a residual since we looked there: its first one, perhaps. Or out of one again.
+                // A move has put some of it into a residual since we looked there: its first one,
+                // perhaps. Or out of one again.
                 Err(_) if tries < SHIFTS && self.has_residual(tag) => tries += 1,
                 Err(_) => {
                     self.report_broken();
@@ -154,8 +157,8 @@ impl Hierarchy {
         }
     }
 
-    /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of the owner's residuals is paid off with it, so
-    /// all is as before. The caller is pinned.
+    /// Takes back a charge of `bytes` to `tag`, made a moment ago, that is not needed: nothing of
+    /// the owner's residuals is paid off with it, so all is as before. The caller is pinned.
     pub(crate) fn undo_charge(&self, tag: Tag, bytes: u64) {
         {
             let _walk = self.begin_walk();
@@ -178,7 +181,8 @@ impl Hierarchy {
         self.finish_if_empty(cell);
     }
 
-    /// Counts a charge of a kind other than heap, already made, under its kind. The caller is pinned.
+    /// Counts a charge of a kind other than heap, already made, under its kind. The caller is
+    /// pinned.
     pub fn add_side(&self, tag: Tag, bytes: u64, kind: Kind) {
         let _walk = self.begin_walk();
         let Some(side) = kind.side() else { return };

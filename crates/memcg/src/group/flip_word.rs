@@ -1,8 +1,9 @@
 //! The flip word: where an amount is accounted and how much it is, in one atomic.
 //!
-//! {cell:24 | amount/8:40}. A charge adds only while the word still names the cell whose path it charged; a move changes
-//! cell only while the amount is within what it has reserved at the target. So at any moment the amount is accounted in
-//! exactly the groups of the cell beside it, up to walks that are under way and will finish. No cell: in no group.
+//! {cell:24 | amount/8:40}. A charge adds only while the word still names the cell whose path it
+//! charged; a move changes cell only while the amount is within what it has reserved at the target.
+//! So at any moment the amount is accounted in exactly the groups of the cell beside it, up to
+//! walks that are under way and will finish. No cell: in no group.
 
 use super::id::CellId;
 use crate::sync::Zeroed;
@@ -88,7 +89,8 @@ impl Word {
 
     /// Reads both halves at one moment.
     pub fn read(&self) -> Reading {
-        // Acquire pairs with the Release half of every change: a cell comes with what its group's creator wrote.
+        // Acquire pairs with the Release half of every change: a cell comes with what its group's
+        // creator wrote.
         split(self.0.load(Ordering::Acquire))
     }
 
@@ -142,7 +144,8 @@ impl Word {
         }
     }
 
-    /// Takes off what there is above `floor`, at most `bytes`; answers where it pointed and how much was taken.
+    /// Takes off what there is above `floor`, at most `bytes`; answers where it pointed and how
+    /// much was taken.
     pub fn sub_up_to(&self, bytes: u64, floor: u64) -> Reading {
         // Acquire pairs with the Release half of every change.
         let mut word = self.0.load(Ordering::Acquire);

@@ -13,7 +13,8 @@ const MOST: usize = 512;
 
 #[test]
 fn the_records_of_a_group_fit_its_budget() {
-    // A shard doubles its buckets when it has as many groups, so a group has at most two of four bytes.
+    // A shard doubles its buckets when it has as many groups, so a group has at most two of four
+    // bytes.
     let buckets = 2 * 4;
     let records =
         size_of::<Memcg>() + size_of::<Cell>() + size_of::<Objcg>() + size_of::<NameRec>();
@@ -31,7 +32,8 @@ fn resident() -> usize {
     pages * 4096
 }
 
-/// Alone in its process, or others' memory is counted: `cargo test --release -- --ignored --exact` and this name.
+/// Alone in its process, or others' memory is counted: `cargo test --release -- --ignored --exact`
+/// and this name.
 #[test]
 #[ignore = "measures the whole process"]
 fn a_million_groups_take_no_more_than_their_budget_each() {

@@ -13,9 +13,11 @@ ids! {
     pub GroupId;
     /// A cell, in [`Hierarchy::cells`](super::Hierarchy::cells).
     pub CellId;
-    /// A name of a group or task, or a further piece of a long one, in [`Hierarchy::names`](super::Hierarchy::names).
+    /// A name of a group or task, or a further piece of a long one, in
+    /// [`Hierarchy::names`](super::Hierarchy::names).
     pub NameId;
-    /// The counts of a group's events, in [`Hierarchy::event_counts`](super::Hierarchy::event_counts).
+    /// The counts of a group's events, in
+    /// [`Hierarchy::event_counts`](super::Hierarchy::event_counts).
     pub EventCountsId;
     /// A group's record of stalls, in [`Hierarchy::pressures`](super::Hierarchy::pressures).
     pub PressureId;

@@ -1,6 +1,8 @@
-//! Children by name: a hash table of (parent, name), sharded, chained through the groups themselves.
+//! Children by name: a hash table of (parent, name), sharded, chained through the groups
+//! themselves.
 //!
-//! It allocates only its bucket arrays, from the kernel; when a larger one cannot be had, chains grow longer instead.
+//! It allocates only its bucket arrays, from the kernel; when a larger one cannot be had, chains
+//! grow longer instead.
 
 use super::Hierarchy;
 use super::id::GroupId;
@@ -66,7 +68,8 @@ impl Shard {
             return None;
         }
         let at = (hash >> 6) as usize & (capacity as usize - 1);
-        // SAFETY: `buckets` has `capacity` entries, a power of two; both change only under the lock we hold.
+        // SAFETY: `buckets` has `capacity` entries, a power of two; both change only under the lock
+        // we hold.
         Some(unsafe { &*self.buckets.load(Ordering::Relaxed).add(at) })
     }
 
@@ -98,7 +101,8 @@ impl Shard {
             }
         }
         if old != 0 {
-            // SAFETY: an array of `buckets_new(old)`; it changes hands only under the lock, so nobody reads it.
+            // SAFETY: an array of `buckets_new(old)`; it changes hands only under the lock, so
+            // nobody reads it.
             unsafe { buckets_free(before, old) };
         }
     }

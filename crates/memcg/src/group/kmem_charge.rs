@@ -1,8 +1,9 @@
 //! Objects of kmem caches: a kind of their own, with a limit of their own, and stock of its count.
 //!
-//! An object is charged as any other, from the owner's stock. Beside that it is counted under [`Kind::Slab`], at the owner and
-//! at every group above; a slot keeps some of that count in advance, so a hit is two subtractions. Where
-//! a group or one above has a `memory.kmem.max` nothing is counted in advance: the limit is met by what objects hold.
+//! An object is charged as any other, from the owner's stock. Beside that it is counted under
+//! [`Kind::Slab`], at the owner and at every group above; a slot keeps some of that count in
+//! advance, so a hit is two subtractions. Where a group or one above has a `memory.kmem.max`
+//! nothing is counted in advance: the limit is met by what objects hold.
 
 #![forbid(unsafe_code)]
 
@@ -109,8 +110,8 @@ impl Memcg {
 }
 
 impl Hierarchy {
-    /// Counts `bytes` (a multiple of 8), already charged, as cache objects of `tag`, within every `memory.kmem.max` or `forced`.
-    /// The caller is pinned.
+    /// Counts `bytes` (a multiple of 8), already charged, as cache objects of `tag`, within every
+    /// `memory.kmem.max` or `forced`. The caller is pinned.
     pub(crate) fn count_slab(&self, tag: Tag, bytes: u64, forced: bool) -> Result<(), Refusal> {
         let _walk = self.begin_walk();
         if forced {
@@ -121,8 +122,9 @@ impl Hierarchy {
         let mut waits = 0;
         loop {
             let cell = word.read().in_cell();
-            // A mover stands between two flips: what it may have to take back is not to grow. It is done in a moment; if it is
-            // this thread, below a signal handler, waiting would not help.
+            // A mover stands between two flips: what it may have to take back is not to grow. It is
+            // done in a moment; if it is this thread, below a signal handler, waiting would not
+            // help.
             if self.objcgs.get(tag).cell() != cell && waits < WAITS {
                 waits += 1;
                 crate::sync::relax();
@@ -147,7 +149,8 @@ impl Hierarchy {
         }
     }
 
-    /// Room for `bytes` of cache objects from `start` up to below `end`, within every `memory.kmem.max`; for who moves them there.
+    /// Room for `bytes` of cache objects from `start` up to below `end`, within every
+    /// `memory.kmem.max`; for who moves them there.
     pub(crate) fn count_slab_below(
         &self,
         start: &Memcg,
@@ -167,8 +170,8 @@ impl Hierarchy {
         uncount_path(start, Some(end), bytes);
     }
 
-    /// Counts an object of `bytes`, already charged to `tag`: from the slot's stock, with a refill of it, or exactly. The caller
-    /// is pinned.
+    /// Counts an object of `bytes`, already charged to `tag`: from the slot's stock, with a refill
+    /// of it, or exactly. The caller is pinned.
     pub fn charge_slab(
         &self,
         rec: &ThreadRec,
@@ -203,8 +206,8 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Takes an object of `bytes` out of the count of `tag`: into stock, or exactly. Before it is uncharged. The caller is
-    /// pinned.
+    /// Takes an object of `bytes` out of the count of `tag`: into stock, or exactly. Before it is
+    /// uncharged. The caller is pinned.
     pub fn uncharge_slab(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let _transit = rec.begin_transit();
         // Half stays, so that the next is a hit in either direction.
@@ -227,7 +230,8 @@ impl Hierarchy {
             .sum()
     }
 
-    /// Bytes of cache objects that the group and all below hold. The caller is pinned. O(threads × depth).
+    /// Bytes of cache objects that the group and all below hold. The caller is pinned. O(threads ×
+    /// depth).
     pub fn slab_bytes(&self, group: &Memcg) -> u64 {
         let counted = group.side_kind(Kind::Slab);
         if counted == 0 {

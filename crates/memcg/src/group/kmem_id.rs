@@ -1,14 +1,16 @@
 //! Kmem ids: small numbers that index what lists and caches keep for each group.
 //!
-//! Kept: a group has at most one id, from its first use by a list or a cache until its end; no two groups have one at the same
-//! time, and a pinned reader that found a group's id never sees it become another's. Ids are dense: the smallest that is free is
-//! given. Every group above one with an id has an id too, so what a group leaves has a place to go to without memory being
-//! needed. The root has [`ROOT_ID`] always.
-//! Relied on: limbo, for the grace period.
-//! Never done: a lock; memory taken at a group's end; a group looked for (an id is a number, what it indexes is `kmem`'s).
+//! Kept: a group has at most one id, from its first use by a list or a cache until its end; no two
+//! groups have one at the same time, and a pinned reader that found a group's id never sees it
+//! become another's. Ids are dense: the smallest that is free is given. Every group above one with
+//! an id has an id too, so what a group leaves has a place to go to without memory being needed.
+//! The root has [`ROOT_ID`] always. Relied on: limbo, for the grace period. Never done: a lock;
+//! memory taken at a group's end; a group looked for (an id is a number, what it indexes is
+//! `kmem`'s).
 //!
-//! First use races with the end: both change the group's word, one of them first. After the end the word says so until the
-//! record is another group's, so a late first use finds [`IdError::Gone`] and goes to the group above.
+//! First use races with the end: both change the group's word, one of them first. After the end the
+//! word says so until the record is another group's, so a late first use finds [`IdError::Gone`]
+//! and goes to the group above.
 
 use super::Hierarchy;
 use super::id::{GroupId, ROOT};
@@ -228,8 +230,9 @@ impl Hierarchy {
         Some(())
     }
 
-    /// The kmem id of a group: its own, or the smallest that is free, which is its own from now on. The groups above it have
-    /// theirs first. The caller is pinned. Cost: a load; at first use a search of the bits and a CAS or two a level.
+    /// The kmem id of a group: its own, or the smallest that is free, which is its own from now on.
+    /// The groups above it have theirs first. The caller is pinned. Cost: a load; at first use a
+    /// search of the bits and a CAS or two a level.
     ///
     /// # Errors
     /// [`IdError::Gone`] once the group's end has begun; else there is no id, or no memory for one.
@@ -270,8 +273,9 @@ impl Hierarchy {
         }
     }
 
-    /// The nearest group, this one or above, that has or gets an id, and the id: whose lists and caches serve `group`. The
-    /// root's at worst. What is served is charged to its owner all the same. The caller is pinned.
+    /// The nearest group, this one or above, that has or gets an id, and the id: whose lists and
+    /// caches serve `group`. The root's at worst. What is served is charged to its owner all the
+    /// same. The caller is pinned.
     pub fn kmem_id_or_above<'a>(&'a self, group: &'a Memcg) -> (u32, &'a Memcg) {
         let mut at = group;
         loop {
@@ -284,8 +288,9 @@ impl Hierarchy {
         }
     }
 
-    /// Whether `group` has `id` still, asked after something was entered under it: whoever ends the group has seen what was
-    /// entered, or we see the end. If it has ended the caller ends what it entered, as a group's end would.
+    /// Whether `group` has `id` still, asked after something was entered under it: whoever ends the
+    /// group has seen what was entered, or we see the end. If it has ended the caller ends what it
+    /// entered, as a group's end would.
     pub fn still_has_kmem_id(&self, group: &Memcg, id: u32) -> bool {
         // Pairs with the fence of `end_kmem_id`.
         fence(Ordering::SeqCst);
@@ -332,8 +337,8 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it had, which nobody else gets
-    /// until [`Self::free_kmem_id`].
+    /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it
+    /// had, which nobody else gets until [`Self::free_kmem_id`].
     pub fn end_kmem_id(&self, group: &Memcg) -> Option<u32> {
         // Release pairs with the Acquire of `still_has_kmem_id`; Acquire with the Release of
         // `give_kmem_id`.
@@ -343,7 +348,8 @@ impl Hierarchy {
         (id != NO_ID && id != ENDED).then_some(id)
     }
 
-    /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more. The caller is pinned.
+    /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more.
+    /// The caller is pinned.
     pub fn free_kmem_id(&self, id: u32) {
         // Release pairs with the Acquire of `holder`.
         self.kmem_ids

@@ -1,7 +1,8 @@
 //! What has been taken out of the structures and waits for the epochs to pass.
 //!
-//! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is done by whoever
-//! retires the n-th thing, or by a creation that finds its arena dry, under a lock that is only ever tried.
+//! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is
+//! done by whoever retires the n-th thing, or by a creation that finds its arena dry, under a lock
+//! that is only ever tried.
 
 use super::id::{CellId, GroupId, NameId};
 use super::{Hierarchy, Tag};

@@ -1,14 +1,16 @@
-//! `group-end = linger`: a removed group keeps its charges until the last byte goes, as the classic kernel has it.
+//! `group-end = linger`: a removed group keeps its charges until the last byte goes, as the classic
+//! kernel has it.
 //!
-//! Kept: a lingering group is out of the tree but its record, cell, name and counter stay, and what is charged to its owners is
-//! counted at it and above. It has ended for good when it holds nothing and no group lingers below it: whoever takes that away
-//! marks it, whichever thread that is, and `offline` does the rest.
-//! Relied on: `offline` for the order of the steps; the epochs.
-//! Never done: a lock or a look on a hit. Only what takes bytes off a group's counter looks, and only in a hierarchy that
-//! lingers.
+//! Kept: a lingering group is out of the tree but its record, cell, name and counter stay, and what
+//! is charged to its owners is counted at it and above. It has ended for good when it holds nothing
+//! and no group lingers below it: whoever takes that away marks it, whichever thread that is, and
+//! `offline` does the rest. Relied on: `offline` for the order of the steps; the epochs. Never
+//! done: a lock or a look on a hit. Only what takes bytes off a group's counter looks, and only in
+//! a hierarchy that lingers.
 //!
-//! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that could not be drained when the
-//! group was removed stays until that thread needs the slot, or the group is drained again (`reap`, `memory.reclaim`).
+//! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that
+//! could not be drained when the group was removed stays until that thread needs the slot, or the
+//! group is drained again (`reap`, `memory.reclaim`).
 
 use super::id::{CellId, GroupId, ROOT};
 use super::memcg_record::Memcg;
@@ -84,8 +86,8 @@ impl Hierarchy {
         !self.lingering.done.is_empty()
     }
 
-    /// The lingering group of the next higher index within `top`; `None` at the end. From `None` on, all of them. The caller is
-    /// pinned. O(groups).
+    /// The lingering group of the next higher index within `top`; `None` at the end. From `None`
+    /// on, all of them. The caller is pinned. O(groups).
     pub fn next_lingering(&self, top: &Memcg, after: Option<GroupId>) -> Option<GroupId> {
         if self.nr_lingering() == 0 {
             return None;
@@ -107,7 +109,8 @@ impl Hierarchy {
         at
     }
 
-    /// A group in `parent` will linger: the parent does not end before it. Under the parent's lock, while the group is a child.
+    /// A group in `parent` will linger: the parent does not end before it. Under the parent's lock,
+    /// while the group is a child.
     pub(super) fn expect_lingering(&self, parent: &Memcg) {
         if self.lingers() {
             parent.nr_lingering.fetch_add(1, Ordering::Relaxed);
@@ -120,8 +123,8 @@ impl Hierarchy {
         self.lingering.nr.fetch_add(1, Ordering::Relaxed);
         // Release pairs with the Acquire of `is_lingering`, and of the exchange of `note_if_done`.
         group.linger.store(LINGERS, Ordering::Release);
-        // Pairs with the fences of `finish_if_empty_slow`, `return_if_lingering_slow` and `end_linger`:
-        // they see that it lingers, or we see what they did.
+        // Pairs with the fences of `finish_if_empty_slow`, `return_if_lingering_slow` and
+        // `end_linger`: they see that it lingers, or we see what they did.
         fence(Ordering::SeqCst);
         // Nobody is told to pay for it any more. Charges in its name still need its max.
         group.counter.set_min(0);
@@ -187,7 +190,8 @@ impl Hierarchy {
         }
     }
 
-    /// The groups that are done: the first, and [`Self::after_done`] leads to the others. Each is the caller's.
+    /// The groups that are done: the first, and [`Self::after_done`] leads to the others. Each is
+    /// the caller's.
     pub(crate) fn pop_done(&self) -> Option<GroupId> {
         GroupId::from_raw(self.lingering.done.pop_all())
     }
@@ -197,7 +201,8 @@ impl Hierarchy {
         GroupId::from_raw(self.memcgs.get(index).link().load(Ordering::Relaxed))
     }
 
-    /// Something was charged in the name of a group that was done: it lingers on. `false`: it is done.
+    /// Something was charged in the name of a group that was done: it lingers on. `false`: it is
+    /// done.
     pub(crate) fn lingers_on(&self, group: &Memcg) -> bool {
         if group.counter.usage() == 0 {
             return false;
@@ -211,7 +216,8 @@ impl Hierarchy {
         true
     }
 
-    /// The group does not linger any more: its cell leads to its parent's. The parent may be done by that.
+    /// The group does not linger any more: its cell leads to its parent's. The parent may be done
+    /// by that.
     pub(crate) fn end_linger(&self, group: &Memcg, parent: &Memcg) {
         // Release pairs with the Acquire of `is_lingering`.
         group.linger.store(0, Ordering::Release);
@@ -225,7 +231,8 @@ impl Hierarchy {
         self.note_if_done(parent);
     }
 
-    /// After stock was put into a slot of `tag`: taken back if the owner's group began to linger meanwhile.
+    /// After stock was put into a slot of `tag`: taken back if the owner's group began to linger
+    /// meanwhile.
     #[inline]
     pub(super) fn return_if_lingering(&self, rec: &ThreadRec, tag: Tag) {
         if self.lingers() {
@@ -235,7 +242,8 @@ impl Hierarchy {
 
     #[cold]
     fn return_if_lingering_slow(&self, rec: &ThreadRec, tag: Tag) {
-        // Pairs with that of `begin_linger`: its drain sees the slot's cap, or we see that the group lingers.
+        // Pairs with that of `begin_linger`: its drain sees the slot's cap, or we see that the
+        // group lingers.
         fence(Ordering::SeqCst);
         if !self
             .resolve(self.objcgs.get(tag).cell())
@@ -251,7 +259,8 @@ impl Hierarchy {
         }
     }
 
-    /// In the child of a fork: what the parent's other threads had begun to note is noted anew. After the counts are right.
+    /// In the child of a fork: what the parent's other threads had begun to note is noted anew.
+    /// After the counts are right.
     pub(super) fn note_done_anew(&self) {
         if !self.lingers() {
             return;

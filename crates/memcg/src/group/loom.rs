@@ -1,8 +1,8 @@
 //! Stock, drains, retirement, epochs and limits, under every schedule that a few preemptions make.
 //!
-//! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to. Each
-//! model ends with the audit: whatever the schedule was, the books add up. What models of the rooms
-//! above share is here, too.
+//! The asymmetric fence is a SeqCst fence on both sides here, which is what the pair amounts to.
+//! Each model ends with the audit: whatever the schedule was, the books add up. What models of the
+//! rooms above share is here, too.
 
 use super::exact_charge::Mode;
 use super::objcg::State;
@@ -158,7 +158,8 @@ fn drain_root(tree: Tree, rec: &ThreadRec) {
     tree.drain(rec, root(tree));
 }
 
-/// A thread with stock leaves while one or two others drain; the next thread may come, and have stock of its own.
+/// A thread with stock leaves while one or two others drain; the next thread may come, and have
+/// stock of its own.
 fn drained_while_it_leaves(tree: Tree, twice: bool, next_comes: bool) {
     let rec = join(tree);
     let third = twice.then(|| join(tree));
@@ -183,7 +184,8 @@ fn drained_while_it_leaves(tree: Tree, twice: bool, next_comes: bool) {
     assert_eq!(current(tree, rec, root(tree)), held);
 }
 
-/// All of it, with one preemption alone: with two it takes minutes. The two models below have more, of a part each.
+/// All of it, with one preemption alone: with two it takes minutes. The two models below have more,
+/// of a part each.
 #[test]
 fn loom_two_drains_and_a_thread_that_leaves_and_the_next_return_everything_once() {
     model(1, |tree| drained_while_it_leaves(tree, true, true));

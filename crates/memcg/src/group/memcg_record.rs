@@ -1,7 +1,7 @@
 //! A group: its level of the counter, its place in the tree, its settings and events.
 //!
-//! `lock` guards the list of children, `nr_tasks`, the state, the watches and the writing of limits. Charging reads `counter`,
-//! `above` and the settings, and takes no lock.
+//! `lock` guards the list of children, `nr_tasks`, the state, the watches and the writing of
+//! limits. Charging reads `counter`, `above` and the settings, and takes no lock.
 
 use super::Tag;
 use super::census::Census;
@@ -254,8 +254,8 @@ impl Level for Memcg {
     #[inline]
     fn parent(&self) -> Option<&Memcg> {
         let above = self.above.load(Ordering::Relaxed);
-        // SAFETY: groups are arena records, which never move or go; a parent outlives its child's time online, and a
-        // pinned reader of a dead child finds the parent it had.
+        // SAFETY: groups are arena records, which never move or go; a parent outlives its child's
+        // time online, and a pinned reader of a dead child finds the parent it had.
         unsafe { above.as_ref() }
     }
 

@@ -1,10 +1,11 @@
 //! A meter: for how long something has been so, counted to the microsecond without a lock.
 //!
-//! It is one word, {µs:48 | version:15 | on:1}. While it is off the first part is the time counted; while it is on, that
-//! less the moment it was switched on, so that adding the present moment makes the time up to now. What it should be follows from
-//! the census, and the version says from which. Whoever changes the census *settles* the meters behind it: reads
-//! the meter, then the census, and swaps the meter for one of that census. A swap fails if another settled meanwhile, so a
-//! meter never goes back to an older census, and the last to change the census leaves it right.
+//! It is one word, {µs:48 | version:15 | on:1}. While it is off the first part is the time counted;
+//! while it is on, that less the moment it was switched on, so that adding the present moment makes
+//! the time up to now. What it should be follows from the census, and the version says from which.
+//! Whoever changes the census *settles* the meters behind it: reads the meter, then the census, and
+//! swaps the meter for one of that census. A swap fails if another settled meanwhile, so a meter
+//! never goes back to an older census, and the last to change the census leaves it right.
 
 use super::census::{Census, Count};
 use crate::os::clock;
@@ -34,14 +35,16 @@ impl Meter {
         // Acquire pairs with the Release half of the exchange below, by whoever settled before.
         let mut word = self.0.load(Ordering::Acquire);
         loop {
-            // After the word: Acquire above pairs with the swap's Release, so this census is not older than the word's.
+            // After the word: Acquire above pairs with the swap's Release, so this census is not
+            // older than the word's.
             let count = census.read();
             let version = count.version() & VERSION;
             if (word >> 1) & VERSION == version {
                 return;
             }
             let (was, is) = (word & ON != 0, wanted(count));
-            // The clock is read behind the census: what is counted lies within the state, and no end before its beginning.
+            // The clock is read behind the census: what is counted lies within the state, and no
+            // end before its beginning.
             let time = (word >> TIME_AT).wrapping_add(match (was, is) {
                 (false, true) => now_us().wrapping_neg(),
                 (true, false) => now_us(),

@@ -4,12 +4,13 @@
 //! thing ── tag ──► Objcg ── cell ──► Cell ──► Memcg ── parent ──► … ──► root
 //! ```
 //!
-//! Kept: a group's usage is what its owners' words say is accounted at its cell, plus what its children pass up;
-//! an owner's charged bytes are what its things hold plus what threads stock for it. A removed group and a finished
-//! task leave nothing behind but what is still held through their owners.
-//! Relied on: `counter` for the arithmetic, `thread` for stock slots and epochs, `sync` for arenas and locks.
-//! Never done: a lock on a charge or an uncharge; waiting for memory, reclaim or policy (that is `engine`); the order of
-//! a group's end (`offline`) or of a move (`attach`): those rooms put together the flips that are made here.
+//! Kept: a group's usage is what its owners' words say is accounted at its cell, plus what its
+//! children pass up; an owner's charged bytes are what its things hold plus what threads stock for
+//! it. A removed group and a finished task leave nothing behind but what is still held through
+//! their owners. Relied on: `counter` for the arithmetic, `thread` for stock slots and epochs,
+//! `sync` for arenas and locks. Never done: a lock on a charge or an uncharge; waiting for memory,
+//! reclaim or policy (that is `engine`); the order of a group's end (`offline`) or of a move
+//! (`attach`): those rooms put together the flips that are made here.
 
 mod cap;
 pub mod cell;
@@ -73,7 +74,8 @@ use crate::thread::id::GapId;
 /// The root group's own owner.
 pub const ROOT_TAG: Tag = Tag::new(1);
 
-/// One tree of groups with everything that belongs to it. The process has one (`engine`); tests make their own.
+/// One tree of groups with everything that belongs to it. The process has one (`engine`); tests
+/// make their own.
 #[derive(Default)]
 pub struct Hierarchy {
     /// Groups.
@@ -143,7 +145,8 @@ impl Hierarchy {
         #[cfg(not(loom))]
         let this: &'static Self = {
             let p = crate::os::mmap::map(bytes).expect("pages for a hierarchy");
-            // SAFETY: zeroed pages, never unmapped, aligned to a page; Zeroed says zero bytes are a value.
+            // SAFETY: zeroed pages, never unmapped, aligned to a page; Zeroed says zero bytes are a
+            // value.
             unsafe { p.cast::<Self>().as_ref() }
         };
         #[cfg(loom)]
@@ -161,7 +164,8 @@ impl Hierarchy {
         self.broken.store(1, Ordering::Relaxed);
     }
 
-    /// Recounts there have been: what was counted before one and is in no owner's word is not counted any more.
+    /// Recounts there have been: what was counted before one and is in no owner's word is not
+    /// counted any more.
     pub(crate) fn nr_recounts(&self) -> u32 {
         self.recounts.load(Ordering::Relaxed)
     }

@@ -1,7 +1,8 @@
 //! Names of groups and tasks, in records that know the name above them.
 //!
-//! A name outlives its group while an owner's line in the ledger still tells where it came from. Names are immutable;
-//! the link to the name above is too, except a task's, which follows its moves.
+//! A name outlives its group while an owner's line in the ledger still tells where it came from.
+//! Names are immutable; the link to the name above is too, except a task's, which follows its
+//! moves.
 
 use super::Hierarchy;
 use super::id::NameId;
@@ -27,7 +28,8 @@ pub struct NameRec {
     text: UnsafeCell<(u8, [u8; TEXT])>,
 }
 
-// SAFETY: `text` is written before the record is published and not again until it was retired and reused.
+// SAFETY: `text` is written before the record is published and not again until it was retired and
+// reused.
 unsafe impl Sync for NameRec {}
 // SAFETY: integers, atomic or plain bytes, and optional ids: zero bytes are 0 or none.
 unsafe impl Zeroed for NameRec {}
@@ -64,7 +66,8 @@ pub fn is_valid(name: &[u8]) -> bool {
 }
 
 impl Hierarchy {
-    /// A name record with one reference, below `above` (which gets one more). `None` without memory.
+    /// A name record with one reference, below `above` (which gets one more). `None` without
+    /// memory.
     pub(super) fn new_name(&self, text: &[u8], above: Option<NameId>) -> Option<NameId> {
         let mut rest = None;
         // From the end, so that each piece knows the one behind it.
@@ -127,7 +130,8 @@ impl Hierarchy {
         }
     }
 
-    /// Puts a task's name below another group's. The caller is pinned and alone in changing this name.
+    /// Puts a task's name below another group's. The caller is pinned and alone in changing this
+    /// name.
     pub(crate) fn rehang_name(&self, name: NameId, above: NameId) {
         self.ref_name(above);
         let link = &self.names.get(name).above;
@@ -169,7 +173,8 @@ impl Hierarchy {
         }
     }
 
-    /// Hands the path a name ends to `sink`, piece by piece: `/`, `/a`, `/a/b`. The caller is pinned.
+    /// Hands the path a name ends to `sink`, piece by piece: `/`, `/a`, `/a/b`. The caller is
+    /// pinned.
     pub fn with_path(&self, name: NameId, mut sink: impl FnMut(&[u8])) {
         let mut chain = [name; DEPTH_MAX as usize + 2];
         let mut depth = 0;
@@ -193,8 +198,8 @@ impl Hierarchy {
 }
 
 impl Hierarchy {
-    /// One more reference on a name, unless the last one is gone: to be given back by [`Self::release_name`]. The caller is pinned
-    /// since it was somebody's.
+    /// One more reference on a name, unless the last one is gone: to be given back by
+    /// [`Self::release_name`]. The caller is pinned since it was somebody's.
     pub fn try_ref_name(&self, name: NameId) -> bool {
         let refs = &self.names.get(name).refs;
         let more = |refs| (refs != 0).then_some(refs + 1);

@@ -1,15 +1,18 @@
 //! Owners: what a tag on a charged thing names.
 //!
-//! An owner is a group's own, or a task's. It counts what is charged through it, in words that can be flipped to
-//! another cell: all bytes (`charged`, stock included), the stock granted for it (`granted`), and each kind other than
-//! heap. Heap is the remainder, so the most frequent charge counts once.
+//! An owner is a group's own, or a task's. It counts what is charged through it, in words that can
+//! be flipped to another cell: all bytes (`charged`, stock included), the stock granted for it
+//! (`granted`), and each kind other than heap. Heap is the remainder, so the most frequent charge
+//! counts once.
 //!
-//! An owner outlives its group or task until its last byte goes; what remains of it is its line in the ledger. Then it
-//! is retired: by whoever takes the last byte, the last name (a handle, a scope's slot) or the life away, whichever comes
-//! last. Each of them does its part and then looks at the other two behind a full fence, so one sees all three.
+//! An owner outlives its group or task until its last byte goes; what remains of it is its line in
+//! the ledger. Then it is retired: by whoever takes the last byte, the last name (a handle, a
+//! scope's slot) or the life away, whichever comes last. Each of them does its part and then looks
+//! at the other two behind a full fence, so one sees all three.
 //!
-//! A task has one owner that lives. One it has moved away from without its bytes is *superseded* (see `successor`) and names its successor; amounts
-//! of its bytes that a move left in another group are *residuals*, owners without a tag on anything (see `residual`).
+//! A task has one owner that lives. One it has moved away from without its bytes is *superseded*
+//! (see `successor`) and names its successor; amounts of its bytes that a move left in another
+//! group are *residuals*, owners without a tag on anything (see `residual`).
 
 use super::flip_word::Word;
 use super::id::{CellId, NameId};
@@ -53,7 +56,8 @@ const STATE: u32 = 0xff;
 const KILLED: u32 = 1 << 8;
 /// Set beside the state of an owner that may not be stocked, because it has residuals.
 const NO_STOCK: u32 = 1 << 9;
-/// Set beside the state of a residual that is wrongly charged where it is: to be reclaimed first, to follow when used.
+/// Set beside the state of a residual that is wrongly charged where it is: to be reclaimed first,
+/// to follow when used.
 const MARKED: u32 = 1 << 11;
 /// Set beside the state of a task while a move of it is under way.
 const MOVING: u32 = 1 << 10;
@@ -75,11 +79,14 @@ pub struct Objcg {
     state: AtomicU32,
     /// None: of a lost residual.
     pub(super) name: AtomicId<NameId>,
-    /// A task's id; of one that is superseded, its successor's tag and `SUCCESSOR`, from a moment before its state says so.
+    /// A task's id; of one that is superseded, its successor's tag and `SUCCESSOR`, from a moment
+    /// before its state says so.
     pub(super) id: AtomicU32,
-    /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it, as `stall` has it.
+    /// When its task or group ended, ns since 1970; of a live task, the threads that stall for it,
+    /// as `stall` has it.
     ended_at: AtomicU64,
-    /// While it is somebody's: the first of its residuals; of a residual, the next. Afterwards the lists'.
+    /// While it is somebody's: the first of its residuals; of a residual, the next. Afterwards the
+    /// lists'.
     pub(super) link: AtomicU32,
     /// Orders moves and the end of one task.
     pub(crate) lock: Lock,
@@ -87,7 +94,8 @@ pub struct Objcg {
 
 // SAFETY: integers and a free lock.
 unsafe impl Zeroed for Objcg {}
-// SAFETY: `link` is the lists' alone from the moment the owner is retired: `retire_if_done` looks at its residuals before.
+// SAFETY: `link` is the lists' alone from the moment the owner is retired: `retire_if_done` looks
+// at its residuals before.
 unsafe impl Record for Objcg {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -119,7 +127,8 @@ impl Objcg {
 
     /// A task's id; 0 for a group's own, and for one that is superseded.
     pub fn id(&self) -> u32 {
-        // Acquire pairs with the AcqRel of `supersede`: who finds it superseded finds its successor.
+        // Acquire pairs with the AcqRel of `supersede`: who finds it superseded finds its
+        // successor.
         let id = self.id.load(Ordering::Acquire);
         if id & SUCCESSOR == 0 { id } else { 0 }
     }
@@ -167,7 +176,8 @@ impl Objcg {
         })
     }
 
-    /// What is added to what the task holds when a victim is looked for, in thousandths of the whole.
+    /// What is added to what the task holds when a victim is looked for, in thousandths of the
+    /// whole.
     pub fn oom_score_adj(&self) -> i16 {
         match (self.state.load(Ordering::Relaxed) & ADJ) >> ADJ_AT {
             0 => 0,
@@ -197,7 +207,8 @@ impl Objcg {
             .is_ok()
     }
 
-    /// Begins a move of a live task. `false`: there is one, or it has ended. To be followed by [`Self::end_move`].
+    /// Begins a move of a live task. `false`: there is one, or it has ended. To be followed by
+    /// [`Self::end_move`].
     pub(crate) fn begin_move(&self) -> bool {
         self.flag(MOVING, |state| {
             state & STATE == State::Task as u32 && state & MOVING == 0
@@ -267,7 +278,8 @@ impl Objcg {
         // First, so that no stall begins for a task that has ended. AcqRel pairs with the `swap` of
         // `stall`, which makes the other changes of the word.
         let stalls = self.ended_at.swap(now_ns, Ordering::AcqRel);
-        // Release pairs with the Acquire of `state`. A move that is under way, and what it leaves, stay noted.
+        // Release pairs with the Acquire of `state`. A move that is under way, and what it leaves,
+        // stay noted.
         let _ = self
             .state
             .fetch_update(Ordering::Release, Ordering::Relaxed, |was| {
@@ -305,8 +317,9 @@ impl Objcg {
 }
 
 impl Hierarchy {
-    /// Makes an owner of a new or recycled record, named once, by its group or task. Takes a reference on the cell;
-    /// takes over the one on the name from its creator for a task, a further one for a group.
+    /// Makes an owner of a new or recycled record, named once, by its group or task. Takes a
+    /// reference on the cell; takes over the one on the name from its creator for a task, a further
+    /// one for a group.
     pub(super) fn open_objcg(
         &self,
         tag: Tag,
@@ -344,7 +357,8 @@ impl Hierarchy {
         }
     }
 
-    /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller is pinned.
+    /// One more name for an owner that somebody names, or nobody any more: then `false`. The caller
+    /// is pinned.
     pub(crate) fn try_ref_objcg(&self, tag: Tag) -> bool {
         // Acquire pairs with the Release half of `unref_objcg`, Release with its Acquire half.
         self.objcgs
@@ -356,7 +370,8 @@ impl Hierarchy {
             .is_ok()
     }
 
-    /// Retires an owner that has ended, is charged nothing and named by nobody. The caller is pinned.
+    /// Retires an owner that has ended, is charged nothing and named by nobody. The caller is
+    /// pinned.
     pub(crate) fn retire_if_done(&self, tag: Tag) {
         let mut tag = tag;
         // An owner that is superseded names its successor, which may be done with then as well.
@@ -378,7 +393,8 @@ impl Hierarchy {
     /// Answers the successor that nobody names for it any more.
     fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
         let objcg = self.objcgs.get(tag);
-        // Pairs with the same fence of the two others who may be taking the last part away: one of us sees all.
+        // Pairs with the same fence of the two others who may be taking the last part away: one of
+        // us sees all.
         fence(Ordering::SeqCst);
         // Acquire of the state pairs with the Release of `end`, that of the names with the AcqRel
         // of `unref_objcg`.

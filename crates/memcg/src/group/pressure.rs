@@ -1,11 +1,13 @@
-//! `memory.pressure`: how long tasks of a group stood still for want of memory, as the kernel's PSI tells it.
+//! `memory.pressure`: how long tasks of a group stood still for want of memory, as the kernel's PSI
+//! tells it.
 //!
-//! *some*: time in which at least one task of the group or below was stalled. *full*: time in which all of them were. Who is
-//! running cannot be known, so a task that waits for something else counts as one that could go on.
+//! *some*: time in which at least one task of the group or below was stalled. *full*: time in which
+//! all of them were. Who is running cannot be known, so a task that waits for something else counts
+//! as one that could go on.
 //!
-//! Kept: the time of each is counted exactly, to the microsecond, without a lock: a stall may begin and end in a charge, and
-//! that in a signal handler. A group has a record when it or one below has stalled for the first time; it goes with the
-//! group.
+//! Kept: the time of each is counted exactly, to the microsecond, without a lock: a stall may begin
+//! and end in a charge, and that in a signal handler. A group has a record when it or one below has
+//! stalled for the first time; it goes with the group.
 
 use super::Hierarchy;
 use super::census::{Census, Change, Count};
@@ -77,7 +79,8 @@ impl Gauge {
     }
 
     fn reading(&self) -> Reading {
-        // A reader may look at the clock after one who is about to switch the meter off did: what was told stays.
+        // A reader may look at the clock after one who is about to switch the meter off did: what
+        // was told stays.
         let total = self.meter.read(now_us).0;
         Reading {
             averages: self.line().averages.hundredths(),
@@ -87,7 +90,8 @@ impl Gauge {
 }
 
 impl Pressure {
-    /// Makes a new or recycled record one without stalls, of the census as it is. Nobody else may know it yet.
+    /// Makes a new or recycled record one without stalls, of the census as it is. Nobody else may
+    /// know it yet.
     fn open(&self, census: &Census) {
         self.looking.store(0, Ordering::Relaxed);
         self.ended_us.store(now_us(), Ordering::Relaxed);
@@ -98,8 +102,9 @@ impl Pressure {
         }
     }
 
-    /// Moves the averages on if a period is over. Before every change of a meter, so that what has passed since the end
-    /// of the last but one period is of one kind; if another thread is at it, it does that now.
+    /// Moves the averages on if a period is over. Before every change of a meter, so that what has
+    /// passed since the end of the last but one period is of one kind; if another thread is at it,
+    /// it does that now.
     fn advance_averages(&self) {
         if now_us().wrapping_sub(self.ended_us.load(Ordering::Relaxed)) < PERIOD_US {
             return;
@@ -168,8 +173,9 @@ impl Hierarchy {
         }
     }
 
-    /// Counts a change at a group and above, to where `keep_out` says that it is counted already. The caller is pinned.
-    /// Cost: one locked instruction a level, some more where there was a stall before.
+    /// Counts a change at a group and above, to where `keep_out` says that it is counted already.
+    /// The caller is pinned. Cost: one locked instruction a level, some more where there was a
+    /// stall before.
     pub(super) fn count(&self, start: &Memcg, change: Change, keep_out: Option<&Memcg>) {
         each_level(start, |level| {
             if keep_out.is_some_and(|other| other.is_within(level)) {
@@ -196,7 +202,8 @@ impl Hierarchy {
             Some(pressure) => {
                 pressure.advance_for_reader();
                 let (some, mut full) = (pressure.some.reading(), pressure.full.reading());
-                // The meters look at the clock one after the other: by a microsecond more would be all than some.
+                // The meters look at the clock one after the other: by a microsecond more would be
+                // all than some.
                 full.total_us = full.total_us.min(some.total_us);
                 for (full, some) in full.averages.iter_mut().zip(some.averages) {
                     *full = some.min(*full);
@@ -222,7 +229,8 @@ impl Hierarchy {
         }
     }
 
-    /// Sets a group to so many live tasks, none of which is stalled. Nobody else may be using the hierarchy.
+    /// Sets a group to so many live tasks, none of which is stalled. Nobody else may be using the
+    /// hierarchy.
     pub(super) fn reset_census(&self, group: &Memcg, tasks: u64) {
         group.census.reset(tasks);
         if let Some(pressure) = self.pressure_of(group) {

@@ -1,5 +1,5 @@
-//! Counting every group anew from the owners' words: for the child of a fork, where walks of the parent's other threads
-//! stopped half way.
+//! Counting every group anew from the owners' words: for the child of a fork, where walks of the
+//! parent's other threads stopped half way.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,9 @@ use super::objcg::State;
 use crate::counter::Level;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// A walk over groups and the change of an owner's word that belongs to it. If a signal handler of this thread forked in
-/// between, the child's recount knew the word alone: then all is counted once more, where the two agree again.
+/// A walk over groups and the change of an owner's word that belongs to it. If a signal handler of
+/// this thread forked in between, the child's recount knew the word alone: then all is counted once
+/// more, where the two agree again.
 #[must_use]
 pub(super) struct Walk<'a> {
     tree: &'a Hierarchy,
@@ -48,8 +49,8 @@ impl Hierarchy {
         }
     }
 
-    /// Sets all counts of all groups to what the owners hold. Nobody else may be using the hierarchy; nobody is stalled.
-    /// O(groups + owners × depth).
+    /// Sets all counts of all groups to what the owners hold. Nobody else may be using the
+    /// hierarchy; nobody is stalled. O(groups + owners × depth).
     pub fn recount(&self) {
         self.recounts.fetch_add(1, Ordering::Relaxed);
         let mut at = Some(ROOT);
@@ -103,7 +104,8 @@ impl Hierarchy {
 
     /// Adds the unused part of every reserve to the levels above it: children before their parents.
     fn recount_reserves(&self) {
-        // Pre-order backwards would need a list; the deepest level first needs as many passes as there are levels.
+        // Pre-order backwards would need a list; the deepest level first needs as many passes as
+        // there are levels.
         let mut deepest = 0;
         let mut at = Some(ROOT);
         while let Some(index) = at {

@@ -1,8 +1,9 @@
 //! Reservations out of stock: what is counted by kind as well as charged.
 //!
-//! Kept: beside its balance a slot has `spare`, bytes that its owner's count of reserved ones has in advance. So taking and
-//! giving back a reservation changes two numbers of the thread's own. A reader takes the slots' part off again.
-//! Relied on: `stock` for slots; whoever takes a slot away gives its part back.
+//! Kept: beside its balance a slot has `spare`, bytes that its owner's count of reserved ones has
+//! in advance. So taking and giving back a reservation changes two numbers of the thread's own. A
+//! reader takes the slots' part off again. Relied on: `stock` for slots; whoever takes a slot away
+//! gives its part back.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +20,8 @@ use crate::thread::ThreadRec;
 const SPARE_MAX: u64 = CAP.1;
 
 impl ThreadRec {
-    /// A hit for a reservation: takes `bytes` from the stock of `tag`, charged and counted as reserved.
+    /// A hit for a reservation: takes `bytes` from the stock of `tag`, charged and counted as
+    /// reserved.
     #[inline(always)]
     pub fn reserve_hit(&self, tag: Option<Tag>, bytes: u64) -> bool {
         let Some(_busy) = self.enter() else {
@@ -66,8 +68,8 @@ impl ThreadRec {
 }
 
 impl Hierarchy {
-    /// Counts `bytes`, charged already, as reserved: from what the slot has in advance, or with more of it, or exactly. The
-    /// caller is pinned.
+    /// Counts `bytes`, charged already, as reserved: from what the slot has in advance, or with
+    /// more of it, or exactly. The caller is pinned.
     pub fn count_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let had = rec.enter().is_some_and(|_busy| {
             rec.slot_near(Some(tag)).is_some_and(|slot| {
@@ -103,7 +105,8 @@ impl Hierarchy {
         }
     }
 
-    /// Takes `bytes`, not yet uncharged, out of the count of reserved ones: into the slot, or exactly. The caller is pinned.
+    /// Takes `bytes`, not yet uncharged, out of the count of reserved ones: into the slot, or
+    /// exactly. The caller is pinned.
     pub fn uncount_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let _transit = rec.begin_transit();
         let surplus = rec.enter().and_then(|_busy| {
@@ -119,7 +122,8 @@ impl Hierarchy {
         }
     }
 
-    /// What reservations hold at `top` and below: what is counted so, without what threads count in advance. O(threads).
+    /// What reservations hold at `top` and below: what is counted so, without what threads count in
+    /// advance. O(threads).
     pub(super) fn reserved_under(&self, top: &Memcg) -> u64 {
         let counted = top.side_kind(Kind::Reserved);
         if counted == 0 {

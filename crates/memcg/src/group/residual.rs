@@ -1,14 +1,16 @@
 //! Residual charges (*residuals*): bytes of an owner that a move left in another group.
 //!
-//! An owner's things name it whatever happens, so which of them stayed cannot be told: what stays is an *amount*. It is an owner
-//! of its own, without a tag on anything, found through the owner it is of: a chain through `Objcg::link`, which nothing
-//! else uses while they live. What the owner's things hold is its own word and its residuals together; what they free pays the
-//! residuals off first. A residual is a line of the ledger of the group it is in, and is inherited with that.
+//! An owner's things name it whatever happens, so which of them stayed cannot be told: what stays
+//! is an *amount*. It is an owner of its own, without a tag on anything, found through the owner it
+//! is of: a chain through `Objcg::link`, which nothing else uses while they live. What the owner's
+//! things hold is its own word and its residuals together; what they free pays the residuals off
+//! first. A residual is a line of the ledger of the group it is in, and is inherited with that.
 //!
-//! Kept: an owner with a residual has no stock, so that nothing is stocked that a residual holds. A residual grows only by the one mover of its
-//! owner (`Objcg::begin_move`), who adds to it before it takes from the word: whoever frees finds enough in the two.
-//! Relied on: residuals leave the chain only with their owner. One that is empty serves the next move.
-//! A *lost* residual is in no group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
+//! Kept: an owner with a residual has no stock, so that nothing is stocked that a residual holds. A
+//! residual grows only by the one mover of its owner (`Objcg::begin_move`), who adds to it before
+//! it takes from the word: whoever frees finds enough in the two. Relied on: residuals leave the
+//! chain only with their owner. One that is empty serves the next move. A *lost* residual is in no
+//! group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +28,8 @@ use crate::thread::ThreadRec;
 pub const MAX_RESIDUALS: usize = 4;
 
 impl Objcg {
-    /// While it is somebody's: the first of its residuals; of a residual, the next of the same owner.
+    /// While it is somebody's: the first of its residuals; of a residual, the next of the same
+    /// owner.
     pub(super) fn next_residual(&self) -> Option<Tag> {
         // Acquire pairs with the Release of `new_residual`: whole records.
         Tag::from_raw(self.link.load(Ordering::Acquire))
@@ -34,7 +37,8 @@ impl Objcg {
 }
 
 impl Hierarchy {
-    /// The residuals of an owner, the newest first, lost and empty ones too. The caller is pinned, the owner not retired.
+    /// The residuals of an owner, the newest first, lost and empty ones too. The caller is pinned,
+    /// the owner not retired.
     pub fn residuals(&self, tag: Tag) -> impl Iterator<Item = &Objcg> {
         let objcg = self.objcgs.get(tag);
         let first = match objcg.state() {
@@ -60,7 +64,8 @@ impl Hierarchy {
         residuals.map(Objcg::charged_bytes).sum()
     }
 
-    /// Whether an owner has any record of a residual, also an empty one. The caller is pinned, the owner not retired.
+    /// Whether an owner has any record of a residual, also an empty one. The caller is pinned, the
+    /// owner not retired.
     #[inline]
     pub(super) fn has_residual(&self, tag: Tag) -> bool {
         self.objcgs.get(tag).next_residual().is_some()
@@ -88,14 +93,16 @@ impl Hierarchy {
         taken
     }
 
-    /// An owner that was denied stock because of its residuals gets it again once they are paid off. `false`: not yet.
+    /// An owner that was denied stock because of its residuals gets it again once they are paid
+    /// off. `false`: not yet.
     #[cold]
     pub(super) fn regain_stock(&self, tag: Tag) -> bool {
         let objcg = self.objcgs.get(tag);
         if objcg.state() == State::Superseded || self.residual_bytes(tag) != 0 {
             return false;
         }
-        // Only while nobody moves it: a mover puts amounts into residuals after it has forbidden stock.
+        // Only while nobody moves it: a mover puts amounts into residuals after it has forbidden
+        // stock.
         let Some(_task) = objcg.lock.try_lock(crate::sync::lock::Rank::Task) else {
             return false;
         };
@@ -106,14 +113,15 @@ impl Hierarchy {
         true
     }
 
-    /// Takes all stock of an owner and lets it have no more: the first step of leaving bytes behind.
+    /// Takes all stock of an owner and lets it have no more: the first step of leaving bytes
+    /// behind.
     pub(crate) fn end_stock(&self, own: &ThreadRec, tag: Tag) {
         self.objcgs.get(tag).forbid_stock();
         self.drain_owner(own, tag);
     }
 
-    /// A residual of `tag` in `group` (`None`: in no group), of the owner's mover. `None` without memory or when there are too
-    /// many.
+    /// A residual of `tag` in `group` (`None`: in no group), of the owner's mover. `None` without
+    /// memory or when there are too many.
     pub(crate) fn residual_in(&self, tag: Tag, group: Option<&Memcg>) -> Option<&Objcg> {
         let cell = group.map(Memcg::cell);
         if let Some(residual) = self
@@ -178,8 +186,8 @@ impl Hierarchy {
         Some(residual)
     }
 
-    /// At most `bytes` of a residual become nobody's: they stay charged to the owner, and to no group. Answers how much it was;
-    /// 0 without memory.
+    /// At most `bytes` of a residual become nobody's: they stay charged to the owner, and to no
+    /// group. Answers how much it was; 0 without memory.
     pub(crate) fn lose(&self, tag: Tag, residual: &Objcg, bytes: u64) -> u64 {
         let Some(lost) = self.residual_in(tag, None) else {
             return 0;
@@ -195,7 +203,8 @@ impl Hierarchy {
 
     /// A move has left bytes that are marked.
     pub(crate) fn note_marked(&self) {
-        // Release pairs with the Acquire of `begin_search_for_marked`: who finds it finds the marks.
+        // Release pairs with the Acquire of `begin_search_for_marked`: who finds it finds the
+        // marks.
         self.marked.store(1, Ordering::Release);
     }
 
@@ -205,7 +214,8 @@ impl Hierarchy {
         self.marked.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so again.
+    /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so
+    /// again.
     pub(crate) fn begin_search_for_marked(&self) -> bool {
         // Acquire pairs with the Release of `note_marked`.
         self.marked.swap(0, Ordering::Acquire) != 0

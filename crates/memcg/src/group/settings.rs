@@ -1,4 +1,5 @@
-//! What is set for a group beside its limits, in one word and a size. Charging reads it and takes no lock.
+//! What is set for a group beside its limits, in one word and a size. Charging reads it and takes
+//! no lock.
 
 #![forbid(unsafe_code)]
 
@@ -28,9 +29,11 @@ pub enum MovePolicy {
     /// All of them go with it, or it does not go.
     #[default]
     Transfer = 0,
-    /// They stay, for good; what is charged later is charged to the new group. As in the kernel since cgroup v2.
+    /// They stay, for good; what is charged later is charged to the new group. As in the kernel
+    /// since cgroup v2.
     Stay = 1,
-    /// Those that can be evicted stay, marked: they are first to go, or follow when they are used. The others go with it.
+    /// Those that can be evicted stay, marked: they are first to go, or follow when they are used.
+    /// The others go with it.
     Lazy = 2,
     /// What fits goes with it, the rest stays until it is freed or follows.
     BestEffort = 3,
@@ -38,7 +41,8 @@ pub enum MovePolicy {
     ReserveBoth = 4,
     /// A page's worth at a time, as published in 2008, with an undo that cannot fail.
     Paged = 5,
-    /// The same with the undo that was published: what finds no room on its way back is charged to nobody.
+    /// The same with the undo that was published: what finds no room on its way back is charged to
+    /// nobody.
     Leaky = 6,
 }
 
@@ -55,7 +59,8 @@ impl MovePolicy {
     ];
 }
 
-/// What a group's objects and reservations do when the group ends. docs/internals/ends.md weighs them.
+/// What a group's objects and reservations do when the group ends. docs/internals/ends.md weighs
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 #[repr(u32)]
@@ -63,9 +68,11 @@ pub enum OfflinePolicy {
     /// They are the parent's, for good.
     #[default]
     Parent = 0,
-    /// Shrinkers are asked for all they have of the group before it ends; what they do not give is the parent's.
+    /// Shrinkers are asked for all they have of the group before it ends; what they do not give is
+    /// the parent's.
     Evict = 1,
-    /// To the group that holds them, where it is known and there is room; else they are the parent's.
+    /// To the group that holds them, where it is known and there is room; else they are the
+    /// parent's.
     Mapper = 2,
     /// They are the parent's until somebody uses them: who does is charged. First to go until then.
     NextTouch = 3,
@@ -83,7 +90,8 @@ impl OfflinePolicy {
         (OfflinePolicy::Auto, "auto"),
     ];
 
-    /// Whether what the group leaves may be charged to who uses it next, and is first to go until then.
+    /// Whether what the group leaves may be charged to who uses it next, and is first to go until
+    /// then.
     #[must_use]
     pub fn is_deferred(self) -> bool {
         matches!(self, OfflinePolicy::NextTouch | OfflinePolicy::Auto)

@@ -1,12 +1,15 @@
-//! Stalls: a thread stands still because there is not enough memory, from the making of a [`Stall`] to its end.
+//! Stalls: a thread stands still because there is not enough memory, from the making of a [`Stall`]
+//! to its end.
 //!
-//! A thread stalls for whom it works. For a task that is counted once however many threads stall for it, and follows the
-//! task when it moves, and ends with it. For a group's own owner, or a task that has ended, each thread counts for
-//! itself, at the group where the owner is now; if that ends meanwhile, the parent has the stall too and it ends there.
+//! A thread stalls for whom it works. For a task that is counted once however many threads stall
+//! for it, and follows the task when it moves, and ends with it. For a group's own owner, or a task
+//! that has ended, each thread counts for itself, at the group where the owner is now; if that ends
+//! meanwhile, the parent has the stall too and it ends there.
 //!
-//! A live task's word, kept where an ended one has the time of its end: {1:1 | threads:39 | cell:24}, or 0 while nobody
-//! stalls for it. It says at which cell the stall is counted, and holds a reference on that. So what has begun somewhere ends
-//! there; after a move whoever sees that the task is elsewhere (the mover, or who began while it moved) takes the stall along.
+//! A live task's word, kept where an ended one has the time of its end: {1:1 | threads:39 |
+//! cell:24}, or 0 while nobody stalls for it. It says at which cell the stall is counted, and holds
+//! a reference on that. So what has begun somewhere ends there; after a move whoever sees that the
+//! task is elsewhere (the mover, or who began while it moved) takes the stall along.
 //!
 //! No lock: a stall may begin in a charge, and that in a signal handler.
 
@@ -50,8 +53,8 @@ impl Drop for Stall<'_> {
 }
 
 impl Hierarchy {
-    /// The thread of `rec` stalls for `tag`, which the caller names until the stall has ended. Cost: O(depth), some
-    /// locked instructions and a look at the clock a level.
+    /// The thread of `rec` stalls for `tag`, which the caller names until the stall has ended.
+    /// Cost: O(depth), some locked instructions and a look at the clock a level.
     pub fn stall<'a>(&'a self, rec: &'a ThreadRec, tag: Tag) -> Stall<'a> {
         let _pin = self.threads.epoch.pin(rec);
         let recounts = self.recounts.load(Ordering::Relaxed);
@@ -95,7 +98,8 @@ impl Hierarchy {
             self.unref_cell(cell);
         };
         self.count(self.resolve(cell).group, Change::Stall(true), None);
-        // Pairs with the fence of `carry_stalls`: it sees our count, or we see that the task has moved.
+        // Pairs with the fence of `carry_stalls`: it sees our count, or we see that the task has
+        // moved.
         fence(Ordering::SeqCst);
         self.carry_stall(objcg);
         true
@@ -121,7 +125,8 @@ impl Hierarchy {
         }
     }
 
-    /// Nobody stalls for a live task any more, nor is it counted so. Nobody else may be using the hierarchy.
+    /// Nobody stalls for a live task any more, nor is it counted so. Nobody else may be using the
+    /// hierarchy.
     pub(super) fn forget_stalls(&self, objcg: &Objcg) {
         let word = objcg.stalls().swap(0, Ordering::Relaxed);
         if let Some(cell) = cell_of(word) {
@@ -142,10 +147,12 @@ impl Hierarchy {
         }
     }
 
-    /// A task has left `source`: the stall counted there, if it has one, follows it. The caller is pinned.
+    /// A task has left `source`: the stall counted there, if it has one, follows it. The caller is
+    /// pinned.
     ///
-    /// Which task it was is found among those that threads work for; one that a thread stalls for without working for it
-    /// (a reservation in another's name) is left until that drain is over. O(threads), where somebody stalls.
+    /// Which task it was is found among those that threads work for; one that a thread stalls for
+    /// without working for it (a reservation in another's name) is left until that drain is over.
+    /// O(threads), where somebody stalls.
     pub(super) fn carry_stalls(&self, source: &Memcg) {
         // Pairs with the fence of `begin_task_stall`.
         fence(Ordering::SeqCst);
@@ -159,7 +166,8 @@ impl Hierarchy {
         }
     }
 
-    /// Counts a stall where its task is. The owner may have ended, and be nobody's by now: then its word is a time.
+    /// Counts a stall where its task is. The owner may have ended, and be nobody's by now: then its
+    /// word is a time.
     fn carry_stall(&self, objcg: &Objcg) {
         loop {
             // Acquire pairs with the Release of `swap`, and of `Objcg::end`.

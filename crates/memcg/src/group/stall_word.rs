@@ -1,4 +1,5 @@
-//! A live task's word of stalls: {1:1 | threads:39 | cell:24}, or 0 while nobody stalls for the task.
+//! A live task's word of stalls: {1:1 | threads:39 | cell:24}, or 0 while nobody stalls for the
+//! task.
 //!
 //! After the task's end the same word is the time of the end.
 

@@ -1,11 +1,13 @@
-//! Stock: bytes charged in advance, kept per thread and owner, so that most charges are a subtraction.
+//! Stock: bytes charged in advance, kept per thread and owner, so that most charges are a
+//! subtraction.
 //!
-//! Kept: a slot's balance is part of its owner's `charged`; its cap is part of its owner's `granted`, and the balance
-//! never passes it. A slot names its owner (a reference), so the tag in it is never reused.
-//! A move or a group's end touches no slot: the bytes belong to the owner.
+//! Kept: a slot's balance is part of its owner's `charged`; its cap is part of its owner's
+//! `granted`, and the balance never passes it. A slot names its owner (a reference), so the tag in
+//! it is never reused. A move or a group's end touches no slot: the bytes belong to the owner.
 //!
-//! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that call nothing. What a
-//! slot lacks is charged outside, then deposited; what it has too much of is taken out, then uncharged outside.
+//! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that
+//! call nothing. What a slot lacks is charged outside, then deposited; what it has too much of is
+//! taken out, then uncharged outside.
 
 #![forbid(unsafe_code)]
 
@@ -48,7 +50,8 @@ impl SlotsGuard<'_> {
             .is_some_and(|slot| give_slot(&rec.slots[slot], bytes))
     }
 
-    /// As [`Self::give`], looking only where `tag` usually is: with whom the thread works for, and at home.
+    /// As [`Self::give`], looking only where `tag` usually is: with whom the thread works for, and
+    /// at home.
     #[inline(always)]
     pub(crate) fn give_home(&self, tag: Option<Tag>, bytes: u64) -> bool {
         self.rec()
@@ -68,8 +71,8 @@ pub(super) fn give_slot(slot: &Slot, bytes: u64) -> bool {
 }
 
 impl ThreadRec {
-    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag: `Some(None)` where what the thread
-    /// takes is not accounted.
+    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag:
+    /// `Some(None)` where what the thread takes is not accounted.
     #[inline(always)]
     pub fn charge_hit(&self, bytes: u64) -> Option<Option<Tag>> {
         let busy = self.enter()?;
@@ -94,7 +97,8 @@ impl ThreadRec {
         true
     }
 
-    /// The slot of `tag`, if it is where it usually is: with whom the thread works for, or at home. The owner, busy.
+    /// The slot of `tag`, if it is where it usually is: with whom the thread works for, or at home.
+    /// The owner, busy.
     #[inline(always)]
     pub(super) fn slot_near(&self, tag: Option<Tag>) -> Option<&Slot> {
         let slot = self.current_slot();
@@ -122,7 +126,8 @@ impl ThreadRec {
         self.current.load(Relaxed)
     }
 
-    /// The caller's slots as they are now, for sums: tag and balance. Another thread's are a moment old.
+    /// The caller's slots as they are now, for sums: tag and balance. Another thread's are a moment
+    /// old.
     pub fn stocks(&self) -> impl Iterator<Item = (Tag, u64)> {
         self.named().filter_map(|slot| {
             Some((
@@ -180,8 +185,9 @@ impl Hierarchy {
         }
     }
 
-    /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps a slot emptied for
-    /// it, when the budget is spent, a limit is near, or the slots may not be touched.
+    /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps
+    /// a slot emptied for it, when the budget is spent, a limit is near, or the slots may not be
+    /// touched.
     #[cold]
     fn refill(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
         if bytes > CAP.1 / 4 {
@@ -215,7 +221,8 @@ impl Hierarchy {
             return false;
         }
         let granted = if granted { more } else { 0 };
-        // Deposit. A drain (or a handler) may have emptied or replaced the slot meanwhile: then the grant may be gone.
+        // Deposit. A drain (or a handler) may have emptied or replaced the slot meanwhile: then the
+        // grant may be gone.
         let (mut surplus, mut unused) = (fill, granted);
         if let Some(_busy) = rec.enter()
             // Asked while busy: who forbids it drains us afterwards.
@@ -239,9 +246,11 @@ impl Hierarchy {
         true
     }
 
-    /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if it must.
+    /// Sees to it that a slot names `tag`, which is live or named by the caller. Evicts another if
+    /// it must.
     ///
-    /// With `scope` one more scope stands on the slot: from the same look on, or a signal handler could evict it first.
+    /// With `scope` one more scope stands on the slot: from the same look on, or a signal handler
+    /// could evict it first.
     pub(super) fn have_slot(&self, rec: &ThreadRec, tag: Tag, scope: bool) -> bool {
         let (taken, _transit, _pin) = {
             let Some(_busy) = rec.enter() else {
@@ -292,7 +301,8 @@ impl Hierarchy {
         self.unref_objcg(tag);
     }
 
-    /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name; returns the bytes.
+    /// Empties one slot (of a drained thread, or of the caller's while busy) but leaves its name;
+    /// returns the bytes.
     pub(super) fn drain_slot(&self, rec: &ThreadRec, slot: usize) -> u64 {
         let Some(tag) = rec.slots[slot].tag.load(Relaxed) else {
             return 0;
@@ -312,14 +322,15 @@ impl Hierarchy {
         balance
     }
 
-    /// Returns all stock and all names of a thread that leaves, or that only its record is left of. Scopes it still
-    /// stands in end by it; it charges nobody from here on.
+    /// Returns all stock and all names of a thread that leaves, or that only its record is left of.
+    /// Scopes it still stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
         self.end_scopes(rec);
         let _pin = self.threads.epoch.pin(rec);
         let _transit = rec.begin_transit();
         while let Some(slot) = rec.named().next() {
-            // A drainer that is at it is done in a moment; it never waits for us (it skips who is busy).
+            // A drainer that is at it is done in a moment; it never waits for us (it skips who is
+            // busy).
             let taken = loop {
                 if let Some(_busy) = rec.enter() {
                     rec.slots[slot].scopes.store(0, Relaxed);
@@ -361,8 +372,8 @@ impl Hierarchy {
     }
 }
 
-/// A slot for `tag`: one of the two it is looked for in, free or not stood on; else any free one, else the next by the
-/// clock that is not stood on.
+/// A slot for `tag`: one of the two it is looked for in, free or not stood on; else any free one,
+/// else the next by the clock that is not stood on.
 fn victim(rec: &ThreadRec, tag: Tag) -> Option<usize> {
     let free = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].tag.load(Relaxed).is_none();
     let idle = |slot: &usize| *slot != UNTRACKED && rec.slots[*slot].scopes.load(Relaxed) == 0;

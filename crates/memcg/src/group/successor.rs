@@ -1,11 +1,12 @@
 //! Superseded owners: a task has gone on to another group without its bytes.
 //!
-//! What was charged to it stays charged to it, where it is, and is freed through it: every thing keeps its owner. The task
-//! charges a *successor* from then on, an owner of its own in the new group. Whoever names the old one (a handle, a scope a
-//! thread is still in) finds the successor through it, on slow paths: the old owner has no stock, so no hit charges it.
+//! What was charged to it stays charged to it, where it is, and is freed through it: every thing
+//! keeps its owner. The task charges a *successor* from then on, an owner of its own in the new
+//! group. Whoever names the old one (a handle, a scope a thread is still in) finds the successor
+//! through it, on slow paths: the old owner has no stock, so no hit charges it.
 //!
-//! Kept: one owner of a task lives, the last in the chain. Each names its successor until it is retired itself; chains are halved
-//! as they are followed, as cells' are.
+//! Kept: one owner of a task lives, the last in the chain. Each names its successor until it is
+//! retired itself; chains are halved as they are followed, as cells' are.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +39,8 @@ impl Objcg {
 }
 
 impl Hierarchy {
-    /// Whom a task that `tag` once was charges now: `tag` itself, nearly always. The caller is pinned and names `tag`.
+    /// Whom a task that `tag` once was charges now: `tag` itself, nearly always. The caller is
+    /// pinned and names `tag`.
     pub fn live_tag(&self, tag: Tag) -> Tag {
         let mut at = tag;
         loop {
@@ -55,7 +57,8 @@ impl Hierarchy {
         }
     }
 
-    /// As [`Self::live_tag`], and names it: to be released by the caller. `None` if nobody names `tag` any more.
+    /// As [`Self::live_tag`], and names it: to be released by the caller. `None` if nobody names
+    /// `tag` any more.
     pub fn try_ref_live_tag(&self, tag: Tag) -> Option<Tag> {
         loop {
             let live = self.live_tag(tag);
@@ -77,11 +80,13 @@ impl Hierarchy {
         held.unwrap_or(tag)
     }
 
-    /// Sets what is added to what a task holds when a victim is looked for, of who it is now. The caller is pinned and names `tag`.
+    /// Sets what is added to what a task holds when a victim is looked for, of who it is now. The
+    /// caller is pinned and names `tag`.
     pub fn set_oom_score_adj(&self, tag: Tag, adj: i16) {
         loop {
             let objcg = self.objcgs.get(self.live_tag(tag));
-            // Under the task's lock it is not superseded: its successor takes over what is set here.
+            // Under the task's lock it is not superseded: its successor takes over what is set
+            // here.
             let _task = objcg.lock.lock(Rank::Task);
             if objcg.state() != State::Superseded {
                 objcg.set_oom_score_adj(adj);
@@ -90,7 +95,8 @@ impl Hierarchy {
         }
     }
 
-    /// Lets `at` name the successor of its successor `next`, where there is one. Holds `at` meanwhile, as `halve` of cells does.
+    /// Lets `at` name the successor of its successor `next`, where there is one. Holds `at`
+    /// meanwhile, as `halve` of cells does.
     fn halve_successors(&self, at: Tag, next: Tag) {
         let Some(beyond) = self.objcgs.get(next).successor() else {
             return;
@@ -129,8 +135,9 @@ impl Hierarchy {
         self.objcgs.free(successor.tag);
     }
 
-    /// The live task `tag` goes on as its successor, in `target`, which counts it already. Under the task's lock. Threads may
-    /// charge the old owner until their stock of it is drained (`end_stock`).
+    /// The live task `tag` goes on as its successor, in `target`, which counts it already. Under
+    /// the task's lock. Threads may charge the old owner until their stock of it is drained
+    /// (`end_stock`).
     pub(crate) fn supersede(&self, tag: Tag, successor: NewSuccessor, target: &Memcg) {
         let (old, new) = (self.objcgs.get(tag), self.objcgs.get(successor.tag));
         let source = self.resolve(old.cell()).group;

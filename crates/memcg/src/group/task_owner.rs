@@ -18,8 +18,8 @@ pub const FIRST_TASK_ID: u32 = 1 << 22;
 const _: () = assert!(CELL_LIMIT < u32::MAX);
 
 impl Hierarchy {
-    /// A live task in `group`, named once by the caller. `id` is a thread's, or 0 for one of our own.
-    /// The caller is pinned.
+    /// A live task in `group`, named once by the caller. `id` is a thread's, or 0 for one of our
+    /// own. The caller is pinned.
     pub fn new_task(&self, group: &Memcg, name: &[u8], id: u32) -> Result<Tag, TreeError> {
         let _held = group.lock.lock(Rank::Group);
         if !group.is_online() {
@@ -45,8 +45,9 @@ impl Hierarchy {
         Ok(tag)
     }
 
-    /// Ends a task: what it still holds stays where it is accounted, as a line of that group's ledger. The caller's name
-    /// for it goes: `tag`, of which the task may be a successor by now. The caller is pinned.
+    /// Ends a task: what it still holds stays where it is accounted, as a line of that group's
+    /// ledger. The caller's name for it goes: `tag`, of which the task may be a successor by now.
+    /// The caller is pinned.
     pub fn end_task(&self, tag: Tag) {
         loop {
             let live = self.ref_live_tag(tag);
@@ -55,7 +56,8 @@ impl Hierarchy {
                 let _task = objcg.lock.lock(Rank::Task);
                 let is_superseded = objcg.state() == State::Superseded;
                 if objcg.state() == State::Task {
-                    // Under the task's lock it stays in its group, and the group, having a task, stays online.
+                    // Under the task's lock it stays in its group, and the group, having a task,
+                    // stays online.
                     let group = self.resolve(objcg.cell()).group;
                     let stalls = objcg.end(State::DeadTask, clock::wall_ns());
                     self.end_stall_of_ended(stalls);

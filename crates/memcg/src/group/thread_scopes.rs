@@ -9,12 +9,12 @@
 //! Invariants:
 //! * After any scope ends, the thread charges for the deepest one that lives; after all have ended,
 //!   whom it charged before them all, whatever the order.
-//! * The slot that a living scope stands on keeps its name, so the owner of a living scope is named.
-//!   So is the one before a gap: the scope below the gap lives, or there is none.
+//! * The slot that a living scope stands on keeps its name, so the owner of a living scope is
+//!   named. So is the one before a gap: the scope below the gap lives, or there is none.
 //! * The deepest scope lives: no gap ends at the present depth. Gaps lie from the deepest to the
 //!   lowest in the thread's list, and no two of them touch.
-//! * A signal handler between any two statements finds whom it may charge, and leaves all of this as
-//!   it found it if the scopes that it enters end in it.
+//! * A signal handler between any two statements finds whom it may charge, and leaves all of this
+//!   as it found it if the scopes that it enters end in it.
 //!
 //! Depends on: `stock`, whose slots are stood on; `thread` for the record.
 //! Never: an allocation, but of a record for a gap; work that grows with the depth, but for scopes
@@ -61,11 +61,12 @@ const _: () = assert!(ThreadRec::place_of(UNTRACKED) > 0);
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
-    /// Whom the thread charged before, and in the low 16 bits the place of the slot this scope stands
-    /// on. [`NOWHERE`]'s place says that the scope names its owner by a reference of its own.
+    /// Whom the thread charged before, and in the low 16 bits the place of the slot this scope
+    /// stands on. [`NOWHERE`]'s place says that the scope names its owner by a reference of its
+    /// own.
     word: NonZeroU64,
-    /// The record's `nest` as this scope made it. Of a scope that names its owner itself: {owner:32,
-    /// 1, depth:31}, which is no record's.
+    /// The record's `nest` as this scope made it. Of a scope that names its owner itself:
+    /// {owner:32, 1, depth:31}, which is no record's.
     nest: u64,
 }
 
@@ -90,8 +91,8 @@ impl Scope {
 /// One more in `nest`'s upper half: scopes that ended out of order.
 const MISORDERED: u64 = 1 << 32;
 
-/// In the depth of a scope that names its owner by a reference of its own: it takes more to leave than
-/// one that stands on a slot.
+/// In the depth of a scope that names its owner by a reference of its own: it takes more to leave
+/// than one that stands on a slot.
 const COUNTED: u32 = 1 << 31;
 
 #[inline(always)]
@@ -122,8 +123,9 @@ unsafe impl Record for Gap {
 }
 
 impl ThreadRec {
-    /// Makes `tag` the owner this thread charges; its slot is at `place`, or nowhere. A hit asks the
-    /// slot for its tag, so a signal handler between the two stores at worst goes without stock.
+    /// Makes `tag` the owner this thread charges; its slot is at `place`, or nowhere. A hit asks
+    /// the slot for its tag, so a signal handler between the two stores at worst goes without
+    /// stock.
     #[inline(always)]
     pub(super) fn stand_on(&self, tag: Option<Tag>, place: u32) {
         self.current.store(tag, Relaxed);
@@ -166,9 +168,9 @@ impl ThreadRec {
 }
 
 impl Hierarchy {
-    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag now;
-    /// the slot does from here on. Answers what to hand to `leave_scope`. Cost: a few plain stores
-    /// when a slot names it already.
+    /// Enters `tag`: the thread charges it until [`Self::leave_scope`]. The caller names the tag
+    /// now; the slot does from here on. Answers what to hand to `leave_scope`. Cost: a few plain
+    /// stores when a slot names it already.
     #[inline(always)]
     pub fn enter_scope(&self, rec: &ThreadRec, tag: Option<Tag>) -> Scope {
         match stand_near(rec, tag) {
@@ -197,14 +199,15 @@ impl Hierarchy {
             .then(|| rec.slot_of(Some(tag)))
             .flatten();
         if slot.is_none() {
-            // A drain is on, all slots are stood on, or this is a signal handler inside a look at them.
+            // A drain is on, all slots are stood on, or this is a signal handler inside a look at
+            // them.
             self.ref_objcg(tag);
         }
         ThreadRec::place_of(slot.unwrap_or(NOWHERE))
     }
 
-    /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name goes
-    /// with the record. Waits out a drain, for a name held otherwise would never be let go.
+    /// Enters `tag` for the rest of the thread's life: no `leave_scope` follows, the slot's name
+    /// goes with the record. Waits out a drain, for a name held otherwise would never be let go.
     pub fn enter_for_good(&self, rec: &ThreadRec, tag: Tag) {
         for _ in 0..10_000 {
             let place = stand_near(rec, Some(tag)).unwrap_or_else(|| self.stand_anywhere(rec, tag));
@@ -219,8 +222,8 @@ impl Hierarchy {
         rec.stand_on(Some(tag), place);
     }
 
-    /// What the thread charges outside all scopes, `from`, becomes `to`, if a slot can be had. `false`
-    /// where it stands in a scope. `rec` is the caller's; `to` is named.
+    /// What the thread charges outside all scopes, `from`, becomes `to`, if a slot can be had.
+    /// `false` where it stands in a scope. `rec` is the caller's; `to` is named.
     pub fn stand_for_good(&self, rec: &ThreadRec, from: Tag, to: Tag) -> bool {
         if rec.is_in_scope() || !self.have_slot(rec, to, true) {
             return false;

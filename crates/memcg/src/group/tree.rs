@@ -1,4 +1,5 @@
-//! The tree: making groups, finding them, and the part of a group's end that takes it out of the tree.
+//! The tree: making groups, finding them, and the part of a group's end that takes it out of the
+//! tree.
 
 #![forbid(unsafe_code)]
 
@@ -118,8 +119,9 @@ impl Hierarchy {
         None
     }
 
-    /// Takes a group that has neither children nor tasks out of the tree and marks it dying: no name finds it, no child
-    /// or task enters it any more. The first step of its end; `offline` does the others. The caller is pinned.
+    /// Takes a group that has neither children nor tasks out of the tree and marks it dying: no
+    /// name finds it, no child or task enters it any more. The first step of its end; `offline`
+    /// does the others. The caller is pinned.
     pub(crate) fn unlink(&self, group: &Memcg) -> Result<(), TreeError> {
         let parent = group.parent().ok_or(TreeError::Root)?;
         let _above = parent.lock.lock(Rank::Group);
@@ -157,14 +159,16 @@ impl Hierarchy {
         let _ = self.objcgs.get(group.tag()).end(State::DeadGroup, now_ns);
     }
 
-    /// The last step of a group's end: its own owner, ended before, and its record are let go. The caller is pinned.
+    /// The last step of a group's end: its own owner, ended before, and its record are let go. The
+    /// caller is pinned.
     pub(crate) fn dismiss(&self, group: &Memcg) {
         self.unref_objcg(group.tag());
         self.unref_name(group.name());
         self.retire(What::Memcg(group.index()));
     }
 
-    /// The children of a group, oldest first, as far as `each` wants them (`false` stops). Under the group's lock.
+    /// The children of a group, oldest first, as far as `each` wants them (`false` stops). Under
+    /// the group's lock.
     pub fn each_child(&self, group: &Memcg, mut each: impl FnMut(GroupId, &Memcg) -> bool) {
         let _held = group.lock.lock(Rank::Group);
         // Acquire, here and below, pairs with the Release of `create` and `unlink`.
@@ -191,8 +195,8 @@ impl Hierarchy {
         self.memcgs.get(index).next.load(Ordering::Acquire)
     }
 
-    /// The group after `index` in pre-order within `top`; `None` at the end. The caller is pinned; groups that come and
-    /// go meanwhile may be missed or met.
+    /// The group after `index` in pre-order within `top`; `None` at the end. The caller is pinned;
+    /// groups that come and go meanwhile may be missed or met.
     pub fn next_in_preorder(&self, top: GroupId, index: GroupId) -> Option<GroupId> {
         let group = self.memcgs.get(index);
         // Acquire pairs with the Release of `create` and `unlink`.

@@ -1,8 +1,8 @@
 //! Reading: what a group holds, exactly when nothing is in flight.
 //!
-//! `current` = charged − stocked. Stock is summed over the threads' slots, so a read is O(threads). A read that overlaps
-//! charges includes each of them or not, as if they had happened before or after it; a refill seen half done is read
-//! again, a bounded number of times.
+//! `current` = charged − stocked. Stock is summed over the threads' slots, so a read is O(threads).
+//! A read that overlaps charges includes each of them or not, as if they had happened before or
+//! after it; a refill seen half done is read again, a bounded number of times.
 
 #![forbid(unsafe_code)]
 
@@ -85,7 +85,8 @@ impl Hierarchy {
             charged = group.counter.usage();
             stocked = self.stocked_under(group);
             reserved = self.reserved_under(group);
-            // Pairs with the Release of `begin_transit`: who saw the bytes on their way sees the mark below.
+            // Pairs with the Release of `begin_transit`: who saw the bytes on their way sees the
+            // mark below.
             fence(Ordering::Acquire);
             let steady =
                 before.is_some() && before == self.transits() && charged == group.counter.usage();
@@ -123,13 +124,15 @@ impl Hierarchy {
         (under_way == 0).then_some(sum)
     }
 
-    /// How much less `top` would be charged without the threads' stock. Of what lies below a reserve that is what is
-    /// above the reserve: the rest would be charged all the same.
+    /// How much less `top` would be charged without the threads' stock. Of what lies below a
+    /// reserve that is what is above the reserve: the rest would be charged all the same.
     ///
-    /// O(threads × depth); where there are reserves, O(threads² × depth) for each of those nested in one another.
+    /// O(threads × depth); where there are reserves, O(threads² × depth) for each of those nested
+    /// in one another.
     fn stocked_under(&self, top: &Memcg) -> u64 {
         let mut sum = 0;
-        // Threads that work for the same owners name the same tags: what was found for one holds for this look.
+        // Threads that work for the same owners name the same tags: what was found for one holds
+        // for this look.
         let mut found = [(None, Place::Elsewhere); REMEMBERED];
         let mut at = 0;
         self.stocks().for_each(|(tag, balance)| {
@@ -191,19 +194,21 @@ impl Hierarchy {
             .sum()
     }
 
-    /// Bytes the things of one owner hold, those included that a move left in other groups. O(threads). The caller is pinned.
+    /// Bytes the things of one owner hold, those included that a move left in other groups.
+    /// O(threads). The caller is pinned.
     pub fn held_by(&self, tag: Tag) -> u64 {
         (self.objcgs.get(tag).charged_bytes() + self.residual_bytes(tag))
             .saturating_sub(self.stocked_for(tag))
     }
 
-    /// Every owner there is: `each` is called with its line, live ones included. O(owners); the caller is pinned.
-    /// What threads stock is not part of `held`.
+    /// Every owner there is: `each` is called with its line, live ones included. O(owners); the
+    /// caller is pinned. What threads stock is not part of `held`.
     pub fn each_owner(&self, each: impl FnMut(OwnerLine)) {
         self.each_owner_that(|state| !matches!(state, State::Free | State::Lost), each);
     }
 
-    /// As [`Self::each_owner`], of groups and tasks that have ended. O(owners), those that live at a look each.
+    /// As [`Self::each_owner`], of groups and tasks that have ended. O(owners), those that live at
+    /// a look each.
     pub fn each_ended_owner(&self, each: impl FnMut(OwnerLine)) {
         let has_ended = |state| matches!(state, State::DeadTask | State::DeadGroup);
         self.each_owner_that(has_ended, each);

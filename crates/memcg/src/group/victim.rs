@@ -1,8 +1,8 @@
 //! The task that was told to die for a group, and what it is still expected to give back.
 //!
-//! Kept: one a group; nobody else's end, kill or victim changes it. Who chooses holds [`Choosing`] meanwhile.
-//! Relied on: it is beside the group's event counts, and goes with it.
-//! Never done: a wait; a look at the task (that is `engine::oom_kill`).
+//! Kept: one a group; nobody else's end, kill or victim changes it. Who chooses holds [`Choosing`]
+//! meanwhile. Relied on: it is beside the group's event counts, and goes with it. Never done: a
+//! wait; a look at the task (that is `engine::oom_kill`).
 
 use super::Tag;
 use crate::sync::Zeroed;
@@ -68,8 +68,8 @@ impl Victim {
             .then(|| Choosing(self))
     }
 
-    /// Who it is; `None`: there was none. Of one that is chosen this moment parts may be the last one's: who goes by it checks the
-    /// tag by the id.
+    /// Who it is; `None`: there was none. Of one that is chosen this moment parts may be the last
+    /// one's: who goes by it checks the tag by the id.
     pub fn get(&self) -> Option<Chosen> {
         let tag = self.tag.load(Ordering::Relaxed)?;
         Some(Chosen {

@@ -1,11 +1,13 @@
 //! Watches: peaks of a group that begin when somebody wants them to, each on its own.
 //!
-//! Kept: a watch tells the highest usage since it began, whatever other watches do; a group's own peak is none of them.
-//! A charge compares itself with one number a level, which is what was highest since the *last* watch began. Whoever
-//! begins one hands that number to all the earlier ones first. A watch outlives its group: it then tells what it was.
+//! Kept: a watch tells the highest usage since it began, whatever other watches do; a group's own
+//! peak is none of them. A charge compares itself with one number a level, which is what was
+//! highest since the *last* watch began. Whoever begins one hands that number to all the earlier
+//! ones first. A watch outlives its group: it then tells what it was.
 //!
-//! All under the group's lock: lists, what a watch has seen, beginnings. A watch that is not its group's any more (another
-//! generation is in the record) needs no lock, as nobody changes it but its owner.
+//! All under the group's lock: lists, what a watch has seen, beginnings. A watch that is not its
+//! group's any more (another generation is in the record) needs no lock, as nobody changes it but
+//! its owner.
 
 use super::Hierarchy;
 use super::id::{GroupId, WatchId};
@@ -38,8 +40,9 @@ unsafe impl Record for WatchRec {
 }
 
 impl Hierarchy {
-    /// Begins a watch of a group, to be ended by [`Self::end_watch`]. [`TreeError::Gone`], or without memory for it
-    /// [`TreeError::NoMemory`]. The caller is pinned. O(watches of the group).
+    /// Begins a watch of a group, to be ended by [`Self::end_watch`]. [`TreeError::Gone`], or
+    /// without memory for it [`TreeError::NoMemory`]. The caller is pinned. O(watches of the
+    /// group).
     pub fn begin_watch(&self, group: &Memcg) -> Result<WatchId, TreeError> {
         let index = self.watches.alloc(u32::MAX).ok_or(TreeError::NoMemory)?;
         let held = group.lock.lock(Rank::Group);
@@ -77,7 +80,8 @@ impl Hierarchy {
         held.map_or(seen, |(group, _)| seen.max(group.counter.watched()))
     }
 
-    /// Begins it again, from the present usage. No effect once the group has been removed. O(watches of the group).
+    /// Begins it again, from the present usage. No effect once the group has been removed.
+    /// O(watches of the group).
     pub fn restart_watch(&self, watch: WatchId) {
         let record = self.watches.get(watch);
         if let Some((group, _held)) = self.lock_watched(record) {
@@ -128,7 +132,8 @@ impl Hierarchy {
         }
     }
 
-    /// The group ends: its watches keep what they have seen. Under its lock. O(watches of the group).
+    /// The group ends: its watches keep what they have seen. Under its lock. O(watches of the
+    /// group).
     pub(super) fn leave_watches(&self, group: &Memcg) {
         let highest = group.counter.watched();
         self.each_watch(group, |watch| {

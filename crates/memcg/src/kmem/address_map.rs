@@ -38,7 +38,8 @@ pub enum Place {
 #[derive(Default)]
 pub struct Map {
     slots: AtomicPtr<AtomicU8>,
-    /// Where in the area of chunks, and in that of huge objects, the search for room goes on, in chunks.
+    /// Where in the area of chunks, and in that of huge objects, the search for room goes on, in
+    /// chunks.
     cursors: [AtomicUsize; 2],
     /// See [`Window`]. Written under the lock.
     window: [AtomicUsize; 2],
@@ -46,10 +47,11 @@ pub struct Map {
     nr_gone: AtomicUsize,
 }
 
-/// A run of the area of chunks in which every 32 MiB have their first unit mapped, for as long as the process lives: the
-/// records of an address in it can be read, whatever the address is. Chunks lie in it one after the other; one that goes back
-/// to the kernel leaves its first unit, without pages. Where somebody else's mapping ends the run, the next chunk begins
-/// another, and objects of the old one are freed without the help of this.
+/// A run of the area of chunks in which every 32 MiB have their first unit mapped, for as long as
+/// the process lives: the records of an address in it can be read, whatever the address is. Chunks
+/// lie in it one after the other; one that goes back to the kernel leaves its first unit, without
+/// pages. Where somebody else's mapping ends the run, the next chunk begins another, and objects of
+/// the old one are freed without the help of this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Window {
     /// Its first address.
@@ -145,7 +147,8 @@ impl Map {
         }
     }
 
-    /// Notes that a chunk goes. `true`: its first unit is to stay, zeroed; all of it goes otherwise. Under the lock.
+    /// Notes that a chunk goes. `true`: its first unit is to stay, zeroed; all of it goes
+    /// otherwise. Under the lock.
     pub(super) fn leave(&self, at: usize) -> bool {
         let stays = layout::in_area(at);
         self.set(at, 1, if stays { Place::Gone } else { Place::Nothing });
@@ -153,7 +156,8 @@ impl Map {
         stays
     }
 
-    /// Maps a chunk where one was before. `None`: there is no such place, or all are somebody else's by now.
+    /// Maps a chunk where one was before. `None`: there is no such place, or all are somebody
+    /// else's by now.
     fn map_again(&self) -> Option<usize> {
         let Window { start, bytes } = self.window();
         if self.nr_gone.load(Relaxed) == 0 {
@@ -179,8 +183,8 @@ impl Map {
         }
     }
 
-    /// Maps `bytes` at the beginning of `chunks` chunks of the area for `place` that have nothing in them; notes the first as
-    /// `place`, the others as [`Place::HugeRest`]. Under the lock.
+    /// Maps `bytes` at the beginning of `chunks` chunks of the area for `place` that have nothing
+    /// in them; notes the first as `place`, the others as [`Place::HugeRest`]. Under the lock.
     pub(super) fn map_chunks(&self, chunks: usize, bytes: usize, place: Place) -> Option<usize> {
         let again = (place == Place::Chunk).then(|| self.map_again()).flatten();
         let at = again

@@ -11,7 +11,8 @@ use core::sync::atomic::Ordering::Relaxed;
 pub struct KmemStat {
     /// Address space in chunks and huge objects.
     pub mapped: usize,
-    /// Held by live objects, and by those freed from other threads that their owner has not looked at yet.
+    /// Held by live objects, and by those freed from other threads that their owner has not looked
+    /// at yet.
     pub live: usize,
     /// Free in slabs.
     pub free: usize,
@@ -57,7 +58,8 @@ impl Kmem {
         })
     }
 
-    /// The most bytes of free units with pages that chunks keep; `None`: as many as seems good. What heaps keep is beside it.
+    /// The most bytes of free units with pages that chunks keep; `None`: as many as seems good.
+    /// What heaps keep is beside it.
     pub fn spare_max(&self) -> Option<usize> {
         self.spans.most_dirty()
     }

@@ -1,4 +1,5 @@
-//! The end of a process whose heap is not to be trusted: one line that names the pointer, then SIGABRT.
+//! The end of a process whose heap is not to be trusted: one line that names the pointer, then
+//! SIGABRT.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,8 @@ pub enum BadFree {
     Cached,
 }
 
-/// Ends the process for a bad free. Of the C ABI, which does not unwind: a hit needs nothing prepared for it.
+/// Ends the process for a bad free. Of the C ABI, which does not unwind: a hit needs nothing
+/// prepared for it.
 #[cold]
 pub extern "C" fn bad_free(at: usize, why: BadFree) -> ! {
     bad_pointer(b"free", at, why)

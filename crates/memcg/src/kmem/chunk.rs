@@ -83,7 +83,8 @@ impl Chunk {
         self.nr_dirty.load(Relaxed) as usize
     }
 
-    /// Whether half of the pages in use are there: its objects are not larger than what is written to in them.
+    /// Whether half of the pages in use are there: its objects are not larger than what is written
+    /// to in them.
     pub fn is_filled(&self) -> bool {
         let mut there = 0;
         for (word, free) in self.free.iter().enumerate() {

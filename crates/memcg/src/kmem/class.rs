@@ -1,7 +1,7 @@
 //! Size classes: 16 bytes apart up to 128, then four to a doubling, up to 64 KiB.
 //!
-//! Every size is a multiple of 16, and slabs begin at multiples of 64 KiB, so an object is aligned to the largest power
-//! of two that divides its class.
+//! Every size is a multiple of 16, and slabs begin at multiples of 64 KiB, so an object is aligned
+//! to the largest power of two that divides its class.
 
 #![forbid(unsafe_code)]
 
@@ -79,7 +79,8 @@ pub const fn class_if_any(bytes: usize) -> Option<usize> {
     }
 }
 
-/// The class for objects of `bytes` at multiples of `align`, a power of two; `None` when that takes an extent.
+/// The class for objects of `bytes` at multiples of `align`, a power of two; `None` when that takes
+/// an extent.
 #[inline]
 #[must_use]
 pub const fn class_of_aligned(bytes: usize, align: usize) -> Option<usize> {

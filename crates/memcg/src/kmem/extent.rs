@@ -1,7 +1,8 @@
-//! Objects larger than any class: whole pages, in units of a chunk (large) or in a mapping of their own (huge).
+//! Objects larger than any class: whole pages, in units of a chunk (large) or in a mapping of their
+//! own (huge).
 //!
-//! Kept: the record of an extent's first unit tells its bytes and its tag; the tag never changes. An extent belongs to no
-//! heap: it is taken and freed under the lock of the spans.
+//! Kept: the record of an extent's first unit tells its bytes and its tag; the tag never changes.
+//! An extent belongs to no heap: it is taken and freed under the lock of the spans.
 
 use super::Kmem;
 use super::address_map::Place;
@@ -16,8 +17,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 const PAGE: usize = 4096;
 
-/// From so many bytes on it is cheaper to move pages than to copy them. It leaves a mapping of its own in the kernel's books,
-/// of which a process may have 65,530.
+/// From so many bytes on it is cheaper to move pages than to copy them. It leaves a mapping of its
+/// own in the kernel's books, of which a process may have 65,530.
 const WORTH_MOVING: usize = 512 << 10;
 
 /// Bytes an extent for `bytes` has, and is charged. `None`: more than there can be.
@@ -28,8 +29,9 @@ pub fn extent_bytes(bytes: usize) -> Option<usize> {
 }
 
 impl Kmem {
-    /// Takes an extent of `bytes` (as [`extent_bytes`] says) at a multiple of `align`, a power of two, for `tag`: one that
-    /// `own` freed of late, or a new one. `None`: the kernel gives no memory.
+    /// Takes an extent of `bytes` (as [`extent_bytes`] says) at a multiple of `align`, a power of
+    /// two, for `tag`: one that `own` freed of late, or a new one. `None`: the kernel gives no
+    /// memory.
     ///
     /// # Safety
     /// `own` is the calling thread's heap, in a heap section.
@@ -71,7 +73,8 @@ impl Kmem {
         let all = unit * UNIT + bytes;
         let (chunk, zeroed) = self.spans.map_huge(all.div_ceil(CHUNK), all)?;
         let at = chunk + unit * UNIT;
-        // SAFETY: a mapping of its own: its first unit has room for the records, `unit` is one of them.
+        // SAFETY: a mapping of its own: its first unit has room for the records, `unit` is one of
+        // them.
         let slab = unsafe { Slab::of(at) };
         slab.make_extent(SlabKind::Huge, at, bytes, tag);
         self.add_huge(bytes);
@@ -145,7 +148,8 @@ impl Kmem {
         }
     }
 
-    /// Makes an extent `bytes` long where it lies. `false`: it does not fit there, nothing has changed.
+    /// Makes an extent `bytes` long where it lies. `false`: it does not fit there, nothing has
+    /// changed.
     ///
     /// # Safety
     /// A live extent of the caller's; of what is cut off nothing is needed.
@@ -160,8 +164,8 @@ impl Kmem {
             | SlabKind::Huge
             | SlabKind::Inside
             | SlabKind::Cached => {
-                // SAFETY: the caller has promised a live extent of its own, and that nothing of what
-                // is cut off is needed.
+                // SAFETY: the caller has promised a live extent of its own, and that nothing of
+                // what is cut off is needed.
                 unsafe { self.resize_huge(at, old, bytes) }
             }
         };
@@ -214,8 +218,8 @@ impl Kmem {
         done
     }
 
-    /// Moves a huge extent to where it can be `bytes` long, without copying a byte; answers where. `None`: not possible,
-    /// nothing has changed.
+    /// Moves a huge extent to where it can be `bytes` long, without copying a byte; answers where.
+    /// `None`: not possible, nothing has changed.
     ///
     /// # Safety
     /// As [`Self::resize_extent`].
@@ -244,8 +248,9 @@ impl Kmem {
         Some(new)
     }
 
-    /// Moves a large extent to a new one of `bytes` bytes; answers where. Its pages are moved if the new one has none, else what
-    /// is in them is copied to those that are there. `None`: not worth it or not possible, nothing has changed.
+    /// Moves a large extent to a new one of `bytes` bytes; answers where. Its pages are moved if
+    /// the new one has none, else what is in them is copied to those that are there. `None`: not
+    /// worth it or not possible, nothing has changed.
     ///
     /// # Safety
     /// As [`Self::resize_extent`].
@@ -257,7 +262,8 @@ impl Kmem {
         }
         // SAFETY: no heap is given.
         let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.extent_tag())? };
-        // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has seen.
+        // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has
+        // seen.
         if !new.zeroed || !unsafe { mmap::move_pages(at, kept, new.at) } {
             // SAFETY: two live extents of at least so many bytes.
             unsafe { core::ptr::copy_nonoverlapping(at as *const u8, new.at as *mut u8, kept) };

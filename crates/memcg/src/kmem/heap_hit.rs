@@ -1,10 +1,12 @@
-//! The hits: an object taken or freed out of what the thread has, charged out of what it has in stock.
+//! The hits: an object taken or freed out of what the thread has, charged out of what it has in
+//! stock.
 //!
-//! No call, no atomic instruction, no shared line: the thread's record, the slab's first line, the object (and its tag,
-//! in a mixed slab). Whatever does not fit is answered with `None` or `false`, nothing changed, and left to `engine`.
+//! No call, no atomic instruction, no shared line: the thread's record, the slab's first line, the
+//! object (and its tag, in a mixed slab). Whatever does not fit is answered with `None` or `false`,
+//! nothing changed, and left to `engine`.
 //!
-//! Slots and slab change inside one look (`ThreadRec::enter`): a signal handler that comes between finds the thread busy
-//! and uses neither.
+//! Slots and slab change inside one look (`ThreadRec::enter`): a signal handler that comes between
+//! finds the thread busy and uses neither.
 
 use super::address_map::Place;
 use super::bad::{self, BadFree};
@@ -47,7 +49,8 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     if !unsafe { heap.can_read(at) } {
         return false;
     }
-    // SAFETY: as just asked: wherever the address comes from, the first unit of its 32 MiB is mapped.
+    // SAFETY: as just asked: wherever the address comes from, the first unit of its 32 MiB is
+    // mapped.
     let slab = unsafe { Slab::of(at) };
     if !slab.is_of(heap.at()) {
         return false;
@@ -71,8 +74,9 @@ pub unsafe fn free(rec: &ThreadRec, heap: &Heap, at: usize) -> bool {
     true
 }
 
-/// Frees an object that is no hit but for its bytes, which go into the thread's stock: into a slab of the thread's own that
-/// was full or becomes empty, or to where another owner finds it. `false`: nothing was done.
+/// Frees an object that is no hit but for its bytes, which go into the thread's stock: into a slab
+/// of the thread's own that was full or becomes empty, or to where another owner finds it. `false`:
+/// nothing was done.
 ///
 /// # Safety
 /// As [`free`].
@@ -101,7 +105,8 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: Option<&Heap>, at:
         return false;
     }
     match (rec.enter_heap(), own) {
-        // SAFETY: the thread's own heap, in its section; uncharged above, live by the caller's promise.
+        // SAFETY: the thread's own heap, in its section; uncharged above, live by the caller's
+        // promise.
         (Some(_section), Some(heap)) => unsafe { heap.free(kmem, slab, offset) },
         // SAFETY: as above.
         (section, _) => unsafe {

@@ -1,7 +1,8 @@
-//! Freed mappings of huge objects, kept for a moment: who frees twenty megabytes often wants them back, with their pages.
+//! Freed mappings of huge objects, kept for a moment: who frees twenty megabytes often wants them
+//! back, with their pages.
 //!
-//! Guarded by the lock of the spans. A kept mapping stays noted in the map, so nothing else is placed there, and its record
-//! says that nothing is in it, so a second free of it is found out.
+//! Guarded by the lock of the spans. A kept mapping stays noted in the map, so nothing else is
+//! placed there, and its record says that nothing is in it, so a second free of it is found out.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! A few large spans a thread has freed, for the next it needs: no lock and no system call.
 //!
-//! Used by the owner of the heap, in a heap section. A cached span counts as used by its chunk, and its record says that
-//! nothing is there, so a second free of it is found out.
+//! Used by the owner of the heap, in a heap section. A cached span counts as used by its chunk, and
+//! its record says that nothing is there, so a second free of it is found out.
 
 #![forbid(unsafe_code)]
 

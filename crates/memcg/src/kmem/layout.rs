@@ -6,8 +6,9 @@
 //! units 384–511   owners' tags: 16 KiB for each unit, four bytes an object, touched only where a slab is mixed
 //! ```
 //!
-//! Slab, object, tag: each is found from the other by shifts and masks; nothing is looked up. Chunks are placed in one
-//! range of addresses, so that a pointer which cannot be ours is told by one comparison.
+//! Slab, object, tag: each is found from the other by shifts and masks; nothing is looked up.
+//! Chunks are placed in one range of addresses, so that a pointer which cannot be ours is told by
+//! one comparison.
 
 #![forbid(unsafe_code)]
 
@@ -29,14 +30,15 @@ pub const CHUNK_RECORD: usize = END_UNIT * RECORD;
 const _: () = assert!(CHUNK / UNIT * RECORD == UNIT);
 const _: () = assert!(END_UNIT * UNIT + CHUNK / UNIT * TAGS == CHUNK);
 
-/// Addresses of chunks have this in bits 43 and up: 8 to 16 TiB. No C library, stack or program text lies there, and
-/// valgrind lets a program have it.
+/// Addresses of chunks have this in bits 43 and up: 8 to 16 TiB. No C library, stack or program
+/// text lies there, and valgrind lets a program have it.
 pub const AREA: usize = 1;
 const AREA_SHIFT: u32 = 43;
 /// The first address of the area, and its bytes.
 pub const AREA_START: usize = AREA << AREA_SHIFT;
-/// Bytes of the area of huge objects, before that of the chunks. Apart from it, so that a hit never looks for the record
-/// of a pointer to a huge object that has gone back to the kernel, or into the middle of one.
+/// Bytes of the area of huge objects, before that of the chunks. Apart from it, so that a hit never
+/// looks for the record of a pointer to a huge object that has gone back to the kernel, or into the
+/// middle of one.
 pub const HUGE_BYTES: usize = AREA_BYTES / 2;
 /// Its first address.
 pub const HUGE_START: usize = AREA_START - HUGE_BYTES;

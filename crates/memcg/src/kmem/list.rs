@@ -1,6 +1,7 @@
 //! Lists of slabs through their records, and stacks of returned slabs.
 //!
-//! A [`List`] is its heap's alone. A [`Returned`] is pushed by anybody and taken whole by who acts for the heap.
+//! A [`List`] is its heap's alone. A [`Returned`] is pushed by anybody and taken whole by who acts
+//! for the heap.
 
 use super::slab::{Slab, SlabRef};
 use crate::sync::atomic;

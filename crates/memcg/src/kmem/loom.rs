@@ -1,8 +1,10 @@
-//! Frees from other threads under every schedule: the real stack of objects with its notice, the real stack of slabs.
+//! Frees from other threads under every schedule: the real stack of objects with its notice, the
+//! real stack of slabs.
 //!
-//! A slab here is its `Remote`, the links of a few objects and how many its owner thinks are held; the steps are those of
-//! `kmem::heap` and `kmem::mod`. The word of a slab's tag and the state of a parked heap are modelled with the same
-//! orderings, since their records are bytes and not objects of loom's.
+//! A slab here is its `Remote`, the links of a few objects and how many its owner thinks are held;
+//! the steps are those of `kmem::heap` and `kmem::mod`. The word of a slab's tag and the state of a
+//! parked heap are modelled with the same orderings, since their records are bytes and not objects
+//! of loom's.
 
 #![forbid(unsafe_code)]
 
@@ -111,7 +113,8 @@ fn loom_notice_that_was_asked_for_comes_once() {
             .into_iter()
             .map(|p| u32::from(p.join().unwrap()))
             .sum();
-        // Refused when there is something to collect at once; else one push of those after it, if there is one.
+        // Refused when there is something to collect at once; else one push of those after it, if
+        // there is one.
         let before = if asked { 0 } else { slab.collect().0 };
         let after = slab.collect().0;
         assert_eq!(before + after, 2);
@@ -137,7 +140,8 @@ fn loom_a_slab_in_flight_is_not_released() {
             let slab = slab.clone();
             thread::spawn(move || slab.push(me as u32))
         });
-        // The owner looks at it meanwhile, as `trim` or the last free of its own would: two objects are held.
+        // The owner looks at it meanwhile, as `trim` or the last free of its own would: two objects
+        // are held.
         let mut held = 2 - slab.collect().0;
         if held == 0 && !slab.remote.is_in_flight() {
             slab.released.store(true, Relaxed);

@@ -1,4 +1,5 @@
-//! The slab allocator: objects by size class, extents of pages, each with its owner's tag, none with a header.
+//! The slab allocator: objects by size class, extents of pages, each with its owner's tag, none
+//! with a header.
 //!
 //! ```text
 //! chunk (32 MiB) ── unit (64 KiB) ── slab ── object          found by shifts: `layout`
@@ -8,12 +9,13 @@
 //! cache ── slabs of its own ── object                         `cache`
 //! ```
 //!
-//! Kept: a live object's tag can be had from its address alone, by any thread, and never changes. A slab is taken from and
-//! freed into without an atomic instruction by its owner, and by one CAS by anybody else. Units nobody uses go back to
-//! the kernel after a while. What a free finds wrong ends the process with a line.
-//! Relied on: `os` for pages and signal masks, `sync` for arenas and locks, `thread` for the section a signal handler
-//! stays out of, `group` for a thread's stock (in `heap_hit` alone).
-//! Never done: a charge that takes more than stock (that is `engine`); a lock or a system call where a slab has room.
+//! Kept: a live object's tag can be had from its address alone, by any thread, and never changes. A
+//! slab is taken from and freed into without an atomic instruction by its owner, and by one CAS by
+//! anybody else. Units nobody uses go back to the kernel after a while. What a free finds wrong
+//! ends the process with a line. Relied on: `os` for pages and signal masks, `sync` for arenas and
+//! locks, `thread` for the section a signal handler stays out of, `group` for a thread's stock (in
+//! `heap_hit` alone). Never done: a charge that takes more than stock (that is `engine`); a lock or
+//! a system call where a slab has room.
 
 pub mod address_map;
 pub mod allocator_stat;
@@ -173,7 +175,8 @@ impl Kmem {
         unsafe { heap.alloc(self, class, tag, want_zeroed) }
     }
 
-    /// As [`Self::alloc`] for a thread that has no heap, or is in its section already: from one heap for all of them.
+    /// As [`Self::alloc`] for a thread that has no heap, or is in its section already: from one
+    /// heap for all of them.
     pub fn alloc_shared(&self, class: usize, tag: Option<Tag>) -> Option<Taken> {
         let _signals = sigmask::block_all();
         let _held = self.shared_lock.lock(Rank::Shared);
@@ -234,8 +237,8 @@ impl Kmem {
         }
     }
 
-    /// Whether `object` lies in a slab of the calling thread's heap of which nothing is held: it was freed before. Outside
-    /// of a heap section.
+    /// Whether `object` lies in a slab of the calling thread's heap of which nothing is held: it
+    /// was freed before. Outside of a heap section.
     pub fn is_idle(&self, own: &Heap, object: &Object) -> bool {
         object.slab.is_of(own.at()) && object.slab.nr_held() == 0
     }
@@ -265,8 +268,8 @@ impl Kmem {
         }
     }
 
-    /// Makes an extent `bytes` long (as [`extent_bytes`] says): where it lies, or elsewhere without copying. Answers where;
-    /// `None`: neither is possible, nothing has changed.
+    /// Makes an extent `bytes` long (as [`extent_bytes`] says): where it lies, or elsewhere without
+    /// copying. Answers where; `None`: neither is possible, nothing has changed.
     ///
     /// # Safety
     /// The object is live and the caller's; of what is cut off nothing is needed.
@@ -305,7 +308,8 @@ impl Kmem {
     fn unborrow(&self, heap: &Heap) {
         loop {
             heap.set_state(State::Parked);
-            // Pairs with the fence of `deliver`: it saw the heap parked, or we see what it returned.
+            // Pairs with the fence of `deliver`: it saw the heap parked, or we see what it
+            // returned.
             fence(SeqCst);
             if heap.returned.is_empty() || !heap.claim(State::Borrowed) {
                 return;
@@ -341,7 +345,8 @@ impl Kmem {
         }
     }
 
-    /// Gives back to the kernel what nobody uses: of the caller's heap, of those nobody has, of the chunks.
+    /// Gives back to the kernel what nobody uses: of the caller's heap, of those nobody has, of the
+    /// chunks.
     ///
     /// # Safety
     /// `own` is the calling thread's heap, in a heap section.
@@ -360,7 +365,8 @@ impl Kmem {
         self.spans.clean(true);
     }
 
-    /// Before a fork: takes the locks of this room, with signals off, so that the child's chunks are whole.
+    /// Before a fork: takes the locks of this room, with signals off, so that the child's chunks
+    /// are whole.
     pub fn lock_for_fork(&self) {
         let signals = sigmask::block_all();
         core::mem::forget(self.shared_lock.lock(Rank::Shared));

@@ -1,4 +1,5 @@
-//! The allocator's own account of who holds what, to be held against the books. For tests and for a process at rest.
+//! The allocator's own account of who holds what, to be held against the books. For tests and for a
+//! process at rest.
 
 use super::Kmem;
 use super::address_map::Place;
@@ -12,7 +13,8 @@ use core::sync::atomic::Ordering::Relaxed;
 const MOST: usize = UNIT / 16;
 
 impl Kmem {
-    /// Calls `f` with the tag and the bytes of every live object. Nothing may be allocated or freed meanwhile.
+    /// Calls `f` with the tag and the bytes of every live object. Nothing may be allocated or freed
+    /// meanwhile.
     ///
     /// # Panics
     /// When a slab's lists do not add up.
@@ -36,7 +38,8 @@ impl Kmem {
                 // SAFETY: noted so.
                 Place::HugeAligned => unsafe { Kmem::record_before(at) },
                 Place::Huge => match (FIRST_UNIT..END_UNIT)
-                    // SAFETY: the first unit of a huge object's mapping has its records; one is in use.
+                    // SAFETY: the first unit of a huge object's mapping has its records; one is in
+                    // use.
                     .map(|unit| unsafe { Slab::of(at + unit * UNIT) })
                     .find(|slab| slab.kind() == SlabKind::Huge)
                 {

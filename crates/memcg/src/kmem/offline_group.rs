@@ -1,9 +1,11 @@
-//! A group's end, as far as lists and caches are concerned: they let go of the group, in order, then its id is let go.
+//! A group's end, as far as lists and caches are concerned: they let go of the group, in order,
+//! then its id is let go.
 //!
 //! Kept: nothing is left under the id; O(1) for a group that no list and no cache has ever known.
-//! Relied on: every group above one with an id has an id, so there is a place for everything; a group that ends has no children,
-//! and nothing can be entered under its id but by who was pinned before the end (`per_id` says what such do).
-//! Never done: memory taken; a failure; a charge (what was charged stays charged to its owner).
+//! Relied on: every group above one with an id has an id, so there is a place for everything; a
+//! group that ends has no children, and nothing can be entered under its id but by who was pinned
+//! before the end (`per_id` says what such do). Never done: memory taken; a failure; a charge (what
+//! was charged stays charged to its owner).
 
 #![forbid(unsafe_code)]
 
@@ -11,8 +13,9 @@ use super::Kmem;
 use crate::group::{Hierarchy, Memcg};
 
 impl Kmem {
-    /// Ends what lists and caches keep for `group`, which is out of the tree but still the one its cell leads to. The caller is
-    /// pinned. `parent` may be ending as well, on another thread: what is handed on goes to the nearest above that is not.
+    /// Ends what lists and caches keep for `group`, which is out of the tree but still the one its
+    /// cell leads to. The caller is pinned. `parent` may be ending as well, on another thread: what
+    /// is handed on goes to the nearest above that is not.
     pub fn group_ends(&self, tree: &Hierarchy, group: &Memcg, parent: &Memcg) {
         let Some(id) = tree.end_kmem_id(group) else {
             return;

@@ -1,7 +1,8 @@
-//! Memory for this room's own tables: from its slabs, charged to nobody; what is large from the kernel.
+//! Memory for this room's own tables: from its slabs, charged to nobody; what is large from the
+//! kernel.
 //!
-//! Kept: a block is zeroed, and at an address that does not change. Bytes are what a block really takes.
-//! Never done: a charge; a block of a thread's heap (the blocks outlive threads).
+//! Kept: a block is zeroed, and at an address that does not change. Bytes are what a block really
+//! takes. Never done: a charge; a block of a thread's heap (the blocks outlive threads).
 
 use super::Kmem;
 use super::class::{MAX_CLASS_BYTES, bytes_of, class_of};
@@ -21,7 +22,8 @@ pub fn own_bytes(bytes: usize) -> usize {
 }
 
 impl Kmem {
-    /// A zeroed block of at least `bytes`, at a multiple of 16. `None` without memory. Takes a lock, with signals off.
+    /// A zeroed block of at least `bytes`, at a multiple of 16. `None` without memory. Takes a
+    /// lock, with signals off.
     pub(crate) fn own_alloc(&self, bytes: usize) -> Option<NonNull<u8>> {
         if bytes > MAX_CLASS_BYTES {
             return mmap::map(own_bytes(bytes));
@@ -44,7 +46,8 @@ impl Kmem {
             return;
         }
         match self.locate(block.as_ptr() as usize) {
-            // SAFETY: the caller's: a live object, which ends here; freed as by a thread that has no heap.
+            // SAFETY: the caller's: a live object, which ends here; freed as by a thread that has
+            // no heap.
             Ok(object) => unsafe { self.free_object(None, object) },
             Err(why) => super::bad::bad_free(block.as_ptr() as usize, why),
         }

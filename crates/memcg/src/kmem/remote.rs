@@ -1,12 +1,15 @@
-//! Frees from other threads: a stack of objects per slab, and the message that a slab has some again.
+//! Frees from other threads: a stack of objects per slab, and the message that a slab has some
+//! again.
 //!
-//! One word: {first object:32, NOTIFY, IN_FLIGHT, level:5, count:24}. Others push with a CAS; the owner takes all at once.
-//! A slab its owner does not look at (it is full, or the owner has gone) has NOTIFY set: the push that finds it, and makes
-//! them 2^level or more, takes it away, sets IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned
-//! slabs. For a full slab that is about an eighth of its objects, so that its owner does not take each from under the hands
-//! of who frees the next; for one that nobody looks at any more it is one object. The level lies in the word, so that a push
-//! never goes by what was asked for before. IN_FLIGHT is cleared by whoever takes the slab off that stack. A slab in flight
-//! is never released, or its record would be pushed when it is somebody else's.
+//! One word: {first object:32, NOTIFY, IN_FLIGHT, level:5, count:24}. Others push with a CAS; the
+//! owner takes all at once. A slab its owner does not look at (it is full, or the owner has gone)
+//! has NOTIFY set: the push that finds it, and makes them 2^level or more, takes it away, sets
+//! IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned slabs. For a full
+//! slab that is about an eighth of its objects, so that its owner does not take each from under the
+//! hands of who frees the next; for one that nobody looks at any more it is one object. The level
+//! lies in the word, so that a push never goes by what was asked for before. IN_FLIGHT is cleared
+//! by whoever takes the slab off that stack. A slab in flight is never released, or its record
+//! would be pushed when it is somebody else's.
 
 #![forbid(unsafe_code)]
 
@@ -57,7 +60,8 @@ impl Remote {
         &self.0
     }
 
-    /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point to what was first.
+    /// Puts objects, linked from `first` to a last one, in front; `link_last` makes the last point
+    /// to what was first.
     pub fn push(&self, first: u32, count: u32, link_last: impl Fn(u32)) -> Pushed {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
@@ -114,8 +118,9 @@ impl Remote {
         }
     }
 
-    /// Asks for a message at the push that makes them 2^`level`, whatever was asked for before. `false` when objects are
-    /// there already: collect first. A slab in flight needs none: it is about to be looked at. The owner.
+    /// Asks for a message at the push that makes them 2^`level`, whatever was asked for before.
+    /// `false` when objects are there already: collect first. A slab in flight needs none: it is
+    /// about to be looked at. The owner.
     #[must_use]
     pub fn ask_notice(&self, level: u32) -> bool {
         debug_assert!(level < 32);

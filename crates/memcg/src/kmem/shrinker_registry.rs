@@ -1,13 +1,14 @@
 //! The registry of shrinkers: what the program gave us that can give memory back when asked.
 //!
-//! A shrinker is two functions, how many things could go and try to free so many, for one group or for all. Here is who is
-//! registered, and what each was asked for and did not get to (`deferred`), by group.
+//! A shrinker is two functions, how many things could go and try to free so many, for one group or
+//! for all. Here is who is registered, and what each was asked for and did not get to (`deferred`),
+//! by group.
 //!
-//! Kept: a shrinker that was unregistered is not called any more, but where a call goes on at that moment; what it is made of is
-//! let go by whoever is last. What a group had deferred is its parent's after its end.
-//! Relied on: nobody's kmem id but a group's that is looked at under a pin.
-//! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two groups that share a place the
-//! later is remembered, and what the earlier owed is not asked for.
+//! Kept: a shrinker that was unregistered is not called any more, but where a call goes on at that
+//! moment; what it is made of is let go by whoever is last. What a group had deferred is its
+//! parent's after its end. Relied on: nobody's kmem id but a group's that is looked at under a pin.
+//! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two
+//! groups that share a place the later is remembered, and what the earlier owed is not asked for.
 
 use super::id::{ListId, ShrinkerId};
 use crate::group::GroupId;
@@ -263,7 +264,8 @@ impl Shrinkers {
         })
     }
 
-    /// The list that the shrinker of an index has its things in, if it is one; or had, if it is another by now. A load.
+    /// The list that the shrinker of an index has its things in, if it is one; or had, if it is
+    /// another by now. A load.
     pub fn list_of(&self, index: ShrinkerId) -> Option<ListId> {
         self.table.get(index).list.load(Ordering::Relaxed)
     }

@@ -1,18 +1,22 @@
 //! A slab: objects of one size in one or eight units, its free list, its record.
 //!
-//! The free list runs through the free objects: the first four bytes of each are the offset of the next, xored with the
-//! slab's key, so a write after free leads to an offset outside the slab nearly always, and that ends the process at the
-//! next look. Objects behind `fresh` have never been linked and are not touched until they are.
+//! The free list runs through the free objects: the first four bytes of each are the offset of the
+//! next, xored with the slab's key, so a write after free leads to an offset outside the slab
+//! nearly always, and that ends the process at the next look. Objects behind `fresh` have never
+//! been linked and are not touched until they are.
 //!
 //! Who may touch what, when:
 //!
-//! * the first line is the owner's (the thread of the heap in `owner`), in a heap section. Others may read `owner`,
-//!   `start`, `size`, `bytes`, `kind` of a slab in which they hold an object, and `tag` with Acquire.
+//! * the first line is the owner's (the thread of the heap in `owner`), in a heap section. Others
+//!   may read `owner`, `start`, `size`, `bytes`, `kind` of a slab in which they hold an object, and
+//!   `tag` with Acquire.
 //! * `remote` is everybody's, by its own rules (`remote`).
-//! * `next`, `prev`, `listed`, `held` are the owner's; `returned` belongs to who has the slab in flight.
+//! * `next`, `prev`, `listed`, `held` are the owner's; `returned` belongs to who has the slab in
+//!   flight.
 //!
-//! `used` is one more than its objects for the slab a heap allocates from, so that the last free there is like any other;
-//! and it is 1, with the truth in `held`, for a full slab in no list, so that the first free is one of the rare ones.
+//! `used` is one more than its objects for the slab a heap allocates from, so that the last free
+//! there is like any other; and it is 1, with the truth in `held`, for a full slab in no list, so
+//! that the first free is one of the rare ones.
 
 use super::class;
 use super::id::CacheId;
@@ -96,7 +100,8 @@ pub struct Slab {
 const _: () = assert!(size_of::<Slab>() == layout::RECORD);
 const _: () = assert!(core::mem::offset_of!(Slab, remote) == 64);
 
-/// A slab. Its record stays mapped while any object, list or flight leads to it, and nothing else may.
+/// A slab. Its record stays mapped while any object, list or flight leads to it, and nothing else
+/// may.
 pub type SlabRef = &'static Slab;
 
 impl Slab {
@@ -196,7 +201,8 @@ impl Slab {
         self.set_kind(SlabKind::Objects);
     }
 
-    /// Loom's atomics are objects of one schedule, not bytes: makes those of the record of the unit at `at`.
+    /// Loom's atomics are objects of one schedule, not bytes: makes those of the record of the unit
+    /// at `at`.
     ///
     /// # Safety
     /// The unit is free and the caller's, and has no slab yet.
@@ -210,7 +216,8 @@ impl Slab {
         }
     }
 
-    /// Makes the units of this record a slab of a kmem cache, empty, in no list: objects `size` bytes apart.
+    /// Makes the units of this record a slab of a kmem cache, empty, in no list: objects `size`
+    /// bytes apart.
     ///
     /// # Safety
     /// The units, from this record's on, are free and the caller's.
@@ -260,8 +267,8 @@ impl Slab {
         self.set_kind(SlabKind::Free);
     }
 
-    /// Whether the object at `offset` was freed last, here or elsewhere. Who holds an object sees neither list begin with it:
-    /// the two were written before it was handed out.
+    /// Whether the object at `offset` was freed last, here or elsewhere. Who holds an object sees
+    /// neither list begin with it: the two were written before it was handed out.
     #[inline]
     pub(super) fn begins_a_list(&self, offset: u32) -> bool {
         self.free.load(Relaxed) == offset || self.remote.peek().first == offset
@@ -289,7 +296,8 @@ impl Slab {
         ((u64::from(offset) * self.reciprocal.load(Relaxed)) >> RECIPROCAL_SHIFT) as usize
     }
 
-    /// The offset of the object that begins at `at`; `None` when none does, or it was never handed out.
+    /// The offset of the object that begins at `at`; `None` when none does, or it was never handed
+    /// out.
     pub(super) fn offset_of(&self, at: usize) -> Option<u32> {
         let offset = u32::try_from(at.checked_sub(self.start())?).ok()?;
         let begins = self.index_of(offset) * self.object_bytes() == offset as usize;
@@ -343,7 +351,8 @@ impl Slab {
     #[inline(always)]
     pub(super) unsafe fn pop_first(&self, offset: u32) -> usize {
         let at = self.start() + offset as usize;
-        // In this order: cut off between the two (a jump out of a signal handler), it leaks an object and frees none.
+        // In this order: cut off between the two (a jump out of a signal handler), it leaks an
+        // object and frees none.
         self.used.store(self.used.load(Relaxed) + 1, Relaxed);
         // SAFETY: on the list, so free: its first bytes are the list's.
         let next = unsafe { (at as *const u32).read() } ^ self.key.load(Relaxed);
@@ -444,7 +453,8 @@ impl Slab {
     }
 }
 
-/// What the links of the slab at `start` are xored with: differs from slab to slab and from process to process.
+/// What the links of the slab at `start` are xored with: differs from slab to slab and from process
+/// to process.
 fn key_of(start: usize) -> u32 {
     let secret = core::ptr::from_ref(&SEED) as u64 ^ SEED.load(Relaxed);
     let mut x = (start as u64) ^ secret;

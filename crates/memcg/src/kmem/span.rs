@@ -1,9 +1,10 @@
-//! Spans: runs of units in chunks, taken and given back under one lock; chunks come from the kernel and go back to it.
+//! Spans: runs of units in chunks, taken and given back under one lock; chunks come from the kernel
+//! and go back to it.
 //!
-//! Kept: a unit is free in its chunk's bitmap or some span's. A free unit that was used is dirty until its pages have been
-//! given back. Dirty units are taken first: their pages are there.
-//! The lock is held with all signals off and never over system calls but those that map a chunk; discarding takes units
-//! out as if it had allocated them.
+//! Kept: a unit is free in its chunk's bitmap or some span's. A free unit that was used is dirty
+//! until its pages have been given back. Dirty units are taken first: their pages are there. The
+//! lock is held with all signals off and never over system calls but those that map a chunk;
+//! discarding takes units out as if it had allocated them.
 
 use super::address_map::{Map, Place, Window};
 use super::chunk::{Chunk, NR_UNITS};
@@ -23,8 +24,8 @@ pub const MAX_UNITS: usize = 256;
 /// Chunks without a used unit, and without pages, that are kept.
 const EMPTY_CHUNKS: usize = 1;
 
-/// A dirty chunk nothing was freed into for so long is cleaned. A program that comes back for what it freed finds the pages
-/// there: a fresh unit costs as much as a thousand hits.
+/// A dirty chunk nothing was freed into for so long is cleaned. A program that comes back for what
+/// it freed finds the pages there: a fresh unit costs as much as a thousand hits.
 const DECAY_NS: u64 = 1_000_000_000;
 
 /// Runs of units. Zero: none.
@@ -77,7 +78,8 @@ impl Spans {
         self.map.init()
     }
 
-    /// Takes `units` units, the first at a multiple of `align` units. `None` when the kernel gives no memory.
+    /// Takes `units` units, the first at a multiple of `align` units. `None` when the kernel gives
+    /// no memory.
     pub fn alloc(&self, units: usize, align: usize) -> Option<Span> {
         debug_assert!(units <= MAX_UNITS);
         let _errno = errno::keep();
@@ -186,9 +188,9 @@ impl Spans {
         // SAFETY: fresh zeroed pages of a chunk.
         let chunk = unsafe { Chunk::of(at) };
         chunk.make();
-        // A program that wrote to most of one chunk writes to most of the next: its pages may be large ones. Where objects are
-        // larger than what is written to in them, a large page would be cleared for each few small ones.
-        // SAFETY: the newest chunk is mapped, or 0.
+        // A program that wrote to most of one chunk writes to most of the next: its pages may be
+        // large ones. Where objects are larger than what is written to in them, a large page would
+        // be cleared for each few small ones. SAFETY: the newest chunk is mapped, or 0.
         if unsafe { Chunk::at(self.newest.load(Relaxed)) }.is_some_and(Chunk::is_filled) {
             let units = super::chunk::NR_UNITS * UNIT;
             // SAFETY: whole pages of a chunk just mapped; what is in them does not change.
@@ -243,8 +245,8 @@ impl Spans {
         any && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
     }
 
-    /// Gives pages of free units back to the kernel, and chunks that have none left: of all (`everything`), else of those
-    /// where nothing was freed for a while.
+    /// Gives pages of free units back to the kernel, and chunks that have none left: of all
+    /// (`everything`), else of those where nothing was freed for a while.
     pub fn clean(&self, everything: bool) {
         let now = clock::coarse_ns();
         self.looked_at.store(now, Relaxed);
@@ -309,8 +311,8 @@ impl Spans {
             .map(Chunk::address)
     }
 
-    /// A mapping of `bytes` for one huge object, in `chunks` chunks, the first of them noted; and whether it is zero. One that
-    /// was freed of late, or a new one.
+    /// A mapping of `bytes` for one huge object, in `chunks` chunks, the first of them noted; and
+    /// whether it is zero. One that was freed of late, or a new one.
     pub(super) fn map_huge(&self, chunks: usize, bytes: usize) -> Option<(usize, bool)> {
         let (at, has) = {
             let _signals = sigmask::block_all();
@@ -324,7 +326,8 @@ impl Spans {
                 .set(at + chunks * CHUNK, had - chunks, Place::Nothing);
             (at, has)
         };
-        // What is too long of it. Its place is forgotten already; until it is free whoever tries it is told so.
+        // What is too long of it. Its place is forgotten already; until it is free whoever tries it
+        // is told so.
         unmap(at + bytes, has - bytes);
         Some((at, false))
     }
@@ -415,7 +418,8 @@ impl Spare {
     }
 }
 
-/// Unmaps whole chunks, huge mappings, or the end of one. Nobody uses them, and no list or map leads to them.
+/// Unmaps whole chunks, huge mappings, or the end of one. Nobody uses them, and no list or map
+/// leads to them.
 fn unmap(at: usize, bytes: usize) {
     if let Some(p) = core::ptr::NonNull::new(at as *mut u8)
         && bytes > 0
@@ -427,7 +431,8 @@ fn unmap(at: usize, bytes: usize) {
 
 /// The chunks of a list.
 fn listed(first: &AtomicUsize) -> impl Iterator<Item = &'static Chunk> {
-    // SAFETY: chunks in a list are mapped while the lock is held, or nothing changes: the callers see to one of the two.
+    // SAFETY: chunks in a list are mapped while the lock is held, or nothing changes: the callers
+    // see to one of the two.
     let chunk = |at: usize| unsafe { Chunk::at(at) };
     core::iter::successors(chunk(first.load(Relaxed)), move |now| {
         chunk(now.next.load(Relaxed))

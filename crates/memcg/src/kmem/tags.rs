@@ -1,14 +1,17 @@
 //! Whose an object is: one tag for a whole slab, or one beside each object once the slab is mixed.
 //!
-//! `tag` of the slab's record is the only word that says which: a tag's word, or MIXED, which is above every tag. A slab becomes mixed when the owner needs it for another
-//! tag while objects of the first are live: all their tags are written down, then the word says MIXED (Release). It
-//! becomes uniform again only when every object is free and collected. So whoever holds an object and reads the word
-//! (Acquire) has the object's tag, or finds it beside the object: the old tag stays right for the objects of its time.
+//! `tag` of the slab's record is the only word that says which: a tag's word, or MIXED, which is
+//! above every tag. A slab becomes mixed when the owner needs it for another tag while objects of
+//! the first are live: all their tags are written down, then the word says MIXED (Release). It
+//! becomes uniform again only when every object is free and collected. So whoever holds an object
+//! and reads the word (Acquire) has the object's tag, or finds it beside the object: the old tag
+//! stays right for the objects of its time.
 //!
-//! A slab of a kmem cache may be mixed by others as well: who holds a live object in it and has it change owners (`retag`). The two
-//! exclude each other by a lock of the caches. The holder does not know how far the owner has handed out objects, and writes
-//! down all tags there can be: what the owner takes meanwhile, believing the slab uniform, is of the tag that is written. A
-//! slab with a live object is never renamed.
+//! A slab of a kmem cache may be mixed by others as well: who holds a live object in it and has it
+//! change owners (`retag`). The two exclude each other by a lock of the caches. The holder does not
+//! know how far the owner has handed out objects, and writes down all tags there can be: what the
+//! owner takes meanwhile, believing the slab uniform, is of the tag that is written. A slab with a
+//! live object is never renamed.
 
 use super::layout;
 use super::slab::{MIXED, Slab};
@@ -22,8 +25,8 @@ impl Slab {
     #[inline(always)]
     fn tag_beside(&self, offset: u32) -> &AtomicU32 {
         let at = layout::tags_of(self.address()) + self.index_of(offset) * size_of::<u32>();
-        // SAFETY: the tags of a unit have room for the smallest objects; a slab of many units has few. They are mapped
-        // with the chunk and only ever used as atomics.
+        // SAFETY: the tags of a unit have room for the smallest objects; a slab of many units has
+        // few. They are mapped with the chunk and only ever used as atomics.
         unsafe { &*(at as *const AtomicU32) }
     }
 
@@ -57,8 +60,8 @@ impl Slab {
         }
     }
 
-    /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of the one at `offset`. The
-    /// owner; the object is free.
+    /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of
+    /// the one at `offset`. The owner; the object is free.
     #[inline(always)]
     pub(super) fn fit_tag(&self, offset: u32, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
@@ -78,8 +81,8 @@ impl Slab {
         own == Tag::to_word(tag) || own == MIXED
     }
 
-    /// Makes the slab take objects of `tag`: by renaming it while it is empty, else by mixing it. The owner, in a heap
-    /// section; `is_empty` is the truth, collected.
+    /// Makes the slab take objects of `tag`: by renaming it while it is empty, else by mixing it.
+    /// The owner, in a heap section; `is_empty` is the truth, collected.
     pub(super) fn accept(&self, tag: Option<Tag>, is_empty: bool) {
         if is_empty {
             self.set_tag(tag);
@@ -94,7 +97,8 @@ impl Slab {
         self.tag.load(Acquire) == MIXED
     }
 
-    /// As the owner, under the lock of the caches' tags: gives each object a tag of its own, if it has none.
+    /// As the owner, under the lock of the caches' tags: gives each object a tag of its own, if it
+    /// has none.
     pub(super) fn mix_own(&self) {
         if !self.is_mixed() {
             self.mix();
@@ -108,8 +112,8 @@ impl Slab {
         }
     }
 
-    /// Makes the live object at `offset`, which is `from`'s, `to`'s. `false`: it is another's by now. The caller holds the
-    /// object; the slab is mixed.
+    /// Makes the live object at `offset`, which is `from`'s, `to`'s. `false`: it is another's by
+    /// now. The caller holds the object; the slab is mixed.
     pub(super) fn retag(&self, offset: u32, from: Tag, to: Tag) -> bool {
         self.tag_beside(offset)
             .compare_exchange(

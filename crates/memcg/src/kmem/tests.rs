@@ -191,7 +191,8 @@ fn threads_free_for_each_other_and_leave_nothing() {
                         }
                     }
                     drop(send);
-                    // Some leave at once and what they hold is freed by nobody's friend, some wait for the rest.
+                    // Some leave at once and what they hold is freed by nobody's friend, some wait
+                    // for the rest.
                     if me % 2 == 0 {
                         // SAFETY: the thread's own; not used again.
                         unsafe { kmem.park(heap) };
@@ -385,7 +386,8 @@ fn kernel_flags(at: usize) -> Vec<String> {
 #[test]
 fn the_chunk_after_one_that_was_written_to_may_have_large_pages_and_no_other() {
     if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
-        // Not by println!, which the harness keeps to itself: `cargo xtask test` lists it at its end.
+        // Not by println!, which the harness keeps to itself: `cargo xtask test` lists it at its
+        // end.
         let skipped = b"\nskipped: kmem's chunks with large pages: this kernel has none\n";
         std::io::Write::write_all(&mut std::io::stdout(), skipped).unwrap();
         return;

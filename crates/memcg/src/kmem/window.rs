@@ -27,8 +27,8 @@ impl OwnWindow {
     /// The calling thread acts for the heap.
     #[inline(always)]
     pub(super) unsafe fn contains(&self, at: usize) -> bool {
-        // SAFETY: the caller has promised that no other thread writes them. A signal handler of this
-        // one that comes between the writes of `learn` finds an empty window.
+        // SAFETY: the caller has promised that no other thread writes them. A signal handler of
+        // this one that comes between the writes of `learn` finds an empty window.
         let (start, bytes) = unsafe { (*self.start.get(), *self.bytes.get()) };
         at.wrapping_sub(start) < bytes
     }

@@ -9,8 +9,10 @@ use crate::thread::ThreadRec;
 
 /// Removes a group that will linger while it holds bytes. The caller is pinned by `rec`.
 ///
-/// 1. under the locks of parent and group: busy check, mark dying, out of the tree, the parent knows that it has one that lingers;
-/// 2. if the policy of ids says so, or if it has no id: as at any group's end, lists and caches to the parent and the id free;
+/// 1. under the locks of parent and group: busy check, mark dying, out of the tree, the parent
+///    knows that it has one that lingers;
+/// 2. if the policy of ids says so, or if it has no id: as at any group's end, lists and caches to
+///    the parent and the id free;
 /// 3. it lingers: its reserve goes back, its protection ends, its stock is drained;
 /// 4. if nothing is left, the rest.
 pub(super) fn begin(
@@ -24,7 +26,8 @@ pub(super) fn begin(
         return Err(TreeError::Root);
     };
     tree.note_offline_action(group.cell(), group.offline_policy());
-    // Without an id it gets none any more: what is listed in its name from here on is in the parent's lists.
+    // Without an id it gets none any more: what is listed in its name from here on is in the
+    // parent's lists.
     if kmem.tables.frees_at_offline() || tree.kmem_id_if_any(group).is_none() {
         kmem.group_ends(tree, group, parent);
     }
@@ -33,11 +36,12 @@ pub(super) fn begin(
     Ok(())
 }
 
-/// Ends the groups that lingered and hold nothing any more; answers how many. The caller is pinned, in a place where locks may
-/// be taken.
+/// Ends the groups that lingered and hold nothing any more; answers how many. The caller is pinned,
+/// in a place where locks may be taken.
 ///
 /// 1. lists and caches, if it kept them, and the id;
-/// 2. the counter closes, the cell leads to the parent's: charges made in its name from here on are the parent's;
+/// 2. the counter closes, the cell leads to the parent's: charges made in its name from here on are
+///    the parent's;
 /// 3. it does not linger any more, by which the parent may be done;
 /// 4. its owner and its record are let go.
 pub fn finish(tree: &Hierarchy, kmem: &Kmem) -> u32 {

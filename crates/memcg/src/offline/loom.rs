@@ -1,4 +1,5 @@
-//! A group's end against charges, refills and reserves, under every schedule that a few preemptions make.
+//! A group's end against charges, refills and reserves, under every schedule that a few preemptions
+//! make.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,11 @@
 //! A group's end: which step comes when.
 //!
-//! Kept: `remove` neither allocates nor fails once the group has been found free of children and tasks; its cost does not
-//! depend on what the group holds or had inherited. From its return on nothing finds the group, and what was charged to
-//! it is charged to its parent, where every byte had been counted all along; or, where groups linger, stays its own until it goes.
-//! Relied on: the flips of `group`.
-//! Never done: touching a thing that was charged; reclaim; waiting for a reader (the epoch does that).
+//! Kept: `remove` neither allocates nor fails once the group has been found free of children and
+//! tasks; its cost does not depend on what the group holds or had inherited. From its return on
+//! nothing finds the group, and what was charged to it is charged to its parent, where every byte
+//! had been counted all along; or, where groups linger, stays its own until it goes. Relied on: the
+//! flips of `group`. Never done: touching a thing that was charged; reclaim; waiting for a reader
+//! (the epoch does that).
 
 #![forbid(unsafe_code)]
 
@@ -22,15 +23,16 @@ use crate::thread::ThreadRec;
 /// Ends a group. The caller is pinned by `rec`. Where groups linger see [`deferred_end`]; else
 ///
 /// 1. under the locks of parent and group: busy check, mark dying, out of the tree;
-/// 2. note in its cell what is to become of what it leaves, where its policy says more than that it is the parent's; hand its
-///    lists and caches to the parent, and let go of its kmem id;
-/// 3. close its counter: whatever walks by passes through; its unused reserve goes back to the parent;
+/// 2. note in its cell what is to become of what it leaves, where its policy says more than that it
+///    is the parent's; hand its lists and caches to the parent, and let go of its kmem id;
+/// 3. close its counter: whatever walks by passes through; its unused reserve goes back to the
+///    parent;
 /// 4. link its cell to the parent's: the flip;
 /// 5. let go of its owner and its record.
 ///
 /// # Errors
-/// [`TreeError::HasChildren`], [`TreeError::HasTasks`], [`TreeError::Root`], or [`TreeError::Gone`] for one that was
-/// removed already; nothing has changed then.
+/// [`TreeError::HasChildren`], [`TreeError::HasTasks`], [`TreeError::Root`], or [`TreeError::Gone`]
+/// for one that was removed already; nothing has changed then.
 pub fn remove(
     tree: &Hierarchy,
     kmem: &Kmem,

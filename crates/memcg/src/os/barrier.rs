@@ -1,8 +1,9 @@
-//! The asymmetric fence: a compiler barrier on the side that runs often, a system call on the side that does not.
+//! The asymmetric fence: a compiler barrier on the side that runs often, a system call on the side
+//! that does not.
 //!
-//! [`light`] on one thread and [`heavy`] on another order each other as two SeqCst fences would, provided
-//! [`register`] said yes. Where it said no, the frequent side must use real fences; the engine then keeps every
-//! thread off its unfenced paths (see `thread::ThreadRec::FENCED`).
+//! [`light`] on one thread and [`heavy`] on another order each other as two SeqCst fences would,
+//! provided [`register`] said yes. Where it said no, the frequent side must use real fences; the
+//! engine then keeps every thread off its unfenced paths (see `thread::ThreadRec::FENCED`).
 
 #[cfg(not(loom))]
 use core::sync::atomic::{Ordering, compiler_fence};

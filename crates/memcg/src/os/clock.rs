@@ -36,8 +36,8 @@ pub fn sleep_ns(ns: u64) {
         tv_sec: (ns / 1_000_000_000) as libc::time_t,
         tv_nsec: (ns % 1_000_000_000) as libc::c_long,
     };
-    // The call itself: the C library's is a cancellation point, and a thread must not end inside malloc.
-    // SAFETY: `ts` is a valid interval and the remainder is not asked for.
+    // The call itself: the C library's is a cancellation point, and a thread must not end inside
+    // malloc. SAFETY: `ts` is a valid interval and the remainder is not asked for.
     unsafe {
         libc::syscall(
             libc::SYS_nanosleep,
@@ -47,15 +47,15 @@ pub fn sleep_ns(ns: u64) {
     };
 }
 
-/// Nanoseconds of the monotonic clock as of the last tick, some milliseconds old at most. Cost: a vDSO call, less than half
-/// of [`monotonic_ns`].
+/// Nanoseconds of the monotonic clock as of the last tick, some milliseconds old at most. Cost: a
+/// vDSO call, less than half of [`monotonic_ns`].
 #[must_use]
 pub fn coarse_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE)
 }
 
-/// A clock of a thread's own, for tests in which nothing may depend on how fast the machine is: it goes on while the thread
-/// sleeps, which takes no time, and else stands still.
+/// A clock of a thread's own, for tests in which nothing may depend on how fast the machine is: it
+/// goes on while the thread sleeps, which takes no time, and else stands still.
 #[cfg(any(test, feature = "simulator"))]
 pub mod own {
     use core::cell::Cell;

@@ -1,5 +1,5 @@
-//! Error numbers: those of the C library by name and number, and `errno` of this thread, kept across
-//! what malloc and free do inside.
+//! Error numbers: those of the C library by name and number, and `errno` of this thread, kept
+//! across what malloc and free do inside.
 //!
 //! Invariants: one table pairs each name with its number; two numbers of one name or two names of
 //! one number do not exist in it.

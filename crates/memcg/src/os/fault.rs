@@ -1,6 +1,8 @@
-//! Calls for memory that fail on purpose, for tests: the n-th of those that threads under one plan make, or all from it on.
+//! Calls for memory that fail on purpose, for tests: the n-th of those that threads under one plan
+//! make, or all from it on.
 //!
-//! Compiled for tests only (feature `simulator`). A thread follows no plan until it says so, so tests do not disturb each other.
+//! Compiled for tests only (feature `simulator`). A thread follows no plan until it says so, so
+//! tests do not disturb each other.
 
 #![forbid(unsafe_code)]
 

@@ -27,7 +27,8 @@ pub fn set_thread_name(name: &core::ffi::CStr) {
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
-/// Random bits, for what a program should not be able to guess; time and addresses where the kernel has none yet.
+/// Random bits, for what a program should not be able to guess; time and addresses where the kernel
+/// has none yet.
 #[must_use]
 pub fn random() -> u64 {
     let mut bits = 0u64;

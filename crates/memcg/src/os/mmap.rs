@@ -1,7 +1,7 @@
 //! Anonymous pages from the kernel: mapped zeroed, moved, given back whole.
 //!
-//! The system calls themselves, not the C library's functions: under the preload library those are interposed, to count
-//! what the program maps, and what is mapped here is the engine's own.
+//! The system calls themselves, not the C library's functions: under the preload library those are
+//! interposed, to count what the program maps, and what is mapped here is the engine's own.
 
 use core::ptr::NonNull;
 
@@ -9,7 +9,8 @@ const FAILED: usize = usize::MAX;
 /// The kernel's small pages on the processors there are.
 const PAGE: usize = 4096;
 
-/// Whether a test has the call fail that is about to be made. Nothing is left of it in any other build.
+/// Whether a test has the call fail that is about to be made. Nothing is left of it in any other
+/// build.
 #[inline(always)]
 fn fails() -> bool {
     #[cfg(all(any(test, feature = "simulator"), not(loom)))]
@@ -19,7 +20,8 @@ fn fails() -> bool {
 }
 
 fn mmap(at: usize, bytes: usize, flags: libc::c_int) -> usize {
-    // SAFETY: anonymous, and nothing that is mapped is replaced: every caller's flags leave out MAP_FIXED.
+    // SAFETY: anonymous, and nothing that is mapped is replaced: every caller's flags leave out
+    // MAP_FIXED.
     unsafe {
         libc::syscall(
             libc::SYS_mmap,
@@ -107,7 +109,8 @@ pub fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     NonNull::new(at as *mut u8)
 }
 
-/// Gives the pages of a range back; it stays mapped and reads as zeros. `false` when the kernel does not (locked memory).
+/// Gives the pages of a range back; it stays mapped and reads as zeros. `false` when the kernel
+/// does not (locked memory).
 ///
 /// # Safety
 /// The range is whole pages of a mapping of this module, and nobody needs what is in it.
@@ -120,7 +123,8 @@ pub unsafe fn discard(at: usize, bytes: usize) -> bool {
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_DONTNEED) == 0 }
 }
 
-/// Lets the kernel put large pages under a range, where it is asked for (`madvise` in transparent_hugepage/enabled).
+/// Lets the kernel put large pages under a range, where it is asked for (`madvise` in
+/// transparent_hugepage/enabled).
 ///
 /// # Safety
 /// The range is whole pages of a mapping of this module.
@@ -130,7 +134,8 @@ pub unsafe fn prefer_huge(at: usize, bytes: usize) {
     unsafe { libc::syscall(libc::SYS_madvise, at, bytes, libc::MADV_HUGEPAGE) };
 }
 
-/// Notes of each page of a range, as many as `pages` is long, whether it is there: bit 0. `false`: the kernel does not tell.
+/// Notes of each page of a range, as many as `pages` is long, whether it is there: bit 0. `false`:
+/// the kernel does not tell.
 ///
 /// # Safety
 /// The range is of a mapping of this module.
@@ -150,7 +155,8 @@ pub unsafe fn are_there(at: usize, pages: &mut [u8]) -> bool {
     }
 }
 
-/// Moves a mapping to `to`, over what is mapped there, and makes it `new_bytes` long. No byte is copied.
+/// Moves a mapping to `to`, over what is mapped there, and makes it `new_bytes` long. No byte is
+/// copied.
 ///
 /// # Safety
 /// `at` and `bytes` are a whole mapping of this module; the target range is the caller's.
@@ -164,8 +170,9 @@ pub unsafe fn remap(at: usize, bytes: usize, to: usize, new_bytes: usize) -> boo
     unsafe { libc::syscall(libc::SYS_mremap, at, bytes, new_bytes, flags, to) as usize != FAILED }
 }
 
-/// Moves the pages of a range to `to`, in place of what is there; the range itself stays mapped and reads as zeros. `false`:
-/// the kernel does not (before 5.7, or too many mappings); nothing has changed.
+/// Moves the pages of a range to `to`, in place of what is there; the range itself stays mapped and
+/// reads as zeros. `false`: the kernel does not (before 5.7, or too many mappings); nothing has
+/// changed.
 ///
 /// # Safety
 /// Both ranges are whole pages of mappings of this module, and the caller's.

@@ -1,10 +1,11 @@
-//! All signals of the calling thread held off, for the few moments it holds a lock that malloc needs.
+//! All signals of the calling thread held off, for the few moments it holds a lock that malloc
+//! needs.
 
 /// Bytes of the kernel's signal set.
 const SET: usize = 8;
 
-/// All of them; in tests all but SIGTRAP: a processor that steps through the code brings one after every instruction, and one
-/// that is held off ends the process.
+/// All of them; in tests all but SIGTRAP: a processor that steps through the code brings one after
+/// every instruction, and one that is held off ends the process.
 const ALL: u64 = if cfg!(test) {
     !(1 << (libc::SIGTRAP - 1))
 } else {
@@ -44,8 +45,8 @@ impl Drop for Blocked {
 }
 
 fn change(how: libc::c_int, set: &u64, old: &mut u64) {
-    // SAFETY: two sets of the size that is said. The C library's call would leave out the signals of its own, and a
-    // thread cancelled under our lock would keep it.
+    // SAFETY: two sets of the size that is said. The C library's call would leave out the signals
+    // of its own, and a thread cancelled under our lock would keep it.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

@@ -1,5 +1,5 @@
-//! Threads of our own: all signals blocked, a small stack, made without the standard library, which would allocate in the
-//! new thread before that can say whose it is.
+//! Threads of our own: all signals blocked, a small stack, made without the standard library, which
+//! would allocate in the new thread before that can say whose it is.
 
 /// Starts `run(given)` in a thread that can be joined.
 ///
@@ -30,8 +30,8 @@ pub unsafe fn spawn(
     if error == 0 { Ok(thread) } else { Err(error) }
 }
 
-/// By the C library's call, which leaves out the signals of its own: a thread that blocked those too would hold up every
-/// `setuid`.
+/// By the C library's call, which leaves out the signals of its own: a thread that blocked those
+/// too would hold up every `setuid`.
 struct SignalMask(libc::sigset_t);
 
 impl SignalMask {

@@ -1,4 +1,5 @@
-//! Who is asked for what: shrinkers of lists, groups that linger among them, and lists of groups that got no kmem id.
+//! Who is asked for what: shrinkers of lists, groups that linger among them, and lists of groups
+//! that got no kmem id.
 
 use crate::engine::group_end::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
@@ -204,7 +205,8 @@ fn a_list_of_a_group_that_lingers_is_reached_by_reclaim_above_it_and_by_the_reap
             w.remove(below);
             assert_eq!(w.engine.id_stat().lingering, 1);
             assert!(w.current(top) >= 5 * BYTES);
-            // Where lists move to the parent, what is charged to the dead is not found by asking for the dead.
+            // Where lists move to the parent, what is charged to the dead is not found by asking
+            // for the dead.
             let is_found = !by_reaper || policy != IdPolicy::ReparentAndFree;
             if by_reaper {
                 let reaped = w.engine.reap(w.rec);

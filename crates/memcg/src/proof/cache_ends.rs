@@ -1,5 +1,6 @@
-//! Caches where a thread does not come to its end as in a test of its own making: it stands in the middle of a hit while a cache
-//! dies, it exits with magazines and slabs in its slots, or it is not there any more, in the child of a fork.
+//! Caches where a thread does not come to its end as in a test of its own making: it stands in the
+//! middle of a hit while a cache dies, it exits with magazines and slabs in its slots, or it is not
+//! there any more, in the child of a fork.
 
 use super::{ledger, own_process};
 use crate::api::{Memcg, root};
@@ -136,7 +137,8 @@ fn all_ways() -> [Ways; 4] {
 
 const BYTES: u64 = 208;
 
-/// A cache of the process's engine. By its number: the handle of `api` would start the worker, which is never at rest.
+/// A cache of the process's engine. By its number: the handle of `api` would start the worker,
+/// which is never at rest.
 fn new_cache(ways: Ways) -> CacheId {
     with_rec(|engine, rec| engine.create_cache(rec, &plan(BYTES as usize, ways)))
         .flatten()
@@ -211,7 +213,8 @@ fn what_a_thread_leaves_at_its_exit_others_free_to_the_byte() {
         });
         holds(&group, rest.len());
         live = rest.to_vec();
-        // Freed after the exit of who had them and of who freed the others, the group gone, the cache dead.
+        // Freed after the exit of who had them and of who freed the others, the group gone, the
+        // cache dead.
         group.remove().unwrap();
         end_cache(cache);
         assert!(nr_caches() > 0);
@@ -381,7 +384,8 @@ fn a_fork_in_the_middle_of_other_threads_work_leaves_caches_that_serve() {
                         all.into_iter().for_each(give);
                     }
                     assert!(!engine().kmem.caches.get(new).is_there());
-                    // Its exit leaves what it has, whatever a thread that is not here was doing with that.
+                    // Its exit leaves what it has, whatever a thread that is not here was doing
+                    // with that.
                     let (group, new) = (&group, new_cache(ways));
                     std::thread::scope(|s| {
                         let all = s.spawn(move || take_many(group, new, 50)).join().unwrap();

@@ -1,4 +1,5 @@
-//! The cache of a group that a thread used last is found by a hint: never another group's, another cache's, or a dead one.
+//! The cache of a group that a thread used last is found by a hint: never another group's, another
+//! cache's, or a dead one.
 
 use super::ledger;
 use crate::attach::move_task;

@@ -1,4 +1,5 @@
-//! What rules over caches' objects: limits of their own, words of groups, opting in and out, shrinkers; and the checks of objects.
+//! What rules over caches' objects: limits of their own, words of groups, opting in and out,
+//! shrinkers; and the checks of objects.
 
 use super::own_process;
 use crate::api::{

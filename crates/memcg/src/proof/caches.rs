@@ -1,4 +1,5 @@
-//! Caches against a naive model: threads allocate for groups, hand over, free, end; the books are what the objects are.
+//! Caches against a naive model: threads allocate for groups, hand over, free, end; the books are
+//! what the objects are.
 
 use super::ledger;
 use crate::engine::worker::By;
@@ -177,7 +178,8 @@ impl World {
     }
 }
 
-/// Threads allocate, free, hand over to one another and end; between rounds, at rest, everything adds up.
+/// Threads allocate, free, hand over to one another and end; between rounds, at rest, everything
+/// adds up.
 fn storm(ways: Ways, rounds: u64) {
     let world = World::new(ways);
     let shared = Mutex::new(Vec::new());
@@ -425,7 +427,8 @@ fn an_empty_magazine_does_not_outlive_its_cache() {
     engine.kmem.reap_caches(&engine.tree, true);
     assert_eq!(engine.kmem.caches.get(cache).nr_slabs(), 0);
     engine.destroy_cache(rec, cache);
-    // The next of its number is of the other slab kind: what the slot has would be taken for a slab.
+    // The next of its number is of the other slab kind: what the slot has would be taken for a
+    // slab.
     let plan = Plan {
         name: b"next",
         bytes: 24,
@@ -479,7 +482,8 @@ fn the_reaper_takes_what_is_not_used_and_leaves_what_is() {
         // SAFETY: live; ends here.
         unsafe { engine.free_cached(rec, at, false) };
     }
-    // The array and the magazine hold objects of slabs that are otherwise empty; a few empty ones are kept.
+    // The array and the magazine hold objects of slabs that are otherwise empty; a few empty ones
+    // are kept.
     let kept = record.nr_slabs();
     assert!(slabs == 20 && kept > 0 && kept <= 8, "{slabs} {kept}");
     engine.kmem.reap_caches(&engine.tree, false);

@@ -1,7 +1,9 @@
-//! Every call for memory fails once: nobody falls over, the caller is told, nothing is lost, and the books balance.
+//! Every call for memory fails once: nobody falls over, the caller is told, nothing is lost, and
+//! the books balance.
 //!
-//! A fixed workload in a process of its own, once for every call it makes, with that call failing; and again with all
-//! calls from that one on. Left out: forks, and threads' stacks, which are the C library's.
+//! A fixed workload in a process of its own, once for every call it makes, with that call failing;
+//! and again with all calls from that one on. Left out: forks, and threads' stacks, which are the C
+//! library's.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! What the slabs say every owner holds, against what the books say it is charged.
 //!
-//! At rest, for every owner: live objects = charged − stocked − what it holds of other kinds. A storm of threads comes
-//! before, with scopes, hand-overs, exits, moves, ends of groups and tasks, and forks, whose children are held to the same.
+//! At rest, for every owner: live objects = charged − stocked − what it holds of other kinds. A
+//! storm of threads comes before, with scopes, hand-overs, exits, moves, ends of groups and tasks,
+//! and forks, whose children are held to the same.
 
 use super::own_process;
 use crate::api::{Task, root};
@@ -221,8 +222,8 @@ impl Storm {
             // A panic's text may need a lock that a thread of the parent's holds.
             // SAFETY: ends the child, should it hang.
             unsafe { libc::alarm(60) };
-            // What threads that the child does not have were about to do is charged and held by nobody, or held and
-            // not charged any more: only where they all rest is it an equality.
+            // What threads that the child does not have were about to do is charged and held by
+            // nobody, or held and not charged any more: only where they all rest is it an equality.
             if OTHERS_AT_IT.load(Ordering::SeqCst) == 0 {
                 check(engine());
             }
@@ -258,7 +259,8 @@ fn storm(seed: u64) {
             s.spawn(move || {
                 storm.work(me, 40);
                 rest.wait();
-                // All stand still, with stock and heaps: the books must balance now, and in a child.
+                // All stand still, with stock and heaps: the books must balance now, and in a
+                // child.
                 rest.wait();
                 storm.work(me + 10, if me % 2 == 0 { 20 } else { 2 });
             })

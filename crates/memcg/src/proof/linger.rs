@@ -1,4 +1,5 @@
-//! Groups that linger: what they keep, until when, whoever frees it; and ids, under each policy and either ending.
+//! Groups that linger: what they keep, until when, whoever frees it; and ids, under each policy and
+//! either ending.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,9 @@
-//! Caches under every schedule: the making of a group's cache against the group's end, a dead cache's end against the last free.
+//! Caches under every schedule: the making of a group's cache against the group's end, a dead
+//! cache's end against the last free.
 //!
-//! All of it is the real code. Of a slab's record loom knows the word of frees and the link of returned slabs; its other fields,
-//! and the bytes of objects, are only ever touched by who has the slab, or under the lock of its cache.
+//! All of it is the real code. Of a slab's record loom knows the word of frees and the link of
+//! returned slabs; its other fields, and the bytes of objects, are only ever touched by who has the
+//! slab, or under the lock of its cache.
 
 use crate::group::{Hierarchy, ROOT};
 use crate::kmem::Kmem;
@@ -20,7 +22,8 @@ fn model(bound: usize, f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-/// Three, since it is about who is last. Catches: an end that counts no slab of its own while it is under way.
+/// Three, since it is about who is last. Catches: an end that counts no slab of its own while it is
+/// under way.
 #[test]
 fn loom_a_dead_cache_ends_once_and_takes_no_slab_after() {
     model(4, || {
@@ -127,7 +130,8 @@ fn with_cache(bound: usize, f: impl Fn(World) + Sync + Send + 'static) {
     });
 }
 
-/// Catches: a slab given back while one is on his way to it; one that is empty not looked for when the cache has died.
+/// Catches: a slab given back while one is on his way to it; one that is empty not looked for when
+/// the cache has died.
 #[test]
 fn loom_the_last_free_beside_the_end_of_its_cache_ends_it() {
     with_cache(3, |w| {
@@ -187,7 +191,8 @@ fn loom_a_slab_taken_while_its_cache_dies_is_not_left_in_a_thread() {
     });
 }
 
-/// The deferred making against the group's end. Catches: a cache kept without asking again whether the group still has its id.
+/// The deferred making against the group's end. Catches: a cache kept without asking again whether
+/// the group still has its id.
 #[test]
 fn loom_a_cache_made_for_a_group_that_ends_is_dead_when_both_are_done() {
     model(2, || {

@@ -1,5 +1,5 @@
-//! Kmem ids and groups that linger, under every schedule that a few preemptions make: an id's reuse, an end against a first use,
-//! the last byte against the removal.
+//! Kmem ids and groups that linger, under every schedule that a few preemptions make: an id's
+//! reuse, an end against a first use, the last byte against the removal.
 
 use crate::group::loom::{charge_exact, go, group, join, root, uncharge_exact};
 use crate::group::{Hierarchy, Memcg};
@@ -214,7 +214,8 @@ fn loom_a_refill_beside_the_removal_leaves_no_stock() {
         remove(tree, lists, rec, a);
         worker.join().unwrap();
         {
-            // Charged through stock before it lingered, and back into it: then a thread that was at it was skipped.
+            // Charged through stock before it lingered, and back into it: then a thread that was at
+            // it was skipped.
             let _pin = tree.threads.epoch.pin(rec);
             tree.drain(rec, root(tree));
         }

@@ -1,4 +1,5 @@
-//! A group's end against what comes into its list and what leaves it: the real lists, under every schedule.
+//! A group's end against what comes into its list and what leaves it: the real lists, under every
+//! schedule.
 
 use crate::group::Tag;
 use crate::group::kmem_id::ROOT_ID;
@@ -107,8 +108,8 @@ fn link(tag: Tag) -> &'static Link {
     Box::leak(Box::new(Link::new(tag)))
 }
 
-/// Redirect, then splice. Catches: the splice before the group's id is ended; a head that has ended taken for the list; a first list
-/// of the group that comes too late and stays.
+/// Redirect, then splice. Catches: the splice before the group's id is ended; a head that has ended
+/// taken for the list; a first list of the group that comes too late and stays.
 #[test]
 fn loom_what_is_put_in_while_its_group_ends_is_in_the_parent_s_list() {
     model(3, |w| {

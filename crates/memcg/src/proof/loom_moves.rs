@@ -1,8 +1,8 @@
 //! Groups that end while a task moves, and what the two leave, under every schedule that a few
 //! preemptions make.
 //!
-//! These models need two sibling rooms, so they stand above both. Each says which mistake it was seen
-//! to catch.
+//! These models need two sibling rooms, so they stand above both. Each says which mistake it was
+//! seen to catch.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Proofs that need several rooms: the real code against a naive model, threads against threads, a signal between any two
-//! instructions, and loom through its schedules.
+//! Proofs that need several rooms: the real code against a naive model, threads against threads, a
+//! signal between any two instructions, and loom through its schedules.
 
 #[cfg(not(loom))]
 mod asked;

@@ -1,4 +1,5 @@
-//! Moves by every policy: the cases of record, and what happens to threads and other moves meanwhile.
+//! Moves by every policy: the cases of record, and what happens to threads and other moves
+//! meanwhile.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! Histories of moves by every policy, against a naive model that knows each object: its owner, its bytes, its kind.
+//! Histories of moves by every policy, against a naive model that knows each object: its owner, its
+//! bytes, its kind.
 
 #![forbid(unsafe_code)]
 

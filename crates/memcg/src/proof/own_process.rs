@@ -1,11 +1,12 @@
-//! Tests of the process's one engine: each in a process of its own, since others use that engine too and are never at rest.
+//! Tests of the process's one engine: each in a process of its own, since others use that engine
+//! too and are never at rest.
 
 use std::process::{Command, Output};
 
 const INSIDE: &str = "MEMCG_TEST_INSIDE";
 
-/// What [`again`] was given, in the process that it started. From then on a panic of any thread ends that process: others
-/// may wait for it.
+/// What [`again`] was given, in the process that it started. From then on a panic of any thread
+/// ends that process: others may wait for it.
 pub(super) fn argument() -> Option<String> {
     let argument = std::env::var(INSIDE).ok()?;
     let say = std::panic::take_hook();

@@ -7,7 +7,8 @@ use crate::group::exact_charge::Mode;
 use crate::offline;
 use crate::testing::common::*;
 
-/// Bounds that have nothing to do with how many there ever were: some batches wait for three epochs.
+/// Bounds that have nothing to do with how many there ever were: some batches wait for three
+/// epochs.
 const FEW: u32 = 600;
 
 #[test]

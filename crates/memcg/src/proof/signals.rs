@@ -1,7 +1,7 @@
 //! A signal handler between any two instructions of what the owner of a record does.
 //!
-//! The processor's single-step flag brings a SIGTRAP after every instruction; its handler charges, frees, enters and
-//! leaves, for more owners than there are slots.
+//! The processor's single-step flag brings a SIGTRAP after every instruction; its handler charges,
+//! frees, enters and leaves, for more owners than there are slots.
 
 use crate::attach::move_task;
 use crate::group::objcg::State;
@@ -24,7 +24,8 @@ struct Handled {
     /// Whether the handler holds `BYTES` of that owner.
     holds: [AtomicBool; OWNERS],
     traps: AtomicU64,
-    /// Acts at one trap in so many. At each: for one owner. Rarely: for all, so that no slot stays whose it was.
+    /// Acts at one trap in so many. At each: for one owner. Rarely: for all, so that no slot stays
+    /// whose it was.
     one_in: AtomicU64,
 }
 
@@ -103,7 +104,8 @@ pub(super) fn run(fenced: bool, rounds: usize) {
         one_in: AtomicU64::new(1),
     }));
     HANDLED.store(core::ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
-    // SAFETY: a plain handler for a signal nobody else here uses; zero is an empty mask and no flags.
+    // SAFETY: a plain handler for a signal nobody else here uses; zero is an empty mask and no
+    // flags.
     unsafe {
         let mut action: libc::sigaction = core::mem::zeroed();
         action.sa_sigaction = on_trap as extern "C" fn(libc::c_int) as usize;

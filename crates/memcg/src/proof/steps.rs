@@ -1,9 +1,11 @@
-//! A signal handler between any two instructions of malloc, free and realloc, and of a thread's exit.
+//! A signal handler between any two instructions of malloc, free and realloc, and of a thread's
+//! exit.
 //!
-//! As in `signals`, the processor's single-step flag brings a SIGTRAP after every instruction. The handler allocates,
-//! frees and resizes objects of its own, of every kind, and frees what the thread it came upon hands it. It keeps still
-//! only where signals are held off, which the mask that it interrupted tells. In the end every object has what was
-//! written to it, and every owner is charged what its objects hold.
+//! As in `signals`, the processor's single-step flag brings a SIGTRAP after every instruction. The
+//! handler allocates, frees and resizes objects of its own, of every kind, and frees what the
+//! thread it came upon hands it. It keeps still only where signals are held off, which the mask
+//! that it interrupted tells. In the end every object has what was written to it, and every owner
+//! is charged what its objects hold.
 
 use super::ledger::{self, Object};
 use super::own_process;
@@ -21,8 +23,8 @@ const MINE: usize = 24;
 #[derive(Default)]
 struct Handled {
     on: AtomicBool,
-    /// Acts at one trap in so many, so often at most for what is stepped: a loop that takes what changed meanwhile for a
-    /// reason to start again would never end otherwise.
+    /// Acts at one trap in so many, so often at most for what is stepped: a loop that takes what
+    /// changed meanwhile for a reason to start again would never end otherwise.
     one_in: AtomicU64,
     left: AtomicU64,
     traps: AtomicU64,

@@ -1,8 +1,9 @@
-//! A fork by a signal handler in the middle of the thread's own charge: the child counts its groups anew, and then goes on
-//! with what the handler interrupted.
+//! A fork by a signal handler in the middle of the thread's own charge: the child counts its groups
+//! anew, and then goes on with what the handler interrupted.
 //!
-//! The processor's single-step flag brings a SIGTRAP after every instruction; at one of them the handler recounts, as the
-//! child would. Whatever instruction that is, the books add up once the interrupted call has returned.
+//! The processor's single-step flag brings a SIGTRAP after every instruction; at one of them the
+//! handler recounts, as the child would. Whatever instruction that is, the books add up once the
+//! interrupted call has returned.
 
 use super::own_process;
 use crate::group::exact_charge::Mode;
@@ -12,8 +13,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 const TEST: &str = "proof::straddle::books_add_up_after_a_recount_between_any_two_instructions";
 
-/// Between two instructions that are tried; prime, so that it keeps step with no loop. What a round costs grows with its
-/// number: each instruction before is a signal.
+/// Between two instructions that are tried; prime, so that it keeps step with no loop. What a round
+/// costs grows with its number: each instruction before is a signal.
 const STRIDE: usize = 401;
 
 static TREE: AtomicPtr<Hierarchy> = AtomicPtr::new(core::ptr::null_mut());

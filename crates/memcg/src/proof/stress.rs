@@ -1,4 +1,5 @@
-//! Threads against threads: charges, frees, hand-overs, moves, removals, limits, drains; nothing lost at the end.
+//! Threads against threads: charges, frees, hand-overs, moves, removals, limits, drains; nothing
+//! lost at the end.
 
 #![forbid(unsafe_code)]
 

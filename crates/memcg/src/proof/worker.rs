@@ -1,4 +1,5 @@
-//! The worker thread of a process: it does what is put off, not in the child of a fork, and not where none is wanted.
+//! The worker thread of a process: it does what is put off, not in the child of a fork, and not
+//! where none is wanted.
 
 use super::own_process;
 use crate::engine::process_engine::{engine, with_rec};

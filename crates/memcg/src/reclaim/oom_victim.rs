@@ -1,6 +1,7 @@
 //! Which task goes when nothing else helps.
 //!
-//! Source of the idea: Linux, `mm/oom_kill.c` (`oom_badness`): the one that holds most, shifted by what was said about it.
+//! Source of the idea: Linux, `mm/oom_kill.c` (`oom_badness`): the one that holds most, shifted by
+//! what was said about it.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +10,8 @@ pub const ADJ_MIN: i16 = -1000;
 /// A task with this is chosen before all others.
 pub const ADJ_MAX: i16 = 1000;
 
-/// How good a victim a task is that holds `held` bytes of a group with room for `total`; `None`: none. `adj` thousandths of the whole
-/// are added to what it holds.
+/// How good a victim a task is that holds `held` bytes of a group with room for `total`; `None`:
+/// none. `adj` thousandths of the whole are added to what it holds.
 #[must_use]
 pub fn badness(held: u64, total: u64, adj: i16) -> Option<i64> {
     if adj <= ADJ_MIN || held == 0 {

@@ -31,7 +31,8 @@ pub fn share(freeable: u64, owed: u64, priority: u32, seeks: u32) -> Share {
 }
 
 impl Share {
-    /// What is owed after `scanned` things: never more than twice what there is, or an idle time would be paid for all at once.
+    /// What is owed after `scanned` things: never more than twice what there is, or an idle time
+    /// would be paid for all at once.
     #[must_use]
     pub fn owed_after(self, scanned: u64, freeable: u64) -> u64 {
         self.due

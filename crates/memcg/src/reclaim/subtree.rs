@@ -1,8 +1,9 @@
 //! Going round the groups of a subtree, each with its effective protection.
 //!
-//! A round begins after the group where the last one stopped, and comes by each group once. Groups that come and go meanwhile may
-//! be met or not. What protects a group is computed from the top down: from the first level whose settings say anything; the sums
-//! over siblings are kept for as long as a round is among them.
+//! A round begins after the group where the last one stopped, and comes by each group once. Groups
+//! that come and go meanwhile may be met or not. What protects a group is computed from the top
+//! down: from the first level whose settings say anything; the sums over siblings are kept for as
+//! long as a round is among them.
 
 use crate::counter::Level as _;
 use crate::counter::protection::{Level, Protection};
@@ -12,12 +13,14 @@ use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::id::Id;
 
-/// What no child claims of its parent's protection is shared among them, as with `memory_recursiveprot`.
+/// What no child claims of its parent's protection is shared among them, as with
+/// `memory_recursiveprot`.
 const RECURSIVE: bool = true;
 const MEMOS: usize = 16;
 const CURSORS: usize = 64;
 
-/// Where rounds stopped, by the group they were for: {top:32 | at:32}. Of two that share a place the later is remembered.
+/// Where rounds stopped, by the group they were for: {top:32 | at:32}. Of two that share a place
+/// the later is remembered.
 pub struct Cursors([AtomicU64; CURSORS]);
 
 impl Default for Cursors {
@@ -76,7 +79,8 @@ impl Round {
         }
     }
 
-    /// The next group: those that linger below the top come last, each time. The caller is pinned, perhaps anew since the last call.
+    /// The next group: those that linger below the top come last, each time. The caller is pinned,
+    /// perhaps anew since the last call.
     pub fn next(&mut self, tree: &Hierarchy) -> Option<GroupId> {
         self.next_online(tree).or_else(|| {
             let top = tree.memcgs.get(self.top);
@@ -257,7 +261,8 @@ mod tests {
         let tree = Hierarchy::leaked();
         let (_, rec) = tree.threads.join().unwrap();
         let _pin = tree.threads.epoch.pin(rec);
-        // The kernel's own test of memory.low: A/B has 50M, its children ask for 75, 25, 0 and 500, and use 50, 50, 50, 0.
+        // The kernel's own test of memory.low: A/B has 50M, its children ask for 75, 25, 0 and 500,
+        // and use 50, 50, 50, 0.
         let a = group(tree, tree.memcgs.get(ROOT), "A");
         let b = group(tree, a, "B");
         b.counter.set_low(50 * M);

@@ -1,7 +1,9 @@
-//! Typed arenas: records by index, at addresses that never change, in pages that are never given back.
+//! Typed arenas: records by index, at addresses that never change, in pages that are never given
+//! back.
 //!
-//! Segment k holds `BASE << k` records, so 26 pointers reach 2³² of them and a lookup is a count of leading zeros, an
-//! add and a load. Untouched pages of a segment cost address space only. Index 0 is never handed out: it means none.
+//! Segment k holds `BASE << k` records, so 26 pointers reach 2³² of them and a lookup is a count of
+//! leading zeros, an add and a load. Untouched pages of a segment cost address space only. Index 0
+//! is never handed out: it means none.
 
 use super::Zeroed;
 use super::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -12,7 +14,8 @@ use core::marker::PhantomData;
 /// A record that can lie in an arena's free list or a limbo list.
 ///
 /// # Safety
-/// As [`Zeroed`]; and the link must not be used for anything else while the record is free or in limbo.
+/// As [`Zeroed`]; and the link must not be used for anything else while the record is free or in
+/// limbo.
 pub unsafe trait Record: Zeroed + Sync {
     /// The link of the lists a record is in when nobody uses it.
     fn link(&self) -> &AtomicU32;
@@ -51,7 +54,8 @@ impl<I, T> Default for Arena<I, T> {
     }
 }
 
-// SAFETY: null pointers and zero counts are an arena that has handed out nothing, as Default builds it.
+// SAFETY: null pointers and zero counts are an arena that has handed out nothing, as Default builds
+// it.
 unsafe impl<I, T: Record> Zeroed for Arena<I, T> {}
 
 fn place(index: u32) -> (usize, usize) {
@@ -63,7 +67,8 @@ fn place(index: u32) -> (usize, usize) {
 impl<I: Id, T: Record> Arena<I, T> {
     /// Takes a record: a recycled one as its last user left it, or a fresh zeroed one.
     ///
-    /// `None` when `limit` indices are in use or the kernel gives no pages. Cost: a CAS, rarely an mmap.
+    /// `None` when `limit` indices are in use or the kernel gives no pages. Cost: a CAS, rarely an
+    /// mmap.
     pub fn alloc(&self, limit: u32) -> Option<I> {
         let index = match self.free.pop(|i| self.at(i).link()) {
             Some(index) => index,
@@ -90,7 +95,8 @@ impl<I: Id, T: Record> Arena<I, T> {
             match self.fresh.compare_exchange_weak(
                 index,
                 candidate + 1,
-                // Release pairs with the Acquire of `high_water`: the segment is there for whoever walks the table.
+                // Release pairs with the Acquire of `high_water`: the segment is there for whoever
+                // walks the table.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -156,12 +162,14 @@ impl<I: Id, T: Record> Arena<I, T> {
     #[inline]
     fn try_at(&self, index: u32) -> Option<&T> {
         let (segment, offset) = place(index);
-        // Acquire pairs with the Release of `ensure`. (On x86 and for a segment long there: a plain load.)
+        // Acquire pairs with the Release of `ensure`. (On x86 and for a segment long there: a plain
+        // load.)
         let base = self.segments.get(segment)?.load(Ordering::Acquire);
         if base.is_null() {
             return None;
         }
-        // SAFETY: the segment holds BASE << segment records, `offset` is below that by `place`, all valid since zeroed.
+        // SAFETY: the segment holds BASE << segment records, `offset` is below that by `place`, all
+        // valid since zeroed.
         Some(unsafe { &*base.add(offset) })
     }
 
@@ -171,8 +179,8 @@ impl<I: Id, T: Record> Arena<I, T> {
         self.fresh.load(Ordering::Acquire)
     }
 
-    /// Every record there ever was, with its index, in order: `1..high_water()`. Cheaper than to get each by its index: the
-    /// segments are gone through as they lie.
+    /// Every record there ever was, with its index, in order: `1..high_water()`. Cheaper than to
+    /// get each by its index: the segments are gone through as they lie.
     pub fn each(&self) -> impl Iterator<Item = (I, &T)> {
         let end = u64::from(self.high_water());
         let segments = self.segments.iter().enumerate();
@@ -184,7 +192,8 @@ impl<I: Id, T: Record> Arena<I, T> {
             }
             // Acquire pairs with the Release of `ensure`.
             let base = base.load(Ordering::Acquire);
-            // SAFETY: indices below the high water are in segments that are there, all valid since zeroed.
+            // SAFETY: indices below the high water are in segments that are there, all valid since
+            // zeroed.
             let records = unsafe { core::slice::from_raw_parts(base, n) };
             Some((first as u32, records))
         };
@@ -195,7 +204,8 @@ impl<I: Id, T: Record> Arena<I, T> {
             .filter_map(|(index, record)| Some((I::from_raw(index)?, record)))
     }
 
-    /// As [`Self::each`], from the record after `from` on; `None`: from the first. Each record is got by its index.
+    /// As [`Self::each`], from the record after `from` on; `None`: from the first. Each record is
+    /// got by its index.
     pub fn each_after(&self, from: Option<I>) -> impl Iterator<Item = (I, &T)> {
         let first = from.map_or(1, |id| id.raw() + 1);
         (first..self.high_water()).filter_map(|index| Some((I::from_raw(index)?, self.at(index))))

@@ -1,12 +1,11 @@
 //! A word that holds a function, or none: how a lower room calls what a higher one has set.
 //!
-//! Invariants: what [`Hook::get`] answers was given to [`Hook::set`], or is at an address whose type somebody has vouched
-//! for ([`Hook::set_address`]). Zero bytes are no function.
-//! Depends on: nothing.
-//! Never: a call. Who gets the function calls it, under the contract of its type.
+//! Invariants: what [`Hook::get`] answers was given to [`Hook::set`], or is at an address whose
+//! type somebody has vouched for ([`Hook::set_address`]). Zero bytes are no function. Depends on:
+//! nothing. Never: a call. Who gets the function calls it, under the contract of its type.
 //!
-//! One order for all: `set` is Release, `get` Acquire. Whoever gets a function sees what its setter did before, and the
-//! statics the function uses. On x86-64 both are plain moves.
+//! One order for all: `set` is Release, `get` Acquire. Whoever gets a function sees what its setter
+//! did before, and the statics the function uses. On x86-64 both are plain moves.
 
 use super::Zeroed;
 use super::atomic::{AtomicPtr, Ordering};
@@ -42,7 +41,8 @@ macro_rules! functions {
 
             #[inline(always)]
             unsafe fn of_address(at: *mut ()) -> Self {
-                // SAFETY: the caller has said that a function of this type is there; both are as large as a pointer.
+                // SAFETY: the caller has said that a function of this type is there; both are as
+                // large as a pointer.
                 unsafe { core::mem::transmute::<*mut (), Self>(at) }
             }
         }
@@ -51,7 +51,8 @@ macro_rules! functions {
 
 functions! {
     [R] fn() -> R;
-    // Of one argument those there are: with any argument it would be one with `&mut [u8]` of one lifetime.
+    // Of one argument those there are: with any argument it would be one with `&mut [u8]` of one
+    // lifetime.
     [] fn(u32);
     [] fn(&mut [u8]);
     [A, B, R] fn(A, B) -> R;
@@ -118,7 +119,8 @@ impl<F: Function> Hook<F> {
     pub fn get(&self) -> Option<F> {
         // Acquire pairs with the Release of `set`, `put` and `set_address`.
         let at = self.0.load(Ordering::Acquire);
-        // SAFETY: only these three store here, and what they store is null or a function of this type.
+        // SAFETY: only these three store here, and what they store is null or a function of this
+        // type.
         (!at.is_null()).then(|| unsafe { F::of_address(at) })
     }
 }

@@ -1,7 +1,8 @@
-//! Indices of records, a type for each table: a name's index cannot be passed where a group's is meant.
+//! Indices of records, a type for each table: a name's index cannot be passed where a group's is
+//! meant.
 //!
-//! An index is a number above zero. "None" is `Option`, which takes the zero: an `Option<GroupId>` is four bytes, and so is
-//! the word of an [`AtomicId`] that holds one.
+//! An index is a number above zero. "None" is `Option`, which takes the zero: an `Option<GroupId>`
+//! is four bytes, and so is the word of an [`AtomicId`] that holds one.
 
 use super::Zeroed;
 use super::atomic::{AtomicU32, Ordering};

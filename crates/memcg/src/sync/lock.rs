@@ -1,8 +1,9 @@
 //! A mutual-exclusion lock of four bytes, zero when free, with a rank.
 //!
-//! Ranks order the locks: a thread that holds rank r takes only ranks above r (or the same rank where the caller
-//! orders the instances itself, as parent before child). Debug builds check it. The charge and uncharge paths take no
-//! lock at all, which is why a signal handler that allocates cannot meet a lock its own thread holds.
+//! Ranks order the locks: a thread that holds rank r takes only ranks above r (or the same rank
+//! where the caller orders the instances itself, as parent before child). Debug builds check it.
+//! The charge and uncharge paths take no lock at all, which is why a signal handler that allocates
+//! cannot meet a lock its own thread holds.
 
 #![forbid(unsafe_code)]
 
@@ -94,7 +95,8 @@ impl Lock {
             }
             super::relax();
         }
-        // Acquire pairs with the Release of `unlock`. Marked contended, so that the holder wakes somebody.
+        // Acquire pairs with the Release of `unlock`. Marked contended, so that the holder wakes
+        // somebody.
         while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
             #[cfg(not(loom))]
             crate::os::futex::wait(&self.0, CONTENDED);
@@ -118,8 +120,8 @@ impl Lock {
 
     /// Frees the lock without its guard.
     ///
-    /// For the child of a fork: its holder was a thread of the parent, or the forking thread itself, which does not
-    /// use its guard any more.
+    /// For the child of a fork: its holder was a thread of the parent, or the forking thread
+    /// itself, which does not use its guard any more.
     pub fn reset_in_child(&self, _sole: SoleThread) {
         // Only where it is not free: the child's page need not be copied for nothing.
         // Release pairs with the Acquire of `lock`, `try_lock` and `lock_slow`.

@@ -1,9 +1,9 @@
 //! Atomics of std or of loom, ranked locks, and arenas of records that never move.
 //!
-//! Kept: a record, once handed out, stays at its address for the life of the process, so a stale index is always safe
-//! to read (what it then means is the reader's affair: epochs). Locks are taken in the order of their ranks.
-//! Relied on: `os` for pages and futexes.
-//! Never done: allocation from the heap; sleeping outside a ranked lock.
+//! Kept: a record, once handed out, stays at its address for the life of the process, so a stale
+//! index is always safe to read (what it then means is the reader's affair: epochs). Locks are
+//! taken in the order of their ranks. Relied on: `os` for pages and futexes. Never done: allocation
+//! from the heap; sleeping outside a ranked lock.
 
 pub mod arena;
 pub mod hook;
@@ -33,7 +33,8 @@ pub fn relax() {
 
 /// Types whose all-zero bytes are a valid, empty value.
 ///
-/// Records live in pages the kernel hands out zeroed, and statics in `.bss`: neither is ever written to become valid.
+/// Records live in pages the kernel hands out zeroed, and statics in `.bss`: neither is ever
+/// written to become valid.
 ///
 /// # Safety
 /// Zero bytes must be a valid value of the type, equal to its `Default`.

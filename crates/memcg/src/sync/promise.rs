@@ -1,10 +1,12 @@
-//! What only the caller can know about threads and forks, as values: who has one may free what others would hold.
+//! What only the caller can know about threads and forks, as values: who has one may free what
+//! others would hold.
 //!
-//! Invariants: a value is made by an `unsafe fn`, whose caller makes the promise; functions that need it take the value.
-//! Depends on: nothing.
-//! Never: a check. Nobody can tell from inside whether a promise holds.
+//! Invariants: a value is made by an `unsafe fn`, whose caller makes the promise; functions that
+//! need it take the value. Depends on: nothing. Never: a check. Nobody can tell from inside whether
+//! a promise holds.
 
-/// The calling thread is the only one of its process, or of what it is about to reset: the child of a fork.
+/// The calling thread is the only one of its process, or of what it is about to reset: the child of
+/// a fork.
 #[derive(Clone, Copy)]
 pub struct SoleThread(());
 
@@ -12,16 +14,16 @@ impl SoleThread {
     /// Makes the promise.
     ///
     /// # Safety
-    /// No other thread uses what the value is given for: each was left behind in the parent. What the calling thread itself was
-    /// in the middle of there, it does not go on with.
+    /// No other thread uses what the value is given for: each was left behind in the parent. What
+    /// the calling thread itself was in the middle of there, it does not go on with.
     #[must_use]
     pub const unsafe fn new() -> Self {
         Self(())
     }
 }
 
-/// The calling thread, or the one it is the copy of, holds the locks that were taken before a fork, and their guards are
-/// forgotten.
+/// The calling thread, or the one it is the copy of, holds the locks that were taken before a fork,
+/// and their guards are forgotten.
 #[derive(Clone, Copy)]
 pub struct HeldOverFork(());
 

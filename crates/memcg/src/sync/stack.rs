@@ -1,8 +1,8 @@
 //! A lock-free stack of record indices, linked through the records themselves.
 //!
-//! The head carries a version, so that a pop that slept through pop-push-pop of the same record fails instead of
-//! corrupting the list (ABA). Reading the link of a record another thread has just popped is harmless: records never
-//! move and the version check then fails.
+//! The head carries a version, so that a pop that slept through pop-push-pop of the same record
+//! fails instead of corrupting the list (ABA). Reading the link of a record another thread has just
+//! popped is harmless: records never move and the version check then fails.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,8 @@ impl Stack {
         loop {
             link.store(head as u32, Ordering::Relaxed);
             let next = pack(index, ((head >> 32) as u32).wrapping_add(1));
-            // Release pairs with the Acquire of `pop` and `pop_all`: the record's last writes come with it.
+            // Release pairs with the Acquire of `pop` and `pop_all`: the record's last writes come
+            // with it.
             match self
                 .0
                 .compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! Who uses a thing that may be ended at any time: it is let go by the last, whether that is the end or a use.
+//! Who uses a thing that may be ended at any time: it is let go by the last, whether that is the
+//! end or a use.
 
 use super::Zeroed;
 use super::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,8 @@
 //! Waiting for a word to change and waking who waits: the kernel's, or under loom what it promises.
 //!
-//! The model: to look at the word and to go to sleep is one step for who wakes. One bed for all words, and no time passes: who
-//! sleeps for a while sleeps for ever, so that a wake-up that is lost is found.
+//! The model: to look at the word and to go to sleep is one step for who wakes. One bed for all
+//! words, and no time passes: who sleeps for a while sleeps for ever, so that a wake-up that is
+//! lost is found.
 
 #![forbid(unsafe_code)]
 

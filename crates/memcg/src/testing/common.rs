@@ -1,4 +1,5 @@
-//! What proofs share: charging as an engine does, a small random source, a hierarchy alone in the world.
+//! What proofs share: charging as an engine does, a small random source, a hierarchy alone in the
+//! world.
 
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::group::exact_charge::{Mode, Refusal};
@@ -62,7 +63,8 @@ pub fn free(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
     tree.uncharge_exact(tag, bytes);
 }
 
-/// Sets a group's reserve, as the engine does; `None` where the parent has no room for it or the group is not online.
+/// Sets a group's reserve, as the engine does; `None` where the parent has no room for it or the
+/// group is not online.
 pub fn set_reserve(tree: Tree, group: &Memcg, reserve: u64) -> Option<()> {
     let _held = group.lock.lock(Rank::Group);
     let parent = group.is_online().then(|| group.parent())??;

@@ -1,11 +1,13 @@
-//! Epochs: a record that was taken out of the structures is used again only when nobody can still be looking at it.
+//! Epochs: a record that was taken out of the structures is used again only when nobody can still
+//! be looking at it.
 //!
-//! Kept: what is retired at epoch e is handed back when the epoch has reached e + 3; the epoch passes from e to e + 1
-//! only while every pinned thread has pinned e. A pinned thread therefore holds up at most the second step after its
-//! own, and nothing it could have found is reused.
-//! Relied on: the asymmetric fence (or real ones, for fenced threads): a collector's heavy fence stands between its
-//! reading of the epoch and its scan of the pins, a pinner's light one between its pin and its first look.
-//! Never done: waiting. A collector that meets an old pin goes away; the next one tries again.
+//! Kept: what is retired at epoch e is handed back when the epoch has reached e + 3; the epoch
+//! passes from e to e + 1 only while every pinned thread has pinned e. A pinned thread therefore
+//! holds up at most the second step after its own, and nothing it could have found is reused.
+//! Relied on: the asymmetric fence (or real ones, for fenced threads): a collector's heavy fence
+//! stands between its reading of the epoch and its scan of the pins, a pinner's light one between
+//! its pin and its first look. Never done: waiting. A collector that meets an old pin goes away;
+//! the next one tries again.
 
 use super::record::{FENCED, ThreadRec};
 use crate::os::barrier;
@@ -38,7 +40,8 @@ impl Drop for Pin<'_> {
     }
 }
 
-/// The thread is not pinned, however often it was, until this is dropped; then it is pinned anew if it was.
+/// The thread is not pinned, however often it was, until this is dropped; then it is pinned anew if
+/// it was.
 #[must_use]
 pub struct Lifted<'a> {
     epoch: &'a Epoch,
@@ -55,9 +58,10 @@ impl Drop for Lifted<'_> {
 }
 
 impl Epoch {
-    /// Lifts the thread's pins for a time that may be long: code of the program runs. What was found under them may be something
-    /// else afterwards, and is not used again but as an index that is looked at anew. The pins' guards go on guarding: an older
-    /// epoch that one of them puts back holds up the epochs a little longer, no more.
+    /// Lifts the thread's pins for a time that may be long: code of the program runs. What was
+    /// found under them may be something else afterwards, and is not used again but as an index
+    /// that is looked at anew. The pins' guards go on guarding: an older epoch that one of them
+    /// puts back holds up the epochs a little longer, no more.
     pub fn lift<'a>(&'a self, rec: &'a ThreadRec) -> Lifted<'a> {
         // Release pairs with the Acquire of `is_at`, as when a pin ends.
         let was_pinned = rec.pin.swap(0, Ordering::Release) != 0;
@@ -68,12 +72,13 @@ impl Epoch {
         }
     }
 
-    /// Pins for the thread of `rec`. Nests, also from a signal handler at any point: each guard restores what it found.
+    /// Pins for the thread of `rec`. Nests, also from a signal handler at any point: each guard
+    /// restores what it found.
     pub fn pin<'a>(&self, rec: &'a ThreadRec) -> Pin<'a> {
         let before = rec.pin.load(Ordering::Relaxed);
         if before == 0 {
-            // Acquire pairs with the Release of `advance`: what was unlinked before that epoch is not seen here. The
-            // fence below is the compiler's only. (On x86 a plain load.)
+            // Acquire pairs with the Release of `advance`: what was unlinked before that epoch is
+            // not seen here. The fence below is the compiler's only. (On x86 a plain load.)
             rec.pin
                 .store(self.0.load(Ordering::Acquire) | PINNED, Ordering::Relaxed);
             // Pairs with `heavy_fence` in `Threads::try_advance`.
@@ -117,11 +122,14 @@ impl Epoch {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Moves on from `now`, at which no pin is older; answers the bag whose content is then free for reuse.
+    /// Moves on from `now`, at which no pin is older; answers the bag whose content is then free
+    /// for reuse.
     pub(super) fn advance(&self, now: u64) -> usize {
-        // Release: what the scan saw finished comes before the new epoch. Pairs with the Acquire of `pin`.
+        // Release: what the scan saw finished comes before the new epoch. Pairs with the Acquire of
+        // `pin`.
         self.0.store(now + 1, Ordering::Release);
-        // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from now + 2 on.
+        // Now at now + 1. The oldest bag, filled at now - 2, is the one that is filled next, from
+        // now + 2 on.
         ((now + 2) % BAGS as u64) as usize
     }
 }

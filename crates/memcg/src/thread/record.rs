@@ -2,24 +2,27 @@
 //!
 //! Who may touch what, when:
 //!
-//! * `busy`: the owner alone writes it; [`IN_SLOTS`] while it looks at or changes the slots (and, in the same few
-//!   instructions, its heap), [`IN_HEAP`] while it changes its heap alone. A signal handler that finds it set stays out
-//!   of both; a drainer waits for the first only.
-//! * `drain`: bit 0 is a drainer's, from its raising to its lowering (one at a time, each names its drain in `drainer`;
-//!   also while the record changes threads); bit 1 is set where the kernel has no membarrier: then every access takes
-//!   the fenced path.
-//! * `slots`: `tag`, `balance` and `cap` are the owner's while busy and no drain is on, or the drainer's once it saw
-//!   `drain` take effect. Anybody may read them (relaxed) for a sum that does not have to be exact. `scopes` is the
-//!   owner's alone; a slot that is stood on keeps its tag.
-//! * `current_at` is where the slot of `current` was last seen (`ThreadRec::place_of`), or [`NOWHERE`]'s place.
+//! * `busy`: the owner alone writes it; [`IN_SLOTS`] while it looks at or changes the slots (and,
+//!   in the same few instructions, its heap), [`IN_HEAP`] while it changes its heap alone. A signal
+//!   handler that finds it set stays out of both; a drainer waits for the first only.
+//! * `drain`: bit 0 is a drainer's, from its raising to its lowering (one at a time, each names its
+//!   drain in `drainer`; also while the record changes threads); bit 1 is set where the kernel has
+//!   no membarrier: then every access takes the fenced path.
+//! * `slots`: `tag`, `balance` and `cap` are the owner's while busy and no drain is on, or the
+//!   drainer's once it saw `drain` take effect. Anybody may read them (relaxed) for a sum that does
+//!   not have to be exact. `scopes` is the owner's alone; a slot that is stood on keeps its tag.
+//! * `current_at` is where the slot of `current` was last seen (`ThreadRec::place_of`), or
+//!   [`NOWHERE`]'s place.
 //! * `named`: a bit for each slot with a tag, the owner's, as `tag`.
 //! * `current`, `hand`, `nest`, `gaps`: the owner alone.
 //! * `pin`: the owner writes, collectors read.
-//! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads (`engine::fork`).
-//! * `helping`: the owner alone; not 0 while it does the engine's work, reclaim above all: what it charges then is forced,
-//!   and it does not begin more of that work.
-//! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the rest counts how often
-//!   it had. Readers of `memory.current` look at it to know that they saw a refill, or a drain, half done.
+//! * `changing`: changes to the tree the owner is in, one in another; it writes, who forks reads
+//!   (`engine::fork`).
+//! * `helping`: the owner alone; not 0 while it does the engine's work, reclaim above all: what it
+//!   charges then is forced, and it does not begin more of that work.
+//! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the
+//!   rest counts how often it had. Readers of `memory.current` look at it to know that they saw a
+//!   refill, or a drain, half done.
 
 use super::Tag;
 use super::hint::Hints;
@@ -34,15 +37,16 @@ use core::sync::atomic::{AtomicUsize, compiler_fence};
 
 /// Tenants whose stock one thread keeps at a time, and the one that is nobody.
 ///
-/// A tag has two slots it is looked for in at a hit, so tenants that alternate do not turn each other out.
+/// A tag has two slots it is looked for in at a hit, so tenants that alternate do not turn each
+/// other out.
 #[cfg(not(loom))]
 pub const SLOTS: usize = 128;
 /// Few, so that eviction happens in a model.
 #[cfg(loom)]
 pub const SLOTS: usize = 4;
 
-/// The slot without a tag whose balance never ends: what is not accounted is a hit like any other. Any other slot without a
-/// tag is free.
+/// The slot without a tag whose balance never ends: what is not accounted is a hit like any other.
+/// Any other slot without a tag is free.
 pub const UNTRACKED: usize = 0;
 /// A slot that is always empty: the current one of a thread whose owner has none.
 pub const NOWHERE: usize = SLOTS;
@@ -81,9 +85,11 @@ pub struct Slot {
     pub(crate) tag: AtomicId<Tag>,
     /// Scopes of this thread that charge it.
     pub(crate) scopes: AtomicU32,
-    /// Bytes counted as objects of kmem caches in advance: of the owner's count of that kind, not of `balance`.
+    /// Bytes counted as objects of kmem caches in advance: of the owner's count of that kind, not
+    /// of `balance`.
     pub(crate) slab: Ahead,
-    /// Bytes counted as reserved in advance: of the owner's count of that kind, what no reservation holds.
+    /// Bytes counted as reserved in advance: of the owner's count of that kind, what no reservation
+    /// holds.
     pub(crate) spare: Ahead,
 }
 
@@ -202,9 +208,9 @@ pub(crate) struct Transit<'a>(&'a ThreadRec);
 
 impl Drop for Transit<'_> {
     fn drop(&mut self) {
-        // The low byte counts nesting (a signal handler's transit inside ours), the rest the transits.
-        // Release pairs with the Acquire of `Hierarchy::transits`: who sees the transit over sees
-        // what it did.
+        // The low byte counts nesting (a signal handler's transit inside ours), the rest the
+        // transits. Release pairs with the Acquire of `Hierarchy::transits`: who sees the transit
+        // over sees what it did.
         self.0.seq.fetch_add(256 - 1, Ordering::Release);
     }
 }
@@ -235,9 +241,11 @@ impl ThreadRec {
         self.helping.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins a transit: until the guard's end, bytes may be neither in a slot nor off the counters.
+    /// Begins a transit: until the guard's end, bytes may be neither in a slot nor off the
+    /// counters.
     pub(crate) fn begin_transit(&self) -> Transit<'_> {
-        // A read-modify-write, or a signal handler's transit in the middle would be lost from the count.
+        // A read-modify-write, or a signal handler's transit in the middle would be lost from the
+        // count.
         self.seq.fetch_add(1, Ordering::Relaxed);
         // Pairs with the Acquire fence of `Hierarchy::usage`: the mark comes before what it marks.
         fence(Ordering::Release);
@@ -247,8 +255,9 @@ impl ThreadRec {
     /// Makes a fresh or recycled record a thread's own.
     pub(crate) fn adopt(&self, tid: u32, fenced: bool) {
         self.busy.store(0, Ordering::Relaxed);
-        // A drainer that found the last thread's stock may be at it still. Its flag is its own to lower: lowered here,
-        // it would be taken for that of another drain, which has not yet made us see it.
+        // A drainer that found the last thread's stock may be at it still. Its flag is its own to
+        // lower: lowered here, it would be taken for that of another drain, which has not yet made
+        // us see it.
         if fenced {
             self.drain.fetch_or(FENCED, Ordering::Relaxed);
         } else {
@@ -302,8 +311,8 @@ impl ThreadRec {
         Some(SlotsGuard(self))
     }
 
-    /// Begins a look at the slots. `None`: a drain is on, or this is a signal handler (or a user callback) inside such a
-    /// look; the caller then goes without stock.
+    /// Begins a look at the slots. `None`: a drain is on, or this is a signal handler (or a user
+    /// callback) inside such a look; the caller then goes without stock.
     #[inline(always)]
     pub(crate) fn enter(&self) -> Option<SlotsGuard<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
@@ -312,7 +321,8 @@ impl ThreadRec {
         self.busy.store(IN_SLOTS, Ordering::Relaxed);
         // Pairs with the heavy fence of `Hierarchy::drain`: either it sees busy, or we see drain.
         barrier::light();
-        // Acquire pairs with the Release of `end_drain`: what was taken is gone. (On x86 a plain load.)
+        // Acquire pairs with the Release of `end_drain`: what was taken is gone. (On x86 a plain
+        // load.)
         match self.drain.load(Ordering::Acquire) {
             0 => Some(SlotsGuard(self)),
             FENCED => self.enter_fenced(),
@@ -338,8 +348,8 @@ impl ThreadRec {
         None
     }
 
-    /// Begins a change of the thread's heap, in which the slots are not touched. `None` in a signal handler inside such a
-    /// change or inside a look at the slots.
+    /// Begins a change of the thread's heap, in which the slots are not touched. `None` in a signal
+    /// handler inside such a change or inside a look at the slots.
     #[inline(always)]
     pub fn enter_heap(&self) -> Option<SlotsGuard<'_>> {
         if self.busy.load(Ordering::Relaxed) != 0 {
@@ -356,15 +366,16 @@ impl ThreadRec {
         self.busy.load(Ordering::Relaxed) != 0
     }
 
-    /// Ends a look that was cut off: by the thread's exit, or a jump out of the signal handler that came between.
+    /// Ends a look that was cut off: by the thread's exit, or a jump out of the signal handler that
+    /// came between.
     pub fn end_busy(&self) {
         // Release pairs with the Acquire of `await_idle`: a drainer sees the slots as they were
         // left.
         self.busy.store(0, Ordering::Release);
     }
 
-    /// Asks the owner to keep off its slots. To be followed by `barrier::heavy` and [`Self::await_idle`]. `false` when
-    /// another drainer is at it.
+    /// Asks the owner to keep off its slots. To be followed by `barrier::heavy` and
+    /// [`Self::await_idle`]. `false` when another drainer is at it.
     pub(crate) fn begin_drain(&self) -> bool {
         let now = self.drain.load(Ordering::Relaxed);
         // Acquire pairs with the Release of `end_drain`: what the last drainer took is gone. That
@@ -376,8 +387,8 @@ impl ThreadRec {
                 .is_ok()
     }
 
-    /// Whether the owner is off its slots, waiting a bounded while for it: a thread that was preempted in the few
-    /// instructions of a hit is not worth waiting for.
+    /// Whether the owner is off its slots, waiting a bounded while for it: a thread that was
+    /// preempted in the few instructions of a hit is not worth waiting for.
     pub(crate) fn await_idle(&self) -> bool {
         let rounds = if cfg!(loom) { 2 } else { 2_000 };
         for _ in 0..rounds {
@@ -392,11 +403,13 @@ impl ThreadRec {
 
     /// Lets the owner use its slots again.
     pub(crate) fn end_drain(&self) {
-        // Release pairs with the Acquire of `enter`. A read-modify-write: `adopt` may set the other bit meanwhile.
+        // Release pairs with the Acquire of `enter`. A read-modify-write: `adopt` may set the other
+        // bit meanwhile.
         self.drain.fetch_and(!1, Ordering::Release);
     }
 
-    /// Where a slot lies: in bytes from the record's beginning, so that a hit finds it by one addition.
+    /// Where a slot lies: in bytes from the record's beginning, so that a hit finds it by one
+    /// addition.
     #[inline(always)]
     pub(crate) const fn place_of(slot: usize) -> u32 {
         #[cfg(not(loom))]
@@ -446,7 +459,8 @@ impl ThreadRec {
         Tag::to_word(tag) as usize % SLOTS
     }
 
-    /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no certainty.
+    /// The slot that names `tag`, wherever it is. The owner, busy; or anybody who needs no
+    /// certainty.
     #[inline(always)]
     pub(crate) fn slot_of(&self, tag: Option<Tag>) -> Option<usize> {
         let home = Self::home(tag);
@@ -497,7 +511,8 @@ impl ThreadRec {
         );
     }
 
-    /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it here.
+    /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it
+    /// here.
     pub(crate) fn forget_owner(&self, sole: SoleThread) {
         self.forget_drainer(sole);
         self.busy.store(0, Ordering::Relaxed);
@@ -506,7 +521,8 @@ impl ThreadRec {
         self.changing.store(0, Ordering::Relaxed);
     }
 
-    /// The same for the thread that forked: what it was doing, if a signal handler of it forks, it goes on with.
+    /// The same for the thread that forked: what it was doing, if a signal handler of it forks, it
+    /// goes on with.
     pub(crate) fn forget_drainer(&self, _sole: SoleThread) {
         self.drain.store(
             self.drain.load(Ordering::Relaxed) & FENCED,

@@ -26,7 +26,8 @@ pub struct Threads {
 unsafe impl Zeroed for Threads {}
 
 impl Threads {
-    /// Asks the kernel for the asymmetric fence. Before the first record; again in the child of a fork.
+    /// Asks the kernel for the asymmetric fence. Before the first record; again in the child of a
+    /// fork.
     pub fn init(&self) -> bool {
         let have = barrier::register();
         self.asymmetric
@@ -80,12 +81,14 @@ impl Threads {
             .filter(|(_, rec)| rec.active.load(Ordering::Acquire) != 0)
     }
 
-    /// Every record there ever was, in use or not. A drainer's second look: a record may have been left meanwhile.
+    /// Every record there ever was, in use or not. A drainer's second look: a record may have been
+    /// left meanwhile.
     pub(crate) fn each_ever(&self) -> impl Iterator<Item = &ThreadRec> {
         self.table.each().map(|(_, rec)| rec)
     }
 
-    /// A number for one drain, never 0. A thread's id would not do: a signal handler may drain inside a drain.
+    /// A number for one drain, never 0. A thread's id would not do: a signal handler may drain
+    /// inside a drain.
     pub(crate) fn drain_ticket(&self) -> u32 {
         self.drains.fetch_add(2, Ordering::Relaxed) | 1
     }
@@ -95,8 +98,8 @@ impl Threads {
         barrier::heavy(self.is_asymmetric());
     }
 
-    /// Moves the epoch on if every pinned thread is up to date; answers the bag whose content is then free for reuse.
-    /// One caller at a time (the collector's lock).
+    /// Moves the epoch on if every pinned thread is up to date; answers the bag whose content is
+    /// then free for reuse. One caller at a time (the collector's lock).
     pub fn try_advance(&self) -> Option<usize> {
         let now = self.epoch.current();
         self.heavy_fence();

@@ -1,9 +1,10 @@
 //! The one thread-local block: a pointer to the thread's record and a few words beside it.
 //!
-//! On x86-64 and AArch64 it is declared in assembly and reached by the initial-exec model: two instructions, in an
-//! executable as in a preloaded library, where `thread_local!` would cost a call. It has no destructor: that would
-//! register one with the C library on first use, which allocates, inside malloc. Elsewhere, and under Miri, a plain
-//! const `thread_local!` does the same more slowly.
+//! On x86-64 and AArch64 it is declared in assembly and reached by the initial-exec model: two
+//! instructions, in an executable as in a preloaded library, where `thread_local!` would cost a
+//! call. It has no destructor: that would register one with the C library on first use, which
+//! allocates, inside malloc. Elsewhere, and under Miri, a plain const `thread_local!` does the same
+//! more slowly.
 
 use super::id::ThreadId;
 use core::cell::Cell;
@@ -22,7 +23,8 @@ pub struct Block {
     _rest: [u64; 5],
 }
 
-/// The name of the block's symbol. The crate's own tests are linked with the crate as others see it: two blocks, two names.
+/// The name of the block's symbol. The crate's own tests are linked with the crate as others see
+/// it: two blocks, two names.
 #[cfg(test)]
 #[allow(unused_macros)]
 macro_rules! block {
@@ -67,14 +69,16 @@ core::arch::global_asm!(
     ".popsection",
 );
 
-/// The addresses of the calling thread's heap and record. The heap's is read first: a signal handler that comes between
-/// may be the first of the thread to allocate, and a heap is never there without a record.
+/// The addresses of the calling thread's heap and record. The heap's is read first: a signal
+/// handler that comes between may be the first of the thread to allocate, and a heap is never there
+/// without a record.
 #[inline(always)]
 pub fn heap_and_rec() -> (usize, usize) {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     {
         let (heap, rec): (usize, usize);
-        // SAFETY: reads two words of the block by its offset from the thread pointer, which the linker or loader fixed.
+        // SAFETY: reads two words of the block by its offset from the thread pointer, which the
+        // linker or loader fixed.
         unsafe {
             core::arch::asm!(
                 concat!("mov {r}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),
@@ -104,7 +108,8 @@ pub fn rec() -> usize {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     {
         let rec: usize;
-        // SAFETY: reads a word of the block by its offset from the thread pointer, which the linker or loader fixed.
+        // SAFETY: reads a word of the block by its offset from the thread pointer, which the linker
+        // or loader fixed.
         unsafe {
             core::arch::asm!(
                 concat!("mov {r}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),
@@ -132,8 +137,8 @@ pub fn block() -> *const Block {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     {
         let p: *const Block;
-        // SAFETY: adds the block's offset, which the linker or loader fixed, to the thread pointer; touches no memory
-        // but the GOT entry and the thread control block's self pointer.
+        // SAFETY: adds the block's offset, which the linker or loader fixed, to the thread pointer;
+        // touches no memory but the GOT entry and the thread control block's self pointer.
         unsafe {
             core::arch::asm!(
                 concat!("mov {p}, qword ptr [rip + ", block!(), "@GOTTPOFF]"),

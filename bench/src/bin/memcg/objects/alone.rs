@@ -1,4 +1,5 @@
-//! One thread, 64 bytes: the hits of both slab kinds and layouts, beside the heap's; accounted, and not.
+//! One thread, 64 bytes: the hits of both slab kinds and layouts, beside the heap's; accounted, and
+//! not.
 
 use super::maker::{Kmalloc, Maker, With, by_name, cache};
 use memcg::{no_account, root, set_cache_tracking};

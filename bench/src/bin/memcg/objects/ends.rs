@@ -1,4 +1,5 @@
-//! Groups that used a cache and a list: their lives, their ends, refusals by `memory.kmem.max`, tasks that move.
+//! Groups that used a cache and a list: their lives, their ends, refusals by `memory.kmem.max`,
+//! tasks that move.
 
 use super::lists::{on_all, with_threads};
 use super::maker::{Maker, Thing, cache};
@@ -36,8 +37,8 @@ fn service(name: &str) -> Memcg {
     root().create(name).expect("a group")
 }
 
-/// A group is made, lists a thing, has an object of a cache, and is removed; with `dead` the object is freed only then, so that
-/// the group's own cache ends with it.
+/// A group is made, lists a thing, has an object of a cache, and is removed; with `dead` the object
+/// is freed only then, so that the group's own cache ends with it.
 fn life(ops: u64, of: &str, dead: bool) -> Run {
     let cache = cache(of, false).expect("one of these");
     let list: ListLru<u64> = ListLru::new();
@@ -59,7 +60,8 @@ fn life(ops: u64, of: &str, dead: bool) -> Run {
 /// What outlives its group.
 type Keep = (Vec<LruItem<u64>>, Vec<KBox<Thing>>);
 
-/// Ends of `ops` groups that `fill` filled, the median's wall time. The first of a process is not among them.
+/// Ends of `ops` groups that `fill` filled, the median's wall time. The first of a process is not
+/// among them.
 fn removes(ops: u64, fill: impl Fn(&Memcg, &ListLru<u64>, &KmemCache<Thing>, &mut Keep)) -> Run {
     let cache = cache("slub-groups", false).expect("one of these");
     let list: ListLru<u64> = ListLru::new();
@@ -104,7 +106,8 @@ fn refuse(ops: u64, threads: usize) -> Run {
     run
 }
 
-/// A task goes to and fro, whose `count` things lie on a list, each an object of a cache as well; the median's wall time.
+/// A task goes to and fro, whose `count` things lie on a list, each an object of a cache as well;
+/// the median's wall time.
 fn moves(ops: u64, count: usize) -> Run {
     let (a, b) = (service("a"), service("b"));
     let task: Task = a.task("query").expect("a task");
@@ -129,8 +132,8 @@ fn moves(ops: u64, count: usize) -> Run {
     run
 }
 
-/// A task with `ops` things in a list moves, and the worker, or whoever walks the list, puts each where it belongs now. By thing,
-/// all CPU.
+/// A task with `ops` things in a list moves, and the worker, or whoever walks the list, puts each
+/// where it belongs now. By thing, all CPU.
 fn sort(ops: u64) -> Run {
     let (a, b) = (service("a"), service("b"));
     let task: Task = a.task("query").expect("a task");

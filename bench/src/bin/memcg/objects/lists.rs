@@ -1,4 +1,5 @@
-//! Lists: a thing at random is taken out and put in again at the end. `ListLru` beside one lock around everything.
+//! Lists: a thing at random is taken out and put in again at the end. `ListLru` beside one lock
+//! around everything.
 
 use memcg::{ListLru, LruItem, Memcg, root};
 use memcg_bench::measure::{Run, measure, pin};

@@ -63,8 +63,9 @@ impl With<Run> for Handoff {
 /// Objects that 64 tenants could have at once.
 const SLOTS: usize = 1 << 18;
 
-/// Tenants at random have one object more, or one less, of theirs; about 131,000 in all at the end. `value`: resident bytes for each.
-/// Then every other tenant ends. `extra`: bytes of the caches' slabs to those of the objects left.
+/// Tenants at random have one object more, or one less, of theirs; about 131,000 in all at the end.
+/// `value`: resident bytes for each. Then every other tenant ends. `extra`: bytes of the caches'
+/// slabs to those of the objects left.
 struct Churn(u64);
 
 impl With<Run> for Churn {

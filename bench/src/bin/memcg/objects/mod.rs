@@ -1,4 +1,5 @@
-//! Rows about kernel-style objects: kmem caches and lists, their slab kinds and layouts, and what an end or a move does to them.
+//! Rows about kernel-style objects: kmem caches and lists, their slab kinds and layouts, and what
+//! an end or a move does to them.
 
 mod alone;
 mod ends;

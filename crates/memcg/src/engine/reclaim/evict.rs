@@ -1,10 +1,11 @@
-//! What `lazy` moves left and cannot follow, because where the task is now there is no room for it: who keeps it is asked to free it,
-//! before anything is asked of who is rightly there.
+//! What `lazy` moves left and cannot follow, because where the task is now there is no room for it:
+//! who keeps it is asked to free it, before anything is asked of who is rightly there.
 //!
-//! Kept: a task is asked once a pass, for what is above protection of its bytes in the group; what came back is seen from outside.
-//! Relied on: `attach::marked`, which has sent home what fits; who keeps the subsystems (`api`) has said whom to ask; what a task frees
-//! pays off what it left elsewhere first.
-//! Never done: a question under a lock or a pin of ours; one in an engine that is not the process's.
+//! Kept: a task is asked once a pass, for what is above protection of its bytes in the group; what
+//! came back is seen from outside. Relied on: `attach::marked`, which has sent home what fits; who
+//! keeps the subsystems (`api`) has said whom to ask; what a task frees pays off what it left
+//! elsewhere first. Never done: a question under a lock or a pin of ours; one in an engine that is
+//! not the process's.
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +27,8 @@ pub fn set_evict(evict: Evict) {
 }
 
 impl Engine {
-    /// Asks for what is marked in the group that is to be made smaller and below. Unpinned. Cost: a load where no move has left
-    /// any; else O(owners), and what the program does.
+    /// Asks for what is marked in the group that is to be made smaller and below. Unpinned. Cost: a
+    /// load where no move has left any; else O(owners), and what the program does.
     pub(super) fn evict_marked(&self, control: &mut Control<'_>) {
         if !self.tree.may_have_marked() || !self.is_process_s() {
             return;

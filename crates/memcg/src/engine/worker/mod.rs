@@ -1,11 +1,14 @@
-//! Work for later: what a charge, or the end of something, wants done where there is time and no lock held.
+//! Work for later: what a charge, or the end of something, wants done where there is time and no
+//! lock held.
 //!
-//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one (`worker_thread`), else by
-//! whoever comes to a place where it may: a charge that may wait, a safe point, [`Engine::run_deferred`]. It begins after
-//! [`Engine::defer`] of it returned, so it sees what led to it. Two items that are the same and both waiting are one.
-//! Relied on: nothing but the word of an item. Usable in a signal handler, in malloc, under any lock.
-//! Never done: code of the program under a lock of ours, or on a thread that did not say it may run here; a promise of
-//! order. An item names things by index: whoever does it looks whether they are still what they were.
+//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one
+//! (`worker_thread`), else by whoever comes to a place where it may: a charge that may wait, a safe
+//! point, [`Engine::run_deferred`]. It begins after [`Engine::defer`] of it returned, so it sees
+//! what led to it. Two items that are the same and both waiting are one. Relied on: nothing but the
+//! word of an item. Usable in a signal handler, in malloc, under any lock. Never done: code of the
+//! program under a lock of ours, or on a thread that did not say it may run here; a promise of
+//! order. An item names things by index: whoever does it looks whether they are still what they
+//! were.
 
 pub mod queue;
 mod work;
@@ -69,7 +72,8 @@ impl Engine {
         done
     }
 
-    /// At a place that may wait: what waits is done, where there is no thread for it. A load where nothing waits.
+    /// At a place that may wait: what waits is done, where there is no thread for it. A load where
+    /// nothing waits.
     #[inline]
     pub fn help(&self, rec: &ThreadRec, by: By) {
         if !self.deferred.is_empty() && !rec.is_helping() {

@@ -1,7 +1,8 @@
 //! The places where work waits: words, 0 when free, filled and emptied by one CAS each.
 //!
-//! A bounded set, not a line: who fills looks for the same word first, who empties looks at all. So a handler of a signal
-//! may fill a place while its thread does, and a full set is told, not waited for.
+//! A bounded set, not a line: who fills looks for the same word first, who empties looks at all. So
+//! a handler of a signal may fill a place while its thread does, and a full set is told, not waited
+//! for.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -37,11 +38,12 @@ unsafe impl Zeroed for Queue {}
 impl Queue {
     /// Takes `word` in, unless it waits already. `false`: no place is free.
     pub fn push(&self, word: u64) -> bool {
-        // One that waits is found, not passed over, or what is asked for often would fill all places.
+        // One that waits is found, not passed over, or what is asked for often would fill all
+        // places.
         if self.waiting.load(Ordering::Relaxed) != 0 {
             for place in &self.places {
-                // A read-modify-write also where nothing changes: Release pairs with the Acquire of `remove`, which is still to
-                // come.
+                // A read-modify-write also where nothing changes: Release pairs with the Acquire of
+                // `remove`, which is still to come.
                 if place.load(Ordering::Relaxed) == word
                     && place
                         .compare_exchange(word, word, Ordering::Release, Ordering::Relaxed)
@@ -54,7 +56,8 @@ impl Queue {
         // First, so that it is never less than there are.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let taken = self.places.iter().any(|place| {
-            // Release pairs with the Acquire of `remove`: what led to the work is seen by who does it.
+            // Release pairs with the Acquire of `remove`: what led to the work is seen by who does
+            // it.
             place.load(Ordering::Relaxed) == 0
                 && place
                     .compare_exchange(0, word, Ordering::Release, Ordering::Relaxed)
@@ -106,7 +109,8 @@ impl Queue {
         }
     }
 
-    /// Sleeps until somebody rings, for `ms` at most (0: for ever); returns at once if something waits, or `is_over` says so.
+    /// Sleeps until somebody rings, for `ms` at most (0: for ever); returns at once if something
+    /// waits, or `is_over` says so.
     pub(super) fn sleep(&self, ms: u32, is_over: impl Fn() -> bool) {
         self.bell.store(ASLEEP, Ordering::Relaxed);
         // Pairs with the fence of `ring`.

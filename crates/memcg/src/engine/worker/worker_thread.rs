@@ -1,9 +1,10 @@
 //! The worker: one thread of the process that does what was put off, and sleeps in between.
 //!
-//! It is started where the program calls us for something that will need it (a shrinker, a policy, a future in a group),
-//! and again at the next charge that may wait: never inside malloc or a signal handler. All its signals are blocked, its
-//! stack is small, it is charged to nobody. It does not keep the process alive: the last thread of the program that has a
-//! record tells it to leave. The child of a fork has none until it needs one.
+//! It is started where the program calls us for something that will need it (a shrinker, a policy,
+//! a future in a group), and again at the next charge that may wait: never inside malloc or a
+//! signal handler. All its signals are blocked, its stack is small, it is charged to nobody. It
+//! does not keep the process alive: the last thread of the program that has a record tells it to
+//! leave. The child of a fork has none until it needs one.
 
 use super::By;
 use crate::engine::{Engine, process_engine};
@@ -35,8 +36,9 @@ pub fn tid() -> u32 {
     TID.load(Ordering::Relaxed)
 }
 
-/// Starts the worker of this process if there is none and the options allow it. Where the program has called us: it makes
-/// a thread, and so takes the C library's locks. Without memory for one there is none: work then runs inline.
+/// Starts the worker of this process if there is none and the options allow it. Where the program
+/// has called us: it makes a thread, and so takes the C library's locks. Without memory for one
+/// there is none: work then runs inline.
 pub fn want() {
     IS_WANTED.store(1, Ordering::Relaxed);
     restart();
@@ -96,7 +98,8 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     core::ptr::null_mut()
 }
 
-/// Tells the worker to leave, with what it is doing done: no thread of the program that it could work for is left.
+/// Tells the worker to leave, with what it is doing done: no thread of the program that it could
+/// work for is left.
 pub(crate) fn dismiss() {
     if STATE
         .compare_exchange(RUNNING, LEAVING, Ordering::Relaxed, Ordering::Relaxed)

@@ -1,7 +1,9 @@
-//! The hits: an object taken from, or freed into, what the thread has at hand, its bytes out of what it has in stock.
+//! The hits: an object taken from, or freed into, what the thread has at hand, its bytes out of
+//! what it has in stock.
 //!
-//! No call, no atomic instruction, no lock: the thread's record, its slot, the slab's record, the object (and its tag, where
-//! each has its own). Whatever does not fit is answered with `None` or `false`, nothing changed.
+//! No call, no atomic instruction, no lock: the thread's record, its slot, the slab's record, the
+//! object (and its tag, where each has its own). Whatever does not fit is answered with `None` or
+//! `false`, nothing changed.
 
 use super::objects::Found;
 use super::slots::Own;
@@ -19,7 +21,8 @@ pub fn alloc(own: Own<'_>, ways: Ways, cache: CacheId, tag: Option<Tag>) -> Opti
     alloc_if(own, ways, cache, tag, || true)
 }
 
-/// The same of the group's cache that the thread has used last for that `cache` and `cell`, if that is still so.
+/// The same of the group's cache that the thread has used last for that `cache` and `cell`, if that
+/// is still so.
 #[inline(always)]
 pub fn alloc_by_hint(
     own: Own<'_>,
@@ -34,7 +37,8 @@ pub fn alloc_by_hint(
     })
 }
 
-/// `serves` is asked in the look, the thread having something of the cache: so that has not ended, and its number is its own.
+/// `serves` is asked in the look, the thread having something of the cache: so that has not ended,
+/// and its number is its own.
 #[inline(always)]
 fn alloc_if(
     own: Own<'_>,

@@ -1,11 +1,12 @@
 //! The layout PerGroup: a cache has a child for each group, made when the group first needs it.
 //!
-//! A child is a cache like any other, found by the group's kmem id. Who may not wait until it is made takes from the cache itself:
-//! an object is charged to its owner wherever it lies. At a group's end its children are made dead; they are the parent's then, for
-//! what names their owner leads there.
+//! A child is a cache like any other, found by the group's kmem id. Who may not wait until it is
+//! made takes from the cache itself: an object is charged to its owner wherever it lies. At a
+//! group's end its children are made dead; they are the parent's then, for what names their owner
+//! leads there.
 //!
-//! Kept: under the id of a group that has ended nothing is found; two children for one group never both have objects.
-//! Relied on: the order that `per_id` prescribes.
+//! Kept: under the id of a group that has ended nothing is found; two children for one group never
+//! both have objects. Relied on: the order that `per_id` prescribes.
 
 use super::{Cache, Caches, Plan, Ways};
 use crate::counter::Level;
@@ -71,7 +72,8 @@ impl Caches {
     /// Gives the family of a cache that has ended back: nobody looks at it any more.
     pub(super) fn forget_family(&self, kmem: &Kmem, index: CacheId) {
         if let Some(family) = self.get(index).family.swap(None, Relaxed) {
-            // SAFETY: three epochs have passed since the cache ended, and nothing leads to it since.
+            // SAFETY: three epochs have passed since the cache ended, and nothing leads to it
+            // since.
             unsafe { self.families.get(family).by_group.clear(kmem) };
             self.families.free(family);
         }
@@ -106,8 +108,8 @@ impl Kmem {
         }
     }
 
-    /// The same, after making it if need be. `None`: there is no memory, or the cache is dead. The caller is pinned, and may
-    /// wait.
+    /// The same, after making it if need be. `None`: there is no memory, or the cache is dead. The
+    /// caller is pinned, and may wait.
     pub fn make_child(
         &self,
         tree: &Hierarchy,
@@ -186,9 +188,11 @@ impl Kmem {
         Some(Some(child))
     }
 
-    /// The children of a group that ends: dead from here on. The caller is pinned; takes no memory, cannot fail.
+    /// The children of a group that ends: dead from here on. The caller is pinned; takes no memory,
+    /// cannot fail.
     ///
-    /// Cost: O(caches with a layout per group); for each child with slabs, O(threads) and a membarrier.
+    /// Cost: O(caches with a layout per group); for each child with slabs, O(threads) and a
+    /// membarrier.
     pub fn end_child_caches(&self, tree: &Hierarchy, id: u32) {
         for (_, family) in self.caches.families.each() {
             if family.cache.load(Acquire).is_none() {
@@ -198,7 +202,8 @@ impl Kmem {
                 self.bury(tree, child);
             }
         }
-        // Those without an object are over: nobody else may come by to see to that, and they name the group's owner.
+        // Those without an object are over: nobody else may come by to see to that, and they name
+        // the group's owner.
         if self.have_caches_ended() {
             self.tend_caches(tree);
         }

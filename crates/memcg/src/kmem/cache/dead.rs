@@ -1,10 +1,12 @@
 //! The end of a cache: dead first, gone with its last slab.
 //!
-//! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the moment it is empty, and who
-//! gives the last one back ends it. Its number is used again when no thread can still be looking at it.
+//! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the
+//! moment it is empty, and who gives the last one back ends it. Its number is used again when no
+//! thread can still be looking at it.
 //!
-//! Kept: a cache in a thread's slot has not ended. Its death counts as a slab until every thread's slot was looked at; a thread
-//! that is in the middle of a hit for too long leaves that to who comes by later.
+//! Kept: a cache in a thread's slot has not ended. Its death counts as a slab until every thread's
+//! slot was looked at; a thread that is in the middle of a hit for too long leaves that to who
+//! comes by later.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +29,8 @@ pub(super) const LIVE: u32 = 1;
 const ENDED: u32 = 2;
 
 impl Cache {
-    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that no thread has anything of it in a slot.
-    /// `false`: it was.
+    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that no thread has
+    /// anything of it in a slot. `false`: it was.
     pub(crate) fn die(&self) -> bool {
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| {
@@ -39,7 +41,8 @@ impl Cache {
 }
 
 impl Kmem {
-    /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot fail, and does not allocate.
+    /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot
+    /// fail, and does not allocate.
     ///
     /// Cost: O(threads) and a membarrier, if it has slabs or magazines.
     pub fn bury(&self, tree: &Hierarchy, index: CacheId) {
@@ -51,7 +54,8 @@ impl Kmem {
         fence(SeqCst);
         self.bury_children(tree, index);
         self.shrink_dead(index);
-        // A magazine may be in a slot also where all its objects, and all slabs, are gone: it would be the next cache's of this number.
+        // A magazine may be in a slot also where all its objects, and all slabs, are gone: it would
+        // be the next cache's of this number.
         let has_any = cache.nr_slabs() > 1 || cache.ways().has(Ways::MAGAZINES);
         if has_any {
             self.finish_burial(tree, index);
@@ -60,7 +64,8 @@ impl Kmem {
         }
     }
 
-    /// The rest of a death, once no thread has anything of the cache; until then it is noted as stuck, for who comes by.
+    /// The rest of a death, once no thread has anything of the cache; until then it is noted as
+    /// stuck, for who comes by.
     fn finish_burial(&self, tree: &Hierarchy, index: CacheId) {
         let cache = self.caches.get(index);
         if !self.flush_slots(tree, index) {
@@ -84,7 +89,8 @@ impl Kmem {
         }
     }
 
-    /// Takes back what threads have of a cache. `false`: one of them was in the middle of a hit for too long.
+    /// Takes back what threads have of a cache. `false`: one of them was in the middle of a hit for
+    /// too long.
     pub(super) fn flush_slots(&self, tree: &Hierarchy, index: CacheId) -> bool {
         self.with_idle_threads(
             tree,
@@ -123,8 +129,8 @@ impl Kmem {
         self.caches.free_table(table);
     }
 
-    /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What it was cut off in the middle
-    /// of costs what it had in hand: an object, a magazine, a slab.
+    /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What
+    /// it was cut off in the middle of costs what it had in hand: an object, a magazine, a slab.
     pub fn abandon_caches(&self, _sole: SoleThread, rec: &ThreadRec) {
         if let Some(table) = self.caches.table_of(rec) {
             for slot in table.all() {
@@ -141,7 +147,8 @@ impl Kmem {
         !self.caches.ended.is_empty() || self.caches.nr_stuck.load(Relaxed) > 0
     }
 
-    /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The caller is pinned.
+    /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The
+    /// caller is pinned.
     pub fn tend_caches(&self, tree: &Hierarchy) {
         if self.caches.nr_stuck.load(Relaxed) > 0 {
             for (index, cache) in self.caches.each() {

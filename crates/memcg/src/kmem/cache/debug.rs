@@ -1,7 +1,8 @@
 //! Checks of a cache's objects: red zones behind them, poison in what is free.
 //!
-//! A red zone says whether its object is out. A free one without a constructor is filled with poison, and must be so still when it
-//! is taken again. What is wrong ends the process with a line that names the cache and the object.
+//! A red zone says whether its object is out. A free one without a constructor is filled with
+//! poison, and must be so still when it is taken again. What is wrong ends the process with a line
+//! that names the cache and the object.
 
 use super::objects::Found;
 use super::shape::{RED_ZONE, ZONE_FREE};

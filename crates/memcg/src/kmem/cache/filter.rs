@@ -1,7 +1,9 @@
-//! Which caches' objects a group accounts: words `+name`, `-name`, `*`, set for a group and all below that have none.
+//! Which caches' objects a group accounts: words `+name`, `-name`, `*`, set for a group and all
+//! below that have none.
 //!
-//! The last word that fits a cache's name decides; `*` in a word fits anything, a word of its own means `+*`. Where nothing fits, and
-//! where nobody has set anything, objects are accounted. Few groups have any: they are looked for in a list.
+//! The last word that fits a cache's name decides; `*` in a word fits anything, a word of its own
+//! means `+*`. Where nothing fits, and where nobody has set anything, objects are accounted. Few
+//! groups have any: they are looked for in a list.
 
 use super::{Caches, NAME_BYTES};
 use crate::counter::Level;
@@ -147,8 +149,8 @@ impl Caches {
             .is_none_or(|text| accounts(trimmed(&text), trimmed(name)))
     }
 
-    /// Sets a group's words, which are valid; none: it inherits again. One caller at a time. `None` without memory. Answers
-    /// whether any group has words.
+    /// Sets a group's words, which are valid; none: it inherits again. One caller at a time. `None`
+    /// without memory. Answers whether any group has words.
     pub fn set_filter(
         &self,
         group: &Memcg,

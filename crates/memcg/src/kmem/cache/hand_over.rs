@@ -1,11 +1,13 @@
-//! The rival that was refused in 2014: at a group's end its caches' slabs are handed to the cache they were split from, one by one.
+//! The rival that was refused in 2014: at a group's end its caches' slabs are handed to the cache
+//! they were split from, one by one.
 //!
-//! It needs full slabs in a list ([`Ways::TRACKED`](super::Ways::TRACKED)), which costs allocation and free the lock of the cache whenever
-//! one becomes full or is so no longer. That is why it is not what caches do; it is here to be measured.
+//! It needs full slabs in a list ([`Ways::TRACKED`](super::Ways::TRACKED)), which costs allocation
+//! and free the lock of the cache whenever one becomes full or is so no longer. That is why it is
+//! not what caches do; it is here to be measured.
 //!
-//! Kept: a slab is its cache's under that cache's lock; in between it is in use, by who hands it over.
-//! Relied on: the cache is dead, so it takes in no slab but from threads that were in the middle of something: what they bring
-//! stays, and goes by itself.
+//! Kept: a slab is its cache's under that cache's lock; in between it is in use, by who hands it
+//! over. Relied on: the cache is dead, so it takes in no slab but from threads that were in the
+//! middle of something: what they bring stays, and goes by itself.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +19,8 @@ use crate::kmem::slab::{IN_PARTIAL, IN_USE, SlabRef};
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Hands the slabs of a dead cache, which counts one more than it has, to the one it was split from. O(slabs).
+    /// Hands the slabs of a dead cache, which counts one more than it has, to the one it was split
+    /// from. O(slabs).
     pub(super) fn hand_over(&self, cache: &Cache, index: CacheId) {
         let is_tracked = cache.ways().has(Ways::TRACKED) && !cache.ways().has(Ways::MAGAZINES);
         let Some(to) = cache.root().filter(|_| is_tracked) else {

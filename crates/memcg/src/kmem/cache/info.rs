@@ -23,7 +23,8 @@ pub struct CacheStat {
 }
 
 impl Caches {
-    /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes meanwhile.
+    /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes
+    /// meanwhile.
     pub(in crate::kmem) fn each_live_of(
         &self,
         slab: &Slab,
@@ -54,7 +55,8 @@ impl Slab {
 }
 
 impl Kmem {
-    /// Fills `stats`, by number, with what caches have: a moment's view. O(units in use). Neither allocates nor waits.
+    /// Fills `stats`, by number, with what caches have: a moment's view. O(units in use). Neither
+    /// allocates nor waits.
     pub fn cache_stats(&self, stats: &mut [CacheStat]) {
         self.spans.locked(|| {
             for slab in self.each_slab() {

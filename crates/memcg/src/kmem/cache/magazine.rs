@@ -1,11 +1,14 @@
-//! Slab kind Slab: a magazine of free objects per thread and cache, an array the threads share, slabs behind both.
+//! Slab kind Slab: a magazine of free objects per thread and cache, an array the threads share,
+//! slabs behind both.
 //!
-//! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an allocation takes the last one in:
-//! both without an atomic instruction. A full magazine gives half to the shared array, an empty one takes half from there, or
-//! from slabs, under the lock of the cache. What nobody touches for a while goes back (`reaper`).
+//! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an
+//! allocation takes the last one in: both without an atomic instruction. A full magazine gives half
+//! to the shared array, an empty one takes half from there, or from slabs, under the lock of the
+//! cache. What nobody touches for a while goes back (`reaper`).
 //!
-//! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object in a magazine or in the array
-//! says so, and a second free is found out. A slab's own list is changed under the lock alone, its word not used.
+//! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object
+//! in a magazine or in the array says so, and a second free is found out. A slab's own list is
+//! changed under the lock alone, its word not used.
 
 use super::Cache;
 use super::objects::Found;
@@ -78,7 +81,8 @@ impl Words {
     /// The word is in the block.
     #[inline(always)]
     unsafe fn at(self, n: usize) -> &'static AtomicUsize {
-        // SAFETY: the caller's; blocks are aligned and live until who has taken them out gives them back.
+        // SAFETY: the caller's; blocks are aligned and live until who has taken them out gives them
+        // back.
         unsafe { &*(self.0 as *const AtomicUsize).add(n) }
     }
 
@@ -106,7 +110,8 @@ impl Words {
 /// The slab and the offset of an entry's object, and whether it is raw.
 #[inline(always)]
 fn open(entry: usize) -> (SlabRef, u32, bool) {
-    // SAFETY: entries are addresses of objects of slabs, which stay as long as an object of theirs is out.
+    // SAFETY: entries are addresses of objects of slabs, which stay as long as an object of theirs
+    // is out.
     let slab = unsafe { Slab::of(entry) }.lead();
     let offset = (entry & !1) - slab.start();
     (slab, offset as u32, entry & 1 != 0)
@@ -233,7 +238,8 @@ impl Kmem {
             self.caches.locked(index, || {
                 list(cache, slab);
                 draw(cache, want, &mut batch);
-                // It may have died since the slab was counted, and what was needed may have come from elsewhere.
+                // It may have died since the slab was counted, and what was needed may have come
+                // from elsewhere.
                 if cache.is_dead() && slab.used.load(Relaxed) == 0 {
                     unlist(cache, slab);
                     gone.push(slab);
@@ -418,9 +424,10 @@ impl Kmem {
     }
 }
 
-/// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says then how many they are. Until then
-/// it is empty for who finds it cut off, in the child of a fork or after a jump out of a signal handler: an object that is in two
-/// places of it would be given out twice.
+/// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says
+/// then how many they are. Until then it is empty for who finds it cut off, in the child of a fork
+/// or after a jump out of a signal handler: an object that is in two places of it would be given
+/// out twice.
 pub(super) fn pop_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
     slot.nr.store(0, Relaxed);
     // Before what follows, also for a child's copy of the memory.

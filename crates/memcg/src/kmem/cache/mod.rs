@@ -7,14 +7,16 @@
 //!   └ thread's slot: the slab in use              slots, hit
 //! ```
 //!
-//! Kept: a live object's tag and its cache are had from its address alone. A slab is in one place: a thread's slot, a list of its
-//! cache, nobody's (full), or the hands of who takes it from one to another. A cache that is dead gives no slab to anybody, keeps
-//! none that is empty, and ends with its last.
-//! Relied on: the spans for units, the look at a thread's slots (`thread`) that drainers and signal handlers stay out of.
-//! Never done: charging beyond the stock (that is `engine`); a constructor, or any code of the program; a lock or an
-//! atomic instruction where the thread's slab has room.
+//! Kept: a live object's tag and its cache are had from its address alone. A slab is in one place:
+//! a thread's slot, a list of its cache, nobody's (full), or the hands of who takes it from one to
+//! another. A cache that is dead gives no slab to anybody, keeps none that is empty, and ends with
+//! its last. Relied on: the spans for units, the look at a thread's slots (`thread`) that drainers
+//! and signal handlers stay out of. Never done: charging beyond the stock (that is `engine`); a
+//! constructor, or any code of the program; a lock or an atomic instruction where the thread's slab
+//! has room.
 //!
-//! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and never over a system call.
+//! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and
+//! never over a system call.
 
 pub mod cache_hit;
 mod children;
@@ -164,7 +166,8 @@ pub struct Cache {
     /// Of a group's: the cache it was made for, and the group's own owner, which it names.
     root: AtomicId<CacheId>,
     owner: AtomicId<Tag>,
-    /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says; 0: everybody's.
+    /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says;
+    /// 0: everybody's.
     serves: AtomicU64,
     /// 0: no cache.
     state: AtomicU32,
@@ -209,7 +212,8 @@ pub struct Caches {
     filters: Arena<FilterId, filter::Filter>,
     reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
-    /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an object's owner.
+    /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an
+    /// object's owner.
     mixing_lock: Lock,
     /// Caches without a slab, dead: as they ended, and as they were dated.
     ended: Stack,
@@ -294,12 +298,14 @@ impl Cache {
         self.root.load(Relaxed)
     }
 
-    /// Of a group's cache: the group's own owner, whose group owns the cache now. `None` for others.
+    /// Of a group's cache: the group's own owner, whose group owns the cache now. `None` for
+    /// others.
     pub fn owner(&self) -> Option<Tag> {
         self.owner.load(Relaxed)
     }
 
-    /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell. Before anybody knows it.
+    /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell.
+    /// Before anybody knows it.
     fn serve(&self, cache: CacheId, cell: Option<CellId>) {
         self.serves.store(served(cache, cell), Relaxed);
     }
@@ -352,7 +358,8 @@ fn served(cache: CacheId, cell: Option<CellId>) -> u64 {
 }
 
 impl Kmem {
-    /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is no memory.
+    /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is
+    /// no memory.
     pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<CacheId> {
         let shape = plan.shape()?;
         let caches = &self.caches;

@@ -1,14 +1,17 @@
 //! The objects of a cache's slab: its record, its free list.
 //!
-//! The record is that of any unit. Of a cache's slab `class` is the cache, `size` the distance of two objects, `extent` the bytes
-//! that an object is charged, `held` where in a free object its link lies, `zeroed` how the cache works; `owner` is nobody, so no heap takes it for its own.
-//! `used` is what is not on the slab's own list; what was pushed on its word is among it until it is collected.
+//! The record is that of any unit. Of a cache's slab `class` is the cache, `size` the distance of
+//! two objects, `extent` the bytes that an object is charged, `held` where in a free object its
+//! link lies, `zeroed` how the cache works; `owner` is nobody, so no heap takes it for its own.
+//! `used` is what is not on the slab's own list; what was pushed on its word is among it until it
+//! is collected.
 //!
-//! A link is {next:31, raw:1}, xored with the slab's key. Raw is the object that it lies in: nobody has had it since the
-//! slab was made, so its constructor has not run.
+//! A link is {next:31, raw:1}, xored with the slab's key. Raw is the object that it lies in: nobody
+//! has had it since the slab was made, so its constructor has not run.
 //!
-//! Who may touch it: the thread that allocates from the slab, in a look at its slots; or whoever holds the lock of the cache
-//! and found it in a list; or who has just made it, or taken it out of either.
+//! Who may touch it: the thread that allocates from the slab, in a look at its slots; or whoever
+//! holds the lock of the cache and found it in a list; or who has just made it, or taken it out of
+//! either.
 
 use super::Ways;
 use super::shape::{RED_ZONE, ZONE_FREE};
@@ -72,8 +75,8 @@ impl Slab {
         Word(self.remote.word())
     }
 
-    /// Its cache. It may change only while the slab is in a list of a dead cache that keeps its full slabs in one
-    /// (`hand_over`).
+    /// Its cache. It may change only while the slab is in a list of a dead cache that keeps its
+    /// full slabs in one (`hand_over`).
     #[inline]
     pub fn cache(&self) -> CacheId {
         self.cache_of_number(self.cache_number())
@@ -97,7 +100,8 @@ impl Slab {
         CacheId::from_raw(number).unwrap_or_else(|| bad::corrupt(self.start()))
     }
 
-    /// Makes it another cache's, of the same shape. Under the lock of the one it is of, the slab being ours.
+    /// Makes it another cache's, of the same shape. Under the lock of the one it is of, the slab
+    /// being ours.
     pub(super) fn set_cache(&self, cache: CacheId) {
         // Release: who sees the cache sees that it is in use.
         self.class.store(cache.raw(), Release);
@@ -171,7 +175,8 @@ impl Slab {
         self.used.store(self.used.load(Relaxed) - 1, Relaxed);
     }
 
-    /// Whether it has an object, or had one when it last was looked at. Collects what others freed, if its list is empty.
+    /// Whether it has an object, or had one when it last was looked at. Collects what others freed,
+    /// if its list is empty.
     ///
     /// # Safety
     /// Who may touch the slab.
@@ -239,7 +244,8 @@ impl Slab {
                     bad::corrupt(self.start());
                 }
             }
-            // SAFETY: as above. What has been freed has been somebody's, so it is not raw, or was left so for good reason.
+            // SAFETY: as above. What has been freed has been somebody's, so it is not raw, or was
+            // left so for good reason.
             let raw = unsafe { self.object_link(last) }.1;
             // SAFETY: as above.
             unsafe { self.set_object_link(last, free, raw) };
@@ -253,8 +259,8 @@ impl Slab {
         true
     }
 
-    /// Takes an object for `tag` out of a slab that has room: renames the slab if it is empty, gives each object a tag of its own
-    /// if it must.
+    /// Takes an object for `tag` out of a slab that has room: renames the slab if it is empty,
+    /// gives each object a tag of its own if it must.
     ///
     /// # Safety
     /// Who may touch the slab; [`Self::has_room`] said so.
@@ -280,7 +286,8 @@ impl Slab {
         self.fresh.load(Relaxed) as usize / self.object_bytes()
     }
 
-    /// Calls `f` with the tag of each object that is on none of the slab's two lists. Nothing changes meanwhile.
+    /// Calls `f` with the tag of each object that is on none of the slab's two lists. Nothing
+    /// changes meanwhile.
     ///
     /// # Panics
     /// When the lists do not add up.

@@ -1,4 +1,5 @@
-//! The reaper of the slab kind Slab: what nobody touches for a while goes back, objects to their slabs and empty slabs to the kernel.
+//! The reaper of the slab kind Slab: what nobody touches for a while goes back, objects to their
+//! slabs and empty slabs to the kernel.
 //!
 //! Relied on: `with_idle_threads` for threads' magazines; the lock of the cache for all else.
 //! (After the cache reaper of the kernel's slab allocator, a fifth every two seconds.)
@@ -15,7 +16,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array itself goes.
+    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array
+    /// itself goes.
     pub(super) fn shrink_magazines(&self, index: CacheId, everything: bool) {
         let cache = self.caches.get(index);
         let mut gone = List::default();
@@ -58,8 +60,9 @@ impl Kmem {
         self.give_units(cache, index, gone);
     }
 
-    /// Gives back what caches with magazines have not used since it last came by: a fifth of each magazine, array and
-    /// stock of empty slabs; or (`everything`) all they have. For a thread that comes by now and then, and on demand.
+    /// Gives back what caches with magazines have not used since it last came by: a fifth of each
+    /// magazine, array and stock of empty slabs; or (`everything`) all they have. For a thread that
+    /// comes by now and then, and on demand.
     ///
     /// Cost: O(threads × slots + caches), and a membarrier.
     pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
@@ -85,7 +88,8 @@ impl Kmem {
         }
     }
 
-    /// The same every two seconds, where there is such a cache; for a thread that comes by now and then.
+    /// The same every two seconds, where there is such a cache; for a thread that comes by now and
+    /// then.
     pub fn reap_caches_at_times(&self, tree: &Hierarchy) {
         const EVERY_NS: u64 = 2_000_000_000;
         let now = clock::coarse_ns();

@@ -1,4 +1,5 @@
-//! Who makes room for a registered cache: a function of the program, called where it may run and under no lock.
+//! Who makes room for a registered cache: a function of the program, called where it may run and
+//! under no lock.
 //!
 //! Invariants: a cache has one at most, for the rest of its life.
 //! Depends on: the index of a group.

@@ -10,7 +10,8 @@
 
 use crate::kmem::layout::UNIT;
 
-/// The largest object of a cache, its red zone and link included. What is larger is whole pages, and needs no cache.
+/// The largest object of a cache, its red zone and link included. What is larger is whole pages,
+/// and needs no cache.
 pub const MOST_BYTES: usize = 64 << 10;
 /// The smallest distance of two objects: a unit has so many tags.
 const LEAST: usize = 16;
@@ -38,7 +39,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// For objects of `bytes` at multiples of `align`, a power of two. `None`: too large, or no alignment.
+    /// For objects of `bytes` at multiples of `align`, a power of two. `None`: too large, or no
+    /// alignment.
     #[must_use]
     pub fn new(bytes: usize, align: usize, checked: bool, constructed: bool) -> Option<Shape> {
         if !align.is_power_of_two() || align > MOST_ALIGN || bytes > MOST_BYTES {

@@ -1,14 +1,16 @@
 //! Frees into a slab that the freeing thread does not allocate from: the slab's word.
 //!
-//! {IN_FLIGHT:1, level:15, count:15, first:32}. Anybody pushes with a CAS. The push that makes the count reach the level sets
-//! IN_FLIGHT in the same step, and its thread is to see to the slab; all other pushes end with the CAS, and the slab may be gone
-//! after. The level is what decides when somebody looks:
+//! {IN_FLIGHT:1, level:15, count:15, first:32}. Anybody pushes with a CAS. The push that makes the
+//! count reach the level sets IN_FLIGHT in the same step, and its thread is to see to the slab; all
+//! other pushes end with the CAS, and the slab may be gone after. The level is what decides when
+//! somebody looks:
 //!
 //! * of a slab that a thread allocates from: never;
 //! * of a full slab, which is in no list: an eighth of its objects, or one;
 //! * of a partial slab: all that are out, so its last free finds it empty.
 //!
-//! A slab in flight is not given back, whoever holds the lock of its cache: the thread on its way will look at it.
+//! A slab in flight is not given back, whoever holds the lock of its cache: the thread on its way
+//! will look at it.
 
 #![forbid(unsafe_code)]
 
@@ -77,8 +79,8 @@ impl Word<'_> {
             } else {
                 pack(offset, count, level_of(now)) | now & IN_FLIGHT
             };
-            // Release pairs with the Acquire of `collect`: the link, and what was in the object. Acquire with the Release of
-            // `arm`: who is told sees where the slab was left.
+            // Release pairs with the Acquire of `collect`: the link, and what was in the object.
+            // Acquire with the Release of `arm`: who is told sees where the slab was left.
             match self
                 .0
                 .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -124,8 +126,8 @@ impl Word<'_> {
         }
     }
 
-    /// Has the push that makes the count `level` told. `false`: there are objects already, collect first. A slab in flight is
-    /// looked at anyway. Nobody else acts for the slab.
+    /// Has the push that makes the count `level` told. `false`: there are objects already, collect
+    /// first. A slab in flight is looked at anyway. Nobody else acts for the slab.
     #[must_use]
     pub fn arm(self, level: u32) -> bool {
         let mut now = self.0.load(Ordering::Relaxed);
@@ -134,7 +136,8 @@ impl Word<'_> {
                 return false;
             }
             let next = if now & IN_FLIGHT != 0 {
-                // Written all the same: `arrive` comes after, and its thread sees where the slab was left.
+                // Written all the same: `arrive` comes after, and its thread sees where the slab
+                // was left.
                 now
             } else {
                 pack(NONE, 0, u64::from(level))
@@ -142,7 +145,8 @@ impl Word<'_> {
             match self.0.compare_exchange_weak(
                 now,
                 next,
-                // Release pairs with the Acquire of `push` and `arrive`: who is told sees the slab as it was left.
+                // Release pairs with the Acquire of `push` and `arrive`: who is told sees the slab
+                // as it was left.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {

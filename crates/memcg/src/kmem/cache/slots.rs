@@ -1,11 +1,13 @@
 //! What a thread has of caches: for each the slab it allocates from, or its magazine.
 //!
-//! A slot is used, and filled, by its thread inside a look (`ThreadRec::enter`); it is emptied by its thread in a look, or by
-//! another that has raised the thread's drain flag and found it off its slots. So a hit needs neither a lock nor an atomic
-//! instruction, and a dead cache gets back what threads hold of it.
+//! A slot is used, and filled, by its thread inside a look (`ThreadRec::enter`); it is emptied by
+//! its thread in a look, or by another that has raised the thread's drain flag and found it off its
+//! slots. So a hit needs neither a lock nor an atomic instruction, and a dead cache gets back what
+//! threads hold of it.
 //!
-//! The table belongs to the thread's record from the thread's first use of a cache until its end: who drains the record drains
-//! the table. Then the next thread that uses caches gets it, so there are as many as ever were in use at once.
+//! The table belongs to the thread's record from the thread's first use of a cache until its end:
+//! who drains the record drains the table. Then the next thread that uses caches gets it, so there
+//! are as many as ever were in use at once.
 
 use super::Caches;
 use crate::group::CellId;
@@ -45,8 +47,8 @@ pub struct Table {
     link: AtomicU32,
     /// Its own, in the arena.
     index: AtomicId<TableId>,
-    /// By cache and cell: the number of the cache that served the group of the cell last. A guess: it may be another
-    /// cache's by now, so who uses it asks what it finds in that cache's slot.
+    /// By cache and cell: the number of the cache that served the group of the cell last. A guess:
+    /// it may be another cache's by now, so who uses it asks what it finds in that cache's slot.
     hints: [AtomicId<CacheId>; HINTS],
 }
 
@@ -187,7 +189,8 @@ impl Caches {
         // A signal handler may have been first.
         match rec.caches.compare_exchange(0, new, AcqRel, Acquire) {
             Ok(_) => {
-                // Pairs with the fence of `bury`: it finds the table, or we see that a cache is dead.
+                // Pairs with the fence of `bury`: it finds the table, or we see that a cache is
+                // dead.
                 fence(SeqCst);
                 Some(Own { rec, table })
             }
@@ -204,7 +207,8 @@ impl Caches {
         rec.caches.store(0, Release);
     }
 
-    /// Gives a table that was taken away to whoever needs one next. A drainer may still look whether it concerns him.
+    /// Gives a table that was taken away to whoever needs one next. A drainer may still look
+    /// whether it concerns him.
     pub(super) fn free_table(&self, table: &Table) {
         if let Some(index) = table.index.load(Relaxed) {
             self.tables.free(index);

@@ -1,8 +1,10 @@
-//! Slab kind Slub: free lists in the slabs, a slab per thread, partial slabs listed, full ones nobody's.
+//! Slab kind Slub: free lists in the slabs, a slab per thread, partial slabs listed, full ones
+//! nobody's.
 //!
-//! A full slab is in no list. The free that makes an eighth of it free puts it among the returned ones, without a lock; whoever
-//! needs a slab next looks there. A partial slab's last free sees to it that it goes, unless few are kept. A cache with
-//! [`Ways::TRACKED`] has its full slabs in a list as well: then both take the lock.
+//! A full slab is in no list. The free that makes an eighth of it free puts it among the returned
+//! ones, without a lock; whoever needs a slab next looks there. A partial slab's last free sees to
+//! it that it goes, unless few are kept. A cache with [`Ways::TRACKED`] has its full slabs in a
+//! list as well: then both take the lock.
 
 use super::objects::Found;
 use super::slab_word::{NEVER, Pushed};
@@ -28,8 +30,8 @@ const MOST_RETURNED: u32 = 8;
 const LOOK_FOR_TAG: usize = 4;
 
 impl Kmem {
-    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or
-    /// the cache is dead. `own` is the calling thread's, if it has any.
+    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel
+    /// gives no memory, or the cache is dead. `own` is the calling thread's, if it has any.
     pub(super) fn alloc_slub(
         &self,
         own: Option<Own<'_>>,
@@ -62,7 +64,8 @@ impl Kmem {
         }
     }
 
-    /// From the slab in the thread's slot. `Err`: what was freed into it while it was taken out, being full; it is ours now.
+    /// From the slab in the thread's slot. `Err`: what was freed into it while it was taken out,
+    /// being full; it is ours now.
     fn alloc_from_slot(
         &self,
         own: Own<'_>,
@@ -85,11 +88,13 @@ impl Kmem {
         self.fill_cached(cache, index, full).map(Err)
     }
 
-    /// Lets go of a slab of ours that is used up. Answers it if something has been freed into it meanwhile: it is ours still.
+    /// Lets go of a slab of ours that is used up. Answers it if something has been freed into it
+    /// meanwhile: it is ours still.
     fn fill_cached(&self, cache: &Cache, index: CacheId, slab: SlabRef) -> Option<SlabRef> {
         let level = (slab.used.load(Relaxed) / 8).max(1);
         let tracked = cache.ways().has(Ways::TRACKED);
-        // Who is on his way to it looks where it is, under the lock, before he says that he is there.
+        // Who is on his way to it looks where it is, under the lock, before he says that he is
+        // there.
         if tracked || slab.word().is_in_flight() {
             return self.caches.locked(index, || {
                 if !slab.word().arm(level) {
@@ -230,7 +235,8 @@ impl Kmem {
         self.arrive_where_it_is(slab);
     }
 
-    /// A slab in flight, which is not gone before it arrives: to where it belongs, in the cache it is of by now.
+    /// A slab in flight, which is not gone before it arrives: to where it belongs, in the cache it
+    /// is of by now.
     fn arrive_where_it_is(&self, slab: SlabRef) {
         loop {
             let index = slab.cache_now();
@@ -272,7 +278,8 @@ impl Kmem {
         });
     }
 
-    /// What was taken out under the lock: units of empty slabs are given back, and what is another cache's by now arrives there.
+    /// What was taken out under the lock: units of empty slabs are given back, and what is another
+    /// cache's by now arrives there.
     fn give_up(&self, cache: &Cache, index: CacheId, gone: Gone) {
         self.give_units(cache, index, gone.slabs);
         gone.elsewhere.pop_all(|slab| self.arrive_where_it_is(slab));

@@ -14,8 +14,8 @@ use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel gives no memory, or the
-    /// cache is dead. `own` is the calling thread's, if it has any.
+    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel
+    /// gives no memory, or the cache is dead. `own` is the calling thread's, if it has any.
     pub fn alloc_cached(
         &self,
         own: Option<Own<'_>>,
@@ -43,8 +43,8 @@ impl Kmem {
         }
     }
 
-    /// Gives back what a cache does not need: what threads hold of it in magazines, what others freed, empty slabs. It cannot
-    /// fail.
+    /// Gives back what a cache does not need: what threads hold of it in magazines, what others
+    /// freed, empty slabs. It cannot fail.
     pub fn shrink_cache(&self, tree: &Hierarchy, index: CacheId) {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             let _ = self.flush_slots(tree, index);
@@ -85,8 +85,8 @@ impl Kmem {
         }
     }
 
-    /// Runs `f` on the table of each thread of which `concerns` says so, while that thread is off its slots. `false`: one was
-    /// not, for too long. What `concerns` sees is a moment old.
+    /// Runs `f` on the table of each thread of which `concerns` says so, while that thread is off
+    /// its slots. `false`: one was not, for too long. What `concerns` sees is a moment old.
     pub(super) fn with_idle_threads(
         &self,
         tree: &Hierarchy,
@@ -100,7 +100,8 @@ impl Kmem {
             if !self.caches.table_of(rec).is_some_and(&concerns) {
                 continue;
             }
-            // The caller's own like any other's: it is in no look, unless this is a signal handler that came in between.
+            // The caller's own like any other's: it is in no look, unless this is a signal handler
+            // that came in between.
             if rec.begin_drain() {
                 rec.drainer.store(ticket, Relaxed);
                 any = true;
@@ -111,15 +112,16 @@ impl Kmem {
         if !any {
             return all;
         }
-        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its flag, and all that was
-        // stored before.
+        // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its
+        // flag, and all that was stored before.
         threads.heavy_fence();
         for rec in threads.each_ever() {
             if rec.drainer.load(Relaxed) != ticket {
                 continue;
             }
             if rec.await_idle() {
-                // Not before: a thread that ends takes its table off the record. Its slots are empty then.
+                // Not before: a thread that ends takes its table off the record. Its slots are
+                // empty then.
                 self.caches.table_of(rec).into_iter().for_each(&f);
             } else {
                 all = false;
@@ -137,9 +139,10 @@ impl Kmem {
         self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
     }
 
-    /// Makes the live object at `offset` of a cache's slab, which is `from`'s, `to`'s; the caller holds the object, and sees to the
-    /// charges. `false`: it is another's by now. The first in a slab whose objects were all one owner's takes a lock and writes
-    /// down a tag for each object; the others are one CAS.
+    /// Makes the live object at `offset` of a cache's slab, which is `from`'s, `to`'s; the caller
+    /// holds the object, and sees to the charges. `false`: it is another's by now. The first in a
+    /// slab whose objects were all one owner's takes a lock and writes down a tag for each object;
+    /// the others are one CAS.
     pub fn retag_cached(&self, slab: SlabRef, offset: u32, from: Tag, to: Tag) -> bool {
         if !slab.is_mixed() {
             self.caches.mixing(|| slab.mix_all());

@@ -1,8 +1,9 @@
 //! A list of one group: a ring, its lock, and how many are in it.
 //!
-//! A head that has ended (its group has) leads to the one of the group above, by `to`, and stays as long as a link names it or
-//! another head leads to it: so the end of a group moves all its items without touching one. A record that nobody names is used
-//! again at once. Who comes with a stale index locks it, sees that it is not what was meant, and lets go.
+//! A head that has ended (its group has) leads to the one of the group above, by `to`, and stays as
+//! long as a link names it or another head leads to it: so the end of a group moves all its items
+//! without touching one. A record that nobody names is used again at once. Who comes with a stale
+//! index locks it, sees that it is not what was meant, and lets go.
 
 use super::link::Link;
 use crate::kmem::id::{HeadId, ListId};
@@ -16,7 +17,8 @@ use crate::sync::lock::Lock;
 #[derive(Default)]
 pub(super) struct Head {
     link: AtomicU32,
-    /// Guards the ring, `nr`, `to`, and `home` of what is in the ring. Never reset: a stale index may be at it.
+    /// Guards the ring, `nr`, `to`, and `home` of what is in the ring. Never reset: a stale index
+    /// may be at it.
     pub(super) lock: Lock,
     /// The head that has its items since its end; none: it has them itself.
     pub(super) to: AtomicId<HeadId>,

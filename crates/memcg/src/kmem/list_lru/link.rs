@@ -1,8 +1,9 @@
 //! The link by which a thing is in a list: 32 bytes of its own.
 //!
-//! `prev`, `next` and `home` change under the lock of the head that `home` leads to. `home` names the head the link was put
-//! into, not the group, nor where that head's items are now: a head that has ended leads to another. `state` says whether the
-//! thing is in a list, or on its way into one: who puts it in claims it first.
+//! `prev`, `next` and `home` change under the lock of the head that `home` leads to. `home` names
+//! the head the link was put into, not the group, nor where that head's items are now: a head that
+//! has ended leads to another. `state` says whether the thing is in a list, or on its way into one:
+//! who puts it in claims it first.
 
 use crate::kmem::id::HeadId;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -61,8 +62,8 @@ impl Link {
         owner_of(self.tag.load(Ordering::Relaxed) & !CHANGING)
     }
 
-    /// Begins a change of owners, by one who holds the thing; answers the old one. `None`: another thread is at it. To be followed by
-    /// [`Self::end_change`].
+    /// Begins a change of owners, by one who holds the thing; answers the old one. `None`: another
+    /// thread is at it. To be followed by [`Self::end_change`].
     #[must_use]
     pub fn begin_change(&self) -> Option<Tag> {
         // Acquire pairs with the Release of `end_change`: one change sees the last one done.
@@ -84,7 +85,8 @@ impl Link {
         self.state.load(Ordering::Relaxed) == MARK
     }
 
-    /// One more holder of the thing's memory, by one who has it, or under the lock of the list it is in.
+    /// One more holder of the thing's memory, by one who has it, or under the lock of the list it
+    /// is in.
     pub fn add_ref(&self) {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
@@ -109,7 +111,8 @@ impl Link {
     /// Puts `self` in front of `before`.
     ///
     /// # Safety
-    /// `before` is in a ring whose lock the caller holds; `self` is in none, and stays where it is until it is taken out.
+    /// `before` is in a ring whose lock the caller holds; `self` is in none, and stays where it is
+    /// until it is taken out.
     pub(super) unsafe fn insert_before(&self, before: &Link) {
         let prev = before.prev.load(Ordering::Relaxed);
         self.prev.store(prev, Ordering::Relaxed);

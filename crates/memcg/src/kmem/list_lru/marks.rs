@@ -1,13 +1,17 @@
-//! In which lists a group has anything: a bit a list, by the group's kmem id. Reclaim does not ask where there is none.
+//! In which lists a group has anything: a bit a list, by the group's kmem id. Reclaim does not ask
+//! where there is none.
 //!
-//! Kept: a list of a group that has things in it has its bit. It is set with the first thing, and taken away by who looks and finds
-//! the list empty, not by who takes the last thing out: a list that is filled and emptied in turn changes no bit.
-//! Relied on: a bit is changed under the lock of the head it is about, while that is the one of the id. So a thing that is put in
-//! and a look that found nothing come one after the other: the look sees the thing, or the thing finds the bit gone and sets it.
-//! Who reads bits takes no lock, and may be late by what happens meanwhile, as with any count.
-//! Never done: memory given back. There are as many records as the highest id ever that had a list; ids are dense.
+//! Kept: a list of a group that has things in it has its bit. It is set with the first thing, and
+//! taken away by who looks and finds the list empty, not by who takes the last thing out: a list
+//! that is filled and emptied in turn changes no bit. Relied on: a bit is changed under the lock of
+//! the head it is about, while that is the one of the id. So a thing that is put in and a look that
+//! found nothing come one after the other: the look sees the thing, or the thing finds the bit gone
+//! and sets it. Who reads bits takes no lock, and may be late by what happens meanwhile, as with
+//! any count. Never done: memory given back. There are as many records as the highest id ever that
+//! had a list; ids are dense.
 //!
-//! A bit too many is in nobody's way; one may be left where a group ended while its first thing was put in.
+//! A bit too many is in nobody's way; one may be left where a group ended while its first thing was
+//! put in.
 
 use super::Lists;
 use super::head::Head;
@@ -90,7 +94,8 @@ impl Lists {
         }
     }
 
-    /// In which lists a kmem id may have something. Cost: a few loads, whatever number of lists there is.
+    /// In which lists a kmem id may have something. Cost: a few loads, whatever number of lists
+    /// there is.
     pub fn marked(&self, id: u32) -> Marked {
         let marks = self.marks.try_get(id);
         Marked(core::array::from_fn(|at| {
@@ -98,8 +103,8 @@ impl Lists {
         }))
     }
 
-    /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so from here on, until something is
-    /// put in. The caller is pinned.
+    /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so
+    /// from here on, until something is put in. The caller is pinned.
     pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: ListId, id: u32) -> bool {
         let Some(index) = self.lists.get(list).heads.get(kmem, rec, id) else {
             return false;

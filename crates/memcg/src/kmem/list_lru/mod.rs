@@ -5,15 +5,16 @@
 //!                       └ ended: leads to the head of the group above
 //! ```
 //!
-//! Kept: a thing is in one list at most; which group's, its owner says at the moment it is put in: its tag leads to a group,
-//! that to a kmem id, that to a head. One lock a list and group. A group's list takes memory when something is first put in,
-//! those of the groups above first. A group's end is: redirect (nobody finds the head any more), then splice, then lead on;
-//! O(lists), whatever is in them. What was put in meanwhile is in the parent's.
-//! Relied on: `per_id` for head by id; ids that are nobody's until every pinned reader of the last holder is gone.
-//! Never done: a callback under a lock; a charge; a wait for a walker.
+//! Kept: a thing is in one list at most; which group's, its owner says at the moment it is put in:
+//! its tag leads to a group, that to a kmem id, that to a head. One lock a list and group. A
+//! group's list takes memory when something is first put in, those of the groups above first. A
+//! group's end is: redirect (nobody finds the head any more), then splice, then lead on; O(lists),
+//! whatever is in them. What was put in meanwhile is in the parent's. Relied on: `per_id` for head
+//! by id; ids that are nobody's until every pinned reader of the last holder is gone. Never done: a
+//! callback under a lock; a charge; a wait for a walker.
 //!
-//! A task that moves leaves the things it has listed where they are. A walk that meets one puts it into the list of the group
-//! it belongs to now, instead of showing it.
+//! A task that moves leaves the things it has listed where they are. A walk that meets one puts it
+//! into the list of the group it belongs to now, instead of showing it.
 
 mod head;
 mod link;
@@ -106,8 +107,8 @@ impl Cx<'_> {
 }
 
 impl Lists {
-    /// A new list, with a place for the root's items; `let_go` is how a walk ends its hold on a thing it looked at. `None`
-    /// without memory.
+    /// A new list, with a place for the root's items; `let_go` is how a walk ends its hold on a
+    /// thing it looked at. `None` without memory.
     pub fn open(&self, cx: Cx<'_>, let_go: LetGo) -> Option<ListId> {
         self.ready_marks(ROOT_ID)?;
         let list = self.lists.alloc(u32::MAX)?;
@@ -149,8 +150,8 @@ impl Lists {
 
     /// Puts a thing at the end of the list of its owner's group. `false`: it is in a list.
     ///
-    /// Cost: a lock and what leads to it. Takes memory when it is the group's first; without any the nearest group above that has
-    /// a list has the thing.
+    /// Cost: a lock and what leads to it. Takes memory when it is the group's first; without any
+    /// the nearest group above that has a list has the thing.
     ///
     /// # Safety
     /// The link stays where it is until it is taken out; the list lives until then.
@@ -205,7 +206,8 @@ impl Lists {
         sum
     }
 
-    /// Bytes of the heads, lists and marks; those of the tables by kmem id are counted with all tables.
+    /// Bytes of the heads, lists and marks; those of the tables by kmem id are counted with all
+    /// tables.
     pub fn bytes(&self) -> u64 {
         u64::from(self.heads.high_water()) * size_of::<Head>() as u64
             + u64::from(self.lists.high_water()) * size_of::<ListRec>() as u64
@@ -262,7 +264,8 @@ impl Lists {
         });
     }
 
-    /// The head for what belongs to `group`, made if need be: its own, or the nearest above. The caller is pinned.
+    /// The head for what belongs to `group`, made if need be: its own, or the nearest above. The
+    /// caller is pinned.
     fn head_of(&self, cx: Cx<'_>, list: ListId, group: &Memcg) -> (HeadId, u64) {
         let mut group = group;
         loop {
@@ -282,8 +285,8 @@ impl Lists {
         self.lists.get(list).heads.get(cx.kmem, cx.rec, id)
     }
 
-    /// Makes the head of a group, those above it first, so that the group's end needs no memory. `None`: without memory, or the
-    /// group's end has begun.
+    /// Makes the head of a group, those above it first, so that the group's end needs no memory.
+    /// `None`: without memory, or the group's end has begun.
     #[cold]
     fn make(&self, cx: Cx<'_>, list: ListId, group: &Memcg, id: u32) -> Option<HeadId> {
         loop {
@@ -363,7 +366,8 @@ impl Lists {
             let at = self.live(home);
             let head = self.heads.get(at);
             let held = head.lock.lock(Rank::List);
-            // Of a link in this list nothing changes now. Of one that was taken out meanwhile `at` means nothing.
+            // Of a link in this list nothing changes now. Of one that was taken out meanwhile `at`
+            // means nothing.
             let home = link.home.load(Ordering::Acquire);
             let is_there = |home| self.live(home) == at;
             if head.to.load(Ordering::Relaxed).is_none() && home.is_some_and(is_there) {

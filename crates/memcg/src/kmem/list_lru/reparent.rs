@@ -7,8 +7,9 @@ use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 
 impl Lists {
-    /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any more. Takes no memory, does
-    /// not fail. O(lists). The caller is pinned. `in_front`: what the group leaves is the first to go of what the parent has.
+    /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any
+    /// more. Takes no memory, does not fail. O(lists). The caller is pinned. `in_front`: what the
+    /// group leaves is the first to go of what the parent has.
     pub fn group_ends(&self, kmem: &Kmem, id: u32, in_front: bool) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
@@ -24,8 +25,8 @@ impl Lists {
         self.unmark_all(id);
     }
 
-    /// Redirect, then splice. In this order: who looks from here on finds the group above, and who found the head before sees,
-    /// under its lock, that it has ended.
+    /// Redirect, then splice. In this order: who looks from here on finds the group above, and who
+    /// found the head before sees, under its lock, that it has ended.
     pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: u32, in_front: bool) {
         let Some(index) = self.lists.get(list).heads.remove(kmem, id) else {
             return;
@@ -36,7 +37,8 @@ impl Lists {
             return;
         };
         loop {
-            // The parent's may have ended meanwhile as well. We name `above`, so what it leads to is there.
+            // The parent's may have ended meanwhile as well. We name `above`, so what it leads to
+            // is there.
             let to = self.live(above);
             let target = self.heads.get(to);
             // Parent before child.

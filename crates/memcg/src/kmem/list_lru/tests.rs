@@ -291,7 +291,8 @@ fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing
             barrier.wait();
         });
         barrier.wait();
-        // SAFETY: the child uses nothing that another thread may have been in the middle of but what it resets, and ends.
+        // SAFETY: the child uses nothing that another thread may have been in the middle of but
+        // what it resets, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: should it wait for that thread it is ended.

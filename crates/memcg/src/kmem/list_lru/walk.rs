@@ -1,7 +1,8 @@
 //! Walking a group's list: each thing is shown to a callback, which says what becomes of it.
 //!
-//! The callback runs without a lock. The walker's place is a mark in the ring, so things may come and go meanwhile, also the one
-//! that is looked at: its memory is held. A walk whose group ends goes no further; what it had not seen is in the parent's list.
+//! The callback runs without a lock. The walker's place is a mark in the ring, so things may come
+//! and go meanwhile, also the one that is looked at: its memory is held. A walk whose group ends
+//! goes no further; what it had not seen is in the parent's list.
 
 use super::link::Link;
 use super::{Cx, LetGo, Lists};
@@ -63,7 +64,8 @@ impl Drop for Kept {
 }
 
 impl Lists {
-    /// Shows up to `nr` things of the list of `id`, which lives, to `look`, oldest first, each once. Unpinned, without a lock.
+    /// Shows up to `nr` things of the list of `id`, which lives, to `look`, oldest first, each
+    /// once. Unpinned, without a lock.
     pub fn walk(
         &self,
         cx: Cx<'_>,
@@ -130,7 +132,8 @@ impl Lists {
             if !head.is_of(super::key(list, id)) {
                 return None;
             }
-            // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it out.
+            // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it
+            // out.
             unsafe { mark.insert_before(head.ring.following()) };
             head.add_ref();
             mark.home.store(Some(index), Ordering::Release);
@@ -165,8 +168,8 @@ impl Lists {
         })
     }
 
-    /// A thing that has another owner now and was used: to the end of the list it belongs in, if it is in any. The caller holds the
-    /// thing, and it does not go meanwhile.
+    /// A thing that has another owner now and was used: to the end of the list it belongs in, if it
+    /// is in any. The caller holds the thing, and it does not go meanwhile.
     pub fn follow(&self, cx: Cx<'_>, list: ListId, link: &Link) {
         let home = cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
@@ -198,7 +201,8 @@ impl Lists {
             }
         });
         if taken {
-            // SAFETY: as when it was added: its thing is taken out of every list before it goes, and waits for us until then.
+            // SAFETY: as when it was added: its thing is taken out of every list before it goes,
+            // and waits for us until then.
             unsafe { self.place(cx, list, link) };
         }
         taken
@@ -218,8 +222,8 @@ impl Lists {
         });
     }
 
-    /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now into their lists: after the move
-    /// of a task. Unpinned, without a lock.
+    /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now
+    /// into their lists: after the move of a task. Unpinned, without a lock.
     pub fn sort(&self, cx: Cx<'_>, id: u32) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;

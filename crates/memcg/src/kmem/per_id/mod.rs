@@ -1,27 +1,32 @@
 //! Tables by kmem id: where a cache or a list has what it keeps for each group.
 //!
-//! A table maps an id to an index of some arena, or to none. By the engine's policy of ids it is an array or a tree:
+//! A table maps an id to an index of some arena, or to none. By the engine's policy of ids it is an
+//! array or a tree:
 //!
 //! * [`IdPolicy::ReparentAndFree`]: an array, and an id is free as soon as its group is removed;
-//! * [`IdPolicy::ReclaimOfflineFirst`]: an array; a group that lingers keeps its id, and before arrays grow those that linger are
-//!   asked for theirs;
-//! * [`IdPolicy::ShrinkableTree`]: a tree (`radix_tree`), which shrinks as ids go, with a hint of the last lookup in each thread.
+//! * [`IdPolicy::ReclaimOfflineFirst`]: an array; a group that lingers keeps its id, and before
+//!   arrays grow those that linger are asked for theirs;
+//! * [`IdPolicy::ShrinkableTree`]: a tree (`radix_tree`), which shrinks as ids go, with a hint of
+//!   the last lookup in each thread.
 //!
-//! An array (here) is made of blocks that double in size and never move, so it grows while others read it, and neither waits for
-//! the other. It does not shrink.
+//! An array (here) is made of blocks that double in size and never move, so it grows while others
+//! read it, and neither waits for the other. It does not shrink.
 //!
-//! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table takes no memory before the
-//! first `insert`.
-//! Relied on: ids as `group::kmem_id` gives them: dense, and nobody's until every reader of the last holder is gone.
-//! Never done: a look at what the indices mean; freeing it (a reader may have found it just before: its owner waits for the
+//! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table
+//! takes no memory before the first `insert`. Relied on: ids as `group::kmem_id` gives them: dense,
+//! and nobody's until every reader of the last holder is gone. Never done: a look at what the
+//! indices mean; freeing it (a reader may have found it just before: its owner waits for the
 //! epochs).
 //!
-//! Who enters something first for a group does it in this order, so that nothing is left under an id whose group has ended:
+//! Who enters something first for a group does it in this order, so that nothing is left under an
+//! id whose group has ended:
 //!
 //! 1. `tree.kmem_id(group)`;
-//! 2. make the thing, [`PerId::insert`] it (another may have been quicker: then that is the group's);
-//! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end the thing as that end does
-//!    (take it out, hand what it got meanwhile to the parent's), and begin again with the group above.
+//! 2. make the thing, [`PerId::insert`] it (another may have been quicker: then that is the
+//!    group's);
+//! 3. `tree.still_has_kmem_id(group, id)`: if not, the group's end may have passed by before 2: end
+//!    the thing as that end does (take it out, hand what it got meanwhile to the parent's), and
+//!    begin again with the group above.
 
 mod node;
 mod radix_tree;
@@ -94,8 +99,8 @@ impl<V: Id> PerId<V> {
         Some(unsafe { &*slots.add(at) })
     }
 
-    /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads; in a tree the hint, else a load
-    /// a level.
+    /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads;
+    /// in a tree the hint, else a load a level.
     #[inline]
     pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: u32) -> Option<V> {
         if kmem.tables.are_trees() {
@@ -132,7 +137,8 @@ impl<V: Id> PerId<V> {
         }
     }
 
-    /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and gives no memory.
+    /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and
+    /// gives no memory.
     pub fn remove(&self, kmem: &Kmem, id: u32) -> Option<V> {
         if kmem.tables.are_trees() {
             return self.tree.remove(&kmem.tables, id).and_then(V::from_raw);
@@ -140,7 +146,8 @@ impl<V: Id> PerId<V> {
         self.slot(id)?.swap(None, Ordering::AcqRel)
     }
 
-    /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The caller is pinned.
+    /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The
+    /// caller is pinned.
     pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(u32, V)) {
         if kmem.tables.are_trees() {
             self.tree.each(&kmem.tables, &mut |id, value| {

@@ -1,8 +1,8 @@
 //! A node of a table that is a tree.
 //!
-//! Invariants: a node is in one tree, or free for any. Its slots lead to nodes, or at the bottom to what the table maps to.
-//! Depends on: nothing of this folder.
-//! Never: a look at which of the two its slots are; the level tells, and `radix_tree` knows that.
+//! Invariants: a node is in one tree, or free for any. Its slots lead to nodes, or at the bottom to
+//! what the table maps to. Depends on: nothing of this folder. Never: a look at which of the two
+//! its slots are; the level tells, and `radix_tree` knows that.
 
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;

@@ -1,9 +1,10 @@
 //! A table as a radix tree: it shrinks as groups go, and costs a step a level to look something up.
 //!
-//! Kept: a node has something under it, or is free for any table. The tree is as high as its largest id needs.
-//! Relied on: nodes are records that never move, so a reader may look at one that has become another's; what it found is good
-//! only if the table's version is what it was: whoever takes something out changes the version before a node is free.
-//! Never done: a wait of a reader. It looks again only if something was taken out meanwhile.
+//! Kept: a node has something under it, or is free for any table. The tree is as high as its
+//! largest id needs. Relied on: nodes are records that never move, so a reader may look at one that
+//! has become another's; what it found is good only if the table's version is what it was: whoever
+//! takes something out changes the version before a node is free. Never done: a wait of a reader.
+//! It looks again only if something was taken out meanwhile.
 
 use super::Tables;
 use super::node::{BITS, WIDTH};
@@ -77,7 +78,8 @@ impl Tree {
                 return Some(value);
             }
             let found = self.walk(tables, id);
-            // Pairs with the Release stores into slots: who read what a node's next user wrote sees the version changed.
+            // Pairs with the Release stores into slots: who read what a node's next user wrote sees
+            // the version changed.
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 if let Some(value) = found {
@@ -89,7 +91,8 @@ impl Tree {
     }
 
     fn walk(&self, tables: &Tables, id: u32) -> Option<u32> {
-        // Acquire, here and below, pairs with the Release stores of `insert`: a node comes with its slots.
+        // Acquire, here and below, pairs with the Release stores of `insert`: a node comes with its
+        // slots.
         let (height, root) = split(self.root.load(Ordering::Acquire));
         if !reaches(height, id) {
             return None;
@@ -136,7 +139,8 @@ impl Tree {
         let Some(root) = root.or_else(|| next.next()) else {
             return Entered::NoMemory;
         };
-        // From the bottom up would publish at once; top down each step is a whole tree, which lacks what is not there yet.
+        // From the bottom up would publish at once; top down each step is a whole tree, which lacks
+        // what is not there yet.
         self.root.store(join(height, Some(root)), Ordering::Release);
         let mut at = root;
         for level in (2..=height).rev() {

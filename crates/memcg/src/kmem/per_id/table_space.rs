@@ -1,4 +1,5 @@
-//! What all tables of an engine share: what they are made of, how much there is of it, and how large arrays are by now.
+//! What all tables of an engine share: what they are made of, how much there is of it, and how
+//! large arrays are by now.
 
 use super::super::id::NodeId;
 use super::node::Node;
@@ -8,20 +9,22 @@ use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::thread::hint::Hints;
 
-/// What becomes of kmem ids, and what the tables they index are. Chosen before first use, for the life of the engine.
+/// What becomes of kmem ids, and what the tables they index are. Chosen before first use, for the
+/// life of the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 #[repr(u32)]
 pub enum IdPolicy {
-    /// At a group's end what lists and caches keep for it goes to the parent, and the id is free after a grace period, whether the
-    /// group lingers or not: arrays are as large as there were groups at once. The default.
+    /// At a group's end what lists and caches keep for it goes to the parent, and the id is free
+    /// after a grace period, whether the group lingers or not: arrays are as large as there were
+    /// groups at once. The default.
     #[default]
     ReparentAndFree = 0,
-    /// A group that lingers keeps its id. Before arrays grow those that linger are asked for theirs, in the hope that one can: not
-    /// reliable, and then they grow anyway.
+    /// A group that lingers keeps its id. Before arrays grow those that linger are asked for
+    /// theirs, in the hope that one can: not reliable, and then they grow anyway.
     ReclaimOfflineFirst = 1,
-    /// A group that lingers keeps its id. Tables are radix trees, which shrink as ids go; a lookup costs a step a level, or finds the
-    /// thread's hint of the last one.
+    /// A group that lingers keeps its id. Tables are radix trees, which shrink as ids go; a lookup
+    /// costs a step a level, or finds the thread's hint of the last one.
     ShrinkableTree = 2,
 }
 
@@ -82,7 +85,8 @@ pub struct TableStat {
     pub arrays: u64,
     /// Bytes of trees: of nodes in use.
     pub trees: u64,
-    /// Bytes of nodes that were in use at once: those that are free are for the next tree that needs one.
+    /// Bytes of nodes that were in use at once: those that are free are for the next tree that
+    /// needs one.
     pub trees_most: u64,
     /// Bytes of hints a thread has, where tables are trees.
     pub hints_each: u64,

@@ -1,4 +1,5 @@
-//! Histories of groups that linger against a naive model: who is there, what it holds, which id it has.
+//! Histories of groups that linger against a naive model: who is there, what it holds, which id it
+//! has.
 
 use super::{POLICIES, World};
 use crate::counter::Level;
