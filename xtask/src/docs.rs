@@ -118,10 +118,11 @@ fn blocks(text: &str) -> Result<Vec<Vec<Shown>>, (usize, String)> {
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line));
     while let Some((begin, line)) = lines.next() {
         let opening = line.trim_start();
-        let fence: String = opening
-            .chars()
-            .take_while(|&c| c == '`' || c == '~')
-            .collect();
+        // Three or more of one sign: "`~`" at the head of a line is text.
+        let fence: String = match opening.chars().next() {
+            Some(sign @ ('`' | '~')) => opening.chars().take_while(|&c| c == sign).collect(),
+            Some(_) | None => continue,
+        };
         if fence.len() < 3 {
             continue;
         }
@@ -433,6 +434,12 @@ mod tests {
         );
         assert_eq!(kind("cargo xtask layers"), Kind::Run);
         assert_eq!(kind(".ci/run"), Kind::Script(".ci/run"));
+    }
+
+    #[test]
+    fn a_line_that_begins_with_marked_words_is_no_fence() {
+        let text = "`~` is a sign\n~~`x`~~ is struck\n~~~console\n$ true\n~~~\n";
+        assert_eq!(blocks(text).unwrap().len(), 1);
     }
 
     #[test]
