@@ -6,7 +6,9 @@ use crate::books::{Css, Group, Owner, OwnerIs, What};
 use crate::stage::check;
 use crate::world::World;
 use memcg::testing::engine::By;
+use memcg::testing::group::id::KmemId;
 use memcg::testing::group::kind::Kind;
+use memcg::testing::group::kmem_id::ROOT_ID;
 use memcg::testing::group::objcg::State;
 use memcg::testing::group::{Event, Memcg};
 use memcg::testing::kmem::cache::CacheStat;
@@ -202,7 +204,8 @@ impl World {
                 .with_lists(self.rec(), |cx| lists.count_all(cx, self.stage.list))
         };
         assert_eq!(count_all() as usize, all, "things in all lists");
-        let ids: Vec<u32> = (1..tree.kmem_ids.high_water()).collect();
+        let ids = (1..tree.kmem_ids.high_water()).map(KmemId::new);
+        let ids: Vec<KmemId> = ids.collect();
         // What moved tasks have listed follows when somebody looks at all of a list.
         for &id in ids.iter().filter(|&&id| tree.kmem_ids.holder(id).is_some()) {
             self.engine.with_lists(self.rec(), |cx| lists.sort(cx, id));
@@ -210,7 +213,7 @@ impl World {
         if self.failing.is_some() || self.ever_failed {
             return;
         }
-        let mut expected = BTreeMap::<u32, u64>::new();
+        let mut expected = BTreeMap::<KmemId, u64>::new();
         {
             let books = self.stage.books.borrow();
             let _pin = tree.threads.epoch.pin(self.rec());
@@ -220,7 +223,7 @@ impl World {
                     let id = tree.kmem_id_if_any(tree.memcgs.get(books.groups[g].index));
                     match (id, books.groups[g].parent) {
                         (None, Some(parent)) => g = parent,
-                        (id, _) => break id.unwrap_or(0),
+                        (id, _) => break id.unwrap_or(ROOT_ID),
                     }
                 };
                 *expected.entry(id).or_default() += 1;
@@ -231,7 +234,7 @@ impl World {
             assert_eq!(
                 self.stage.count_of(id),
                 expected,
-                "things in the list of id {id}"
+                "things in the list of {id:?}"
             );
         }
     }

@@ -8,6 +8,7 @@
 use crate::books::{Books, Thing, What};
 use core::cell::{Cell, RefCell};
 use memcg::testing::engine::Engine;
+use memcg::testing::group::id::KmemId;
 use memcg::testing::group::kind::Kind;
 use memcg::testing::group::{ROOT, Tag};
 use memcg::testing::kmem::Heap;
@@ -137,7 +138,7 @@ impl Stage {
         self.mood.get() >> 5
     }
 
-    fn id_of(&self, ask: Ask) -> Option<u32> {
+    fn id_of(&self, ask: Ask) -> Option<KmemId> {
         let tree = &self.engine.tree;
         let _pin = tree.threads.epoch.pin(self.rec.get());
         let group = tree.memcgs.get(ask.group);
@@ -149,7 +150,7 @@ impl Stage {
         self.id_of(ask).map_or(0, |id| self.count_of(id))
     }
 
-    pub(crate) fn count_of(&self, id: u32) -> u64 {
+    pub(crate) fn count_of(&self, id: KmemId) -> u64 {
         let lists = &self.engine.kmem.lists;
         self.engine
             .with_lists(self.rec.get(), |cx| lists.count(cx, self.list, id))
@@ -160,7 +161,7 @@ impl Stage {
     }
 
     /// Goes through a group's list, freeing most of what it meets.
-    pub(crate) fn walk(&self, id: u32, nr: u64) -> Walked {
+    pub(crate) fn walk(&self, id: KmemId, nr: u64) -> Walked {
         let lists = &self.engine.kmem.lists;
         let rec = self.rec.get();
         let mut look = |link: &Link| self.look(link);

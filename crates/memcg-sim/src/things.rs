@@ -8,12 +8,14 @@ use crate::world::{KnownCache, World};
 use memcg::testing::engine::cached_objects::CacheRefusal;
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::GroupId;
+use memcg::testing::group::id::KmemId;
 use memcg::testing::group::kind::Kind;
 use memcg::testing::kmem::cache::{Plan, Ways};
 use memcg::testing::kmem::class::{bytes_of, class_if_any};
 use memcg::testing::kmem::list_lru::Link;
 use memcg::testing::kmem::{extent_bytes, heap_hit};
 use memcg::testing::os::clock::own;
+use memcg::testing::sync::id::Id;
 
 /// What a step's charge may do. Nobody sleeps: what is owed stays owed.
 fn flags(n: u32) -> Flags {
@@ -377,8 +379,9 @@ impl World {
     /// A walk that nobody asked the shrinker for.
     pub(crate) fn walk(&mut self, n: [u32; 4]) {
         let ids = self.engine.tree.kmem_ids.high_water();
-        let id = n[0] % ids;
-        if self.engine.tree.kmem_ids.holder(id).is_some() {
+        if let Some(id) = KmemId::from_raw(n[0] % ids)
+            && self.engine.tree.kmem_ids.holder(id).is_some()
+        {
             self.stage.walk(id, u64::from(n[2] % 64));
         }
     }

@@ -15,6 +15,7 @@ use crate::engine::process_engine::{engine, with_rec};
 use crate::engine::worker::worker_thread as worker;
 use crate::engine::{ChargeError, Engine, Flags};
 use crate::group::cell::OfflineAction;
+use crate::group::id::KmemId;
 use crate::group::{ROOT_TAG, Tag};
 use crate::kmem::id::ListId;
 use crate::kmem::list_lru::{Cx, LetGo, Link};
@@ -385,7 +386,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         at(|cx| cx.kmem.lists.walk(cx, self.core.list, id, nr, &mut look))
     }
 
-    fn id_of(&self, group: &Memcg) -> Option<u32> {
+    fn id_of(&self, group: &Memcg) -> Option<KmemId> {
         group
             .with(|engine, _, group| engine.tree.kmem_id_if_any(group))
             .flatten()

@@ -9,7 +9,9 @@
 use super::memcg::Memcg;
 use crate::engine::Flags;
 use crate::engine::process_engine::engine;
+use crate::group::id::KmemId;
 use crate::os::clock;
+use crate::sync::id::Id;
 use core::fmt;
 use core::time::Duration;
 
@@ -76,6 +78,7 @@ impl Memcg {
             self.with(|engine, rec, group| engine.kmem_id(rec, group, flags))
                 .unwrap_or(Err(IdError::Gone))
         };
+        let ask = || ask().map(KmemId::raw);
         let first = ask();
         if first != Err(IdError::Exhausted) {
             return first;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Engine, Flags};
+use crate::group::id::KmemId;
 use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::{IdPolicy, TableStat};
 use crate::thread::ThreadRec;
@@ -72,7 +73,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`IdError`].
-    pub fn kmem_id(&self, rec: &ThreadRec, group: &Memcg, flags: Flags) -> Result<u32, IdError> {
+    pub fn kmem_id(&self, rec: &ThreadRec, group: &Memcg, flags: Flags) -> Result<KmemId, IdError> {
         if let Some(id) = self.tree.kmem_id_if_any(group) {
             return Ok(id);
         }

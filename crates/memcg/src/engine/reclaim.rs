@@ -19,6 +19,7 @@ use super::worker::worker_thread;
 use super::{Engine, Flags, Request, Work};
 use crate::counter::protection::{Pass, Standing, exposed, standing};
 use crate::group::exact_charge::each_level;
+use crate::group::id::KmemId;
 use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
 use crate::kmem::shrinker_registry::Ask;
 use crate::reclaim::share::{PRIORITIES, share};
@@ -237,8 +238,7 @@ impl Engine {
             let Some(group) = self.group_of(ask) else {
                 return;
             };
-            let id = self.tree.kmem_id_if_any(group).unwrap_or(0);
-            self.kmem.lists.marked(id)
+            self.kmem.lists.marked(self.tree.kmem_id_if_any(group))
         };
         for index in shrinkers.each() {
             if shrinkers
@@ -259,9 +259,11 @@ impl Engine {
                 let Some(group) = self.group_of(ask) else {
                     return;
                 };
-                let id = self.tree.kmem_id_if_any(group).unwrap_or(0);
+                let id = self.tree.kmem_id_if_any(group);
+                let lists = &self.kmem.lists;
+                let has_any = |list, id| lists.has_any(&self.kmem, control.rec, list, id);
                 if let Some(list) = manner.list
-                    && !self.kmem.lists.has_any(&self.kmem, control.rec, list, id)
+                    && !id.is_some_and(|id| has_any(list, id))
                 {
                     continue;
                 }
@@ -282,7 +284,7 @@ impl Engine {
                 continue;
             };
             if !held.manner().per_group {
-                self.ask_one(control, &held, control.top, 0, None);
+                self.ask_one(control, &held, control.top, None, None);
             }
             if control.is_enough() {
                 return;
@@ -295,7 +297,7 @@ impl Engine {
         control: &mut Control<'_>,
         held: &crate::kmem::shrinker_registry::Held<'_>,
         ask: Ask,
-        id: u32,
+        id: Option<KmemId>,
         part: Option<Part>,
     ) {
         let manner = held.manner();

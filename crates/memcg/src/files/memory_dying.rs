@@ -4,6 +4,7 @@
 
 use super::At;
 use super::owners::{origin, utc};
+use crate::sync::id::Id;
 use core::fmt::Write;
 
 /// The columns.
@@ -26,7 +27,7 @@ pub fn dying(at: At<'_>) -> String {
     let mut text = String::from(HEADER);
     for (held, index, ended, id) in all {
         let origin = origin(at, tree.memcgs.get(index).name());
-        let id = id.map_or_else(|| String::from("-"), |id| id.to_string());
+        let id = id.map_or_else(|| String::from("-"), |id| id.raw().to_string());
         let _ = writeln!(
             text,
             "{origin}\t{}\t{held}\t{id}",

@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::id::{CellId, GroupId, ROOT};
+use super::id::{CellId, GroupId, KmemId, ROOT};
 use super::kind::NR_SIDE_KINDS;
 use super::memcg_record::Memcg;
 use super::objcg::{Objcg, State};
@@ -325,15 +325,15 @@ impl Hierarchy {
     /// Every id that somebody has is that group's, and the groups above have one.
     fn audit_kmem_ids(&self) -> Result<(), Discrepancy> {
         let mut held = 0;
-        for id in 1..self.kmem_ids.high_water() {
+        for (id, _) in self.kmem_ids.holders.each() {
             let Some(holder) = self.kmem_ids.holder(id) else {
                 continue;
             };
             let (group, of) = (self.memcgs.get(holder), Of::Group(holder));
-            let found = self.kmem_id_if_any(group).unwrap_or(0);
-            same("kmem id's holder", of, u64::from(id), u64::from(found))?;
-            let above = group.parent().map_or(Some(0), |p| self.kmem_id_if_any(p));
-            same("kmem id above", of, 1, u64::from(above.is_some()))?;
+            let found = self.kmem_id_if_any(group).map_or(0, KmemId::raw);
+            same("kmem id's holder", of, id.raw().into(), found.into())?;
+            let above = group.parent().map(|p| self.kmem_id_if_any(p).is_some());
+            same("kmem id above", of, 1, above.unwrap_or(true).into())?;
             held += 1;
         }
         let in_use = u64::from(self.kmem_ids.in_use());

@@ -21,6 +21,9 @@ ids! {
     pub EventCountsId;
     /// A group's record of stalls, in [`Hierarchy::pressures`](super::Hierarchy::pressures).
     pub PressureId;
+    /// The number by which what lists and caches keep for a group is indexed, in
+    /// [`KmemIds`](super::kmem_id::KmemIds).
+    pub KmemId;
     /// A watch of a peak, in [`Hierarchy::watches`](super::Hierarchy::watches).
     pub WatchId;
 }

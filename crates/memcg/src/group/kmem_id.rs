@@ -13,21 +13,47 @@
 //! and goes to the group above.
 
 use super::Hierarchy;
-use super::id::{GroupId, ROOT};
+use super::id::{GroupId, KmemId, ROOT};
 use super::limbo::What;
 use super::memcg_record::Memcg;
 use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sync::id::AtomicId;
+use crate::sync::id::{AtomicId, Id};
 
 /// The root's id.
-pub const ROOT_ID: u32 = 1;
-/// No group's.
-pub const NO_ID: u32 = 0;
+pub const ROOT_ID: KmemId = KmemId::new(1);
+/// A group's word before its first use.
+const NO_ID: u32 = 0;
 /// A group's word from its end on.
 const ENDED: u32 = u32::MAX;
+
+/// What a group's word says.
+enum Word {
+    /// It has not needed an id.
+    None,
+    Id(KmemId),
+    /// Its end has begun.
+    Ended,
+}
+
+impl Word {
+    fn of(word: u32) -> Self {
+        match (word, KmemId::from_raw(word)) {
+            (ENDED, _) => Word::Ended,
+            (_, None) => Word::None,
+            (_, Some(id)) => Word::Id(id),
+        }
+    }
+
+    fn id(self) -> Option<KmemId> {
+        match self {
+            Word::Id(id) => Some(id),
+            Word::None | Word::Ended => None,
+        }
+    }
+}
 
 /// Ids are below this, whatever the limit: 2²⁰.
 pub const ID_LIMIT: u32 = if cfg!(loom) { 64 } else { 1 << 20 };
@@ -83,7 +109,7 @@ pub struct KmemIds {
     /// A bit for each id: taken.
     taken: [AtomicU64; WORDS],
     /// By id. Filled in step with the highest id there ever was.
-    pub(super) holders: Arena<u32, Holder>,
+    pub(super) holders: Arena<KmemId, Holder>,
     /// The words before this one are full, as far as is known.
     first: AtomicU32,
     /// 0: [`DEFAULT_MAX_ID`].
@@ -146,8 +172,8 @@ impl KmemIds {
 
     /// The group that has an id. The caller is pinned.
     #[cfg(any(test, feature = "testing"))]
-    pub fn holder(&self, id: u32) -> Option<GroupId> {
-        if id >= self.high_water() {
+    pub fn holder(&self, id: KmemId) -> Option<GroupId> {
+        if id.raw() >= self.high_water() {
             return None;
         }
         // Acquire pairs with the Release of `give_kmem_id`.
@@ -155,7 +181,7 @@ impl KmemIds {
     }
 
     /// Takes the smallest id below `below` that is free.
-    fn alloc_id(&self, below: u32) -> Option<u32> {
+    fn alloc_id(&self, below: u32) -> Option<KmemId> {
         let from = self.first.load(Ordering::Relaxed);
         self.alloc_id_from(from as usize, below).or_else(|| {
             // What is known may be out of date.
@@ -163,7 +189,7 @@ impl KmemIds {
         })
     }
 
-    fn alloc_id_from(&self, from: usize, below: u32) -> Option<u32> {
+    fn alloc_id_from(&self, from: usize, below: u32) -> Option<KmemId> {
         for at in from..(below as usize).div_ceil(64) {
             let mut word = self.taken[at].load(Ordering::Relaxed);
             while word != u64::MAX {
@@ -188,7 +214,8 @@ impl KmemIds {
                             Ordering::Relaxed,
                         );
                         self.in_use.fetch_add(1, Ordering::Relaxed);
-                        return Some(id);
+                        // Bit 0 of the first word is taken for good: 0 is no id.
+                        return KmemId::from_raw(id);
                     }
                     Err(now) => word = now,
                 }
@@ -198,7 +225,8 @@ impl KmemIds {
     }
 
     /// Gives back an id that nobody looks at any more.
-    pub(super) fn free_id(&self, id: u32) {
+    pub(super) fn free_id(&self, id: KmemId) {
+        let id = id.raw();
         self.in_use.fetch_sub(1, Ordering::Relaxed);
         // Release pairs with the Acquire of `take_from`.
         self.taken[id as usize / 64].fetch_and(!(1 << (id % 64)), Ordering::Release);
@@ -206,8 +234,8 @@ impl KmemIds {
     }
 
     /// Sees to it that an id has a holder's record.
-    fn have_holder(&self, id: u32) -> Option<&Holder> {
-        while self.holders.high_water() <= id {
+    fn have_holder(&self, id: KmemId) -> Option<&Holder> {
+        while self.holders.high_water() <= id.raw() {
             self.holders.alloc(ID_LIMIT)?;
         }
         Some(self.holders.get(id))
@@ -226,7 +254,7 @@ impl Hierarchy {
             .store(Some(ROOT), Ordering::Relaxed);
         let root = self.memcgs.get(ROOT);
         // Release pairs with the Acquire of `kmem_id_below` and `kmem_id_if_any`.
-        root.kmem_id.store(ROOT_ID, Ordering::Release);
+        root.kmem_id.store(ROOT_ID.raw(), Ordering::Release);
         Some(())
     }
 
@@ -236,27 +264,27 @@ impl Hierarchy {
     ///
     /// # Errors
     /// [`IdError::Gone`] once the group's end has begun; else there is no id, or no memory for one.
-    pub fn kmem_id(&self, group: &Memcg) -> Result<u32, IdError> {
+    pub fn kmem_id(&self, group: &Memcg) -> Result<KmemId, IdError> {
         self.kmem_id_below(group, self.kmem_ids.max_id() + 1)
     }
 
     /// As [`Self::kmem_id`], giving only ids below `below`: what needs no table to grow.
-    pub fn kmem_id_below(&self, group: &Memcg, below: u32) -> Result<u32, IdError> {
+    pub fn kmem_id_below(&self, group: &Memcg, below: u32) -> Result<KmemId, IdError> {
         loop {
             // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
-            match group.kmem_id.load(Ordering::Acquire) {
-                NO_ID => {}
-                ENDED => return Err(IdError::Gone),
-                id => return Ok(id),
+            match Word::of(group.kmem_id.load(Ordering::Acquire)) {
+                Word::None => {}
+                Word::Ended => return Err(IdError::Gone),
+                Word::Id(id) => return Ok(id),
             }
             // The topmost that has none. Of a group that is online all above are.
             let mut first = group;
             while let Some(above) = first.parent() {
                 // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
-                match above.kmem_id.load(Ordering::Acquire) {
-                    NO_ID => first = above,
-                    ENDED => return Err(IdError::Gone),
-                    _ => break,
+                match Word::of(above.kmem_id.load(Ordering::Acquire)) {
+                    Word::None => first = above,
+                    Word::Ended => return Err(IdError::Gone),
+                    Word::Id(_) => break,
                 }
             }
             self.give_kmem_id(first, below)?;
@@ -265,18 +293,15 @@ impl Hierarchy {
 
     /// The kmem id of a group that has one. The caller is pinned.
     #[inline]
-    pub fn kmem_id_if_any(&self, group: &Memcg) -> Option<u32> {
+    pub fn kmem_id_if_any(&self, group: &Memcg) -> Option<KmemId> {
         // Acquire pairs with the Release of `give_kmem_id` and `end_kmem_id`.
-        match group.kmem_id.load(Ordering::Acquire) {
-            NO_ID | ENDED => None,
-            id => Some(id),
-        }
+        Word::of(group.kmem_id.load(Ordering::Acquire)).id()
     }
 
     /// The nearest group, this one or above, that has or gets an id, and the id: whose lists and
     /// caches serve `group`. The root's at worst. What is served is charged to its owner all the
     /// same. The caller is pinned.
-    pub fn kmem_id_or_above<'a>(&'a self, group: &'a Memcg) -> (u32, &'a Memcg) {
+    pub fn kmem_id_or_above<'a>(&'a self, group: &'a Memcg) -> (KmemId, &'a Memcg) {
         let mut at = group;
         loop {
             match (self.kmem_id(at), at.parent()) {
@@ -291,11 +316,11 @@ impl Hierarchy {
     /// Whether `group` has `id` still, asked after something was entered under it: whoever ends the
     /// group has seen what was entered, or we see the end. If it has ended the caller ends what it
     /// entered, as a group's end would.
-    pub fn still_has_kmem_id(&self, group: &Memcg, id: u32) -> bool {
+    pub fn still_has_kmem_id(&self, group: &Memcg, id: KmemId) -> bool {
         // Pairs with the fence of `end_kmem_id`.
         fence(Ordering::SeqCst);
         // Acquire pairs with the Release of `end_kmem_id`.
-        group.kmem_id.load(Ordering::Acquire) == id
+        group.kmem_id.load(Ordering::Acquire) == id.raw()
     }
 
     #[cold]
@@ -327,7 +352,7 @@ impl Hierarchy {
         // known.
         if group
             .kmem_id
-            .compare_exchange(NO_ID, id, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(NO_ID, id.raw(), Ordering::AcqRel, Ordering::Relaxed)
             .is_err()
         {
             // Another was quicker, or the group has ended. Nobody has seen the id.
@@ -339,18 +364,18 @@ impl Hierarchy {
 
     /// Begins the end of a group's id: from here on it has none, and gets none. Answers the one it
     /// had, which nobody else gets until [`Self::free_kmem_id`].
-    pub fn end_kmem_id(&self, group: &Memcg) -> Option<u32> {
+    pub fn end_kmem_id(&self, group: &Memcg) -> Option<KmemId> {
         // Release pairs with the Acquire of `still_has_kmem_id`; Acquire with the Release of
         // `give_kmem_id`.
         let id = group.kmem_id.swap(ENDED, Ordering::AcqRel);
         // Pairs with the fence of `still_has_kmem_id`.
         fence(Ordering::SeqCst);
-        (id != NO_ID && id != ENDED).then_some(id)
+        Word::of(id).id()
     }
 
     /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more.
     /// The caller is pinned.
-    pub fn free_kmem_id(&self, id: u32) {
+    pub fn free_kmem_id(&self, id: KmemId) {
         // Release pairs with the Acquire of `holder`.
         self.kmem_ids
             .holders
@@ -363,10 +388,9 @@ impl Hierarchy {
     /// Gives back the ids of a list that limbo has let go; answers how many.
     pub(super) fn free_kmem_ids(&self, first: u32) -> u32 {
         let (mut at, mut n) = (first, 0);
-        while at != 0 {
-            let next = self.kmem_ids.holders.get(at).link.load(Ordering::Relaxed);
-            self.kmem_ids.free_id(at);
-            at = next;
+        while let Some(id) = KmemId::from_raw(at) {
+            at = self.kmem_ids.holders.get(id).link.load(Ordering::Relaxed);
+            self.kmem_ids.free_id(id);
             n += 1;
         }
         n

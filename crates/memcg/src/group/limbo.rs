@@ -4,7 +4,7 @@
 //! done by whoever retires the n-th thing, or by a creation that finds its arena dry, under a lock
 //! that is only ever tried.
 
-use super::id::{CellId, GroupId, NameId};
+use super::id::{CellId, GroupId, KmemId, NameId};
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -27,7 +27,7 @@ pub enum What {
     /// A name nobody uses.
     Name(NameId),
     /// The kmem id of a group that has ended.
-    KmemId(u32),
+    KmemId(KmemId),
 }
 
 /// The bags hold a list for each kind of thing.

@@ -12,10 +12,11 @@
 
 use super::id::{ListId, ShrinkerId};
 use crate::group::GroupId;
+use crate::group::id::KmemId;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use crate::sync::id::AtomicId;
+use crate::sync::id::{AtomicId, Id};
 use crate::sync::users::Users;
 
 /// Whom a shrinker is asked for.
@@ -162,19 +163,25 @@ impl Held<'_> {
         }
     }
 
-    /// Takes what the shrinker still owes for the group of `id`; 0 is for all.
-    pub fn remove_deferred(&self, id: u32) -> u64 {
+    /// Takes what the shrinker still owes for the group of `id`; none is for all.
+    pub fn remove_deferred(&self, id: Option<KmemId>) -> u64 {
         self.rec.remove_deferred(id)
     }
 
     /// Adds to it.
-    pub fn defer(&self, id: u32, nr: u64) {
+    pub fn defer(&self, id: Option<KmemId>, nr: u64) {
         self.rec.defer(id, nr);
     }
 }
 
+/// Under which number a remainder is kept.
+fn number(id: Option<KmemId>) -> u32 {
+    id.map_or(0, KmemId::raw)
+}
+
 impl Shrinker {
-    fn remove_deferred(&self, id: u32) -> u64 {
+    fn remove_deferred(&self, id: Option<KmemId>) -> u64 {
+        let id = number(id);
         let take =
             |now: u64| (now >> NR_BITS == u64::from(id) && now & NR != 0).then_some(now & !NR);
         self.deferred[id as usize % PLACES]
@@ -182,7 +189,8 @@ impl Shrinker {
             .map_or(0, |was| was & NR)
     }
 
-    fn defer(&self, id: u32, nr: u64) {
+    fn defer(&self, id: Option<KmemId>, nr: u64) {
+        let id = number(id);
         if nr == 0 {
             return;
         }
@@ -276,9 +284,9 @@ impl Shrinkers {
     }
 
     /// A group's end: what it owed is its parent's. O(shrinkers).
-    pub(super) fn group_ends(&self, id: u32, parent: u32) {
+    pub(super) fn group_ends(&self, id: KmemId, parent: KmemId) {
         for (_, rec) in self.table.each() {
-            rec.defer(parent, rec.remove_deferred(id));
+            rec.defer(Some(parent), rec.remove_deferred(Some(id)));
         }
     }
 }
@@ -345,19 +353,23 @@ mod tests {
         let all = Shrinkers::default();
         let (index, _count) = register(&all);
         let held = all.pin(index).unwrap();
-        held.defer(7, 10);
-        held.defer(7, 5);
-        held.defer(3, 1);
-        all.group_ends(7, 3);
-        assert_eq!((held.remove_deferred(7), held.remove_deferred(3)), (0, 16));
-        assert_eq!(held.remove_deferred(3), 0);
+        let id = |n| Some(KmemId::new(n));
+        held.defer(id(7), 10);
+        held.defer(id(7), 5);
+        held.defer(id(3), 1);
+        all.group_ends(KmemId::new(7), KmemId::new(3));
+        assert_eq!(
+            (held.remove_deferred(id(7)), held.remove_deferred(id(3))),
+            (0, 16)
+        );
+        assert_eq!(held.remove_deferred(id(3)), 0);
         // Two that share a place: the later is remembered.
-        held.defer(1, 4);
-        held.defer(1 + PLACES as u32, 6);
+        held.defer(id(1), 4);
+        held.defer(id(1 + PLACES as u32), 6);
         assert_eq!(
             (
-                held.remove_deferred(1),
-                held.remove_deferred(1 + PLACES as u32)
+                held.remove_deferred(id(1)),
+                held.remove_deferred(id(1 + PLACES as u32))
             ),
             (0, 6)
         );

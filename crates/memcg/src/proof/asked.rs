@@ -3,6 +3,7 @@
 
 use crate::engine::group_end::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
+use crate::group::id::KmemId;
 use crate::group::kind::Kind;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{GroupId, Memcg, ROOT};
@@ -10,6 +11,7 @@ use crate::kmem::list_lru::{Link, Verdict};
 use crate::kmem::per_id::IdPolicy;
 use crate::kmem::shrinker_registry::{Ask, Manner, Ops};
 use crate::offline;
+use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 use std::sync::Mutex;
 
@@ -122,23 +124,25 @@ impl World {
         self.engine.tree.unref_objcg(link.tag());
     }
 
-    fn id(&self, group: &Memcg) -> u32 {
-        self.engine.tree.kmem_id_if_any(group).unwrap_or(0)
+    fn id(&self, group: &Memcg) -> Option<KmemId> {
+        self.engine.tree.kmem_id_if_any(group)
     }
 
     fn in_list_of(&self, ask: Ask) -> u64 {
-        let id = self.id(self.engine.tree.memcgs.get(ask.group));
-        self.count(id)
+        self.count(self.id(self.engine.tree.memcgs.get(ask.group)))
     }
 
     /// Things in the list of a kmem id.
-    fn count(&self, id: u32) -> u64 {
+    fn count(&self, id: Option<KmemId>) -> u64 {
+        let Some(id) = id else { return 0 };
         self.engine
             .with_lists(self.rec, |cx| cx.kmem.lists.count(cx, self.list, id))
     }
 
     fn give_up(&self, ask: Ask, nr: u64) -> u64 {
-        let id = self.id(self.engine.tree.memcgs.get(ask.group));
+        let Some(id) = self.id(self.engine.tree.memcgs.get(ask.group)) else {
+            return 0;
+        };
         let mut look = |link: &Link| {
             self.forget(link);
             Verdict::Removed
@@ -230,14 +234,15 @@ fn a_list_of_a_group_that_lingers_is_reached_by_reclaim_above_it_and_by_the_reap
 fn without_an_id_a_thing_is_in_the_list_above_and_charged_to_its_owner_until_there_is_one() {
     for policy in POLICIES {
         let w = World::new(GroupEnd::Linger, policy);
-        w.engine.tree.kmem_ids.set_max_id(ROOT_ID + 2);
+        w.engine.tree.kmem_ids.set_max_id(ROOT_ID.raw() + 2);
         let above = w.create(w.root(), "above");
         let first = w.create(w.root(), "first");
         let second = w.create(above, "second");
         w.put(above, Flags::NOWAIT);
         let kept = w.put(first, Flags::NOWAIT);
         let late = w.put(second, Flags::NOWAIT);
-        assert_eq!((w.id(second), w.count(w.id(above))), (0, 2), "{policy:?}");
+        assert_eq!(w.id(second), None, "{policy:?}");
+        assert_eq!(w.count(w.id(above)), 2, "{policy:?}");
         assert_eq!(w.current(second), BYTES);
         assert!(w.engine.id_stat().exhausted > 0);
         // What is charged there is found by reclaim above.
@@ -246,7 +251,7 @@ fn without_an_id_a_thing_is_in_the_list_above_and_charged_to_its_owner_until_the
         if policy == IdPolicy::ShrinkableTree {
             w.collect();
             w.put(second, Flags::NOWAIT);
-            assert_eq!(w.id(second), 0, "the dead keep theirs");
+            assert_eq!(w.id(second), None, "the dead keep theirs");
             // The last byte: its id is free with that.
             w.drop(kept);
         }
@@ -254,24 +259,24 @@ fn without_an_id_a_thing_is_in_the_list_above_and_charged_to_its_owner_until_the
         let flags = match policy {
             IdPolicy::ReclaimOfflineFirst => {
                 w.put(second, Flags::WAIT);
-                assert_eq!(w.id(second), 0, "the dead keep theirs");
+                assert_eq!(w.id(second), None, "the dead keep theirs");
                 Flags::WAIT.with(Flags::USER)
             }
             IdPolicy::ReparentAndFree | IdPolicy::ShrinkableTree => Flags::NOWAIT,
         };
         w.collect();
         w.put(second, flags);
-        if w.id(second) == 0 {
+        if w.id(second).is_none() {
             // What was asked for its id is done with when the epochs have passed.
             w.collect();
             w.put(second, flags);
         }
-        assert_ne!(w.id(second), 0, "{policy:?}");
+        assert!(w.id(second).is_some(), "{policy:?}");
         assert!(w.count(w.id(second)) >= 1);
         assert_eq!(w.engine.id_stat().lingering, u32::from(is_free_at_once));
         // A walk of the list above puts right what is there.
         w.engine
-            .with_lists(w.rec, |cx| cx.kmem.lists.sort(cx, w.id(above)));
+            .with_lists(w.rec, |cx| cx.kmem.lists.sort(cx, w.id(above).unwrap()));
         assert_eq!(w.count(w.id(above)), 1);
         w.drop(late);
         w.reclaim(w.root());

@@ -6,6 +6,7 @@
 use crate::engine::group_end::GroupEnd;
 use crate::engine::{Engine, Flags, Request};
 use crate::group::Tag;
+use crate::group::id::KmemId;
 use crate::group::kind::Kind;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{IdError, Memcg, ROOT};
@@ -47,7 +48,7 @@ impl World {
             .get(tree.create(parent, name.as_bytes()).unwrap())
     }
 
-    fn id(&self, group: &Memcg) -> Result<u32, IdError> {
+    fn id(&self, group: &Memcg) -> Result<KmemId, IdError> {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         self.engine.kmem_id(self.rec, group, Flags::NOWAIT)
     }
@@ -220,15 +221,15 @@ fn arrays_grow_only_after_those_that_linger_were_asked() {
     let w = World::new(GroupEnd::Linger, IdPolicy::ReclaimOfflineFirst);
     let room = w.engine.kmem.tables.room();
     let mut tags = Vec::new();
-    for n in ROOT_ID + 1..room {
+    for n in ROOT_ID.raw() + 1..room {
         let group = w.create(w.root(), &n.to_string());
-        assert_eq!(w.id(group), Ok(n));
+        assert_eq!(w.id(group), Ok(KmemId::new(n)));
         w.charge(group.tag(), 64);
         tags.push(group.tag());
         w.remove(group);
     }
     let next = w.create(w.root(), "next");
-    assert_eq!(w.id(next), Ok(room), "asked in vain");
+    assert_eq!(w.id(next), Ok(KmemId::new(room)), "asked in vain");
     let stat = w.engine.id_stat().tables;
     assert_eq!((stat.asked, stat.helped), (1, 0));
     assert!(w.engine.kmem.tables.room() > room);
@@ -270,14 +271,14 @@ fn churn(end: GroupEnd, policy: IdPolicy, rounds: u32) {
         let tree = &w.engine.tree;
         {
             let _pin = tree.threads.epoch.pin(w.rec);
-            let put = table.insert(&w.engine.kmem, id, group.index().raw());
+            let put = table.insert(&w.engine.kmem, id, group.index());
             assert_eq!(
                 put,
                 crate::kmem::per_id::Put::Done,
                 "nothing is left of the last"
             );
             let got = table.get(&w.engine.kmem, w.rec, id);
-            assert_eq!(got, Some(group.index().raw()));
+            assert_eq!(got, Some(group.index()));
             // What a list does at a group's end.
             table.remove(&w.engine.kmem, id);
         }

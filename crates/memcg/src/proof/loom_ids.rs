@@ -1,12 +1,14 @@
 //! Kmem ids and groups that linger, under every schedule that a few preemptions make: an id's
 //! reuse, an end against a first use, the last byte against the removal.
 
+use crate::group::id::KmemId;
 use crate::group::loom::{charge_exact, go, group, join, root, uncharge_exact};
 use crate::group::{Hierarchy, Memcg};
 use crate::kmem::Kmem;
 use crate::kmem::id::HeadId;
 use crate::kmem::per_id::{IdPolicy, PerId, Put};
 use crate::offline;
+use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
 type Tree = &'static Hierarchy;
@@ -33,7 +35,7 @@ fn model(preemptions: usize, f: impl Fn(Tree, &'static Lists) + Sync + Send + 's
 }
 
 /// Enters `value` for a group as a list does: what came too late is taken out again.
-fn enter(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg, value: u32) -> Option<u32> {
+fn enter(tree: Tree, lists: &Lists, rec: &ThreadRec, group: &Memcg, value: u32) -> Option<KmemId> {
     let _pin = tree.threads.epoch.pin(rec);
     let id = tree.kmem_id(group).ok()?;
     assert_eq!(
@@ -85,7 +87,7 @@ fn reuse(policy: IdPolicy) {
         for _ in 0..4 {
             tree.collect();
         }
-        assert!(next == id || next == id + 1);
+        assert!(next == id || next.raw() == id.raw() + 1);
         assert_eq!(
             lists.table.get(&lists.kmem, rec, next),
             Some(HeadId::new(20))
@@ -145,21 +147,33 @@ fn loom_a_reader_of_a_tree_never_finds_what_is_anothers() {
         let (rec, other) = (join(tree), join(tree));
         let (kmem, table) = (&lists.kmem, &lists.table);
         let second: &'static PerId<HeadId> = Box::leak(Box::default());
-        assert_eq!(table.insert(kmem, 1, HeadId::new(10)), Put::Done);
-        assert_eq!(table.insert(kmem, 2, HeadId::new(11)), Put::Done);
+        assert_eq!(
+            table.insert(kmem, KmemId::new(1), HeadId::new(10)),
+            Put::Done
+        );
+        assert_eq!(
+            table.insert(kmem, KmemId::new(2), HeadId::new(11)),
+            Put::Done
+        );
         let reader = go(move || {
-            let found = table.get(kmem, other, 2);
+            let found = table.get(kmem, other, KmemId::new(2));
             assert!(
                 found.is_none() || found == Some(HeadId::new(11)),
                 "{found:?}"
             );
-            assert_eq!(table.get(kmem, other, 1), Some(HeadId::new(10)));
+            assert_eq!(
+                table.get(kmem, other, KmemId::new(1)),
+                Some(HeadId::new(10))
+            );
         });
         // Its nodes are the other's then, with other things in them.
-        assert_eq!(table.remove(kmem, 2), Some(HeadId::new(11)));
-        assert_eq!(second.insert(kmem, 2, HeadId::new(99)), Put::Done);
+        assert_eq!(table.remove(kmem, KmemId::new(2)), Some(HeadId::new(11)));
+        assert_eq!(
+            second.insert(kmem, KmemId::new(2), HeadId::new(99)),
+            Put::Done
+        );
         reader.join().unwrap();
-        assert_eq!(table.get(kmem, rec, 2), None);
+        assert_eq!(table.get(kmem, rec, KmemId::new(2)), None);
         // SAFETY: the thread that knew it has been joined.
         unsafe {
             second.clear(kmem);

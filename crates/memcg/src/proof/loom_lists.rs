@@ -193,7 +193,7 @@ fn loom_what_is_put_in_beside_a_look_that_finds_nothing_is_marked() {
             w.kmem.lists.has_any(w.kmem, w.rec, w.list, id);
         }
         adder.join().unwrap();
-        assert!(w.kmem.lists.marked(id).has(w.list));
+        assert!(w.kmem.lists.marked(Some(id)).has(w.list));
         assert!(w.del(second));
         w.end(a);
     });
@@ -213,7 +213,7 @@ fn loom_what_a_group_leaves_is_marked_beside_a_look_at_its_parent() {
         });
         w.end(a);
         looker.join().unwrap();
-        assert!(w.kmem.lists.marked(ROOT_ID).has(w.list));
+        assert!(w.kmem.lists.marked(Some(ROOT_ID)).has(w.list));
         assert!(w.del(one));
     });
 }

@@ -6,6 +6,7 @@ use super::queue::{PLACES, Queue};
 use super::{By, Work};
 use crate::engine::Engine;
 use crate::group::GroupId;
+use crate::group::id::KmemId;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 #[test]
@@ -35,7 +36,7 @@ fn an_item_is_itself_again_when_it_is_taken() {
                 group: GroupId::new(n),
                 room: n >> 8,
             },
-            Work::Sort { id: n },
+            Work::Sort { id: KmemId::new(n) },
         ]
     });
     for work in all {

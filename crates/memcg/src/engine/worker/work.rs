@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::group::GroupId;
+use crate::group::id::KmemId;
 use crate::kmem::id::CacheId;
 use crate::sync::id::Id;
 
@@ -33,7 +34,7 @@ pub enum Work {
     /// A task has left a group: what it had in lists there goes along.
     Sort {
         /// The group's kmem id.
-        id: u32,
+        id: KmemId,
     },
 }
 
@@ -64,7 +65,7 @@ impl Work {
                 let room = room.min(ROOM_MAX);
                 RECLAIM << KIND_AT | u64::from(room) << ROOM_AT | u64::from(group.raw())
             }
-            Work::Sort { id } => SORT << KIND_AT | u64::from(id),
+            Work::Sort { id } => SORT << KIND_AT | u64::from(id.raw()),
         }
     }
 
@@ -82,7 +83,9 @@ impl Work {
                 group: GroupId::from_raw(word as u32)?,
                 room: (word >> ROOM_AT) as u32 & ROOM_MAX,
             }),
-            SORT => Some(Work::Sort { id: word as u32 }),
+            SORT => Some(Work::Sort {
+                id: KmemId::from_raw(word as u32)?,
+            }),
             _ => None,
         }
     }

@@ -35,18 +35,18 @@ fn the_smallest_free_id_is_given_and_those_above_have_theirs_first() {
     let c = create(tree, rec, root, "c");
     assert_eq!(tree.kmem_id(root), Ok(ROOT_ID));
     assert_eq!(tree.kmem_id_if_any(b), None);
-    assert_eq!(tree.kmem_id(b), Ok(3));
-    assert_eq!(tree.kmem_id_if_any(a), Some(2));
-    assert_eq!(tree.kmem_id(c), Ok(4));
-    assert_eq!(tree.kmem_id(b), Ok(3), "it stays");
+    assert_eq!(tree.kmem_id(b), Ok(KmemId::new(3)));
+    assert_eq!(tree.kmem_id_if_any(a), Some(KmemId::new(2)));
+    assert_eq!(tree.kmem_id(c), Ok(KmemId::new(4)));
+    assert_eq!(tree.kmem_id(b), Ok(KmemId::new(3)), "it stays");
     end(tree, rec, b);
     assert_eq!(tree.kmem_id(b), Err(IdError::Gone));
     for _ in 0..4 {
         tree.collect();
     }
     let d = create(tree, rec, root, "d");
-    assert_eq!(tree.kmem_id(d), Ok(3));
-    assert_eq!(tree.kmem_ids.holder(3), Some(d.index()));
+    assert_eq!(tree.kmem_id(d), Ok(KmemId::new(3)));
+    assert_eq!(tree.kmem_ids.holder(KmemId::new(3)), Some(d.index()));
     tree.audit().unwrap();
 }
 
@@ -81,17 +81,17 @@ fn exhaustion_is_told_served_from_above_and_heals() {
         .map(|n| create(tree, rec, root, &n.to_string()))
         .collect();
     let below = create(tree, rec, groups[0], "below");
-    assert_eq!(tree.kmem_id(groups[0]), Ok(2));
-    assert_eq!(tree.kmem_id(groups[1]), Ok(3));
+    assert_eq!(tree.kmem_id(groups[0]), Ok(KmemId::new(2)));
+    assert_eq!(tree.kmem_id(groups[1]), Ok(KmemId::new(3)));
     assert_eq!(tree.kmem_id(groups[2]), Err(IdError::Exhausted));
     assert_eq!(tree.kmem_id(below), Err(IdError::Exhausted));
     assert_eq!(tree.kmem_ids.nr_exhausted(), 2);
     assert_eq!(tree.kmem_id_or_above(groups[2]).0, ROOT_ID);
-    assert_eq!(tree.kmem_id_or_above(below).0, 2);
+    assert_eq!(tree.kmem_id_or_above(below).0, KmemId::new(2));
     end(tree, rec, groups[1]);
     assert_eq!(
         tree.kmem_id(groups[2]),
-        Ok(3),
+        Ok(KmemId::new(3)),
         "found without being told to collect"
     );
 }
@@ -138,9 +138,9 @@ fn no_two_groups_have_an_id_at_the_same_time() {
             .map(|worker| worker.join().unwrap())
             .collect::<Vec<_>>()
     });
-    let shared: Vec<u32> = ids.iter().map(|held| *held.last().unwrap()).collect();
+    let shared: Vec<KmemId> = ids.iter().map(|held| *held.last().unwrap()).collect();
     assert!(shared.iter().all(|&id| id == shared[0]));
-    let mut all: Vec<u32> = ids
+    let mut all: Vec<KmemId> = ids
         .iter()
         .flat_map(|held| &held[..held.len() - 1])
         .copied()

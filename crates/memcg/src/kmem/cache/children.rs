@@ -10,6 +10,7 @@
 
 use super::{Cache, Caches, Plan, Ways};
 use crate::counter::Level;
+use crate::group::id::KmemId;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg};
 use crate::kmem::Kmem;
@@ -193,7 +194,7 @@ impl Kmem {
     ///
     /// Cost: O(caches with a layout per group); for each child with slabs, O(threads) and a
     /// membarrier.
-    pub fn end_child_caches(&self, tree: &Hierarchy, id: u32) {
+    pub fn end_child_caches(&self, tree: &Hierarchy, id: KmemId) {
         for (_, family) in self.caches.families.each() {
             if family.cache.load(Acquire).is_none() {
                 continue;

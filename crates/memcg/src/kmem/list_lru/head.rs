@@ -6,6 +6,7 @@
 //! index locks it, sees that it is not what was meant, and lets go.
 
 use super::link::Link;
+use crate::group::id::KmemId;
 use crate::kmem::id::{HeadId, ListId};
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
@@ -43,8 +44,8 @@ unsafe impl Record for Head {
     }
 }
 
-pub(super) fn key(list: ListId, id: u32) -> u64 {
-    u64::from(list.raw()) << 32 | u64::from(id)
+pub(super) fn key(list: ListId, id: KmemId) -> u64 {
+    u64::from(list.raw()) << 32 | u64::from(id.raw())
 }
 
 impl Head {
@@ -65,9 +66,10 @@ impl Head {
     }
 
     /// Its list and kmem id; `None` of one that has ended. Under its lock.
-    pub(super) fn whose(&self) -> Option<(ListId, u32)> {
+    pub(super) fn whose(&self) -> Option<(ListId, KmemId)> {
         let key = self.key.load(Ordering::Relaxed);
-        Some((ListId::from_raw((key >> 32) as u32)?, key as u32))
+        let list = ListId::from_raw((key >> 32) as u32)?;
+        Some((list, KmemId::from_raw(key as u32)?))
     }
 
     /// Ends it: no key means it any more. Under its lock.

@@ -15,6 +15,7 @@
 
 use super::Lists;
 use super::head::Head;
+use crate::group::id::KmemId;
 use crate::group::kmem_id::ID_LIMIT;
 use crate::kmem::Kmem;
 use crate::kmem::id::ListId;
@@ -58,14 +59,14 @@ impl Marked {
 
 impl Lists {
     /// Sees to it that an id has bits. `None` without memory.
-    pub(super) fn ready_marks(&self, id: u32) -> Option<()> {
-        while self.marks.high_water() <= id {
+    pub(super) fn ready_marks(&self, id: KmemId) -> Option<()> {
+        while self.marks.high_water() <= id.raw() {
             self.marks.alloc(ID_LIMIT)?;
         }
         Some(())
     }
 
-    fn word(&self, list: ListId, id: u32) -> Option<&AtomicU64> {
+    fn word(&self, list: ListId, id: KmemId) -> Option<&AtomicU64> {
         self.marks.try_get(id)?.words.get(list.raw() as usize / 64)
     }
 
@@ -79,14 +80,14 @@ impl Lists {
     }
 
     /// A list is empty, under its lock; or it has ended.
-    pub(super) fn unmark(&self, list: ListId, id: u32) {
+    pub(super) fn unmark(&self, list: ListId, id: KmemId) {
         if let Some(word) = self.word(list, id) {
             word.fetch_and(!(1 << (list.raw() % 64)), Ordering::Relaxed);
         }
     }
 
     /// Nothing is in any list of an id.
-    pub(super) fn unmark_all(&self, id: u32) {
+    pub(super) fn unmark_all(&self, id: KmemId) {
         if let Some(marks) = self.marks.try_get(id) {
             for word in &marks.words {
                 word.store(0, Ordering::Relaxed);
@@ -96,8 +97,8 @@ impl Lists {
 
     /// In which lists a kmem id may have something. Cost: a few loads, whatever number of lists
     /// there is.
-    pub fn marked(&self, id: u32) -> Marked {
-        let marks = self.marks.try_get(id);
+    pub fn marked(&self, id: Option<KmemId>) -> Marked {
+        let marks = id.and_then(|id| self.marks.try_get(id));
         Marked(core::array::from_fn(|at| {
             marks.map_or(0, |marks| marks.words[at].load(Ordering::Relaxed))
         }))
@@ -105,7 +106,7 @@ impl Lists {
 
     /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so
     /// from here on, until something is put in. The caller is pinned.
-    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: ListId, id: u32) -> bool {
+    pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: ListId, id: KmemId) -> bool {
         let Some(index) = self.lists.get(list).heads.get(kmem, rec, id) else {
             return false;
         };

@@ -31,6 +31,7 @@ use super::Kmem;
 use super::id::{HeadId, ListId};
 use super::per_id::{PerId, Put};
 use crate::counter::Level;
+use crate::group::id::KmemId;
 use crate::group::kmem_id::ROOT_ID;
 use crate::group::{Hierarchy, Memcg, ROOT};
 use crate::sync::Zeroed;
@@ -51,7 +52,7 @@ pub struct Lists {
     lists: Arena<ListId, ListRec>,
     heads: Arena<HeadId, Head>,
     /// By kmem id.
-    marks: Arena<u32, Marks>,
+    marks: Arena<KmemId, Marks>,
 }
 
 // SAFETY: arenas.
@@ -190,7 +191,7 @@ impl Lists {
     }
 
     /// Things in the list of a kmem id.
-    pub fn count(&self, cx: Cx<'_>, list: ListId, id: u32) -> u64 {
+    pub fn count(&self, cx: Cx<'_>, list: ListId, id: KmemId) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
         let head = self.lists.get(list).heads.get(cx.kmem, cx.rec, id);
         head.map_or(0, |head| self.heads.get(head).nr())
@@ -281,14 +282,14 @@ impl Lists {
         }
     }
 
-    fn find(&self, cx: Cx<'_>, list: ListId, id: u32) -> Option<HeadId> {
+    fn find(&self, cx: Cx<'_>, list: ListId, id: KmemId) -> Option<HeadId> {
         self.lists.get(list).heads.get(cx.kmem, cx.rec, id)
     }
 
     /// Makes the head of a group, those above it first, so that the group's end needs no memory.
     /// `None`: without memory, or the group's end has begun.
     #[cold]
-    fn make(&self, cx: Cx<'_>, list: ListId, group: &Memcg, id: u32) -> Option<HeadId> {
+    fn make(&self, cx: Cx<'_>, list: ListId, group: &Memcg, id: KmemId) -> Option<HeadId> {
         loop {
             // The topmost that has none.
             let (mut at, mut at_id) = (group, id);
@@ -312,7 +313,7 @@ impl Lists {
         cx: Cx<'_>,
         list: ListId,
         group: &Memcg,
-        id: u32,
+        id: KmemId,
         above: HeadId,
     ) -> Option<HeadId> {
         self.ready_marks(id)?;

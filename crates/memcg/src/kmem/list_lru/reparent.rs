@@ -2,6 +2,7 @@
 
 use super::super::Kmem;
 use super::Lists;
+use crate::group::id::KmemId;
 use crate::kmem::id::ListId;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
@@ -10,7 +11,7 @@ impl Lists {
     /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any
     /// more. Takes no memory, does not fail. O(lists). The caller is pinned. `in_front`: what the
     /// group leaves is the first to go of what the parent has.
-    pub fn group_ends(&self, kmem: &Kmem, id: u32, in_front: bool) {
+    pub fn group_ends(&self, kmem: &Kmem, id: KmemId, in_front: bool) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
             if !users.try_ref() {
@@ -27,7 +28,7 @@ impl Lists {
 
     /// Redirect, then splice. In this order: who looks from here on finds the group above, and who
     /// found the head before sees, under its lock, that it has ended.
-    pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: u32, in_front: bool) {
+    pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: KmemId, in_front: bool) {
         let Some(index) = self.lists.get(list).heads.remove(kmem, id) else {
             return;
         };

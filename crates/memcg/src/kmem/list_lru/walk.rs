@@ -6,6 +6,7 @@
 
 use super::link::Link;
 use super::{Cx, LetGo, Lists};
+use crate::group::id::KmemId;
 use crate::kmem::id::{HeadId, ListId};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
@@ -70,7 +71,7 @@ impl Lists {
         &self,
         cx: Cx<'_>,
         list: ListId,
-        id: u32,
+        id: KmemId,
         nr: u64,
         look: &mut dyn FnMut(&Link) -> Verdict,
     ) -> Walked {
@@ -120,7 +121,13 @@ impl Lists {
     }
 
     /// Puts the mark in front of all; answers the head, and how many there are.
-    fn begin_walk(&self, cx: Cx<'_>, list: ListId, id: u32, mark: &Link) -> Option<(HeadId, u64)> {
+    fn begin_walk(
+        &self,
+        cx: Cx<'_>,
+        list: ListId,
+        id: KmemId,
+        mark: &Link,
+    ) -> Option<(HeadId, u64)> {
         cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
             let index = self.find(cx, list, id)?;
@@ -224,7 +231,7 @@ impl Lists {
 
     /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now
     /// into their lists: after the move of a task. Unpinned, without a lock.
-    pub fn sort(&self, cx: Cx<'_>, id: u32) {
+    pub fn sort(&self, cx: Cx<'_>, id: KmemId) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
             if !users.try_ref() {

@@ -36,6 +36,7 @@ pub use table_space::{IdPolicy, TableStat, Tables};
 
 use super::Kmem;
 use super::own::own_bytes;
+use crate::group::id::KmemId;
 use crate::group::kmem_id::ID_LIMIT;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -88,8 +89,8 @@ const fn block_bytes(block: usize) -> usize {
 }
 
 impl<V: Id> PerId<V> {
-    fn slot(&self, id: u32) -> Option<&AtomicId<V>> {
-        let (block, at) = place(id);
+    fn slot(&self, id: KmemId) -> Option<&AtomicId<V>> {
+        let (block, at) = place(id.raw());
         // Acquire pairs with the Release of `ensure`.
         let slots = self.blocks.get(block)?.load(Ordering::Acquire);
         if slots.is_null() {
@@ -102,9 +103,12 @@ impl<V: Id> PerId<V> {
     /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads;
     /// in a tree the hint, else a load a level.
     #[inline]
-    pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: u32) -> Option<V> {
+    pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: KmemId) -> Option<V> {
         if kmem.tables.are_trees() {
-            return self.tree.get(&kmem.tables, rec, id).and_then(V::from_raw);
+            return self
+                .tree
+                .get(&kmem.tables, rec, id.raw())
+                .and_then(V::from_raw);
         }
         // Acquire pairs with the Release of `insert`: what the index names is whole.
         self.slot(id)?.load(Ordering::Acquire)
@@ -112,11 +116,11 @@ impl<V: Id> PerId<V> {
 
     /// Enters `value` under an id that has nothing. The caller is pinned, and asks
     /// `Hierarchy::still_has_kmem_id` afterwards.
-    pub fn insert(&self, kmem: &Kmem, id: u32, value: V) -> Put<V> {
-        debug_assert!(id != 0 && id < ID_LIMIT);
+    pub fn insert(&self, kmem: &Kmem, id: KmemId, value: V) -> Put<V> {
+        debug_assert!(id.raw() < ID_LIMIT);
         kmem.tables.use_policy();
         if kmem.tables.are_trees() {
-            return match self.tree.insert(&kmem.tables, id, value.raw()) {
+            return match self.tree.insert(&kmem.tables, id.raw(), value.raw()) {
                 radix_tree::Entered::Done => Put::Done,
                 radix_tree::Entered::Found(other) => {
                     V::from_raw(other).map_or(Put::Done, Put::Found)
@@ -124,7 +128,7 @@ impl<V: Id> PerId<V> {
                 radix_tree::Entered::NoMemory => Put::NoMemory,
             };
         }
-        if self.ensure(kmem, place(id).0).is_none() {
+        if self.ensure(kmem, place(id.raw()).0).is_none() {
             return Put::NoMemory;
         }
         let Some(slot) = self.slot(id) else {
@@ -139,19 +143,22 @@ impl<V: Id> PerId<V> {
 
     /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and
     /// gives no memory.
-    pub fn remove(&self, kmem: &Kmem, id: u32) -> Option<V> {
+    pub fn remove(&self, kmem: &Kmem, id: KmemId) -> Option<V> {
         if kmem.tables.are_trees() {
-            return self.tree.remove(&kmem.tables, id).and_then(V::from_raw);
+            return self
+                .tree
+                .remove(&kmem.tables, id.raw())
+                .and_then(V::from_raw);
         }
         self.slot(id)?.swap(None, Ordering::AcqRel)
     }
 
     /// Calls `f` with every id and what is under it, as far as they stay there meanwhile. The
     /// caller is pinned.
-    pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(u32, V)) {
+    pub fn each(&self, kmem: &Kmem, mut f: impl FnMut(KmemId, V)) {
         if kmem.tables.are_trees() {
             self.tree.each(&kmem.tables, &mut |id, value| {
-                if let Some(value) = V::from_raw(value) {
+                if let (Some(id), Some(value)) = (KmemId::from_raw(id), V::from_raw(value)) {
                     f(id, value);
                 }
             });
@@ -159,7 +166,7 @@ impl<V: Id> PerId<V> {
         }
         for block in 0..BLOCKS {
             let first = FIRST * ((1 << block) - 1);
-            for id in first..first + (FIRST << block) {
+            for id in (first..first + (FIRST << block)).filter_map(KmemId::from_raw) {
                 match self.slot(id) {
                     Some(slot) => {
                         if let Some(value) = slot.load(Ordering::Acquire) {

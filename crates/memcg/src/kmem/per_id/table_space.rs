@@ -4,9 +4,11 @@
 use super::super::id::NodeId;
 use super::node::Node;
 use super::{BLOCKS, FIRST, block_bytes, own_bytes, place};
+use crate::group::id::KmemId;
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::Id;
 use crate::thread::hint::Hints;
 
 /// What becomes of kmem ids, and what the tables they index are. Chosen before first use, for the
@@ -161,8 +163,8 @@ impl Tables {
     }
 
     /// Arrays are to have a place for `id`: until one has, it counts as if it had.
-    pub(crate) fn make_room_for(&self, id: u32) {
-        let size = place(id).0 as u32 + 1;
+    pub(crate) fn make_room_for(&self, id: KmemId) {
+        let size = place(id.raw()).0 as u32 + 1;
         if self.size.fetch_max(size, Ordering::Relaxed) < size {
             self.nr_grown.fetch_add(1, Ordering::Relaxed);
         }

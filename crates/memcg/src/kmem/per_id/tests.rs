@@ -19,6 +19,10 @@ fn places_fill_blocks_without_gap_or_overlap() {
     assert!(place(ID_LIMIT - 1).0 < BLOCKS);
 }
 
+fn k(id: u32) -> KmemId {
+    KmemId::new(id)
+}
+
 /// What tables map to here.
 fn v(number: u32) -> HeadId {
     HeadId::new(number)
@@ -35,22 +39,22 @@ fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
     let (kmem, rec) = alone();
     let before = kmem.stat().live;
     let table = PerId::default();
-    assert_eq!((table.get(kmem, rec, 1), table.bytes(kmem)), (None, 0));
-    assert_eq!(table.remove(kmem, 70_000), None);
-    assert_eq!(table.insert(kmem, 5, v(50)), Put::Done);
-    assert_eq!(table.insert(kmem, 5, v(51)), Put::Found(v(50)));
+    assert_eq!((table.get(kmem, rec, k(1)), table.bytes(kmem)), (None, 0));
+    assert_eq!(table.remove(kmem, k(70_000)), None);
+    assert_eq!(table.insert(kmem, k(5), v(50)), Put::Done);
+    assert_eq!(table.insert(kmem, k(5), v(51)), Put::Found(v(50)));
     assert_eq!(table.bytes(kmem), 256);
     // Beyond what slabs hold.
-    assert_eq!(table.insert(kmem, 70_000, v(7)), Put::Done);
-    assert_eq!(table.get(kmem, rec, 70_000), Some(v(7)));
-    assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
+    assert_eq!(table.insert(kmem, k(70_000), v(7)), Put::Done);
+    assert_eq!(table.get(kmem, rec, k(70_000)), Some(v(7)));
+    assert_eq!(table.get(kmem, rec, k(5)), Some(v(50)));
     assert_eq!(table.bytes(kmem), kmem.tables.stat().arrays);
     let mut all = Vec::new();
     table.each(kmem, |id, value| all.push((id, value)));
-    assert_eq!(all, [(5, v(50)), (70_000, v(7))]);
-    assert_eq!(table.remove(kmem, 5), Some(v(50)));
-    assert_eq!(table.remove(kmem, 5), None);
-    assert_eq!(table.get(kmem, rec, 5), None);
+    assert_eq!(all, [(k(5), v(50)), (k(70_000), v(7))]);
+    assert_eq!(table.remove(kmem, k(5)), Some(v(50)));
+    assert_eq!(table.remove(kmem, k(5)), None);
+    assert_eq!(table.get(kmem, rec, k(5)), None);
     // SAFETY: nobody else knows it.
     unsafe { table.clear(kmem) };
     assert_eq!((table.bytes(kmem), kmem.tables.stat().arrays), (0, 0));
@@ -67,17 +71,17 @@ fn readers_find_everything_while_the_table_grows() {
             let table = &table;
             s.spawn(move || {
                 for id in (1..20_000).filter(|id| id % 2 == t) {
-                    assert_eq!(table.insert(kmem, id, v(id)), Put::Done);
+                    assert_eq!(table.insert(kmem, k(id), v(id)), Put::Done);
                     let back = id.saturating_sub(64).max(2 - t);
                     let back = back - (back % 2 != t) as u32;
                     if back > 0 {
-                        assert_eq!(table.get(kmem, rec, back), Some(v(back)));
+                        assert_eq!(table.get(kmem, rec, k(back)), Some(v(back)));
                     }
                 }
             });
         }
     });
-    assert!((1..20_000).all(|id| table.get(kmem, rec, id) == Some(v(id))));
+    assert!((1..20_000).all(|id| table.get(kmem, rec, k(id)) == Some(v(id))));
     // SAFETY: nobody else knows it.
     unsafe { table.clear(kmem) };
 }
@@ -93,10 +97,10 @@ fn the_policy_stays_once_a_table_is_used() {
     let (kmem, rec) = alone();
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
     let table = PerId::default();
-    assert_eq!(table.insert(kmem, 5, v(50)), Put::Done);
+    assert_eq!(table.insert(kmem, k(5), v(50)), Put::Done);
     assert!(!kmem.tables.set_policy(IdPolicy::ReparentAndFree));
     assert!(kmem.tables.set_policy(IdPolicy::ShrinkableTree));
-    assert_eq!(table.get(kmem, rec, 5), Some(v(50)));
+    assert_eq!(table.get(kmem, rec, k(5)), Some(v(50)));
 }
 
 #[test]
@@ -106,19 +110,23 @@ fn a_tree_is_as_large_as_what_is_in_it() {
     let node = size_of::<node::Node>() as u64;
     let (table, other) = (PerId::default(), PerId::default());
     for (id, nodes) in [(3, 1), (60, 1), (64, 3), (70_000, 6), (70_001, 6)] {
-        assert_eq!(table.insert(kmem, id, v(id)), Put::Done);
+        assert_eq!(table.insert(kmem, k(id), v(id)), Put::Done);
         assert_eq!(table.bytes(kmem), nodes * node, "with {id}");
     }
-    assert_eq!(other.insert(kmem, 3, v(1)), Put::Done);
+    assert_eq!(other.insert(kmem, k(3), v(1)), Put::Done);
     assert_eq!(kmem.tables.stat().trees, 7 * node);
     for (id, nodes) in [(70_000, 6), (70_001, 3), (3, 3), (60, 2), (64, 0)] {
-        assert_eq!(table.get(kmem, rec, id), Some(v(id)));
-        assert_eq!(table.remove(kmem, id), Some(v(id)));
-        assert_eq!(table.get(kmem, rec, id), None, "the hint of {id} is stale");
+        assert_eq!(table.get(kmem, rec, k(id)), Some(v(id)));
+        assert_eq!(table.remove(kmem, k(id)), Some(v(id)));
+        assert_eq!(
+            table.get(kmem, rec, k(id)),
+            None,
+            "the hint of {id} is stale"
+        );
         assert_eq!(table.bytes(kmem), nodes * node, "without {id}");
     }
     assert_eq!(kmem.tables.stat().trees, node);
-    assert_eq!(other.get(kmem, rec, 3), Some(v(1)));
+    assert_eq!(other.get(kmem, rec, k(3)), Some(v(1)));
 }
 
 #[test]
@@ -137,7 +145,7 @@ fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
                     n = n.wrapping_add(7919);
                     for (t, table) in tables.iter().enumerate() {
                         let id = n % 5_000 + 1;
-                        if let Some(value) = table.get(kmem, &rec, id) {
+                        if let Some(value) = table.get(kmem, &rec, k(id)) {
                             assert_eq!(value, v(id * 2 + t as u32));
                         }
                     }
@@ -148,13 +156,13 @@ fn a_reader_never_finds_what_is_anothers_while_trees_change_nodes() {
                     let ids = (1..5_000).step_by(37 + round);
                     for id in ids.clone() {
                         assert_eq!(
-                            table.insert(kmem, id as u32, v(id as u32 * 2 + t as u32)),
+                            table.insert(kmem, k(id as u32), v(id as u32 * 2 + t as u32)),
                             Put::Done
                         );
                     }
                     for id in ids {
                         let was = v(id as u32 * 2 + t as u32);
-                        assert_eq!(table.remove(kmem, id as u32), Some(was));
+                        assert_eq!(table.remove(kmem, k(id as u32)), Some(was));
                     }
                 }
                 over.store(true, std::sync::atomic::Ordering::Relaxed);

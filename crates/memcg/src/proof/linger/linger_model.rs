@@ -6,6 +6,7 @@ use crate::counter::Level;
 use crate::engine::group_end::GroupEnd;
 use crate::group::Memcg;
 use crate::group::Tag;
+use crate::group::id::KmemId;
 use crate::group::kmem_id::ROOT_ID;
 use crate::kmem::per_id::IdPolicy;
 use crate::testing::common::*;
@@ -42,7 +43,7 @@ struct Known {
     parent: usize,
     online: bool,
     gone: bool,
-    id: Option<u32>,
+    id: Option<KmemId>,
     bytes: u64,
 }
 
