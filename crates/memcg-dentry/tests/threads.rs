@@ -82,8 +82,12 @@ fn run(freshness: Freshness) {
             looker.unwrap();
         }
     });
-    let left = parent.current();
-    assert_eq!(left, cache.stats().entries * cache.entry_bytes());
+    let (left, bytes) = (parent.current(), cache.entry_bytes());
+    assert_eq!(left % bytes, 0);
+    // An entry that lost its place in the table to another of its name lives on, uncounted, while
+    // there are entries below it: the one directory that is renamed away all the time.
+    let uncounted = (left / bytes).checked_sub(cache.stats().entries);
+    assert!(uncounted.is_some_and(|n| n <= 4), "{uncounted:?}");
     drop(cache);
     assert_eq!(parent.current(), 0);
     parent.remove().unwrap();
