@@ -49,15 +49,15 @@ const MOST_EMPTY: u32 = 32;
 #[repr(C, align(128))]
 pub struct Heap {
     /// Where records can be read whatever the address: the window as the owner saw it last. The owner alone.
-    window: OwnWindow,
+    pub(super) window: OwnWindow,
     /// Addresses of the slabs in use; that of [`NO_SLAB`] where there is none.
     pub(super) active: [AtomicUsize; NR_CLASSES],
-    partial: [List; NR_CLASSES],
+    pub(super) partial: [List; NR_CLASSES],
     pub(super) returned: Returned,
     state: AtomicU32,
     link: AtomicU32,
     /// Slabs it owns, of them empty ones that are kept, and how many were in use at once of late.
-    nr_slabs: AtomicU32,
+    pub(super) nr_slabs: AtomicU32,
     nr_empty: AtomicU32,
     lately: AtomicU32,
     /// Empty slabs, made as they were, by class; and a bit for each class that has any.
@@ -285,7 +285,7 @@ impl Heap {
         self.partial[slab.class.load(Relaxed) as usize].push(slab);
     }
 
-    fn unlist(&self, slab: SlabRef) {
+    pub(super) fn unlist(&self, slab: SlabRef) {
         if slab.listed.load(Relaxed) == IN_PARTIAL {
             self.partial[slab.class.load(Relaxed) as usize].remove(slab);
             slab.listed.store(IN_NONE, Relaxed);
@@ -408,7 +408,7 @@ impl Heap {
     }
 
     /// A slab that was full, or may have become empty: to the list it belongs in.
-    fn relist(&self, kmem: &Kmem, slab: SlabRef) {
+    pub(super) fn relist(&self, kmem: &Kmem, slab: SlabRef) {
         if slab.listed.load(Relaxed) == IN_USE {
             return;
         }
@@ -451,18 +451,6 @@ impl Heap {
         }
     }
 
-    /// Leaves the heap to whoever comes next. What is empty goes back, everything else asks for notice.
-    ///
-    /// # Safety
-    /// In the last heap section of the owner.
-    pub(super) unsafe fn park(&self, kmem: &Kmem) {
-        self.set_state(State::Borrowed);
-        // SAFETY: the caller's.
-        unsafe { self.trim(kmem) };
-        kmem.nr_parked.fetch_add(1, Relaxed);
-        kmem.unborrow(self);
-    }
-
     /// Gives back what is empty.
     fn return_empty(&self, kmem: &Kmem) {
         while let Some(slab) = self.pop_empty(0) {
@@ -491,41 +479,6 @@ impl Heap {
             }
         }
         self.return_empty(kmem);
-    }
-
-    /// Hands a partial slab of `class` of this borrowed heap to `to`.
-    pub(super) fn hand_over(&self, kmem: &Kmem, class: usize, to: &Heap) -> Option<SlabRef> {
-        self.arrivals(kmem);
-        let slab = self.partial[class].first()?;
-        self.unlist(slab);
-        self.change_owner(kmem, slab, to);
-        Some(slab)
-    }
-
-    /// Hands every slab that was returned to this borrowed heap to `to`, in whose section we are.
-    pub(super) fn hand_over_returned(&self, kmem: &Kmem, to: &Heap) {
-        self.returned.pop_all(|slab| {
-            // SAFETY: as in `arrivals`.
-            let owner = unsafe { Heap::of(slab) };
-            if !core::ptr::eq(owner, self) {
-                owner.returned.push(slab);
-                return;
-            }
-            slab.remote.arrive();
-            self.unlist(slab);
-            self.change_owner(kmem, slab, to);
-            to.relist(kmem, slab);
-        });
-    }
-
-    fn change_owner(&self, kmem: &Kmem, slab: SlabRef, to: &Heap) {
-        // SAFETY: the caller is in a section of the owner of `to`.
-        unsafe { to.window.learn(kmem.spans.map.window()) };
-        self.nr_slabs
-            .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
-        to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);
-        // Relaxed is enough: who frees reads either owner, and both forward what is not theirs.
-        slab.set_owner(to.at());
     }
 }
 

@@ -37,6 +37,7 @@ mod loom;
 pub mod object_audit;
 pub mod offline_group;
 pub mod own;
+mod parked;
 pub mod per_id;
 pub mod shrinker_registry;
 pub mod slab;
@@ -63,8 +64,7 @@ use crate::thread::Tag;
 use address_map::Place;
 use core::sync::atomic::{
     AtomicU64, AtomicUsize,
-    Ordering::{Relaxed, Release, SeqCst},
-    fence,
+    Ordering::{Relaxed, Release},
 };
 use heap::State;
 use id::HeapId;
@@ -139,20 +139,6 @@ impl Kmem {
         let heap = self.heaps.get(index);
         heap.make();
         Some((index, heap))
-    }
-
-    /// Leaves a heap with what it holds to whoever needs it next.
-    ///
-    /// # Safety
-    /// The calling thread is the owner, in a heap section, and does not use it again.
-    pub unsafe fn park(&self, heap: &Heap) {
-        // SAFETY: the caller's.
-        unsafe { heap.park(self) };
-    }
-
-    /// Gives up a heap that a fork cut off in the middle of a change.
-    pub fn lose(&self, heap: &Heap) {
-        heap.set_state(State::Lost);
     }
 
     /// The heap of an index.
@@ -286,56 +272,6 @@ impl Kmem {
             self.move_extent(object.slab, bytes)
                 .or_else(|| self.move_large(object.slab, bytes))
         }
-    }
-
-    /// A slab in flight goes to its owner; if that is nobody, to the thread that freed into it.
-    fn deliver(&self, own: Option<&Heap>, slab: SlabRef) {
-        // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
-        let owner = unsafe { Heap::of(slab) };
-        owner.returned.push(slab);
-        // Pairs with the fence of `Heap::park`.
-        fence(SeqCst);
-        if owner.state() == State::Parked
-            && let Some(own) = own
-            && owner.claim(State::Borrowed)
-        {
-            owner.hand_over_returned(self, own);
-            self.unborrow(owner);
-        }
-    }
-
-    /// Ends a loan. What was returned meanwhile is looked at by who returned it, or here.
-    fn unborrow(&self, heap: &Heap) {
-        loop {
-            heap.set_state(State::Parked);
-            // Pairs with the fence of `deliver`: it saw the heap parked, or we see what it
-            // returned.
-            fence(SeqCst);
-            if heap.returned.is_empty() || !heap.claim(State::Borrowed) {
-                return;
-            }
-            heap.arrivals(self);
-        }
-    }
-
-    /// A slab of `class` with room from a heap nobody uses, now owned by `to`.
-    fn steal(&self, to: &Heap, class: usize) -> Option<SlabRef> {
-        if self.nr_parked.load(Relaxed) == 0 {
-            return None;
-        }
-        self.heaps
-            .each()
-            .map(|(_, heap)| heap)
-            .filter(|heap| heap.state() == State::Parked)
-            .take(4)
-            .find_map(|heap| {
-                if !heap.claim(State::Borrowed) {
-                    return None;
-                }
-                let found = heap.hand_over(self, class, to);
-                self.unborrow(heap);
-                found
-            })
     }
 
     /// Gives back to the kernel what nobody has used for a while.
