@@ -1,9 +1,10 @@
 //! Objects of kmem caches: charged, then taken; uncharged, then given back.
 //!
-//! Kept: an object is charged what its cache says an object may use, as any memory is (`memory.max`
-//! and all that follows), and counted as a cache's, within every `memory.kmem.max`. A refused
-//! allocation changes nothing. Relied on: `kmem::cache`, which never charges but from stock. Never
-//! done: a constructor (that is `api`); code of the program under a lock.
+//! Invariants: an object is charged the bytes that its cache says an object may use, within the
+//! limits of `memory.max` as any other memory. It is also counted as a cache's, within every
+//! `memory.kmem.max`. A refused allocation changes nothing.
+//! Depends on: `kmem::cache`, which takes and frees objects and charges from stock only.
+//! Never: runs a constructor (`api` does that), or code of the program under a lock.
 
 use super::configuration::Tracking;
 use super::worker::Work;
@@ -30,7 +31,7 @@ pub enum CacheRefusal {
 }
 
 impl CacheRefusal {
-    /// Who was full.
+    /// Which group was full; `None` if no limit was the reason.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -43,11 +44,14 @@ impl CacheRefusal {
 /// Calls of a cache's shrinker for one allocation.
 const ROUNDS: usize = 4;
 
-/// Checks an object of a cache that has that.
+/// Checks the poison and the red zone of an object that was just taken, if its cache has
+/// [`Ways::CHECKED`].
 #[inline(always)]
 fn check_taken(cache: &Cache, found: Found) {
     if cache.ways().has(Ways::CHECKED) {
-        // SAFETY: just taken, of this cache or of one that was made after it.
+        // SAFETY: `found` is an object that `kmem::cache` has just handed out to this thread, and
+        // nobody else knows it. It is of this cache, or of the group's own cache, which
+        // `make_child` made with the same shape and the same `Ways`.
         unsafe { debug::on_alloc(cache, found) };
     }
 }
@@ -59,7 +63,7 @@ impl Engine {
         self.kmem.create_cache(&self.tree, plan)
     }
 
-    /// Ends a cache: it gives no objects any more, and goes with its last one.
+    /// Ends a cache: it gives out no more objects. Its record goes when its last object is freed.
     pub fn destroy_cache(&self, rec: &ThreadRec, index: CacheId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         // A change: in a fork's child nobody would go on with it.
@@ -69,14 +73,15 @@ impl Engine {
         });
     }
 
-    /// What has been left of dead caches for who comes by.
+    /// Does what remains to be done for caches that were destroyed and whose last object has gone.
+    /// Any thread that comes by may do it.
     #[cold]
     pub fn tend_caches(&self, rec: &ThreadRec) {
         let _pin = self.tree.threads.epoch.pin(rec);
         self.change(|| self.kmem.tend_caches(&self.tree));
     }
 
-    /// Whom an object of a cache is for.
+    /// The owner that an object of `cache` is charged to; `None`: it is not accounted.
     #[inline(always)]
     fn owner_of_object(&self, rec: &ThreadRec, cache: &Cache, flags: Flags) -> Option<Tag> {
         if cache.ways().has(Ways::NOACCOUNT) || flags.has(Flags::NOACCOUNT) {
@@ -89,6 +94,8 @@ impl Engine {
         self.owner_by_rules(rec, cache, current?)
     }
 
+    /// The owner of an object where rules of [`Tracking`] are in force: `tag`, or `None` if a rule
+    /// exempts the object.
     fn owner_by_rules(&self, rec: &ThreadRec, cache: &Cache, tag: Tag) -> Option<Tag> {
         let on = |which| self.options.tracking(which);
         if on(Tracking::OptIn) && !cache.ways().has(Ways::ACCOUNT) && cache.room_maker().is_none() {
@@ -123,17 +130,19 @@ impl Engine {
         any.is_some()
     }
 
-    /// In the child of a fork: who held it is not here.
+    /// In the child of a fork: frees the lock, whose holder may be a thread that the child does not
+    /// have.
     pub(super) fn reset_locks_in_child(&self, sole: SoleThread) {
         self.filters_lock.reset_in_child(sole);
     }
 
-    /// Now and then: what caches have not used for a while goes back.
+    /// Gives back the slabs that caches have not used for a while. Called now and then; does
+    /// nothing if the last time was too recent.
     pub fn tick_caches(&self) {
         self.kmem.reap_caches_at_times(&self.tree);
     }
 
-    /// Takes an object of a cache, for whom the thread works for.
+    /// Takes an object of a cache; it is charged to the owner that the thread works for.
     ///
     /// # Errors
     /// See [`CacheRefusal`].
@@ -160,7 +169,8 @@ impl Engine {
                 return Ok(found);
             }
         }
-        // Whose task has moved on without its bytes has no stock, so its objects come this way.
+        // A superseded owner has no stock, so objects of a task that moved without its bytes come
+        // this way, and are charged to its successor.
         let found = self.with_owner(rec, |now| {
             let tag = tag.and(now);
             self.alloc_cached_slow(rec, cache, index, tag, flags)
@@ -179,13 +189,15 @@ impl Engine {
         (index, ways): (CacheId, Ways),
         tag: Tag,
     ) -> Option<Found> {
-        // The thread works for it, so it is named, and its cell is not asked for: this is a hit.
+        // The thread works for this owner, which keeps the owner's record alive. The cell is read
+        // as it is, without resolving it: this is a hit.
         let cell = self.tree.objcgs.get(tag).cell_if_any();
         cache_hit::alloc_by_hint(own, &self.kmem.caches, (index, ways), cell, Some(tag))
             .or_else(|| self.alloc_of_child(rec, own, (index, ways), tag))
     }
 
-    /// The same, the cache looked up; the next hit finds it by a hint.
+    /// As `alloc_by_group` where its hint was no use: looks the group's cache up, and keeps a hint
+    /// by which the next hit finds it.
     #[inline(never)]
     fn alloc_of_child(
         &self,
@@ -229,7 +241,8 @@ impl Engine {
             })
     }
 
-    /// An object for `tag`, charged already, from the cache that serves its group.
+    /// Takes an object for `owner`, which is charged for it already, from the cache that serves the
+    /// owner's group.
     fn alloc_charged(
         &self,
         rec: &ThreadRec,
@@ -247,7 +260,8 @@ impl Engine {
         let child = match self.kmem.child_of(&self.tree, rec, index, group) {
             Child::Is(child) => child,
             Child::Missing if flags.has(Flags::WAIT) => {
-                // By the policy of ids; without one the nearest above serves that has.
+                // The group gets a kmem id as the policy of ids allows. If it gets none, the cache
+                // of the nearest group above that has an id serves.
                 let _ = self.kmem_id(rec, group, flags);
                 let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
                 self.kmem
@@ -272,8 +286,8 @@ impl Engine {
         })
     }
 
-    /// What an allocation that could not wait had deferred: the group's own cache, if there still
-    /// are the two.
+    /// Makes the group's own cache, which an allocation that could not wait has deferred. Does
+    /// nothing if the cache or the group has ended since.
     pub(super) fn split_cache(&self, rec: &ThreadRec, index: CacheId, group: GroupId) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let group = self.tree.memcgs.get(group);
@@ -285,7 +299,8 @@ impl Engine {
         }
     }
 
-    /// Charges an object: within the limits, or after the cache's shrinker has made room.
+    /// Charges an object within the limits. Where one refuses, the cache's own shrinker is asked
+    /// for room, [`ROUNDS`] times at most, if the request may run code of the program.
     fn charge_object(
         &self,
         rec: &ThreadRec,
@@ -313,6 +328,7 @@ impl Engine {
         }
     }
 
+    /// Charges an object's bytes and counts them as a cache's, or does neither.
     fn try_charge_object(&self, rec: &ThreadRec, request: Request) -> Result<(), CacheRefusal> {
         let Request { tag, bytes, .. } = request;
         self.charge(rec, request).map_err(CacheRefusal::Max)?;
@@ -358,6 +374,7 @@ impl Engine {
         self.undo_charge(rec, tag, bytes);
     }
 
+    /// Uncharges an object of a cache: its bytes, and their count as a cache's.
     pub(super) fn uncharge_object(&self, rec: &ThreadRec, tag: Option<Tag>, bytes: u64) {
         let Some(tag) = tag.filter(|_| self.accounting() != Accounting::Broken) else {
             return;
@@ -383,7 +400,9 @@ impl Engine {
         let mut raw = raw;
         if slab.is_checked() {
             let cache = self.kmem.caches.get(slab.cache());
-            // SAFETY: the caller's: a live object of the slab's cache.
+            // SAFETY: `at` is a live object that the caller of `free_cached` gives up, so its bytes
+            // and its red zone are ours. `locate_cached` found its slab, and `slab.cache()` is the
+            // cache that the slab belongs to.
             if !unsafe { debug::on_free(cache, at) } {
                 return;
             }
@@ -391,13 +410,15 @@ impl Engine {
             raw &= cache.ways().has(Ways::CONSTRUCTED);
         }
         let own = self.kmem.caches.own(rec);
-        // SAFETY: the caller's.
+        // SAFETY: the object at `offset` of `slab` is the one at `at`, by `locate_cached`. It is
+        // live and ends here, as the caller of `free_cached` promises.
         if own.is_some_and(|own| unsafe { cache_hit::free(own, slab, offset, raw) }) {
             return;
         }
         let (tag, bytes) = slab.owner_and_bytes(offset);
         self.uncharge_object(rec, tag, bytes);
-        // SAFETY: the caller's; uncharged.
+        // SAFETY: the hit above did nothing, so the object is still live, and it ends here, as the
+        // caller of `free_cached` promises. It was uncharged one line above.
         unsafe { self.kmem.free_cached(own, slab, offset, raw) };
         if self.kmem.have_caches_ended() {
             self.tend_caches(rec);

@@ -1,8 +1,9 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
 //!
 //! Invariants: a refused charge has charged nobody. What is tried again is the same request.
-//! Depends on: `group` for the charge itself, `reclaim` and `oom_kill` for room, `throttle` for
-//! what is owed. Never: a wait, or code of the program, where the request's flags do not allow it.
+//! Depends on: `group` for the charge itself; `reclaim` and `oom_kill` for room; `throttle` for the
+//! delay that is owed.
+//! Never: waits, or runs code of the program, where the request's flags do not allow it.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +18,7 @@ use crate::thread::ThreadRec;
 pub struct ChargeError {
     /// The bytes that were asked for.
     pub bytes: u64,
-    /// Who was full, and how full.
+    /// The group that was full, its usage and its max.
     pub refusal: Refusal,
 }
 
@@ -59,6 +60,7 @@ impl Engine {
         Ok(bytes)
     }
 
+    /// Makes a charge that is no hit, and notes the delay it owes.
     fn charge_slow(&self, rec: &ThreadRec, request: Request) -> Result<(), ChargeError> {
         let Request {
             tag, bytes, kind, ..
@@ -87,8 +89,8 @@ impl Engine {
         self.tree.charge_exact(request.tag, request.bytes, mode)
     }
 
-    /// Seeks the policy's way out of a refusal: the charge is forced, tried again after a drain, a
-    /// reclaim or a kill, or made into debt.
+    /// Handles a refusal. The charge is forced, or tried again after a drain and after a reclaim;
+    /// then the group's policy decides between debt, a kill and a refusal.
     #[cold]
     fn charge_refused(
         &self,
@@ -98,7 +100,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
         let Request { tag, flags, .. } = request;
-        // What reclaim charges is forced, or it would wait for itself.
+        // What a reclaiming thread charges is forced, or reclaim would wait for itself.
         if flags.has(Flags::FORCE) || rec.is_helping() {
             return self.charge_exact(request, Mode::Force);
         }
@@ -107,11 +109,12 @@ impl Engine {
         };
         full.event(Event::Max);
         let mut last = refusal;
-        // Stock under the full group is charged but held by nobody: if all of it made room, take it
-        // back, once.
+        // Stock in and below the full group is charged, but nothing holds it. If the charge would
+        // fit without it, drain it, once.
         let without_stock = refusal.usage.saturating_sub(full.counter.granted());
         let drain = || {
-            // Where nothing will be drained nobody stands still, and a refusal stays quick.
+            // A stall is counted only if there is something to drain, so that a refusal stays
+            // quick.
             let _stall = full.is_drain_due().then(|| tree.stall(rec, tag));
             tree.drain_for_charge(rec, full)
         };
@@ -158,8 +161,8 @@ impl Engine {
         Err(last)
     }
 
-    /// Has a task die, and takes what it will give back in advance; waits for that where the caller
-    /// may and the credit is not enough.
+    /// Has a task told to die, and charges in advance against the bytes that it will give back.
+    /// Where that credit is not enough and the request may wait, waits for the task to end.
     #[cold]
     fn charge_after_kill(
         &self,
@@ -168,7 +171,8 @@ impl Engine {
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let mut last = refusal;
-        // Nobody dies for what nobody holds: stock goes first, however lately it was drained.
+        // No task dies for bytes that are only stock: stock is drained first, however lately that
+        // was done.
         for _ in 0..super::reclaim::ROUNDS {
             let Some(full) = self.tree.group_of_refusal(&last) else {
                 return Err(last);
@@ -182,7 +186,7 @@ impl Engine {
             }
         }
         if last.group != refusal.group {
-            // Another group is full as well: that is its affair.
+            // Another group is full as well. Its own policy decides, at the next charge.
             return Err(last);
         }
         let Some(group) = last.group else {
@@ -196,7 +200,7 @@ impl Engine {
             }
             match self.charge_exact(request, Mode::Beyond { group, by }) {
                 Ok(()) => return Ok(()),
-                // Another group is full as well: that is its affair.
+                // Another group is full as well. Its own policy decides, at the next charge.
                 Err(again) if again.group != Some(group) => return Err(again),
                 Err(again) => last = again,
             }
@@ -209,8 +213,8 @@ impl Engine {
         Err(last)
     }
 
-    /// Tries again as long as room is made; leaves the rest to the worker where the caller may not
-    /// wait.
+    /// Tries again as long as reclaim makes room. If the request may not wait, only has the worker
+    /// reclaim, for later charges.
     #[cold]
     fn charge_after_reclaim(
         &self,
@@ -232,7 +236,7 @@ impl Engine {
             let Some(full) = tree.group_of_refusal(&last) else {
                 return Err(last);
             };
-            // What can never fit is not worth what others have.
+            // A request larger than max can never fit: nothing is reclaimed for it.
             if request.bytes > full.counter.max() || !self.make_room(rec, full, request) {
                 break;
             }
@@ -248,7 +252,7 @@ impl Engine {
         Err(last)
     }
 
-    /// Gives back `bytes` as [`Self::charge`] answered them.
+    /// Uncharges `bytes`, as [`Self::charge`] answered them.
     pub fn uncharge(&self, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
         if self.accounting() == Accounting::Broken {
             return;
@@ -280,9 +284,9 @@ impl Engine {
         }
     }
 
-    /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something
-    /// else: as [`Self::uncharge`], but what a move left of the owner in other groups stays as it
-    /// was.
+    /// Undoes a charge of an object's `bytes` that was made a moment ago, because the object cannot
+    /// be had for another reason. As [`Self::uncharge`], but the owner's residual charges in other
+    /// groups stay as they were.
     #[cold]
     pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         {
@@ -297,8 +301,8 @@ impl Engine {
         self.uncharge(rec, tag, bytes, Kind::Heap);
     }
 
-    /// Whether a tag may be an owner's: asked before the tag of a thing is believed, which may have
-    /// been overwritten.
+    /// Whether `tag` may be an owner's. Asked before the tag of a thing is used, since the program
+    /// may have overwritten it.
     pub fn is_tag(&self, tag: Tag) -> bool {
         tag.raw() < self.tree.objcgs.high_water()
     }

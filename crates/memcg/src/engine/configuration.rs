@@ -1,9 +1,13 @@
 //! How an engine behaves, set once near its start.
+//!
+//! Invariants: each option is one word, which any thread may read or change at any time.
+//! Depends on: nothing but `sync`.
+//! Never: acts on an option; whoever reads it does.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// See the module. All off at first.
+/// The options of an engine. All are off at first.
 #[derive(Default)]
 pub struct Options {
     strict: AtomicU32,
@@ -15,35 +19,37 @@ pub struct Options {
     kill_process: AtomicU32,
 }
 
-// SAFETY: integers only.
+// SAFETY: every field is an atomic integer: zero bytes are a valid value, and the one that the
+// derived `Default` gives.
 unsafe impl Zeroed for Options {}
 
-/// Which objects of kmem caches are accounted, a bit each; 0: all but those of NOACCOUNT caches and
-/// scopes.
+/// A rule that exempts objects of kmem caches from accounting. With none in force, all objects are
+/// accounted but those of NOACCOUNT caches and scopes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tracking {
-    /// What the root's own owners allocate is not.
+    /// Objects that owners of the root group allocate are not accounted.
     RootUntracked = 1,
-    /// Only that of caches which ask for it: by a flag, or by being registered.
+    /// Only objects of caches that ask for it are accounted: caches with the flag ACCOUNT, and
+    /// caches that have registered a shrinker.
     OptIn = 2,
-    /// Groups have words about it.
+    /// Groups have a filter (`memory.kmem.caches`), which says whose objects are accounted.
     Filtered = 4,
 }
 
 impl Options {
-    /// Whether a rule about cache objects is in force; any, asked for all at once with
-    /// [`Self::tracks_simply`].
+    /// Whether the rule `which` is in force. [`Self::tracks_simply`] asks about all at once.
     pub fn tracking(&self, which: Tracking) -> bool {
         self.tracking.load(Ordering::Relaxed) & which as u32 != 0
     }
 
-    /// Whether no such rule is in force.
+    /// Whether no rule of [`Tracking`] is in force.
     #[inline(always)]
     pub fn tracks_simply(&self) -> bool {
         self.tracking.load(Ordering::Relaxed) == 0
     }
 
-    /// Puts such a rule in force, or out of it. Objects that are out stay whose they are.
+    /// Puts the rule `which` in force, or out of it. Objects that were allocated before keep their
+    /// owners.
     pub fn set_tracking(&self, which: Tracking, on: bool) {
         if on {
             self.tracking.fetch_or(which as u32, Ordering::Relaxed);
@@ -52,54 +58,56 @@ impl Options {
         }
     }
 
-    /// An inconsistency aborts instead of switching accounting off.
+    /// Whether an inconsistency aborts the process instead of switching accounting off.
     pub fn strict(&self) -> bool {
         self.strict.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets it.
+    /// Sets [`Self::strict`].
     pub fn set_strict(&self, on: bool) {
         self.strict.store(on.into(), Ordering::Relaxed);
     }
 
-    /// Delays owed for being above `high` are paid inside malloc, at most 10 ms a charge.
+    /// Whether delays that are owed for being above `high` are paid inside malloc, at most 10 ms a
+    /// charge.
     pub fn pay_in_malloc(&self) -> bool {
         self.pay_in_malloc.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets it.
+    /// Sets [`Self::pay_in_malloc`].
     pub fn set_pay_in_malloc(&self, on: bool) {
         self.pay_in_malloc.store(on.into(), Ordering::Relaxed);
     }
 
-    /// Where a thread is to be killed for memory the process is: its threads know nothing of us.
+    /// Whether the whole process is killed where a thread is to be killed for memory: the threads
+    /// of a program that knows nothing of us cannot end one by one.
     pub fn kill_process(&self) -> bool {
         self.kill_process.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets it.
+    /// Sets [`Self::kill_process`].
     pub fn set_kill_process(&self, on: bool) {
         self.kill_process.store(on.into(), Ordering::Relaxed);
     }
 
-    /// No thread of the engine's own: what is put off is done by threads of the program that wait
-    /// anyway.
+    /// Whether the engine does without a thread of its own: then threads of the program that wait
+    /// anyway do the deferred work.
     pub fn no_thread(&self) -> bool {
         self.no_thread.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets it; a worker that runs already goes on.
+    /// Sets [`Self::no_thread`]. A worker that runs already goes on.
     pub fn set_no_thread(&self, on: bool) {
         self.no_thread.store(on.into(), Ordering::Relaxed);
     }
 
-    /// What a heap charge over max does in a group without a policy: go into debt (a Rust global
-    /// allocator, where a refusal usually aborts) or fail.
+    /// Whether a heap charge above max goes into debt in a group without a policy, instead of
+    /// failing. For a Rust global allocator, where a refusal usually aborts.
     pub fn debt_by_default(&self) -> bool {
         self.debt_by_default.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets it.
+    /// Sets [`Self::debt_by_default`].
     #[cfg_attr(
         not(any(test, feature = "testing")),
         expect(dead_code, reason = "only tests choose it as yet")
@@ -108,12 +116,12 @@ impl Options {
         self.debt_by_default.store(on.into(), Ordering::Relaxed);
     }
 
-    /// The worker does a round of the reaper that often, in ms; 0: never.
+    /// How often the worker does a round of the reaper, in ms; 0: never.
     pub fn reap_interval_ms(&self) -> u32 {
         self.reap_interval_ms.load(Ordering::Relaxed)
     }
 
-    /// Sets it.
+    /// Sets [`Self::reap_interval_ms`].
     pub fn set_reap_interval_ms(&self, ms: u32) {
         self.reap_interval_ms.store(ms, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a flag is one bit, and every bit that is ever set has a name.
 //! Depends on: nothing.
-//! Never: a decision. What a flag means is carried out where the charge is.
+//! Never: acts on a flag; the code that charges does.
 
 #![forbid(unsafe_code)]
 
@@ -55,7 +55,7 @@ impl Flags {
         (Flags::OWE, "OWE"),
     ];
 
-    /// The flags of both, as `|`: that is no constant function.
+    /// The flags of both. The same as `|`, which cannot be used in a constant.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

@@ -1,21 +1,27 @@
-//! Fork: the child has one thread and all the memory.
+//! Fork: the child has one thread and all of its parent's memory.
 //!
-//! Before a fork, changes to the tree are let finish and held off, so the child's tree is whole.
-//! Charges are not held off: the child recounts every group from its owners' words, which change in
-//! one step each. Then it frees the locks, returns the stock of the threads it does not have, and
-//! gives their records back.
+//! Before a fork, `prepare` lets changes to the tree finish and holds new ones off, so the child's
+//! tree is whole. Charges are not held off: the child recounts every group from its owners' words,
+//! each of which changes in one step. Then the child frees the locks, returns the stock of the
+//! threads it does not have, and gives their records back.
 //!
-//! A thread marks a change in its own record, plainly, and who forks has every thread pass a
-//! barrier: changes of different threads share no word that is written. A thread without a record,
-//! and one that is leaving, count themselves in one shared word.
+//! A thread marks a change in its own record with a plain store, and the thread that forks has
+//! every thread pass a heavy fence. So changes of different threads write no shared word. A thread
+//! without a record, and one that is leaving, counts its changes in one shared word.
 //!
-//! `_Fork` and a bare `clone` run no handlers. A page that the kernel empties in every child
-//! (MADV_WIPEONFORK) tells them: the first slow path of such a child does what the handler would
-//! have. It is asked on slow paths only, a load of a word that is also how a deferred piece of work
-//! announces itself. A child of vfork or posix_spawn shares the page, finds it as its parent left
-//! it, and is left alone. Nothing was held off for a child without handlers: if one of the parent's
-//! other threads was changing the tree at that moment, the child goes without accounting and says
-//! so.
+//! `_Fork` and a bare `clone` run no handlers. The kernel empties one page in every child
+//! (MADV_WIPEONFORK), and a child finds out by it: its first slow path does what the handler would
+//! have done. Only slow paths look, by one load of the word that also announces deferred work. A
+//! child of vfork or posix_spawn shares its parent's page, finds the word unchanged, and is left
+//! alone. Nothing was held off for a child without handlers. If another thread of the parent was
+//! changing the tree at that moment, the child goes on without accounting and says so.
+//!
+//! Invariants: in a child that was forked with handlers the tree is whole. In every child no lock
+//! is held by a thread that it does not have, and usage is what its owners hold.
+//! Depends on: `fork_word` for the page; `thread` for records, marks and the heavy fence;
+//! pthread_atfork.
+//! Never: waits for ever. A change and a fork wait for each other for a bounded number of naps
+//! (`PATIENCE`), then go on.
 
 use super::Engine;
 use super::fork_word::{DEFERRED, EMPTIED, SETTLED, is_watched, watch, word};
@@ -29,7 +35,7 @@ use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::ThreadRec;
 use crate::thread::record::FENCED;
 
-/// What else is to happen in the child. One function, by whoever owns the process.
+/// What else is to run in the child of a fork. One function, set by whoever owns the process.
 static IN_CHILD: Hook<fn()> = Hook::none();
 
 /// Has `f` run in the child of every fork, last: from the fork itself, or where the child is first
@@ -38,8 +44,9 @@ pub fn set_in_child(f: fn()) {
     IN_CHILD.set(f);
 }
 
-/// How long a fork waits for a change, and a change for a fork: a signal handler may stand between
-/// the two in one thread, and then neither comes. In steps of 10 µs.
+/// How long a fork waits for a change, and a change for a fork, in naps of 10 µs. The wait has an
+/// end because a signal handler may fork in the middle of its own thread's change: then neither of
+/// the two could go on.
 const PATIENCE: u32 = 10_000;
 
 /// One step of a wait.
@@ -47,6 +54,8 @@ fn nap() {
     clock::sleep_ns(10_000);
 }
 
+// SAFETY: this is the C library's declaration of the function: two arguments, an int and a pointer
+// to int, and an int as the answer.
 unsafe extern "C" {
     /// The C library's; the libc crate does not have it.
     fn pthread_setcancelstate(state: libc::c_int, before: *mut libc::c_int) -> libc::c_int;
@@ -56,7 +65,8 @@ unsafe extern "C" {
 fn uncancelled(f: impl FnOnce()) {
     const DISABLE: libc::c_int = 1;
     let mut before = 0;
-    // SAFETY: a valid place; the state is put back as it was.
+    // SAFETY: `before` is a place of this frame that outlives the call; the second call may be
+    // given null instead. The state the thread had is put back, so its cancellation is as it was.
     unsafe {
         pthread_setcancelstate(DISABLE, &mut before);
         f();
@@ -67,9 +77,12 @@ fn uncancelled(f: impl FnOnce()) {
 static DEFERRED_WORK: Hook<fn()> = Hook::none();
 static DEFERRED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
+/// Registers the three handlers of a fork, and sets up the page that tells a child without
+/// handlers.
 pub(super) fn install() {
     watch();
-    // SAFETY: the three are plain functions that may run at any fork.
+    // SAFETY: the three take nothing, never unwind, and are part of this library, which is never
+    // unloaded. Each looks for the engine itself, so it may run at any fork.
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
@@ -85,7 +98,8 @@ pub fn defer(ns: u64, work: fn()) {
     }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
     DEFERRED_WORK.set(work);
-    // Release pairs with the Acquire of `inspect`.
+    // Release pairs with the Acquire load of `inspect`: who sees DEFERRED sees the work and its
+    // time.
     word().store(DEFERRED, Ordering::Release);
 }
 
@@ -93,7 +107,7 @@ pub fn defer(ns: u64, work: fn()) {
 /// what was deferred.
 #[cold]
 pub(super) fn inspect() {
-    // Acquire pairs with the Release of `defer`.
+    // Acquire pairs with the Release store of `defer`.
     match word().load(Ordering::Acquire) {
         EMPTIED => uncancelled(|| child()),
         DEFERRED if clock::monotonic_ns() >= DEFERRED_UNTIL.load(Ordering::Relaxed) => {
@@ -110,16 +124,18 @@ pub(super) fn inspect() {
     }
 }
 
-/// Ends a thread's mark, also by a panic.
+/// A mark that a change to the tree is under way; its drop ends the mark, also in a panic.
 struct Marked<'a> {
     word: &'a AtomicU32,
-    /// What a thread's own word was; `None`: one off the shared word.
+    /// What the word was before, if it is the thread's own. `None`: it is the shared word, and is
+    /// counted down by one.
     before: Option<u32>,
 }
 
 impl Drop for Marked<'_> {
     fn drop(&mut self) {
-        // Release pairs with the Acquire of `is_changing`: who forks sees the change whole.
+        // Both Releases pair with the Acquire loads of `is_changing`: the thread that forks sees
+        // the whole change.
         match self.before {
             Some(before) => self.word.store(before, Ordering::Release),
             None => {
@@ -130,17 +146,17 @@ impl Drop for Marked<'_> {
 }
 
 impl Engine {
-    /// Runs a change to the tree; a fork waits for it, and it for a fork. Cost: two stores to the
-    /// thread's own record.
+    /// Runs `f`, a change to the tree: a fork waits until it is over, and it waits until a fork is
+    /// over. Cost: two stores to the thread's own record.
     pub fn change<R>(&self, f: impl FnOnce() -> R) -> R {
         if !process_engine::is_ours(self) {
-            // A test's own: forks know only the process's.
+            // An engine that a test made: the handlers of a fork know only the process's.
             return f();
         }
         for _ in 0..PATIENCE {
             let marked = self.mark();
-            // Acquire pairs with the Release of `parent`. A change inside a change goes on: the
-            // fork waits for both.
+            // Acquire pairs with the Release of `parent`: after a fork the locks are free again. A
+            // change inside a change goes on: the fork waits for both.
             if marked.before.is_some_and(|n| n > 0) || self.forking.load(Ordering::Acquire) == 0 {
                 let _marked = marked;
                 return f();
@@ -151,12 +167,15 @@ impl Engine {
         f()
     }
 
+    /// Marks the calling thread as changing the tree.
     fn mark(&self) -> Marked<'_> {
         match known_rec() {
             Some(rec) => {
                 let before = rec.changing.load(Ordering::Relaxed);
                 rec.changing.store(before + 1, Ordering::Relaxed);
-                // Pairs with the heavy fence of `prepare`: it sees the mark, or we see the fork.
+                // The light fence, and the SeqCst fence that replaces it where the heavy one cannot
+                // reach other threads, pair with the heavy fence of `prepare`: it sees the mark, or
+                // we see the fork.
                 barrier::light();
                 if rec.drain.load(Ordering::Relaxed) & FENCED != 0 {
                     fence(Ordering::SeqCst);
@@ -168,7 +187,8 @@ impl Engine {
             }
             None => {
                 self.changing.fetch_add(1, Ordering::Relaxed);
-                // Pairs with the fence in the heavy one of `prepare`.
+                // Pairs with the SeqCst fence inside the heavy fence of `prepare`: it sees the
+                // count, or we see the fork.
                 fence(Ordering::SeqCst);
                 Marked {
                     word: &self.changing,
@@ -180,7 +200,8 @@ impl Engine {
 
     /// Whether another thread is changing the tree.
     fn is_changing(&self) -> bool {
-        // Acquire pairs with the Release of `Marked::drop`.
+        // Both Acquires pair with the Releases of `Marked::drop`, and of `leave_interrupted` in
+        // `thread_end`.
         self.changing.load(Ordering::Acquire) != 0
             || self
                 .tree
@@ -194,10 +215,12 @@ fn is_own(rec: &ThreadRec) -> bool {
     known_rec().is_some_and(|own| core::ptr::eq(own, rec))
 }
 
+/// Before a fork, in the parent: holds changes off, waits for those under way, takes the
+/// allocator's locks.
 extern "C" fn prepare() {
     let Some(engine) = try_engine() else { return };
     engine.forking.fetch_add(1, Ordering::Relaxed);
-    // Pairs with the fences of `mark`.
+    // Pairs with the light fence and the SeqCst fences of `mark`.
     engine.tree.threads.heavy_fence();
     for _ in 0..PATIENCE {
         if !engine.is_changing() {
@@ -208,17 +231,20 @@ extern "C" fn prepare() {
     engine.kmem.lock_for_fork();
 }
 
+/// After a fork, in the parent: lets go of what `prepare` took.
 extern "C" fn parent() {
     if let Some(engine) = try_engine() {
-        // SAFETY: `prepare` took the locks, on this thread.
+        // SAFETY: pthread_atfork calls `parent` after `prepare`, on the same thread. `prepare` took
+        // every lock of `lock_for_fork`, and nothing has let go of them since.
         let held = unsafe { HeldOverFork::new() };
         engine.kmem.unlock_after_fork(held);
-        // Release pairs with the Acquire of `change`.
+        // Release pairs with the Acquire load of `forking` in `change`.
         engine.forking.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// The child's part, once a child.
+/// After a fork, in the child: makes the engine the child's own. Runs once in a child, whether a
+/// handler or `inspect` comes first.
 extern "C" fn child() {
     let Some(engine) = try_engine() else { return };
     if is_watched() && word().swap(SETTLED, Ordering::Relaxed) != EMPTIED {
@@ -226,11 +252,14 @@ extern "C" fn child() {
         return;
     }
     let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
-    // SAFETY: a child has the thread that forked and no other, and `is_watched` or the handlers say
-    // that this is one.
+    // SAFETY: a child of fork or clone has one thread, the one that forked. This process is a
+    // child: the kernel has emptied its word (`EMPTIED`), or, without such a page, pthread_atfork
+    // has called this handler.
     let sole = unsafe { SoleThread::new() };
     if held_off {
-        // SAFETY: `prepare` took the locks, on the thread of which this is the copy.
+        // SAFETY: `forking` was not 0, so `prepare` had run in the parent and had taken every lock
+        // of `lock_for_fork`. The thread that took them is the one of which this is the copy, and
+        // it has let go of none.
         let held = unsafe { HeldOverFork::new() };
         engine.kmem.unlock_after_fork(held);
     } else {
@@ -244,9 +273,9 @@ extern "C" fn child() {
 }
 
 impl Engine {
-    /// What the child has of its parent's engine is made its own: locks nobody holds, records of
-    /// threads it does not have, counts. `own` is the record of the one thread; `whole`: no change
-    /// to the tree was under way.
+    /// Makes the child's copy of its parent's engine the child's own: frees locks, gives back the
+    /// records of threads it does not have, recounts. `own` is the record of the child's one
+    /// thread. `whole` says that no change to the tree was under way at the fork.
     pub fn begin_in_child(&self, sole: SoleThread, own: Option<&ThreadRec>, whole: bool) {
         self.kmem.reset_tables_in_child(sole);
         self.changing.store(0, Ordering::Relaxed);
@@ -274,7 +303,8 @@ impl Engine {
     }
 }
 
-/// Who was at a thread's slots is not here, nor are the other threads: nobody is waited for.
+/// Clears the marks by which threads and drainers wait for each other at the slots of a thread:
+/// those that set them are not in the child.
 fn forget_drains(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> bool) {
     for (_, rec) in engine.tree.threads.each() {
         if is_own(rec) {
@@ -285,6 +315,8 @@ fn forget_drains(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) 
     }
 }
 
+/// Recounts the groups, ends the tasks of the threads that the child does not have, and gives their
+/// stock and records back.
 fn recount(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> bool) {
     // First, so that what follows takes nothing off a group that a walk of the parent's had not
     // reached yet.
@@ -298,7 +330,7 @@ fn recount(engine: &Engine, sole: SoleThread, is_own: impl Fn(&ThreadRec) -> boo
         }
         rec.forget_owner(sole);
         if let Some(task) = rec.task.swap(None, Ordering::Relaxed) {
-            // Its thread is the parent's; here nobody runs it.
+            // Its thread is the parent's. Nobody runs the task in this process.
             engine.tree.end_task(task);
         }
         engine.tree.return_all(rec);

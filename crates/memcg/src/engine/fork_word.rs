@@ -1,13 +1,15 @@
 //! The word by which a process learns that it is a fork's child, and that deferred work is due.
 //!
 //! Invariants: the kernel empties the word's page in every child that shares no memory with its
-//! parent. Depends on: `os` for the page. Never: what is to be done then (`fork`).
+//! parent.
+//! Depends on: `os` for the page.
+//! Never: does what is due then; `fork` does.
 
 use crate::os::mmap;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-// The word that slow paths look at. Emptied by the kernel in a child that shares no memory with its
-// parent.
+// What the word says. EMPTIED: the kernel has emptied the page, so this process is a child that has
+// not yet noticed. SETTLED: nothing is to be done.
 pub(super) const EMPTIED: u32 = 0;
 pub(super) const SETTLED: u32 = 1;
 /// A piece of work waits for its time.
@@ -17,17 +19,21 @@ pub(super) const DEFERRED: u32 = 2;
 static UNWATCHED: AtomicU32 = AtomicU32::new(SETTLED);
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::from_ref(&UNWATCHED).cast_mut());
 
+/// The word of this process.
 #[inline(always)]
 pub(super) fn word() -> &'static AtomicU32 {
-    // SAFETY: the static, or the page of `watch`, which is never unmapped.
+    // SAFETY: WORD names the static, or the word that `watch` has made in a page of its own. That
+    // page is published after it is set up and never unmapped.
     unsafe { &*WORD.load(Ordering::Relaxed) }
 }
 
+/// Makes the page that the kernel empties in a child. Without one the word is a plain static.
 pub(super) fn watch() {
     const BYTES: usize = 4096;
     let Some(page) = mmap::map(BYTES) else { return };
-    // SAFETY: a mapping of our own, seen by nobody as yet; zeroed and aligned, so a word of it is
-    // an atomic one.
+    // SAFETY: `page` is a mapping of BYTES bytes that `map` has just made and nobody else knows. It
+    // is zeroed and page aligned, so its first word is a valid AtomicU32. It is unmapped only where
+    // it is not published.
     unsafe {
         if libc::madvise(page.as_ptr().cast(), BYTES, libc::MADV_WIPEONFORK) != 0 {
             mmap::unmap(page, BYTES);
@@ -35,11 +41,14 @@ pub(super) fn watch() {
         }
         let word = page.cast::<AtomicU32>();
         word.as_ref().store(SETTLED, Ordering::Relaxed);
-        // Release: the engine's state, stored later, is what makes it visible to other threads.
+        // No Acquire load pairs with this Release: `word` loads Relaxed. A thread that uses the
+        // engine has synchronized with the later Release store of STATE in `start`. Any other
+        // follows the pointer, and a load through a pointer comes after the load of the pointer.
         WORD.store(word.as_ptr(), Ordering::Release);
     }
 }
 
+/// Whether the kernel empties the word in a child.
 pub(super) fn is_watched() -> bool {
     !core::ptr::eq(word(), &UNWATCHED)
 }

@@ -1,5 +1,10 @@
 //! `group-end`: whether removed groups linger, the last steps of those that did, and the reaper
 //! that hurries them.
+//!
+//! Invariants: a group that lingers ends once it holds nothing. It ends in a place where locks may
+//! be taken.
+//! Depends on: `offline::deferred_end` for the end; `reclaim` for the bytes.
+//! Never: ends a group inside malloc or a signal handler; that is deferred.
 
 #![forbid(unsafe_code)]
 
@@ -16,16 +21,16 @@ use crate::thread::ThreadRec;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum GroupEnd {
-    /// They are the parent's at once, and the group is gone. The default.
+    /// Its bytes become the parent's at once, and the group is gone. The default.
     #[default]
     Reparent,
-    /// It keeps them, and by the policy of ids its kmem id, until the last one goes: the classic
-    /// kernel.
+    /// The group keeps its bytes until the last of them goes, and its kmem id if the policy of ids
+    /// lets it. As in the kernel before reparenting.
     Linger,
 }
 
 impl GroupEnd {
-    /// Of a name in options and scenarios: `reparent`, `linger`.
+    /// The value with this name in options and scenarios: `reparent` or `linger`.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         match name {
@@ -35,7 +40,7 @@ impl GroupEnd {
         }
     }
 
-    /// Its name.
+    /// The name of this value in options and scenarios.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,22 +54,23 @@ impl GroupEnd {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Reaped {
-    /// Groups that lingered when it came.
+    /// Groups that lingered when the round came to them.
     pub groups: u32,
-    /// Of them, those that are gone now.
+    /// How many lingering groups have ended during the round.
     pub gone: u32,
-    /// Bytes taken back from them.
+    /// Bytes taken back from those groups.
     pub bytes: u64,
 }
 
 impl Engine {
-    /// Chooses it. `false`, and nothing changed, once there has been a group other than the root.
+    /// Chooses what becomes of removed groups. `false`, and nothing changed, once there has been a
+    /// group other than the root.
     pub fn set_group_end(&self, end: GroupEnd) -> bool {
         self.tree.set_lingers(end == GroupEnd::Linger)
     }
 
-    /// Ends the groups that lingered and hold nothing any more; answers how many. Where locks may
-    /// be taken: not in malloc. A load where there is none.
+    /// Ends the groups that lingered and hold nothing any more; answers how many. Takes locks, so
+    /// it is not for malloc. Cost: a load where there is no such group.
     #[inline]
     pub fn finish_lingering(&self, rec: &ThreadRec) -> u32 {
         if self.tree.has_done() {
@@ -80,8 +86,8 @@ impl Engine {
         self.change(|| offline::deferred_end::finish(&self.tree, &self.kmem))
     }
 
-    /// Bytes were given back: if they were a lingering group's last its end is put off to where
-    /// locks may be taken. Usable in a signal handler.
+    /// Called after bytes were given back. If they were the last of a lingering group, defers the
+    /// group's end to a place where locks may be taken. Usable in a signal handler.
     #[inline]
     pub(super) fn note_ends(&self) {
         if self.tree.lingers() && self.tree.has_done() {
@@ -89,12 +95,12 @@ impl Engine {
         }
     }
 
-    /// One round of the zombie reaper: asks every lingering group for all it holds. What cannot be
-    /// reclaimed stays. Runs shrinkers of the program on this thread; lifts the caller's pins.
+    /// One round of the reaper: reclaims all that lingering groups hold. What cannot be reclaimed
+    /// stays. Runs shrinkers of the program on this thread; lifts the pins of whoever calls.
     /// O(groups).
     ///
-    /// As daemons beside the kernel do it, where nothing else moves the dead: the baseline of the
-    /// designs that do better.
+    /// Daemons beside a classic kernel do the same, where nothing else frees dying groups. It is
+    /// the baseline for the designs that reparent.
     pub fn reap(&self, rec: &ThreadRec) -> Reaped {
         let mut reaped = Reaped::default();
         let before = self.tree.nr_lingered();
@@ -114,8 +120,9 @@ impl Engine {
         reaped
     }
 
-    /// Asks a lingering group for what it holds; answers the bytes it gave. The caller is pinned;
-    /// where code of the program may run (`user`) its pins are lifted meanwhile.
+    /// Takes back what a lingering group holds: its stock, and with `user` what shrinkers of the
+    /// program give. Answers the bytes. The caller is pinned; with `user` its pins are lifted
+    /// meanwhile.
     pub(super) fn ask(&self, rec: &ThreadRec, group: &Memcg, user: bool) -> u64 {
         if user {
             return self.reclaim_bytes(rec, group, group.counter.usage());
@@ -126,8 +133,8 @@ impl Engine {
         self.tree.drain(rec, group)
     }
 
-    /// For the worker: does a round if the interval is over; answers the ms until the next, 0 where
-    /// there is none.
+    /// For the worker: does a round of the reaper if its interval is over. Answers the ms until the
+    /// next round; 0: there are no rounds.
     pub(super) fn reap_if_due(&self, rec: &ThreadRec) -> u32 {
         let interval = self.options.reap_interval_ms();
         if interval == 0 {
@@ -136,7 +143,7 @@ impl Engine {
         let now = clock::monotonic_ns();
         let since = now.saturating_sub(self.reaped_ns.load(Ordering::Relaxed)) / 1_000_000;
         if since < u64::from(interval) {
-            // At least one, or it would be for ever.
+            // At least 1, since the worker takes 0 to mean: sleep for ever.
             return (interval - since as u32).max(1);
         }
         self.reaped_ns.store(now, Ordering::Relaxed);

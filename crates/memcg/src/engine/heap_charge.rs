@@ -1,7 +1,10 @@
 //! Charging heap objects: what the allocators share.
 //!
-//! An object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here are
-//! multiples of 8.
+//! Invariants: an object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here
+//! are multiples of 8. A charge from stock makes no call and no atomic instruction.
+//! Depends on: the loop around a charge, and the thread's record.
+//! Never: waits, or runs code of the program; both are inside malloc. With `pay_in_malloc` it
+//! sleeps 10 ms at most.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +12,8 @@ use super::process_engine::{known_rec, with_rec};
 use super::{Accounting, Flags, Request};
 use crate::group::{Kind, Tag};
 
-/// Charges an object of `bytes` to whom the thread is working for; answers its tag, `Some(None)`
-/// where the object is not accounted. `None`: a limit refuses.
+/// Charges an object of `bytes` to the owner that the thread works for. Answers the tag the object
+/// is to carry: `Some(None)` where it is not accounted. `None`: a limit refuses.
 ///
 /// Cost of a hit: no call, no atomic instruction.
 #[inline(always)]
@@ -70,7 +73,7 @@ pub fn charge_more(tag: Option<Tag>, bytes: usize, flags: Flags) -> bool {
     .unwrap_or(true)
 }
 
-/// Gives back `bytes` of the object's owner, before the object goes.
+/// Uncharges `bytes` of an object's owner. Called before the object is free for others.
 #[inline(always)]
 pub fn uncharge(tag: Option<Tag>, bytes: usize) {
     if let Some(rec) = known_rec()

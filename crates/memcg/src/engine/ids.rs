@@ -1,4 +1,10 @@
-//! Kmem ids, as the engine gives them: by the policy, with those that linger asked first.
+//! Kmem ids, as the engine gives them: by the policy of ids, after lingering groups were asked for
+//! theirs where the policy says so.
+//!
+//! Invariants: a group has one kmem id at most, and keeps it.
+//! Depends on: `group` for the table of ids; `kmem::per_id` for the arrays that ids index;
+//! `group_end`.
+//! Never: asks more than `ASKED` lingering groups for one id.
 
 #![forbid(unsafe_code)]
 
@@ -8,26 +14,27 @@ use crate::group::{IdError, Memcg, ROOT};
 use crate::kmem::per_id::{IdPolicy, TableStat};
 use crate::thread::ThreadRec;
 
-/// So many lingering groups with an id are asked for it before arrays grow.
+/// How many lingering groups that have an id are asked to give it up, before arrays grow.
 const ASKED: usize = 32;
 
-/// What ids and the tables they index take and took.
+/// How many ids are in use, and what they and the tables they index cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct IdStat {
-    /// Ids in use, and those of groups just removed that somebody may look at still.
+    /// Ids in use, including those of groups just removed that a pinned thread may still look at.
     pub in_use: u32,
-    /// The largest there ever was.
+    /// The largest id that was ever given.
     pub highest: u32,
-    /// The largest that is given.
+    /// The largest id that may be given.
     pub max: u32,
-    /// How often there was none left.
+    /// How often there was no id left.
     pub exhausted: u64,
     /// Bytes of the table of ids itself.
     pub id_bytes: u64,
-    /// Tables of lists and caches.
+    /// The tables of lists and caches, which ids index.
     pub tables: TableStat,
-    /// Bytes of the hints of all threads.
+    /// Bytes of the hints of all threads: the places where a thread keeps which cache it found
+    /// last.
     pub hint_bytes: u64,
     /// Groups that linger.
     pub lingering: u32,
@@ -36,13 +43,13 @@ pub struct IdStat {
 }
 
 impl Engine {
-    /// The policy of ids.
+    /// The policy by which groups get kmem ids.
     pub fn id_policy(&self) -> IdPolicy {
         self.kmem.tables.policy()
     }
 
-    /// Chooses it. `false`, and nothing changed, once a list or cache has entered something for a
-    /// group.
+    /// Chooses the policy of ids. `false`, and nothing changed, once a list or cache has entered
+    /// something for a group.
     pub fn set_id_policy(&self, policy: IdPolicy) -> bool {
         self.kmem.tables.set_policy(policy)
     }
@@ -66,10 +73,11 @@ impl Engine {
     /// The kmem id of a group, given now if it has none. The caller is pinned by `rec`, and holds
     /// no lock.
     ///
-    /// Under [`IdPolicy::ReclaimOfflineFirst`], before an array would have to grow or ids run out,
-    /// `ASKED` lingering groups at most are asked for theirs: for their stock, and with WAIT and
-    /// USER in `flags` for all that shrinkers of the program give, for which the caller's pins are
-    /// lifted: what was found under them is to be looked for anew. Else as `Hierarchy::kmem_id`.
+    /// Under [`IdPolicy::ReclaimOfflineFirst`] lingering groups, `ASKED` of them at most, are asked
+    /// for theirs before an array would have to grow or ids run out. Asking takes back their stock,
+    /// and with WAIT and USER in `flags` all that shrinkers of the program give. The caller's pins
+    /// are lifted for that: what was found under them is to be looked up again. Under other
+    /// policies this is `Hierarchy::kmem_id`.
     ///
     /// # Errors
     /// See [`IdError`].
@@ -104,7 +112,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Asks lingering groups that have an id for what they hold, until one has nothing left.
+    /// Takes back what lingering groups with an id hold, until one of them has nothing left and
+    /// ends.
     fn ask_lingering(&self, rec: &ThreadRec, flags: Flags) {
         let user = flags.has(Flags::WAIT.with(Flags::USER)) && !rec.is_helping();
         let root = self.tree.memcgs.get(ROOT);

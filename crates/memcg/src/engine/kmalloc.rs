@@ -1,12 +1,17 @@
-//! The allocator of the process: slabs, with every object charged to whom its thread works for.
+//! The allocator of the process: slabs, with every object charged to the owner its thread works
+//! for.
 //!
-//! Kept: an object is charged before it is taken and uncharged before it is published as free, so a
-//! thread that does not look at what others freed into its slabs never causes a refusal. An object
-//! keeps its owner through every resize.
+//! A thread's heap is made at its first allocation, in a heap section that a signal handler sees. A
+//! handler inside such a section, and a thread that has departed, allocate from one heap that all
+//! of them share, under a lock.
 //!
-//! A thread's heap is made at its first allocation, in a section a signal handler sees. A handler
-//! inside such a section, and a thread that has departed, use one heap for all of them, under a
-//! lock.
+//! Invariants: an object is charged before it is taken, and uncharged before it is published as
+//! free. So a thread that does not look at what others freed into its slabs never causes a refusal.
+//! An object keeps its owner through every resize. A thread's block names a heap only while it
+//! names a record.
+//! Depends on: `heap_charge` for charges; `kmem` for slabs and extents; `thread::tls` for the
+//! block.
+//! Never: unwinds out of a slow path; changes errno; runs code of the program.
 
 use super::process_engine::{engine, known_rec, try_engine};
 use super::{Flags, heap_charge};
@@ -24,17 +29,20 @@ use core::sync::atomic::Ordering::Relaxed;
 /// What every object is aligned to.
 pub const ALIGN: usize = 16;
 
-/// The calling thread's record and heap, if it has both.
+/// The calling thread's record and heap, if it has both. A thread that has only freed, or whose
+/// record is all it needed, has no heap.
 #[inline(always)]
 fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
     let (heap, rec) = tls::heap_and_rec();
     if heap == 0 {
         return None;
     }
-    // SAFETY: `heap` is set after `rec`, and taken away before it: both are records of arenas, this
-    // thread's.
+    // SAFETY: `own_heap` sets the block's `heap` after `rec`, `leave` clears it before `rec`, and
+    // `heap_and_rec` reads `heap` first. So a heap that is there has a record beside it.
     unsafe { core::hint::assert_unchecked(rec != 0) };
-    // SAFETY: as above.
+    // SAFETY: `rec` is the address of a record, by `with_rec` (it is not DEPARTED, since there is a
+    // heap), and `heap` that of a heap, by `own_heap`. Both lie in arenas, which never move or
+    // unmap what they hold, and both are this thread's until it departs.
     Some(unsafe { (&*(rec as *const ThreadRec), &*(heap as *const Heap)) })
 }
 
@@ -46,7 +54,8 @@ fn known() -> Option<(&'static ThreadRec, &'static Heap)> {
 pub fn alloc_hit(bytes: usize) -> Option<*mut u8> {
     let class = class_if_any(bytes)?;
     let (rec, heap) = known()?;
-    // SAFETY: the thread's own; a class.
+    // SAFETY: `known` answers the calling thread's record and heap; `class_if_any` answers classes
+    // below NR_CLASSES only.
     unsafe { heap_hit::alloc(rec, heap, class) }
 }
 
@@ -69,7 +78,8 @@ pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     }
     if let Some(class) = class_of_aligned(bytes, align)
         && let Some((rec, heap)) = known()
-        // SAFETY: the thread's own; a class.
+        // SAFETY: `known` answers the calling thread's record and heap; `class_of_aligned` answers
+        // classes below NR_CLASSES only.
         && let Some(p) = unsafe { heap_hit::alloc(rec, heap, class) }
     {
         return p;
@@ -77,7 +87,7 @@ pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     alloc_slow(bytes, align, flags, false)
 }
 
-/// As [`alloc_aligned`], all zero.
+/// As [`alloc_aligned`]; all bytes of the object are zero.
 #[inline]
 #[must_use]
 pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
@@ -87,7 +97,8 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     }
     let p = alloc_aligned(bytes, align, flags);
     if !p.is_null() {
-        // SAFETY: at least `bytes` bytes, just taken.
+        // SAFETY: `alloc_aligned` has just taken `p`, which nobody else knows, and which has at
+        // least `bytes` bytes.
         unsafe { p.write_bytes(0, bytes) };
     }
     p
@@ -101,7 +112,8 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
 #[inline(always)]
 pub unsafe fn free_hit(p: *mut u8) -> bool {
     match known() {
-        // SAFETY: the thread's own; the caller's.
+        // SAFETY: `known` answers the calling thread's record and heap. `p` is null, which no chunk
+        // contains, or a live object that its holder gives up by calling `free_hit`.
         Some((rec, heap)) => unsafe { heap_hit::free(rec, heap, p as usize) },
         None => false,
     }
@@ -113,9 +125,10 @@ pub unsafe fn free_hit(p: *mut u8) -> bool {
 /// `p` is null or a live object of this allocator, which ends here.
 #[inline(always)]
 pub unsafe fn free(p: *mut u8) {
-    // SAFETY: the caller's.
+    // SAFETY: `p` is null or a live object, which the caller of `free` gives up here.
     if !unsafe { free_hit(p) } {
-        // SAFETY: the caller's.
+        // SAFETY: `p` is null or a live object, which the caller of `free` gives up here;
+        // `free_hit` has answered that it did nothing with it.
         unsafe { free_slow(p) };
     }
 }
@@ -131,7 +144,7 @@ pub fn alloc_missed(bytes: usize, flags: Flags) -> *mut u8 {
 /// # Safety
 /// `p` is null or a live object of this allocator, which ends here.
 pub unsafe fn free_missed(p: *mut u8) {
-    // SAFETY: the caller's.
+    // SAFETY: `p` is null or a live object, which the caller of `free_missed` gives up here.
     unsafe { free_slow(p) };
 }
 
@@ -160,13 +173,14 @@ extern "C" fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool)
     };
     let p = taken.at as *mut u8;
     if zeroed && !taken.zeroed {
-        // SAFETY: `size` bytes at least, just taken.
+        // SAFETY: `alloc_charged` has just taken an object of at least `size` bytes, `size` is at
+        // least `bytes`, and nobody else knows the object.
         unsafe { p.write_bytes(0, bytes) };
     }
     p
 }
 
-/// An object that is no hit but for its charge: what its class has at hand is used up.
+/// An object that is charged from stock, but whose class has no free object at hand.
 #[inline(always)]
 fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     let class = class_if_any(bytes)?;
@@ -176,7 +190,8 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     let kmem = &engine().kmem;
     let taken = rec
         .enter_heap()
-        // SAFETY: the thread's own heap, in its section.
+        // SAFETY: `known` answers the calling thread's own heap, and `_section` is its heap
+        // section.
         .and_then(|_section| unsafe { kmem.alloc(own, class, tag, false) });
     match taken {
         Some(taken) => Some(taken.at as *mut u8),
@@ -187,7 +202,7 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     }
 }
 
-/// An object for `tag`, charged already.
+/// Takes an object for `tag`, which is charged for it already.
 fn alloc_charged(
     class: Option<usize>,
     size: usize,
@@ -199,10 +214,12 @@ fn alloc_charged(
     let own = own_heap(kmem).and_then(|(rec, heap)| Some((rec.enter_heap()?, heap)));
     let heap = own.as_ref().map(|(_section, heap)| *heap);
     match (class, heap) {
-        // SAFETY: the thread's own heap, in its section, which lasts to the end of this function.
+        // SAFETY: `heap` is the calling thread's own, by `own_heap`, and `own` keeps its heap
+        // section open to the end of this function.
         (Some(class), Some(heap)) => unsafe { kmem.alloc(heap, class, tag, zeroed) },
         (Some(class), None) => kmem.alloc_shared(class, tag),
-        // SAFETY: as above.
+        // SAFETY: `heap` is the calling thread's own, by `own_heap`, or there is none. `own` keeps
+        // its heap section open to the end of this function.
         (None, heap) => unsafe { kmem.alloc_extent(heap, size, align, tag) },
     }
 }
@@ -218,12 +235,17 @@ fn own_heap(kmem: &'static Kmem) -> Option<(&'static ThreadRec, &'static Heap)> 
         let _section = rec.enter_heap()?;
         let (index, heap) = kmem.join()?;
         rec.heap.store(Some(index), Relaxed);
-        // SAFETY: the block is this thread's.
+        // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and
+        // only this thread uses its cells.
         unsafe { (*tls::block()).heap.set(core::ptr::from_ref(heap) as usize) };
     }
     known()
 }
 
+/// Frees an object that [`free_hit`] did nothing with; null is none.
+///
+/// # Safety
+/// `p` is null or a live object of this allocator, which its holder gives up with this call.
 #[cold]
 #[inline(never)]
 unsafe extern "C" fn free_slow(p: *mut u8) {
@@ -236,7 +258,8 @@ unsafe extern "C" fn free_slow(p: *mut u8) {
         None => known_rec().map(|rec| (rec, None)),
     };
     if let Some((rec, heap)) = own
-        // SAFETY: the thread's own; the caller's.
+        // SAFETY: the record and the heap are the calling thread's, by `known` and `known_rec`. `p`
+        // is not null; it is a live object that its holder gives up by calling `free_slow`.
         && unsafe { heap_hit::free_nearly(&engine().kmem, rec, heap, p as usize) }
     {
         return;
@@ -244,11 +267,13 @@ unsafe extern "C" fn free_slow(p: *mut u8) {
     let _errno = errno::keep();
     let object = locate(p, b"free");
     heap_charge::uncharge(object.tag, object.bytes);
-    // SAFETY: live, as far as could be seen; uncharged.
+    // SAFETY: `locate` found a live object at `p`, which the caller of `free_slow` gives up, and
+    // its bytes were uncharged one line above.
     unsafe { free_uncharged(object) };
 }
 
-/// The live object at `p`; ends the process when there is none, for whoever is named.
+/// The live object at `p`. Where there is none, ends the process with a line that names the
+/// function `what`, which was called with `p`.
 fn locate(p: *mut u8, what: &[u8]) -> Object {
     let why = match try_engine() {
         Some(engine) => match engine.kmem.locate(p as usize) {
@@ -261,28 +286,34 @@ fn locate(p: *mut u8, what: &[u8]) -> Object {
     bad::bad_pointer(what, p as usize, why)
 }
 
-/// Whether nothing of the object's slab is held by anybody, as far as the thread can tell.
+/// Whether nobody holds any object of the object's slab, as far as this thread can tell: then the
+/// object has been freed before.
 fn is_idle(kmem: &Kmem, object: &Object) -> bool {
     known().is_some_and(|(rec, heap)| !rec.is_busy() && kmem.is_idle(heap, object))
 }
 
+/// Frees an object whose bytes are no longer charged.
+///
 /// # Safety
-/// A live, uncharged object, which ends here.
+/// `object` is live, its bytes have been uncharged, and it ends here.
 unsafe fn free_uncharged(object: Object) {
     let kmem = &engine().kmem;
     let known = known();
     match known.and_then(|(rec, heap)| Some((rec.enter_heap()?, heap))) {
-        // SAFETY: the caller's; the thread's own heap, in its section.
+        // SAFETY: the object is live, uncharged and ends here, as the caller of `free_uncharged`
+        // promises. `known` answers the calling thread's own heap, and `_section` is its heap
+        // section.
         Some((_section, heap)) => unsafe { kmem.free_object(Some(heap), object) },
-        // SAFETY: the caller's.
+        // SAFETY: the object is live, uncharged and ends here, as the caller of `free_uncharged`
+        // promises. No heap is given, so none has to be the thread's own.
         None => unsafe { kmem.free_object(None, object) },
     }
 }
 
-/// Bytes that may be used of an object: what it is charged.
+/// The bytes of an object that may be used, which are those it is charged.
 ///
 /// # Safety
-/// A live object of this allocator.
+/// `p` is a live object of this allocator, and stays so during the call.
 #[must_use]
 pub unsafe fn usable(p: *mut u8) -> usize {
     locate(p, b"malloc_usable_size").bytes
@@ -313,9 +344,11 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
         && known().is_some_and(|(rec, _)| rec.current() == old.tag)
         && let Some(at) = alloc_hit(bytes)
     {
-        // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
+        // SAFETY: the old object, at `p`, has `old.bytes` bytes and is live. `alloc_hit` has just
+        // taken the new one, at `at`, of at least `bytes` bytes. Two live objects do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(p, at, old.bytes.min(bytes)) };
-        // SAFETY: the caller's.
+        // SAFETY: `p` is a live object that the caller of `resize` gives up when the answer is not
+        // null, and the answer is `at`. Its bytes have been copied.
         unsafe { free(p) };
         return at;
     }
@@ -324,7 +357,8 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
         return null_mut();
     }
     if class.is_none()
-        // SAFETY: the caller's; what is cut off is beyond the new size.
+        // SAFETY: `old` is the live object that the caller of `resize` holds. What is cut off lies
+        // beyond the new size, which is all that the caller has asked to keep.
         && let Some(at) = unsafe { engine().kmem.resize(old, size) }
     {
         heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
@@ -335,16 +369,18 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
         // What is to be smaller fits where it is: programs do not expect that to fail.
         return if grows == 0 { p } else { null_mut() };
     };
-    // SAFETY: two live objects, the new one of at least `bytes`, the old one of `old.bytes`.
+    // SAFETY: the old object, at `p`, has `old.bytes` bytes and is live. `alloc_charged` has just
+    // taken the new one, of at least `bytes` bytes. Two live objects do not overlap.
     unsafe { core::ptr::copy_nonoverlapping(p, taken.at as *mut u8, old.bytes.min(bytes)) };
     heap_charge::uncharge(old.tag, old.bytes.saturating_sub(size));
-    // SAFETY: the caller's; what it held beyond the new object is uncharged.
+    // SAFETY: the caller of `resize` gives `old` up, since the answer is not null. Its bytes are
+    // uncharged: those beyond the new size above; the others are the new object's charge now.
     unsafe { free_uncharged(old) };
     taken.at as *mut u8
 }
 
-/// What an object of `bytes` at a multiple of `align` has, and is charged. `None`: more than there
-/// can be.
+/// The bytes that an object for `bytes` at a multiple of `align` has, and is charged. `None`: more
+/// than an object can have.
 #[must_use]
 pub fn size_of_object(bytes: usize, align: usize) -> Option<usize> {
     class_of_aligned(bytes, align)
@@ -371,9 +407,10 @@ pub fn decay() {
 pub fn trim() {
     let Some(engine) = try_engine() else { return };
     match known().and_then(|(rec, heap)| Some((rec.enter_heap()?, heap))) {
-        // SAFETY: the thread's own heap, in its section.
+        // SAFETY: `known` answers the calling thread's own heap, and `_section` is its heap
+        // section.
         Some((_section, heap)) => unsafe { engine.kmem.trim(Some(heap)) },
-        // SAFETY: no heap is given.
+        // SAFETY: no heap is given, so none has to be the calling thread's own.
         None => unsafe { engine.kmem.trim(None) },
     }
 }
@@ -383,21 +420,25 @@ pub fn trim() {
 pub(super) fn leave(kmem: &Kmem, rec: &ThreadRec) {
     let section = rec.enter_heap();
     let index = rec.heap.swap(None, Relaxed);
-    // SAFETY: the block is this thread's.
+    // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and only
+    // this thread uses its cells.
     let block = unsafe { &*tls::block() };
     block.heap.set(0);
     block.rec.set(DEPARTED);
     match (index, section) {
         (None, _) => {}
-        // SAFETY: the thread's own heap, in its section, for the last time.
+        // SAFETY: `index` was the calling thread's heap, `_section` is its heap section, and
+        // neither the block nor the record names the heap any more: the thread does not use it
+        // again.
         (Some(index), Some(_section)) => unsafe { kmem.park(kmem.heap(index)) },
-        // Its exit cut off a change of its own.
+        // The thread's exit has cut off a change of its heap.
         (Some(index), None) => kmem.lose(kmem.heap(index)),
     }
 }
 
-/// In the child of a fork: parks the heap of a thread the child does not have, or gives it up if it
-/// was at it.
+/// Takes the heap away from a thread that does not go on with it: a thread that a fork's child does
+/// not have, or one that has jumped out of a signal handler. The heap is parked for another thread,
+/// or lost if the thread was in the middle of a change of it (`was_busy`).
 pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
     let Some(index) = rec.heap.swap(None, Relaxed) else {
         return;
@@ -405,7 +446,9 @@ pub(super) fn abandon(kmem: &Kmem, rec: &ThreadRec, was_busy: bool) {
     if was_busy {
         kmem.lose(kmem.heap(index));
     } else {
-        // SAFETY: nobody else acts for it in this process.
+        // SAFETY: the owner of the heap is a thread of the parent and was in no heap section at the
+        // fork. The one thread of the child acts for it here, and the record no longer names the
+        // heap.
         unsafe { kmem.park(kmem.heap(index)) };
     }
 }

@@ -1,5 +1,9 @@
-//! Lists of an engine's groups: where their operations take place, and what becomes of them when a
-//! task moves.
+//! The lists (`list_lru`) of an engine's groups: where their operations take place, and what
+//! becomes of their entries when a task moves.
+//!
+//! Invariants: what an owner has in lists follows it to another group, later.
+//! Depends on: `kmem::list_lru`; the worker, which sorts the lists.
+//! Never: walks a list in a move. Only `ready_lists` and `ready_heap` may run code of the program.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +14,8 @@ use crate::kmem::list_lru::Cx;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Runs `f` where lists can be used: what a fork has to wait for is run by [`Engine::change`].
+    /// Runs `f` with all that operations on lists need. What a fork has to wait for they run by
+    /// [`Engine::change`].
     pub fn with_lists<R>(&self, rec: &ThreadRec, f: impl FnOnce(Cx<'_>) -> R) -> R {
         f(Cx {
             tree: &self.tree,
@@ -20,10 +25,10 @@ impl Engine {
         })
     }
 
-    /// Before something of `tag` is put into a list: gets its group a kmem id as [`Self::kmem_id`]
-    /// does, where groups that linger may have to make room for it. Without one the list of the
-    /// nearest group above that has an id serves. Unpinned, without a lock; with WAIT and USER in
-    /// `flags` shrinkers may run here. A load where groups do not linger.
+    /// Before something of `tag` is put into a list: gets its group a kmem id, as [`Self::kmem_id`]
+    /// does. If there is none to be had, the list of the nearest group above that has an id serves.
+    /// The caller is not pinned and holds no lock; with WAIT and USER in `flags` shrinkers may run
+    /// here. Cost: a load where groups do not linger.
     pub fn ready_lists(&self, rec: &ThreadRec, tag: Tag, flags: Flags) {
         if !self.tree.lingers() {
             return;
@@ -33,9 +38,10 @@ impl Engine {
         let _ = self.kmem_id(rec, group, flags);
     }
 
-    /// Before a thing of `bytes` is taken from the heap, which may neither wait nor run code of the
-    /// program: has room made for it in the groups of `tag`, as `flags` allow. Where there is none
-    /// the heap decides, as always. Unpinned, without a lock; the caller names `tag`.
+    /// Makes room in the groups of `tag`, as `flags` allow, for a thing of `bytes` that is about to
+    /// be taken from the heap: the heap itself may neither wait nor run code of the program. If no
+    /// room is to be had, the heap refuses or goes into debt, as always. The caller is not pinned,
+    /// holds no lock, and has a reference to `tag`.
     pub fn ready_heap(&self, rec: &ThreadRec, tag: Tag, bytes: usize, flags: Flags) {
         if !flags.has(Flags::WAIT) {
             return;
@@ -47,8 +53,9 @@ impl Engine {
         }
     }
 
-    /// Runs `mover`, which may move the owner `tag` to another group: what the owner has in lists
-    /// follows, later. The caller is pinned. Cost: O(1) where the group it leaves has no lists.
+    /// Runs `mover`, which may move the owner `tag` to another group. If it succeeds, the worker
+    /// later moves what the owner has in lists of the old group. The caller is pinned. Cost: O(1)
+    /// beside `mover`.
     pub fn lists_follow<R, E>(
         &self,
         tag: Tag,
@@ -60,7 +67,7 @@ impl Engine {
         if let Some(id) = id
             && self.kmem.lists.nr_heads() > 0
         {
-            // Where too much waits already, the next walk of that group's list sees to it.
+            // If too much work waits already, the next walk of that group's list moves the entries.
             self.defer(Work::Sort { id });
         }
         Ok(moved)

@@ -1,8 +1,10 @@
-//! Work for later, under every schedule that a few preemptions make: the real queue, its bell, and
-//! a worker that sleeps.
+//! Deferred work under every schedule that a few preemptions make: the real queue, its bell, and a
+//! worker that sleeps.
 //!
-//! A sleeper that nobody wakes is a deadlock, which loom finds. There are two places under loom, so
-//! a queue is full soon.
+//! Invariants: what is pushed is done, and done after what led to it. A sleeper that nobody wakes
+//! is a deadlock, which loom finds.
+//! Depends on: `worker::queue`, which has two places under loom, so it is soon full.
+//! Never: built outside loom.
 
 #![cfg(loom)]
 #![forbid(unsafe_code)]

@@ -1,10 +1,11 @@
 //! The engine: one hierarchy, the loop around a charge, the threads of this process, and the one
 //! static.
 //!
-//! Kept: a charge ends in one of three ways: made within every limit; made beyond one because it
-//! was forced or may go into debt; refused, with nothing changed. A thread's record is found or
-//! made wherever it is needed, at any time in the thread's life. Relied on: all rooms above. Never
-//! done: anything visible to a program (that is `api`), text (that is `files`).
+//! Invariants: a charge ends in one of three ways. It is made within every limit; or made beyond
+//! one, because it was forced or may go into debt; or refused, with nothing changed. A thread's
+//! record is found or made wherever it is needed, at any time in the thread's life.
+//! Depends on: all rooms before it, from `units` to `attach`.
+//! Never: shows anything to a program (`api` does); makes text (`files` does).
 
 pub mod cached_objects;
 pub mod charge_loop;
@@ -49,11 +50,14 @@ pub struct Engine {
     pub tree: Hierarchy,
     /// Its slabs.
     pub kmem: Kmem,
-    /// How it behaves.
+    /// The options it was given.
     pub options: Options,
+    /// 0: accounting is on; 1: it was switched off; 2: the books did not add up.
     off: AtomicU32,
-    /// Changes to the tree under way; fork waits for them.
+    /// Changes to the tree that are under way and are not marked in a thread's record; a fork waits
+    /// for them.
     changing: AtomicU32,
+    /// Forks that have begun in this process and not ended; a change waits for them.
     forking: AtomicU32,
     started_ns: AtomicU64,
     /// What reclaim remembers.
@@ -68,15 +72,16 @@ pub struct Engine {
     filters_lock: Lock,
 }
 
-// SAFETY: all parts are Zeroed.
+// SAFETY: every field is an atomic integer or a type that is `Zeroed` itself, so zero bytes are a
+// valid value, and the one that the derived `Default` gives.
 unsafe impl Zeroed for Engine {}
 
 /// Why there is no accounting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accounting {
-    /// There is.
+    /// There is accounting.
     On,
-    /// It was switched off.
+    /// Accounting was switched off.
     Off,
     /// The books did not add up, and it switched itself off.
     Broken,
@@ -125,7 +130,7 @@ impl Engine {
         crate::os::clock::monotonic_ns().saturating_sub(self.started_ns.load(Ordering::Relaxed))
     }
 
-    /// Whether it is the process's.
+    /// Whether this is the process's engine.
     pub fn is_process_s(&self) -> bool {
         process_engine::is_ours(self)
     }
@@ -135,7 +140,7 @@ impl Engine {
         self.installed.load(Ordering::Relaxed) != 0
     }
 
-    /// Notes that one does.
+    /// Notes that an allocator of ours serves this process.
     pub fn set_installed(&self) {
         if !self.is_installed() {
             self.installed.store(1, Ordering::Relaxed);

@@ -1,11 +1,13 @@
-//! A group's end as its policy has it (`memory.offline`): what comes before the steps of `offline`,
-//! and after.
+//! A group's end by its policy (`memory.offline`): what comes before the steps of `offline`, and
+//! after.
 //!
-//! Kept: a group that is to go, goes: what shrinkers do not give, and what finds no room elsewhere,
-//! is the parent's. By `parent`, `next-touch` and `auto` nothing is walked and nothing is
-//! allocated. Relied on: `offline` for the end itself; who keeps the holders of things (`api`) has
-//! said where to ask. Never done: reclaim or a kill in a group that is given something; code of the
-//! program by a thread that is reclaiming.
+//! Invariants: a group that is to be removed is removed. What shrinkers do not free, and what finds
+//! no room elsewhere, becomes the parent's. By `parent`, `next-touch` and `auto` nothing is walked
+//! and nothing is allocated.
+//! Depends on: `offline` for the end itself; `api`, which keeps the holders of things and has set
+//! the hook that asks them.
+//! Never: reclaims or kills in a group that things are given to; runs code of the program on a
+//! thread that is reclaiming.
 
 #![forbid(unsafe_code)]
 
@@ -16,10 +18,10 @@ use crate::offline;
 use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 
-/// Gives things of removed groups to who holds them.
+/// Gives the things of removed groups to their holders.
 type Settle = fn();
 
-/// By `api`, once there are things with holders.
+/// Set by `api`, once there are things with holders.
 static SETTLE: Hook<Settle> = Hook::none();
 
 /// Has `apply_offline_actions` called, in the process's engine, after a group has ended by

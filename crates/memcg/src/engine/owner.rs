@@ -1,8 +1,12 @@
-//! Whom a thread's charges go to now.
+//! The owner that a thread's charges go to now.
 //!
-//! A thread works for the owner of its scope. If that is a task's which has moved on without its
-//! bytes (`group::successor`), the task charges its successor: the scope keeps the old name, and
-//! whoever charges looks here. Hits need not: a superseded owner has no stock.
+//! A thread works for the owner of its scope. That owner may be superseded: its task has moved
+//! without its bytes (`group::successor`) and charges a successor now. The scope keeps the old
+//! owner's name, so whoever charges asks here. Hits need not ask: a superseded owner has no stock.
+//!
+//! Invariants: the owner that `f` gets is referenced as long as `f` runs.
+//! Depends on: `group::successor`.
+//! Never: charges.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +16,8 @@ use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Runs `f` with the tag that what the thread takes now is charged to, named for the length of
-    /// it; with `None` where that is not accounted.
+    /// Runs `f` with the owner that the thread's charges go to now, which stays referenced while
+    /// `f` runs. `None`: what the thread takes now is not accounted.
     #[inline]
     pub fn with_owner<R>(&self, rec: &ThreadRec, f: impl FnOnce(Option<Tag>) -> R) -> R {
         let current = rec.current();

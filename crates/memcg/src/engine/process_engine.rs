@@ -1,10 +1,15 @@
 //! The process's engine, and how a thread finds its record in it.
 //!
-//! A thread is unknown at first, then has a record, and has departed once its exit passed our
-//! pthread key; a departed thread (a TLS destructor that runs after ours, say) borrows a record for
-//! each operation. The key's destructor is the only one: thread-local storage itself is plain
-//! memory. Threads of the program that have a record are counted, so that the last of them to leave
-//! is told: the engine's own must be gone before it.
+//! A thread is unknown at first, then has a record, and has departed once its exit has passed our
+//! pthread key. A departed thread (one in a TLS destructor that runs after ours, say) borrows a
+//! record for each operation. The key's destructor is the only one: thread-local storage itself is
+//! plain memory.
+//!
+//! Invariants: there is one engine, made at most once. A thread's block names its own record or
+//! none. Threads of the program that have a record are counted, so the last of them to leave is
+//! told so: the engine's own thread must be gone before it.
+//! Depends on: `group` for records and owners; `thread::tls` for the block; `fork_word`.
+//! Never: allocates from a heap before the thread's record is in place.
 
 use super::{Engine, fork_word};
 use crate::group::Tag;
@@ -16,7 +21,7 @@ use crate::thread::tls::{self, DEPARTED};
 use core::sync::atomic::AtomicUsize;
 
 /// The one static. Zero bytes, so it costs `.bss` only and is usable before anything has run.
-// SAFETY: Engine is Zeroed: zero bytes are a valid engine, as yet without a root.
+// SAFETY: `Engine` is `Zeroed`: zero bytes are a valid engine, as yet without a root.
 static ENGINE: Engine = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
 /// [`UNBORN`], [`READY`], [`NO_MEMORY`], or the address of the block of the thread that starts it.
 static STATE: AtomicUsize = AtomicUsize::new(UNBORN);
@@ -42,7 +47,8 @@ pub fn engine() -> &'static Engine {
 /// making the engine. (That is one for a fault in the engine: others are held off meanwhile.)
 #[inline]
 pub fn try_engine() -> Option<&'static Engine> {
-    // Acquire pairs with the Release of `start`.
+    // Acquire pairs with the Release store of STATE in `start`: who sees READY sees the engine
+    // made.
     if STATE.load(Ordering::Acquire) == READY {
         Some(&ENGINE)
     } else {
@@ -56,40 +62,42 @@ pub(crate) fn is_unborn() -> bool {
     STATE.load(Ordering::Relaxed) == UNBORN
 }
 
-/// Whether it is the process's.
+/// Whether `engine` is the process's.
 pub(super) fn is_ours(engine: &Engine) -> bool {
     core::ptr::eq(engine, &ENGINE)
 }
 
+/// Makes the engine, or waits for the thread that does.
 #[cold]
 fn start() -> Option<&'static Engine> {
     let me = tls::block() as usize;
     // First, so that no handler of this thread waits for it.
     let signals = sigmask::block_all();
-    // Acquire pairs with the Release below: who finds it made sees it made.
+    // Both Acquires pair with the Release store below: who finds READY sees the engine made.
     match STATE.compare_exchange(UNBORN, me, Ordering::Acquire, Ordering::Acquire) {
         Ok(_) => {
             let made = ENGINE.init().is_some();
             if made {
                 super::at_start();
             }
-            // Release pairs with the Acquire loads above and below.
+            // Release pairs with the Acquire loads of STATE in `try_engine` and here, above and
+            // below.
             STATE.store(if made { READY } else { NO_MEMORY }, Ordering::Release);
         }
         Err(state) if state == me => return None,
         Err(_) => {
             drop(signals);
-            // Acquire as above.
+            // Acquire pairs with the Release store of the thread that makes the engine, above.
             while STATE.load(Ordering::Acquire) > NO_MEMORY {
                 core::hint::spin_loop();
             }
         }
     }
-    // Acquire as above.
+    // Acquire pairs with the Release store above, by whichever thread made the engine.
     (STATE.load(Ordering::Acquire) == READY).then_some(&ENGINE)
 }
 
-/// The key by which threads' exits are seen, by `thread_end`, which made it.
+/// Keeps the pthread key by which threads' exits are seen; `thread_end` has made it.
 pub(super) fn set_exit_key(key: libc::pthread_key_t) {
     KEY.store(key + 1, Ordering::Relaxed);
 }
@@ -101,8 +109,9 @@ pub fn known_rec() -> Option<&'static ThreadRec> {
     if at <= DEPARTED {
         return None;
     }
-    // SAFETY: set by `join` to a record of an arena, which never moves; it is this thread's until
-    // it departs.
+    // SAFETY: `with_rec_slow` put the address of a record there, which `join` had given to this
+    // thread. Records lie in an arena, which never moves or unmaps them, and this one is the
+    // thread's until it departs; then the block says DEPARTED.
     Some(unsafe { &*(at as *const ThreadRec) })
 }
 
@@ -119,11 +128,13 @@ pub fn with_rec<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> 
     with_rec_slow(f)
 }
 
+/// As [`with_rec`], for a thread that has no record.
 #[cold]
 fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) -> Option<R> {
     let engine = try_engine()?;
     let (index, rec) = engine.tree.threads.join()?;
-    // SAFETY: the block is this thread's.
+    // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and only
+    // this thread uses its cells.
     let block = unsafe { &*tls::block() };
     if block.rec.get() == DEPARTED {
         engine.tree.enter_for_good(rec, crate::group::ROOT_TAG);
@@ -133,7 +144,9 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
         engine.tree.threads.leave(index);
         return Some(answer);
     }
-    // SAFETY: this thread's, and alive; the other party is a signal handler of the same thread.
+    // SAFETY: the cell is a word of the calling thread's block, aligned, and alive as long as the
+    // thread. The only other code that writes it is a signal handler of the same thread, which
+    // cannot run in the middle of this one instruction.
     let place = unsafe { AtomicUsize::from_ptr(block.rec.as_ptr()) };
     let at = core::ptr::from_ref(rec) as usize;
     if place
@@ -154,7 +167,8 @@ fn with_rec_slow<R>(f: impl FnOnce(&'static Engine, &'static ThreadRec) -> R) ->
     let key = KEY.load(Ordering::Relaxed);
     if key != 0 {
         // May allocate for a high key: the record is in place, so that is a malloc like any other.
-        // SAFETY: the key was made by `make_exit_key`; the value is only compared with null.
+        // SAFETY: `make_exit_key` made the key before it stored it in KEY, and nobody deletes it.
+        // The value is only compared with null.
         unsafe { libc::pthread_setspecific(key - 1, core::ptr::from_ref(rec).cast()) };
     }
     if !own && let Some(hook) = THREAD_HOOK.get() {
@@ -183,7 +197,7 @@ pub(super) fn count_thread_out() -> bool {
     NR_THREADS.fetch_sub(1, Ordering::Relaxed) == 1
 }
 
-/// In the child of a fork.
+/// In the child of a fork, which has the thread that forked only: counts anew.
 pub(super) fn has_one_thread() {
     NR_THREADS.store(known_rec().is_some().into(), Ordering::Relaxed);
 }
@@ -198,7 +212,8 @@ pub fn set_thread_task(rec: &ThreadRec, tag: Tag) {
 /// Makes the calling thread one of the engine's own: no task, accounted to nobody. Before it
 /// allocates anything.
 pub fn become_own_thread() {
-    // SAFETY: the block is this thread's.
+    // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and only
+    // this thread uses its cells.
     unsafe { (*tls::block()).own.set(1) };
 }
 

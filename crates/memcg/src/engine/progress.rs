@@ -1,9 +1,11 @@
-//! Who reclaims where: so that a charge that was refused waits for those only who may bring it
-//! room.
+//! Who reclaims where: a charge that was refused waits only for passes that may bring it room.
 //!
-//! Kept: a pass that is under way for a group is seen by whoever waits for room in it, above or
-//! below it. Progress is what was freed in the group itself and below, or that less is in use
-//! there; what others free elsewhere is none.
+//! Invariants: a pass that is under way for a group is seen by every thread that waits for room in
+//! that group, above it or below it. Progress means that something was freed in the group or below,
+//! or that less is in use there. What others free elsewhere is no progress.
+//! Depends on: the worker's queue, where passes wait; the epoch, whose pins are lifted while a
+//! thread waits.
+//! Never: waits longer than `STEPS` steps.
 
 use super::Engine;
 use super::worker::Work;
@@ -19,7 +21,7 @@ use crate::thread::ThreadRec;
 pub(super) const STEP_NS: u64 = 200_000;
 pub(super) const STEPS: u32 = 500;
 
-/// Passes that are told apart.
+/// How many passes are remembered with their groups.
 const PASSES: usize = 16;
 
 /// Passes under way.
@@ -27,18 +29,19 @@ const PASSES: usize = 16;
 pub struct Passes {
     /// The group of each.
     tops: [AtomicId<GroupId>; PASSES],
-    /// Those there was no place for: they may be anywhere.
+    /// How many passes found no place in `tops`: they may be in any group.
     others: AtomicU32,
 }
 
-// SAFETY: integers.
+// SAFETY: every field is an atomic integer, `AtomicId` included, whose 0 is no id: zero bytes are a
+// valid value, and the one that the derived `Default` gives.
 unsafe impl Zeroed for Passes {}
 
 /// A pass is under way until this is dropped.
 pub(super) enum Running<'a> {
-    /// In its place.
+    /// The pass has a place in `tops`.
     At(&'a AtomicId<GroupId>),
-    /// Among the others.
+    /// The pass is counted in `others`.
     Other(&'a AtomicU32),
 }
 
@@ -52,7 +55,7 @@ impl Drop for Running<'_> {
 }
 
 impl Passes {
-    /// A pass begins, for the group of an index.
+    /// Notes that a pass for `top` begins.
     pub(super) fn begin(&self, top: GroupId) -> Running<'_> {
         let take = |place: &&AtomicId<GroupId>| {
             place
@@ -68,7 +71,8 @@ impl Passes {
         }
     }
 
-    /// Whether one is under way of which `is_of_use` says that it may help.
+    /// Whether a pass is under way that may help: `is_of_use` says so of its group, or its group is
+    /// not known.
     fn any(&self, is_of_use: impl Fn(GroupId) -> bool) -> bool {
         let tops = self.tops.iter();
         let mut tops = tops.filter_map(|place| place.load(Ordering::Relaxed));
@@ -84,7 +88,7 @@ pub(super) struct Seen {
     usage: u64,
 }
 
-/// The group as it is to be known when it is looked at again.
+/// The name by which `group_of` finds a group again, or finds that it has gone.
 pub(super) fn ask_of(group: &Memcg) -> Ask {
     Ask {
         group: group.index(),
@@ -93,7 +97,8 @@ pub(super) fn ask_of(group: &Memcg) -> Ask {
 }
 
 impl Engine {
-    /// The group that was meant, if it is still that one.
+    /// The group that `ask` names, if it is there: its record may have been given to another group
+    /// since.
     pub(super) fn group_of(&self, ask: Ask) -> Option<&Memcg> {
         let group = self.tree.memcgs.get(ask.group);
         let is_there = group.is_online() || group.is_lingering();
@@ -113,7 +118,8 @@ impl Engine {
     /// `true`: it was.
     pub(super) fn await_progress(&self, rec: &ThreadRec, seen: Seen) -> bool {
         let _lifted = self.tree.threads.epoch.lift(rec);
-        // What the worker has taken and not begun is seen nowhere: so it is looked twice.
+        // Work that the worker has taken out of the queue and not yet begun is seen nowhere. So
+        // only two idle looks in a row mean that nobody reclaims.
         let mut idle = 0;
         for _ in 0..STEPS {
             let (has_come, is_at_it) = {

@@ -1,13 +1,17 @@
 //! Recharge: a single thing gets another owner.
 //!
-//! Kept: all or nothing. The new owner is charged first, then the tag is swapped, then the old
-//! owner is uncharged: for a moment both are charged, never neither, and a group above both needs
-//! room for it twice. Never above a limit of the target's, nor of `memory.kmem.max`. What does not
-//! fit stays where it is, and is counted (`recharge_failed`) in the group that was to have it. Of
-//! several who recharge one thing at once the swap lets one at a time through; each takes back what
-//! it charged for nothing. Relied on: who asks holds the thing; `group::cell` for what a group's
-//! end said of what it left. Never done: reclaim, a kill or debt in the target; a look at a thing
-//! nobody has asked about.
+//! The new owner is charged first, then the tag is swapped, then the old owner is uncharged. For a
+//! moment both are charged, and a group above both needs room for the thing twice.
+//!
+//! Invariants: a thing is charged to the old owner, to the new one, or for a moment to both, never
+//! to neither. No limit of the target is exceeded, `memory.kmem.max` included. A thing that does
+//! not fit stays with its owner, and the group that was to have it counts `recharge_failed`. If
+//! several threads recharge a thing at once, one swap succeeds at a time; the others uncharge what
+//! they charged.
+//! Depends on: the caller, who holds the thing; `group::cell` for the offline action of a group
+//! that has ended.
+//! Never: reclaims, kills or goes into debt in the target; looks at a thing that nobody has asked
+//! about.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +23,7 @@ use crate::kmem::bad;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Charges `bytes` to an owner that the caller names, within every limit, or not at all: after
-    /// a drain at most.
+    /// Charges a request within every limit, after a drain at most, or does nothing.
     fn charge_in_room(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
         let Request { tag, kind, .. } = request;
         let bytes = round_up(request.bytes);
@@ -46,7 +49,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts a recharge to `tag` that was refused.
+    /// Counts, in the group of `tag`, a recharge to `tag` that was refused.
     #[cold]
     fn recharge_failed(&self, rec: &ThreadRec, tag: Tag) {
         let _pin = self.tree.threads.epoch.pin(rec);
@@ -54,11 +57,11 @@ impl Engine {
         target.event(Event::RechargeFailed);
     }
 
-    /// Charges `bytes` of a reservation to an owner that the caller names, for one who will
-    /// uncharge its old owner.
+    /// Charges `bytes` of a reservation to the owner `tag`, to which the caller has a reference.
+    /// The caller uncharges the old owner afterwards.
     ///
     /// # Errors
-    /// Who was full; it has been counted.
+    /// The group that was full; the failure has been counted.
     pub fn charge_given(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
         if bytes == 0 {
             return Ok(());
@@ -67,8 +70,8 @@ impl Engine {
             .inspect_err(|_| self.recharge_failed(rec, tag))
     }
 
-    /// The owner of the object of a cache at `at`, `None` if nobody is charged for it, and the
-    /// bytes it is charged.
+    /// The owner of the cache's object at `at`, and the bytes that it is charged. The owner is
+    /// `None` if nobody is charged.
     ///
     /// Ends the process if there is no such object.
     pub fn owner_of_cached(&self, at: usize) -> (Option<Tag>, u64) {
@@ -78,12 +81,12 @@ impl Engine {
         }
     }
 
-    /// Makes `to`, which the caller names, the owner of the object of a cache at `at`, which the
-    /// caller holds. `false`: it is already, or another thread has made it somebody else's, or
-    /// nobody is charged for it. Cost: a charge, an uncharge, a CAS.
+    /// Makes `to` the owner of the cache's object at `at`. The caller has a reference to `to` and
+    /// holds the object. `false`: `to` owns the object already, or another thread has changed its
+    /// owner meanwhile, or nobody is charged for it. Cost: a charge, an uncharge, a CAS.
     ///
     /// # Errors
-    /// Who was full; it has been counted.
+    /// The group that was full; the failure has been counted.
     pub fn recharge_cached(&self, rec: &ThreadRec, at: usize, to: Tag) -> Result<bool, Refusal> {
         let (slab, offset) = match self.kmem.locate_cached(at) {
             Ok(found) => found,
@@ -112,8 +115,9 @@ impl Engine {
         Ok(swapped)
     }
 
-    /// Whether what `tag` owns was left by a group that has ended, for one of `how`. Of an owner
-    /// that lives: two loads. `tag` is charged for something the caller holds.
+    /// Whether the owner `tag` belongs to a group that has ended and whose offline action is one of
+    /// `how`. The caller holds something that is charged to `tag`, so the owner is there. Cost: two
+    /// loads if the owner lives.
     #[inline]
     pub fn has_offline_action(
         &self,
@@ -133,8 +137,9 @@ impl Engine {
             .has_offline_action(self.tree.objcgs.get(tag).cell(), how)
     }
 
-    /// Runs `f` with the owner the thread works for, named for the length of it, if that is to be
-    /// charged for what it uses: work in no group at all takes nothing over.
+    /// Runs `f` with the owner that the thread works for, which stays referenced meanwhile, if
+    /// things that it uses may be recharged to it. A thread that works for the root takes nothing
+    /// over: `f` does not run, and the answer is `false`.
     pub fn with_toucher(&self, rec: &ThreadRec, f: impl FnOnce(Tag) -> bool) -> bool {
         self.with_owner(rec, |to| to.filter(|&to| to != ROOT_TAG).is_some_and(f))
     }

@@ -1,17 +1,20 @@
 //! A charge as it is asked for.
 //!
-//! Invariants: while a charge is worked on its request stays the same: what is tried again is the
-//! same charge. Depends on: `group` for tags and kinds. Never: the charge itself.
+//! Invariants: a request does not change while it is worked on: what is tried again is the same
+//! charge.
+//! Depends on: `group` for tags and kinds.
+//! Never: charges.
 
 #![forbid(unsafe_code)]
 
 use super::Flags;
 use crate::group::{Kind, Tag};
 
-/// Whom to charge, how much, as what, and what may be done for it.
+/// Which owner to charge, how many bytes, of which kind, and what may be done to find room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// The owner, which the caller names: by a handle, a scope, or a thing that is charged to it.
+    /// The owner. The caller makes sure that it is there: by a handle, a scope, or a thing that is
+    /// charged to it.
     pub tag: Tag,
     /// Bytes. The books count in multiples of 8; [`Engine::charge`](super::Engine::charge) rounds
     /// up.

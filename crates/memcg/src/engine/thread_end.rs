@@ -1,8 +1,9 @@
 //! A thread's end, and a jump out of a signal handler: what the engine gives up with the thread.
 //!
 //! Invariants: a departed thread has no task, no stock and no record.
-//! Depends on: the engine's worker and heap verbs, which must know of it before the record goes.
-//! Never: called from the files it uses; the process's engine reaches it through a pthread key.
+//! Depends on: `kmalloc`, `kmem` and `worker_thread`, which learn of the end before the record
+//! goes; `process_engine` for the pthread key.
+//! Never: called from the files it uses. The C library calls it, by the key's destructor.
 
 use super::kmalloc;
 use super::process_engine::{self, known_rec, try_engine};
@@ -17,7 +18,8 @@ static LAST_HOOK: Hook<fn()> = Hook::none();
 /// Has each thread's exit seen from now on: a pthread key whose destructor ends the thread's part.
 pub(super) fn make_exit_key() {
     let mut key: libc::pthread_key_t = 0;
-    // SAFETY: `key` is a valid place; `on_thread_exit` has the signature of a destructor.
+    // SAFETY: `key` is a place of this frame for one key. `on_thread_exit` has the signature of a
+    // destructor, ignores its argument, and is part of this library, which is never unloaded.
     if unsafe { libc::pthread_key_create(&mut key, Some(on_thread_exit)) } == 0 {
         process_engine::set_exit_key(key);
     }
@@ -29,7 +31,11 @@ pub fn set_last_thread_hook(hook: fn()) {
     LAST_HOOK.set(hook);
 }
 
-/// Runs at a thread's exit, after C++ and Rust thread-locals are gone.
+/// The key's destructor: runs at a thread's exit, after C++ and Rust thread-locals are gone.
+///
+/// # Safety
+/// Nothing is asked of the caller: the value is not looked at. It is `unsafe` because the C
+/// library's type of a destructor is.
 unsafe extern "C" fn on_thread_exit(_value: *mut libc::c_void) {
     depart();
 }
@@ -39,7 +45,8 @@ pub fn depart() {
     let (Some(rec), Some(engine)) = (known_rec(), try_engine()) else {
         return;
     };
-    // SAFETY: the block is this thread's.
+    // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and only
+    // this thread uses its cells.
     let block = unsafe { &*tls::block() };
     if block.own.get() == 0 && process_engine::count_thread_out() {
         worker_thread::dismiss();
@@ -76,15 +83,18 @@ pub fn leave_interrupted() {
         // The few instructions of a hit can be cut off anywhere; a change of the heap cannot, so it
         // gets another.
         kmalloc::abandon(&engine.kmem, rec, true);
-        // SAFETY: the block is this thread's.
+        // SAFETY: `tls::block` is the calling thread's block: it lives as long as the thread, and
+        // only this thread uses its cells.
         unsafe { (*tls::block()).heap.set(0) };
     }
-    // A transit that was cut off is over: readers would wait for it.
+    // A transit that was cut off is over, or readers would wait for it. Release pairs with the
+    // Acquire load of `Hierarchy::transits`: who sees it over sees what it did.
     rec.seq.fetch_and(!0xff, Ordering::Release);
-    // Release pairs with the Acquire of `all_at` in `Epoch`: we have looked for the last time.
+    // Release pairs with the Acquire load of `Epoch::is_at`: we have looked for the last time.
     rec.pin.store(0, Ordering::Release);
-    // Release pairs with the Acquire of `is_changing` in `fork`.
+    // Release pairs with the Acquire loads of `Engine::is_changing` in `fork`.
     rec.changing.store(0, Ordering::Release);
-    // Release pairs with the Acquire of `await_idle`: the slots as we leave them.
+    // Release pairs with the Acquire load of `ThreadRec::await_idle`: a drainer sees the slots as
+    // we leave them.
     rec.busy.store(0, Ordering::Release);
 }

@@ -1,5 +1,10 @@
-//! `memory.high`: a charge above the line owes a delay, by the kernel's curve; it is paid where the
-//! thread can sleep.
+//! `memory.high`: a charge above it owes a delay, by the kernel's curve. The thread pays by
+//! sleeping, at a place where it may sleep.
+//!
+//! Invariants: a delay that is owed is paid once, by the thread that charged, or forgiven after a
+//! reclaim.
+//! Depends on: `counter::throttle_curve` for the delay; the thread's record, which keeps it.
+//! Never: sleeps under a pin.
 
 #![forbid(unsafe_code)]
 
@@ -12,18 +17,19 @@ use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
 
-/// The longest one payment inside malloc.
+/// The longest delay that one charge pays inside malloc, in ns: 10 ms.
 pub const MALLOC_NS: u64 = 10_000_000;
 
-/// Above this the worker reclaims, before charges have to: a 32nd below max.
+/// The usage above which the worker reclaims, before charges have to: max less a 32nd of it.
 fn reclaim_line(level: &crate::group::Memcg) -> u64 {
     let max = level.counter.max();
     max - max / 32
 }
 
 impl Engine {
-    /// Notes what a charge owes for every group above its high. The caller is pinned. O(depth),
-    /// reads only.
+    /// Adds to the thread's debt of delay what a charge owes: by the curve, for the group of its
+    /// path that is farthest above its high. Has the worker reclaim where a group is near a limit.
+    /// The caller is pinned. O(depth); the groups are only read.
     pub(super) fn owe(&self, rec: &ThreadRec, request: Request) {
         let mut worst = 0;
         let may_reclaim = self.may_reclaim() && !rec.is_helping();
@@ -47,8 +53,8 @@ impl Engine {
         }
     }
 
-    /// Pays what the thread owes, sleeping, up to `most` ns; answers the ns slept. For places that
-    /// may sleep.
+    /// Sleeps off what the thread owes, `most` ns at most; answers the ns slept. For places where
+    /// the thread may sleep.
     pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
         let owed = rec.owed_ns();
         let pay = throttle_curve::due_ns(owed, most);
