@@ -3,8 +3,8 @@
 //! Invariants: an object carries its owner's tag, 4 bytes that its allocator keeps. All sizes here
 //! are multiples of 8. A charge from stock makes no call and no atomic instruction.
 //! Depends on: the loop around a charge, and the thread's record.
-//! Never: waits, or runs code of the program; both are inside malloc. With `pay_in_malloc` it
-//! sleeps 10 ms at most.
+//! Never: waits, or runs code of the program, unless the flags of the charge allow it. With the
+//! option `pay_in_malloc` a charge sleeps 10 ms at most.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Kmem ids, as the engine gives them: by the policy of ids, after lingering groups were asked for
 //! theirs where the policy says so.
 //!
-//! Invariants: a group has one kmem id at most, and keeps it.
+//! Invariants: a group has one kmem id at most.
 //! Depends on: `group` for the table of ids; `kmem::per_id` for the arrays that ids index;
 //! `group_end`.
 //! Never: asks more than `ASKED` lingering groups for one id.

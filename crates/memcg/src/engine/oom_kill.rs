@@ -1,13 +1,16 @@
-//! Out of memory: where a group's policy is `kill`, a task of it is told to die, and what it holds
-//! is lent to who asked.
+//! Out of memory: where a group's policy is `kill`, one of its tasks is told to die, and the bytes
+//! it holds are lent to the thread that asked.
 //!
-//! Kept: one victim a group at a time; of a max that is written, as many at once as it takes. Until
-//! it has ended, or its time is over, charges may go beyond max by what it still holds of what it
-//! held when it was chosen: never by more, however much it goes on charging. A task that is told to
-//! die is so for good; its future is woken by the worker, in whatever group it idles; a thread sees
-//! the flag. Where the tasks are threads of a program that knows nothing of us (under exec) the
-//! program is killed, with a line that says why. Relied on: `reclaim::oom_victim` for the choice.
-//! Never done: a wait for the victim; a wake on the thread that charges; a kill where the policy
+//! A task that was told to die stays marked. The worker wakes its future, in whatever group it
+//! idles; a thread sees the mark. Where the tasks are threads of a program that knows nothing of us
+//! (under `exec`) the whole program is killed, with a line that says why.
+//!
+//! Invariants: a group has one victim at a time; after `max` was written, as many at once as it
+//! takes. Until the victim has ended, or its time is over, charges may exceed max by what it still
+//! holds of the bytes it held when it was chosen. The loan never grows, however much the victim
+//! goes on charging.
+//! Depends on: `reclaim::oom_victim` for the choice; the worker for the wake.
+//! Never: waits for the victim; wakes a future on the thread that charges; kills where the policy
 //! does not say so.
 
 use super::progress::ask_of;
@@ -24,7 +27,7 @@ use crate::thread::ThreadRec;
 /// How long a victim has to end before another is chosen.
 const PATIENCE_NS: u64 = 2_000_000_000;
 
-/// The task that is to go, and what it holds.
+/// The task that is chosen to die, the bytes it holds, and its badness.
 #[derive(Clone, Copy)]
 struct Choice {
     tag: Tag,
@@ -33,12 +36,13 @@ struct Choice {
 }
 
 impl Engine {
-    /// A charge of `bytes` found no room in `full`, whose policy is to kill: sees to it that
-    /// somebody is told to die. Answers the bytes above max that may be charged meanwhile; 0: there
-    /// is nobody, and the event `oom` is the caller's to count. O(owners), once a victim. The
-    /// caller is pinned.
+    /// A charge of `bytes` found no room in `full`, whose policy is `kill`: has a task told to die,
+    /// unless one has been and still lives. Answers the bytes above max that may be charged
+    /// meanwhile. 0: there is no task to kill, and whoever calls counts the event `oom`. The caller
+    /// is pinned. O(owners), once a victim.
     pub(super) fn oom_kill(&self, full: &Memcg, bytes: u64) -> u64 {
-        // Without memory even for that nobody can be told once only, so nobody is.
+        // There is no memory for the record of the victim. Without the record a task could be
+        // chosen at every charge, so none is.
         let Some(victim) = full.victim() else {
             return 0;
         };
@@ -52,9 +56,9 @@ impl Engine {
         self.kill_next(full, &choosing, bytes)
     }
 
-    /// After `max` was written and could not be reclaimed to: where the policy is to kill, tasks
-    /// are told to die until what they hold makes up what is too much, or there is nobody left.
-    /// None, while those told before make it up. O(owners) a victim.
+    /// After `max` was written and reclaim could not bring usage down to it: where the policy is
+    /// `kill`, tasks are told to die until they hold the excess, or no task is left. Tasks that
+    /// were told before count. O(owners) a victim.
     pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
         let ask = ask_of(group);
         let _pin = self.tree.threads.epoch.pin(rec);
@@ -64,7 +68,7 @@ impl Engine {
         if full.oom_policy() != OomPolicy::Kill {
             return;
         }
-        // Who else chooses sees to it.
+        // Another thread is choosing: it does what is to be done.
         let Some(choosing) = full.victim().and_then(Victim::choose) else {
             return;
         };
@@ -84,7 +88,7 @@ impl Engine {
         }
     }
 
-    /// What those of `full` and below hold that were told to die.
+    /// The bytes held by the tasks of `full` and below that were told to die.
     fn expected_of(&self, full: &Memcg) -> u64 {
         let tree = &self.tree;
         let is_dying = |task: &&Objcg| {
@@ -96,7 +100,7 @@ impl Engine {
         tasks.filter(is_dying).map(Objcg::charged_bytes).sum()
     }
 
-    /// Has the next one told to die; what that one holds. 0: there is nobody.
+    /// Has the next task told to die; answers the bytes it holds. 0: there is no task to kill.
     fn kill_next(&self, full: &Memcg, choosing: &Choosing<'_>, bytes: u64) -> u64 {
         let Some(choice) = self.choose(full) else {
             return 0;
@@ -112,7 +116,7 @@ impl Engine {
         choice.held
     }
 
-    /// What the present victim of `full` is still expected to give back.
+    /// The bytes that the present victim of `full` is still expected to give back; 0 without one.
     fn credit(&self, victim: &Victim, full: &Memcg) -> u64 {
         let Some(chosen) = victim.get() else {
             return 0;
@@ -154,6 +158,8 @@ impl Engine {
         best
     }
 
+    /// Tells the chosen task to die; with `memory.oom.group`, all tasks of its group; with
+    /// `kill_process`, ends the process.
     fn kill_for(&self, full: &Memcg, choice: Choice, bytes: u64) {
         let tree = &self.tree;
         let task = tree.objcgs.get(choice.tag);
@@ -177,16 +183,17 @@ impl Engine {
         }
     }
 
+    /// Marks a task to die, unless it is marked, and has its future woken.
     fn kill_one(&self, tag: Tag) {
         let task = self.tree.objcgs.get(tag);
         if task.kill() {
             self.tree.resolve(task.cell()).group.event(Event::OomKill);
-            // A full set of work: it finds out when it is polled next.
+            // If there is no place for the work, the task finds out when it is polled next.
             self.defer(Work::Wake { id: task.id() });
         }
     }
 
-    /// Ends the program, all its threads: SIGKILL, as the kernel does.
+    /// Ends the program with all its threads, by SIGKILL, as the kernel does. Says why in one line.
     #[cold]
     fn end_process(&self, full: &Memcg, bytes: u64) -> ! {
         full.event(Event::OomKill);
@@ -214,12 +221,14 @@ impl Engine {
         text.add(b": the program is killed, as its memory.oom.policy says");
         say::line(&[text.as_bytes()]);
         loop {
-            // SAFETY: no preconditions; a signal to this process.
+            // SAFETY: getpid and kill touch no memory of this program. The signal goes to this
+            // process only, which is meant to end here.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         }
     }
 
-    /// The owner of `full` or below that holds most of those that hold less than `before`.
+    /// Of the owners of `full` and below that hold less than `before` bytes, the one that holds
+    /// most, and its bytes.
     fn largest_below(&self, full: &Memcg, before: u64) -> Option<(Tag, u64)> {
         let tree = &self.tree;
         let mut best = None;
@@ -255,7 +264,7 @@ fn oom_group_of<'a>(group: &'a Memcg, full: &Memcg) -> Option<&'a Memcg> {
     whole
 }
 
-/// A line, made without the heap; what is too long is cut off.
+/// A line of text, made without the heap. What is too long is cut off.
 struct Text {
     bytes: [u8; 480],
     len: usize,

@@ -1,15 +1,17 @@
-//! Reclaim: going round a group and those below it, asking shrinkers, until enough came back or
+//! Reclaim: goes round a group and those below it and asks shrinkers, until enough came back or
 //! nothing more does.
 //!
-//! Kept: bounded, by the priorities and the groups there are. Code of the program runs unpinned,
-//! without a lock, on a thread that is marked as helping: what it charges is forced, and it does
-//! not begin to reclaim in turn. What a thread cannot do itself is left to the worker. Relied on:
-//! `reclaim` for whom and how much; `kmem::shrinker_registry` for who is registered. Never done: a
-//! refusal, a kill: the loop around a charge decides that.
+//! How much came back is measured: how much less is in use after a call than before it. What other
+//! threads charge meanwhile makes the result smaller, and what they free makes it larger. So a
+//! thread that needs room tries again as long as anything was freed by anybody.
 //!
-//! How much came back is seen from outside: how much less is in use than before each call. Of what
-//! others charge meanwhile that shows less, of what they free more; so whoever needs room tries
-//! again as long as anything was freed by anybody.
+//! Invariants: a pass is bounded, by the priorities and by the groups there are. Code of the
+//! program runs unpinned, without a lock, on a thread that is marked as helping: what that thread
+//! charges is forced, and it does not begin to reclaim in turn. What a thread may not do itself is
+//! left to the worker.
+//! Depends on: `reclaim` for which group and how much; `kmem::shrinker_registry` for who is
+//! registered.
+//! Never: refuses or kills; the loop around a charge decides that.
 
 pub mod evict;
 
@@ -27,13 +29,14 @@ use crate::reclaim::subtree::{Cursors, Protections, Round};
 use crate::sync::Zeroed;
 use crate::thread::ThreadRec;
 
-/// The least that is worth a pass, in bytes; a sixteenth of a small group's max.
+/// The least that is worth a pass, in bytes. In a small group it is less: a sixteenth of max.
 const CLUSTER: u64 = 128 << 10;
-/// Batches in a row that gave nothing, after which a shrinker is let off for this time: what it
-/// still owes is put off. A second chance for each of 100,000 things is fewer; a shrinker that says
-/// it has things without end would be asked without end.
+/// How many batches in a row may give nothing before a shrinker is left alone for this time, and
+/// what it still owes is put off. The number is large enough for a list that gives each of 100,000
+/// things a second chance. Without it, a shrinker that says it has things without end would be
+/// asked without end.
 const FRUITLESS: u32 = 1024;
-/// Tries of a charge, or of a write, that get anything back each.
+/// How often a charge, or a write of a limit, tries again while each try gets something back.
 pub(super) const ROUNDS: u32 = 64;
 
 /// What the passes of an engine share.
@@ -43,19 +46,20 @@ pub struct State {
     pub(super) passes: Passes,
 }
 
-// SAFETY: parts that are Zeroed.
+// SAFETY: `Cursors` and `Passes` are `Zeroed`, so zero bytes are a valid value of both, and the one
+// that the derived `Default` gives.
 unsafe impl Zeroed for State {}
 
-/// What came back.
+/// What a reclaim got back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reclaimed {
-    /// Bytes, as far as could be seen.
+    /// Bytes, by the usage before and after.
     pub bytes: u64,
     /// Things that shrinkers said they freed.
     pub things: u64,
 }
 
-/// One pass: for whom, and how far it has come.
+/// The state of one pass: which group it is for, how much is wanted, how far it has come.
 struct Control<'a> {
     rec: &'a ThreadRec,
     top: Ask,
@@ -74,8 +78,9 @@ impl Control<'_> {
         self.got.bytes >= self.want
     }
 
-    /// How many things make up what is still wanted, by the size of those that were freed, or
-    /// before any was, of `all` that the group has.
+    /// How many things make up the bytes that are still wanted. The size of a thing is the mean of
+    /// those freed so far; before any was, the group's usage divided by `all`, the number of its
+    /// things.
     fn things_wanted(&self, all: u64, part: Option<Part>) -> u64 {
         let (bytes, things) = match (self.got, part) {
             (got, _) if got.bytes > 0 && got.things > 0 => (got.bytes, got.things),
@@ -91,19 +96,21 @@ impl Control<'_> {
 }
 
 impl Engine {
-    /// Gets `want` bytes back from `top` and below, or what there is. Lifts the caller's pins: what
-    /// was found under them is to be looked for anew. Runs shrinkers of the program on this thread.
+    /// Gets `want` bytes back from `top` and below, or as many as there are. Lifts the pins of the
+    /// calling thread: what was found under them is to be looked up again. Runs shrinkers of the
+    /// program on this thread.
     pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
         self.reclaim_by(rec, top, want, 0, Need::Now)
     }
 
-    /// Whether there may be anything to be had. Two loads.
+    /// Whether there may be anything to reclaim. Cost: two loads.
     #[inline]
     pub(super) fn may_reclaim(&self) -> bool {
         !self.kmem.shrinkers.is_empty() || self.tree.may_have_marked()
     }
 
-    /// Gets `want` bytes back, and `behind` more where that costs nobody what is within his `low`.
+    /// Gets `want` bytes back, and `behind` more where that takes nothing from a group that is
+    /// within its `low`.
     fn reclaim_by(
         &self,
         rec: &ThreadRec,
@@ -132,7 +139,7 @@ impl Engine {
             met: 0,
             low_skipped: false,
         };
-        // What is wrongly charged there goes first, to where it belongs.
+        // What a move left here, marked, goes first: to the group its task is in now.
         control.got.bytes = self.send_marked(rec, top, control.want);
         if !control.is_enough() {
             self.run_pass(&mut control);
@@ -154,7 +161,7 @@ impl Engine {
             .map_or(0, |top| self.change(|| self.tree.send_marked(top, want)))
     }
 
-    /// Rounds of rising pressure, after what is wrongly charged.
+    /// Has marked bytes evicted first; then goes round with rising pressure.
     fn run_pass(&self, control: &mut Control<'_>) {
         self.evict_marked(control);
         if control.is_enough() {
@@ -204,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// Which part of what a group has is to be asked for now; `None`: nothing. The caller is
+    /// Which part of a group's bytes may be asked for in this pass; `None`: none. The caller is
     /// pinned.
     fn part_of(&self, control: &mut Control<'_>, group: &Memcg) -> Option<Part> {
         let usage = group.counter.usage();
@@ -229,8 +236,8 @@ impl Engine {
         may.then_some(Part { usage, effective })
     }
 
-    /// Asks every shrinker that has things by group: of lists those in which this one has
-    /// something.
+    /// Asks every shrinker that keeps things by group. A list's shrinker is asked only if the group
+    /// has something in the list.
     fn ask_all(&self, control: &mut Control<'_>, ask: Ask, part: Part) {
         let shrinkers = &self.kmem.shrinkers;
         let marked = {
@@ -276,7 +283,7 @@ impl Engine {
         }
     }
 
-    /// Asks every shrinker that has not, when the root is reclaimed.
+    /// When the root is reclaimed: asks every shrinker that does not keep things by group.
     fn ask_for_all(&self, control: &mut Control<'_>) {
         let shrinkers = &self.kmem.shrinkers;
         for index in shrinkers.each() {
@@ -292,6 +299,8 @@ impl Engine {
         }
     }
 
+    /// Asks one shrinker, batch by batch, for its share at this priority, and puts off what it
+    /// still owes.
     fn ask_one(
         &self,
         control: &mut Control<'_>,
@@ -343,7 +352,7 @@ impl Engine {
         held.defer(id, share.owed_after(scanned, freeable));
     }
 
-    /// What is in use in the group that is reclaimed for.
+    /// The usage of the group that this pass is for.
     fn held_below(&self, control: &Control<'_>) -> u64 {
         let _pin = self.tree.threads.epoch.pin(control.rec);
         self.group_of(control.top)
@@ -357,8 +366,8 @@ impl Engine {
         }
     }
 
-    /// A charge was refused by `full`: gets room for it, or says that there is none to be had. The
-    /// caller is pinned, and looks for `full` anew. `true`: worth another try.
+    /// A charge was refused by `full`: makes room for it, or waits for others that may. `true`:
+    /// another try is worth while. The caller is pinned, and looks `full` up again afterwards.
     pub(super) fn make_room(&self, rec: &ThreadRec, full: &Memcg, request: Request) -> bool {
         let seen = self.see(full);
         if request.flags.has(Flags::USER) {
@@ -370,7 +379,7 @@ impl Engine {
                 .saturating_add(request.bytes)
                 .saturating_sub(max);
             let behind = CLUSTER.min(max / 16).saturating_sub(need);
-            // If nothing came of it: others may be at what there is.
+            // If nothing came back, other threads may be reclaiming what there is: wait for them.
             return need == 0
                 || self.reclaim_by(rec, full, need, behind, Need::Now) != Reclaimed::default()
                 || self.await_progress(rec, seen);
@@ -380,13 +389,13 @@ impl Engine {
     }
 
     /// A charge that may run shrinkers has left groups above their `high`: brings them down, as far
-    /// as they give, before the thread pays for what remains. `true`: none is above it now.
-    /// Unpinned.
+    /// as shrinkers give, before the thread pays for what remains. `true`: none of them is above
+    /// its `high` now. The caller is not pinned.
     pub(super) fn reclaim_high(&self, rec: &ThreadRec, tag: Tag) -> bool {
         if !self.may_reclaim() || rec.is_helping() {
             return false;
         }
-        // Further ones are the worker's.
+        // Groups beyond these four are left to the worker.
         let mut above = [None; 4];
         {
             let _pin = self.tree.threads.epoch.pin(rec);
@@ -409,7 +418,8 @@ impl Engine {
         is_down
     }
 
-    /// Has the worker reclaim from `group`, for a charge of `bytes`, if there is anybody to ask.
+    /// Has the worker reclaim from `group`, for a charge of `bytes`, if there may be anything to
+    /// reclaim.
     pub(super) fn wake_reclaim(&self, group: &Memcg, bytes: u64) {
         if self.may_reclaim() {
             self.defer(Work::Reclaim {
@@ -419,9 +429,9 @@ impl Engine {
         }
     }
 
-    /// In the background: down to `high`, and to where a charge of `room` bytes fits; and beyond
-    /// that, where it costs nobody what is within his `low`, to where a group gives stock again, a
-    /// sixteenth below `max`.
+    /// Reclaim in the background. First down to `high`, and to where a charge of `room` bytes fits.
+    /// Then, as far as it takes nothing from a group within its `low`, to a sixteenth below `max`,
+    /// where a group grants stock again.
     pub(super) fn reclaim_behind(&self, rec: &ThreadRec, index: GroupId, room: u64) {
         for need in [Need::Now, Need::Later] {
             let excess = {
@@ -444,8 +454,8 @@ impl Engine {
         }
     }
 
-    /// After a limit was written: gets the group's usage down to `line`, if that is possible. Lifts
-    /// the caller's pins. `false`: it stays above.
+    /// After a limit was written: gets the group's usage down to `line`, if that is possible.
+    /// `false`: it stays above. Lifts the pins of the calling thread.
     pub fn reclaim_to(&self, rec: &ThreadRec, group: &Memcg, line: u64) -> bool {
         let ask = ask_of(group);
         for _ in 0..ROUNDS {
@@ -471,11 +481,11 @@ impl Engine {
         false
     }
 
-    /// As a write of `memory.reclaim`: drains, then reclaims until `want` bytes are back or nothing
-    /// more comes; answers the bytes. Lifts the caller's pins.
+    /// What a write of `memory.reclaim` does: drains, then reclaims until `want` bytes are back or
+    /// nothing more comes back; answers the bytes. Lifts the pins of the calling thread.
     pub fn reclaim_bytes(&self, rec: &ThreadRec, group: &Memcg, want: u64) -> u64 {
         let ask = ask_of(group);
-        // Stock is nobody's use: it goes first, and is not what was asked for.
+        // Stock is in no use: it is drained first, and does not count as reclaimed.
         self.tree.drain(rec, group);
         let mut got = 0;
         for _ in 0..ROUNDS {
@@ -498,16 +508,17 @@ impl Engine {
     }
 }
 
-/// How much a reclaim matters.
+/// How urgent a reclaim is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Somebody waits for it, or a limit was set: `low` gives way where nothing else is left.
+    /// A charge waits for it, or a limit was set: where nothing else is left, `low` is not
+    /// respected.
     Now,
-    /// So that nobody has to later: what is within its `low` stays.
+    /// In the background, so that no charge has to wait later: `low` is respected.
     Later,
 }
 
-/// Of a group's things, which part may be asked for.
+/// Which part of a group's bytes may be asked for: its usage, and its effective protection.
 #[derive(Clone, Copy)]
 struct Part {
     usage: u64,

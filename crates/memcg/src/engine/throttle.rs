@@ -1,8 +1,7 @@
 //! `memory.high`: a charge above it owes a delay, by the kernel's curve. The thread pays by
 //! sleeping, at a place where it may sleep.
 //!
-//! Invariants: a delay that is owed is paid once, by the thread that charged, or forgiven after a
-//! reclaim.
+//! Invariants: a delay that is owed is paid at most once, by the thread that charged.
 //! Depends on: `counter::throttle_curve` for the delay; the thread's record, which keeps it.
 //! Never: sleeps under a pin.
 

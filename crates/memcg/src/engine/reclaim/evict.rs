@@ -1,11 +1,13 @@
-//! What `lazy` moves left and cannot follow, because where the task is now there is no room for it:
-//! who keeps it is asked to free it, before anything is asked of who is rightly there.
+//! Eviction of marked bytes: what `lazy` moves left behind and cannot follow, because there is no
+//! room for it where the task is now. The subsystems that keep such bytes are asked to free them,
+//! before anything is asked of the tasks that are rightly in the group.
 //!
-//! Kept: a task is asked once a pass, for what is above protection of its bytes in the group; what
-//! came back is seen from outside. Relied on: `attach::marked`, which has sent home what fits; who
-//! keeps the subsystems (`api`) has said whom to ask; what a task frees pays off what it left
-//! elsewhere first. Never done: a question under a lock or a pin of ours; one in an engine that is
-//! not the process's.
+//! Invariants: a task is asked once a pass, for the part of its bytes in the group that is above
+//! protection. What came back is measured by usage. What a task frees is taken off its residual
+//! charges first.
+//! Depends on: `attach::marked`, which has sent home what fits; `api`, which keeps the subsystems
+//! and has set the hook that asks them.
+//! Never: asks under a lock or a pin of ours, or in an engine that is not the process's.
 
 #![forbid(unsafe_code)]
 
@@ -15,20 +17,21 @@ use crate::counter::protection::{Pass, Standing, standing};
 use crate::group::Tag;
 use crate::sync::hook::Hook;
 
-/// Has about so many bytes of a task freed, by its id, if anybody can.
+/// Asks for about `bytes` bytes of a task to be freed, by the task's id.
 type Evict = fn(task: u32, bytes: u64);
 
-/// By `api`, once there are subsystems.
+/// Set by `api`, once there are subsystems.
 static EVICT: Hook<Evict> = Hook::none();
 
-/// Has `evict` called, in the process's engine, for what finds no room where it belongs.
+/// Has `evict` called, in the process's engine, for bytes that find no room in the group their task
+/// is in.
 pub fn set_evict(evict: Evict) {
     EVICT.set(evict);
 }
 
 impl Engine {
-    /// Asks for what is marked in the group that is to be made smaller and below. Unpinned. Cost: a
-    /// load where no move has left any; else O(owners), and what the program does.
+    /// Asks for the marked bytes in the group that is reclaimed and below. The caller is not
+    /// pinned. Cost: a load where no move has left any; else O(owners), and what the program does.
     pub(super) fn evict_marked(&self, control: &mut Control<'_>) {
         if !self.tree.may_have_marked() || !self.is_process_s() {
             return;
@@ -49,7 +52,8 @@ impl Engine {
         }
     }
 
-    /// The id of a task that has left bytes there, and how many are not protected.
+    /// The id of the task of `tag` and how many of the marked bytes it left in the group and below
+    /// are not protected. `None`: it left none, or is no task.
     fn marked_of(&self, control: &mut Control<'_>, tag: Tag) -> Option<(u32, u64)> {
         let tree = &self.tree;
         let _pin = tree.threads.epoch.pin(control.rec);

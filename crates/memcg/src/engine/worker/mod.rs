@@ -1,14 +1,17 @@
-//! Work for later: what a charge, or the end of something, wants done where there is time and no
-//! lock held.
+//! Deferred work: what a charge, or the end of something, wants done where there is time and no
+//! lock is held.
 //!
-//! Kept: what was taken in is done, once or more often, by the worker thread if the process has one
-//! (`worker_thread`), else by whoever comes to a place where it may: a charge that may wait, a safe
-//! point, [`Engine::run_deferred`]. It begins after [`Engine::defer`] of it returned, so it sees
-//! what led to it. Two items that are the same and both waiting are one. Relied on: nothing but the
-//! word of an item. Usable in a signal handler, in malloc, under any lock. Never done: code of the
-//! program under a lock of ours, or on a thread that did not say it may run here; a promise of
-//! order. An item names things by index: whoever does it looks whether they are still what they
-//! were.
+//! The worker thread does it if the process has one (`worker_thread`). Else it is done by a thread
+//! that comes to a place where it may: a charge that may wait, a safe point,
+//! [`Engine::run_deferred`].
+//!
+//! Invariants: work that was taken in is done, once or more often. It begins after
+//! [`Engine::defer`] took it in, so it sees what led to it. Two equal items that both wait are one.
+//! Items can be deferred in a signal handler, in malloc and under any lock. An item names things by
+//! index: whoever does the work checks whether they are still what they were.
+//! Depends on: `queue`, which holds an item as one word; `worker_thread`.
+//! Never: runs code of the program under a lock of ours, or on a thread that has not said it may
+//! run here; promises an order.
 
 pub mod queue;
 mod work;
@@ -20,7 +23,7 @@ use super::{Engine, process_engine};
 use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
 
-/// Wakes the future of a task that was marked to die; by `api`, which knows futures.
+/// Wakes the future of a task that was marked to die. Set by `api`, which knows futures.
 static WAKER: Hook<fn(u32)> = Hook::none();
 
 /// Has `wake` called for every task that [`Work::Wake`] names.
@@ -34,12 +37,13 @@ fn wake(id: u32) {
     }
 }
 
-/// Who does what waits.
+/// Which deferred work a thread may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
-    /// The engine's own thread, or a thread that said code of the program may run here: everything.
+    /// All of it: for the engine's own thread, and for a thread that said that code of the program
+    /// may run here.
     All,
-    /// A thread that may only wait: what runs no code of the program.
+    /// Work that runs no code of the program: for a thread that may only wait.
     Engine,
 }
 
@@ -53,15 +57,17 @@ impl Engine {
         taken
     }
 
-    /// Wakes the worker if it sleeps: an option it goes by has changed.
+    /// Wakes the worker if it sleeps, after an option that it goes by has changed.
     pub fn ring_worker(&self) {
         self.deferred.ring();
     }
 
-    /// Does what waits, here and now; answers how many items. Unpinned, without a lock.
+    /// Does the work that waits, as far as `by` allows, on this thread; answers how many items. The
+    /// caller is not pinned and holds no lock.
     pub fn run_deferred(&self, rec: &ThreadRec, by: By) -> usize {
         let mut done = 0;
-        // What is deferred by what runs is left to the next round: this one ends.
+        // Each place is looked at once, so what the work itself defers is mostly left to the next
+        // round, and this one ends.
         for place in 0..queue::PLACES {
             let may = |word| Work::of_word(word).is_some_and(|work| by.may(work));
             if let Some(work) = self.deferred.remove(place, may).and_then(Work::of_word) {
@@ -72,8 +78,8 @@ impl Engine {
         done
     }
 
-    /// At a place that may wait: what waits is done, where there is no thread for it. A load where
-    /// nothing waits.
+    /// At a place where the thread may wait: does the work that waits, if there is no worker thread
+    /// for it. Cost: a load where nothing waits.
     #[inline]
     pub fn help(&self, rec: &ThreadRec, by: By) {
         if !self.deferred.is_empty() && !rec.is_helping() {
@@ -92,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// What an item means.
+    /// Does one item.
     fn perform(&self, rec: &ThreadRec, work: Work) {
         match work {
             Work::Wake { id } => wake(id),

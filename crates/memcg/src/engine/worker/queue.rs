@@ -1,8 +1,12 @@
-//! The places where work waits: words, 0 when free, filled and emptied by one CAS each.
+//! The places where deferred work waits: words, 0 when free, each filled and emptied by one CAS.
 //!
-//! A bounded set, not a line: who fills looks for the same word first, who empties looks at all. So
-//! a handler of a signal may fill a place while its thread does, and a full set is told, not waited
-//! for.
+//! It is a bounded set, not a line. Who fills looks for the same word first; who empties looks at
+//! every place. So a signal handler may fill a place while its thread does.
+//!
+//! Invariants: a word is in one place at most, unless two threads pushed it at the same moment. The
+//! worker does not sleep while a word waits that was pushed before it lay down.
+//! Depends on: `sync::wait_word` for the sleep.
+//! Never: blocks in `push`. A full set is told to the caller, not waited for.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -13,10 +17,10 @@ pub const PLACES: usize = if cfg!(loom) { 2 } else { 64 };
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
-/// See the module.
+/// The set of words that wait, and the bell of the worker.
 pub struct Queue {
     places: [AtomicU64; PLACES],
-    /// Items waiting, or a moment ago.
+    /// How many items wait. For a moment it may be more, never less.
     waiting: AtomicU32,
     /// Whether the worker sleeps, on this word.
     bell: AtomicU32,
@@ -32,7 +36,8 @@ impl Default for Queue {
     }
 }
 
-// SAFETY: integers only.
+// SAFETY: every field is an atomic integer or an array of them: zero bytes are a valid value, and
+// the one that `Default` gives, since AWAKE is 0.
 unsafe impl Zeroed for Queue {}
 
 impl Queue {
@@ -42,8 +47,8 @@ impl Queue {
         // places.
         if self.waiting.load(Ordering::Relaxed) != 0 {
             for place in &self.places {
-                // A read-modify-write also where nothing changes: Release pairs with the Acquire of
-                // `remove`, which is still to come.
+                // A read-modify-write although nothing changes: its Release pairs with the Acquire
+                // CAS of `remove`, which is still to come.
                 if place.load(Ordering::Relaxed) == word
                     && place
                         .compare_exchange(word, word, Ordering::Release, Ordering::Relaxed)
@@ -56,8 +61,8 @@ impl Queue {
         // First, so that it is never less than there are.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let taken = self.places.iter().any(|place| {
-            // Release pairs with the Acquire of `remove`: what led to the work is seen by who does
-            // it.
+            // Release pairs with the Acquire CAS of `remove`: whoever does the work sees what led
+            // to it.
             place.load(Ordering::Relaxed) == 0
                 && place
                     .compare_exchange(0, word, Ordering::Release, Ordering::Relaxed)
@@ -76,14 +81,14 @@ impl Queue {
         if word == 0 || !may(word) {
             return None;
         }
-        // Acquire pairs with the Release of `push`.
+        // Acquire pairs with both Release CASes of `push`.
         at.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(word)
     }
 
-    /// Whether something waits of which `is` says so.
+    /// Whether a word waits for which `is` answers `true`.
     pub fn any(&self, is: impl Fn(u64) -> bool) -> bool {
         let mut words = self
             .places
@@ -100,7 +105,8 @@ impl Queue {
 
     /// Wakes the worker if it sleeps. Cost: a fence and a load if it does not.
     pub fn ring(&self) {
-        // Pairs with the fence of `sleep`: it sees what was pushed, or we see it asleep.
+        // Pairs with the SeqCst fence of `sleep`: the worker sees what was pushed, or we see it
+        // asleep.
         fence(Ordering::SeqCst);
         if self.bell.load(Ordering::Relaxed) == ASLEEP
             && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP
@@ -109,11 +115,12 @@ impl Queue {
         }
     }
 
-    /// Sleeps until somebody rings, for `ms` at most (0: for ever); returns at once if something
-    /// waits, or `is_over` says so.
+    /// Sleeps until somebody rings, for `ms` milliseconds at most (0: without limit). Returns at
+    /// once if something waits or `is_over` answers `true`.
     pub(super) fn sleep(&self, ms: u32, is_over: impl Fn() -> bool) {
         self.bell.store(ASLEEP, Ordering::Relaxed);
-        // Pairs with the fence of `ring`.
+        // Pairs with the SeqCst fence of `ring`: we see what was pushed, or the one who pushed sees
+        // us asleep.
         fence(Ordering::SeqCst);
         if self.is_empty() && !is_over() {
             crate::sync::wait_word::wait_at_most(&self.bell, ASLEEP, ms);

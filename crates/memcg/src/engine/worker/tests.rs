@@ -1,4 +1,8 @@
-//! The set of what waits, and who takes what out of it.
+//! Tests of deferred work: the set of words that wait, and which thread takes which of them out.
+//!
+//! Invariants: none of its own.
+//! Depends on: `queue`, `work`; an engine of its own for each test.
+//! Never: looks at the process's worker.
 
 #![forbid(unsafe_code)]
 
@@ -60,11 +64,13 @@ fn items_pushed_by_several_threads_are_each_taken() {
                         std::thread::yield_now();
                     }
                 }
+                // Release pairs with the Acquire load of `left` below: who sees 0 sees all pushes.
                 left.fetch_sub(1, Ordering::Release);
             });
         }
         for _ in 0..2 {
             s.spawn(|| {
+                // Acquire pairs with the Releases of the pushing threads above.
                 while left.load(Ordering::Acquire) > 0 || !QUEUE.is_empty() {
                     for place in 0..PLACES {
                         if let Some(word) = QUEUE.remove(place, |_| true) {

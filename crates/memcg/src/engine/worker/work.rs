@@ -1,4 +1,8 @@
-//! What can be put off, and how an item fits a word.
+//! What can be deferred, and how an item fits into a word.
+//!
+//! Invariants: an item's word is never 0, and gives the same item back.
+//! Depends on: `group` and `kmem` for the types of ids.
+//! Never: does the work.
 
 #![forbid(unsafe_code)]
 
@@ -7,15 +11,15 @@ use crate::group::id::KmemId;
 use crate::kmem::id::CacheId;
 use crate::sync::id::Id;
 
-/// One item: eight bits say what, the rest of a word names it.
+/// One item of work. In its word eight bits say which kind, and the rest names the thing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// The future of a task that is to die is told so.
+    /// The future of a task that was told to die is woken.
     Wake {
         /// The task's id, which a move does not change.
         id: u32,
     },
-    /// A group gets a cache of its own, as the layout of a cache has it.
+    /// A group gets its own part of a cache whose layout is per group.
     Split {
         /// The cache.
         cache: CacheId,
@@ -26,19 +30,19 @@ pub enum Work {
     Ends,
     /// A group is above, or near, a limit: shrinkers are asked.
     Reclaim {
-        /// The group, by index; it may be another by now.
+        /// The group's index, which may be another group's by the time the work is done.
         group: GroupId,
         /// Room that somebody needs there, in units of [`ROOM`], below 2²⁴.
         room: u32,
     },
-    /// A task has left a group: what it had in lists there goes along.
+    /// A task has left a group: its entries in lists of that group are moved to its new one.
     Sort {
         /// The group's kmem id.
         id: KmemId,
     },
 }
 
-/// 64 KiB.
+/// The unit of [`Work::Reclaim`]'s room: 64 KiB.
 pub const ROOM: u64 = 64 << 10;
 const ROOM_AT: u32 = 32;
 const ROOM_MAX: u32 = (1 << (KIND_AT - ROOM_AT)) - 1;
@@ -51,7 +55,7 @@ const RECLAIM: u64 = 3;
 const SORT: u64 = 5;
 
 impl Work {
-    /// As a word; never 0.
+    /// This item as a word, which is never 0.
     #[must_use]
     pub fn to_word(self) -> u64 {
         match self {
@@ -69,7 +73,7 @@ impl Work {
         }
     }
 
-    /// Of a word; `None`: no item's.
+    /// The item of a word; `None`: the word is no item's.
     #[must_use]
     pub fn of_word(word: u64) -> Option<Self> {
         match word >> KIND_AT {
@@ -90,10 +94,11 @@ impl Work {
         }
     }
 
-    /// Whether doing it calls what the program gave us.
+    /// Whether doing this work calls functions that the program has given us.
     pub(super) fn runs_code_of_the_program(self) -> bool {
         match self {
-            // Of things whose owner lets go meanwhile the walk is the last to know.
+            // `Sort` too: if a holder lets go of a thing during the walk, the walk frees the thing,
+            // and runs the code for that.
             Work::Wake { .. } | Work::Reclaim { .. } | Work::Sort { .. } => true,
             Work::Split { .. } => false,
             Work::Ends => false,

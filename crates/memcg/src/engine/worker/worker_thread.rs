@@ -1,26 +1,31 @@
-//! The worker: one thread of the process that does what was put off, and sleeps in between.
+//! The worker: one thread of the process that does the deferred work, and sleeps in between.
 //!
 //! It is started where the program calls us for something that will need it (a shrinker, a policy,
-//! a future in a group), and again at the next charge that may wait: never inside malloc or a
-//! signal handler. All its signals are blocked, its stack is small, it is charged to nobody. It
-//! does not keep the process alive: the last thread of the program that has a record tells it to
-//! leave. The child of a fork has none until it needs one.
+//! a future in a group), and again at the next charge that may wait. All its signals are blocked,
+//! its stack is small, and it is charged to nobody. The child of a fork has no worker until it
+//! needs one.
+//!
+//! Invariants: there is one worker at most. It does not keep the process alive: the last thread of
+//! the program that has a record tells it to leave.
+//! Depends on: `os::spawn` for the thread; `queue` for its sleep.
+//! Never: started inside malloc or a signal handler.
 
 use super::By;
 use crate::engine::{Engine, process_engine};
 use crate::os::{ids, spawn};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// For the code of the program that runs here.
+/// Bytes of the worker's stack: code of the program runs on it.
 const STACK: usize = 1 << 20;
 
-/// What there is.
+/// Whether there is a worker: NONE, RUNNING or LEAVING.
 static STATE: AtomicU32 = AtomicU32::new(NONE);
 const NONE: u32 = 0;
 const RUNNING: u32 = 1;
 const LEAVING: u32 = 2;
 
-/// Somebody needs it; it may have left, or be a parent's.
+/// 1 once somebody has needed a worker. It may have left since, or have been the parent's of this
+/// process.
 static IS_WANTED: AtomicU32 = AtomicU32::new(0);
 static TID: AtomicU32 = AtomicU32::new(0);
 
@@ -36,15 +41,15 @@ pub fn tid() -> u32 {
     TID.load(Ordering::Relaxed)
 }
 
-/// Starts the worker of this process if there is none and the options allow it. Where the program
-/// has called us: it makes a thread, and so takes the C library's locks. Without memory for one
-/// there is none: work then runs inline.
+/// Starts the worker of this process if there is none and the options allow it. It makes a thread,
+/// and so takes locks of the C library: only for places where the program has called us. Without
+/// memory for a thread there is no worker, and work runs inline.
 pub fn want() {
     IS_WANTED.store(1, Ordering::Relaxed);
     restart();
 }
 
-/// Starts it again if it is wanted and was lost, by a fork, say.
+/// Starts the worker again if it is wanted and was lost, in the child of a fork, say.
 #[inline]
 pub(crate) fn restart() {
     if IS_WANTED.load(Ordering::Relaxed) != 0 && STATE.load(Ordering::Relaxed) == NONE {
@@ -64,11 +69,14 @@ fn start() {
     {
         return;
     }
-    // What the C library allocates for it is nobody's.
+    // What the C library allocates for the thread is charged to nobody.
     let scope = process_engine::with_rec(|engine, rec| engine.tree.enter_scope(rec, None));
-    // SAFETY: `run` takes nothing and may run once at a time, which the state sees to.
+    // SAFETY: `run` does not look at its argument, so null will do, and it may be called on any
+    // thread that is new. It is called once: only the thread that moved STATE from NONE to RUNNING
+    // comes here.
     match unsafe { spawn::spawn(STACK, run, core::ptr::null_mut()) } {
-        // SAFETY: just made, joinable, and nobody else has its handle.
+        // SAFETY: `spawn` has just made the thread, joinable, and nobody else has its handle, which
+        // is not used after this call.
         Ok(thread) => unsafe {
             libc::pthread_detach(thread);
         },
@@ -98,8 +106,8 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     core::ptr::null_mut()
 }
 
-/// Tells the worker to leave, with what it is doing done: no thread of the program that it could
-/// work for is left.
+/// Tells the worker to leave when it has done what it is doing. Called when no thread of the
+/// program is left that it could work for.
 pub(crate) fn dismiss() {
     if STATE
         .compare_exchange(RUNNING, LEAVING, Ordering::Relaxed, Ordering::Relaxed)
@@ -110,7 +118,7 @@ pub(crate) fn dismiss() {
     }
 }
 
-/// In the child of a fork: the worker is the parent's.
+/// In the child of a fork: forgets the worker, which is the parent's.
 pub(crate) fn forget_in_child() {
     TID.store(0, Ordering::Relaxed);
     STATE.store(NONE, Ordering::Relaxed);
