@@ -59,12 +59,13 @@ pub unsafe trait SizeClasses {
     fn block(bytes: usize) -> Option<usize>;
 }
 
-/// Blocks of a multiple of 16 bytes: right for any allocator, exact for many.
+/// Blocks of a multiple of 16 bytes. Right for any allocator; exact for those whose classes are 16
+/// bytes apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sixteens;
 
-// SAFETY: the sum rounded down to a multiple of 16 is at least `bytes`; it depends on `bytes`
-// alone.
+// SAFETY: `bytes + 15` rounded down to a multiple of 16 is at least `bytes` and a multiple of 8.
+// The answer depends on `bytes` alone, and nothing here unwinds or allocates.
 unsafe impl SizeClasses for Sixteens {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
@@ -77,7 +78,8 @@ unsafe impl SizeClasses for Sixteens {
 pub struct Glibc;
 
 // SAFETY: with `k = (bytes + 7)` rounded down to a multiple of 16, `k + 8` is at least `bytes` and
-// a multiple of 8; so is 24. The answer depends on `bytes` alone.
+// a multiple of 8. The maximum of that and 24 is so too. The answer depends on `bytes` alone, and
+// nothing here unwinds or allocates.
 unsafe impl SizeClasses for Glibc {
     #[inline(always)]
     fn block(bytes: usize) -> Option<usize> {
@@ -142,24 +144,31 @@ impl<A: fmt::Debug, C> fmt::Debug for Accounted<A, C> {
     }
 }
 
-/// The layout asked of the allocator below.
+/// The layout of the block for an object of `layout`: what is asked of the allocator below. `None`:
+/// there is no such block.
 #[inline(always)]
 fn block<C: SizeClasses>(layout: Layout) -> Option<Layout> {
     let size = C::block(layout.size().checked_add(TAG)?)?;
     Layout::from_size_align(size, layout.align()).ok()
 }
 
+/// Where the tag of a block lies: in its last four bytes.
+///
 /// # Safety
-/// `p` is a block of `size` bytes of ours.
+/// `p` is a block that this allocator has got from the one below, of `size` bytes as [`block`]
+/// says.
 #[inline(always)]
 unsafe fn tag_at(p: *mut u8, size: usize) -> *mut u32 {
-    // SAFETY: the caller has promised a block of `size` bytes; none is smaller than a tag.
+    // SAFETY: the caller has promised that `p` is a block of `size` bytes, and `size` came from
+    // `block`, which adds TAG before it rounds up: the last TAG bytes are inside the block.
     unsafe { p.add(size - TAG).cast() }
 }
 
 impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
+    /// Charges a block, has `get` allocate it, and writes the tag into it.
+    ///
     /// # Safety
-    /// `get` allocates by the layout it is given.
+    /// `get` answers null, or a block of at least the layout that it is given.
     #[inline(always)]
     unsafe fn alloc_by(&self, layout: Layout, get: impl FnOnce(&A, Layout) -> *mut u8) -> *mut u8 {
         let Some(block) = block::<C>(layout) else {
@@ -173,24 +182,32 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
             heap_charge::uncharge(tag, block.size());
             return p;
         }
-        // SAFETY: a block of that size, just allocated; the tag need not be aligned.
+        // SAFETY: `get` has just allocated `p`, of at least `block.size()` bytes, and nobody else
+        // knows it. The write needs no alignment.
         unsafe { tag_at(p, block.size()).write_unaligned(Tag::to_word(tag)) };
         p
     }
 }
 
-// SAFETY: blocks come from `A` by a layout at least as large and equally aligned, computed the same
-// way at both ends of an object's life; the caller never learns of the bytes behind its layout.
+// SAFETY: every block comes from `A`, by a layout that is at least as large as the caller's plus
+// the tag, and equally aligned. `SizeClasses` promises the same answer each time, so `dealloc` and
+// `realloc` find the layout and the tag again. Callers use the bytes of their own layout only, and
+// the tag lies behind those.
 unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
+    // What callers promise (`# Safety`) is said at `GlobalAlloc`, for each function.
+
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller has promised that `layout` is not empty; a block is not smaller.
+        // SAFETY: `A::alloc` answers null or a block of the layout it is given. That layout is not
+        // empty: it holds at least a tag.
         unsafe { self.alloc_by(layout, |below, block| below.alloc(block)) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above; the tag is written outside the caller's part.
+        // SAFETY: `A::alloc_zeroed` answers null or a block of the layout it is given, which holds
+        // at least a tag. The tag is written behind the bytes of the caller's layout, which stay
+        // zero.
         unsafe { self.alloc_by(layout, |below, block| below.alloc_zeroed(block)) }
     }
 
@@ -200,11 +217,13 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         let Some(block) = block::<C>(layout) else {
             return;
         };
-        // SAFETY: `p` is a block of ours of that size; its tag was written when it was allocated.
+        // SAFETY: the caller has promised that `p` was allocated here with `layout`, so it is a
+        // block of `block.size()` bytes. Its tag was written when it was allocated or resized.
         let word = unsafe { tag_at(p, block.size()).read_unaligned() };
         let tag = Tag::from_word(word);
         heap_charge::uncharge(tag, block.size());
-        // SAFETY: the layout the block was allocated by.
+        // SAFETY: `p` came from `A` by the layout `block`, which is computed the same way each
+        // time, and the caller has promised not to use it any more.
         unsafe { self.below.dealloc(p, block) };
     }
 
@@ -219,20 +238,23 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         if new.size() == old.size() {
             return p;
         }
-        // SAFETY: as in `dealloc`.
+        // SAFETY: the caller has promised that `p` was allocated here with `layout`, so it is a
+        // block of `old.size()` bytes. Its tag was written when it was allocated or resized.
         let word = unsafe { tag_at(p, old.size()).read_unaligned() };
         let tag = Tag::from_word(word);
         let grows = new.size().saturating_sub(old.size());
         if !heap_charge::charge_more(tag, grows, Flags::DEBT) {
             return core::ptr::null_mut();
         }
-        // SAFETY: the block's own layout; the new size, rounded, was checked by `Layout` above.
+        // SAFETY: `p` came from `A` by the layout `old`. The new size is not 0, since it holds a
+        // tag, and `Layout` accepted it with this alignment above.
         let moved = unsafe { self.below.realloc(p, old, new.size()) };
         if moved.is_null() {
             heap_charge::uncharge(tag, grows);
             return moved;
         }
-        // SAFETY: a block of the new size.
+        // SAFETY: `A::realloc` has just answered `moved`, a block of `new.size()` bytes that nobody
+        // else knows.
         unsafe { tag_at(moved, new.size()).write_unaligned(Tag::to_word(tag)) };
         heap_charge::uncharge(tag, old.size().saturating_sub(new.size()));
         moved
@@ -246,7 +268,8 @@ mod tests {
     #[test]
     fn glibc_classes_are_what_malloc_says_they_are() {
         for n in 1..5_000usize {
-            // SAFETY: malloc, its usable size and free of the same pointer.
+            // SAFETY: `p` is what malloc has just answered, or null, which both other calls accept.
+            // It is freed once and not used after that.
             let usable = unsafe {
                 let p = libc::malloc(n);
                 let usable = libc::malloc_usable_size(p);

@@ -28,9 +28,11 @@ use core::alloc::{GlobalAlloc, Layout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Alloc;
 
-// SAFETY: objects of `kmalloc` are at least as large and as aligned as asked, live until freed, and
-// never overlap.
+// SAFETY: `kmalloc` answers null, or an object that is at least as large and as aligned as asked,
+// that lives until it is freed, and that overlaps no other. Its slow paths do not unwind.
 unsafe impl GlobalAlloc for Alloc {
+    // What callers promise (`# Safety`) is said at `GlobalAlloc`, for each function.
+
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         kmalloc::alloc_aligned(layout.size(), layout.align(), Flags::DEBT)
@@ -50,7 +52,8 @@ unsafe impl GlobalAlloc for Alloc {
 
     #[inline]
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller has promised that `p` is a live object of this allocator, of `layout`.
+        // SAFETY: the caller has promised that `p` is a live object of this allocator, allocated
+        // with `layout`, and does not use `p` any more if the answer is not null.
         unsafe { kmalloc::resize(p, new_size, layout.align(), Flags::DEBT) }
     }
 }

@@ -41,7 +41,7 @@ pub enum SlabKind {
 /// Which groups' objects share slabs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum CacheLayout {
-    /// Those of all groups.
+    /// Objects of all groups share slabs.
     #[default]
     Shared,
     /// Each group has slabs of its own, from its first object on. Tenants do not fragment each
@@ -77,35 +77,35 @@ impl<'a> CacheOptions<'a> {
         }
     }
 
-    /// Changes the name.
+    /// Gives the cache another name, under the same rules.
     pub fn named(mut self, name: &'a str) -> Self {
         self.name = name;
         self
     }
 
-    /// Objects lie at multiples of `align`, a power of two up to 4096, and of what their type
-    /// needs.
+    /// Sets the alignment: objects lie at multiples of `align`, a power of two up to 4096, and of
+    /// the alignment that their type needs.
     pub fn align(mut self, align: usize) -> Self {
         self.align = align;
         self
     }
 
-    /// Objects are charged to nobody.
+    /// Has the cache's objects charged to nobody.
     pub fn no_account(self) -> Self {
         self.with(Ways::NOACCOUNT)
     }
 
-    /// Which groups' objects share slabs.
+    /// Sets which groups' objects share slabs.
     pub fn layout(self, layout: CacheLayout) -> Self {
         self.choose(Ways::PER_GROUP, layout == CacheLayout::PerGroup)
     }
 
-    /// How the cache keeps its free objects.
+    /// Sets how the cache keeps its free objects.
     pub fn slab_kind(self, kind: SlabKind) -> Self {
         self.choose(Ways::MAGAZINES, kind == SlabKind::Slab)
     }
 
-    /// Objects are accounted even where only those of caches that ask for it are
+    /// Has the cache's objects accounted also while only caches that ask for it are accounted
     /// ([`set_cache_tracking`]).
     pub fn account(self) -> Self {
         self.with(Ways::ACCOUNT)
@@ -163,7 +163,7 @@ impl<'a> CacheOptions<'a> {
             return Err(CacheError::Size);
         }
         if self.ways.has(Ways::PER_GROUP) {
-            // Who may not wait leaves the making of a group's cache to the worker.
+            // An allocation that may not wait leaves the making of a group's cache to the worker.
             worker::worker_thread::want();
         }
         pinned(|engine, rec| engine.create_cache(rec, &plan)).ok_or(CacheError::NoMemory)
@@ -195,18 +195,19 @@ impl<'a> CacheOptions<'a> {
     }
 }
 
-/// Chooses which objects of caches are accounted. With `opt_in` only those of caches that ask for
-/// it ([`CacheOptions::account`], [`register_memcg_cache`](super::register_memcg_cache)), else those of all caches that are not
-/// exempt. Without `root`, objects that the root's own owners allocate are not.
+/// Chooses which objects of caches are accounted. With `opt_in`: only those of caches that ask for
+/// it ([`CacheOptions::account`], [`register_memcg_cache`](super::register_memcg_cache)). Else:
+/// those of all caches that are not exempt. Without `root`, objects that owners of the root group
+/// allocate are not accounted.
 ///
-/// Objects that are out already stay as they are.
+/// Objects that are allocated already keep their owners.
 pub fn set_cache_tracking(opt_in: bool, root: bool) {
     let options = &engine().options;
     options.set_tracking(Tracking::OptIn, opt_in);
     options.set_tracking(Tracking::RootUntracked, !root);
 }
 
-/// Takes an object; where it is, and whether nobody has had it before.
+/// Takes an object of a cache. Answers its address, and whether its constructor has still to run.
 #[inline]
 fn alloc_object(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), AllocError> {
     let found = with_rec(|engine, rec| engine.alloc_cached(rec, index, flags))
@@ -216,16 +217,18 @@ fn alloc_object(index: CacheId, flags: Flags) -> Result<(NonNull<u8>, bool), All
     Ok((at, found.raw))
 }
 
-/// Frees an object.
+/// Frees an object of a cache. `raw`: its constructor has to run before it is handed out again.
 ///
 /// # Safety
-/// A live object of a cache of this process, which ends here.
+/// `at` is a live object of a cache of this process, and ends here: nobody uses it any more.
 #[inline]
 unsafe fn give(at: NonNull<u8>, raw: bool) {
-    // SAFETY: the caller has promised a live object of a cache, which nobody uses any more.
+    // SAFETY: the caller has promised that `at` is a live object of a cache of this process, the
+    // engine's, and that nobody uses it any more.
     with_rec(|engine, rec| unsafe { engine.free_cached(rec, at.as_ptr() as usize, raw) });
 }
 
+/// Ends the cache of an index: it gives out no more objects.
 fn end(index: CacheId) {
     with_rec(|engine, rec| engine.destroy_cache(rec, index));
 }
@@ -277,7 +280,8 @@ impl<T> KmemCache<T> {
     ) -> Result<KBox<T>, AllocError> {
         let (at, _) = alloc_object(self.index, flags)?;
         let guard = Unmade(at);
-        // SAFETY: an object for a `T`, just taken.
+        // SAFETY: `alloc_object` has just taken the object, which nobody else knows. The cache was
+        // made with the size and alignment of `T`.
         unsafe { at.cast::<T>().write(make()) };
         core::mem::forget(guard);
         Ok(KBox {
@@ -310,12 +314,14 @@ impl<T> Drop for KmemCache<T> {
     }
 }
 
-/// An object whose value or bytes were not made: a panic frees it.
+/// An object whose value or bytes are being made. If that panics, the drop of this frees the
+/// object.
 struct Unmade(NonNull<u8>);
 
 impl Drop for Unmade {
     fn drop(&mut self) {
-        // SAFETY: the object was taken for this guard's maker, and nobody else knows it.
+        // SAFETY: the object was taken by the function that made this guard, and nobody else knows
+        // it. Where it is handed out the guard is forgotten, so this runs only if it is not.
         unsafe { give(self.0, true) };
     }
 }
@@ -327,9 +333,10 @@ pub struct KBox<T> {
     _value: PhantomData<T>,
 }
 
-// SAFETY: it owns a T and is freed on any thread.
+// SAFETY: a `KBox` owns its `T` alone, as a `Box` does, and `give` frees an object on any thread.
 unsafe impl<T: Send> Send for KBox<T> {}
-// SAFETY: a shared one gives shared references only.
+// SAFETY: a shared `KBox` gives out shared references to its `T` only, so it is as shareable as
+// `T`.
 unsafe impl<T: Sync> Sync for KBox<T> {}
 
 impl<T> KBox<T> {
@@ -342,9 +349,11 @@ impl<T> KBox<T> {
     pub fn into_inner(self) -> T {
         let at = self.at;
         core::mem::forget(self);
-        // SAFETY: a live object with a value, which is moved out of it.
+        // SAFETY: the handle owned a live object with a value. The handle was forgotten, so nothing
+        // else reads or drops the value that is moved out here.
         let value = unsafe { at.read() };
-        // SAFETY: the object ends here.
+        // SAFETY: the object was the handle's alone, its value has been moved out, and the
+        // forgotten handle does not free it again.
         unsafe { give(at.cast(), false) };
         value
     }
@@ -354,14 +363,16 @@ impl<T> Deref for KBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: a live object with a value, ours.
+        // SAFETY: the handle owns the object, which lives until the handle's drop and holds a value
+        // that `alloc_with` wrote. The borrow of the handle keeps both.
         unsafe { self.at.as_ref() }
     }
 }
 
 impl<T> DerefMut for KBox<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, borrowed exclusively.
+        // SAFETY: the handle owns the object, which lives and holds a value. The handle is borrowed
+        // exclusively, so nobody else has a reference to the value.
         unsafe { self.at.as_mut() }
     }
 }
@@ -374,16 +385,19 @@ impl<T: core::fmt::Debug> core::fmt::Debug for KBox<T> {
 
 impl<T> Drop for KBox<T> {
     fn drop(&mut self) {
-        /// The object goes even if the value's drop panics.
+        /// Frees the object, even if the value's drop panics.
         struct Free(NonNull<u8>);
         impl Drop for Free {
             fn drop(&mut self) {
-                // SAFETY: the handle's object: it lives, nobody else has it, its value is gone.
+                // SAFETY: the object is that of the handle being dropped, which owned it alone. It
+                // lives, and its value has been dropped, or its drop has panicked: nobody uses it
+                // any more.
                 unsafe { give(self.0, false) };
             }
         }
         let _free = Free(self.at.cast());
-        // SAFETY: a live value, which ends here.
+        // SAFETY: the handle owns the object, whose value is live and is dropped only here, in the
+        // handle's own drop.
         unsafe { self.at.as_ptr().drop_in_place() };
     }
 }
@@ -414,7 +428,7 @@ impl SizedCache {
         self.alloc_flags(Flags::WAIT.with(Flags::USER))
     }
 
-    /// As [`Self::alloc`], doing what `flags` allow.
+    /// As [`Self::alloc`], but it waits and runs shrinkers only as `flags` allow.
     ///
     /// # Errors
     /// See [`AllocError`].
@@ -422,11 +436,13 @@ impl SizedCache {
         let (at, raw) = alloc_object(self.index, flags)?;
         let cache = engine().kmem.caches.get(self.index);
         if !cache.ways().has(Ways::CONSTRUCTED) {
-            // SAFETY: an object of so many bytes, just taken.
+            // SAFETY: `alloc_object` has just taken the object, which nobody else knows, and the
+            // cache was made for objects of `self.bytes` bytes.
             unsafe { at.as_ptr().write_bytes(0, self.bytes) };
         } else if raw {
             let guard = Unmade(at);
-            // SAFETY: an object of so many bytes, just taken: nobody else has a reference to it.
+            // SAFETY: `alloc_object` has just taken the object, of `self.bytes` bytes. Nobody else
+            // knows it, and all its bytes are written before the slice is made.
             let object = unsafe {
                 at.as_ptr().write_bytes(0, self.bytes);
                 core::slice::from_raw_parts_mut(at.as_ptr(), self.bytes)
@@ -453,10 +469,11 @@ impl SizedCache {
     /// Frees an object of [`Self::alloc_raw`].
     ///
     /// # Safety
-    /// A live object of [`Self::alloc_raw`], of any cache, which ends here.
+    /// `at` is a live object that [`Self::alloc_raw`] of any cache has answered, and ends here:
+    /// nobody uses it any more.
     pub unsafe fn free_raw(&self, at: NonNull<MaybeUninit<u8>>) {
-        // Nobody knows what was written to it: its constructor is to run again.
-        // SAFETY: the caller has promised a live object that ends here.
+        // Nobody knows what was written to it, so its constructor has to run again.
+        // SAFETY: the caller has promised that `at` is a live object of a cache, which ends here.
         unsafe { give(at.cast(), true) };
     }
 
@@ -466,7 +483,7 @@ impl SizedCache {
         self.index.raw()
     }
 
-    /// Bytes of an object, as it is charged.
+    /// The bytes that an object is charged, which may be more than it has for its user.
     pub(super) fn charged_bytes(&self) -> u64 {
         engine().kmem.caches.get(self.index).charged_bytes()
     }
@@ -495,9 +512,10 @@ pub struct KBytes {
     bytes: usize,
 }
 
-// SAFETY: it owns its bytes and is freed on any thread.
+// SAFETY: a `KBytes` owns its bytes alone, as a boxed slice does, and `give` frees an object on any
+// thread.
 unsafe impl Send for KBytes {}
-// SAFETY: a shared one gives shared references only.
+// SAFETY: a shared `KBytes` gives out shared references to its bytes only.
 unsafe impl Sync for KBytes {}
 
 impl KBytes {
@@ -510,14 +528,16 @@ impl Deref for KBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: a live object of so many bytes, all written when it was made.
+        // SAFETY: the handle owns the object, which lives until the handle's drop. All its
+        // `self.bytes` bytes were written by `alloc_flags` or the constructor, or by its last user.
         unsafe { core::slice::from_raw_parts(self.at.as_ptr(), self.bytes) }
     }
 }
 
 impl DerefMut for KBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, borrowed exclusively.
+        // SAFETY: the handle owns the object, whose `self.bytes` bytes live and are written. The
+        // handle is borrowed exclusively, so nobody else has a reference to them.
         unsafe { core::slice::from_raw_parts_mut(self.at.as_ptr(), self.bytes) }
     }
 }
@@ -530,7 +550,8 @@ impl core::fmt::Debug for KBytes {
 
 impl Drop for KBytes {
     fn drop(&mut self) {
-        // SAFETY: the handle's object: it lives, and nobody else has it.
+        // SAFETY: the object is that of the handle being dropped, which owned it alone: it lives,
+        // and nobody uses it any more.
         unsafe { give(self.at, false) };
     }
 }

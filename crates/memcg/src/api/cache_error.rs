@@ -2,7 +2,7 @@
 //!
 //! Invariants: after an error nothing has changed.
 //! Depends on: `error`.
-//! Never: text before somebody reads it.
+//! Never: makes text before somebody reads it.
 
 #![forbid(unsafe_code)]
 

@@ -3,7 +3,7 @@
 //! Invariants: what is registered is kept for the life of the process; a panic of the program's
 //! function ends that call alone.
 //! Depends on: `kmem::cache::room`, which calls the function.
-//! Never: a call of the program's function under a lock.
+//! Never: calls the program's function under a lock.
 
 #![forbid(unsafe_code)]
 
@@ -17,10 +17,10 @@ use crate::kmem::cache::room::RoomMaker;
 use crate::kmem::id::CacheId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A shrink function: makes room in a group, about so many bytes, and answers how many it freed.
+/// A shrink function: frees about so many bytes in a group, and answers how many it freed.
 type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
 
-/// Calls what [`register`] keeps.
+/// Calls the function that [`register`] keeps, for a group that is still online.
 fn call_shrinker(shrink: &Shrink, group: GroupId, bytes: u64) -> u64 {
     let Some(group) = pinned(|engine, _| Memcg::of_index(engine, group)) else {
         return 0;
@@ -32,8 +32,8 @@ fn call_shrinker(shrink: &Shrink, group: GroupId, bytes: u64) -> u64 {
 fn register(index: CacheId, shrink: Box<Shrink>) -> bool {
     let _free = no_account();
     let cache = engine().kmem.caches.get(index);
-    // Two that register at once: one of them leaks what it was given, as what is registered is
-    // kept.
+    // If two threads register at once, the one that loses leaks its function: what is registered is
+    // kept for ever, so nothing here is freed.
     if cache.room_maker().is_some() {
         return false;
     }
@@ -77,13 +77,13 @@ impl sealed::Cache for SizedCache {
 /// Has `shrink` called whenever an object of `cache` does not fit into a group.
 ///
 /// It is called with the group that is full and the bytes that are wanted, and answers how many
-/// bytes it freed; 0 refuses the allocation. The thread that allocates calls it, if the allocation
-/// may wait and run code of the program ([`Flags::WAIT`](super::Flags::WAIT), [`Flags::USER`](super::Flags::USER)), under no lock. A panic
-/// counts as 0 and goes no further.
+/// bytes it freed; 0 refuses the allocation. The thread that allocates calls it, under no lock, if
+/// the allocation may wait and run code of the program ([`Flags::WAIT`](super::Flags::WAIT),
+/// [`Flags::USER`](super::Flags::USER)). A panic counts as 0 and goes no further.
 ///
-/// A registered cache is accounted also where only such caches are ([`set_cache_tracking`](super::set_cache_tracking)).
-/// Answers `false`, and drops `shrink`, if the cache has one already. What is registered is kept
-/// for the life of the process.
+/// A registered cache is accounted also while only caches that ask for it are
+/// ([`set_cache_tracking`](super::set_cache_tracking)). Answers `false`, and drops `shrink`, if the
+/// cache has a function already. A registered function is kept for the life of the process.
 ///
 /// Source of the idea: the opt-in accounting of slab caches for Linux of 2012.
 pub fn register_memcg_cache(

@@ -1,9 +1,9 @@
 //! Reservations: charges with no memory of the engine's behind them.
 //!
-//! Invariants: the bytes of a charge name its owner, as any charged thing does; a charge of no
-//! bytes names it by a reference.
+//! Invariants: the bytes of a charge keep its owner, as those of any charged thing do. A charge of
+//! no bytes keeps it by a counted reference.
 //! Depends on: `engine::charge_loop`.
-//! Never: more than the thread's stock touched, where a few bytes are taken and given back.
+//! Never: touches more than the thread's stock, where a few bytes are taken and given back.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +33,7 @@ use core::fmt;
 /// ```
 #[must_use = "the bytes are given back when this is dropped"]
 pub struct Charge {
-    /// `None`: not accounted.
+    /// The owner; `None`: the bytes are not accounted.
     tag: Option<Tag>,
     bytes: u64,
 }
@@ -46,20 +46,21 @@ impl fmt::Debug for Charge {
     }
 }
 
-/// Larger ones are never taken from stock.
+/// The most bytes that a charge takes from stock.
 const MOST_HIT: u64 = 1 << 20;
 
 /// Charges `bytes` to the group or task that the thread charges, as [`Memcg::try_reserve`].
 ///
 /// # Errors
-/// As there.
+/// See [`Memcg::try_reserve`].
 pub fn try_reserve(bytes: u64) -> Result<Charge, ReserveError> {
     let tag = with_rec(|_, rec| rec.current()).flatten();
     Charge::new(tag, bytes, Flags::NOWAIT)
 }
 
 impl Charge {
-    /// Charges a `tag` the caller names; or its successor, if the task has moved on.
+    /// Charges the owner `tag`, to which the caller has a reference; or its successor, if its task
+    /// has moved without its bytes.
     #[inline]
     pub(crate) fn new(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let is_hit = bytes <= MOST_HIT
@@ -85,7 +86,7 @@ impl Charge {
         }
     }
 
-    /// Drops that reference.
+    /// Drops the reference of a charge of no bytes.
     fn release(&self) {
         if let Some(tag) = self.tag {
             with_rec(|engine, rec| {
@@ -95,7 +96,7 @@ impl Charge {
         }
     }
 
-    /// Changes the bytes; a charge of nothing is named by a reference.
+    /// Sets the bytes. Takes or drops the reference that keeps the owner of a charge of no bytes.
     fn set_bytes(&mut self, bytes: u64) {
         let was_empty = core::mem::replace(&mut self.bytes, bytes) == 0;
         match (was_empty, bytes == 0) {
@@ -105,7 +106,7 @@ impl Charge {
         }
     }
 
-    /// The bytes it holds.
+    /// The bytes that this charge holds.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -137,12 +138,12 @@ impl Charge {
     fn shrink(&mut self, by: u64) {
         let new = self.bytes - by;
         let less = round_up(self.bytes) - round_up(new);
-        // First named otherwise, then given back.
+        // First the owner is kept by other means, if no bytes remain; then the bytes are uncharged.
         self.set_bytes(new);
         self.give_back(less);
     }
 
-    /// Gives back bytes that this no longer counts.
+    /// Uncharges bytes that `self.bytes` no longer counts.
     #[inline]
     fn give_back(&self, bytes: u64) {
         if let Some(tag) = self.tag.filter(|_| bytes > 0) {
@@ -150,9 +151,9 @@ impl Charge {
         }
     }
 
-    /// Makes another group pay for it. `group` is charged first, then the present owner is
-    /// uncharged, so a group above both needs room for the bytes twice for a moment. If `group` has
-    /// been removed, the nearest group above it pays.
+    /// Recharges the bytes to `group`. It is charged first, then the present owner is uncharged, so
+    /// a group above both needs room for the bytes twice for a moment. If `group` has been removed,
+    /// the nearest group above it is charged.
     ///
     /// # Errors
     /// When a limit is in the way; then nothing has changed, and `recharge_failed` is counted
@@ -161,10 +162,10 @@ impl Charge {
         self.change_owner(group.tag())
     }
 
-    /// Makes the group or task that the thread charges pay for it, as [`Charge::give`].
+    /// Recharges the bytes to the group or task that the thread charges, as [`Charge::give`] does.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Charge::give`].
     pub fn take(&mut self) -> Result<(), ReserveError> {
         match with_rec(|_, rec| rec.current()).flatten() {
             Some(tag) => self.change_owner(tag),
@@ -172,10 +173,11 @@ impl Charge {
         }
     }
 
-    /// Says that what it stands for was used. If it was left by a removed group whose
-    /// `memory.offline` is `next-touch`, it is charged to whom the thread charges from here on, and
-    /// the answer is `true`. If it does not fit there it stays where it is, and `recharge_failed`
-    /// is counted. A thread that charges nobody takes nothing over.
+    /// Says that what the reservation stands for was used. If its group has been removed, with
+    /// `next-touch` as its `memory.offline`, the bytes are recharged to the group or task that the
+    /// thread charges, and the answer is `true`. If they do not fit there, they stay where they
+    /// are, and `recharge_failed` is counted. A thread that charges nobody or the root takes
+    /// nothing over.
     ///
     /// Cost: two loads where its owner lives.
     pub fn touch(&mut self) -> bool {
@@ -196,7 +198,7 @@ impl Charge {
                 .unwrap_or(false)
     }
 
-    /// Makes `tag`, or its successor, the owner; the caller names it.
+    /// Makes `tag`, or its successor, the owner. The caller has a reference to `tag`.
     fn change_owner(&mut self, tag: Tag) -> Result<(), ReserveError> {
         let tag = pinned(|engine, _| engine.tree.ref_live_tag(tag));
         let new = Self {
@@ -214,7 +216,7 @@ impl Charge {
             })?;
         let mut new = new;
         new.set_bytes(self.bytes);
-        // The one it was, with what it holds, goes here.
+        // The assignment drops the old charge, which uncharges its bytes.
         *self = new;
         Ok(())
     }
@@ -227,11 +229,11 @@ impl Charge {
         self.resize_with(bytes, Flags::NOWAIT)
     }
 
-    /// As [`Charge::resize`], doing what `flags` allow, as
-    /// [`Memcg::try_reserve_with`](super::Memcg::try_reserve_with).
+    /// As [`Charge::resize`], but to find room it does what `flags` allow, as
+    /// [`Memcg::try_reserve_with`](super::Memcg::try_reserve_with) does.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Charge::resize`].
     pub fn resize_with(&mut self, bytes: u64, flags: Flags) -> Result<(), ReserveError> {
         if bytes >= self.bytes {
             return self.grow(bytes - self.bytes, flags);
@@ -265,7 +267,7 @@ impl Charge {
             tag: self.tag,
             bytes,
         };
-        // Of the two, those of nothing need a name.
+        // Of the two, a charge of no bytes needs a reference to the owner.
         if bytes == 0 {
             other.ref_owner();
         }
@@ -287,7 +289,7 @@ impl Charge {
         let less = round_up(self.bytes) + round_up(other.bytes) - round_up(all);
         let other_bytes = core::mem::take(&mut other.bytes);
         if other_bytes > 0 {
-            // Its bytes named the owner, and it has them no more.
+            // Its bytes kept the owner, and `self` has them now, so there is no reference to drop.
             core::mem::forget(other);
         }
         if all > 0 {
@@ -324,7 +326,7 @@ impl Memcg {
     /// thread, go beyond the limit.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Memcg::try_reserve`].
     pub fn try_reserve_with(&self, bytes: u64, flags: Flags) -> Result<Charge, ReserveError> {
         Charge::new(Some(self.tag()), bytes, flags)
     }
@@ -336,7 +338,7 @@ impl Drop for Charge {
         if self.bytes == 0 {
             return self.release();
         }
-        // With its bytes goes the name: nothing may look at the owner after this.
+        // The bytes are what keeps the owner: nothing may look at it after this.
         self.give_back(round_up(self.bytes));
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants: after an error nothing has changed, unless its text says otherwise. A refusal says
 //! which group was full, how much was asked for, and which limit.
 //! Depends on: `group_path`.
-//! Never: text before somebody reads it.
+//! Never: makes text before somebody reads it.
 
 #![forbid(unsafe_code)]
 
@@ -76,26 +76,26 @@ macro_rules! errors {
 errors! {
     /// A group was not created.
     CreateError {
-        /// The name is none for a group: see the message.
+        /// The name cannot be a group's: the message says why.
         Name => "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
         /// The parent has a group of that name.
         Exists => "a group of that name exists",
         /// The parent has been removed.
         Gone => "the parent group has been removed",
-        /// Groups nest 255 deep.
+        /// The parent is 255 groups deep, which is the most.
         Depth => "groups nest at most 255 deep",
         /// There is no memory for it, or there are 16 million groups.
         NoMemory => "no memory for one more group",
     }
     /// A group was not removed; nothing has changed.
     RemoveError {
-        /// It has children.
+        /// The group has children.
         HasChildren => "the group has children: remove them first",
-        /// It has live tasks.
+        /// The group has live tasks.
         HasTasks => "the group has live tasks: end or move them first",
         /// The root cannot be removed.
         Root => "the root cannot be removed",
-        /// It has been removed already.
+        /// The group has been removed already.
         Gone => "the group has been removed",
     }
     /// A limit was not set; nothing has changed.
@@ -109,12 +109,12 @@ errors! {
     TaskError {
         /// The group has been removed.
         Gone => "the group has been removed",
-        /// No memory for it.
+        /// There is no memory for one more task.
         NoMemory => "no memory for one more task",
     }
     /// Two charges were not merged: both are as before.
     MergeError {
-        /// They belong to different owners.
+        /// The two charges belong to different owners.
         OtherOwner => "the charges belong to different owners",
     }
 }
@@ -176,8 +176,8 @@ pub enum MoveError {
     KmemFull(ReserveError),
     /// The task charged faster than room could be made for it, for a second.
     Busy,
-    /// Another move of the task is under way: it has been for a second, or it is the one that this
-    /// thread is asked about.
+    /// Another move of the task is under way. It has been for a second, or it is the move that a
+    /// subsystem on this thread is being asked about.
     Moving,
     /// A subsystem's `can_attach` refused, or panicked.
     Refused {
@@ -205,7 +205,7 @@ impl MoveError {
             attach::MoveError::Scattered => Self::Scattered,
             attach::MoveError::NoMemory => Self::NoMemory,
             attach::MoveError::Leaked(bytes) => Self::Leaked(bytes),
-            // What the task holds: see `of_task`.
+            // `bytes` is what the task holds, and `of_task` sets it.
             attach::MoveError::Full(refusal) => {
                 Self::Full(ReserveError::new(&ChargeError { bytes: 0, refusal }))
             }

@@ -3,7 +3,7 @@
 //! Invariants: a future is polled and dropped in its group, on whatever thread. One that is told to
 //! stop is woken, also when it is idle.
 //! Depends on: `task`; `engine::worker`, which wakes.
-//! Never: a waker called under a lock.
+//! Never: calls a waker under a lock.
 
 use super::error::TaskError;
 use super::memcg::Memcg;
@@ -31,10 +31,10 @@ impl fmt::Display for OomKilled {
 
 impl core::error::Error for OomKilled {}
 
-/// How to wake the future of a task: by the task's id, which a move does not change, while the
-/// future lives.
+/// The bells of the futures that live, by the id of their task, which a move does not change.
 static WAKERS: Mutex<Option<HashMap<u32, Arc<Bell>>>> = Mutex::new(None);
 
+/// Where a future's poll puts the waker that a kill takes out.
 #[derive(Default)]
 struct Bell(Mutex<Option<Waker>>);
 
@@ -155,8 +155,9 @@ impl<F: Future> Future for InGroup<F> {
     type Output = Result<F::Output, OomKilled>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `future` is pinned with us: never moved out of its place, only polled there or
-        // dropped there. The other fields are not pinned.
+        // SAFETY: `this` is not used to move `future`: it stays in its place, and is only polled
+        // there and dropped there, by setting it to `None`. The other fields are not pinned:
+        // nothing makes a pinned reference to them.
         let this = unsafe { self.get_unchecked_mut() };
         assert!(this.future.is_some(), "`InGroup` polled after completion");
         {
@@ -175,7 +176,8 @@ impl<F: Future> Future for InGroup<F> {
             this.future = None;
             return Poll::Ready(Err(OomKilled));
         }
-        // SAFETY: as above: `future` stays where it is until it is dropped there.
+        // SAFETY: `self` is pinned, so `future`, a field of it, does not move either. It stays in
+        // its place until it is dropped there.
         let future = this
             .future
             .as_mut()

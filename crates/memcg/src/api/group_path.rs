@@ -3,7 +3,7 @@
 //! Invariants: the path is that of the time of the refusal, even if the group has been removed
 //! since. The group's name is held, and a name holds those above it.
 //! Depends on: `pinned`.
-//! Never: text for a refusal that nobody reads; a group kept from being removed.
+//! Never: makes text for a refusal that nobody reads; keeps a group from being removed.
 
 #![forbid(unsafe_code)]
 
@@ -20,13 +20,13 @@ use std::sync::OnceLock;
 ///
 /// It is empty if the group was gone when it was looked for.
 pub struct GroupPath {
-    /// Held.
+    /// The group's name, which this holds a reference to.
     name: Option<NameId>,
     text: OnceLock<String>,
 }
 
 impl GroupPath {
-    /// Of no group.
+    /// The path of no group: empty.
     pub(crate) fn none() -> Self {
         Self::of_name(None)
     }
@@ -38,11 +38,12 @@ impl GroupPath {
         }
     }
 
-    /// Of the group of an index; `None`: of no group. Cost: a reference.
+    /// The path of the group of an index; empty for `None`. Cost: a reference to the group's name.
     pub(crate) fn of_index(index: Option<GroupId>) -> Self {
         let held = pinned(|engine, _| {
             let group = engine.tree.memcgs.try_get(index?)?;
-            // As long as we are pinned the name of a group that is there is no other's.
+            // While this thread is pinned, the name of a group that is there is not given to
+            // another.
             let is_there = group.is_online() || group.is_lingering();
             let name = is_there.then(|| group.name());
             name.filter(|&name| engine.tree.try_ref_name(name))
@@ -67,7 +68,7 @@ impl GroupPath {
 impl Drop for GroupPath {
     fn drop(&mut self) {
         if let Some(name) = self.name {
-            // Without a record for the thread the name stays.
+            // Without memory for a record of the thread the name is not released.
             with_rec(|engine, rec| {
                 let _pin = engine.tree.threads.epoch.pin(rec);
                 engine.tree.release_name(name);

@@ -7,8 +7,8 @@
 //! in the order in which they were shared, so one history has one outcome. A reservation whose lock
 //! is held meanwhile stays the parent's until somebody holds it anew.
 //! Depends on: `cache`, `charge`.
-//! Never: a charge of a group that does not hold the thing; work under the register's lock but
-//! copying it.
+//! Never: charges a group that does not hold the thing; does anything under the register's lock but
+//! copy it.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// What a new holder takes over.
+/// Offline actions by which a new holder takes a thing over.
 const BY_HOLDER: &[OfflineAction] = &[
     OfflineAction::RechargeToHolder,
     OfflineAction::RechargeToToucher,
@@ -31,7 +31,7 @@ const BY_HOLDER: &[OfflineAction] = &[
 
 #[expect(unnameable_types, reason = "nobody outside is to implement it")]
 mod sealed {
-    /// What a group's end may have said of a thing.
+    /// The offline actions that are asked about.
     pub struct How<'a>(pub(super) &'a [super::OfflineAction]);
 
     pub trait Thing {
@@ -69,7 +69,7 @@ impl sealed::Thing for KBytes {
 }
 
 impl sealed::Thing for Mutex<Charge> {
-    // A group's end waits for nobody: a reservation somebody is at stays where it is.
+    // A group's end waits for nobody, so a reservation that somebody has locked stays where it is.
     fn was_left(&self, how: sealed::How<'_>) -> bool {
         self.try_lock().is_ok_and(|charge| charge.was_left(how.0))
     }
@@ -85,10 +85,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is shared, by the order in which it was; and the last number that was given.
+/// The last number that was given, and the shared things by number: in the order in which they were
+/// shared.
 type Register = (u64, BTreeMap<u64, Weak<dyn Held>>);
 
-/// All that is shared.
+/// All shared things of this process.
 static REGISTER: Mutex<Register> = Mutex::new((0, BTreeMap::new()));
 
 trait Held: Send + Sync {
@@ -125,13 +126,14 @@ impl<T: Sharable> Held for Inner<T> {
             online.map(|(_, group)| group.clone())
         };
         if let Some(holder) = holder {
-            // Where there is no room it stays, and that is counted.
+            // Without room the thing stays where it is, and `recharge_failed` is counted.
             let _ = self.thing.recharge(&holder);
         }
     }
 }
 
-/// After the end of a group by `mapper`. O(things that are shared).
+/// Applies the offline actions of all shared things, after a group has ended by `mapper`. O(shared
+/// things).
 fn apply_all_offline_actions() {
     let _free = no_account();
     let all: Vec<Weak<dyn Held>> = lock(&REGISTER).1.values().cloned().collect();
@@ -210,7 +212,7 @@ impl<T: Sharable> Shared<T> {
             number
         };
         if self.0.thing.was_left(sealed::How(BY_HOLDER)) {
-            // Where there is no room it stays, and that is counted.
+            // Without room the thing stays where it is, and `recharge_failed` is counted.
             let _ = self.0.thing.recharge(group);
         }
         Holder {

@@ -3,7 +3,7 @@
 //! Invariants: a thing is in the list of the group that its owner is in, or in none. Its memory is
 //! there while its handle, a shared hold or a walk has it.
 //! Depends on: `kmem::list_lru`; `cache` for things that are objects of a cache.
-//! Never: a call of code of the program under a list's lock.
+//! Never: calls code of the program under a list's lock.
 
 use super::cache::{CacheOptions, SizedCache};
 use super::cache_error::{AllocError, CacheError};
@@ -63,7 +63,7 @@ pub struct ListLru<T: Send + Sync + 'static> {
 /// The list; it lives as long as there is a handle on it or a thing of it.
 struct Core {
     list: ListId,
-    /// Where its things are made; `None`: on the heap.
+    /// The cache whose objects its things are; `None`: they are on the heap.
     cache: Option<SizedCache>,
 }
 
@@ -103,10 +103,12 @@ pub struct LruItem<T: Send + Sync + 'static> {
     node: NonNull<Node<T>>,
 }
 
-// SAFETY: the value is seen by walks of other threads while it is owned by this one, and may be
-// dropped by them: as an Arc's.
+// SAFETY: an item is a counted hold on a node, as an `Arc` is. Walks of other threads see the value
+// while this thread owns the item, and the last hold drops the value on any thread. So `T` has to
+// be Send and Sync, and both are asked for.
 unsafe impl<T: Send + Sync> Send for LruItem<T> {}
-// SAFETY: as above.
+// SAFETY: a shared item gives out shared references to the value, and further holds, which may drop
+// it on another thread. So `T` has to be Send and Sync, and both are asked for.
 unsafe impl<T: Send + Sync> Sync for LruItem<T> {}
 
 /// Offline actions by which a thing that is looked up changes its owner.
@@ -115,7 +117,7 @@ pub(super) const FOUND: &[OfflineAction] = &[
     OfflineAction::RechargeToFinder,
 ];
 
-/// Runs `f` with what list operations need.
+/// Runs `f` with all that operations on lists need.
 fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
     with_rec(|engine, rec| engine.with_lists(rec, f)).expect("no memory for a thread's record")
 }
@@ -125,9 +127,10 @@ fn at<R>(f: impl FnOnce(Cx<'_>) -> R) -> R {
 /// # Safety
 /// `link` is of a `Node<T>` in a box, and the caller has a hold on it, which ends here.
 unsafe fn let_go<T>(link: *const Link) {
-    // SAFETY: the caller has promised a hold, so the node lives.
+    // SAFETY: the caller has promised a hold on the node, so it lives until that hold ends.
     if unsafe { &*link }.unref() {
-        // SAFETY: the link is the first field of a node from a box, and nobody holds it any more.
+        // SAFETY: the link is the first field of a `repr(C)` node that `make` took out of a box.
+        // `unref` says that the last hold has ended, so nobody else uses the node.
         drop(unsafe { Box::from_raw(link.cast_mut().cast::<Node<T>>()) });
     }
 }
@@ -138,32 +141,34 @@ unsafe fn let_go<T>(link: *const Link) {
 /// `link` is of a `Node<T>` in an object of its list's cache, and the caller has a hold on it,
 /// which ends here.
 unsafe fn let_go_cached<T>(link: *const Link) {
-    // SAFETY: the caller has promised a hold, so the node lives.
+    // SAFETY: the caller has promised a hold on the node, so it lives until that hold ends.
     if !unsafe { &*link }.unref() {
         return;
     }
     let node = link.cast_mut().cast::<Node<T>>();
-    // SAFETY: the link is its first field. The object is freed by the cache, which outlives its
-    // list this way.
+    // SAFETY: the link is the first field of a `repr(C)` node, which lives: `unref` says that the
+    // last hold has ended, and it was this one. The clone keeps the cache until the object is
+    // freed.
     let core = unsafe { &*node }.core.clone();
-    /// The object goes even if the value's drop panics.
+    /// Frees the object, even if the value's drop panics.
     struct Free<'a>(&'a Core, NonNull<u8>);
     impl Drop for Free<'_> {
         fn drop(&mut self) {
             if let Some(cache) = &self.0.cache {
-                // SAFETY: from `alloc_raw` of this cache, see `try_item`; its value is gone.
+                // SAFETY: `try_item` took the object by `alloc_raw` of this cache. Its node has
+                // been dropped, or its drop has panicked, and nobody holds it any more.
                 unsafe { cache.free_raw(self.1.cast()) };
             }
         }
     }
     if let Some(at) = NonNull::new(node) {
         let _free = Free(&core, at.cast());
-        // SAFETY: a live node that nobody holds any more.
+        // SAFETY: the node lives, nobody holds it any more, and it is dropped only here.
         unsafe { at.as_ptr().drop_in_place() };
     }
 }
 
-/// A list whose things are let go of by `let_go`.
+/// Makes a list; `let_go` is what ends a walk's hold on a thing of it. `None`: there is no memory.
 fn open(let_go: LetGo) -> Option<ListId> {
     let _free = no_account();
     worker::want();
@@ -188,7 +193,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     /// An empty list, whose things are on the heap.
     ///
     /// # Panics
-    /// Without memory for it.
+    /// Without memory for the list.
     #[must_use]
     pub fn new() -> Self {
         let list = open(let_go::<T>).expect("no memory for a list");
@@ -237,11 +242,12 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    /// Makes a thing that belongs to whom the thread charges (nobody: the root), in no list yet.
+    /// Makes a thing that belongs to the group or task that the thread charges; to the root, if
+    /// that is nobody. It is in no list yet.
     ///
     /// # Panics
-    /// Of a list in a cache, when the kernel has no memory for it. Limits are no reason: the thing
-    /// is charged beyond them.
+    /// Of a list in a cache: when the kernel has no memory for the thing. A limit is no reason,
+    /// since the thing is charged beyond limits.
     pub fn item(&self, value: T) -> LruItem<T> {
         let tag = current_or_root();
         self.make(tag, value)
@@ -257,14 +263,14 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         self.make(group.tag(), value)
     }
 
-    /// As [`Self::item`], and puts it in.
+    /// As [`Self::item`], and puts the thing into its group's list.
     pub fn insert(&self, value: T) -> LruItem<T> {
         let item = self.item(value);
         self.add(&item);
         item
     }
 
-    /// As [`Self::item_for`], and puts it in.
+    /// As [`Self::item_for`], and puts the thing into its group's list.
     pub fn insert_for(&self, group: &Memcg, value: T) -> LruItem<T> {
         let item = self.item_for(group, value);
         self.add(&item);
@@ -273,7 +279,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
 
     fn make(&self, tag: Tag, value: T) -> LruItem<T> {
         if self.core.cache.is_some() {
-            // Who asks for no answer gets its thing whatever the limits say.
+            // `item` and `item_for` cannot refuse, so the thing is charged whatever the limits say.
             let made = self.try_item(Flags::FORCE, || value);
             return made.unwrap_or_else(|why| panic!("no memory for a thing of a list: {why}"));
         }
@@ -292,9 +298,10 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         }
     }
 
-    /// Makes a thing of what `make` answers, for whom the thread charges, in no list yet. With
-    /// [`Flags::WAIT`] and [`Flags::USER`] shrinkers run here when there is no room, those of this
-    /// list as well: do not call it under a lock that they take.
+    /// Makes a thing of what `make` answers, which belongs to the group or task that the thread
+    /// charges. It is in no list yet. With [`Flags::WAIT`] and [`Flags::USER`] shrinkers run here
+    /// when there is no room, those of this list as well: do not call it under a lock that they
+    /// take.
     ///
     /// # Errors
     /// Of a list in a cache ([`ListLru::in_cache`]): see [`AllocError`]; `make` is not called then.
@@ -316,11 +323,13 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         let Some(cache) = &self.core.cache else {
             return Ok(self.item(make()));
         };
-        /// Nothing is made in it yet: a panic of `make` frees it.
+        /// An object in which nothing is made yet. If `make` panics, the drop of this frees the
+        /// object.
         struct Empty<'a>(&'a SizedCache, NonNull<core::mem::MaybeUninit<u8>>);
         impl Drop for Empty<'_> {
             fn drop(&mut self) {
-                // SAFETY: the object was taken a moment ago, and nobody else knows it.
+                // SAFETY: `alloc_raw` of this cache has just answered the object, and nobody else
+                // knows it. Where a node was made in it this guard is forgotten.
                 unsafe { self.0.free_raw(self.1) };
             }
         }
@@ -328,7 +337,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
         let at = empty.1.cast::<Node<T>>();
         let value = make();
         let tag = current_or_root();
-        // SAFETY: an object of a node's size and alignment, which nobody else knows.
+        // SAFETY: `in_cache` made the cache with the size and alignment of a node. The object was
+        // just taken from it, and nobody else knows it.
         unsafe { at.write(self.node(tag, value)) };
         core::mem::forget(empty);
         Ok(LruItem { node: at })
@@ -343,9 +353,10 @@ impl<T: Send + Sync + 'static> ListLru<T> {
             Arc::ptr_eq(&self.core, &item.node().core),
             "the item is of another list"
         );
-        // The caller may hold what shrinkers want.
+        // NOWAIT, since the caller may hold locks that shrinkers take.
         with_rec(|engine, rec| engine.ready_lists(rec, item.node().link.tag(), Flags::NOWAIT));
-        // SAFETY: a node does not move; it leaves the list before it goes, and holds the list.
+        // SAFETY: a node never moves. Whoever drops the item takes the node out of its list first,
+        // and the node keeps the list itself by its `core`.
         at(|cx| unsafe { cx.kmem.lists.add(cx, self.core.list, &item.node().link) })
     }
 
@@ -379,8 +390,8 @@ impl<T: Send + Sync + 'static> ListLru<T> {
             return Walked::default();
         };
         let mut look = |link: &Link| {
-            // SAFETY: all links of this list are the first fields of `Node<T>`; its memory is held
-            // while it is looked at.
+            // SAFETY: every link of this list is the first field of a `repr(C)` `Node<T>`, by
+            // `add`. The walk has a hold on the node while `look` runs, so it lives.
             look(unsafe { &(*core::ptr::from_ref(link).cast::<Node<T>>()).value })
         };
         at(|cx| cx.kmem.lists.walk(cx, self.core.list, id, nr, &mut look))
@@ -395,21 +406,22 @@ impl<T: Send + Sync + 'static> ListLru<T> {
 
 impl<T: Send + Sync + 'static> LruItem<T> {
     fn node(&self) -> &Node<T> {
-        // SAFETY: the handle has a hold, so the node lives.
+        // SAFETY: the item has a hold on the node, which ends with the item's drop. So the node
+        // lives.
         unsafe { self.node.as_ref() }
     }
 
-    /// Whether it is in the list.
+    /// Whether the item is in a list.
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.node().link.is_listed()
     }
 
-    /// Says that it was looked up. If it was left by a removed group whose `memory.offline` is
-    /// `next-touch` or `auto`, it is charged to whom the thread charges from here on, goes into
-    /// that group's list, and the answer is `true`. If it does not fit there it stays where it is.
-    /// A thread that charges nobody takes nothing over. Only things of a list in a cache
-    /// ([`ListLru::in_cache`]) change owners.
+    /// Says that the thing was looked up. If its group has been removed, with `next-touch` or
+    /// `auto` as its `memory.offline`, the thing is recharged to the group or task that the thread
+    /// charges, goes into that group's list, and the answer is `true`. If it does not fit there it
+    /// stays where it is. A thread that charges nobody or the root takes nothing over. Only things
+    /// of a list in a cache ([`ListLru::in_cache`]) change owners.
     ///
     /// Cost: two loads where the owner lives.
     pub fn touch(&self) -> bool {
@@ -423,11 +435,11 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         .unwrap_or(false)
     }
 
-    /// Makes `group` pay for it, and puts it into that group's list; all of it or nothing. If the
-    /// group has been removed, the nearest group above is meant.
+    /// Recharges the thing to `group`, and puts it into that group's list; does both or nothing. If
+    /// the group has been removed, the nearest group above is meant.
     ///
     /// # Errors
-    /// When there is no room for it: nothing has changed.
+    /// When there is no room for the thing: nothing has changed.
     ///
     /// # Panics
     /// Of a list that is in no cache: its things are heap objects, whose owners never change.
@@ -442,8 +454,8 @@ impl<T: Send + Sync + 'static> LruItem<T> {
         changed.map(drop)
     }
 
-    /// Makes `to`, which the caller names, its owner. `false`: it is, or another thread is changing
-    /// it.
+    /// Makes `to`, to which the caller has a reference, the thing's owner. `false`: it is already,
+    /// or another thread is changing the owner.
     fn change_owner(&self, to: Tag) -> Result<bool, ReserveError> {
         let (link, core) = (&self.node().link, &self.node().core);
         if core.cache.is_none() {
@@ -498,18 +510,21 @@ impl<T: Send + Sync + 'static> Deref for LruItem<T> {
 impl<T: Send + Sync + 'static> Drop for LruItem<T> {
     fn drop(&mut self) {
         self.unlist();
-        // SAFETY: the hold of the handle, which ends here.
+        // SAFETY: the hold is this item's, and ends with it, in its own drop.
         unsafe { end_hold(self.node) };
     }
 }
 
+/// Ends a hold on a node; the last one drops the thing.
+///
 /// # Safety
 /// The caller has a hold on the node, which ends here.
 unsafe fn end_hold<T>(node: NonNull<Node<T>>) {
-    // SAFETY: the caller has promised a hold, so the node lives.
+    // SAFETY: the caller has promised a hold on the node, so it lives until that hold ends.
     let is_cached = unsafe { node.as_ref() }.core.cache.is_some();
     let link = node.as_ptr().cast_const().cast::<Link>();
-    // SAFETY: the caller has promised a hold; a list's things are all in its cache or in boxes.
+    // SAFETY: the caller has promised a hold, which ends here. If the list has a cache, all its
+    // nodes are objects of it, by `try_item`; else all are in boxes, by `make`.
     unsafe {
         if is_cached {
             let_go_cached::<T>(link);
@@ -526,14 +541,17 @@ pub struct LruRef<T: Send + Sync + 'static> {
     node: NonNull<Node<T>>,
 }
 
-// SAFETY: as an `Arc`: it gives shared references, and the last hold drops the value on any thread.
+// SAFETY: an `LruRef` is a counted hold on a node, as an `Arc` is: it gives out shared references,
+// and the last hold drops the value on any thread. So `T` has to be Send and Sync, and both are
+// asked for.
 unsafe impl<T: Send + Sync> Send for LruRef<T> {}
-// SAFETY: as above.
+// SAFETY: a shared hold gives out shared references to the value, and further holds, which may drop
+// it on another thread. So `T` has to be Send and Sync, and both are asked for.
 unsafe impl<T: Send + Sync> Sync for LruRef<T> {}
 
 impl<T: Send + Sync + 'static> Clone for LruRef<T> {
     fn clone(&self) -> Self {
-        // SAFETY: this hold keeps the node alive.
+        // SAFETY: this hold on the node ends with the drop of `self`, so the node lives now.
         unsafe { self.node.as_ref() }.link.add_ref();
         Self { node: self.node }
     }
@@ -543,7 +561,8 @@ impl<T: Send + Sync + 'static> Deref for LruRef<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: this hold keeps the node alive.
+        // SAFETY: this hold on the node ends with the drop of `self`, and the answer borrows
+        // `self`. So the node outlives the reference.
         unsafe { &self.node.as_ref().value }
     }
 }

@@ -4,7 +4,7 @@
 //! record or under the same path. It holds the group's own owner, whose charges go to the nearest
 //! group above once the group has been removed.
 //! Depends on: `pinned`, `scope`; the engine.
-//! Never: a group kept from being removed.
+//! Never: keeps a group from being removed.
 
 #![forbid(unsafe_code)]
 
@@ -81,7 +81,7 @@ impl core::fmt::Debug for Memcg {
 }
 
 impl Memcg {
-    /// A handle on the group of an index, if that is online.
+    /// A handle on the group of an index, if the group is online.
     pub(crate) fn of_index(engine: &Engine, index: GroupId) -> Option<Self> {
         let group = engine.tree.memcgs.get(index);
         // Under the lock it cannot go offline, so its owner is still named by it.
@@ -97,8 +97,8 @@ impl Memcg {
         })
     }
 
-    /// The same, of the group that was in that record at that time, even if it lingers. The caller
-    /// is pinned if it may be.
+    /// A handle on the group of an index and a generation, if the group is online or lingers. The
+    /// caller is pinned if the group may linger.
     pub(crate) fn of_ask(engine: &Engine, index: GroupId, generation: u32) -> Option<Self> {
         let group = engine.tree.memcgs.get(index);
         if group.is_lingering() && group.generation() == generation {
@@ -197,7 +197,7 @@ impl Memcg {
             .unwrap_or(Err(RemoveError::Gone))
     }
 
-    /// The tag of its own owner, which the handle names.
+    /// The tag of the group's own owner, which the handle has a reference to.
     #[inline]
     pub(crate) fn tag(&self) -> Tag {
         self.tag

@@ -4,7 +4,7 @@
 //! panic too. What these functions allocate for themselves is accounted to nobody. A panic in code
 //! of the program (a shrinker, a subsystem, a waker) does not unwind through the engine.
 //! Depends on: `engine` and the rooms below it.
-//! Never: a call of code of the program under a lock of ours.
+//! Never: calls code of the program under a lock of ours.
 
 mod accounted;
 mod alloc;

@@ -8,8 +8,8 @@
 //! guards. Moves of one task come one after the other; a subsystem that is asked about a move and
 //! moves the same task is refused.
 //! Depends on: `subsystem`; `attach` for memory's part.
-//! Never: a call of a subsystem under a lock of ours, or a panic of one that goes further. A panic
-//! of `can_attach` is a refusal, one of the others changes nothing.
+//! Never: calls a subsystem under a lock of ours; lets a panic of one go further. A panic of
+//! `can_attach` is a refusal; a panic of another function changes nothing.
 //!
 //! Source of the idea: cgroup v1's callbacks, and `attach_rollback` of the move of 2008.
 
@@ -30,15 +30,15 @@ use std::sync::Arc;
 
 /// How long a move waits for another move of the same task, in ns.
 const PATIENCE: u64 = 1_000_000_000;
-/// The first of its waits; each is twice as long as the one before, up to the second.
+/// The first of a move's naps, in ns; and the longest. Each is twice as long as the one before.
 const NAPS: (u64, u64) = (10_000, 1_000_000);
 
 std::thread_local! {
-    /// Whether the thread moves a task and others have their say about it.
+    /// Whether this thread is moving a task, and subsystems are being asked about it.
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Others are asked until this is dropped.
+/// Subsystems are being asked on this thread until this is dropped. Keeps what was so before.
 struct Asking(bool);
 
 impl Asking {
@@ -57,8 +57,8 @@ impl Drop for Asking {
     }
 }
 
-/// Moves the task that `tag` names: by `policy`, or by the target's own policy. Nothing of ours is
-/// held.
+/// Moves the task that `tag` names, by `policy` or by the target's own policy. The caller holds no
+/// lock of ours.
 ///
 /// Moves of one task come one after the other. This one waits for its turn, and for the task to
 /// charge more slowly than room is made for it, up to [`PATIENCE`]. It does not wait while its
@@ -75,7 +75,7 @@ pub(crate) fn move_task(
     let mut quick = true;
     loop {
         match try_move(engine, rec, tag, target, policy, quick) {
-            // Once more, with room made first.
+            // It did not fit without more ado: try again, with room made first.
             Err(MoveError::Full(_) | MoveError::KmemFull(_)) if quick => quick = false,
             Err(why @ (MoveError::Moving | MoveError::Busy)) if may_wait => {
                 let now = clock::monotonic_ns();
@@ -95,11 +95,12 @@ pub(crate) fn move_task(
     }
 }
 
-/// Memory's part of a move: one that is given up is cancelled, in a change that a fork waits for.
+/// Memory's part of a move. Its drop cancels a move that was given up, in a change that a fork
+/// waits for.
 struct UnderWay<'t> {
     engine: &'static Engine,
     rec: &'t ThreadRec,
-    /// `None`: it is over.
+    /// The move; `None`: it is over.
     attach: Option<Attach<'t>>,
 }
 
@@ -149,8 +150,8 @@ impl<'t> UnderWay<'t> {
         engine.lists_follow(tag, commit).map_err(MoveError::new)
     }
 
-    /// Takes it back because of `why`; answers what is said of it: what a leaky move lost comes
-    /// first.
+    /// Cancels the move because of `why`. Answers the error to report: what a leaky move lost, if
+    /// it lost something, else `why`.
     fn cancel(mut self, why: MoveError) -> MoveError {
         self.cancel_attach().map_or(why, MoveError::new)
     }
@@ -168,8 +169,8 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Subsystems that agreed to a move: until they are told that it took place, its drop tells them
-/// that it does not, the last first.
+/// Subsystems that agreed to a move. `attach` tells them that it took place; the drop without it
+/// tells them that it does not, the last first.
 struct Agreed<'a> {
     all: &'a [(u64, Arc<dyn Subsystem>)],
     about: &'a Attaching,
@@ -193,7 +194,8 @@ impl Drop for Agreed<'_> {
     }
 }
 
-/// `quick`: where nobody is asked, a transfer begins with its last step.
+/// One try of a move. `quick`: if no subsystem is asked, a transfer goes straight to its last step,
+/// without making room first.
 fn try_move(
     engine: &'static Engine,
     rec: &ThreadRec,
@@ -219,20 +221,20 @@ fn try_move(
     };
     let moved = under_way.commit();
     if engine.tree.may_have_marked() {
-        // Reclaim is the worker's for who may not wait.
+        // Charges that may not wait leave it to the worker to reclaim what the move left.
         worker::worker_thread::want();
     }
     if engine.tree.is_broken() {
         engine.on_broken();
     }
-    // Where the move was refused after all, those who agreed are told so here.
+    // If the move was refused after all, the drop of `agreed` tells those who agreed.
     if let Some(agreed) = agreed.filter(|_| moved.is_ok()) {
         agreed.attach();
     }
     moved
 }
 
-/// What subsystems are asked about this move, if there are any.
+/// What subsystems are told of this move; `None` if there are none.
 fn about(asked: &Asked, under_way: &mut UnderWay<'_>, target: &Memcg) -> Option<Attaching> {
     if asked.is_empty() {
         return None;
@@ -248,7 +250,7 @@ fn about(asked: &Asked, under_way: &mut UnderWay<'_>, target: &Memcg) -> Option<
     })
 }
 
-/// Everybody's `can_attach`, memory's first; answers those who agreed, if all did.
+/// Asks `can_attach` of memory, then of every subsystem. Answers those who agreed, if all did.
 fn ask_all<'a>(
     under_way: &mut UnderWay<'_>,
     asked: &'a Asked,

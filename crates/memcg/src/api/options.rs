@@ -2,7 +2,7 @@
 //!
 //! Invariants: an option that decides about groups is not changed once there has been one.
 //! Depends on: `engine`.
-//! Never: a default that a program has to set.
+//! Never: has a default that a program must change.
 
 #![forbid(unsafe_code)]
 
@@ -83,8 +83,8 @@ impl Memcg {
         if first != Err(IdError::Exhausted) {
             return first;
         }
-        // Those of groups that have just gone are free when nobody looks at them any more: we do
-        // not, here.
+        // Ids of groups that have just ended become free when no thread is pinned that could see
+        // them. This thread is not pinned here.
         let tree = &engine().tree;
         for _ in 0..GRACE_LOOKS {
             if tree.limbo_len() == 0 {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a watch changes neither what another watch tells nor the group's own peak.
 //! Depends on: `group::watch`.
-//! Never: work on a charge for a second watch of the same group.
+//! Never: adds work to a charge for a second watch of the same group.
 
 #![forbid(unsafe_code)]
 
@@ -29,12 +29,12 @@ use crate::group::{self, TreeError, WatchId};
 #[must_use = "it watches until this is dropped"]
 pub struct PeakWatch {
     engine: &'static Engine,
-    /// `None`: of a group that had been removed.
+    /// The watch; `None`: the group had been removed when it was made.
     watch: Option<WatchId>,
 }
 
 impl PeakWatch {
-    /// Begins a watch of a group of that engine. The caller is pinned.
+    /// Begins a watch of `group`, which is of `engine`. The caller is pinned.
     pub(crate) fn begin(
         engine: &'static Engine,
         group: &group::Memcg,
@@ -46,21 +46,22 @@ impl PeakWatch {
         })
     }
 
-    /// Whether it is of that group, and not of one that was in the same record.
+    /// Whether this watches `group`, and not one that was in the same record before.
     pub(crate) fn is_of(&self, group: &group::Memcg) -> bool {
         let tree = &self.engine.tree;
         self.watch
             .is_some_and(|watch| tree.is_watch_of(watch, group))
     }
 
-    /// The most since it began, in bytes. Once the group has been removed: what it was until then.
+    /// The most bytes since the watch began. Once the group has been removed: the most until then.
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.watch
             .map_or(0, |watch| self.engine.tree.watched_peak(watch))
     }
 
-    /// Begins again, from what is charged now. No effect once the group has been removed.
+    /// Begins the watch again, from the bytes that are charged now. No effect once the group has
+    /// been removed.
     pub fn reset(&self) {
         if let Some(watch) = self.watch {
             self.engine.change(|| self.engine.tree.restart_watch(watch));
@@ -89,9 +90,8 @@ impl Memcg {
     /// Cost: the group's lock. A charge pays for the first watch of a group what it pays for the
     /// group's own peak, and nothing for further ones.
     ///
-    ///
     /// # Panics
-    /// Without memory for its record.
+    /// Without memory for the watch's record.
     pub fn watch_peak(&self) -> PeakWatch {
         match self.with(|engine, _, group| PeakWatch::begin(engine, group)) {
             Some(Ok(watch)) => watch,

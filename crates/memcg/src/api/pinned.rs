@@ -3,7 +3,8 @@
 //! Invariants: while `f` of [`pinned`] runs, no group, owner or name that it reads is given to
 //! another use.
 //! Depends on: `engine`.
-//! Never: a lock, or an allocation, of its own while pinned.
+//! Never: takes a lock, or allocates, on its own account while pinned. `path_of_name` allocates the
+//! path.
 
 #![forbid(unsafe_code)]
 

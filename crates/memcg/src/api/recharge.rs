@@ -2,10 +2,9 @@
 //! [`Charge::give`](super::Charge::give).)
 //!
 //! Invariants: the new owner is charged first, within its limits; then the tag is swapped; then the
-//! old owner is uncharged. So an object is charged to one of the two at every moment.
+//! old owner is uncharged. So an object is charged to at least one of the two at every moment.
 //! Depends on: `cache`; `engine::recharge_object`.
-//! Never: reclaim, or a kill, for an object that changes owners.
-//!
+//! Never: reclaims or kills for an object that changes owners.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +17,7 @@ use crate::engine::ChargeError;
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::cell::OfflineAction;
 
-/// See [`KBox::touch`].
+/// Does what [`KBox::touch`] says, for the object at `at`.
 fn touch(at: usize) -> bool {
     with_rec(|engine, rec| {
         let (tag, _) = engine.owner_of_cached(at);
@@ -30,7 +29,7 @@ fn touch(at: usize) -> bool {
     .unwrap_or(false)
 }
 
-/// See [`KBox::recharge_to`].
+/// Does what [`KBox::recharge_to`] says, for the object at `at`.
 fn recharge(at: usize, group: &Memcg) -> Result<(), ReserveError> {
     let tag = pinned(|engine, _| engine.tree.ref_live_tag(group.tag()));
     let outcome = with_rec(|engine, rec| engine.recharge_cached(rec, at, tag));
@@ -52,22 +51,23 @@ fn was_left(at: usize, how: &[OfflineAction]) -> bool {
 macro_rules! objects {
     ($([$($t:ident)?] $name:ty;)*) => {$(
         impl$(<$t>)? $name {
-            /// Says that it was looked up. If it was left by a removed group whose `memory.offline`
-            /// is `next-touch` or `auto`, it is charged to whom the thread charges from here on,
-            /// and the answer is `true`. If it does not fit there it stays where it is, and
-            /// `recharge_failed` is counted. A thread that charges nobody takes nothing over.
+            /// Says that the object was looked up. If its group has been removed, with `next-touch`
+            /// or `auto` as its `memory.offline`, the object is recharged to the group or task that
+            /// the thread charges, and the answer is `true`. If it does not fit there it stays
+            /// where it is, and `recharge_failed` is counted. A thread that charges nobody or the
+            /// root takes nothing over.
             ///
-            /// Cost: a look-up of the object's owner, and nothing more where that lives.
+            /// Cost: a look-up of the object's owner, and nothing more if the owner lives.
             pub fn touch(&self) -> bool {
                 touch(self.address())
             }
 
-            /// Makes `group` pay for it; all of it or nothing. If the group has been removed, the
-            /// nearest group above pays. The group above both needs room for it twice for a moment.
-            /// An object that nobody is charged for stays so.
+            /// Recharges the object to `group`, or changes nothing. If the group has been removed,
+            /// the nearest group above is charged. A group above both owners needs room for the
+            /// object twice for a moment. An object that nobody is charged for stays so.
             ///
             /// # Errors
-            /// When there is no room for it: nothing has changed.
+            /// When there is no room for the object: nothing has changed.
             pub fn recharge_to(&self, group: &Memcg) -> Result<(), ReserveError> {
                 recharge(self.address(), group)
             }

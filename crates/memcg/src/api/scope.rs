@@ -1,9 +1,9 @@
-//! Scopes: whom a thread charges, from the making of a guard to its drop.
+//! Scopes: which owner a thread charges, from the making of a guard to its drop.
 //!
-//! Invariants: after any guard's drop the thread charges for the latest of its guards that lives,
-//! and after the last drop whom it charged before the first.
+//! Invariants: after the drop of any guard, the thread charges for the latest of its guards that
+//! lives. After the last drop it charges the owner that it charged before the first.
 //! Depends on: `engine`, and `group::thread_scopes` for what a scope is.
-//! Never: a guard on another thread than its own.
+//! Never: lets a guard leave its thread.
 
 #![forbid(unsafe_code)]
 
@@ -20,11 +20,11 @@ use core::marker::PhantomData;
 /// Made by [`Memcg::enter`](super::Memcg::enter), [`Task::enter`](super::Task::enter) and
 /// [`no_account`]. It stays on its thread: it is not `Send`.
 ///
-/// Guards nest. While several live on a thread, the latest one that lives says whom the thread
-/// charges; after the last has been dropped, the thread charges whom it charged before the first.
-/// Guards are meant to be dropped in reverse order, as the values of a block are. Another order is
-/// safe, but it is a sign of a mistake: such drops are counted as `scope_order` in the root's
-/// `memory.stat`. A guard that is leaked (`mem::forget`) lives until its thread ends.
+/// Guards nest. While several live on a thread, the latest one decides what the thread charges.
+/// After the last has been dropped, the thread charges what it charged before the first. Guards are
+/// meant to be dropped in reverse order, as the values of a block are. Another order is safe, but
+/// it is a sign of a mistake: such drops are counted as `scope_order` in the root's `memory.stat`.
+/// A guard that is leaked (`mem::forget`) lives until its thread ends.
 ///
 /// A guard does not belong across an `.await`. The thread goes on with other futures while this one
 /// waits, and they would be charged to the guard's group. [`in_group`](super::in_group) is what a
@@ -40,8 +40,8 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// Enters `tag`, which the caller names for the length of this call. `None`: what the thread
-    /// takes is not accounted.
+    /// Enters the owner `tag`, to which the caller has a reference during this call. `None`: what
+    /// the thread takes is not accounted.
     #[inline]
     pub(crate) fn new(tag: Option<Tag>) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Drop for Entered {
     }
 }
 
-/// Accounts what this thread allocates until the guard is dropped to nobody.
+/// Until the guard is dropped, what this thread allocates is charged to nobody.
 pub fn no_account() -> Entered {
     Entered::new(None)
 }

@@ -3,7 +3,7 @@
 //! Invariants: no call of a shrinker begins after its registration has been dropped, and what the
 //! shrinker is made of is dropped after its last call.
 //! Depends on: `kmem::shrinker_registry`, which asks.
-//! Never: a call under a lock of ours; a panic that goes further than its call.
+//! Never: calls a shrinker under a lock of ours; lets a panic of one go further than its call.
 
 use super::list_lru::{ListLru, Verdict};
 use super::memcg::Memcg;
@@ -114,7 +114,7 @@ impl Drop for Registration {
 /// ```
 ///
 /// # Panics
-/// Without memory for its record.
+/// Without memory for the shrinker's record.
 pub fn register_shrinker<S: Shrinker>(shrinker: S) -> Registration {
     let manner = Manner {
         per_group: shrinker.is_per_group(),
@@ -130,8 +130,9 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
         let _free = no_account();
         Box::into_raw(Box::new(shrinker))
     };
-    // SAFETY: `Of::<S>::OPS` takes the box; a shrinker may be called by several threads, and
-    // dropped by any.
+    // SAFETY: `Of::<S>::OPS` are the functions for data that is a box of an `S`, which `data` is.
+    // Nobody else frees the box. `Shrinker` asks for Send and Sync, so the functions may be called
+    // and the box dropped on any thread.
     let index = unsafe {
         engine()
             .kmem
@@ -139,7 +140,8 @@ fn register<S: Shrinker>(shrinker: S, manner: Manner) -> Registration {
             .register(&Of::<S>::OPS, data.cast_const().cast(), manner)
     };
     let Some(index) = index else {
-        // SAFETY: the registration failed, so nobody else has the box.
+        // SAFETY: `data` came from `Box::into_raw` above, and the registration failed, so nobody
+        // else has the box.
         drop(unsafe { Box::from_raw(data) });
         panic!("no memory for a shrinker");
     };
@@ -155,7 +157,7 @@ impl<T: Send + Sync + 'static> ListLru<T> {
     /// The list lives at least as long as the registration.
     ///
     /// # Panics
-    /// Without memory for its record.
+    /// Without memory for the shrinker's record.
     pub fn shrink_by(&self, look: impl Fn(&T) -> Verdict + Send + Sync + 'static) -> Registration {
         let list = self.handle();
         let manner = Manner {
@@ -197,31 +199,47 @@ impl<S: Shrinker> Of<S> {
         let_go: Self::let_go,
     };
 
-    /// Runs `f` for the group, if that is still there. A panic is not the caller's.
+    /// Runs `f` for the group that `ask` names. `None`: the group has gone, or `f` panicked.
     ///
     /// # Safety
     /// `data` is the box of a live registration.
     unsafe fn call<R>(data: *const (), ask: Ask, f: impl FnOnce(&S, &Scope) -> R) -> Option<R> {
         let find = |engine, _| Memcg::of_ask(engine, ask.group, ask.generation);
         let group = pinned(find)?;
-        // SAFETY: the caller has promised that the box is that of a live registration.
+        // SAFETY: the caller has promised that `data` is the box of a live registration of an `S`,
+        // by `register`. `let_go` drops it only after the last call, so it lives during this one.
         let shrinker = unsafe { &*data.cast::<S>() };
         catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()
     }
 
+    /// See [`Ops::count`].
+    ///
+    /// # Safety
+    /// `data` is the box of a live registration.
     unsafe fn count(data: *const (), ask: Ask) -> u64 {
-        // SAFETY: `Ops` are called with the data they were registered with, while it lives.
+        // SAFETY: the registry calls `Ops` with the data they were registered with, a box of an
+        // `S`, while it holds the registration.
         unsafe { Self::call(data, ask, |shrinker, scope| shrinker.count(scope)) }.unwrap_or(0)
     }
 
+    /// See [`Ops::scan`].
+    ///
+    /// # Safety
+    /// `data` is the box of a live registration.
     unsafe fn scan(data: *const (), ask: Ask, nr: u64) -> Option<u64> {
-        // SAFETY: as in `count`.
+        // SAFETY: the registry calls `Ops` with the data they were registered with, a box of an
+        // `S`, while it holds the registration.
         unsafe { Self::call(data, ask, |shrinker, scope| shrinker.scan(scope, nr)) }.flatten()
     }
 
+    /// Drops the shrinker, which code of the program may do in its own way; a panic ends here.
+    ///
+    /// # Safety
+    /// `data` is the box of a registration that has ended, and nobody uses it any more.
     unsafe fn let_go(data: *const ()) {
         let _free = no_account();
-        // SAFETY: `Ops::let_go` is called once, when nobody uses the data any more.
+        // SAFETY: `data` came from `Box::into_raw` in `register`. The registry calls `let_go` once,
+        // when it has ended the last hold on the registration, so nobody uses the box any more.
         let shrinker = unsafe { Box::from_raw(data.cast_mut().cast::<S>()) };
         let _ = catch_unwind(AssertUnwindSafe(|| drop(shrinker)));
     }

@@ -3,7 +3,7 @@
 //! Invariants: a subsystem that registers or leaves while a move is under way is, or is not, part
 //! of that move as a whole.
 //! Depends on: `engine`, which asks for what a `lazy` move left behind.
-//! Never: a call of a subsystem, or a drop of one, while the register is locked.
+//! Never: calls or drops a subsystem while the register is locked.
 //!
 //! The moves themselves are in `moving`. (After the cgroup v1 callbacks of that name.)
 
@@ -61,16 +61,17 @@ pub trait Subsystem: Send + Sync + 'static {
     /// `can_attach` did.
     fn cancel_attach(&self, _task: &Attaching) {}
 
-    /// How many bytes of the task this subsystem could evict, from a cache of the program say. By
-    /// `lazy` they stay behind.
+    /// How many bytes of the task this subsystem could evict, from a cache of the program, say. In
+    /// a `lazy` move that many bytes stay behind.
     fn evictable(&self, _task: &Attaching) -> u64 {
         0
     }
 
-    /// Frees about `bytes` of what it said it could evict of the task with that id, and answers how
-    /// many bytes it freed. Called when what a `lazy` move left behind is in the way, and there is
-    /// no room for it where the task is now. What it does not free, the tasks of the group it lies
-    /// in are asked for.
+    /// Frees about `bytes` of those bytes of the task with that id which
+    /// [`evictable`](Self::evictable) counted, and answers how many bytes it freed. Called when
+    /// bytes that a `lazy` move left behind are in the way of others, and do not fit into the group
+    /// where the task is now. What is not freed here is reclaimed from the tasks of the group in
+    /// which the bytes are.
     ///
     /// It is called where [shrinkers](super::Shrinker) are: on a thread that charges with `WAIT`
     /// and `USER`, on one that wrote a limit or `memory.reclaim`, on the engine's worker; on
@@ -120,7 +121,7 @@ type Registered = Vec<(u64, Arc<dyn Subsystem>)>;
 static SUBSYSTEMS: Mutex<(u64, Registered)> = Mutex::new((0, Vec::new()));
 
 fn all() -> MutexGuard<'static, (u64, Registered)> {
-    // What is in it is valid between any two statements.
+    // A panic leaves nothing half done: the list is valid between any two statements.
     SUBSYSTEMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -154,7 +155,7 @@ pub fn register_subsystem(subsystem: Arc<dyn Subsystem>) -> SubsystemRegistratio
     SubsystemRegistration(number)
 }
 
-/// Has bytes of a task freed by subsystems that said they could evict some.
+/// Asks subsystems, in order, until `bytes` bytes of the task are freed or all were asked.
 fn evict_of(task: u32, bytes: u64) {
     let asked = Asked::all();
     let mut left = bytes;

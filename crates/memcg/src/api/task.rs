@@ -3,7 +3,7 @@
 //! Invariants: a task is in one group. What it holds is charged there, but for what a move left
 //! behind by its policy.
 //! Depends on: `moving`, `charge`.
-//! Never: a task that outlives its handle.
+//! Never: keeps a task whose handle was dropped.
 
 #![forbid(unsafe_code)]
 
@@ -74,15 +74,15 @@ impl Task {
 
     /// Charges what this thread allocates to the task until the guard is dropped.
     ///
-    /// As [`Memcg::enter`]: not across an `.await`, where [`in_group`](super::in_group) is the
-    /// answer.
+    /// The rules of [`Memcg::enter`] hold here too. Do not hold the guard across an `.await`: use
+    /// [`in_group`](super::in_group) for a future.
     pub fn enter(&self) -> Entered {
         let own = engine().tree.objcgs.get(self.tag);
         if own.state() != State::Superseded {
             return Entered::new(Some(self.tag));
         }
-        // It has moved on without its bytes. Pinned, so that its present owner is named until the
-        // scope does.
+        // The task has moved without its bytes. The reference keeps its present owner until the
+        // scope has one of its own.
         pinned(|engine, _| {
             let live = engine.tree.ref_live_tag(self.tag);
             let entered = Entered::new(Some(live));
@@ -91,8 +91,8 @@ impl Task {
         })
     }
 
-    /// Runs `f` for the task: what this thread allocates meanwhile is charged to it. A panic of `f`
-    /// ends that, too.
+    /// Runs `f` for the task: what this thread allocates meanwhile is charged to the task. If `f`
+    /// panics, the thread charges again what it charged before.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         f()
@@ -128,7 +128,7 @@ impl Task {
     /// ```
     ///
     /// # Errors
-    /// As there.
+    /// See [`Self::move_to`].
     pub fn move_to_with(&self, group: &Memcg, policy: MovePolicy) -> Result<Moved, MoveError> {
         self.move_by(group, Some(policy))
     }
@@ -138,8 +138,8 @@ impl Task {
             .unwrap_or(Err(MoveError::NoMemory))
     }
 
-    /// Says that bytes which a `lazy` move left behind are used: as much of `bytes` as fits follows
-    /// the task. Answers how many bytes did.
+    /// Says that the task uses `bytes` of what a `lazy` move left behind: as many of them as fit
+    /// follow the task into its group. Answers how many did.
     pub fn follow(&self, bytes: u64) -> u64 {
         pinned(|engine, _| {
             let live = engine.tree.ref_live_tag(self.tag);
@@ -173,7 +173,7 @@ impl Task {
     /// Charges `bytes` to the task, as [`Memcg::try_reserve`] does to a group.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Memcg::try_reserve`].
     pub fn try_reserve(&self, bytes: u64) -> Result<Charge, ReserveError> {
         Charge::new(Some(self.tag), bytes, Flags::NOWAIT)
     }

@@ -1,4 +1,10 @@
-//! One client: what it has sent of a line, what it has not read of a reply, how long it may take.
+//! One client of the control socket: what it has sent of a line, what it has not yet read of a
+//! reply, and how long it may take.
+//!
+//! Invariants: a line has 8192 bytes at most. Lines are answered in order, one at a time. A
+//! connection ends after 10 s of half a line or of an unread reply, and after 60 s without a line.
+//! Depends on: `descriptor` for the socket, `request_line` for answers.
+//! Never: waits; the server's poll does.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +16,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The longest line, with its newline.
+/// The most bytes of a line, with its newline.
 pub(super) const LINE: usize = 8192;
 const HALF_A_LINE: Duration = Duration::from_secs(10);
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
@@ -20,10 +26,10 @@ pub(super) struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
-    /// When the client last did what it was waited for.
+    /// When the client last did what this connection waited for.
     since: Instant,
     closing: bool,
-    /// What it sees for itself; made by its first request.
+    /// The connection's own reader, which has peaks of its own. Made by the first request.
     reader: OnceCell<Reader>,
 }
 
@@ -40,18 +46,18 @@ impl Connection {
         }
     }
 
-    /// Whether there is something to write; else it is read from.
+    /// Whether there is a reply to write. If not, the connection reads.
     pub fn wants_to_write(&self) -> bool {
         self.written < self.output.len()
     }
 
-    /// When it is given up.
+    /// When the connection is given up, if nothing happens until then.
     pub fn deadline(&self) -> Instant {
         let busy = !self.input.is_empty() || self.wants_to_write();
         self.since + if busy { HALF_A_LINE } else { BETWEEN_LINES }
     }
 
-    /// Whether it can go on without being waited for.
+    /// Whether there is a whole line to answer, so that `step` goes on without more input.
     pub fn is_ready(&self) -> bool {
         !self.wants_to_write() && (self.input.contains(&b'\n') || self.input.len() >= LINE)
     }
@@ -111,7 +117,8 @@ impl Connection {
         self.written = 0;
         self.closing = reply.close;
         self.since = Instant::now();
-        // What it cannot take now is written when it can; an error shows then.
+        // What the socket does not take now is written when poll says that it can; an error shows
+        // then.
         let _ = self.flush();
     }
 

@@ -1,4 +1,8 @@
-//! Words on the wire: any bytes, with what would end or confuse a line written `%XX`.
+//! Words on the wire: any bytes, with each byte that would end or confuse a line written as `%XX`.
+//!
+//! Invariants: `unescape` gives back what `escape` was given.
+//! Depends on: nothing.
+//! Never: answers a word with white space or control characters in it.
 
 #![forbid(unsafe_code)]
 

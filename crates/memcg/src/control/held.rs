@@ -1,9 +1,12 @@
 //! The allocator's own account against the books, owner by owner: for the end of a process that is
 //! tested.
 //!
-//! Kept: an answer is of a process at rest. Every other thread sleeps, and none has run between the
-//! look before and the look after; where that cannot be had there is no answer.
-//! Relied on: nobody sleeps in the middle of an allocation, but one that pays for `high` there.
+//! Invariants: an answer is that of a process at rest. Every other thread sleeps, and none has run
+//! between the look before and the look after. If the process does not come to rest there is no
+//! answer.
+//! Depends on: that no thread sleeps in the middle of an allocation, except one that pays for
+//! `high` there.
+//! Never: allocates while it walks the objects.
 
 #![forbid(unsafe_code)]
 
@@ -13,26 +16,26 @@ use core::time::Duration;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Looks at a process that does not come to rest.
+/// How often a process that does not come to rest is looked at.
 const TRIES: usize = 20;
 const REST: Duration = Duration::from_millis(2);
 
-/// What live objects add up to, by the tags they carry.
+/// The bytes of live objects, by the tags that they carry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Held {
     /// Bytes of objects that have an owner.
     pub accounted: u64,
-    /// Bytes of objects that are nobody's: the library's own.
+    /// Bytes of objects without an owner: those of the library itself.
     pub unaccounted: u64,
-    /// What the allocator counts as live without looking: those, and what its owner has not
-    /// collected yet.
+    /// Bytes that the allocator counts as live without a walk: live objects, and remote frees that
+    /// no heap has collected yet.
     pub live: u64,
-    /// Owners of whom the books say something else.
+    /// How many owners hold other bytes by the books than by the walk.
     pub wrong: usize,
 }
 
-/// Goes through every live object. `None`: other threads run, or lists do not add up (which is
-/// said).
+/// Walks every live object. `None`: other threads run, or a slab's lists do not add up, which is
+/// reported.
 pub(super) fn held(engine: &Engine) -> Option<Held> {
     for _ in 0..TRIES {
         let before = asleep();

@@ -1,12 +1,11 @@
 //! The socket by which other programs look at this process and change it, and the snapshot they
-//! get.
+//! get. The protocol is in docs/internals/protocol.md.
 //!
-//! Kept: one helper thread, all signals blocked, a small stack, its descriptors high, close-on-exec
-//! and looked at again before each use; bounded lines, connections and waiting; no client can stop
-//! the process or another client.
-//! Relied on: `files`.
-//! Never done: anything for another user; accounting of what it allocates.
-//! The protocol is in docs/internals/protocol.md.
+//! Invariants: there is one helper thread, with all signals blocked and a small stack. Its
+//! descriptors are high, close-on-exec, and checked before each use. Lines, connections and waits
+//! are bounded: no client can stop the process or another client.
+//! Depends on: `files`.
+//! Never: does anything for another user; accounts what it allocates.
 
 mod connection;
 mod descriptor;

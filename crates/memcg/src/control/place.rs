@@ -1,4 +1,9 @@
-//! Where the socket is: a folder of the user's own, one name a process.
+//! The socket's place: a directory of the user's own, and a name for each process.
+//!
+//! Invariants: only the process that made a socket removes its name.
+//! Depends on: the environment (`MEMCG_DIR`, `XDG_RUNTIME_DIR`).
+//! Never: uses a directory that is another user's or that others can write; removes what is no
+//! socket.
 
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::fs;
@@ -7,18 +12,19 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 
 struct Place {
-    /// The process that made it: not a child of a fork.
+    /// The process that made the socket. A child of a fork has another pid.
     pid: u32,
     path: PathBuf,
 }
 
-/// Where this process's socket is. No lock, which a fork could leave locked; what it points to is
-/// never freed, so that an exit may read it at any time.
+/// Where this process's socket is; null: it has none. It is not under a lock, which a fork could
+/// leave locked. What it points to is never freed, so an exit may read it at any time.
 static PLACE: AtomicPtr<Place> = AtomicPtr::new(core::ptr::null_mut());
 
 fn place() -> Option<&'static Place> {
-    // Acquire pairs with the Release of `publish`.
-    // SAFETY: null, or leaked by `publish`.
+    // Acquire pairs with the Release store of `publish`.
+    // SAFETY: the pointer is null, or that of a box which `publish` has leaked: it is valid for
+    // ever, and nobody changes what it points to.
     unsafe { PLACE.load(Ordering::Acquire).as_ref() }
 }
 
@@ -28,12 +34,14 @@ pub(super) fn publish(path: PathBuf) {
     // Bound again it is at the same place: that costs nothing.
     if !place().is_some_and(|known| known.pid == pid && known.path == path) {
         let place = Box::into_raw(Box::new(Place { pid, path }));
+        // Release pairs with the Acquire load of `place`: who sees the pointer sees the place.
         PLACE.store(place, Ordering::Release);
     }
 }
 
-/// In the child of a fork: the place is the parent's.
+/// In the child of a fork: forgets the place, which is the parent's.
 pub(super) fn forget() {
+    // No Acquire needs this Release: who loads null reads nothing by it.
     PLACE.store(core::ptr::null_mut(), Ordering::Release);
 }
 
@@ -54,7 +62,7 @@ pub(super) fn remove_socket(path: &Path) {
     }
 }
 
-/// The folder, by environment and user.
+/// The folder for sockets, by environment and user.
 fn folder() -> PathBuf {
     let var = |name| {
         std::env::var_os(name)

@@ -1,4 +1,8 @@
-//! One line in, one reply out.
+//! One request line in, one reply out.
+//!
+//! Invariants: every line has one reply, an error if the line is wrong.
+//! Depends on: `files` for what requests do; `escape` for words; `snapshot`.
+//! Never: waits, or unwinds for a mistake of a client.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +14,7 @@ use crate::os::errno::Errno;
 use crate::thread::ThreadRec;
 use std::cell::OnceCell;
 
-/// The number `hello` answers.
+/// The protocol's number, which `hello` answers.
 const PROTOCOL: u32 = 1;
 
 /// A line, without its newline, and who sent it.
@@ -32,7 +36,7 @@ fn ok(body: impl AsRef<[u8]>) -> Reply {
     Reply { text, close: false }
 }
 
-/// What is no request.
+/// The reply to a line that is no request.
 pub(super) fn protocol_error(why: &str) -> Reply {
     Reply {
         text: format!("err {} {why}\n", Errno::EPROTO).into_bytes(),
@@ -57,7 +61,7 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&path[..slash], &path[slash + 1..]))
 }
 
-/// Serves one line.
+/// Does what one line asks, and answers its reply.
 pub(super) fn serve(engine: &'static Engine, rec: &ThreadRec, line: Line<'_>) -> Reply {
     let reader = line.reader.get_or_init(|| Reader::new(engine));
     let line = line.text.strip_suffix(b"\r").unwrap_or(line.text);

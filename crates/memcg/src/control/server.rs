@@ -1,10 +1,15 @@
 //! The helper thread: accepts, polls, serves.
 //!
 //! It does not outlive the program's own threads. Where the engine knows them all (under the
-//! preload library), the last of them stops it and waits until it is gone, so that the C library
-//! sees the program's last thread leave and ends the process there and then. Elsewhere, and should
-//! the program have closed the listener's descriptor, by which it is woken, it finds out by itself,
-//! seconds later.
+//! preload library), the last of them stops the helper and waits until it is gone. So the C library
+//! sees the program's last thread leave, and ends the process there and then. Elsewhere the helper
+//! finds out by itself, seconds later. So it does where the program has closed the listener's
+//! descriptor, by which the helper is woken.
+//!
+//! Invariants: there is one helper in a process at most, of that process.
+//! Depends on: `connection`, `descriptor`, `place`, `request_line`; the engine, for which it does
+//! deferred work.
+//! Never: unwinds for a mistake in a request; accounts what it allocates.
 
 use super::connection::Connection;
 use super::descriptor::{self, CONNECTIONS, Kept};
@@ -33,11 +38,12 @@ const REST_UNBOUND: Duration = Duration::from_secs(1);
 /// How long the program's last thread waits for the helper to leave.
 const GOODBYE_NS: libc::c_long = 200_000_000;
 
-/// The helper, by the C library's handle; 0 when there is none, or it is being stopped.
+/// The helper's thread, by the C library's handle. 0: there is none, or it is being stopped.
 static HELPER: AtomicU64 = AtomicU64::new(0);
-/// The process that has it: a child that has not noticed that it is one must not touch the socket,
-/// which is shared.
+/// The process whose thread the helper is. A fork's child that has not noticed that it is one must
+/// not touch the socket, which is the parent's.
 static HELPER_OF: AtomicU32 = AtomicU32::new(0);
+/// 1: the helper is to leave.
 static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
 /// Starts serving this process's engine on its socket, in a thread of its own.
@@ -55,11 +61,12 @@ pub fn serve_in_thread() -> io::Result<()> {
 /// can say whose it is.
 fn spawn(listener: Kept<UnixListener>) -> io::Result<()> {
     let given = Box::into_raw(Box::new(listener));
-    // SAFETY: `start` takes `given` over.
+    // SAFETY: `start` makes the box that `given` came from again, once, and is called once. What it
+    // holds, a listener, may be used on another thread.
     let thread = match unsafe { crate::os::spawn::spawn(STACK, start, given.cast()) } {
         Ok(thread) => thread,
         Err(error) => {
-            // SAFETY: no thread was made, so it is still ours.
+            // SAFETY: `given` came from a box above, and no thread was made, so nobody else has it.
             drop(unsafe { Box::from_raw(given) });
             return Err(io::Error::from_raw_os_error(error));
         }
@@ -77,15 +84,16 @@ pub fn stop() -> bool {
         return false;
     }
     let _free = no_account();
-    // Release pairs with the Acquire in `run`.
+    // Release pairs with the Acquire load of IS_TO_STOP in `run`.
     IS_TO_STOP.store(1, Ordering::Release);
     descriptor::shut_listener();
     let mut until = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: a valid place; the thread was made joinable, and whoever took its handle, here, joins
-    // or detaches it.
+    // SAFETY: `until` is a place of this frame. `spawn` made the thread joinable, and the swap of
+    // HELPER gave its handle to this call alone, which joins the thread or detaches it, and does
+    // not use the handle after that.
     unsafe {
         libc::clock_gettime(libc::CLOCK_REALTIME, &mut until);
         until.tv_nsec += GOODBYE_NS;
@@ -101,6 +109,8 @@ pub fn stop() -> bool {
     true
 }
 
+// SAFETY: this is the C library's declaration of the function: a thread's handle, a place for its
+// answer or null, and a time; an int as the answer.
 unsafe extern "C" {
     /// The C library's; the libc crate does not have it.
     fn pthread_timedjoin_np(
@@ -110,9 +120,11 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
+/// The helper's thread.
 extern "C" fn start(given: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     process_engine::become_own_thread();
-    // SAFETY: `spawn` made it of a box and let go of it.
+    // SAFETY: `spawn` made `given` from a box of this type, gave it to this call alone, and does
+    // not use it any more.
     let listener = unsafe { Box::from_raw(given.cast::<Kept<UnixListener>>()) };
     run(*listener);
     core::ptr::null_mut()
@@ -158,14 +170,14 @@ fn run(listener: Kept<UnixListener>) {
             }
         }
         wait(listener.as_ref(), rest, &clients);
-        // Acquire pairs with the Release of `stop`.
+        // Acquire pairs with the Release store of IS_TO_STOP in `stop`.
         if IS_TO_STOP.load(Ordering::Acquire) != 0 || is_last_thread() {
             // The program's threads have all ended without an exit, or the last is about to. If we
             // are later than it, the C library ends the process with us.
             place::unlink();
             return;
         }
-        // A program that does nothing gives nothing back of itself.
+        // An idle program gives no memory back by itself, so the helper does.
         kmalloc::decay();
         process_engine::with_rec(|engine, rec| {
             if engine.kmem.have_caches_ended() {
@@ -211,7 +223,8 @@ fn is_last_thread() -> bool {
         })
 }
 
-/// Takes in who is waiting, up to a number; `false` when that failed and would fail again at once.
+/// Accepts the clients that wait, up to CONNECTIONS. `false`: accept failed and would fail again at
+/// once.
 fn accept(listener: &UnixListener, clients: &mut Vec<Connection>) -> bool {
     for _ in 0..CONNECTIONS {
         match listener.accept() {
@@ -228,6 +241,7 @@ fn accept(listener: &UnixListener, clients: &mut Vec<Connection>) -> bool {
     true
 }
 
+/// Lets a client go on by one line; `false`: its connection is over.
 fn step(client: &mut Connection) -> bool {
     client.step(&mut |line| {
         // A mistake of ours must not take the program down.
@@ -240,7 +254,7 @@ fn step(client: &mut Connection) -> bool {
     })
 }
 
-/// Takes a client in if it is this user or root, and there is room.
+/// Takes a client in if it is of this user or root, and there is room.
 fn admit(stream: UnixStream, others: usize) -> Option<Connection> {
     let mut peer = libc::ucred {
         pid: 0,
@@ -248,7 +262,7 @@ fn admit(stream: UnixStream, others: usize) -> Option<Connection> {
         gid: 0,
     };
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: `peer` is a valid place of `size` bytes.
+    // SAFETY: `peer` is a place of this frame of `size` bytes, and `size` one for their number.
     let known = unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),
@@ -274,7 +288,7 @@ fn admit(stream: UnixStream, others: usize) -> Option<Connection> {
     Kept::new(stream).ok().map(Connection::new)
 }
 
-/// Sleeps until somebody wants something, or has taken too long, or it is time to look at our
+/// Sleeps until a client wants something or has taken too long, or it is time to look at our
 /// descriptors again.
 fn wait(listener: Option<&Kept<UnixListener>>, rest: Instant, clients: &[Connection]) {
     let now = Instant::now();
@@ -309,7 +323,7 @@ fn wait(listener: Option<&Kept<UnixListener>>, rest: Instant, clients: &[Connect
     } else {
         until.saturating_duration_since(now).as_millis() as i32 + 1
     };
-    // SAFETY: a valid array of that length.
+    // SAFETY: `all` is a vector of `all.len()` entries, borrowed exclusively during the call.
     let polled = unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, timeout) };
     // It also fails where the program has lowered its limit below our few descriptors.
     if polled < 0 && io::Error::last_os_error().kind() != ErrorKind::Interrupted {

@@ -1,4 +1,8 @@
 //! All groups at one moment, as a table.
+//!
+//! Invariants: a table has a line for each group.
+//! Depends on: the engine's tree.
+//! Never: accounts what it allocates.
 
 #![forbid(unsafe_code)]
 
@@ -30,10 +34,10 @@ pub fn snapshot(engine: &Engine, rec: &ThreadRec) -> String {
     table(engine, rec, now)
 }
 
-/// As `snapshot`, for the end of a process, when most has been freed: its first line tells the
-/// highest charge and the highest resident size there were, each at its own time. With `strict`,
-/// and of a process at rest, it tells too what the allocator finds when it goes through its
-/// objects: O(objects).
+/// As `snapshot`, for the end of a process, when most has been freed. Its first line has the
+/// highest charge and the highest resident size of the process, each at its own time. Where the
+/// engine is strict and the process is at rest, it also has what a walk of all objects finds:
+/// O(objects).
 #[must_use]
 pub fn report(engine: &Engine, rec: &ThreadRec) -> String {
     let _free = crate::api::no_account();

@@ -1,4 +1,8 @@
 //! A real server on the process's engine, and clients of every kind.
+//!
+//! Invariants: tests that fork, or change limits of the process, run one at a time.
+//! Depends on: the socket that the first test opens.
+//! Never: leaves a child of a fork running.
 
 use super::connection::Connection;
 use super::descriptor::{HIGH_FD, Kept, listed};
@@ -21,7 +25,8 @@ fn socket() -> &'static PathBuf {
         // What an earlier process of this number left there is not ours.
         let _ = std::fs::remove_dir_all(&dir);
         // A static is never dropped.
-        // SAFETY: the function takes and gives nothing, and does not unwind.
+        // SAFETY: `remove_folder` takes and gives nothing, does not unwind, and is part of this
+        // program until it exits.
         assert_eq!(unsafe { libc::atexit(remove_folder) }, 0);
         // SAFETY: what else of this crate's tests reads or writes the environment does so by std,
         // which locks it.
@@ -265,15 +270,17 @@ proptest! {
 fn a_fork_s_child_leaves_the_parent_s_socket_alone() {
     let _alone = alone();
     socket();
-    // SAFETY: the child does a little and ends.
+    // SAFETY: the child calls only what the crate allows in a fork's child, and ends by `_exit`,
+    // without running destructors of its parent's threads.
     let child = unsafe { libc::fork() };
     if child == 0 {
         unlink();
-        // SAFETY: ends the child at once.
+        // SAFETY: `_exit` ends the child at once and runs no code of this program.
         unsafe { libc::_exit(0) };
     }
     let mut status = 0;
-    // SAFETY: waits for the child just made.
+    // SAFETY: `child` is the process just made, for which nobody else waits, and `status` is a
+    // place of this frame.
     unsafe { libc::waitpid(child, &mut status, 0) };
     assert!(socket().exists());
 }
@@ -341,18 +348,19 @@ fn put_a_file_in_place_of(numbers: &[RawFd]) -> std::fs::File {
     let path = socket().with_extension("file");
     let file = std::fs::File::create_new(path).unwrap();
     for &number in numbers {
-        // SAFETY: what a careless program does; the numbers are not used as anything else by the
-        // test.
+        // SAFETY: dup2 touches no memory. It replaces descriptors of the server, as a careless
+        // program does; the test itself owns none of these numbers.
         assert!(unsafe { libc::dup2(file.as_raw_fd(), number) } >= 0);
     }
     file
 }
 
 fn is_file(number: RawFd, file: &std::fs::File) -> bool {
-    // SAFETY: only a copy is owned and closed.
+    // SAFETY: dup touches no memory and leaves `number` as it is; only the copy is owned and closed
+    // here.
     let copy = unsafe { libc::dup(number) };
     copy >= 0 && {
-        // SAFETY: the copy just made.
+        // SAFETY: dup has just made the copy, and nobody else owns it.
         let copy = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(copy) });
         copy.metadata().unwrap().ino() == file.metadata().unwrap().ino()
     }
@@ -397,7 +405,8 @@ fn descriptors_the_program_replaced_are_left_alone_and_the_socket_comes_back() {
             while listed().len() > 1 {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            // SAFETY: as above: a program closes all there is.
+            // SAFETY: close touches no memory. It closes a descriptor of the server, as a program
+            // that closes all there are does; the test itself does not own it.
             unsafe { libc::close(listed()[0]) };
             answers_within(Duration::from_secs(9));
         },
@@ -409,7 +418,8 @@ fn limit_descriptors(most: libc::rlim_t) {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: a valid place for the one, a valid value for the other.
+    // SAFETY: `limit` is a place of this frame, which getrlimit fills, and then a valid value for
+    // setrlimit.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
         limit.rlim_cur = most;
@@ -424,7 +434,7 @@ fn busy_in(span: Duration) -> Duration {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: a valid place.
+        // SAFETY: `time` is a place of this frame for the call's answer.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     };
@@ -468,13 +478,14 @@ fn a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself() {
         ask_on(&client, "hello").unwrap();
         ask_on(&other, "hello").unwrap();
         let numbers = listed();
-        // SAFETY: the child does a little and ends.
+        // SAFETY: the child calls only what the crate allows in a fork's child, and ends by
+        // `_exit`, without running destructors of its parent's threads.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let went = std::panic::catch_unwind(|| {
                 let file = put_a_file_in_place_of(&numbers[1..2]);
                 after_fork();
-                // SAFETY: asks only.
+                // SAFETY: F_GETFD only asks whether a descriptor is open, and touches no memory.
                 let open = |number| unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
                 assert!(!open(numbers[0]) && !open(numbers[2]));
                 assert!(is_file(numbers[1], &file));
@@ -486,11 +497,12 @@ fn a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself() {
                 unlink();
                 assert!(!mine.exists());
             });
-            // SAFETY: ends the child at once.
+            // SAFETY: `_exit` ends the child at once and runs no code of this program.
             unsafe { libc::_exit(i32::from(went.is_err())) };
         }
         let mut status = 0;
-        // SAFETY: waits for the child just made.
+        // SAFETY: `child` is the process just made, for which nobody else waits, and `status` is a
+        // place of this frame.
         unsafe { libc::waitpid(child, &mut status, 0) };
         assert_eq!(status, 0);
         ask_on(&client, "hello").unwrap();

@@ -1,4 +1,8 @@
 //! The `cgroup.*` files.
+//!
+//! Invariants: names and formats are cgroup v2's.
+//! Depends on: the engine's tree; `api::kill` for `cgroup.kill`.
+//! Never: moves or kills a task but by a write.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! Groups as directories: listed, made, removed.
+//!
+//! Invariants: a group never has the name of a file of the table.
+//! Depends on: the engine's tree; `table` for the names of files.
+//! Never: lists a file that the group does not have.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +24,7 @@ pub enum Entry {
 /// What is in a group: children, oldest first, then files.
 ///
 /// # Errors
-/// ENOENT.
+/// ENOENT if there is no such group.
 pub fn list(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<Vec<Entry>, FileError> {
     at(engine, rec, path, |here| {
         let mut all = Vec::new();

@@ -1,5 +1,9 @@
-//! What went wrong with a file: the error number cgroup v2 would give, and a line that says what to
-//! do.
+//! What went wrong with a file: the error number that cgroup v2 would give, and a line that says
+//! what to do.
+//!
+//! Invariants: a message names what is wrong and where.
+//! Depends on: `os::errno`.
+//! Never: is made for what succeeds.
 
 #![forbid(unsafe_code)]
 
@@ -7,13 +11,13 @@ use core::fmt;
 
 pub use crate::os::errno::Errno;
 
-/// See the module.
+/// Why a file was not read or written: an error number, and a line for people.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileError {
     /// The error number.
     pub errno: Errno,
-    /// What, where, what to do.
+    /// The line for people: what is wrong, where, and what to do.
     pub message: String,
 }
 
@@ -26,7 +30,7 @@ impl FileError {
         Self::new(Errno::EINVAL, message.into())
     }
 
-    /// The same, said of a place.
+    /// The same error, whose message begins with the place it is about.
     pub(super) fn at(self, place: &str) -> Self {
         Self {
             message: format!("{place}: {}", self.message),

@@ -1,8 +1,9 @@
 //! A group's files by its handle.
 //!
 //! Invariants: what is read or written is the handle's own group, never one that was made later
-//! under the same path. Depends on: `files` for what a file is; `api` for the handle. Never:
-//! anything charged to the caller's group.
+//! under the same path.
+//! Depends on: `files` for what a file is; `api` for the handle.
+//! Never: charges anything to the group that the thread works for.
 
 #![forbid(unsafe_code)]
 

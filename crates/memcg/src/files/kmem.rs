@@ -1,4 +1,8 @@
 //! `memory.kmem.*`: objects of kmem caches.
+//!
+//! Invariants: bytes are those charged for objects of caches, which `memory.current` includes.
+//! Depends on: `kmem` for caches and their figures; the tree for their counts.
+//! Never: shows a cache that has no record any more.
 
 #![forbid(unsafe_code)]
 
@@ -51,11 +55,12 @@ pub fn set_caches(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     }
 }
 
-/// The columns.
+/// The names of the columns of `memory.kmem.slabinfo`.
 pub const HEADER: &str =
     "NAME\tACTIVE\tOBJECTS\tOBJSIZE\tPERSLAB\tPAGESPERSLAB\tSLABS\tSTATE\tLAYOUT\tSCHOOL\tOWNER\n";
 
-/// A line for each cache that the group, or one below, owns: the root those that are nobody's else.
+/// A line for each cache that belongs to the group or to one below. Caches that belong to no group
+/// are the root's.
 pub fn slabinfo(at: At<'_>) -> String {
     let caches = &at.engine.kmem.caches;
     let mut stats = vec![CacheStat::default(); caches.high_water() as usize];

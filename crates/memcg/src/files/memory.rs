@@ -1,4 +1,8 @@
 //! Limits, protections, policies: the `memory.*` files that hold one value.
+//!
+//! Invariants: a value that was written is read back, rounded as the file says.
+//! Depends on: the engine, for drains and reclaim after a limit was written.
+//! Never: changes a group that has been removed.
 
 #![forbid(unsafe_code)]
 
@@ -46,8 +50,8 @@ fn limit(value: &[u8]) -> Result<u64, FileError> {
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))
 }
 
-/// Sets one field of an online group, under its lock; stock is taken back first where the field is
-/// a limit.
+/// Has `f` set one field of an online group, under the group's lock. `drain`: stock is taken back
+/// first, since the field is a limit.
 fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
     if drain {
         at.engine.tree.drain(at.rec, at.group);
@@ -96,7 +100,7 @@ pub fn reserve(at: At<'_>) -> String {
 /// The largest reserve: half of what a counter can count.
 const RESERVE_MAX: u64 = 1 << 47;
 
-/// Why a reserve was not set; put into words where no lock is held.
+/// Why a reserve was not set. It is put into words after the lock was released.
 #[derive(Clone, Copy)]
 enum NoReserve {
     Gone,
@@ -238,7 +242,7 @@ pub fn debt_max(at: At<'_>) -> String {
     })
 }
 
-/// The largest that is kept: beyond it is `default`. It is written, and read, as `max`.
+/// The largest bound of debt. It is written and read as `max`; the value above it means `default`.
 const DEBT_MOST: u64 = u64::MAX - 1;
 
 pub fn set_debt_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {

@@ -1,4 +1,8 @@
-//! `memory.dying`: removed groups that still hold bytes. Where groups linger.
+//! `memory.dying`: removed groups that still hold bytes. It exists where groups linger.
+//!
+//! Invariants: a group is listed from its removal to its end.
+//! Depends on: the tree's lingering groups.
+//! Never: ends a group.
 
 #![forbid(unsafe_code)]
 
@@ -7,11 +11,11 @@ use super::owners::{origin, utc};
 use crate::sync::id::Id;
 use core::fmt::Write;
 
-/// The columns.
+/// The names of the columns.
 pub const HEADER: &str = "ORIGIN\tENDED\tHELD\tID\n";
 
-/// A line for each below the group, those that hold most first. ID is the kmem id it keeps, `-`
-/// without.
+/// A line for each lingering group below this one, those that hold most first. ID is the kmem id
+/// that the group keeps; `-`: it keeps none.
 pub fn dying(at: At<'_>) -> String {
     let tree = &at.engine.tree;
     let mut all = Vec::new();

@@ -1,4 +1,8 @@
-//! `memory.events` and `memory.events.local`.
+//! `memory.events` and `memory.events.local`: how often what happened.
+//!
+//! Invariants: an event is counted in its group, and in `memory.events` also in all groups above.
+//! Depends on: the group's event counts.
+//! Never: resets a count.
 
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,16 @@
 //! `memory.move` and `memory.offline`: what happens to a task's bytes when it moves into the group,
-//! and to a group's when it ends.
+//! and to a group's bytes when it ends.
+//!
+//! Invariants: each policy has one name, which is written and read.
+//! Depends on: the group's policies.
+//! Never: moves bytes; a policy takes effect at the next move or end.
 
 #![forbid(unsafe_code)]
 
 use super::{At, FileError};
 use crate::group::{MovePolicy, OfflinePolicy};
 
-/// Words of which one is chosen, that one in brackets, as the kernel shows choices.
+/// A line of the words that can be chosen, the chosen one in brackets, as the kernel shows choices.
 fn choice<T: PartialEq>(all: &[(T, &str)], chosen: &T) -> String {
     let words: Vec<String> = all
         .iter()
@@ -38,7 +42,8 @@ pub fn set_on_move(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The kinds of things that a group's end may treat each in its own way, as far as there are any.
+/// What may stand before a policy of `memory.offline`: the kind of things it is for. Objects are
+/// the only kind there is.
 const OBJECTS: &[u8] = b"objects=";
 
 pub fn on_end(at: At<'_>) -> String {

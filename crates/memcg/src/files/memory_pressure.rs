@@ -1,4 +1,8 @@
-//! `memory.pressure`: the kernel's two lines.
+//! `memory.pressure`: how long tasks stalled, in the kernel's two lines.
+//!
+//! Invariants: the format is the kernel's.
+//! Depends on: the group's stall times.
+//! Never: waits for a stall to end.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,11 @@
-//! `memory.stat` and `memory.numa_stat`: flat keyed, as tools read them.
+//! `memory.stat` and `memory.numa_stat`: lines of key and number, as tools read them.
 //!
-//! The root's adds the rest of the process: what the allocator has beside what is charged, the
-//! engine's tables, and what of the resident size nobody here knows of.
+//! The root's file has lines about the rest of the process, too: what the allocator has beside what
+//! is charged, the engine's tables, and the part of the resident size that nothing here explains.
+//!
+//! Invariants: `memory.numa_stat` exists only where all memory is on one node.
+//! Depends on: the tree for usage; `kmem` for the allocator; `resident` for the process.
+//! Never: asks page by page where memory is.
 
 #![forbid(unsafe_code)]
 
@@ -92,7 +96,7 @@ pub fn stat(at: At<'_>) -> String {
     text
 }
 
-/// Whether all memory is on one node, so that whose it is need not be asked page by page.
+/// Whether all memory of the machine is on one node, so that nobody has to ask page by page.
 pub fn has_one_node() -> bool {
     static ONE: OnceLock<bool> = OnceLock::new();
     *ONE.get_or_init(|| {

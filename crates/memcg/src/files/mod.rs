@@ -1,9 +1,10 @@
 //! The files of a group: text in and out, named and written as cgroup v2's.
 //!
-//! Kept: one table (`table`) says of each file its name, where it appears, how it reads and writes;
-//! listing, get, set, the socket and the docs come from it. What is not real is not in it.
-//! Relied on: `engine`, `api` for handles. What these functions allocate is accounted to nobody.
-//! Never done: reading or writing anything under a lock of ours but the field itself.
+//! Invariants: one table (`table`) says of each file its name, where it appears, how it is read and
+//! how it is written. Listings, reads, writes, the socket and the docs come from it. What is not
+//! real is not in it. What these functions allocate is accounted to nobody.
+//! Depends on: `engine`; `api` for handles.
+//! Never: holds a lock of ours for more than setting the field itself.
 
 mod cgroup;
 mod directory;
@@ -39,16 +40,16 @@ use crate::engine::{Engine, engine};
 use crate::group::{GroupId, Memcg, MovePolicy, ROOT};
 use crate::thread::ThreadRec;
 
-/// What a file's functions get to see.
+/// What the functions of a file get: the engine, the calling thread, the group.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The engine.
+    /// The engine that the group belongs to.
     pub engine: &'a Engine,
-    /// The caller's record; the caller is pinned.
+    /// The calling thread's record. The thread is pinned.
     pub rec: &'a ThreadRec,
-    /// The group.
+    /// The group whose file it is.
     pub group: &'a Memcg,
-    /// Whose peaks they are, if a reader stays.
+    /// The reader whose own peaks `memory.peak` shows; `None`: the group's peak is shown.
     reader: Option<&'a Reader>,
 }
 
@@ -102,7 +103,8 @@ fn find(at: At<'_>, path: &[u8], name: &[u8]) -> Result<&'static File, FileError
         .ok_or_else(|| no_file(at, path, name, here().map(|file| file.name)))
 }
 
-/// Why there is no such file in a group: it is a group itself, or misspelt, or there is none.
+/// The error for a name that is no file of the group: it may be a group's, or a file's name
+/// misspelt.
 #[cold]
 fn no_file(
     at: At<'_>,
@@ -215,11 +217,11 @@ pub fn move_task(engine: &Engine, rec: &ThreadRec, id: u32, path: &[u8]) -> Resu
     move_task_by(engine, rec, id, path, None).map(|_| ())
 }
 
-/// The same by a policy, named as `memory.move` names them; without one by the group's own. Says
-/// what moved.
+/// As [`move_task`], by a policy that is named as in `memory.move`; without one, by the group's
+/// own. Answers what moved and what stayed.
 ///
 /// # Errors
-/// As [`move_task`]; EINVAL for what is no policy.
+/// Those of [`move_task`]; EINVAL if `policy` names none.
 pub fn move_task_by(
     engine: &Engine,
     rec: &ThreadRec,

@@ -1,4 +1,8 @@
 //! `memory.overhead.max`: how much free memory the allocator may keep.
+//!
+//! Invariants: the value is the process's, so the file is the root's only.
+//! Depends on: `kmem`.
+//! Never: gives memory back by a read.
 
 #![forbid(unsafe_code)]
 

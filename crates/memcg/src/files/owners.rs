@@ -13,10 +13,10 @@ use crate::group::objcg::State;
 use crate::group::usage::OwnerLine;
 use core::fmt::Write;
 
-/// The columns.
+/// The names of the columns of both files.
 pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\tSLAB\n";
 
-/// `memory.owners`: those that have ended.
+/// `memory.owners`: the owners that have ended or moved away.
 pub fn owners(at: At<'_>) -> String {
     ledger(at, |state| match state {
         State::DeadTask => Some("ended-task"),
@@ -27,7 +27,7 @@ pub fn owners(at: At<'_>) -> String {
     })
 }
 
-/// `memory.owners.live`: those that have not.
+/// `memory.owners.live`: the owners whose task or group lives here.
 pub fn live(at: At<'_>) -> String {
     ledger(at, |state| match state {
         State::Task => Some("live-task"),
@@ -41,7 +41,8 @@ pub fn live(at: At<'_>) -> String {
     })
 }
 
-/// A line for each owner that `state` names and that holds bytes here, those that hold most first.
+/// A line for each owner that holds bytes here and for which `state` gives a text, those that hold
+/// most first.
 fn ledger(at: At<'_>, state: impl Fn(State) -> Option<&'static str>) -> String {
     let mut all: Vec<OwnerLine> = Vec::new();
     at.engine.tree.each_owner(|line| {

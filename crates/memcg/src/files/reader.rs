@@ -1,4 +1,8 @@
-//! A reader that stays: what a connection, like an open file of cgroup v2, sees for itself.
+//! A reader that stays: what a connection sees for itself, as an open file of cgroup v2 does.
+//!
+//! Invariants: a reader's peaks change neither another reader's nor the group's own.
+//! Depends on: `files` for reads and writes; `api` for peak watches.
+//! Never: accounts what it allocates.
 
 #![forbid(unsafe_code)]
 
@@ -14,13 +18,13 @@ use std::collections::HashMap;
 /// write to `memory.peak` starts it again for this reader only.
 pub struct Reader {
     engine: &'static Engine,
-    /// By the group's index. One of an ended group goes when another group comes to that index, or
-    /// with the reader.
+    /// The watches that this reader began, by the group's index. The watch of an ended group is
+    /// dropped when another group with that index is watched, or with the reader.
     peaks: RefCell<HashMap<GroupId, PeakWatch>>,
 }
 
 impl Reader {
-    /// Of that engine's files, without peaks of its own.
+    /// A reader of the files of `engine`, as yet without peaks of its own.
     #[must_use]
     pub fn new(engine: &'static Engine) -> Self {
         Self {
@@ -32,7 +36,7 @@ impl Reader {
     /// As [`super::read`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`super::read`].
     pub fn read(&self, rec: &ThreadRec, path: &[u8], file: &[u8]) -> Result<String, FileError> {
         super::read_by(self.engine, Some(self), rec, path, file)
     }
@@ -40,7 +44,7 @@ impl Reader {
     /// As [`super::write`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`super::write`].
     pub fn write(
         &self,
         rec: &ThreadRec,
@@ -51,7 +55,7 @@ impl Reader {
         super::write_by(self.engine, Some(self), rec, path, file, value)
     }
 
-    /// The peak this reader began, if it did.
+    /// The group's peak since this reader began it; `None` if it has not.
     pub(super) fn peak(&self, group: &Memcg) -> Option<u64> {
         let peaks = self.peaks.borrow();
         peaks
@@ -60,7 +64,7 @@ impl Reader {
             .map(PeakWatch::peak)
     }
 
-    /// Begins it, again perhaps.
+    /// Begins this reader's peak of the group, or begins it again.
     pub(super) fn restart_peak(&self, group: &Memcg) -> Result<(), FileError> {
         let mut peaks = self.peaks.borrow_mut();
         if let Some(watch) = peaks.get(&group.index()).filter(|watch| watch.is_of(group)) {

@@ -1,8 +1,8 @@
-//! What is resident in this process, and what of it no group holds.
+//! What is resident in this process, and which part of it no group holds.
 //!
-//! Invariants: what the kernel does not say counts 0.
-//! Depends on: engine.
-//! Never: asks for more than two files of /proc.
+//! Invariants: what the kernel does not say counts as 0.
+//! Depends on: `engine`; two files of /proc.
+//! Never: reads more than those two files at a time.
 
 use crate::engine::Engine;
 
@@ -14,18 +14,18 @@ pub fn rss() -> u64 {
         .nth(1)
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
-    // SAFETY: sysconf has no preconditions.
+    // SAFETY: sysconf takes a number and answers one; it touches no memory of this program.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages * u64::try_from(page).unwrap_or(crate::units::PAGE_SIZE)
 }
 
-/// The most there ever were; 0 when the kernel does not say.
+/// The most resident bytes that this process ever had; 0 when the kernel does not say.
 pub fn rss_peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     of_status(&status, "VmHWM:")
 }
 
-/// A line of /proc/self/status that counts KiB, in bytes; 0 without that line.
+/// The number in a line of /proc/self/status, which is in KiB there, as bytes; 0 without that line.
 fn of_status(status: &str, key: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kib = line.and_then(|line| line.split_whitespace().next());

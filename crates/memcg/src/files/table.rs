@@ -1,4 +1,8 @@
 //! The table of files.
+//!
+//! Invariants: each file has one entry, and no two have the same name.
+//! Depends on: the modules that read and write the files.
+//! Never: has an entry for what does not exist.
 
 #![forbid(unsafe_code)]
 
@@ -13,16 +17,16 @@ type Write = fn(At<'_>, &[u8]) -> Result<(), FileError>;
 /// How a file may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// Only read.
+    /// The file can only be read.
     Read,
-    /// Only written.
+    /// The file can only be written.
     Write,
-    /// Both.
+    /// The file can be read and written.
     ReadWrite,
 }
 
 impl Mode {
-    /// `r`, `w` or `rw`.
+    /// The mode as text: `r`, `w` or `rw`.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
@@ -40,22 +44,22 @@ enum Where {
     All,
     /// Not in the root, as in cgroup v2.
     NotRoot,
-    /// In the root only: about the process.
+    /// In the root only, since it is about the process.
     Root,
-    /// Where removed groups linger.
+    /// In every group, where removed groups linger.
     Lingering,
-    /// Where this machine can tell.
+    /// In every group, where all memory of the machine is on one node.
     OneNode,
 }
 
-/// One file.
+/// A file: its name, where it appears, and the functions that read and write it.
 pub struct File {
-    /// Its name.
+    /// The file's name, the same in every group.
     pub name: &'static str,
     place: Where,
     pub(super) read: Option<Read>,
     pub(super) write: Option<Write>,
-    /// What it is, in a line.
+    /// What the file is for, in a line.
     #[cfg_attr(
         not(any(test, feature = "testing")),
         expect(dead_code, reason = "the docs' table is made of it")
@@ -74,7 +78,7 @@ impl File {
         }
     }
 
-    /// How it may be used.
+    /// How the file may be used.
     #[must_use]
     pub fn mode(&self) -> Mode {
         match (self.read.is_some(), self.write.is_some()) {

@@ -1,5 +1,9 @@
-//! The files of an engine of the test's own: what they take, show and refuse, and that no byte is
-//! lost by writing them.
+//! The files of an engine of the test's own: what they take, show and refuse, and that a write
+//! loses no byte.
+//!
+//! Invariants: each test has an engine of its own.
+//! Depends on: `files`.
+//! Never: uses the process's engine.
 
 mod lingering_groups;
 mod names;

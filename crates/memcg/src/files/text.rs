@@ -1,5 +1,9 @@
-//! Numbers and keys as text, without the machinery of formatting: reading a file is a few
-//! microseconds.
+//! Numbers and keys as text, without the machinery of formatting, so that reading a file takes a
+//! few microseconds.
+//!
+//! Invariants: numbers are decimal, without separators.
+//! Depends on: nothing.
+//! Never: allocates beyond growing the text.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +14,7 @@ pub fn number(text: &mut String, value: u64) {
     text.push_str(Decimal::new(value).as_str());
 }
 
-/// Appends a line `key value` for each.
+/// Appends a line `key value` for each pair.
 pub fn lines(text: &mut String, all: &[(&str, u64)]) {
     for &(key, value) in all {
         text.push_str(key);

@@ -1,9 +1,9 @@
-//! What the benchmarks measure that the API does not reach: one charge of the heap, and the bytes
-//! of caches' slabs.
+//! What the benchmarks measure and the API does not reach: one charge of the heap, and the bytes of
+//! caches' slabs.
 //!
 //! Invariants: a charge here is the allocators' own, inlined as it is in them.
 //! Depends on: the engine, `kmem`.
-//! Never: a measurement.
+//! Never: measures.
 
 use super::mapped::Owner;
 use crate::engine::{Flags, heap_charge, try_engine};
@@ -13,14 +13,14 @@ use crate::kmem::layout::UNIT;
 /// `None`: a limit refuses.
 ///
 /// # Safety
-/// `bytes` is a multiple of 8.
+/// `bytes` is a multiple of 8, or counters would no longer be: all charges are made in steps of 8.
 #[inline(always)]
 #[must_use]
 pub unsafe fn charge(bytes: usize) -> Option<Owner> {
     heap_charge::charge(bytes, Flags::DEBT).map(Owner)
 }
 
-/// Takes `bytes` off their owner.
+/// Uncharges `bytes` of `owner`.
 ///
 /// # Safety
 /// [`charge`] answered `owner` for as many bytes, which have not been uncharged since.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: one socket a process, of the process that made it.
 //! Depends on: `control`.
-//! Never: a socket that nobody asked for.
+//! Never: opens a socket that nobody asked for.
 
 use crate::control;
 use crate::engine::process_engine::with_rec;
@@ -32,7 +32,8 @@ pub unsafe fn after_fork() {
     control::after_fork();
 }
 
-/// Removes the socket's name, at the process's exit. Nothing in a process that did not make it.
+/// Removes the socket's name, at the process's exit. Does nothing in a process that did not make
+/// the socket.
 pub fn unlink() {
     control::unlink();
 }

@@ -1,8 +1,9 @@
 //! The files of the process's groups, by path.
 //!
-//! Invariants: as of `files`.
+//! Invariants: a call has the calling thread's record. Where there is no memory for one it fails
+//! with ENOMEM.
 //! Depends on: `files`.
-//! Never: anything without the calling thread's record; ENOMEM where there is no memory for one.
+//! Never: panics for a lack of memory.
 
 #![forbid(unsafe_code)]
 

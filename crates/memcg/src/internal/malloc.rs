@@ -1,9 +1,9 @@
 //! The allocator, for a library that is the process's malloc.
 //!
-//! Invariants: what is allocated here is charged to the owner the calling thread works for; a
-//! refused charge and a lack of memory are both null. Nothing here waits for reclaim.
+//! Invariants: what is allocated here is charged to the owner that the calling thread works for. A
+//! refused charge and a lack of memory both answer null. Nothing here waits for reclaim.
 //! Depends on: the engine's allocator.
-//! Never: errno. The caller sets it where its own contract asks for that.
+//! Never: sets errno. Whoever calls sets it where its own contract asks for that.
 
 use crate::engine::{Flags, kmalloc};
 
@@ -22,7 +22,7 @@ pub fn alloc_missed(bytes: usize) -> *mut u8 {
 /// no memory.
 ///
 /// # Safety
-/// `align` is a power of two.
+/// `align` is a power of two: size classes are computed from it without a check.
 #[inline]
 #[must_use]
 pub unsafe fn alloc_aligned(bytes: usize, align: usize) -> *mut u8 {
@@ -32,7 +32,7 @@ pub unsafe fn alloc_aligned(bytes: usize, align: usize) -> *mut u8 {
 /// As [`alloc_aligned`], and all bytes are zero.
 ///
 /// # Safety
-/// `align` is a power of two.
+/// `align` is a power of two: size classes are computed from it without a check.
 #[inline]
 #[must_use]
 pub unsafe fn alloc_zeroed(bytes: usize, align: usize) -> *mut u8 {

@@ -1,9 +1,9 @@
 //! Charges for memory that the program maps itself: the kind `mapped`.
 //!
-//! Invariants: an owner is a tag that says nothing about the owner's life; the caller of a charge
-//! answers for that.
+//! Invariants: an `Owner` is a tag and does not keep the owner's record. Whoever charges makes sure
+//! that the owner is there.
 //! Depends on: the thread's handle, the engine's charge.
-//! Never: a look at the mapping itself.
+//! Never: looks at the mapping itself.
 
 use super::thread::Thread;
 use crate::engine::{Accounting, Flags, Request, throttle};
@@ -28,11 +28,12 @@ impl Owner {
 /// How a charge ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Charged {
-    /// It was made.
+    /// The charge was made.
     Yes,
-    /// It was not made, and no limit was in the way: the owner's counter has no room for it.
+    /// The charge was not made, though no limit was in the way: the owner's counter has no room for
+    /// it.
     Uncounted,
-    /// A limit refused it.
+    /// A limit refused the charge.
     Refused,
 }
 
@@ -81,14 +82,15 @@ impl Thread<'_> {
             };
         }
         if one(forced, flags | Flags::FORCE).is_err() {
-            // SAFETY: these bytes were charged a moment ago.
+            // SAFETY: `one` has just charged these bytes to `owner`, as mapped ones, and nobody has
+            // uncharged them since.
             unsafe { self.uncharge_mapped(owner, bytes - forced) };
             return Charged::Uncounted;
         }
         Charged::Yes
     }
 
-    /// Takes `bytes` of mapped memory off `owner`; nothing of [`Owner::NOBODY`].
+    /// Uncharges `bytes` of mapped memory of `owner`. Does nothing for [`Owner::NOBODY`].
     ///
     /// # Safety
     /// `bytes` were charged to `owner` by [`Self::charge_mapped`] and have not been uncharged

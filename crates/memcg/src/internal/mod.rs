@@ -2,10 +2,11 @@
 //! it stays.
 //!
 //! Invariants: a safe function here is sound whatever it is called with, at any time, on any
-//! thread: it crashes nothing, and nothing of the engine's waits for ever. What asks more of its
-//! caller is `unsafe` and says what.
-//! Depends on: all rooms below.
-//! Never: a type of the engine's. Callers get numbers, texts and handles whose fields are private.
+//! thread. It does not crash, and leaves nothing of the engine waiting for ever. A function that
+//! asks more of its caller is `unsafe` and says what.
+//! Depends on: all rooms before it.
+//! Never: shows a type of the engine's. Callers get numbers, texts and handles whose fields are
+//! private.
 
 pub mod bench;
 pub mod control;

@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing here allocates.
 //! Depends on: `os`.
-//! Never: anything of the engine's.
+//! Never: uses the engine.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ pub mod hook {
     pub use crate::sync::hook::{Function, Hook, function_at};
 }
 
-/// All signals held off.
+/// Blocking all signals of the calling thread, until a guard's drop.
 pub mod sigmask {
     pub use crate::os::sigmask::{Blocked, block_all};
 }

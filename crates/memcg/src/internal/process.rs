@@ -2,7 +2,7 @@
 //!
 //! Invariants: settings are single words that any thread may change at any time.
 //! Depends on: the engine.
-//! Never: the environment; that is the caller's.
+//! Never: reads the environment; whoever owns the process does.
 
 #![forbid(unsafe_code)]
 

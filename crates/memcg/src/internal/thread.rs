@@ -4,7 +4,7 @@
 //! Invariants: a handle is of the calling thread and does not outlive the call it is lent to. A
 //! group's place in the tree is known while the thread is pinned, and no longer.
 //! Depends on: the engine, `attach`.
-//! Never: a task for a thread of the engine's own.
+//! Never: gives a task to a thread of the engine's own.
 
 use crate::attach;
 use crate::engine::{Engine, process_engine, thread_end};
@@ -37,16 +37,16 @@ pub struct Thread<'a> {
     _here: PhantomData<*const ()>,
 }
 
-/// Runs `f` with the calling thread, which the engine comes to know if it did not. `None` without
-/// memory for that.
+/// Runs `f` with a handle on the calling thread. The engine makes a record for the thread if it has
+/// none. `None`: there is no memory for it.
 pub fn with_thread<R>(f: impl FnOnce(&Thread<'_>) -> R) -> Option<R> {
     process_engine::with_rec(|engine, rec| f(&Thread::new(engine, rec)))
 }
 
 static HOOK: OnceLock<fn(&Thread<'_>)> = OnceLock::new();
 
-/// Has `hook` run on every thread from now on, when the engine comes to know it. The first call
-/// counts.
+/// Has `hook` run on every thread from now on, when the thread first gets a record. Only the first
+/// call has an effect.
 pub fn set_thread_hook(hook: fn(&Thread<'_>)) {
     HOOK.get_or_init(|| hook);
     process_engine::set_thread_hook(|engine, rec| {
@@ -92,8 +92,8 @@ impl<'a> Thread<'a> {
         process_engine::thread_task(self.rec).is_some()
     }
 
-    /// Runs `f` with the tree, in which no place of a group or a task is used again meanwhile. To
-    /// be left soon: memory of groups that end is not used again before.
+    /// Runs `f` with the tree. While it runs, no record of a group or a task is given to another.
+    /// `f` should be short: records of groups that end are not reused before it returns.
     pub fn with_tree<R>(&self, f: impl for<'t> FnOnce(&Tree<'t>) -> R) -> R {
         let _pin = self.engine.tree.threads.epoch.pin(self.rec);
         f(&Tree {
@@ -108,17 +108,17 @@ impl<'a> Thread<'a> {
 pub struct Tree<'t> {
     engine: &'static Engine,
     rec: &'t ThreadRec,
-    /// Its lifetime is that of the pin, exactly, so no group is brought from another.
+    /// The lifetime is exactly that of the pin, so a group of one pin cannot be used under another.
     _pinned: PhantomData<fn(&'t ()) -> &'t ()>,
 }
 
-/// A group's place in the tree. It is none after the call that it is of:
+/// A group's place in the tree. It cannot leave the call in which it was found:
 ///
 /// ```compile_fail
 /// memcg::internal::thread::with_thread(|thread| thread.with_tree(|tree| tree.root()));
 /// ```
 ///
-/// where this is all right:
+/// while this is allowed:
 ///
 /// ```
 /// memcg::internal::thread::with_thread(|thread| thread.with_tree(|tree| drop(tree.own_task())));
@@ -153,7 +153,7 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// The root.
+    /// The root of the process's groups.
     #[must_use]
     pub fn root(&self) -> Group<'t> {
         self.group(ROOT)
@@ -196,7 +196,7 @@ impl<'t> Tree<'t> {
         process_engine::thread_task(self.rec).map(ThreadTask::new)
     }
 
-    /// The live task of the thread of a kernel's id. O(owners).
+    /// The live task of the thread that has the kernel's id `tid`. O(owners).
     #[must_use]
     pub fn task_of(&self, tid: u32) -> Option<ThreadTask<'t>> {
         process_engine::task_of_thread(tid).map(ThreadTask::new)

@@ -1,4 +1,8 @@
-//! Groups that linger, as the files show them.
+//! Tests of groups that linger, as the files show them.
+//!
+//! Invariants: each test has an engine of its own.
+//! Depends on: the helpers of `files::tests`.
+//! Never: uses the process's engine.
 
 #![forbid(unsafe_code)]
 

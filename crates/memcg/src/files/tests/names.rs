@@ -1,4 +1,8 @@
-//! What is answered to a name that is no file, and who is in which list of owners.
+//! Tests of the answer to a name that is no file, and of which owner is in which list.
+//!
+//! Invariants: each test has an engine of its own.
+//! Depends on: the helpers of `files::tests`.
+//! Never: uses the process's engine.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,9 @@
-//! Peaks: each watch against one that looks at every step, and connections that do not see each
-//! other's.
+//! Tests of peaks: each watch against a model that looks at every step, and connections that do not
+//! see each other's peaks.
+//!
+//! Invariants: each test has an engine of its own.
+//! Depends on: the helpers of `files::tests`.
+//! Never: uses the process's engine.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,9 @@
-//! `memory.stat` of the root: the allocator's numbers beside the books', and a sum that is the
-//! process.
+//! Tests of `memory.stat` of the root: the allocator's numbers beside the books', and parts that
+//! add up to the process.
+//!
+//! Invariants: each test has an engine of its own.
+//! Depends on: the helpers of `files::tests`.
+//! Never: uses the process's engine.
 
 use super::*;
 use crate::kmem::extent_bytes;
@@ -30,17 +34,17 @@ fn what_an_object_takes_is_live_then_cached_then_the_kernels() {
     let w = World::new();
     let kmem = &w.engine.kmem;
     let bytes = extent_bytes(3 << 20).unwrap();
-    // SAFETY: no heap is given.
+    // SAFETY: no heap is given, so none has to be the calling thread's own.
     let taken = unsafe { kmem.alloc_extent(None, bytes, 16, Some(w.tag("/"))) }.unwrap();
     let with = w.get("/", "memory.stat");
     assert_eq!(key(&with, "slab_live"), bytes as u64);
     assert!(key(&with, "span_mapped") >= bytes as u64);
-    // SAFETY: taken above, and not used.
+    // SAFETY: the extent was taken above, is live, and nobody uses it any more. No heap is given.
     unsafe { kmem.free_object(None, kmem.locate(taken.at).unwrap()) };
     let without = w.get("/", "memory.stat");
     assert_eq!(key(&without, "slab_live"), 0);
     assert!(key(&without, "span_cached") >= bytes as u64);
-    // SAFETY: no heap is given.
+    // SAFETY: no heap is given, so none has to be the calling thread's own.
     unsafe { kmem.trim(None) };
     assert_eq!(key(&w.get("/", "memory.stat"), "span_cached"), 0);
 }

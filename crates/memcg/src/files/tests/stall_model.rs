@@ -1,5 +1,10 @@
-//! Pressure: a model of who stalls where after every step, and threads that stall, move, end and
-//! remove all at once.
+//! Tests of pressure: a model of which task stalls where after every step; and threads that stall,
+//! move, end and remove groups all at once.
+//!
+//! Invariants: each test has an engine of its own. A task's tag is in one place of `ids` or with
+//! one thread.
+//! Depends on: the helpers of `files::tests`.
+//! Never: uses the process's engine.
 
 #![forbid(unsafe_code)]
 
@@ -282,11 +287,14 @@ const RACED_GROUPS: [&str; 4] = ["/r", "/r/a", "/r/b", "/r/b/c"];
 /// One thread's tasks, moved by it and by others, and stalls for them.
 fn stall_some(w: &World, random: &mut Random, ids: &[AtomicId<Tag>]) {
     let tree: &'static Hierarchy = &w.engine.tree;
+    // The AcqRel swaps and CASes of a slot pair with each other, and the Acquire load with all of
+    // them: whoever gets a tag sees the task that was made for it.
     let slot = &ids[random.below(ids.len() as u64) as usize];
     match random.below(10) {
         // A task is born or ends; whoever takes it out of its place is the one to end it.
         0 => {
             let _pin = tree.threads.epoch.pin(w.rec);
+            // Pairs with the CASes of the other threads, which put tags in.
             if let Some(tag) = slot.swap(None, Ordering::AcqRel) {
                 tree.end_task(tag);
                 return;
@@ -294,6 +302,7 @@ fn stall_some(w: &World, random: &mut Random, ids: &[AtomicId<Tag>]) {
             let tag = tree
                 .new_task(w.group(random.of(&RACED_GROUPS)), b"t", 0)
                 .unwrap();
+            // The CAS pairs with the swaps and loads of the other threads, which take tags out.
             if slot
                 .compare_exchange(None, Some(tag), Ordering::AcqRel, Ordering::Relaxed)
                 .is_err()
@@ -303,6 +312,7 @@ fn stall_some(w: &World, random: &mut Random, ids: &[AtomicId<Tag>]) {
         }
         1 | 2 => {
             let _pin = tree.threads.epoch.pin(w.rec);
+            // Acquire pairs with the AcqRel CASes that put tags in.
             if let Some(tag) = slot.load(Ordering::Acquire) {
                 // It may have ended meanwhile: then it is no task and the move is refused.
                 let target = w.group(random.of(&RACED_GROUPS));
@@ -317,6 +327,7 @@ fn stall_some(w: &World, random: &mut Random, ids: &[AtomicId<Tag>]) {
         }
         _ => {
             // Taken out for the while, or another thread ends it before we have named it.
+            // The swap pairs with the CASes of the other threads, as does the CAS below.
             let Some(tag) = slot.swap(None, Ordering::AcqRel) else {
                 return;
             };
