@@ -1,6 +1,11 @@
-//! What lies where: a byte for every 32 MiB of the address space, and the placing of chunks.
+//! What lies where: a byte for every 32 MiB of the address space, and the placing of chunks and
+//! huge objects.
 //!
-//! Written under the lock of the spans; read by anybody who doubts a pointer.
+//! Invariants: a byte that says `Chunk`, `Huge` or `HugeAligned` is written after the mapping was
+//! made, and overwritten before it is unmapped. The window only grows, or begins anew; the first
+//! unit of every 32 MiB in it stays mapped.
+//! Depends on: the lock of the spans for all writes; `os` for mappings.
+//! Never: a lock for a read. Any thread may ask about any address.
 
 use super::layout::{
     self, ADDRESS_BITS, AREA_BYTES, AREA_START, CHUNK, HUGE_BYTES, HUGE_START, UNIT,
@@ -11,7 +16,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Places of chunks that went which are tried for a new one.
+/// How many places of chunks that have gone are tried for a new one.
 const MOST_AGAIN: usize = 16;
 
 const SLOTS: usize = 1 << (ADDRESS_BITS - CHUNK.ilog2());
@@ -20,17 +25,18 @@ const SLOTS: usize = 1 << (ADDRESS_BITS - CHUNK.ilog2());
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Place {
-    /// Nothing of ours.
+    /// Nothing of this allocator.
     Nothing = 0,
     /// A chunk.
     Chunk = 1,
-    /// The first of a huge object, with its record.
+    /// The beginning of a huge object's mapping, with its record.
     Huge = 2,
     /// A later part of a huge object.
     HugeRest = 3,
-    /// A huge object that begins with the 32 MiB; its record is in those before.
+    /// A huge object begins exactly here; its record lies in the 32 MiB before.
     HugeAligned = 4,
-    /// A chunk was here. Its first unit is mapped still, and zero: no record of it says anything.
+    /// A chunk was here and was unmapped, all but its first unit, which is zero: its records say
+    /// that nothing is there.
     Gone = 5,
 }
 
@@ -38,32 +44,32 @@ pub enum Place {
 #[derive(Default)]
 pub struct Map {
     slots: AtomicPtr<AtomicU8>,
-    /// Where in the area of chunks, and in that of huge objects, the search for room goes on, in
-    /// chunks.
+    /// Where the search for room goes on, in chunks: in the area of chunks, and in that of huge
+    /// objects.
     cursors: [AtomicUsize; 2],
-    /// See [`Window`]. Written under the lock.
+    /// The fields of the [`Window`]. Written under the lock of the spans.
     window: [AtomicUsize; 2],
-    /// Places of [`Place::Gone`].
+    /// How many places are [`Place::Gone`].
     nr_gone: AtomicUsize,
 }
 
-/// A run of the area of chunks in which every 32 MiB have their first unit mapped, for as long as
-/// the process lives: the records of an address in it can be read, whatever the address is. Chunks
-/// lie in it one after the other; one that goes back to the kernel leaves its first unit, without
-/// pages. Where somebody else's mapping ends the run, the next chunk begins another, and objects of
-/// the old one are freed without the help of this.
+/// A run in the area of chunks in which every 32 MiB have their first unit mapped for as long as
+/// the process lives. So the record of any address in it can be read. Chunks lie in it one after
+/// the other. A chunk that is unmapped leaves its first unit mapped, without pages. Where another
+/// mapping ends the run, the next chunk begins a new window; objects in the old one are then freed
+/// by the slower path that asks the map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Window {
-    /// Its first address.
+    /// The window's first address.
     pub start: usize,
-    /// Its bytes.
+    /// The window's length in bytes.
     pub bytes: usize,
 }
 
 impl Map {
     pub(super) fn init(&self) -> Option<()> {
         let slots = mmap::map(SLOTS)?;
-        // Not at the same place in every process, nor in every engine of one.
+        // Another place in every process, and for every engine of a process.
         for cursor in &self.cursors {
             let start = ids::random() as usize % (HUGE_BYTES / CHUNK / 2);
             cursor.store(start, Relaxed);
@@ -73,27 +79,33 @@ impl Map {
         Some(())
     }
 
-    /// Gives the table back: nobody has anything mapped any more.
+    /// Unmaps the table. Nothing of this map is mapped any more, but for first units that chunks
+    /// left.
     #[cfg(loom)]
     pub(super) fn unmap(&self) {
         let gone = self.each().filter(|&(_, place)| place == Place::Gone);
         for p in gone.filter_map(|(at, _)| core::ptr::NonNull::new(at as *mut u8)) {
-            // SAFETY: the first unit of a chunk that has gone is mapped.
+            // SAFETY: `leave` noted this chunk as gone, and `Spare::unmap` left exactly its first
+            // unit mapped. The model that used it has ended.
             unsafe { mmap::unmap(p, UNIT) };
         }
         if let Some(slots) = core::ptr::NonNull::new(self.slots.load(Acquire).cast()) {
-            // SAFETY: mapped by `init`, and nobody looks any more.
+            // Acquire pairs with the Release of `init`, as in `slot`; no thread is left.
+            // SAFETY: `init` mapped SLOTS bytes here; the model has ended, so nobody looks at the
+            // table.
             unsafe { mmap::unmap(slots, SLOTS) };
         }
     }
 
     fn slot(&self, at: usize) -> Option<&AtomicU8> {
+        // Acquire pairs with the Release of `init`: the table is mapped.
         let slots = self.slots.load(Acquire);
         let slot = at / CHUNK;
         if slots.is_null() || slot >= SLOTS {
             return None;
         }
-        // SAFETY: within the table, which is never unmapped; zero bytes are values.
+        // SAFETY: `slot` is below SLOTS, the table's bytes. `init` mapped the table and nothing
+        // unmaps it while the engine lives; zero bytes are values of `AtomicU8`.
         Some(unsafe { &*slots.add(slot) })
     }
 
@@ -110,13 +122,17 @@ impl Map {
         }
     }
 
-    /// Every 32 MiB in which something of ours lies, and what. Nothing may come or go meanwhile.
+    /// Every 32 MiB in which something of this allocator lies, and what. Nothing may come or go
+    /// meanwhile.
     pub(super) fn each(&self) -> impl Iterator<Item = (usize, Place)> {
         const PAGE: usize = 4096;
+        // Acquire pairs with the Release of `init`, as in `slot`.
         let slots: *const u8 = self.slots.load(Acquire).cast();
         (0..if slots.is_null() { 0 } else { SLOTS / PAGE })
             .filter(move |page| {
-                // SAFETY: a page of the table, which is never unmapped; nobody writes it now.
+                // SAFETY: `page` is below SLOTS / PAGE, so these bytes are in the table, which
+                // stays mapped. The caller sees to it that nobody writes the map meanwhile, so
+                // plain reads are no race.
                 let page = unsafe { core::slice::from_raw_parts(slots.add(page * PAGE), PAGE) };
                 page != [0; PAGE]
             })
@@ -125,7 +141,7 @@ impl Map {
             .filter(|(_, place)| *place != Place::Nothing)
     }
 
-    /// The run of chunks in which the newest lies. Exact under the lock.
+    /// The window in which the newest chunk lies. Exact under the lock of the spans, else a guess.
     pub(super) fn window(&self) -> Window {
         Window {
             start: self.window[0].load(Relaxed),
@@ -133,7 +149,7 @@ impl Map {
         }
     }
 
-    /// A chunk has been mapped at `at`: the window reaches it from here on.
+    /// Makes the window include the chunk that was mapped at `at`. Under the lock of the spans.
     fn reach(&self, at: usize) {
         let Window { start, bytes } = self.window();
         if !layout::in_area(at) || at.wrapping_sub(start) < bytes {
@@ -147,8 +163,8 @@ impl Map {
         }
     }
 
-    /// Notes that a chunk goes. `true`: its first unit is to stay, zeroed; all of it goes
-    /// otherwise. Under the lock.
+    /// Notes that the chunk at `at` will be unmapped. `true`: its first unit is to stay mapped, and
+    /// zeroed. Under the lock of the spans.
     pub(super) fn leave(&self, at: usize) -> bool {
         let stays = layout::in_area(at);
         self.set(at, 1, if stays { Place::Gone } else { Place::Nothing });
@@ -156,8 +172,8 @@ impl Map {
         stays
     }
 
-    /// Maps a chunk where one was before. `None`: there is no such place, or all are somebody
-    /// else's by now.
+    /// Maps a chunk where one was before. `None`: there is no such place, or others have mapped all
+    /// of them. Under the lock of the spans.
     fn map_again(&self) -> Option<usize> {
         let Window { start, bytes } = self.window();
         if self.nr_gone.load(Relaxed) == 0 {
@@ -166,7 +182,8 @@ impl Map {
         let gone = (start..start + bytes)
             .step_by(CHUNK)
             .filter(|&at| self.get(at) == Place::Gone);
-        // While the chunk that was there is on its way to the kernel, its place is taken.
+        // A chunk that another thread is still unmapping refuses the mapping, and the next place is
+        // tried.
         let at = gone
             .take(MOST_AGAIN)
             .find(|at| mmap::map_at(at + UNIT, CHUNK - UNIT).is_ok())?;
@@ -174,10 +191,11 @@ impl Map {
         Some(at)
     }
 
-    /// Notes what lies in `chunks` chunks from `at` on.
+    /// Notes what lies in `chunks` chunks, beginning at `at`. Under the lock of the spans.
     pub(super) fn set(&self, at: usize, chunks: usize, place: Place) {
         for i in 0..chunks {
             if let Some(slot) = self.slot(at + i * CHUNK) {
+                // Release pairs with the Acquire of `get`: what lies there is mapped.
                 slot.store(place as u8, Release);
             }
         }
@@ -260,7 +278,7 @@ mod tests {
         map.set(at, 3, Place::Nothing);
         assert_eq!(map.get(at), Place::Nothing);
         assert_eq!(map.get(usize::MAX), Place::Nothing);
-        // SAFETY: mapped above, of that length.
+        // SAFETY: `map_chunks` mapped these five pages above, and nothing else uses them.
         unsafe {
             crate::os::mmap::unmap(core::ptr::NonNull::new(at as *mut u8).unwrap(), 5 * 4096)
         };

@@ -1,4 +1,8 @@
-//! What the allocator has of the kernel, and what of it is in use.
+//! How much memory the allocator has of the kernel, and how much of it is in use.
+//!
+//! Invariants: none of its own; nothing is changed but the bound on spare memory.
+//! Depends on: the lock of the spans, under which no chunk comes or goes.
+//! Never: an exact number while other threads allocate. Each count is read by itself.
 
 use super::Kmem;
 use super::class;
@@ -21,7 +25,7 @@ pub struct KmemStat {
 }
 
 impl Kmem {
-    /// What there is now. O(units in use). Chunks must not come or go meanwhile: the lock is held.
+    /// The counts of this moment. O(units in use), under the lock of the spans.
     pub fn stat(&self) -> KmemStat {
         let huge = self.huge_bytes.load(Relaxed);
         self.spans.locked(|| {
@@ -70,12 +74,15 @@ impl Kmem {
         self.spans.clean(false);
     }
 
-    /// The record of every unit. The caller holds the lock of the spans, or nothing changes.
+    /// The record of every unit. The caller holds the lock of the spans, or nothing changes
+    /// meanwhile.
     pub(super) fn each_slab(&self) -> impl Iterator<Item = &'static Slab> {
         self.spans.each_chunk().flat_map(|chunk| {
             (FIRST_UNIT..END_UNIT).map(move |unit| {
                 debug_assert_eq!(layout::unit_of(chunk + unit * UNIT), unit);
-                // SAFETY: the chunk is mapped while the lock is held.
+                // SAFETY: `each_chunk` answers chunks in the lists of the spans, which are mapped.
+                // They stay mapped while the lock is held or nothing changes, as each caller of
+                // this function sees to.
                 unsafe { Slab::of(chunk + unit * UNIT) }
             })
         })
@@ -83,7 +90,8 @@ impl Kmem {
 }
 
 impl Slab {
-    /// Objects that are not on its list nor behind `fresh`.
+    /// The number of objects that are neither on its list nor behind `fresh`; the frees by others
+    /// that were not collected are among them.
     pub(super) fn nr_held(&self) -> usize {
         let used = self.used.load(Relaxed);
         match (self.held.load(Relaxed), self.listed.load(Relaxed)) {

@@ -1,5 +1,9 @@
-//! The end of a process whose heap is not to be trusted: one line that names the pointer, then
+//! The end of a process whose heap cannot be trusted: one line that names the pointer, then
 //! SIGABRT.
+//!
+//! Invariants: no function here returns.
+//! Depends on: `os::say`.
+//! Never: memory taken; a lock.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +23,8 @@ pub enum BadFree {
     Cached,
 }
 
-/// Ends the process for a bad free. Of the C ABI, which does not unwind: a hit needs nothing
-/// prepared for it.
+/// Ends the process for a bad free. It has the C ABI, which does not unwind, so a hit that calls it
+/// needs no landing pad.
 #[cold]
 pub extern "C" fn bad_free(at: usize, why: BadFree) -> ! {
     bad_pointer(b"free", at, why)
@@ -46,7 +50,7 @@ pub fn bad_pointer(what: &[u8], at: usize, why: BadFree) -> ! {
     say::abort()
 }
 
-/// Ends the process for a free list that leads nowhere.
+/// Ends the process for a free list that leads outside its slab.
 #[cold]
 pub fn corrupt(slab: usize) -> ! {
     say::line(&[

@@ -1,6 +1,9 @@
 //! A chunk's own record: which of its units are free, and which of those have pages.
 //!
-//! Guarded by the lock of its [`super::span::Spans`].
+//! Invariants: a dirty unit is free. `nr_free` and `nr_dirty` are the numbers of bits set.
+//! Depends on: the lock of the [`super::span::Spans`] that the chunk belongs to, which every caller
+//! holds.
+//! Never: a look at a unit's content, but for whether pages are there.
 
 use super::layout::{self, CHUNK_RECORD, END_UNIT, FIRST_UNIT, UNIT};
 use crate::os::mmap;
@@ -42,30 +45,33 @@ fn words(from: usize, to: usize) -> impl Iterator<Item = (usize, u64)> {
 }
 
 impl Chunk {
-    /// The record of the chunk an address is in.
+    /// The record of the chunk that an address is in.
     ///
     /// # Safety
-    /// The chunk is mapped, and stays so while the record is used.
+    /// The chunk is mapped, and stays mapped while the record is used: one of its units is in use,
+    /// or the chunk is in a list of its `Spans` whose lock is held.
     pub unsafe fn of(at: usize) -> &'static Chunk {
-        // SAFETY: the caller's; zero bytes are a record.
+        // SAFETY: the caller promised that the chunk is mapped. The record lies in its first unit
+        // (asserted above), aligned, and is atomics of integers: any bytes are a value.
         unsafe { &*((layout::chunk_of(at) + CHUNK_RECORD) as *const Chunk) }
     }
 
     /// As [`Self::of`]; `None` for address 0.
     ///
     /// # Safety
-    /// As [`Self::of`].
+    /// `chunk` is 0, or the address of a chunk that is mapped and stays so while the record is
+    /// used.
     pub unsafe fn at(chunk: usize) -> Option<&'static Chunk> {
-        // SAFETY: the caller's.
+        // SAFETY: `chunk` is not 0, so the caller promised a chunk that is mapped and stays so.
         (chunk != 0).then(|| unsafe { Chunk::of(chunk) })
     }
 
-    /// Its first byte.
+    /// The chunk's first address.
     pub fn address(&self) -> usize {
         core::ptr::from_ref(self) as usize - CHUNK_RECORD
     }
 
-    /// All units free and clean.
+    /// Makes all units free and clean.
     pub fn make(&self) {
         for (word, mask) in words(FIRST_UNIT, END_UNIT) {
             self.free[word].store(mask, Relaxed);
@@ -73,23 +79,24 @@ impl Chunk {
         self.nr_free.store(NR_UNITS as u32, Relaxed);
     }
 
-    /// Free units.
+    /// The number of free units.
     pub fn nr_free(&self) -> usize {
         self.nr_free.load(Relaxed) as usize
     }
 
-    /// Free units with pages.
+    /// The number of free units that have pages.
     pub fn nr_dirty(&self) -> usize {
         self.nr_dirty.load(Relaxed) as usize
     }
 
-    /// Whether half of the pages in use are there: its objects are not larger than what is written
-    /// to in them.
+    /// Whether at least half of the pages in use are there: then the program's objects are not much
+    /// larger than what it writes to in them.
     pub fn is_filled(&self) -> bool {
         let mut there = 0;
         for (word, free) in self.free.iter().enumerate() {
             let mut pages = [0; 64 * PAGES];
-            // SAFETY: 64 units of a chunk that is mapped.
+            // SAFETY: `self` lies in this chunk, which is mapped whole: `free_units` unlinks it and
+            // clears `newest` before it is unmapped. `pages` has a byte for each page of 64 units.
             if !unsafe { mmap::are_there(self.address() + word * 64 * UNIT, &mut pages) } {
                 return false;
             }
@@ -185,27 +192,30 @@ impl Chunk {
         None
     }
 
-    /// Puts it in the list that begins at `first`.
+    /// Puts the chunk at the front of the list that begins at `first`.
     pub fn link(&self, first: &AtomicUsize) {
         let next = first.load(Relaxed);
         self.next.store(next, Relaxed);
         self.prev.store(0, Relaxed);
-        // SAFETY: listed chunks are mapped.
+        // SAFETY: `first` leads to 0 or to a chunk in the list, and chunks are unlinked before they
+        // are unmapped, under the lock that the caller holds.
         if let Some(next) = unsafe { Chunk::at(next) } {
             next.prev.store(self.address(), Relaxed);
         }
         first.store(self.address(), Relaxed);
     }
 
-    /// Takes it out of that list.
+    /// Takes the chunk out of the list that begins at `first`, in which it is.
     pub fn unlink(&self, first: &AtomicUsize) {
         let (prev, next) = (self.prev.load(Relaxed), self.next.load(Relaxed));
-        // SAFETY: as above.
+        // SAFETY: `prev` of a listed chunk is 0 or a chunk of the same list, and listed chunks are
+        // mapped.
         match unsafe { Chunk::at(prev) } {
             Some(before) => before.next.store(next, Relaxed),
             None => first.store(next, Relaxed),
         }
-        // SAFETY: as above.
+        // SAFETY: `next` of a listed chunk is 0 or a chunk of the same list, and listed chunks are
+        // mapped.
         if let Some(after) = unsafe { Chunk::at(next) } {
             after.prev.store(prev, Relaxed);
         }
@@ -218,7 +228,7 @@ mod tests {
 
     fn chunk() -> &'static Chunk {
         let at = crate::os::mmap::map_aligned(layout::CHUNK, layout::CHUNK).unwrap();
-        // SAFETY: a mapped chunk, never unmapped.
+        // SAFETY: the 32 MiB were just mapped, at a multiple of 32 MiB, and are never unmapped.
         let chunk = unsafe { Chunk::of(at.as_ptr() as usize) };
         chunk.make();
         chunk

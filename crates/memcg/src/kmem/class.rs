@@ -1,7 +1,9 @@
 //! Size classes: 16 bytes apart up to 128, then four to a doubling, up to 64 KiB.
 //!
-//! Every size is a multiple of 16, and slabs begin at multiples of 64 KiB, so an object is aligned
-//! to the largest power of two that divides its class.
+//! Invariants: every size is a multiple of 16, and slabs begin at multiples of 64 KiB. So an object
+//! is aligned to the largest power of two that divides its size.
+//! Depends on: nothing.
+//! Never: a look at memory. These are pure functions of numbers.
 
 #![forbid(unsafe_code)]
 

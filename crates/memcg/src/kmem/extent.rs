@@ -1,8 +1,11 @@
-//! Objects larger than any class: whole pages, in units of a chunk (large) or in a mapping of their
-//! own (huge).
+//! Objects larger than any class: whole pages, in units of a chunk (*large*) or in a mapping of
+//! their own (*huge*).
 //!
-//! Kept: the record of an extent's first unit tells its bytes and its tag; the tag never changes.
-//! An extent belongs to no heap: it is taken and freed under the lock of the spans.
+//! Invariants: the record of an extent's first unit tells its bytes and its tag; the tag does not
+//! change. An extent belongs to no heap: it is allocated and freed under the lock of the spans, or
+//! through its thread's `large` cache.
+//! Depends on: `span` and `address_map` for places, `os` for moving and cutting mappings.
+//! Never: a charge; a copy where pages can be moved more cheaply.
 
 use super::Kmem;
 use super::address_map::Place;
@@ -17,11 +20,11 @@ use core::sync::atomic::Ordering::Relaxed;
 
 const PAGE: usize = 4096;
 
-/// From so many bytes on it is cheaper to move pages than to copy them. It leaves a mapping of its
-/// own in the kernel's books, of which a process may have 65,530.
+/// From this many bytes on it is cheaper to move pages than to copy them. A move leaves a mapping
+/// of its own in the kernel's books, and a process may have 65,530 of these.
 const WORTH_MOVING: usize = 512 << 10;
 
-/// Bytes an extent for `bytes` has, and is charged. `None`: more than there can be.
+/// Bytes of an extent for `bytes`; as many are charged. `None`: more than there can be.
 #[must_use]
 pub fn extent_bytes(bytes: usize) -> Option<usize> {
     let all = bytes.max(1).checked_next_multiple_of(PAGE)?;
@@ -34,7 +37,7 @@ impl Kmem {
     /// memory.
     ///
     /// # Safety
-    /// `own` is the calling thread's heap, in a heap section.
+    /// If `own` is given, it is the calling thread's heap, and the thread is in a heap section.
     pub unsafe fn alloc_extent(
         &self,
         own: Option<&Heap>,
@@ -56,11 +59,13 @@ impl Kmem {
                 zeroed: false,
             });
         }
-        // An aligned place for so many must be in a chunk, or a new one would be mapped in vain.
+        // An aligned place for so many units must fit in one chunk, or a new chunk would be mapped
+        // in vain.
         let first = layout::FIRST_UNIT.next_multiple_of(align_units);
         if units <= MAX_UNITS && first + units <= layout::END_UNIT {
             let span = self.spans.alloc(units, align_units)?;
-            // SAFETY: the first unit of a span just allocated.
+            // SAFETY: `spans.alloc` has just answered this span, so its chunk is mapped, and stays
+            // so while the span is in use.
             let slab = unsafe { Slab::of(span.start) };
             slab.set_units(units);
             slab.make_extent(SlabKind::Large, span.start, bytes, tag);
@@ -73,28 +78,31 @@ impl Kmem {
         let all = unit * UNIT + bytes;
         let (chunk, zeroed) = self.spans.map_huge(all.div_ceil(CHUNK), all)?;
         let at = chunk + unit * UNIT;
-        // SAFETY: a mapping of its own: its first unit has room for the records, `unit` is one of
-        // them.
+        // SAFETY: `map_huge` answered a mapping that begins with a chunk. Its first unit is mapped
+        // and has room for the records of all units, and `unit` is at least 1 and at most
+        // MAX_UNITS.
         let slab = unsafe { Slab::of(at) };
         slab.make_extent(SlabKind::Huge, at, bytes, tag);
         self.add_huge(bytes);
         Some(Taken { at, zeroed })
     }
 
-    /// An extent that begins with a chunk: its record is in the chunk before.
+    /// An extent that begins with a chunk. Its record is in a unit mapped 32 MiB before it.
     fn alloc_aligned_huge(&self, bytes: usize, align: usize, tag: Option<Tag>) -> Option<Taken> {
         let room = bytes.checked_add(align)?.checked_add(CHUNK)?;
         let start = mmap::map(room)?.as_ptr() as usize;
         let at = (start + CHUNK).next_multiple_of(align);
         let record = at - CHUNK;
         let (end, room_end) = (at + bytes, start + room);
-        // SAFETY: parts of the mapping just made that nobody has seen.
+        // SAFETY: the three ranges are parts of the mapping made above, which nobody else has seen,
+        // and none of them overlaps the record's unit or the extent.
         unsafe {
             cut(start, record);
             cut(record + UNIT, at);
             cut(end, room_end);
         }
-        // SAFETY: a unit's worth of zeroed pages is mapped at `record`.
+        // SAFETY: the unit at `record` stays mapped, zeroed, and `record` begins a chunk. So the
+        // record of `record + UNIT` lies in it.
         let slab = unsafe { Slab::of(record + UNIT) };
         slab.make_extent(SlabKind::Huge, at, bytes, tag);
         self.spans.locked(|| {
@@ -109,9 +117,10 @@ impl Kmem {
     /// The record of an extent that begins with the chunk of `at`.
     ///
     /// # Safety
-    /// `at` is noted as [`Place::HugeAligned`].
+    /// The map says [`Place::HugeAligned`] of `at`, and the extent is not freed meanwhile.
     pub(super) unsafe fn record_before(at: usize) -> SlabRef {
-        // SAFETY: the caller's: made by `alloc_aligned_huge`.
+        // SAFETY: only `alloc_aligned_huge` notes an address so, and it leaves the unit mapped in
+        // which this record lies; `free_extent` forgets the note before it unmaps that unit.
         unsafe { Slab::of(layout::chunk_of(at) - CHUNK + UNIT) }
     }
 
@@ -122,7 +131,8 @@ impl Kmem {
     /// Gives an extent back.
     ///
     /// # Safety
-    /// A live extent, uncharged, which ends here; `own` as for [`Self::alloc_extent`].
+    /// The slab is the record of a live extent, whose bytes are uncharged, and nobody uses it after
+    /// this call. `own` is as for [`Self::alloc_extent`].
     pub(super) unsafe fn free_extent(&self, own: Option<&Heap>, slab: SlabRef) {
         let (at, bytes) = (slab.start(), slab.extent.load(Relaxed));
         let huge = slab.kind() == SlabKind::Huge;
@@ -139,9 +149,12 @@ impl Kmem {
             self.spans.unmap_huge(chunk, at + bytes - chunk);
             return;
         }
-        // Forgotten before it goes, so that nobody takes what the kernel maps there next for ours.
+        // Before the unmapping, so that nobody takes what the kernel maps there next for an object
+        // of this allocator.
         self.forget(at, bytes);
-        // SAFETY: whole mappings of this extent alone.
+        // SAFETY: `alloc_aligned_huge` made exactly these two mappings for this extent: the
+        // record's unit and the extent. It was live, its user has given it up, and the map has
+        // forgotten it.
         unsafe {
             cut(at - CHUNK, at - CHUNK + UNIT);
             cut(at, at + bytes);
@@ -152,12 +165,13 @@ impl Kmem {
     /// changed.
     ///
     /// # Safety
-    /// A live extent of the caller's; of what is cut off nothing is needed.
+    /// The slab is the record of a live extent that nobody but the caller uses. Nobody needs the
+    /// bytes beyond the new end.
     pub(super) unsafe fn resize_extent(&self, slab: SlabRef, bytes: usize) -> bool {
         let (at, old) = (slab.start(), slab.extent.load(Relaxed));
         let done = match slab.kind() {
             SlabKind::Large => self.resize_large(slab, at, bytes),
-            // A huge one that would be a large one is better off moved.
+            // A huge extent that shrinks to the size of a large one is better moved.
             _ if at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT => false,
             SlabKind::Free
             | SlabKind::Objects
@@ -190,7 +204,8 @@ impl Kmem {
     }
 
     /// # Safety
-    /// A live huge extent not at the beginning of a chunk.
+    /// A live huge extent of `old` bytes begins at `at`, not at the beginning of a chunk; nobody
+    /// but the caller uses it, and nobody needs the bytes beyond `bytes`.
     unsafe fn resize_huge(&self, at: usize, old: usize, bytes: usize) -> bool {
         let chunk = layout::chunk_of(at);
         let (had, needs) = (at + old - chunk, at + bytes - chunk);
@@ -199,7 +214,8 @@ impl Kmem {
         let done = self.spans.locked(|| {
             let free =
                 (had_chunks..new_chunks).all(|i| map.get(chunk + i * CHUNK) == Place::Nothing);
-            // SAFETY: the whole mapping of the extent.
+            // SAFETY: from `chunk` on, `had` bytes are the whole mapping that `map_huge` made for
+            // this extent, or that a resize left. The caller needs nothing of what is cut off.
             if !free || !unsafe { mmap::resize(chunk, had, needs) } {
                 return false;
             }
@@ -222,7 +238,7 @@ impl Kmem {
     /// `None`: not possible, nothing has changed.
     ///
     /// # Safety
-    /// As [`Self::resize_extent`].
+    /// As for [`Self::resize_extent`]; on success nobody uses the old address either.
     pub(super) unsafe fn move_extent(&self, slab: SlabRef, bytes: usize) -> Option<usize> {
         let (at, old) = (slab.start(), slab.extent.load(Relaxed));
         if slab.kind() != SlabKind::Huge || at % CHUNK == 0 || bytes <= MAX_UNITS * UNIT {
@@ -231,16 +247,19 @@ impl Kmem {
         let chunk = layout::chunk_of(at);
         let (had, needs) = (at + old - chunk, at + bytes - chunk);
         let (to, _) = self.spans.map_huge(needs.div_ceil(CHUNK), needs)?;
-        // SAFETY: the extent's whole mapping; the target was just mapped for this.
+        // SAFETY: `had` bytes from `chunk` on are the extent's whole mapping; the target was just
+        // mapped by `map_huge` for this, with `needs` bytes, and nobody else uses it.
         if !unsafe { mmap::remap(chunk, had, to, needs) } {
             self.forget(to, needs);
-            // SAFETY: mapped above, seen by nobody.
+            // SAFETY: `map_huge` mapped these bytes for this call, the map has forgotten them, and
+            // no pointer into them has left this function.
             unsafe { cut(to, to + needs) };
             return None;
         }
         self.forget(chunk, had);
         let new = to + (at - chunk);
-        // SAFETY: the record moved with the pages.
+        // SAFETY: `remap` moved all pages of the mapping, the first unit with the records among
+        // them; `new` lies as far behind `to` as `at` did behind `chunk`.
         let slab = unsafe { Slab::of(new) };
         slab.start.store(new, Relaxed);
         slab.extent.store(bytes, Relaxed);
@@ -253,22 +272,25 @@ impl Kmem {
     /// worth it or not possible, nothing has changed.
     ///
     /// # Safety
-    /// As [`Self::resize_extent`].
+    /// As for [`Self::resize_extent`]; on success nobody uses the old address either.
     pub(super) unsafe fn move_large(&self, slab: SlabRef, bytes: usize) -> Option<usize> {
         let (at, old) = (slab.start(), slab.extent.load(Relaxed));
         let kept = old.min(bytes);
         if slab.kind() != SlabKind::Large || kept < WORTH_MOVING {
             return None;
         }
-        // SAFETY: no heap is given.
+        // SAFETY: `own` is `None`, so `alloc_extent` asks nothing of the caller.
         let new = unsafe { self.alloc_extent(None, bytes, UNIT, slab.extent_tag())? };
-        // SAFETY: the extent's own pages; the first `kept` bytes of the new one, which nobody has
-        // seen.
+        // SAFETY: both ranges are whole pages: the first `kept` bytes of a live extent that the
+        // caller alone uses, and of the new extent, whose address nobody else has.
         if !new.zeroed || !unsafe { mmap::move_pages(at, kept, new.at) } {
-            // SAFETY: two live extents of at least so many bytes.
+            // SAFETY: `kept` is at most the bytes of either extent. Both are live, so they do not
+            // overlap.
             unsafe { core::ptr::copy_nonoverlapping(at as *const u8, new.at as *mut u8, kept) };
         }
-        // SAFETY: what was in it is in the new one.
+        // SAFETY: the old extent is live and only the caller uses it; its content is in the new
+        // one, so nobody uses it after this. `own` is `None`. The caller charges extents, not this
+        // function.
         unsafe { self.free_extent(None, slab) };
         Some(new.at)
     }
@@ -282,15 +304,16 @@ impl Kmem {
     }
 }
 
-/// Unmaps `from..to`.
+/// Unmaps `from..to`; nothing if that is empty.
 ///
 /// # Safety
-/// A range of mappings of this room that nobody uses.
+/// The range is of mappings that this room made, and nobody uses it or holds a pointer into it.
 unsafe fn cut(from: usize, to: usize) {
     if let Some(p) = NonNull::new(from as *mut u8)
         && to > from
     {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promised a range of this room's mappings, which `os::mmap` made, and
+        // that nobody uses it.
         unsafe { mmap::unmap(p, to - from) };
     }
 }

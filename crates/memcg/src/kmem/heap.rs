@@ -1,11 +1,18 @@
-//! A thread's heap: for each class the slab it allocates from and those that have room; a few empty units.
+//! A thread's heap: for each size class the slab it allocates from, the slabs with room, and a few
+//! empty slabs.
 //!
-//! Kept: a slab with an owner is in use (one a class), in its owner's partial list, or full and in none; only its owner
-//! takes from it or frees into it without an atomic. Everything here happens in a *heap section* of the owner, which a
-//! signal handler of the same thread sees and stays out of, or while the heap is [`State::Borrowed`].
+//! *To act for a heap* means one of three things: to be its thread, inside a *heap section* or, for
+//! a hit, a look at the thread's slots (a signal handler of the same thread sees either and does
+//! not touch the heap); to hold the lock of the shared heap with signals blocked; or to have set
+//! its state to [`State::Borrowed`].
 //!
-//! A heap whose thread has ended is parked with what it holds. Its slabs ask for notice, so the next free into each
-//! brings it to the thread that frees; who needs a slab looks there as well; a new thread takes a parked heap whole.
+//! Invariants: one thread at a time acts for a heap. A slab with an owner is in use (one for each
+//! class), or in its owner's partial or empty list, or full and in no list. Only who acts for the
+//! owner takes objects from the slab or frees into its list, and does so without an atomic
+//! instruction.
+//! Depends on: `slab` for the record and the free list, `remote` for frees by other threads, `span`
+//! for units, `parked` for slabs of heaps without a thread.
+//! Never: a charge; a lock while the heap has a slab with room.
 
 use super::class::{self, NR_CLASSES};
 use super::large::LargeCache;
@@ -27,28 +34,31 @@ use core::sync::atomic::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum State {
-    /// Nobody yet.
+    /// The record has not been made a heap yet.
     New = 0,
-    /// Its thread, or the lock of the shared heap.
+    /// The heap's thread acts for it; for the shared heap, whoever holds its lock.
     Owned = 1,
-    /// Nobody: its thread has ended.
+    /// Nobody: the heap's thread has ended.
     Parked = 2,
-    /// Another thread, for a moment.
+    /// Another thread acts for it until it is parked again.
     Borrowed = 3,
-    /// Nobody ever: a fork cut it off in the middle of a change. Frees into it are kept and never used.
+    /// Nobody ever again: a fork cut the heap off in the middle of a change. Objects freed into it
+    /// are never used again.
     Lost = 4,
 }
 
-/// Partial slabs looked at for one of the right tag before another is mixed.
+/// How many partial slabs are searched for one that takes the tag, before a slab of another tag is
+/// made mixed.
 const LOOK_FOR_TAG: usize = 4;
 
-/// Empty slabs a heap keeps: as many as it lately had in use at once, at most this.
+/// The most empty slabs a heap keeps. It keeps as many as it lately had in use at once, up to this.
 const MOST_EMPTY: u32 = 32;
 
 /// See the module. Zero bytes: not yet made.
 #[repr(C, align(128))]
 pub struct Heap {
-    /// Where records can be read whatever the address: the window as the owner saw it last. The owner alone.
+    /// The window of readable records, as the owner saw it last. Only who acts for the heap touches
+    /// it.
     pub(super) window: OwnWindow,
     /// Addresses of the slabs in use; that of [`NO_SLAB`] where there is none.
     pub(super) active: [AtomicUsize; NR_CLASSES],
@@ -56,30 +66,33 @@ pub struct Heap {
     pub(super) returned: Returned,
     state: AtomicU32,
     link: AtomicU32,
-    /// Slabs it owns, of them empty ones that are kept, and how many were in use at once of late.
+    /// Slabs the heap owns; how many of them are empty and kept; the most it owned at once of late.
     pub(super) nr_slabs: AtomicU32,
     nr_empty: AtomicU32,
     lately: AtomicU32,
-    /// Empty slabs, made as they were, by class; and a bit for each class that has any.
+    /// Empty slabs by class, with their records still made; one bit for each class that has any.
     empty: [List; NR_CLASSES],
     has_empty: AtomicU64,
     /// Freed large spans.
     pub(super) large: LargeCache,
 }
 
-/// What a class without a slab allocates from: nothing fits in it.
-// SAFETY: zero bytes are a record.
+/// The slab of a class that has none: `bytes` is 0, so no object fits in it.
+// SAFETY: a `Slab` is atomics of integers only, for which all bits zero are a valid value.
 static NO_SLAB: Slab = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
 
 impl Default for Heap {
     fn default() -> Self {
-        // SAFETY: integers; see Zeroed.
+        // SAFETY: a `Heap` is atomics of integers, lists and caches of such, and an `OwnWindow` of
+        // two `usize`; all bits zero are a valid value of each.
         unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
     }
 }
-// SAFETY: integers only.
+// SAFETY: as in `default` above: every field is made of integers, and a record of zero bytes is a
+// heap in state `New`, which nobody uses before `make`.
 unsafe impl Zeroed for Heap {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Heap {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -104,7 +117,7 @@ impl Heap {
         self.set_state(State::Owned);
     }
 
-    /// Where it is, as its slabs know it.
+    /// The address of its record, as its slabs note it in `owner`.
     #[inline(always)]
     pub(super) fn at(&self) -> HeapAt {
         HeapAt(core::ptr::from_ref(self) as usize)
@@ -113,14 +126,18 @@ impl Heap {
     /// The owner of a slab.
     ///
     /// # Safety
-    /// It is one of objects that a heap made, and that has not been unmade since.
+    /// The slab was made by [`Slab::make`] for a heap and has not been unmade since: the caller
+    /// acts for the owner, or has the slab in flight, which keeps it from being released.
     pub(super) unsafe fn of(slab: SlabRef) -> &'static Heap {
-        // SAFETY: the owner of such a slab is a record of the arena, which lives for ever.
+        // SAFETY: `Slab::make` and `set_owner` store only addresses of heap records, and `unmake`,
+        // which stores 0, has not run, as the caller promised. Records of the arena are never
+        // unmapped.
         unsafe { &*(slab.owner.load(Relaxed) as *const Heap) }
     }
 
     /// Who acts for it.
     pub fn state(&self) -> State {
+        // Acquire pairs with the Release of `set_state`.
         match self.state.load(Acquire) {
             0 => State::New,
             1 => State::Owned,
@@ -131,12 +148,15 @@ impl Heap {
     }
 
     pub(super) fn set_state(&self, state: State) {
-        // Release pairs with the Acquire of `claim`: the lists as they were left.
+        // Release pairs with the Acquire of `claim` and of `state`: who claims the heap sees its
+        // lists as they were left.
         self.state.store(state as u32, Release);
     }
 
-    /// Takes a parked heap.
+    /// Makes a parked heap the caller's to act for. `false`: it was not parked.
     pub(super) fn claim(&self, state: State) -> bool {
+        // Acquire pairs with the Release of `set_state`: the lists as they were left. Release pairs
+        // with the Acquire of `state`.
         self.state
             .compare_exchange(State::Parked as u32, state as u32, AcqRel, Relaxed)
             .is_ok()
@@ -145,37 +165,42 @@ impl Heap {
     /// The slab a class allocates from.
     pub(super) fn active(&self, class: usize) -> SlabRef {
         assert!(class < NR_CLASSES);
-        // SAFETY: just asked.
+        // SAFETY: the assertion above has just checked that `class` is below `NR_CLASSES`.
         unsafe { self.active_unchecked(class) }
     }
 
     /// As [`Self::active`].
     ///
     /// # Safety
-    /// `class` is below [`NR_CLASSES`].
+    /// `class` is below [`NR_CLASSES`]: an index of `active`.
     #[inline(always)]
     pub(super) unsafe fn active_unchecked(&self, class: usize) -> SlabRef {
         debug_assert!(class < NR_CLASSES);
-        // SAFETY: the caller's.
+        // SAFETY: `active` has NR_CLASSES elements, and the caller promised a `class` below that.
         let active = unsafe { self.active.get_unchecked(class) };
-        // SAFETY: set by `make` and `set_active` to NO_SLAB or a slab in use, which stays mapped.
+        // SAFETY: `make`, `use_slab`, `fill_up` and `retire_active` store only the address of
+        // `NO_SLAB` or of a slab this heap owns. An owned slab's record is mapped: `give_back`
+        // comes after it is taken out.
         unsafe { &*(active.load(Relaxed) as *const Slab) }
     }
 
-    /// Whether the record of the unit of `at` can be read, as far as the owner knows; all its slabs' records can.
+    /// Whether the record of the unit of `at` can be read, as far as the owner knows. The records
+    /// of all the heap's own slabs can.
     ///
     /// # Safety
-    /// The calling thread is the owner.
+    /// The calling thread acts for this heap (see the module).
     #[inline(always)]
     pub(super) unsafe fn can_read(&self, at: usize) -> bool {
-        // SAFETY: the caller has promised that it is the owner, which alone writes them.
+        // SAFETY: `contains` wants that no other thread touches the window; the caller acts for
+        // this heap, and only who does touches it.
         unsafe { self.window.contains(at) }
     }
 
     /// Takes an object of `class` for `tag`. `None`: the kernel gives no memory.
     ///
     /// # Safety
-    /// In a heap section of the owner.
+    /// The calling thread acts for this heap: it is the owner in a heap section, or holds the lock
+    /// of the shared heap.
     pub(super) unsafe fn alloc(
         &self,
         kmem: &Kmem,
@@ -185,10 +210,11 @@ impl Heap {
     ) -> Option<Taken> {
         loop {
             let slab = self.active(class);
-            // SAFETY: the caller's.
+            // SAFETY: the caller acts for this heap, and `slab` is the slab in use of one of its
+            // classes.
             if slab.listed.load(Relaxed) == IN_USE && unsafe { self.make_room(slab) } {
                 if !slab.takes(tag) && !self.is_idle(slab) {
-                    // Another slab may be of this tag already.
+                    // Another partial slab may take this tag without being made mixed.
                     if let Some(better) = self.partial_of(class, tag) {
                         self.retire_active(kmem, slab);
                         self.use_slab(better);
@@ -196,7 +222,8 @@ impl Heap {
                     }
                 }
                 slab.accept(tag, self.is_idle(slab));
-                // SAFETY: the caller's.
+                // SAFETY: the caller acts for this heap, which owns `slab`; `make_room` has found
+                // an object in it, and `accept` has made it take `tag`.
                 return Some(unsafe { alloc_from(slab, tag, want_zeroed) });
             }
             if slab.listed.load(Relaxed) == IN_USE && !self.fill_up(slab) {
@@ -206,15 +233,16 @@ impl Heap {
         }
     }
 
-    /// Whether nothing of a slab in use is held by anybody.
+    /// Whether nobody holds an object of a slab in use.
     fn is_idle(&self, slab: &Slab) -> bool {
         slab.used.load(Relaxed) == 1
     }
 
-    /// Sees to it that the slab's list, or the part never used, has an object.
+    /// Makes sure that the slab's list, or the part that was never used, has an object. `false`:
+    /// the slab is full.
     ///
     /// # Safety
-    /// In a heap section of the owner.
+    /// The calling thread acts for this heap, and `slab` is one of its slabs in use.
     unsafe fn make_room(&self, slab: SlabRef) -> bool {
         let free = slab.free.load(Relaxed);
         if free < slab.bytes.load(Relaxed) {
@@ -223,7 +251,8 @@ impl Heap {
         if free != NONE {
             bad::corrupt(slab.start());
         }
-        // SAFETY: the caller's; a slab in use counts truly.
+        // SAFETY: the caller acts for the slab's owner. The slab is in use, so `used` holds the
+        // true count plus one, and not the 1 of a full slab.
         slab.fresh.load(Relaxed) < slab.bytes.load(Relaxed) || unsafe { slab.collect() }
     }
 
@@ -243,7 +272,7 @@ impl Heap {
         true
     }
 
-    /// Back to the truth about a full slab.
+    /// Moves the true count of a full slab from `held` back to `used`.
     fn unfill(&self, slab: SlabRef) {
         let held = slab.held.load(Relaxed);
         if held != 0 {
@@ -268,12 +297,15 @@ impl Heap {
         self.list_or_release(kmem, slab);
     }
 
-    /// A slab in no list that has room, or is empty.
+    /// Puts a slab that is in no list into the partial list, or releases it if it is empty. The
+    /// caller acts for this heap; the slab is not a full one.
     fn list_or_release(&self, kmem: &Kmem, slab: SlabRef) {
         if self.state() != State::Owned {
-            // Nobody will look at it unless the next free asks somebody to.
+            // No thread will look at this slab by itself: the next free has to bring it to
+            // somebody.
             while !slab.remote.ask_notice(0) {
-                // SAFETY: we act for the owner; the count is true.
+                // SAFETY: every caller acts for this heap, which owns the slab, and has called
+                // `unfill` or `retire_active`, so `used` is the true count.
                 unsafe { slab.collect() };
             }
         }
@@ -292,7 +324,7 @@ impl Heap {
         }
     }
 
-    /// Keeps an empty slab for the next that is wanted, or gives its units back.
+    /// Keeps an empty slab for the next use of its class, or gives its units back.
     fn release(&self, kmem: &Kmem, slab: SlabRef) {
         let class = slab.class.load(Relaxed) as usize;
         let nr_empty = self.nr_empty.load(Relaxed);
@@ -304,7 +336,7 @@ impl Heap {
             self.nr_empty.store(nr_empty + 1, Relaxed);
             return;
         }
-        // What is too many for long enough becomes fewer.
+        // A heap that keeps its most for a while keeps one less each time.
         self.lately.store(lately.saturating_sub(1), Relaxed);
         self.give_back(kmem, slab);
     }
@@ -337,7 +369,17 @@ impl Heap {
         Some(slab)
     }
 
-    /// A partial slab whose objects are all of `tag`, or which is mixed already: out of the list, if one is near its front.
+    /// Gives back all empty slabs and all freed large spans.
+    fn return_empty(&self, kmem: &Kmem) {
+        while let Some(slab) = self.pop_empty(0) {
+            self.give_back(kmem, slab);
+        }
+        self.lately.store(0, Relaxed);
+        self.large.empty(kmem);
+    }
+
+    /// A partial slab that takes `tag` (all its objects have that tag, or it is mixed already),
+    /// taken out of the list. Only the first few are looked at.
     fn partial_of(&self, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         let found = self.partial[class]
             .iter()
@@ -347,7 +389,7 @@ impl Heap {
         Some(found)
     }
 
-    /// A slab of `class` with room, if possible for `tag`; in no list.
+    /// A slab of `class` with room, one that takes `tag` if there is one near; it is in no list.
     fn find_slab(&self, kmem: &Kmem, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
         self.arrivals(kmem);
         if let Some(slab) = self.partial_of(class, tag) {
@@ -374,31 +416,37 @@ impl Heap {
             }
             None => {
                 let span = kmem.spans.alloc(units, 1)?;
-                // SAFETY: in a section of the owner, as every taking.
+                // SAFETY: `find_slab` is called by `alloc` alone, whose caller acts for this heap;
+                // only who does touches the window.
                 unsafe { self.window.learn(span.window) };
                 let nr_slabs = self.nr_slabs.load(Relaxed) + 1;
                 self.nr_slabs.store(nr_slabs, Relaxed);
                 let lately = self.lately.load(Relaxed);
                 self.lately.store(lately.max(nr_slabs), Relaxed);
-                // SAFETY: the first unit of a span just allocated.
+                // SAFETY: `spans.alloc` has just answered this span, so its chunk is mapped, and
+                // stays mapped while one of its units is in use.
                 (unsafe { Slab::of(span.start) }, span.zeroed)
             }
         };
-        // SAFETY: the units are the heap's alone; zeroed as the span said.
+        // SAFETY: the units come from `pop_empty`, unmade, or from `spans.alloc`: nothing else uses
+        // them. `zeroed` is what the allocator of spans said of them, and `false` for a slab used
+        // before.
         unsafe { slab.make(self.at(), class, tag, zeroed) };
         Some(slab)
     }
 
-    /// Looks at the slabs others have returned.
+    /// Takes the slabs that other threads have returned, each to the list it belongs in. The caller
+    /// acts for this heap.
     pub(super) fn arrivals(&self, kmem: &Kmem) {
         if self.returned.is_empty() {
             return;
         }
         self.returned.pop_all(|slab| {
-            // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
+            // SAFETY: a slab on a stack of returned slabs is in flight. A slab in flight is owned
+            // by a heap and is not released before `arrive`, which comes below.
             let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
-                // It changed hands while it was in flight, and still is.
+                // The slab changed owners while it was in flight. It is in flight still.
                 owner.returned.push(slab);
                 return;
             }
@@ -407,20 +455,22 @@ impl Heap {
         });
     }
 
-    /// A slab that was full, or may have become empty: to the list it belongs in.
+    /// Puts a slab that was full, or may have become empty, into the list it belongs in. The caller
+    /// acts for this heap.
     pub(super) fn relist(&self, kmem: &Kmem, slab: SlabRef) {
         if slab.listed.load(Relaxed) == IN_USE {
             return;
         }
         self.unlist(slab);
         self.unfill(slab);
-        // SAFETY: the owner's section (arrivals is called in one); the count is true.
+        // SAFETY: `relist` is called by who acts for this heap, which owns the slab; `unfill` has
+        // just made `used` the true count.
         unsafe { slab.collect() };
         if slab.free.load(Relaxed) == NONE
             && slab.fresh.load(Relaxed) >= slab.bytes.load(Relaxed)
             && slab.remote.ask_notice(level_of(slab.used.load(Relaxed)))
         {
-            // Full still: somebody else has taken what came.
+            // The slab is still full: an earlier collection has taken what was returned.
             slab.held.store(slab.used.load(Relaxed), Relaxed);
             slab.used.store(1, Relaxed);
             return;
@@ -431,7 +481,8 @@ impl Heap {
     /// Frees an object of a slab of this heap.
     ///
     /// # Safety
-    /// In a heap section of the owner; the object at `offset` is live, uncharged, and ends here.
+    /// The calling thread acts for this heap. The object at `offset` of `slab` is live, its bytes
+    /// are uncharged, and nobody uses it after this call.
     pub(super) unsafe fn free(&self, kmem: &Kmem, slab: SlabRef, offset: u32) {
         if slab.free.load(Relaxed) == offset {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
@@ -441,7 +492,8 @@ impl Heap {
         if slab.nr_held() == 0 {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller acts for the slab's owner and gives up the live object; it is not the
+        // first of the list, as was asked above.
         unsafe { slab.push(offset) };
         if was_full {
             self.list_or_release(kmem, slab);
@@ -451,19 +503,11 @@ impl Heap {
         }
     }
 
-    /// Gives back what is empty.
-    fn return_empty(&self, kmem: &Kmem) {
-        while let Some(slab) = self.pop_empty(0) {
-            self.give_back(kmem, slab);
-        }
-        self.lately.store(0, Relaxed);
-        self.large.empty(kmem);
-    }
-
-    /// Gives back the slabs that nobody holds an object of, those in use included, and the empty units.
+    /// Gives back the slabs of which nobody holds an object, those in use included, and the empty
+    /// slabs.
     ///
     /// # Safety
-    /// In a heap section of the owner, or borrowed.
+    /// The calling thread acts for this heap (see the module).
     pub(super) unsafe fn trim(&self, kmem: &Kmem) {
         self.arrivals(kmem);
         for class in 0..NR_CLASSES {
@@ -473,7 +517,8 @@ impl Heap {
             }
             let mut next = self.partial[class].first();
             while let Some(slab) = next {
-                // SAFETY: a listed slab or none; read before this one may be released.
+                // SAFETY: `next` of a listed slab is 0 or the address of a slab in the same list,
+                // whose record is mapped. It is read before `relist` may release this slab.
                 next = unsafe { (slab.next.load(Relaxed) as *const Slab).as_ref() };
                 self.relist(kmem, slab);
             }
@@ -482,7 +527,8 @@ impl Heap {
     }
 }
 
-/// Of how many objects freed by others, as a power of two, the owner of a full slab of `held` wants to know.
+/// The notice level of a full slab of which `held` objects are held: the owner wants to know when
+/// an eighth of them is back. A power of two, by its exponent.
 fn level_of(held: u32) -> u32 {
     (held / 8).max(1).ilog2()
 }
@@ -490,19 +536,23 @@ fn level_of(held: u32) -> u32 {
 /// Takes an object from a slab with room.
 ///
 /// # Safety
-/// In a heap section of the slab's owner; the slab accepts `tag` and has room.
+/// The calling thread acts for the slab's owner. The slab takes `tag` (`Slab::accept` was called
+/// for it) and has an object on its list or behind `fresh`.
 unsafe fn alloc_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Taken {
     let clean = slab.zeroed.load(Relaxed) != 0;
-    // SAFETY: the caller's. An object from behind `fresh` is as the kernel gave it.
+    // SAFETY: the caller acts for the slab's owner, which is what `pop_fresh` wants. Such an object
+    // has the bytes the kernel gave, zeros where `zeroed` says so.
     let fresh = (want_zeroed && clean && slab.object_bytes() >= 1024)
         .then(|| unsafe { slab.pop_fresh() })
         .flatten();
     let offset = fresh.or_else(|| {
-        // SAFETY: the caller's.
+        // SAFETY: the caller acts for the slab's owner, so nobody else changes the list.
         unsafe { slab.pop() }.or_else(|| {
-            // SAFETY: the caller's; the list is empty.
+            // SAFETY: the caller acts for the slab's owner, and `pop` has just found the list
+            // empty.
             unsafe { slab.extend() };
-            // SAFETY: as above.
+            // SAFETY: the caller acts for the slab's owner; `extend` has filled the list, or `pop`
+            // answers `None`.
             unsafe { slab.pop() }
         })
     });
@@ -516,29 +566,33 @@ unsafe fn alloc_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Take
     }
 }
 
-/// Frees an object of another's slab: publishes it, and brings the slab home if that was asked for. Uncharged before.
+/// Frees an object of another heap's slab: publishes it, and delivers the slab to its owner if the
+/// owner asked for notice. Its bytes were uncharged before.
 ///
 /// # Safety
-/// The object at `offset` is live and ends here; `own` is given in a heap section of its owner.
+/// The object at `offset` of `slab` is live, and nobody uses it after this call. If `own` is given,
+/// the calling thread acts for that heap.
 pub(super) unsafe fn free_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller gives up a live, uncharged object, which is all that `publish` wants.
     if unsafe { publish(slab, offset) } {
         kmem.deliver(own, slab);
     }
 }
 
-/// Puts an object where the slab's owner finds it. `true`: the slab is in flight now, and the caller's to deliver;
-/// otherwise it may be gone already.
+/// Puts an object where the slab's owner finds it. `true`: the slab is in flight now, and the
+/// caller has to deliver it. `false`: the slab may be released already, and is not to be touched.
 ///
 /// # Safety
-/// The object at `offset` is live, uncharged, and ends here.
+/// The object at `offset` of `slab` is live, its bytes are uncharged, and nobody uses it after this
+/// call.
 #[inline(always)]
 pub(super) unsafe fn publish(slab: SlabRef, offset: u32) -> bool {
     let pushed = slab.remote.push(offset, 1, |next| {
         if next == offset {
             bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
         }
-        // SAFETY: the object is the caller's until it is published.
+        // SAFETY: the object was live and the caller gave it up, so until the CAS of `push`
+        // publishes it no other thread reads or writes its first bytes.
         unsafe { slab.set_link(offset, next) };
     });
     pushed == Pushed::Notify

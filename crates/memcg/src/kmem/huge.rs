@@ -1,8 +1,10 @@
-//! Freed mappings of huge objects, kept for a moment: who frees twenty megabytes often wants them
-//! back, with their pages.
+//! Freed mappings of huge objects, kept for a while. A program that frees twenty megabytes often
+//! wants them back, with their pages.
 //!
-//! Guarded by the lock of the spans. A kept mapping stays noted in the map, so nothing else is
-//! placed there, and its record says that nothing is in it, so a second free of it is found out.
+//! Invariants: a kept mapping stays noted in the map, so nothing else is placed there. Its record
+//! says that nothing is in it, so a second free of it is found out.
+//! Depends on: the lock of the spans, which every caller holds.
+//! Never: a system call; the caller maps and unmaps.
 
 #![forbid(unsafe_code)]
 
@@ -48,7 +50,7 @@ impl HugeCache {
         kept.map(|(_, bytes)| bytes).sum()
     }
 
-    /// Whether it keeps the mapping that begins at `at`.
+    /// Whether the mapping that begins at `at` is kept here.
     pub fn has(&self, at: usize) -> bool {
         self.kept.iter().any(|kept| kept.at.load(Relaxed) == at)
     }
@@ -80,7 +82,7 @@ impl HugeCache {
             .remove()
     }
 
-    /// A mapping kept since `since_ns` or before: out of the cache.
+    /// Takes a mapping out that has been kept since `since_ns` or longer.
     pub fn oldest(&self, since_ns: u64) -> Option<Mapping> {
         self.kept
             .iter()

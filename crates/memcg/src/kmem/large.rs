@@ -1,7 +1,10 @@
-//! A few large spans a thread has freed, for the next it needs: no lock and no system call.
+//! A few large spans that a thread has freed, for its next large objects: no lock and no system
+//! call.
 //!
-//! Used by the owner of the heap, in a heap section. A cached span counts as used by its chunk, and
-//! its record says that nothing is there, so a second free of it is found out.
+//! Invariants: a cached span counts as used in its chunk. Its record says that nothing is there, so
+//! a second free of it is found out.
+//! Depends on: who acts for the heap; only that thread calls these functions.
+//! Never: more than 4 MiB kept, or a span of more than 2 MiB.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +28,7 @@ pub struct LargeCache {
 }
 
 impl LargeCache {
-    /// Keeps a span whose record says nothing is there. `false`: it does not fit.
+    /// Keeps a span whose record says that nothing is there. `false`: there is no room for it.
     pub fn keep(&self, slab: SlabRef) -> bool {
         let units = slab.units();
         let nr_units = self.nr_units.load(Relaxed) + units as u32;
@@ -58,7 +61,7 @@ impl LargeCache {
             .store(self.nr_units.load(Relaxed) - slab.units() as u32, Relaxed);
     }
 
-    /// Gives all back to their chunks.
+    /// Gives all spans back to their chunks.
     pub fn empty(&self, kmem: &Kmem) {
         while let Some(slab) = self.spans.first() {
             self.remove(slab);

@@ -1,14 +1,19 @@
 //! Where things lie: chunks of 32 MiB at multiples of 32 MiB, cut into 512 units of 64 KiB.
 //!
 //! ```text
-//! unit 0          512 slab records of 128 bytes; those of units that hold no objects make room for the chunk's own
+//! unit 0          512 slab records of 128 bytes; the chunk's own record lies where those of
+//!                 units without objects would be
 //! units 1–383     objects
-//! units 384–511   owners' tags: 16 KiB for each unit, four bytes an object, touched only where a slab is mixed
+//! units 384–511   owners' tags: 16 KiB for each unit, four bytes an object, touched
+//!                 only where a slab is mixed
 //! ```
 //!
-//! Slab, object, tag: each is found from the other by shifts and masks; nothing is looked up.
-//! Chunks are placed in one range of addresses, so that a pointer which cannot be ours is told by
-//! one comparison.
+//! Slab, object and tag are found from each other by shifts and masks, without a lookup. Chunks are
+//! placed in one range of addresses, so one comparison tells a pointer that cannot be an object's.
+//!
+//! Invariants: the asserts below; the parts of a chunk fill it exactly.
+//! Depends on: nothing.
+//! Never: a look at memory. These are pure functions of addresses.
 
 #![forbid(unsafe_code)]
 
@@ -36,9 +41,9 @@ pub const AREA: usize = 1;
 const AREA_SHIFT: u32 = 43;
 /// The first address of the area, and its bytes.
 pub const AREA_START: usize = AREA << AREA_SHIFT;
-/// Bytes of the area of huge objects, before that of the chunks. Apart from it, so that a hit never
-/// looks for the record of a pointer to a huge object that has gone back to the kernel, or into the
-/// middle of one.
+/// Bytes of the area of huge objects, which lies before that of the chunks. It is apart, so that a
+/// hit never looks for a record at a pointer to a huge object that was unmapped, or into the middle
+/// of one.
 pub const HUGE_BYTES: usize = AREA_BYTES / 2;
 /// Its first address.
 pub const HUGE_START: usize = AREA_START - HUGE_BYTES;
@@ -48,7 +53,8 @@ pub const AREA_BYTES: usize = 1 << AREA_SHIFT;
 /// Bits of a user address.
 pub const ADDRESS_BITS: u32 = 48;
 
-/// Whether `at` lies in the area of chunks. Where it cannot be had, chunks lie elsewhere.
+/// Whether `at` lies in the area of chunks. Where that area is taken by others, chunks lie
+/// elsewhere.
 #[must_use]
 pub const fn in_area(at: usize) -> bool {
     at >> AREA_SHIFT == AREA

@@ -9,13 +9,15 @@
 //! cache ── slabs of its own ── object                         `cache`
 //! ```
 //!
-//! Kept: a live object's tag can be had from its address alone, by any thread, and never changes. A
-//! slab is taken from and freed into without an atomic instruction by its owner, and by one CAS by
-//! anybody else. Units nobody uses go back to the kernel after a while. What a free finds wrong
-//! ends the process with a line. Relied on: `os` for pages and signal masks, `sync` for arenas and
-//! locks, `thread` for the section a signal handler stays out of, `group` for a thread's stock (in
-//! `heap_hit` alone). Never done: a charge that takes more than stock (that is `engine`); a lock or
-//! a system call where a slab has room.
+//! Invariants: any thread finds a live object's tag from the object's address alone, and the tag
+//! does not change while the object lives, but by `retag` of a kmem cache's object. A slab's owner
+//! takes from it and frees into it without an atomic instruction; any other thread frees by one
+//! CAS. Units that nobody uses go back to the kernel after a while. A free that is found to be
+//! wrong ends the process with a line.
+//! Depends on: `os` for pages and signal masks, `sync` for arenas and locks, `thread` for the
+//! section that a signal handler stays out of, `group` for a thread's stock (in `heap_hit` alone).
+//! Never: a charge that takes more than stock (that is `engine`); a lock or a system call where a
+//! slab has room.
 
 pub mod address_map;
 pub mod allocator_stat;
@@ -76,16 +78,17 @@ use span::Spans;
 pub struct Kmem {
     spans: Spans,
     heaps: Arena<HeapId, Heap>,
-    /// Heaps whose thread has ended.
+    /// Parked heaps: their threads have ended.
     nr_parked: AtomicU32,
-    /// The heap of whoever has none; none until it is needed.
+    /// The heap for threads that have none of their own, and for signal handlers. `None` until it
+    /// is needed.
     shared: AtomicId<HeapId>,
     shared_lock: Lock,
-    /// Who can give memory back.
+    /// The registered shrinkers.
     pub shrinkers: shrinker_registry::Shrinkers,
     /// Lists of reclaimable things.
     pub lists: list_lru::Lists,
-    /// What all tables by kmem id share.
+    /// Policy and counts of all tables by kmem id.
     pub tables: per_id::Tables,
     huge_bytes: AtomicUsize,
     /// Named caches of objects.
@@ -94,22 +97,23 @@ pub struct Kmem {
     mask_over_fork: AtomicU64,
 }
 
-// SAFETY: all parts are Zeroed or integers.
+// SAFETY: each field is an integer or a type that is `Zeroed` itself, so a `Kmem` of zero bytes is
+// one without chunks, heaps and caches.
 unsafe impl Zeroed for Kmem {}
 
-/// A live object, as its address tells.
+/// A live object, as found from its address.
 #[derive(Clone, Copy)]
 pub struct Object {
     slab: SlabRef,
     offset: u32,
-    /// Bytes that may be used of it, and are charged.
+    /// Bytes of it that may be used; as many are charged.
     pub bytes: usize,
     /// Its owner.
     pub tag: Option<Tag>,
 }
 
 impl Kmem {
-    /// Before anything else. `None` without memory.
+    /// Prepares the room; called once, before any other function. `None` without memory.
     pub fn init(&self) -> Option<()> {
         slab::seed(ids::random());
         self.spans.init()
@@ -121,7 +125,7 @@ impl Kmem {
         let has_unit = span
             .inspect(|span| self.spans.free(layout::record_of(span.start), 1))
             .is_some();
-        // And for the first heap's record.
+        // The record of the first heap needs memory too.
         let heap = has_unit.then(|| self.heaps.alloc(1 << 22)).flatten();
         heap.inspect(|&index| self.heaps.free(index)).is_some()
     }
@@ -149,7 +153,7 @@ impl Kmem {
     /// Takes an object of `class` for `tag` out of a heap. `None`: the kernel gives no memory.
     ///
     /// # Safety
-    /// The calling thread is the owner, in a heap section.
+    /// The calling thread is the owner of `heap`, in a heap section.
     pub unsafe fn alloc(
         &self,
         heap: &Heap,
@@ -157,7 +161,7 @@ impl Kmem {
         tag: Option<Tag>,
         want_zeroed: bool,
     ) -> Option<Taken> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller is the owner of `heap`, in a heap section, so it acts for it.
         unsafe { heap.alloc(self, class, tag, want_zeroed) }
     }
 
@@ -175,7 +179,8 @@ impl Kmem {
                 self.heaps.get(index)
             }
         };
-        // SAFETY: the lock makes us its owner, with no signal handler to come between.
+        // SAFETY: this thread holds `shared_lock` and has all signals blocked. So it alone acts for
+        // the shared heap, and no handler of its own comes between.
         unsafe { heap.alloc(self, class, tag, false) }
     }
 
@@ -187,14 +192,16 @@ impl Kmem {
         let slab = match self.spans.map.get(at) {
             Place::Nothing | Place::Gone => return Err(BadFree::Foreign),
             Place::HugeRest => return Err(BadFree::Inside),
-            // SAFETY: noted so.
+            // SAFETY: the map says `HugeAligned` of this address, which is all that `record_before`
+            // wants.
             Place::HugeAligned => unsafe { Kmem::record_before(at) },
             Place::Chunk | Place::Huge => {
                 let unit = layout::unit_of(at);
                 if !(layout::FIRST_UNIT..layout::END_UNIT).contains(&unit) {
                     return Err(BadFree::Inside);
                 }
-                // SAFETY: the chunk, or the first unit of a huge object's, is mapped.
+                // SAFETY: the map says that a chunk is mapped here, or a huge object, whose first
+                // unit is mapped and holds the records.
                 unsafe { Slab::of(at) }.lead()
             }
         };
@@ -223,8 +230,8 @@ impl Kmem {
         }
     }
 
-    /// Whether `object` lies in a slab of the calling thread's heap of which nothing is held: it
-    /// was freed before. Outside of a heap section.
+    /// Whether `object` lies in a slab of the calling thread's heap of which no object is held:
+    /// then it was freed before. Called outside of a heap section.
     pub fn is_idle(&self, own: &Heap, object: &Object) -> bool {
         object.slab.is_of(own.at()) && object.slab.nr_held() == 0
     }
@@ -235,21 +242,25 @@ impl Kmem {
         self.spans.map.get(at)
     }
 
-    /// Frees an object, uncharged before.
+    /// Frees an object whose bytes were uncharged before.
     ///
     /// # Safety
-    /// The object is live and ends here. `own` is the calling thread's heap, in a heap section.
+    /// `object` is live (it came from [`Self::locate`]), and nobody uses it after this call. If
+    /// `own` is given, it is the calling thread's heap, and the thread is in a heap section.
     pub unsafe fn free_object(&self, own: Option<&Heap>, object: Object) {
         let slab = object.slab;
         if slab.kind() != SlabKind::Objects {
-            // SAFETY: the caller's.
+            // SAFETY: the slab's kind is not `Objects`, so `locate` found a live extent here; the
+            // caller gives it up, and acts for `own`.
             unsafe { self.free_extent(own, slab) };
             return;
         }
         match own {
-            // SAFETY: the caller's.
+            // SAFETY: the caller acts for `own`, which owns the slab, and gives up a live,
+            // uncharged object.
             Some(own) if slab.is_of(own.at()) => unsafe { own.free(self, slab, object.offset) },
-            // SAFETY: the caller's.
+            // SAFETY: the caller gives up a live, uncharged object, and acts for `own` if there is
+            // one.
             _ => unsafe { heap::free_remote(self, own, slab, object.offset) },
         }
     }
@@ -258,16 +269,20 @@ impl Kmem {
     /// copying. Answers where; `None`: neither is possible, nothing has changed.
     ///
     /// # Safety
-    /// The object is live and the caller's; of what is cut off nothing is needed.
+    /// `object` is live and nobody but the caller uses it. Nobody needs the bytes beyond the new
+    /// end.
     pub unsafe fn resize(&self, object: Object, bytes: usize) -> Option<usize> {
         if object.slab.kind() == SlabKind::Objects {
             return None;
         }
-        // SAFETY: the caller's.
+        // SAFETY: the kind is not `Objects`, so this is a live extent; the caller alone uses it,
+        // and needs nothing of what is cut off.
         if unsafe { self.resize_extent(object.slab, bytes) } {
             return Some(object.slab.start());
         }
-        // SAFETY: the caller's.
+        // SAFETY: the extent is still live and only the caller uses it: `resize_extent` has
+        // answered `false`, so nothing has changed, and so does `move_extent` when it answers
+        // `None`.
         unsafe {
             self.move_extent(object.slab, bytes)
                 .or_else(|| self.move_large(object.slab, bytes))
@@ -281,19 +296,20 @@ impl Kmem {
         }
     }
 
-    /// Gives back to the kernel what nobody uses: of the caller's heap, of those nobody has, of the
-    /// chunks.
+    /// Gives back to the kernel what nobody uses: of the caller's heap, of the parked heaps, and of
+    /// the chunks.
     ///
     /// # Safety
-    /// `own` is the calling thread's heap, in a heap section.
+    /// If `own` is given, it is the calling thread's heap, and the thread is in a heap section.
     pub unsafe fn trim(&self, own: Option<&Heap>) {
         if let Some(own) = own {
-            // SAFETY: the caller's.
+            // SAFETY: the caller is the owner of `own`, in a heap section, so it acts for it.
             unsafe { own.trim(self) };
         }
         for (_, heap) in self.heaps.each() {
             if heap.claim(State::Borrowed) {
-                // SAFETY: borrowed: nobody else acts for it.
+                // SAFETY: `claim` has just made the heap Borrowed, so this thread alone acts for it
+                // until `unborrow`.
                 unsafe { heap.trim(self) };
                 self.unborrow(heap);
             }
@@ -311,14 +327,15 @@ impl Kmem {
         self.mask_over_fork.store(signals.keep(), Relaxed);
     }
 
-    /// In a child that was cloned without [`Self::lock_for_fork`]: nobody holds a lock here.
+    /// In a child that was cloned without [`Self::lock_for_fork`]: makes all locks of this room
+    /// free.
     pub fn reset_locks_in_child(&self, sole: SoleThread) {
         self.shared_lock.reset_in_child(sole);
         self.caches.reset_locks_in_child(sole);
         self.spans.reset_lock_in_child(sole);
     }
 
-    /// In the child of a fork: nobody changes tables by kmem id there.
+    /// In the child of a fork: makes the locks of the tables by kmem id free.
     pub fn reset_tables_in_child(&self, sole: SoleThread) {
         self.caches.reset_families_in_child(sole);
         self.lists.reset_tables_in_child(sole);

@@ -1,5 +1,9 @@
-//! The allocator's own account of who holds what, to be held against the books. For tests and for a
-//! process at rest.
+//! The allocator's own account of who holds what. Tests, and a process at rest, compare it with
+//! what owners are charged.
+//!
+//! Invariants: none of its own; nothing is changed.
+//! Depends on: nothing being allocated or freed meanwhile.
+//! Never: a repair. What does not add up is a panic.
 
 use super::Kmem;
 use super::address_map::Place;
@@ -35,11 +39,12 @@ impl Kmem {
         let mut all = 0;
         for (at, place) in self.spans.map.each() {
             let slab = match place {
-                // SAFETY: noted so.
+                // SAFETY: the map says `HugeAligned` of this address, which is all that
+                // `record_before` wants.
                 Place::HugeAligned => unsafe { Kmem::record_before(at) },
                 Place::Huge => match (FIRST_UNIT..END_UNIT)
-                    // SAFETY: the first unit of a huge object's mapping has its records; one is in
-                    // use.
+                    // SAFETY: the map says that a huge object's mapping begins at `at`. Its first
+                    // unit is mapped and holds the records of all its units.
                     .map(|unit| unsafe { Slab::of(at + unit * UNIT) })
                     .find(|slab| slab.kind() == SlabKind::Huge)
                 {
@@ -71,7 +76,8 @@ impl Slab {
                 assert!(free[index / 64] >> (index % 64) & 1 == 0, "freed twice");
                 free[index / 64] |= 1 << (index % 64);
                 nr_free += 1;
-                // SAFETY: a free object; nothing changes meanwhile.
+                // SAFETY: `at` is on one of the slab's two lists of free objects, below `fresh`, so
+                // it was linked; nothing changes meanwhile, as `each_live` of `Kmem` demands.
                 at = unsafe { self.link(at) };
             }
         }

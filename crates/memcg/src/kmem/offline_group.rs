@@ -1,11 +1,12 @@
-//! A group's end, as far as lists and caches are concerned: they let go of the group, in order,
-//! then its id is let go.
+//! The end of a group, for lists and caches: they let go of the group, in order, then its kmem id
+//! is freed.
 //!
-//! Kept: nothing is left under the id; O(1) for a group that no list and no cache has ever known.
-//! Relied on: every group above one with an id has an id, so there is a place for everything; a
-//! group that ends has no children, and nothing can be entered under its id but by who was pinned
-//! before the end (`per_id` says what such do). Never done: memory taken; a failure; a charge (what
-//! was charged stays charged to its owner).
+//! Invariants: nothing is left under the id. O(1) for a group that no list and no cache has ever
+//! known.
+//! Depends on: every group above one that has an id has an id too, so there is a place for
+//! everything. A group that ends has no children. Only a thread that was pinned before the end can
+//! still enter something under its id; `per_id` says what such a thread does.
+//! Never: memory taken; a failure; a charge (what was charged stays charged to its owner).
 
 #![forbid(unsafe_code)]
 
@@ -14,8 +15,8 @@ use crate::group::{Hierarchy, Memcg};
 
 impl Kmem {
     /// Ends what lists and caches keep for `group`, which is out of the tree but still the one its
-    /// cell leads to. The caller is pinned. `parent` may be ending as well, on another thread: what
-    /// is handed on goes to the nearest above that is not.
+    /// cell leads to. The caller is pinned. `parent` may be ending too, on another thread; what is
+    /// handed on goes to the nearest group above that is not.
     pub fn group_ends(&self, tree: &Hierarchy, group: &Memcg, parent: &Memcg) {
         let Some(id) = tree.end_kmem_id(group) else {
             return;

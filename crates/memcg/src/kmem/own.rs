@@ -1,8 +1,10 @@
-//! Memory for this room's own tables: from its slabs, charged to nobody; what is large from the
-//! kernel.
+//! Memory for this room's own tables: small blocks from its slabs, charged to nobody; large ones
+//! from the kernel.
 //!
-//! Kept: a block is zeroed, and at an address that does not change. Bytes are what a block really
-//! takes. Never done: a charge; a block of a thread's heap (the blocks outlive threads).
+//! Invariants: a new block is zeroed, and its address does not change. [`own_bytes`] is what a
+//! block really takes.
+//! Depends on: the shared heap, `class`, `os` for mappings.
+//! Never: a charge; a block out of a thread's heap, for blocks outlive threads.
 
 use super::Kmem;
 use super::class::{MAX_CLASS_BYTES, bytes_of, class_of};
@@ -30,7 +32,8 @@ impl Kmem {
         }
         let taken = self.alloc_shared(class_of(bytes), None)?;
         let block = NonNull::new(taken.at as *mut u8)?;
-        // SAFETY: the object was just taken, and has as many bytes.
+        // SAFETY: the object was just taken from a class that holds `bytes`, so it has
+        // `own_bytes(bytes)` bytes, and nobody else has its address.
         unsafe { block.write_bytes(0, own_bytes(bytes)) };
         Some(block)
     }
@@ -38,16 +41,18 @@ impl Kmem {
     /// Gives a block back.
     ///
     /// # Safety
-    /// `block` is of [`Self::own_alloc`] of as many `bytes`, and nobody uses it any more.
+    /// `block` came from [`Self::own_alloc`] with the same `bytes`, and nobody uses it after this
+    /// call.
     pub(crate) unsafe fn own_free(&self, block: NonNull<u8>, bytes: usize) {
         if bytes > MAX_CLASS_BYTES {
-            // SAFETY: the caller's: a mapping of as many bytes.
+            // SAFETY: `own_alloc` mapped `own_bytes(bytes)` bytes at `block` for this size, and the
+            // caller gives the mapping up.
             unsafe { mmap::unmap(block, own_bytes(bytes)) };
             return;
         }
         match self.locate(block.as_ptr() as usize) {
-            // SAFETY: the caller's: a live object, which ends here; freed as by a thread that has
-            // no heap.
+            // SAFETY: `locate` found a live object at `block`; it is charged to nobody, and the
+            // caller gives it up. No heap is given, so this is a free by a thread that has none.
             Ok(object) => unsafe { self.free_object(None, object) },
             Err(why) => super::bad::bad_free(block.as_ptr() as usize, why),
         }

@@ -1,4 +1,14 @@
-//! Heaps without a thread: parked with what they hold, borrowed for a moment, taken over.
+//! Heaps without a thread: parked with what they hold, borrowed for a moment, taken over whole.
+//!
+//! A heap whose thread has ended stays, with its slabs. Its slabs ask for notice, so the next free
+//! into each brings it to the thread that frees. A thread that needs a slab looks in parked heaps
+//! too, and a new thread takes over a parked heap.
+//!
+//! Invariants: only the thread whose `claim` succeeded acts for a parked heap, until it parks it
+//! again. A slab that is returned to a heap while it is parked is looked at by the thread that
+//! returned it, or by the one that parks the heap.
+//! Depends on: `heap` for lists and states, `list` for the stack of returned slabs.
+//! Never: a wait for another thread.
 
 use super::Kmem;
 use super::heap::{Heap, State};
@@ -9,26 +19,31 @@ use core::sync::atomic::{
 };
 
 impl Kmem {
-    /// Leaves a heap with what it holds to whoever needs it next.
+    /// Parks the heap of a thread that ends, with what it holds.
     ///
     /// # Safety
-    /// The calling thread is the owner, in a heap section, and does not use it again.
+    /// The calling thread is the heap's owner, in a heap section, and does not use the heap after
+    /// this call.
     pub unsafe fn park(&self, heap: &Heap) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller is the owner, in its last heap section of this heap: that is what
+        // `Heap::park` wants.
         unsafe { heap.park(self) };
     }
 
-    /// Gives up a heap that a fork cut off in the middle of a change.
+    /// Gives up a heap that a fork cut off in the middle of a change. Nobody acts for it again.
     pub fn lose(&self, heap: &Heap) {
         heap.set_state(State::Lost);
     }
 
-    /// A slab in flight goes to its owner; if that is nobody, to the thread that freed into it.
+    /// Brings a slab in flight to its owner. If the owner is parked, the slab goes to `own`, the
+    /// heap of the thread that freed into it.
     pub(super) fn deliver(&self, own: Option<&Heap>, slab: SlabRef) {
-        // SAFETY: a slab in flight is of a heap, and is not unmade before it arrives.
+        // SAFETY: the push of the thread that called this has put the slab in flight. Such a slab
+        // is owned by a heap and is not released before it arrives.
         let owner = unsafe { Heap::of(slab) };
         owner.returned.push(slab);
-        // Pairs with the fence of `Heap::park`.
+        // Pairs with the fence of `unborrow`: we see the heap parked, or the thread that parks it
+        // sees the slab that was pushed above.
         fence(SeqCst);
         if owner.state() == State::Parked
             && let Some(own) = own
@@ -39,12 +54,13 @@ impl Kmem {
         }
     }
 
-    /// Ends a loan. What was returned meanwhile is looked at by who returned it, or here.
+    /// Ends a loan: parks the heap again. A slab that was returned meanwhile is looked at by the
+    /// thread that returned it, or here.
     pub(super) fn unborrow(&self, heap: &Heap) {
         loop {
             heap.set_state(State::Parked);
-            // Pairs with the fence of `deliver`: it saw the heap parked, or we see what it
-            // returned.
+            // Pairs with the fence of `deliver`: that thread saw the heap parked, or we see the
+            // slab that it returned.
             fence(SeqCst);
             if heap.returned.is_empty() || !heap.claim(State::Borrowed) {
                 return;
@@ -53,7 +69,8 @@ impl Kmem {
         }
     }
 
-    /// A slab of `class` with room from a heap nobody uses, now owned by `to`.
+    /// A slab of `class` with room out of a parked heap, now owned by `to`. The caller acts for
+    /// `to`.
     pub(super) fn steal(&self, to: &Heap, class: usize) -> Option<SlabRef> {
         if self.nr_parked.load(Relaxed) == 0 {
             return None;
@@ -75,13 +92,13 @@ impl Kmem {
 }
 
 impl Heap {
-    /// Leaves the heap to whoever comes next. What is empty goes back, everything else asks for notice.
+    /// Parks the heap. Empty slabs are given back; all others ask for notice.
     ///
     /// # Safety
-    /// In the last heap section of the owner.
+    /// The calling thread is the owner, in its last heap section of this heap.
     unsafe fn park(&self, kmem: &Kmem) {
         self.set_state(State::Borrowed);
-        // SAFETY: the caller's.
+        // SAFETY: the owner has just set the state to Borrowed, so it alone acts for the heap.
         unsafe { self.trim(kmem) };
         kmem.nr_parked.fetch_add(1, Relaxed);
         kmem.unborrow(self);
@@ -96,10 +113,12 @@ impl Heap {
         Some(slab)
     }
 
-    /// Hands every slab that was returned to this borrowed heap to `to`, in whose section we are.
+    /// Hands every slab that was returned to this borrowed heap to `to`. The caller acts for both
+    /// heaps.
     fn hand_over_returned(&self, kmem: &Kmem, to: &Heap) {
         self.returned.pop_all(|slab| {
-            // SAFETY: as in `arrivals`.
+            // SAFETY: a slab on a stack of returned slabs is in flight: owned by a heap, and not
+            // released before `arrive`, which comes below.
             let owner = unsafe { Heap::of(slab) };
             if !core::ptr::eq(owner, self) {
                 owner.returned.push(slab);
@@ -113,12 +132,14 @@ impl Heap {
     }
 
     fn change_owner(&self, kmem: &Kmem, slab: SlabRef, to: &Heap) {
-        // SAFETY: the caller is in a section of the owner of `to`.
+        // SAFETY: `steal` and `deliver` pass the calling thread's own heap as `to`, inside its heap
+        // section, so no other thread touches that window.
         unsafe { to.window.learn(kmem.spans.map.window()) };
         self.nr_slabs
             .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
         to.nr_slabs.store(to.nr_slabs.load(Relaxed) + 1, Relaxed);
-        // Relaxed is enough: who frees reads either owner, and both forward what is not theirs.
+        // Relaxed is enough: a thread that frees reads the old owner or the new one, and each
+        // passes on a slab that it does not own.
         slab.set_owner(to.at());
     }
 }

@@ -1,15 +1,21 @@
-//! Frees from other threads: a stack of objects per slab, and the message that a slab has some
-//! again.
+//! Frees from other threads: a stack of objects for each slab, and the notice that a slab has
+//! objects again.
 //!
-//! One word: {first object:32, NOTIFY, IN_FLIGHT, level:5, count:24}. Others push with a CAS; the
-//! owner takes all at once. A slab its owner does not look at (it is full, or the owner has gone)
-//! has NOTIFY set: the push that finds it, and makes them 2^level or more, takes it away, sets
-//! IN_FLIGHT in the same step, and puts the slab on its owner's stack of returned slabs. For a full
-//! slab that is about an eighth of its objects, so that its owner does not take each from under the
-//! hands of who frees the next; for one that nobody looks at any more it is one object. The level
-//! lies in the word, so that a push never goes by what was asked for before. IN_FLIGHT is cleared
-//! by whoever takes the slab off that stack. A slab in flight is never released, or its record
-//! would be pushed when it is somebody else's.
+//! The stack is one word: {first object:32, NOTIFY, IN_FLIGHT, level:5, count:24}. Other threads
+//! push by CAS; who acts for the slab's owner takes all at once.
+//!
+//! Nobody looks at a slab that is full, or whose owner has ended. Such a slab has NOTIFY set. The
+//! push that finds it set, and makes the count 2^level or more, clears it and sets IN_FLIGHT in the
+//! same step; its thread then puts the slab on the owner's stack of returned slabs. For a full slab
+//! the level stands for an eighth of its objects, so that the owner does not fetch each one by
+//! itself. For a slab that nobody looks at it stands for one object. The level is a part of the
+//! word, so that no push goes by an older level. Who takes the slab off the stack of returned slabs
+//! clears IN_FLIGHT.
+//!
+//! Invariants: one push at most puts a slab in flight until it arrives. A slab in flight is never
+//! released: its record would become another slab's while it is on a stack.
+//! Depends on: nothing of this room. The links of the objects are the caller's to write.
+//! Never: a lock; a wait but for a CAS that another thread won.
 
 #![forbid(unsafe_code)]
 
@@ -34,13 +40,13 @@ pub struct Remote(AtomicU64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Pushed {
-    /// The owner will find it.
+    /// The owner will find the objects by itself.
     Quietly,
     /// The pusher is to put the slab on its owner's stack of returned slabs.
     Notify,
 }
 
-/// What the owner took: objects linked from `first`, in number.
+/// What a collection took: `count` objects, linked from `first` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Collected {
     /// Offset of the first.
@@ -50,7 +56,7 @@ pub struct Collected {
 }
 
 impl Remote {
-    /// Empty, quiet. By the slab's maker.
+    /// Makes the word empty and asks for no notice. Called by who makes the slab.
     pub fn reset(&self) {
         self.0.store(u64::from(NONE), Ordering::Relaxed);
     }
@@ -86,6 +92,7 @@ impl Remote {
 
     /// What a collection would take.
     pub fn peek(&self) -> Collected {
+        // Acquire pairs with the Release of `push`: the links and what was in the objects.
         let now = self.0.load(Ordering::Acquire);
         Collected {
             first: now as u32,
@@ -93,7 +100,7 @@ impl Remote {
         }
     }
 
-    /// Takes all. The owner.
+    /// Takes all objects. Called by who acts for the slab's owner.
     pub fn collect(&self) -> Option<Collected> {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
@@ -118,9 +125,9 @@ impl Remote {
         }
     }
 
-    /// Asks for a message at the push that makes them 2^`level`, whatever was asked for before.
-    /// `false` when objects are there already: collect first. A slab in flight needs none: it is
-    /// about to be looked at. The owner.
+    /// Asks for notice from the push that makes the count 2^`level`, whatever was asked for before.
+    /// `false`: there are objects already, which are to be collected first. A slab in flight needs
+    /// no notice, since it is about to be looked at. Called by who acts for the slab's owner.
     #[must_use]
     pub fn ask_notice(&self, level: u32) -> bool {
         debug_assert!(level < 32);
@@ -135,7 +142,8 @@ impl Remote {
             match self.0.compare_exchange_weak(
                 now,
                 now & !FLAGS | NOTIFY | u64::from(level) << LEVEL_SHIFT,
-                // Release: who takes the notice sees the slab as its owner left it.
+                // Release pairs with the Acquire of `arrive`: who is notified sees the slab as its
+                // owner left it.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -145,14 +153,17 @@ impl Remote {
         }
     }
 
-    /// The slab was taken off the stack of returned slabs.
+    /// Notes that the slab was taken off the stack of returned slabs.
     pub fn arrive(&self) {
-        // Acquire pairs with the Release of `push`, whose CAS set the flag.
+        // Acquire pairs with the Release of `push`, whose CAS set the flag, and of `ask_notice`.
+        // Release pairs with the Acquire of `is_in_flight`.
         self.0.fetch_and(!IN_FLIGHT, Ordering::AcqRel);
     }
 
     /// Whether the slab is on its way to a stack of returned slabs, or in one.
     pub fn is_in_flight(&self) -> bool {
+        // Acquire pairs with the Release of `push`, which sets the flag, and of `arrive`, which
+        // clears it.
         self.0.load(Ordering::Acquire) & IN_FLIGHT != 0
     }
 }

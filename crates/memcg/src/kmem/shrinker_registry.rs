@@ -1,14 +1,15 @@
-//! The registry of shrinkers: what the program gave us that can give memory back when asked.
+//! The registry of shrinkers: functions of the program that give memory back when asked.
 //!
-//! A shrinker is two functions, how many things could go and try to free so many, for one group or
-//! for all. Here is who is registered, and what each was asked for and did not get to (`deferred`),
-//! by group.
+//! A shrinker is two functions, for one group or for all: how many things could be freed, and try
+//! to free so many. The registry keeps which are registered, and how many things each was asked for
+//! but has not yet looked at (`deferred`), by group.
 //!
-//! Kept: a shrinker that was unregistered is not called any more, but where a call goes on at that
-//! moment; what it is made of is let go by whoever is last. What a group had deferred is its
-//! parent's after its end. Relied on: nobody's kmem id but a group's that is looked at under a pin.
-//! Never done: a call of the program's code but in [`Held`]; memory for what is deferred: of two
-//! groups that share a place the later is remembered, and what the earlier owed is not asked for.
+//! Invariants: no call of a shrinker begins after it was unregistered; a call that is under way
+//! goes on. Its data is let go by whoever is last. What was deferred for a group is the parent's
+//! after the group's end.
+//! Depends on: a kmem id that is looked at under a pin is that of one group.
+//! Never: a call of the program's code but through [`Held`]; memory taken for `deferred`. If two
+//! groups share a place, the later one's number is kept and the earlier one's is lost.
 
 use super::id::{ListId, ShrinkerId};
 use crate::group::GroupId;
@@ -19,48 +20,52 @@ use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sync::id::{AtomicId, Id};
 use crate::sync::users::Users;
 
-/// Whom a shrinker is asked for.
+/// The group for which a shrinker is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ask {
-    /// The group, by index.
+    /// The group's index.
     pub group: GroupId,
-    /// Which of the groups that were in that record.
+    /// Which of the groups that were in that record, one after the other.
     pub generation: u32,
 }
 
-/// How the program's shrinker is called.
+/// The functions of the program's shrinker.
 pub struct Ops {
     /// How many things could be freed.
     ///
     /// # Safety
-    /// With the data it was registered with.
+    /// The pointer is the data that the shrinker was registered with, and `let_go` has not been
+    /// called.
     pub count: unsafe fn(*const (), Ask) -> u64,
-    /// Tries to free so many; answers how many it did. `None`: it cannot now.
+    /// Tries to free so many things; answers how many it freed. `None`: it cannot free any now.
     ///
     /// # Safety
-    /// As `count`.
+    /// As for `count`: the data of the registration, before `let_go`.
     pub scan: unsafe fn(*const (), Ask, u64) -> Option<u64>,
-    /// Ends the data. Called once.
+    /// Ends the data.
     ///
     /// # Safety
-    /// As `count`; nobody calls anything of it any more.
+    /// As for `count`. It is called once; no other function is called with this data meanwhile or
+    /// afterwards.
     pub let_go: unsafe fn(*const ()),
 }
 
 /// How a shrinker wants to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Manner {
-    /// For one group at a time; else for all, when the root is reclaimed.
+    /// Whether it is asked for one group at a time. Else it is asked for all, when the root is
+    /// reclaimed.
     pub per_group: bool,
-    /// What it costs to make one thing again: the more, the less is asked. 0: nothing.
+    /// What it costs to make one thing again. The higher, the less it is asked for. 0: nothing.
     pub seeks: u32,
-    /// How many are asked for at a time.
+    /// How many things it is asked for in one call.
     pub batch: u64,
-    /// The list that has its things, if it is one: it is asked where that has any.
+    /// The list that has its things, if there is one. Then it is asked only where that list has
+    /// any.
     pub list: Option<ListId>,
 }
 
-/// Groups whose remainders a shrinker remembers.
+/// How many groups' remainders a shrinker remembers.
 const PLACES: usize = 64;
 /// A remainder: {id:20 | things:44}.
 const NR_BITS: u32 = 44;
@@ -75,7 +80,7 @@ pub struct Shrinkers {
     nr: AtomicU32,
 }
 
-// SAFETY: all parts are Zeroed.
+// SAFETY: each field is `Zeroed` itself or an integer: zero bytes are a registry without shrinkers.
 unsafe impl Zeroed for Shrinkers {}
 
 /// One registered shrinker.
@@ -107,9 +112,11 @@ impl Default for Shrinker {
     }
 }
 
-// SAFETY: integers, null pointers, Zeroed parts.
+// SAFETY: integers and null pointers are valid as zero bytes, and `Users` is `Zeroed` itself: such
+// a shrinker is not registered, so nobody calls it.
 unsafe impl Zeroed for Shrinker {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Shrinker {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -141,15 +148,19 @@ impl Held<'_> {
         self.rec.data.load(Ordering::Relaxed)
     }
 
-    /// Code of the program: unpinned, without a lock.
+    /// Asks how many things could be freed. It runs code of the program: the caller is not pinned
+    /// and holds no lock.
     pub fn count(&self, ask: Ask) -> u64 {
-        // SAFETY: registered, and held.
+        // SAFETY: `register`'s caller promised that these functions may be called with this data
+        // until `let_go` was; that is not called while this value holds a reference.
         unsafe { (self.ops().count)(self.data(), ask) }
     }
 
-    /// Code of the program, as `count`.
+    /// Asks to free `nr` things; `None`: it cannot now. It runs code of the program, as `count`
+    /// does.
     pub fn scan(&self, ask: Ask, nr: u64) -> Option<u64> {
-        // SAFETY: registered, and held.
+        // SAFETY: `register`'s caller promised that these functions may be called with this data
+        // until `let_go` was; that is not called while this value holds a reference.
         unsafe { (self.ops().scan)(self.data(), ask, nr) }
     }
 
@@ -163,18 +174,19 @@ impl Held<'_> {
         }
     }
 
-    /// Takes what the shrinker still owes for the group of `id`; none is for all.
+    /// Takes the number of things that were deferred for the group of `id`; `None` stands for all
+    /// groups.
     pub fn remove_deferred(&self, id: Option<KmemId>) -> u64 {
         self.rec.remove_deferred(id)
     }
 
-    /// Adds to it.
+    /// Defers `nr` things more for the group of `id`; `None` stands for all groups.
     pub fn defer(&self, id: Option<KmemId>, nr: u64) {
         self.rec.defer(id, nr);
     }
 }
 
-/// Under which number a remainder is kept.
+/// The number under which a remainder is kept.
 fn number(id: Option<KmemId>) -> u32 {
     id.map_or(0, KmemId::raw)
 }
@@ -211,10 +223,11 @@ impl Shrinker {
 }
 
 impl Shrinkers {
-    /// Registers a shrinker. `None` without memory: `data` stays the caller's.
+    /// Registers a shrinker. `None` without memory; then `data` stays the caller's.
     ///
     /// # Safety
-    /// The functions of `ops` may be called with `data`, on any thread, until `let_go` was, once.
+    /// The functions of `ops` may be called with `data`, on any thread, until `let_go` was called,
+    /// once.
     pub unsafe fn register(
         &self,
         ops: &'static Ops,
@@ -250,12 +263,14 @@ impl Shrinkers {
     fn free(&self, index: ShrinkerId) {
         let rec = self.table.get(index);
         let ops = rec.ops.load(Ordering::Relaxed);
-        // SAFETY: as registered; this is the one call, and nobody holds the shrinker.
+        // SAFETY: `users` has said that the registration ended and the last holder is gone, so this
+        // is the one call of `let_go`, and no other call follows. `register` stored these `ops` and
+        // this data.
         unsafe { ((*ops).let_go)(rec.data.load(Ordering::Relaxed)) };
         self.table.free(index);
     }
 
-    /// Whether none is registered. A load.
+    /// Whether no shrinker is registered. A load.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.nr.load(Ordering::Relaxed) == 0
@@ -264,7 +279,8 @@ impl Shrinkers {
     /// The registered shrinker of an index, to be called.
     pub fn pin(&self, index: ShrinkerId) -> Option<Held<'_>> {
         let rec = self.table.get(index);
-        // Not made where it may not be used: dropping it would let go of what was never held.
+        // `then`, and not `then_some`: a `Held` that was made for nothing would drop a reference
+        // that it does not have.
         rec.users.try_ref().then(|| Held {
             all: self,
             index,
@@ -272,18 +288,18 @@ impl Shrinkers {
         })
     }
 
-    /// The list that the shrinker of an index has its things in, if it is one; or had, if it is
-    /// another by now. A load.
+    /// The list that has the things of the shrinker `index`, if there is one. If the record is
+    /// another shrinker's by now, it is that one's list. A load.
     pub fn list_of(&self, index: ShrinkerId) -> Option<ListId> {
         self.table.get(index).list.load(Ordering::Relaxed)
     }
 
-    /// Shrinkers there are, or were.
+    /// The indices of all shrinkers there are or were.
     pub fn each(&self) -> impl Iterator<Item = ShrinkerId> {
         self.table.each().map(|(index, _)| index)
     }
 
-    /// A group's end: what it owed is its parent's. O(shrinkers).
+    /// At a group's end: what was deferred for it is its parent's. O(shrinkers).
     pub(super) fn group_ends(&self, id: KmemId, parent: KmemId) {
         for (_, rec) in self.table.each() {
             rec.defer(Some(parent), rec.remove_deferred(Some(id)));
@@ -299,12 +315,14 @@ mod tests {
 
     static OPS: Ops = Ops {
         count: |data, _| {
-            // SAFETY: registered with a leaked count.
+            // SAFETY: `register`, below, passes an `Arc<Count>` turned into a pointer, which
+            // `let_go` alone turns back.
             unsafe { &*data.cast::<Count>() }.load(Ordering::Relaxed)
         },
         scan: |_, _, nr| Some(nr),
         let_go: |data| {
-            // SAFETY: the one of the registration.
+            // SAFETY: `register`, below, made the pointer from an `Arc<Count>`, and `let_go` is
+            // called once.
             drop(unsafe { Arc::from_raw(data.cast::<Count>()) });
         },
     };
@@ -323,7 +341,8 @@ mod tests {
             list: None,
         };
         let data = Arc::into_raw(count.clone()).cast();
-        // SAFETY: as `OPS` takes it.
+        // SAFETY: the functions of `OPS` take the pointer of an `Arc<Count>`, on any thread, until
+        // `let_go`.
         (unsafe { all.register(&OPS, data, manner) }.unwrap(), count)
     }
 

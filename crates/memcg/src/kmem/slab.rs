@@ -1,22 +1,24 @@
 //! A slab: objects of one size in one or eight units, its free list, its record.
 //!
-//! The free list runs through the free objects: the first four bytes of each are the offset of the
-//! next, xored with the slab's key, so a write after free leads to an offset outside the slab
-//! nearly always, and that ends the process at the next look. Objects behind `fresh` have never
-//! been linked and are not touched until they are.
+//! The free list runs through the free objects. The first four bytes of each are the offset of the
+//! next, xored with the slab's key. So a write after free nearly always leads to an offset outside
+//! the slab, and the next look at it ends the process. Objects behind `fresh` have never been
+//! linked, and their bytes are untouched.
 //!
-//! Who may touch what, when:
+//! Invariants, by field:
 //!
-//! * the first line is the owner's (the thread of the heap in `owner`), in a heap section. Others
-//!   may read `owner`, `start`, `size`, `bytes`, `kind` of a slab in which they hold an object, and
+//! * The first line (64 bytes) belongs to who acts for the owner, the heap in `owner`. A thread
+//!   that holds an object of the slab may read `owner`, `start`, `size`, `bytes` and `kind`, and
 //!   `tag` with Acquire.
-//! * `remote` is everybody's, by its own rules (`remote`).
-//! * `next`, `prev`, `listed`, `held` are the owner's; `returned` belongs to who has the slab in
-//!   flight.
+//! * `remote` may be changed by any thread, by the rules of the module `remote`.
+//! * `next`, `prev`, `listed` and `held` belong to who acts for the owner. `returned` belongs to
+//!   the thread that has the slab in flight.
+//! * `used` counts the objects that are handed out. In the slab in use of a class it is one more,
+//!   so that its last free takes no other path than any other free. In a full slab, which is in no
+//!   list, it is 1 and `held` has the true count, so that the first free takes the slow path.
 //!
-//! `used` is one more than its objects for the slab a heap allocates from, so that the last free
-//! there is like any other; and it is 1, with the truth in `held`, for a full slab in no list, so
-//! that the first free is one of the rare ones.
+//! Depends on: `class` and `layout` for sizes and places, `remote` for its word.
+//! Never: a lock; a system call; a charge.
 
 use super::class;
 use super::id::CacheId;
@@ -30,7 +32,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// What the unit of a record begins.
+/// What the unit of a record holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum SlabKind {
@@ -42,26 +44,26 @@ pub enum SlabKind {
     Large = 2,
     /// One object of whole pages, in a mapping of its own.
     Huge = 3,
-    /// The inside of a slab of many units: `back` units behind its record.
+    /// A later unit of a slab of many units; the slab's own record is `back` records before.
     Inside = 4,
-    /// A slab of a kmem cache: `cache::objects` says what its fields are.
+    /// A slab of a kmem cache. `cache::objects` says what its fields mean.
     Cached = 5,
 }
 
 /// `tag` of a slab whose objects have each their own: above every tag there can be.
 pub const MIXED: u32 = u32::MAX;
 
-/// In which of its heap's lists a slab is.
+/// Values of `listed`: in which list a slab is. In none:
 pub const IN_NONE: u32 = 0;
-/// Has room, waits for its turn.
+/// In its owner's partial list: it has room.
 pub const IN_PARTIAL: u32 = 1;
-/// Is allocated from.
+/// In use: its heap, or a thread's slot, allocates from it.
 pub const IN_USE: u32 = 2;
 
-/// Offset in a slab, as the reciprocal of `size` finds the object's number.
+/// The number of an object is (offset · reciprocal) >> this, where `reciprocal` belongs to `size`.
 const RECIPROCAL_SHIFT: u32 = 40;
 
-/// Where the record of a heap is: what a slab knows of its owner.
+/// The address of a heap's record, which is how a slab notes its owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeapAt(pub(super) usize);
 
@@ -100,22 +102,26 @@ pub struct Slab {
 const _: () = assert!(size_of::<Slab>() == layout::RECORD);
 const _: () = assert!(core::mem::offset_of!(Slab, remote) == 64);
 
-/// A slab. Its record stays mapped while any object, list or flight leads to it, and nothing else
-/// may.
+/// A slab. Its record stays mapped while an object, a list or a flight leads to it. Nothing else
+/// may keep such a reference.
 pub type SlabRef = &'static Slab;
 
 impl Slab {
     /// The record of the unit of an address.
     ///
     /// # Safety
-    /// The address is in a mapped chunk.
+    /// The first unit of the chunk that `at` lies in is mapped, and stays mapped while the record
+    /// is used: `at` lies in a chunk of which a unit is in use, in the first 32 MiB of a huge
+    /// object, or in a [`super::address_map::Window`].
     #[inline(always)]
     pub unsafe fn of(at: usize) -> SlabRef {
-        // SAFETY: the caller's: the chunk's first unit is mapped, and zero bytes are a record.
+        // SAFETY: `record_of` answers an address in the chunk's first unit, aligned to 128, which
+        // the caller promised is mapped. A `Slab` is atomics of integers: any bytes are a value,
+        // and shared access is no data race.
         unsafe { &*(layout::record_of(at) as *const Slab) }
     }
 
-    /// What it is.
+    /// What the unit holds. A load.
     #[inline]
     pub fn kind(&self) -> SlabKind {
         // Acquire pairs with the Release of `set_kind`.
@@ -130,7 +136,7 @@ impl Slab {
     }
 
     pub(super) fn set_kind(&self, kind: SlabKind) {
-        // Release pairs with the Acquire of `kind`: the record is whole.
+        // Release pairs with the Acquire of `kind`: who sees the kind sees the whole record.
         self.kind.store(kind as u32, Release);
     }
 
@@ -163,7 +169,9 @@ impl Slab {
     /// Makes the units of this record a slab of `class`, empty, owned by `heap`.
     ///
     /// # Safety
-    /// The units of the class, from this record's on, are free and the caller's; zero if `zeroed`.
+    /// As many units as a slab of the class has, from this record's on, are mapped and nobody else
+    /// uses them (`Spans::alloc` has just answered them, or their last slab was unmade). All their
+    /// bytes are zero if `zeroed` is `true`. `heap` is the address of a heap record.
     pub(super) unsafe fn make(
         &'static self,
         heap: HeapAt,
@@ -191,7 +199,8 @@ impl Slab {
         self.zeroed.store(zeroed.into(), Relaxed);
         self.remote.reset();
         for back in 1..units {
-            // SAFETY: the unit is one of the slab's.
+            // SAFETY: `back` is below the number of the slab's units, all in one mapped chunk, as
+            // the caller promised.
             let inside = unsafe { Slab::of(start + back * layout::UNIT) };
             inside.owner.store(0, Relaxed);
             inside.back.store(back as u32, Relaxed);
@@ -201,15 +210,17 @@ impl Slab {
         self.set_kind(SlabKind::Objects);
     }
 
-    /// Loom's atomics are objects of one schedule, not bytes: makes those of the record of the unit
-    /// at `at`.
+    /// Under loom an atomic belongs to one schedule and is not just bytes: makes those of the
+    /// record of the unit at `at` anew.
     ///
     /// # Safety
-    /// The unit is free and the caller's, and has no slab yet.
+    /// The unit is mapped, has no slab yet, and nobody else uses it.
     #[cfg(loom)]
     pub(super) unsafe fn begin_schedule(at: usize) {
         let record = layout::record_of(at) as *mut Slab;
-        // SAFETY: the caller's; nobody looks at what was there.
+        // SAFETY: the record lies in the chunk's first unit, which is mapped. The caller promised
+        // that nobody else uses the unit, so nobody reads the old values; they are overwritten
+        // without a drop.
         unsafe {
             (&raw mut (*record).remote).write(Remote::default());
             (&raw mut (*record).returned).write(atomic::AtomicUsize::default());
@@ -220,7 +231,8 @@ impl Slab {
     /// bytes apart.
     ///
     /// # Safety
-    /// The units, from this record's on, are free and the caller's.
+    /// `units` units, from this record's on, are mapped and nobody else uses them: `Spans::alloc`
+    /// has just answered them.
     pub(super) unsafe fn make_cached(&'static self, cache: CacheId, size: usize, units: usize) {
         let start = layout::start_of(self.address());
         self.start.store(start, Relaxed);
@@ -238,7 +250,8 @@ impl Slab {
         self.listed.store(IN_NONE, Relaxed);
         self.owner.store(0, Relaxed);
         for back in 1..units {
-            // SAFETY: the unit is one of the slab's.
+            // SAFETY: `back` is below the number of the slab's units, all in one mapped chunk, as
+            // the caller promised.
             let inside = unsafe { Slab::of(start + back * layout::UNIT) };
             inside.owner.store(0, Relaxed);
             inside.back.store(back as u32, Relaxed);
@@ -246,20 +259,23 @@ impl Slab {
         }
     }
 
-    /// Ends a slab of a kmem cache of so many units.
+    /// Ends a slab of a kmem cache that has `units` units: the records say again that nothing is
+    /// there.
     pub(super) fn unmake_cached(&'static self, units: usize) {
         for back in 1..units {
-            // SAFETY: the unit is one of the slab's.
+            // SAFETY: the slab has `units` units in one chunk, mapped until the caller gives them
+            // back to `Spans`.
             unsafe { Slab::of(self.start() + back * layout::UNIT) }.set_kind(SlabKind::Free);
         }
         self.set_kind(SlabKind::Free);
     }
 
-    /// Ends what the record was.
+    /// Ends a slab of a heap, or an extent: the records say again that nothing is there.
     pub(super) fn unmake(&'static self) {
         if self.kind() == SlabKind::Objects {
             for back in 1..class::units_of(self.class.load(Relaxed) as usize) {
-                // SAFETY: the unit is one of the slab's.
+                // SAFETY: a slab of this class has `units_of` units in one chunk, mapped until the
+                // caller gives them back to `Spans`.
                 unsafe { Slab::of(self.start() + back * layout::UNIT) }.set_kind(SlabKind::Free);
             }
         }
@@ -267,19 +283,22 @@ impl Slab {
         self.set_kind(SlabKind::Free);
     }
 
-    /// Whether the object at `offset` was freed last, here or elsewhere. Who holds an object sees
-    /// neither list begin with it: the two were written before it was handed out.
+    /// Whether the object at `offset` is the first of the slab's list or of the frees by others:
+    /// then it was freed before. Neither list begins with an object that is held, for both words
+    /// were changed before it was handed out.
     #[inline]
     pub(super) fn begins_a_list(&self, offset: u32) -> bool {
         self.free.load(Relaxed) == offset || self.remote.peek().first == offset
     }
 
-    /// The record a slab of many units is found by.
+    /// The record of the slab that this unit belongs to: itself, or for a later unit the slab's
+    /// first.
     pub(super) fn lead(&'static self) -> SlabRef {
         match self.kind() {
             SlabKind::Inside => {
                 let back = self.back.load(Relaxed) as usize;
-                // SAFETY: `back` records before this one, in the same chunk, is the slab's.
+                // SAFETY: `Slab::make` stored `back` before the kind `Inside`: the slab's first
+                // record lies so many records before this one, in the same mapped unit of records.
                 unsafe { &*((self.address() - back * layout::RECORD) as *const Slab) }
             }
             SlabKind::Free
@@ -296,8 +315,8 @@ impl Slab {
         ((u64::from(offset) * self.reciprocal.load(Relaxed)) >> RECIPROCAL_SHIFT) as usize
     }
 
-    /// The offset of the object that begins at `at`; `None` when none does, or it was never handed
-    /// out.
+    /// The offset of the object that begins at `at`. `None`: none begins there, or it was never
+    /// handed out.
     pub(super) fn offset_of(&self, at: usize) -> Option<u32> {
         let offset = u32::try_from(at.checked_sub(self.start())?).ok()?;
         let begins = self.index_of(offset) * self.object_bytes() == offset as usize;
@@ -309,52 +328,59 @@ impl Slab {
         (self.start() + offset as usize) as *mut u32
     }
 
-    /// The offset a free object leads to.
+    /// The offset that a free object's link leads to.
     ///
     /// # Safety
-    /// `offset` is a free object's of this slab.
+    /// `offset` is that of a free object of this slab which has been linked, and the calling thread
+    /// acts for the slab's owner, or nothing changes meanwhile.
     #[inline(always)]
     pub(super) unsafe fn link(&self, offset: u32) -> u32 {
-        // SAFETY: a free object's first bytes are the list's.
+        // SAFETY: the caller promised a free object: its first four bytes are the link, written by
+        // `set_link` or `push_at`. Objects lie at multiples of 16, so the address is aligned.
         unsafe { self.link_at(offset).read() ^ self.key.load(Relaxed) }
     }
 
-    /// Makes a free object lead to `next`.
+    /// Makes a free object's link lead to `next`.
     ///
     /// # Safety
-    /// As [`Self::link`], the object not yet in a list others see.
+    /// `offset` is that of an object of this slab which nobody holds and which no other thread can
+    /// reach: it is in no list yet, or in one that only the calling thread uses.
     #[inline(always)]
     pub(super) unsafe fn set_link(&self, offset: u32, next: u32) {
-        // SAFETY: as above.
+        // SAFETY: the object lies in the slab, at a multiple of 16, and has at least 16 bytes. The
+        // caller promised that no other thread uses them.
         unsafe { self.link_at(offset).write(next ^ self.key.load(Relaxed)) };
     }
 
     /// Takes the first object of the list. `None`: it is empty, or leads outside the slab.
     ///
     /// # Safety
-    /// The owner, in a heap section.
+    /// The calling thread acts for the slab's owner.
     #[inline(always)]
     pub(super) unsafe fn pop(&self) -> Option<u32> {
         let offset = self.free.load(Relaxed);
         if offset >= self.bytes.load(Relaxed) {
             return None;
         }
-        // SAFETY: the caller's; the first of the list.
+        // SAFETY: the caller acts for the owner; `offset` was just read from `free` and is inside
+        // the slab.
         unsafe { self.pop_first(offset) };
         Some(offset)
     }
 
-    /// Takes `offset`, the first of the list; answers where the object is.
+    /// Takes `offset`, the first of the list; answers the object's address.
     ///
     /// # Safety
-    /// As [`Self::pop`]; `offset` is what `free` says, and in the slab.
+    /// The calling thread acts for the slab's owner. `offset` is what `free` says, and below
+    /// `bytes`.
     #[inline(always)]
     pub(super) unsafe fn pop_first(&self, offset: u32) -> usize {
         let at = self.start() + offset as usize;
         // In this order: cut off between the two (a jump out of a signal handler), it leaks an
         // object and frees none.
         self.used.store(self.used.load(Relaxed) + 1, Relaxed);
-        // SAFETY: on the list, so free: its first bytes are the list's.
+        // SAFETY: the first of the list is a free object of this slab, aligned to 16; its first
+        // four bytes are the link, and only who acts for the owner writes them.
         let next = unsafe { (at as *const u32).read() } ^ self.key.load(Relaxed);
         self.free.store(next, Relaxed);
         at
@@ -363,21 +389,24 @@ impl Slab {
     /// Puts an object on the list.
     ///
     /// # Safety
-    /// The owner, in a heap section; the object is live and ends here.
+    /// The calling thread acts for the slab's owner. The object at `offset` is live, and nobody
+    /// uses it after this call.
     #[inline(always)]
     pub(super) unsafe fn push(&self, offset: u32) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promised for this slab what `push_at` wants, and the object at
+        // `offset` begins at that address.
         unsafe { self.push_at(self.start() + offset as usize, offset) };
     }
 
-    /// Puts the object at the address `at`, which is `offset`, on the list.
+    /// Puts the object at the address `at`, whose offset is `offset`, on the list.
     ///
     /// # Safety
-    /// As [`Self::push`].
+    /// As for [`Self::push`]; `at` is `start` plus `offset`.
     #[inline(always)]
     pub(super) unsafe fn push_at(&self, at: usize, offset: u32) {
         let link = self.free.load(Relaxed) ^ self.key.load(Relaxed);
-        // SAFETY: the object is the caller's until it is on the list.
+        // SAFETY: the caller gave up a live object, aligned to 16. Until `free` names it, below, no
+        // other code reads or writes its bytes.
         unsafe { (at as *mut u32).write(link) };
         self.free.store(offset, Relaxed);
         self.used.store(self.used.load(Relaxed) - 1, Relaxed);
@@ -386,7 +415,7 @@ impl Slab {
     /// Links some of the objects behind `fresh`, a page's worth. `false` when there are none.
     ///
     /// # Safety
-    /// The owner, in a heap section, the list empty.
+    /// The calling thread acts for the slab's owner, and the list is empty.
     pub(super) unsafe fn extend(&self) -> bool {
         let (fresh, bytes) = (self.fresh.load(Relaxed), self.bytes.load(Relaxed));
         if fresh >= bytes {
@@ -396,21 +425,22 @@ impl Slab {
         let end = bytes.min(fresh + (4096 / size).max(1) * size);
         let mut at = fresh;
         while at + size < end {
-            // SAFETY: never handed out, so nobody's.
+            // SAFETY: `at` is from `fresh` on and whole inside the slab: such an object was never
+            // handed out, so nobody has its address. Only who acts for the owner gets here.
             unsafe { self.set_link(at, at + size) };
             at += size;
         }
-        // SAFETY: as above.
+        // SAFETY: `at` is the last whole object before `end`; it was never handed out either.
         unsafe { self.set_link(at, NONE) };
         self.fresh.store(end, Relaxed);
         self.free.store(fresh, Relaxed);
         true
     }
 
-    /// Takes one object from behind `fresh` without touching it.
+    /// Takes one object from behind `fresh` without touching its bytes.
     ///
     /// # Safety
-    /// The owner, in a heap section.
+    /// The calling thread acts for the slab's owner.
     pub(super) unsafe fn pop_fresh(&self) -> Option<u32> {
         let (fresh, bytes) = (self.fresh.load(Relaxed), self.bytes.load(Relaxed));
         if fresh >= bytes {
@@ -421,26 +451,31 @@ impl Slab {
         Some(fresh)
     }
 
-    /// Takes what others have freed. `true` if there was any.
+    /// Takes the objects that other threads have freed onto the slab's own list. `true`: there were
+    /// some.
     ///
     /// # Safety
-    /// The owner, in a heap section; `used` true (not that of a full slab).
+    /// The calling thread acts for the slab's owner. `used` is the true count, or one more for the
+    /// slab in use; it is not the 1 of a full slab.
     pub(super) unsafe fn collect(&self) -> bool {
         let Some(found) = self.remote.collect() else {
             return false;
         };
         let free = self.free.load(Relaxed);
         if free != NONE {
-            // The last of what came must lead to what was there.
+            // The last of the objects that came is linked to the first of the list.
             let mut last = found.first;
             for _ in 1..found.count {
-                // SAFETY: free objects, the caller's since collected.
+                // SAFETY: the objects from `found.first` on were freed and linked by `remote.push`,
+                // and this thread has taken them all with `collect`, so no other can reach them.
+                // Each offset was checked to be inside the slab, or came from the word.
                 last = unsafe { self.link(last) };
                 if last >= self.bytes.load(Relaxed) {
                     super::bad::corrupt(self.start());
                 }
             }
-            // SAFETY: as above.
+            // SAFETY: `last` is one of the collected objects, which only this thread can reach; it
+            // is not yet in the slab's list.
             unsafe { self.set_link(last, free) };
         }
         self.free.store(found.first, Relaxed);
@@ -453,8 +488,8 @@ impl Slab {
     }
 }
 
-/// What the links of the slab at `start` are xored with: differs from slab to slab and from process
-/// to process.
+/// The key that the links of the slab at `start` are xored with. It differs from slab to slab and
+/// from process to process.
 fn key_of(start: usize) -> u32 {
     let secret = core::ptr::from_ref(&SEED) as u64 ^ SEED.load(Relaxed);
     let mut x = (start as u64) ^ secret;

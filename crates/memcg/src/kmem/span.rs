@@ -1,10 +1,13 @@
 //! Spans: runs of units in chunks, taken and given back under one lock; chunks come from the kernel
 //! and go back to it.
 //!
-//! Kept: a unit is free in its chunk's bitmap or some span's. A free unit that was used is dirty
-//! until its pages have been given back. Dirty units are taken first: their pages are there. The
-//! lock is held with all signals off and never over system calls but those that map a chunk;
-//! discarding takes units out as if it had allocated them.
+//! Invariants: a unit is free in its chunk's bitmap, or belongs to one span. A free unit that was
+//! used is dirty until its pages were given back. Dirty units are allocated first, since they have
+//! pages. All lists and bitmaps change under the lock. The lock is held with all signals blocked;
+//! the only system calls under it are those that map a chunk or resize a huge mapping. Discarding
+//! first takes units out of the bitmap, as an allocation does.
+//! Depends on: `chunk` for bitmaps, `address_map` for places, `os` for mappings.
+//! Never: a look at what lies in a unit that is in use.
 
 use super::address_map::{Map, Place, Window};
 use super::chunk::{Chunk, NR_UNITS};
@@ -21,11 +24,11 @@ use core::sync::atomic::{
 /// The most units of one span.
 pub const MAX_UNITS: usize = 256;
 
-/// Chunks without a used unit, and without pages, that are kept.
+/// How many chunks are kept that have no used unit and no pages.
 const EMPTY_CHUNKS: usize = 1;
 
-/// A dirty chunk nothing was freed into for so long is cleaned. A program that comes back for what
-/// it freed finds the pages there: a fresh unit costs as much as a thousand hits.
+/// A dirty chunk is cleaned when nothing was freed into it for this long. A program that soon comes
+/// back for what it freed finds the pages there; a fresh unit costs as much as a thousand hits.
 const DECAY_NS: u64 = 1_000_000_000;
 
 /// Runs of units. Zero: none.
@@ -34,17 +37,17 @@ pub struct Spans {
     lock: Lock,
     /// What lies where.
     pub(super) map: Map,
-    /// Chunks with a free unit, and those without, by address.
+    /// Lists of the chunks with a free unit, and of those without, linked by address.
     available: AtomicUsize,
     full: AtomicUsize,
-    /// The chunk mapped last; 0: it has gone.
+    /// The chunk that was mapped last. 0: it was unmapped.
     newest: AtomicUsize,
     nr_chunks: AtomicUsize,
     nr_empty: AtomicUsize,
     nr_used: AtomicUsize,
     nr_dirty: AtomicUsize,
     looked_at: AtomicU64,
-    /// The most dirty units that may be, and one; 0: only time bounds them.
+    /// One more than the most dirty units that may be kept. 0: only time limits them.
     most_dirty: AtomicUsize,
     huge: HugeCache,
 }
@@ -54,9 +57,9 @@ pub struct Spans {
 pub struct Span {
     /// Its first byte.
     pub start: usize,
-    /// All of it is zero.
+    /// Whether all of its bytes are zero.
     pub zeroed: bool,
-    /// Where records can be read whatever is asked for.
+    /// The window of readable records at that moment.
     pub window: Window,
 }
 
@@ -133,7 +136,7 @@ impl Spans {
         }
     }
 
-    /// Gives units back, from the one whose record is at `record` on.
+    /// Gives units back, beginning with the one whose record is at `record`.
     pub fn free(&self, record: usize, units: usize) {
         let start = layout::start_of(record);
         let _errno = errno::keep();
@@ -151,9 +154,11 @@ impl Spans {
         }
     }
 
-    /// Marks units free; a chunk that is to be unmapped comes out, in no list any more.
+    /// Marks units free. Answers the chunk if it is to be unmapped; it is in no list any more.
+    /// Under the lock.
     fn free_units(&self, start: usize, units: usize, dirty: bool) -> Option<Spare> {
-        // SAFETY: the units are of a mapped chunk.
+        // SAFETY: the units are in use until this call marks them free, and a chunk with a used
+        // unit is mapped.
         let chunk = unsafe { Chunk::of(start) };
         if chunk.nr_free() == 0 {
             chunk.unlink(&self.full);
@@ -185,15 +190,19 @@ impl Spans {
 
     fn add_chunk(&self) -> Option<()> {
         let at = self.map.map_chunks(1, CHUNK, Place::Chunk)?;
-        // SAFETY: fresh zeroed pages of a chunk.
+        // SAFETY: `map_chunks` has just mapped this chunk, zeroed; zero bytes are a record with all
+        // units in use.
         let chunk = unsafe { Chunk::of(at) };
         chunk.make();
-        // A program that wrote to most of one chunk writes to most of the next: its pages may be
-        // large ones. Where objects are larger than what is written to in them, a large page would
-        // be cleared for each few small ones. SAFETY: the newest chunk is mapped, or 0.
+        // A program that wrote to most of one chunk writes to most of the next, so the next may
+        // have large pages. Where objects are larger than what is written to in them, a large page
+        // would be cleared for a few small ones.
+        // SAFETY: `newest` is 0 or a mapped chunk: `free_units` sets it to 0 before that chunk is
+        // unmapped, under the same lock.
         if unsafe { Chunk::at(self.newest.load(Relaxed)) }.is_some_and(Chunk::is_filled) {
             let units = super::chunk::NR_UNITS * UNIT;
-            // SAFETY: whole pages of a chunk just mapped; what is in them does not change.
+            // SAFETY: the range is whole pages of the chunk that was just mapped; the advice
+            // changes no byte of it.
             unsafe { mmap::prefer_huge(at + UNIT, units) };
         }
         self.newest.store(at, Relaxed);
@@ -211,7 +220,8 @@ impl Spans {
         }
         let _signals = sigmask::block_all();
         let _held = self.lock.lock(Rank::Spans);
-        // SAFETY: the span is the caller's, so its chunk is mapped.
+        // SAFETY: the units of the span are in use until their user, who called this, frees them,
+        // and a chunk with a used unit is mapped.
         let chunk = unsafe { Chunk::of(start) };
         chunk
             .is_free(unit, more)
@@ -228,13 +238,14 @@ impl Spans {
         Some(self.most_dirty.load(Relaxed).checked_sub(1)? * UNIT)
     }
 
-    /// Sets [`Self::most_dirty`], rounded down to units, from the next look on.
+    /// Sets [`Self::most_dirty`], rounded down to units. It holds from the next free or cleaning
+    /// on.
     pub fn set_most_dirty(&self, bytes: Option<usize>) {
         let bound = bytes.map_or(0, |bytes| bytes / UNIT + 1);
         self.most_dirty.store(bound, Relaxed);
     }
 
-    /// Whether it is time to look for pages nobody has used for a while. Without the lock a guess.
+    /// Whether it is time to clean. A guess if the caller does not hold the lock.
     pub(super) fn is_cleaning_due(&self) -> bool {
         let dirty = self.nr_dirty.load(Relaxed);
         if self.is_too_many(dirty) {
@@ -245,8 +256,8 @@ impl Spans {
         any && now.wrapping_sub(self.looked_at.load(Relaxed)) > DECAY_NS
     }
 
-    /// Gives pages of free units back to the kernel, and chunks that have none left: of all
-    /// (`everything`), else of those where nothing was freed for a while.
+    /// Gives the pages of dirty units back to the kernel, and unmaps chunks that have none left.
+    /// With `everything` in all chunks, else in those into which nothing was freed for a while.
     pub fn clean(&self, everything: bool) {
         let now = clock::coarse_ns();
         self.looked_at.store(now, Relaxed);
@@ -261,7 +272,9 @@ impl Spans {
             };
             let (tags, tag_bytes) =
                 layout::tag_range(layout::chunk_of(start), layout::unit_of(start), units);
-            // SAFETY: free units, taken out for this; their tags are nobody's.
+            // SAFETY: `dirty_run` has marked these units used, for this call alone: no slab or
+            // extent is in them, and nobody reads tags of units without a slab. The chunk stays
+            // mapped while they are used.
             let done =
                 unsafe { mmap::discard(start, units * UNIT) && mmap::discard(tags, tag_bytes) };
             let signals = sigmask::block_all();
@@ -278,7 +291,7 @@ impl Spans {
         }
     }
 
-    /// Takes out a run of dirty units that is to be cleaned.
+    /// Takes a run of dirty units that is to be cleaned out of the bitmap.
     fn dirty_run(&self, now: u64, everything: bool) -> Option<(usize, usize)> {
         let _signals = sigmask::block_all();
         let _held = self.lock.lock(Rank::Spans);
@@ -304,15 +317,15 @@ impl Spans {
         }
     }
 
-    /// Every chunk's address. Chunks must not come and go meanwhile.
+    /// The address of every chunk. The caller holds the lock, or no chunk comes or goes meanwhile.
     pub(super) fn each_chunk(&self) -> impl Iterator<Item = usize> {
         listed(&self.available)
             .chain(listed(&self.full))
             .map(Chunk::address)
     }
 
-    /// A mapping of `bytes` for one huge object, in `chunks` chunks, the first of them noted; and
-    /// whether it is zero. One that was freed of late, or a new one.
+    /// A mapping of `bytes` for one huge object, and whether it is zero. The first of its `chunks`
+    /// chunks is noted as huge. It is one that was freed of late, or a new one.
     pub(super) fn map_huge(&self, chunks: usize, bytes: usize) -> Option<(usize, bool)> {
         let (at, has) = {
             let _signals = sigmask::block_all();
@@ -326,8 +339,8 @@ impl Spans {
                 .set(at + chunks * CHUNK, had - chunks, Place::Nothing);
             (at, has)
         };
-        // What is too long of it. Its place is forgotten already; until it is free whoever tries it
-        // is told so.
+        // Unmaps the end that is too long. The map has forgotten it already. Until it is unmapped,
+        // another mapping that is tried there is refused by the kernel.
         unmap(at + bytes, has - bytes);
         Some((at, false))
     }
@@ -338,7 +351,8 @@ impl Spans {
         let kept = self.locked(|| {
             let kept = !self.is_too_many(bytes.div_ceil(UNIT)) && self.huge.keep((at, bytes), now);
             if !kept {
-                // Before it goes, so that nobody takes what the kernel maps there next for ours.
+                // Before the unmapping, so that nobody takes what the kernel maps there next for an
+                // object of this allocator.
                 self.map.set(at, bytes.div_ceil(CHUNK), Place::Nothing);
             }
             kept
@@ -356,7 +370,7 @@ impl Spans {
         self.huge.has(at)
     }
 
-    /// Unmaps what is kept since `since_ns` or before.
+    /// Unmaps the mappings that have been kept since `since_ns` or longer.
     fn expire_huge(&self, since_ns: u64) {
         let oldest = || {
             self.locked(|| {
@@ -382,12 +396,12 @@ impl Spans {
         core::mem::forget(self.lock.lock(Rank::Spans));
     }
 
-    /// In a child that was cloned while some thread may have held it.
+    /// Makes the lock free in a child that was cloned while a thread may have held it.
     pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
         self.lock.reset_in_child(sole);
     }
 
-    /// Lets it go on either side.
+    /// Unlocks after a fork, in the parent or in the child.
     pub(super) fn unlock_after_fork(&self, held: HeldOverFork) {
         self.lock.unlock_forgotten(Rank::Spans, held);
     }
@@ -402,37 +416,42 @@ struct Spare {
 }
 
 impl Spare {
-    /// Unmaps it. Without the lock: until it is done nothing else can be mapped there.
+    /// Unmaps it, without the lock. Until this is done the kernel maps nothing else there.
     fn unmap(self) {
         if !self.leaves_records {
             unmap(self.at, CHUNK);
             return;
         }
-        // Zero first: once the rest is gone, the next chunk may come.
-        // SAFETY: the first unit of a chunk of which nobody uses anything.
+        // The first unit is made zero first: once the rest is unmapped, the next chunk may come.
+        // SAFETY: `free_units` found no used unit in this chunk, took it out of all lists and noted
+        // it as gone, so nobody but this value leads to it. Its first unit is mapped.
         if !unsafe { mmap::discard(self.at, UNIT) } {
-            // SAFETY: likewise.
+            // SAFETY: the same unit: mapped, `UNIT` bytes, and nobody but this value leads to it. A
+            // stale reader of a record sees some bytes of integers.
             unsafe { core::ptr::write_bytes(self.at as *mut u8, 0, UNIT) };
         }
         unmap(self.at + UNIT, CHUNK - UNIT);
     }
 }
 
-/// Unmaps whole chunks, huge mappings, or the end of one. Nobody uses them, and no list or map
-/// leads to them.
+/// Unmaps whole chunks, huge mappings, or the end of one. Called only for ranges that nobody uses,
+/// and to which no list and no map leads any more.
 fn unmap(at: usize, bytes: usize) {
     if let Some(p) = core::ptr::NonNull::new(at as *mut u8)
         && bytes > 0
     {
-        // SAFETY: as the function says; its callers are this file's.
+        // SAFETY: the callers, all in this file, took the range out of the lists and of the map
+        // first: a `Spare` chunk, the cut-off end of a huge mapping, one that was not kept or has
+        // expired. Nobody uses it.
         unsafe { mmap::unmap(p, bytes) };
     }
 }
 
-/// The chunks of a list.
+/// The chunks of a list. The caller holds the lock, or no chunk comes or goes meanwhile.
 fn listed(first: &AtomicUsize) -> impl Iterator<Item = &'static Chunk> {
-    // SAFETY: chunks in a list are mapped while the lock is held, or nothing changes: the callers
-    // see to one of the two.
+    // SAFETY: an address in a list is 0 or a mapped chunk: `free_units` unlinks a chunk before it
+    // is unmapped, under the lock. The callers hold the lock, or run while nothing changes
+    // (`each_chunk`).
     let chunk = |at: usize| unsafe { Chunk::at(at) };
     core::iter::successors(chunk(first.load(Relaxed)), move |now| {
         chunk(now.next.load(Relaxed))
@@ -445,7 +464,8 @@ impl Drop for Spans {
     fn drop(&mut self) {
         for first in [&self.available, &self.full] {
             let mut at = first.load(Relaxed);
-            // SAFETY: a chunk in a list is mapped.
+            // SAFETY: an address in a list is 0 or a mapped chunk, and `next` is read before the
+            // chunk is unmapped. Drop has the only reference.
             while let Some(chunk) = unsafe { Chunk::at(at) } {
                 at = chunk.next.load(Relaxed);
                 unmap(chunk.address(), CHUNK);

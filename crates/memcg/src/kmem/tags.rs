@@ -1,17 +1,21 @@
-//! Whose an object is: one tag for a whole slab, or one beside each object once the slab is mixed.
+//! Which owner an object has: one tag for a whole slab, or one beside each object if the slab is
+//! *mixed*.
 //!
-//! `tag` of the slab's record is the only word that says which: a tag's word, or MIXED, which is
-//! above every tag. A slab becomes mixed when the owner needs it for another tag while objects of
-//! the first are live: all their tags are written down, then the word says MIXED (Release). It
-//! becomes uniform again only when every object is free and collected. So whoever holds an object
-//! and reads the word (Acquire) has the object's tag, or finds it beside the object: the old tag
-//! stays right for the objects of its time.
+//! The word `tag` of the slab's record says which: it is a tag's word, or MIXED, which is above
+//! every tag. A slab becomes mixed when its owner needs it for a second tag while objects of the
+//! first are live: first all their tags are written beside them, then the word becomes MIXED
+//! (Release). It becomes uniform again only when every object is free and collected.
 //!
-//! A slab of a kmem cache may be mixed by others as well: who holds a live object in it and has it
-//! change owners (`retag`). The two exclude each other by a lock of the caches. The holder does not
-//! know how far the owner has handed out objects, and writes down all tags there can be: what the
-//! owner takes meanwhile, believing the slab uniform, is of the tag that is written. A slab with a
-//! live object is never renamed.
+//! Invariants: who holds an object and reads the word (Acquire) gets the object's tag, there or
+//! beside the object. A slab with a live object never gets another tag for the whole slab.
+//! Depends on: `layout` for the place of tags, `slab` for the record.
+//! Never: a tag read for a free object.
+//!
+//! A slab of a kmem cache may be mixed by another thread too: one that holds a live object in it
+//! and gives the object a new owner (`retag`). A lock of the caches excludes the two from each
+//! other. The holder does not know how many objects have been handed out, so it writes the tags of
+//! all. An object that the slab's owner hands out meanwhile, because it still sees a uniform slab,
+//! has that same tag.
 
 use super::layout;
 use super::slab::{MIXED, Slab};
@@ -25,8 +29,10 @@ impl Slab {
     #[inline(always)]
     fn tag_beside(&self, offset: u32) -> &AtomicU32 {
         let at = layout::tags_of(self.address()) + self.index_of(offset) * size_of::<u32>();
-        // SAFETY: the tags of a unit have room for the smallest objects; a slab of many units has
-        // few. They are mapped with the chunk and only ever used as atomics.
+        // SAFETY: a unit has room for the tags of 4,096 objects of 16 bytes, the smallest, so the
+        // index of any object of the slab lies inside; they are mapped with the chunk, aligned, and
+        // used as atomics only. `layout::tag_range` gives them back only with units that have no
+        // slab.
         unsafe { &*(at as *const AtomicU32) }
     }
 
@@ -41,27 +47,27 @@ impl Slab {
         Tag::from_word(word)
     }
 
-    /// The tag of the one object of an extent.
+    /// The tag of the object of an extent.
     #[inline]
     pub(super) fn extent_tag(&self) -> Option<Tag> {
         Tag::from_word(self.tag.load(Relaxed))
     }
 
-    /// Gives all objects of a slab without live ones one tag.
+    /// Sets the tag of a slab of which no object is live, or of a new extent.
     #[inline]
     pub(super) fn set_tag(&self, tag: Option<Tag>) {
         self.tag.store(Tag::to_word(tag), Relaxed);
     }
 
-    /// Notes the tag of an object of a mixed slab.
+    /// Writes the tag of the object at `offset` beside it, if the slab is mixed.
     pub(super) fn note_tag(&self, offset: u32, tag: Option<Tag>) {
         if self.tag.load(Relaxed) == MIXED {
             self.tag_beside(offset).store(Tag::to_word(tag), Relaxed);
         }
     }
 
-    /// Whether an object of `tag` may be taken as the slab is now; if it is mixed, notes the tag of
-    /// the one at `offset`. The owner; the object is free.
+    /// Whether an object of `tag` may be taken as the slab is now. If the slab is mixed, writes the
+    /// tag beside the object at `offset`. Called by who acts for the slab; the object is free.
     #[inline(always)]
     pub(super) fn fit_tag(&self, offset: u32, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
@@ -74,15 +80,16 @@ impl Slab {
         own == MIXED
     }
 
-    /// Whether its objects are all free or of `tag`, or each has its own.
+    /// Whether the slab takes an object of `tag` as it is: it has that tag, or is mixed.
     #[inline(always)]
     pub(super) fn takes(&self, tag: Option<Tag>) -> bool {
         let own = self.tag.load(Relaxed);
         own == Tag::to_word(tag) || own == MIXED
     }
 
-    /// Makes the slab take objects of `tag`: by renaming it while it is empty, else by mixing it.
-    /// The owner, in a heap section; `is_empty` is the truth, collected.
+    /// Makes the slab take objects of `tag`: an empty one gets the tag, another is made mixed if
+    /// need be. Called by who acts for the slab's owner. `is_empty` says that no object is held,
+    /// after a collection.
     pub(super) fn accept(&self, tag: Option<Tag>, is_empty: bool) {
         if is_empty {
             self.set_tag(tag);
@@ -97,23 +104,24 @@ impl Slab {
         self.tag.load(Acquire) == MIXED
     }
 
-    /// As the owner, under the lock of the caches' tags: gives each object a tag of its own, if it
-    /// has none.
+    /// Makes the slab mixed, if it is not. Called by who acts for it, under the lock of the caches'
+    /// tags.
     pub(super) fn mix_own(&self) {
         if !self.is_mixed() {
             self.mix();
         }
     }
 
-    /// The same by anybody who holds a live object of the slab.
+    /// Makes the slab mixed, if it is not. Called by a thread that holds a live object of it, under
+    /// the lock of the caches' tags.
     pub(super) fn mix_all(&self) {
         if !self.is_mixed() {
             self.mix_to(self.bytes.load(Relaxed));
         }
     }
 
-    /// Makes the live object at `offset`, which is `from`'s, `to`'s. `false`: it is another's by
-    /// now. The caller holds the object; the slab is mixed.
+    /// Changes the owner of the live object at `offset` from `from` to `to`. `false`: it is
+    /// another's by now. The caller holds the object, and the slab is mixed.
     pub(super) fn retag(&self, offset: u32, from: Tag, to: Tag) -> bool {
         self.tag_beside(offset)
             .compare_exchange(
@@ -138,7 +146,7 @@ impl Slab {
             self.tag_beside(offset).store(old, Relaxed);
             offset += size;
         }
-        // Release pairs with the Acquire of `tag_of`.
+        // Release pairs with the Acquire of `tag_of` and `is_mixed`: who sees MIXED sees all tags.
         self.tag.store(MIXED, Release);
     }
 }

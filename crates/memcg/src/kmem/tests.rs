@@ -45,7 +45,8 @@ struct Held {
 
 fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, owner: u32, zeroed: bool) -> Held {
     let tag = Tag::from_word(owner);
-    // SAFETY: each test thread has its own heap, and no signal handlers.
+    // SAFETY: `heap` is the heap that `join` gave to this test thread, no other thread uses it, and
+    // no signal handler allocates.
     let (taken, size) = unsafe {
         match class_of_aligned(bytes, align) {
             Some(class) => (kmem.alloc(heap, class, tag, zeroed), bytes_of(class)),
@@ -58,7 +59,8 @@ fn alloc(kmem: &Kmem, heap: &Heap, bytes: usize, align: usize, owner: u32, zeroe
     let taken = taken.expect("memory");
     assert_eq!(taken.at % align.max(16), 0);
     if zeroed && taken.zeroed {
-        // SAFETY: a live object of that size.
+        // SAFETY: the object at `taken.at` was just taken and has `size` bytes; this thread alone
+        // knows it.
         let all = unsafe { core::slice::from_raw_parts(taken.at as *const u8, size) };
         assert!(all.iter().all(|&byte| byte == 0), "said to be zero");
     }
@@ -78,14 +80,16 @@ impl Held {
 
     fn paint(self) {
         for p in self.ends() {
-            // SAFETY: a live object of ours, 16 bytes at least.
+            // SAFETY: the object is live and this `Held` stands for it; it has 16 bytes at least
+            // and begins at a multiple of 16.
             unsafe { p.write(self.at as u64 ^ 0x5555) };
         }
     }
 
     fn check(self, kmem: &Kmem) {
         for p in self.ends() {
-            // SAFETY: as in `paint`.
+            // SAFETY: the object is live and this `Held` stands for it; `paint` has written both
+            // words.
             assert_eq!(unsafe { p.read() }, self.at as u64 ^ 0x5555, "{self:?}");
         }
         let object = kmem.locate(self.at).unwrap();
@@ -95,7 +99,8 @@ impl Held {
 
     fn free(self, kmem: &Kmem, heap: &Heap) {
         self.check(kmem);
-        // SAFETY: live, and not used again.
+        // SAFETY: `locate` has found the object live, and the `Held` that stands for it ends here.
+        // The heap is this thread's.
         unsafe { kmem.free_object(Some(heap), kmem.locate(self.at).unwrap()) };
     }
 }
@@ -143,7 +148,7 @@ fn objects_keep_their_bytes_and_tags_and_never_overlap() {
         one.free(kmem, heap);
     }
     assert_eq!(audited(kmem), HashMap::new());
-    // SAFETY: the test's own heap.
+    // SAFETY: `heap` came from `join` on this thread, and no other thread uses it.
     unsafe { kmem.trim(Some(heap)) };
     let stat = kmem.stat();
     assert_eq!((stat.live, stat.free, stat.spare), (0, 0, 0));
@@ -194,19 +199,22 @@ fn threads_free_for_each_other_and_leave_nothing() {
                     // Some leave at once and what they hold is freed by nobody's friend, some wait
                     // for the rest.
                     if me % 2 == 0 {
-                        // SAFETY: the thread's own; not used again.
+                        // SAFETY: `heap` came from `join` on this thread, which does not use it
+                        // again.
                         unsafe { kmem.park(heap) };
                         let (_, other) = kmem.join().unwrap();
                         for one in held.drain(..).chain(inbox.iter()) {
                             one.free(kmem, other);
                         }
-                        // SAFETY: as above.
+                        // SAFETY: `other` came from `join` on this thread, which does not use it
+                        // again.
                         unsafe { kmem.park(other) };
                     } else {
                         for one in held.drain(..).chain(inbox.iter()) {
                             one.free(kmem, heap);
                         }
-                        // SAFETY: as above.
+                        // SAFETY: `heap` came from `join` on this thread, which does not use it
+                        // again.
                         unsafe { kmem.park(heap) };
                     }
                 });
@@ -214,7 +222,7 @@ fn threads_free_for_each_other_and_leave_nothing() {
             drop(send);
         });
         assert_eq!(audited(kmem), HashMap::new());
-        // SAFETY: no heap is given.
+        // SAFETY: no heap is given, so nothing is asked of the caller.
         unsafe { kmem.trim(None) };
         let stat = kmem.stat();
         assert_eq!((stat.live, stat.free), (0, 0), "{stat:?}");
@@ -229,7 +237,7 @@ fn what_a_thread_left_is_found_by_who_frees_it() {
         let (_, heap) = kmem.join().unwrap();
         let held = (0..50_000).map(|i| alloc(kmem, heap, 64 + i % 64, 1, 7, false));
         let held = held.collect();
-        // SAFETY: the thread's own; not used again.
+        // SAFETY: `heap` came from `join` on this thread, which does not use it again.
         unsafe { kmem.park(heap) };
         held
     })
@@ -238,12 +246,13 @@ fn what_a_thread_left_is_found_by_who_frees_it() {
     // A heap of its own: not the parked one.
     let (_, first) = kmem.join().unwrap();
     let (_, heap) = kmem.join().unwrap();
-    // SAFETY: the test's own; not used again. Now there are parked slabs again.
+    // SAFETY: `first` came from `join` on this thread, which does not use it again. Now there are
+    // parked slabs again.
     unsafe { kmem.park(first) };
     for one in held {
         one.free(kmem, heap);
     }
-    // SAFETY: the test's own.
+    // SAFETY: `heap` came from `join` on this thread, and no other thread uses it.
     unsafe { kmem.trim(Some(heap)) };
     let stat = kmem.stat();
     assert_eq!((stat.live, stat.free), (0, 0), "{stat:?}");
@@ -258,13 +267,15 @@ fn extents_grow_and_shrink_with_their_bytes() {
     let mut one = alloc(kmem, heap, bytes, 1, 3, false);
     for round in 0..300 {
         let at = one.at as *mut u32;
-        // SAFETY: the extent's own bytes.
+        // SAFETY: the extent is live, this test alone uses it, and it is longer than three words.
         unsafe { at.add(2).write(round) };
         bytes = extent_bytes(MAX_CLASS_BYTES + 1 + rng.next(40 << 20)).unwrap();
-        // SAFETY: live, ours.
+        // SAFETY: `locate` has found the extent live, this test alone uses it, and it reads only
+        // the first words afterwards.
         match unsafe { kmem.resize(kmem.locate(one.at).unwrap(), bytes) } {
             Some(now) => {
-                // SAFETY: as above.
+                // SAFETY: the extent is live at its new address, with its first bytes, and this
+                // test alone uses it.
                 assert_eq!(unsafe { (now as *mut u32).add(2).read() }, round);
                 one = Held {
                     at: now,
@@ -273,7 +284,8 @@ fn extents_grow_and_shrink_with_their_bytes() {
                 };
             }
             None => {
-                // SAFETY: live, not used again.
+                // SAFETY: `locate` has found the extent live, and `one` is given another one below.
+                // The heap is this thread's.
                 unsafe { kmem.free_object(Some(heap), kmem.locate(one.at).unwrap()) };
                 one = alloc(kmem, heap, bytes, 1, 3, false);
             }
@@ -299,7 +311,7 @@ fn any_alignment_is_kept() {
             one.free(kmem, heap);
         }
     }
-    // SAFETY: the test's own.
+    // SAFETY: `heap` came from `join` on this thread, and no other thread uses it.
     unsafe { kmem.trim(Some(heap)) };
     assert_eq!(kmem.stat().live, 0);
 }
@@ -358,7 +370,8 @@ fn handlers_and_threads_without_a_heap_share_one() {
                     let taken = kmem.alloc_shared(class, me).unwrap();
                     let object = kmem.locate(taken.at).unwrap();
                     assert_eq!(object.tag, me);
-                    // SAFETY: just taken; this thread has no heap.
+                    // SAFETY: the object was just taken and nobody else knows it; this thread gives
+                    // no heap.
                     unsafe { kmem.free_object(None, object) };
                 }
             });
@@ -398,7 +411,8 @@ fn the_chunk_after_one_that_was_written_to_may_have_large_pages_and_no_other() {
         let spans = &kmem().spans;
         let object = |_| {
             let at = spans.alloc(units, 1).unwrap().start;
-            // SAFETY: the span's own bytes.
+            // SAFETY: the span was just allocated, has `units` units, of which fewer bytes are
+            // written, and nobody else uses it.
             unsafe { (at as *mut u8).write_bytes(1, written) };
             at
         };

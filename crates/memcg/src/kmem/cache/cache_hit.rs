@@ -1,9 +1,13 @@
-//! The hits: an object taken from, or freed into, what the thread has at hand, its bytes out of
-//! what it has in stock.
+//! The hits: an object of a cache taken from, or freed into, what the thread has in its slot, its
+//! bytes charged to the thread's stock.
 //!
-//! No call, no atomic instruction, no lock: the thread's record, its slot, the slab's record, the
-//! object (and its tag, where each has its own). Whatever does not fit is answered with `None` or
-//! `false`, nothing changed.
+//! A hit makes no call and no atomic instruction and takes no lock. It touches the thread's record,
+//! its slot, the slab's record, the object, and the object's tag where each has its own.
+//!
+//! Invariants: slot, slab and stock change inside one look at the slots. What does not fit is
+//! answered with `None` or `false`, with nothing changed.
+//! Depends on: `slots`, `objects` and `magazine`, and the thread's slots in `thread`.
+//! Never: a charge beyond stock; code of the program.
 
 use super::objects::Found;
 use super::slots::Own;
@@ -15,14 +19,14 @@ use crate::kmem::slab::SlabRef;
 use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Takes an object of the cache of a number for `tag`: whom the thread works for, or nobody.
+/// Takes an object of a cache for `tag`, which is what the thread works for; `None` charges nobody.
 #[inline(always)]
 pub fn alloc(own: Own<'_>, ways: Ways, cache: CacheId, tag: Option<Tag>) -> Option<Found> {
     alloc_if(own, ways, cache, tag, || true)
 }
 
-/// The same of the group's cache that the thread has used last for that `cache` and `cell`, if that
-/// is still so.
+/// As [`alloc`], from the cache that served the group of `cell` for `cache` when this thread last
+/// asked, if it still does.
 #[inline(always)]
 pub fn alloc_by_hint(
     own: Own<'_>,
@@ -37,8 +41,8 @@ pub fn alloc_by_hint(
     })
 }
 
-/// `serves` is asked in the look, the thread having something of the cache: so that has not ended,
-/// and its number is its own.
+/// As [`alloc`]. `serves` is asked inside the look, when the thread has a slab or magazine of the
+/// cache: so the cache has not ended, and its number still means this cache.
 #[inline(always)]
 fn alloc_if(
     own: Own<'_>,
@@ -64,14 +68,17 @@ fn alloc_if(
     {
         return None;
     }
-    // SAFETY: in the slot of the thread, inside its look; `offset` is the first of the list.
+    // SAFETY: the slab is in this thread's slot and `busy` is a look at the slots, so this thread
+    // may touch the slab. `offset` is what `free` said, and was found below `bytes`.
     Some(unsafe { slab.pop_free(offset) })
 }
 
-/// Frees an object into the thread's magazine, or the slab that it allocates from.
+/// Frees an object into the thread's magazine, or into the slab that the thread allocates from.
+/// `false`: nothing was done.
 ///
 /// # Safety
-/// The object at `offset` is live, and ends here.
+/// The object at `offset` of `slab` is live, and nobody uses it after this call if the answer is
+/// `true`.
 #[inline(always)]
 pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
     if slab.has_magazines() {
@@ -93,7 +100,9 @@ pub unsafe fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool 
     {
         return false;
     }
-    // SAFETY: as above; the object is live by the caller's promise.
+    // SAFETY: the slot names this slab and `busy` is a look at the slots, so this thread may touch
+    // the slab. The caller gave the live object up; it is not the first of the list, as was asked
+    // above.
     unsafe { slab.push_free(offset, raw) };
     true
 }

@@ -1,12 +1,15 @@
-//! The layout PerGroup: a cache has a child for each group, made when the group first needs it.
+//! The layout PerGroup: a cache has a child cache for each group, made when the group first needs
+//! it.
 //!
-//! A child is a cache like any other, found by the group's kmem id. Who may not wait until it is
-//! made takes from the cache itself: an object is charged to its owner wherever it lies. At a
-//! group's end its children are made dead; they are the parent's then, for what names their owner
-//! leads there.
+//! A child is a cache like any other, found by the group's kmem id. A caller that may not wait
+//! until the child is made allocates from the cache itself: an object is charged to its owner,
+//! whatever slab it lies in. At a group's end its children are made dead. They are the parent's
+//! then, because the owner they name leads to the parent.
 //!
-//! Kept: under the id of a group that has ended nothing is found; two children for one group never
-//! both have objects. Relied on: the order that `per_id` prescribes.
+//! Invariants: nothing is found under the id of a group that has ended. Of two children made for
+//! one group, only one ever has objects.
+//! Depends on: `per_id`, and the order of steps that it prescribes.
+//! Never: a wait on an allocation that may not wait.
 
 use super::{Cache, Caches, Plan, Ways};
 use crate::counter::Level;
@@ -32,14 +35,16 @@ use crate::thread::ThreadRec;
 #[derive(Default)]
 pub(super) struct Family {
     by_group: PerId<CacheId>,
-    /// Whose; none: nobody's.
+    /// The cache whose children these are; `None`: the record is free, or the cache is dead.
     cache: AtomicId<CacheId>,
     link: AtomicU32,
 }
 
-// SAFETY: null pointers and integers.
+// SAFETY: a `PerId` is `Zeroed` itself, the other fields are integers: a record of zero bytes is a
+// family of no cache.
 unsafe impl Zeroed for Family {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Family {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -56,7 +61,7 @@ pub enum Child {
 }
 
 impl Caches {
-    /// In the child of a fork: nobody changes a table there.
+    /// In the child of a fork, where nobody changes a table: makes the tables' locks free.
     pub(crate) fn reset_families_in_child(&self, sole: SoleThread) {
         for (_, family) in self.families.each() {
             family.by_group.reset_lock_in_child(sole);
@@ -65,29 +70,33 @@ impl Caches {
 
     pub(super) fn make_family(&self, index: CacheId) -> Option<()> {
         let family = self.families.alloc(1 << 20)?;
+        // Release pairs with the Acquire of `end_child_caches`: an empty family, then its cache.
         self.families.get(family).cache.store(Some(index), Release);
+        // Release pairs with the Acquire of `family`: a family that has its cache.
         self.get(index).family.store(Some(family), Relaxed);
         Some(())
     }
 
-    /// Gives the family of a cache that has ended back: nobody looks at it any more.
+    /// Gives back the family of a cache that has ended and that nobody looks at any more.
     pub(super) fn forget_family(&self, kmem: &Kmem, index: CacheId) {
         if let Some(family) = self.get(index).family.swap(None, Relaxed) {
-            // SAFETY: three epochs have passed since the cache ended, and nothing leads to it
-            // since.
+            // SAFETY: `recycle` calls this three epochs after the cache ended, so every pinned
+            // reader that could find the family is gone. The cache is dead, so nobody enters a
+            // child.
             unsafe { self.families.get(family).by_group.clear(kmem) };
             self.families.free(family);
         }
     }
 
     fn family(&self, index: CacheId) -> Option<&Family> {
+        // Acquire pairs with the Release of `make_family`.
         let family = self.get(index).family.load(Acquire)?;
         Some(self.families.get(family))
     }
 }
 
 impl Kmem {
-    /// Which cache serves `group` for the cache of a number. The caller is pinned.
+    /// Which cache serves `group` for the cache `index`. The caller is pinned.
     #[inline]
     pub fn child_of(
         &self,
@@ -109,8 +118,8 @@ impl Kmem {
         }
     }
 
-    /// The same, after making it if need be. `None`: there is no memory, or the cache is dead. The
-    /// caller is pinned, and may wait.
+    /// As [`Self::child_of`], and makes the child if there is none. `None`: there is no memory, or
+    /// the cache is dead. The caller is pinned, and may wait.
     pub fn make_child(
         &self,
         tree: &Hierarchy,
@@ -149,7 +158,7 @@ impl Kmem {
             if !root_dead && tree.still_has_kmem_id(holder, id) {
                 return Some(child);
             }
-            // The end may have passed by before it was there.
+            // The group's end may have looked before the child was entered.
             if family.by_group.remove(self, id) == Some(child) {
                 self.bury(tree, child);
             }
@@ -160,7 +169,7 @@ impl Kmem {
         }
     }
 
-    /// A child for `group`; `Some(None)` if that has ended. `None` without memory.
+    /// A new child for `group`. `Some(None)`: the group has ended. `None`: there is no memory.
     fn new_child(
         &self,
         tree: &Hierarchy,
@@ -169,7 +178,7 @@ impl Kmem {
     ) -> Option<Option<CacheId>> {
         let root = self.caches.get(index);
         let owner = {
-            // Under the lock it cannot go offline, so its owner is still named by it.
+            // Under the lock the group cannot go offline, so it still names its owner.
             let _held = group.lock.lock(Rank::Group);
             if !group.is_online() {
                 return Some(None);
@@ -189,13 +198,14 @@ impl Kmem {
         Some(Some(child))
     }
 
-    /// The children of a group that ends: dead from here on. The caller is pinned; takes no memory,
+    /// Makes the children of a group that ends dead. The caller is pinned. It takes no memory and
     /// cannot fail.
     ///
-    /// Cost: O(caches with a layout per group); for each child with slabs, O(threads) and a
+    /// Cost: O(caches with the layout PerGroup); for each child with slabs, O(threads) and a
     /// membarrier.
     pub fn end_child_caches(&self, tree: &Hierarchy, id: KmemId) {
         for (_, family) in self.caches.families.each() {
+            // Acquire pairs with the Release of `make_family` and of `bury_children`.
             if family.cache.load(Acquire).is_none() {
                 continue;
             }
@@ -203,14 +213,14 @@ impl Kmem {
                 self.bury(tree, child);
             }
         }
-        // Those without an object are over: nobody else may come by to see to that, and they name
-        // the group's owner.
+        // Children without an object have ended by now. Nobody else may come by to note that, and
+        // they hold a reference to the group's owner.
         if self.have_caches_ended() {
             self.tend_caches(tree);
         }
     }
 
-    /// The children of a cache that has just been made dead.
+    /// Makes the children of a cache that has just been made dead dead too.
     pub(super) fn bury_children(&self, tree: &Hierarchy, index: CacheId) {
         let Some(family) = self.caches.family(index) else {
             return;
@@ -220,6 +230,7 @@ impl Kmem {
                 self.bury(tree, child);
             }
         });
+        // Release pairs with the Acquire of `end_child_caches`: the children were taken out before.
         family.cache.store(None, Release);
     }
 }

@@ -1,12 +1,14 @@
-//! The end of a cache: dead first, gone with its last slab.
+//! The end of a cache: first it is dead, then it ends with its last slab.
 //!
-//! A dead cache gives no object to anybody. What threads hold of it is taken back, a slab goes the
-//! moment it is empty, and who gives the last one back ends it. Its number is used again when no
-//! thread can still be looking at it.
+//! A dead cache gives out no object. What threads have of it in their slots is taken back. A slab
+//! is given back as soon as it is empty, and giving back the last one ends the cache. The cache's
+//! number is used again when no thread can still be looking at it.
 //!
-//! Kept: a cache in a thread's slot has not ended. Its death counts as a slab until every thread's
-//! slot was looked at; a thread that is in the middle of a hit for too long leaves that to who
-//! comes by later.
+//! Invariants: a cache that is in a thread's slot has not ended. Its death counts as one more slab
+//! until every thread's slot was looked at. If a thread stays in the middle of a hit for too long,
+//! the cache is noted as stuck, and a later caller of `tend_caches` tries again.
+//! Depends on: `with_idle_threads`, `slub` and `magazine` to take back, the epochs of `thread`.
+//! Never: memory taken; a failure.
 
 #![forbid(unsafe_code)]
 
@@ -25,13 +27,15 @@ use crate::thread::ThreadRec;
 
 /// `state` of a cache.
 pub(super) const LIVE: u32 = 1;
-/// Its last slab is gone; nobody has dated that yet.
+/// Its last slab was given back; `date_ended` has not seen it yet.
 const ENDED: u32 = 2;
 
 impl Cache {
-    /// Marks it dead; one slab more is counted until [`Cache::sub_slab`] says that no thread has
-    /// anything of it in a slot. `false`: it was.
+    /// Makes the cache dead. It counts one slab more until [`Cache::sub_slab`] is called for that,
+    /// when no thread has anything of it in a slot. `false`: it was dead already.
     pub(crate) fn die(&self) -> bool {
+        // AcqRel pairs with `add_slab`, `sub_slab` and `is_dead_surely`: all changes of this word
+        // are in one order, and a later one sees what came before an earlier one.
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| {
                 (n & DEAD == 0).then_some((n + 1) | DEAD)
@@ -41,8 +45,8 @@ impl Cache {
 }
 
 impl Kmem {
-    /// Makes a cache dead. Its objects stay what they are; the last one's free ends it. It cannot
-    /// fail, and does not allocate.
+    /// Makes a cache dead. Its live objects stay as they are; freeing the last one ends the cache.
+    /// It cannot fail and does not allocate.
     ///
     /// Cost: O(threads) and a membarrier, if it has slabs or magazines.
     pub fn bury(&self, tree: &Hierarchy, index: CacheId) {
@@ -50,12 +54,13 @@ impl Kmem {
         if !cache.die() {
             return;
         }
-        // Pairs with the fences of `make_child` and `make_table`.
+        // Pairs with the fences of `make_child` and `make_table`: they see the cache dead, or we
+        // find the child or the table.
         fence(SeqCst);
         self.bury_children(tree, index);
         self.shrink_dead(index);
-        // A magazine may be in a slot also where all its objects, and all slabs, are gone: it would
-        // be the next cache's of this number.
+        // A magazine may be in a slot even if all its objects and all slabs are gone. It would
+        // belong to the next cache of this number.
         let has_any = cache.nr_slabs() > 1 || cache.ways().has(Ways::MAGAZINES);
         if has_any {
             self.finish_burial(tree, index);
@@ -64,12 +69,12 @@ impl Kmem {
         }
     }
 
-    /// The rest of a death, once no thread has anything of the cache; until then it is noted as
-    /// stuck, for who comes by.
+    /// The second half of a death, done when no thread has anything of the cache in a slot. Until
+    /// then the cache is noted as stuck.
     fn finish_burial(&self, tree: &Hierarchy, index: CacheId) {
         let cache = self.caches.get(index);
         if !self.flush_slots(tree, index) {
-            // In this order: who takes it finds it counted.
+            // Counted first, so that who takes the note finds it counted.
             self.caches.nr_stuck.fetch_add(1, Relaxed);
             // Release pairs with the Acquire of `tend_caches`.
             cache.stuck.store(1, Release);
@@ -80,7 +85,7 @@ impl Kmem {
         self.sub_slab(cache, index);
     }
 
-    /// What is in nobody's hands of a dead cache.
+    /// Gives back what the cache itself keeps: what is in no thread's slot.
     fn shrink_dead(&self, index: CacheId) {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             self.shrink_magazines(index, true);
@@ -89,7 +94,7 @@ impl Kmem {
         }
     }
 
-    /// Takes back what threads have of a cache. `false`: one of them was in the middle of a hit for
+    /// Takes back what threads have of a cache. `false`: a thread stayed in the middle of a hit for
     /// too long.
     pub(super) fn flush_slots(&self, tree: &Hierarchy, index: CacheId) -> bool {
         self.with_idle_threads(
@@ -104,12 +109,12 @@ impl Kmem {
         )
     }
 
-    /// Gives back all that a thread has of caches, and its table, at its end.
+    /// At a thread's end: gives back all that it has of caches, and its table.
     pub fn leave_caches(&self, rec: &ThreadRec) {
         let Some(table) = self.caches.table_of(rec) else {
             return;
         };
-        // A drainer that is at it is done in a moment, and never waits for us.
+        // A drainer that empties these slots is done in a moment, and never waits for this thread.
         for slot in table.all() {
             while slot.at.load(Relaxed) != 0 {
                 if let Some(content) = rec.enter().map(|_slots| slot.empty()) {
@@ -118,7 +123,7 @@ impl Kmem {
                 crate::sync::relax();
             }
         }
-        // In a look too: a drainer is either not yet at the table, or done with it.
+        // In a look too, so a drainer has not yet come to the table, or is done with it.
         while rec
             .enter()
             .map(|_slots| self.caches.remove_table(rec))
@@ -129,8 +134,9 @@ impl Kmem {
         self.caches.free_table(table);
     }
 
-    /// The same in the child of a fork, for a thread that is not here: nobody uses its slots. What
-    /// it was cut off in the middle of costs what it had in hand: an object, a magazine, a slab.
+    /// As [`Self::leave_caches`] in the child of a fork, for a thread that does not exist there:
+    /// nobody uses its slots. If the fork cut it off in the middle of a change, an object, a
+    /// magazine or a slab may be lost.
     pub fn abandon_caches(&self, _sole: SoleThread, rec: &ThreadRec) {
         if let Some(table) = self.caches.table_of(rec) {
             for slot in table.all() {
@@ -147,11 +153,12 @@ impl Kmem {
         !self.caches.ended.is_empty() || self.caches.nr_stuck.load(Relaxed) > 0
     }
 
-    /// Tries again what a thread in the middle of a hit prevented, and dates what has ended. The
-    /// caller is pinned.
+    /// Finishes deaths that a thread in the middle of a hit prevented, and dates caches that have
+    /// ended. The caller is pinned.
     pub fn tend_caches(&self, tree: &Hierarchy) {
         if self.caches.nr_stuck.load(Relaxed) > 0 {
             for (index, cache) in self.caches.each() {
+                // Acquire pairs with the Release in `finish_burial`.
                 if cache.stuck.swap(0, AcqRel) != 0 {
                     self.caches.nr_stuck.fetch_sub(1, Relaxed);
                     self.finish_burial(tree, index);
@@ -163,7 +170,7 @@ impl Kmem {
 }
 
 impl Caches {
-    /// A dead cache has given its last slab back.
+    /// Ends a dead cache that has given its last slab back.
     pub(super) fn end(&self, index: CacheId) {
         let cache = self.get(index);
         // Release pairs with the Acquire of `is_there`.
@@ -171,9 +178,10 @@ impl Caches {
         self.ended.push(index.raw(), &cache.link);
     }
 
-    /// Notes when what has ended was found so. The caller is pinned.
+    /// Notes the epoch in which a cache was found to have ended. The caller is pinned.
     fn date_ended(&self, tree: &Hierarchy) {
         while let Some((index, cache)) = self.pop(&self.ended) {
+            // Release pairs with the Acquire of `is_there`.
             cache.state.store(0, Release);
             if let Some(owner) = cache.owner.swap(None, Relaxed) {
                 tree.unref_objcg(owner);
@@ -183,10 +191,10 @@ impl Caches {
         }
     }
 
-    /// The number of a cache that has ended, and that nobody looks at any more.
+    /// The number of a cache that has ended and that nobody looks at any more.
     pub(super) fn recycle(&self, kmem: &Kmem, tree: &Hierarchy) -> Option<CacheId> {
         let (index, cache) = self.pop(&self.limbo)?;
-        // What was pinned before it ended has looked for the last time three epochs later.
+        // A reader that was pinned before the cache ended is gone three epochs later.
         if tree.threads.epoch.now() >= cache.ended_at.load(Relaxed) + 3 {
             self.forget_family(kmem, index);
             kmem.forget_array(index);

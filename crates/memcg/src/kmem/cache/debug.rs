@@ -1,8 +1,10 @@
-//! Checks of a cache's objects: red zones behind them, poison in what is free.
+//! Checks of a cache's objects: red zones behind them, poison in free ones.
 //!
-//! A red zone says whether its object is out. A free one without a constructor is filled with
-//! poison, and must be so still when it is taken again. What is wrong ends the process with a line
-//! that names the cache and the object.
+//! Invariants: a red zone says whether its object is handed out. A free object without a
+//! constructor is filled with poison, and is still so when it is taken again. What is wrong ends
+//! the process with a line that names the cache and the object.
+//! Depends on: `shape` for where the red zone lies.
+//! Never: a check of an object that another thread may use.
 
 use super::objects::Found;
 use super::shape::{RED_ZONE, ZONE_FREE};
@@ -44,10 +46,14 @@ fn report(cache: &Cache, at: usize, fault: Fault) {
     say::abort()
 }
 
+/// The `n` bytes at `at`.
+///
 /// # Safety
-/// The bytes are an object's, or its red zone's, and nobody else uses them.
+/// The bytes belong to one object of a cache, or to its red zone, and while the answer is used no
+/// other code reads or writes them.
 unsafe fn bytes<'a>(at: usize, n: usize) -> &'a mut [u8] {
-    // SAFETY: the caller's.
+    // SAFETY: the bytes lie in a slab, so they are mapped and initialised, and the caller promised
+    // that no other code uses them meanwhile.
     unsafe { core::slice::from_raw_parts_mut(at as *mut u8, n) }
 }
 
@@ -55,17 +61,20 @@ fn is_poisoned(cache: &Cache) -> bool {
     !cache.ways().has(Ways::CONSTRUCTED)
 }
 
-/// An object that was just taken, before its user sees it.
+/// Checks an object that was just taken, before its user sees it, and marks its red zone.
 ///
 /// # Safety
-/// Of this cache, which is [`Ways::CHECKED`], and the caller's.
+/// The object was just taken from this cache, which has [`Ways::CHECKED`], and nobody but the
+/// caller has its address.
 #[cold]
 pub unsafe fn on_alloc(cache: &Cache, found: Found) {
     let size = cache.shape().bytes;
-    // SAFETY: the red zone is the object's, as the cache's shape has it.
+    // SAFETY: in a checked cache the red zone's bytes follow the object's, before the link
+    // (`Shape::new`); the object was just taken, so nobody else uses them.
     let zone = unsafe { bytes(found.at + size, RED_ZONE) };
     if !found.raw {
-        // SAFETY: the caller's.
+        // SAFETY: `size` bytes from its address on are the object, which was just taken, so nobody
+        // else uses them; `zone` does not overlap them.
         let object = unsafe { bytes(found.at, size) };
         let whole = |object: &[u8]| {
             object
@@ -76,21 +85,24 @@ pub unsafe fn on_alloc(cache: &Cache, found: Found) {
             report(cache, found.at, Fault::AfterFree);
         }
     }
-    // That of a fresh object was filled when the object was linked.
+    // The red zone of a fresh object was filled when the object was linked.
     if zone.iter().any(|&b| b != ZONE_FREE) {
         report(cache, found.at, Fault::AfterFree);
     }
     zone.fill(IN_USE);
 }
 
-/// An object that is about to be freed. `false`: it is not to be, since it is free.
+/// Checks an object that is about to be freed, and fills it with poison. `false`: it is free
+/// already, and is not to be freed.
 ///
 /// # Safety
-/// As [`on_alloc`].
+/// `at` is an object of this cache, which has [`Ways::CHECKED`]. It is live and nobody but the
+/// caller uses it, or it was freed before and the answer is `false`.
 #[cold]
 pub unsafe fn on_free(cache: &Cache, at: usize) -> bool {
     let size = cache.shape().bytes;
-    // SAFETY: as above.
+    // SAFETY: in a checked cache the red zone's bytes follow the object's; the caller alone uses
+    // the object. Of an object freed twice they are only read.
     let zone = unsafe { bytes(at + size, RED_ZONE) };
     if zone.iter().all(|&b| b == ZONE_FREE) {
         report(cache, at, Fault::DoubleFree);
@@ -101,7 +113,8 @@ pub unsafe fn on_free(cache: &Cache, at: usize) -> bool {
     }
     zone.fill(ZONE_FREE);
     if is_poisoned(cache) {
-        // SAFETY: the caller's.
+        // SAFETY: the red zone says that the object is handed out, so only the caller uses it, who
+        // gives it up; `zone` does not overlap it.
         let object = unsafe { bytes(at, size) };
         object.fill(POISON);
         if let Some(last) = object.last_mut() {

@@ -1,9 +1,13 @@
 //! Which caches' objects a group accounts: words `+name`, `-name`, `*`, set for a group and all
-//! below that have none.
+//! groups below it that have none of their own.
 //!
-//! The last word that fits a cache's name decides; `*` in a word fits anything, a word of its own
-//! means `+*`. Where nothing fits, and where nobody has set anything, objects are accounted. Few
-//! groups have any: they are looked for in a list.
+//! The last word that fits a cache's name decides. A `*` inside a word fits any bytes; as a word of
+//! its own it means `+*`. Where no word fits, and where nobody has set any, objects are accounted.
+//! Few groups have words, so they are searched in a list.
+//!
+//! Invariants: a reader gets the words of one `set`, never a mixture of two (`version`).
+//! Depends on: `Engine::filters_lock`, which makes writers one at a time.
+//! Never: a lock for a reader.
 
 use super::{Caches, NAME_BYTES};
 use crate::counter::Level;
@@ -26,16 +30,18 @@ const WORDS: usize = FILTER_BYTES / 8;
 pub struct Filter {
     /// Odd while it is written.
     version: AtomicU32,
-    /// None: nobody's.
+    /// The group whose words these are. `None`: the record is free.
     group: AtomicId<GroupId>,
     generation: AtomicU32,
     link: AtomicU32,
     text: [AtomicU64; WORDS],
 }
 
-// SAFETY: integers only.
+// SAFETY: every field is an atomic integer or an index of one, so zero bytes are a filter of no
+// group.
 unsafe impl Zeroed for Filter {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Filter {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -45,7 +51,7 @@ unsafe impl Record for Filter {
 /// Words, with zeros behind them.
 pub type Text = [u8; FILTER_BYTES];
 
-/// Whether objects of the cache `name` are accounted by words.
+/// Whether `words` say that objects of the cache `name` are accounted.
 #[must_use]
 pub fn accounts(words: &[u8], name: &[u8]) -> bool {
     words
@@ -90,7 +96,7 @@ fn trimmed(text: &[u8]) -> &[u8] {
 }
 
 impl Filter {
-    /// The words of a group; `None`: not its own.
+    /// The words of a group. `None`: this filter is another group's.
     fn text_of(&self, group: &Memcg) -> Option<Text> {
         loop {
             // Acquire pairs with the Release of `set`: words of one writing.
@@ -101,6 +107,8 @@ impl Filter {
             for (to, from) in text.chunks_exact_mut(8).zip(&self.text) {
                 to.copy_from_slice(&from.load(Relaxed).to_ne_bytes());
             }
+            // Pairs with the Release fence of `set`: if a word above was of a later `set`, its odd
+            // version is seen here.
             core::sync::atomic::fence(Acquire);
             if version & 1 == 0 && self.version.load(Relaxed) == version {
                 return is_its.then_some(text);
@@ -112,6 +120,7 @@ impl Filter {
     fn set(&self, group: &Memcg, words: &[u8]) {
         let version = self.version.load(Relaxed);
         self.version.store(version | 1, Relaxed);
+        // Pairs with the Acquire fence of `text_of`: the odd version is seen before any word.
         core::sync::atomic::fence(Release);
         let mut text = [0; FILTER_BYTES];
         text[..words.len()].copy_from_slice(words);
@@ -120,6 +129,7 @@ impl Filter {
         }
         self.generation.store(group.generation(), Relaxed);
         self.group.store(Some(group.index()), Relaxed);
+        // Release pairs with the Acquire of `text_of`: the words, then the even version.
         self.version.store((version | 1) + 1, Release);
     }
 }
@@ -149,8 +159,8 @@ impl Caches {
             .is_none_or(|text| accounts(trimmed(&text), trimmed(name)))
     }
 
-    /// Sets a group's words, which are valid; none: it inherits again. One caller at a time. `None`
-    /// without memory. Answers whether any group has words.
+    /// Sets a group's words, which are valid; with none it inherits again. Answers whether any
+    /// group has words. `None` without memory. One caller at a time.
     pub fn set_filter(
         &self,
         group: &Memcg,
@@ -165,7 +175,7 @@ impl Caches {
             Some(filter) => filter.set(group, words),
             None if words.is_empty() => {}
             None => {
-                // One of a group that has gone, or another.
+                // The filter of a group that has gone, or a new one.
                 let old = self
                     .filters
                     .each()

@@ -1,13 +1,15 @@
-//! The rival that was refused in 2014: at a group's end its caches' slabs are handed to the cache
-//! they were split from, one by one.
+//! The design that was refused in 2014: at a group's end the slabs of its caches are handed, one by
+//! one, to the cache they were split from. Here it is measured against the others.
 //!
-//! It needs full slabs in a list ([`Ways::TRACKED`](super::Ways::TRACKED)), which costs allocation
-//! and free the lock of the cache whenever one becomes full or is so no longer. That is why it is
-//! not what caches do; it is here to be measured.
+//! It needs full slabs in a list ([`Ways::TRACKED`](super::Ways::TRACKED)). So an allocation and a
+//! free take the cache's lock whenever a slab becomes full or is full no longer. That cost is why
+//! caches do not do this by default.
 //!
-//! Kept: a slab is its cache's under that cache's lock; in between it is in use, by who hands it
-//! over. Relied on: the cache is dead, so it takes in no slab but from threads that were in the
-//! middle of something: what they bring stays, and goes by itself.
+//! Invariants: a slab belongs to a cache under that cache's lock. While it is handed over it is in
+//! use, by the thread that hands it over.
+//! Depends on: the cache being dead. It takes in no slab, except from threads that were in the
+//! middle of something; such a slab stays, and is given back when it is empty.
+//! Never: a change of an object's owner or charge.
 
 #![forbid(unsafe_code)]
 
@@ -19,15 +21,15 @@ use crate::kmem::slab::{IN_PARTIAL, IN_USE, SlabRef};
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Hands the slabs of a dead cache, which counts one more than it has, to the one it was split
-    /// from. O(slabs).
+    /// Hands the slabs of a dead cache to the one it was split from. The dead cache counts one slab
+    /// more than it has, so it does not end here. O(slabs).
     pub(super) fn hand_over(&self, cache: &Cache, index: CacheId) {
         let is_tracked = cache.ways().has(Ways::TRACKED) && !cache.ways().has(Ways::MAGAZINES);
         let Some(to) = cache.root().filter(|_| is_tracked) else {
             return;
         };
         let heir = self.caches.get(to);
-        // The heir may die meanwhile: then the rest stays.
+        // The heir may die meanwhile; then the other slabs stay.
         while heir.add_slab() {
             let Some(slab) = self.caches.locked(index, || pop_slab(cache, to)) else {
                 self.sub_slab(heir, to);
@@ -39,7 +41,8 @@ impl Kmem {
     }
 }
 
-/// A listed slab of the cache, another's from here on, and ours. Under the cache's lock.
+/// Takes a listed slab out of the cache; it is cache `to`'s from here on, and in use by the caller.
+/// Under the cache's lock.
 fn pop_slab(cache: &Cache, to: CacheId) -> Option<SlabRef> {
     let slab = cache.full.first().or_else(|| cache.partial.first())?;
     debug_assert!(matches!(slab.listed.load(Relaxed), IN_FULL | IN_PARTIAL));

@@ -1,4 +1,8 @@
-//! What caches have: for slabinfo, for the auditor, for the totals.
+//! How many objects and slabs caches have: for slabinfo, for the auditor, and for the totals.
+//!
+//! Invariants: none of its own; nothing is changed.
+//! Depends on: the lock of the spans, under which no slab's units come or go.
+//! Never: memory taken; a wait.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +27,7 @@ pub struct CacheStat {
 }
 
 impl Caches {
-    /// Calls `f` with the tag and the bytes of each live object of a slab; nothing changes
+    /// Calls `f` with the tag and the bytes of each live object of a slab. Nothing changes
     /// meanwhile.
     pub(in crate::kmem) fn each_live_of(
         &self,
@@ -47,7 +51,7 @@ impl Caches {
 }
 
 impl Slab {
-    /// Objects that are out.
+    /// Objects that are handed out, those in magazines included.
     fn nr_out(&self) -> usize {
         let used = self.used.load(Relaxed);
         used.saturating_sub(self.word().peek().count) as usize
@@ -55,8 +59,8 @@ impl Slab {
 }
 
 impl Kmem {
-    /// Fills `stats`, by number, with what caches have: a moment's view. O(units in use). Neither
-    /// allocates nor waits.
+    /// Fills `stats`, by the caches' numbers, with the counts of this moment. O(units in use). It
+    /// neither allocates nor waits.
     pub fn cache_stats(&self, stats: &mut [CacheStat]) {
         self.spans.locked(|| {
             for slab in self.each_slab() {
@@ -71,7 +75,7 @@ impl Kmem {
                 stat.active += slab.nr_out();
             }
         });
-        // What is in magazines is out of its slab, but free.
+        // An object in a magazine is out of its slab, but free.
         let caches = &self.caches;
         let mut less = |index: CacheId, nr: usize| {
             if let Some(stat) = stats.get_mut(index.raw() as usize) {

@@ -1,14 +1,16 @@
-//! Slab kind Slab: a magazine of free objects per thread and cache, an array the threads share,
-//! slabs behind both.
+//! Slab kind Slab: a magazine of free objects for each thread and cache, an array that the threads
+//! share, and slabs behind both.
 //!
-//! A free puts the object into the freeing thread's magazine, whoever's slab it is from, and an
-//! allocation takes the last one in: both without an atomic instruction. A full magazine gives half
-//! to the shared array, an empty one takes half from there, or from slabs, under the lock of the
-//! cache. What nobody touches for a while goes back (`reaper`).
+//! A free puts the object into the freeing thread's magazine, whatever slab it is from; an
+//! allocation takes the last one that was put in. Both do so without an atomic instruction. A full
+//! magazine gives half to the shared array. An empty one takes half from there, or from slabs,
+//! under the lock of the cache. The `reaper` gives back what nobody touches for a while.
 //!
-//! Every object has a tag of its own, since a magazine's are of many slabs; that of a free object
-//! in a magazine or in the array says so, and a second free is found out. A slab's own list is
-//! changed under the lock alone, its word not used.
+//! Invariants: every object has a tag of its own, since a magazine has objects of many slabs. A
+//! free object in a magazine or in the array has the tag IDLE, so a second free is found out. A
+//! slab's own list changes under the lock of the cache alone, and its word is not used.
+//! Depends on: `slots` for the look at a thread's magazine, `own` for the memory of magazines.
+//! Never: an object in two places, but for a moment in which its magazine says that it is empty.
 
 use super::Cache;
 use super::objects::Found;
@@ -28,16 +30,16 @@ use core::sync::atomic::{
     fence,
 };
 
-/// The tag of what is in a magazine or the array.
+/// The tag of an object that is in a magazine or in the array.
 pub(super) const IDLE: Tag = Tag::new(MIXED - 1);
 
-/// Bytes of a magazine: its capacity, then addresses of objects, the lowest bit of which says raw.
+/// Bytes of a magazine: its capacity, then addresses of objects, of which the lowest bit says raw.
 const BYTES: usize = 512;
 const MOST: usize = BYTES / size_of::<usize>() - 1;
 /// Bytes of the array: as many magazines of the largest capacity.
 pub(super) const ARRAY_BYTES: usize = 8 * BYTES;
 
-/// In `nr` of a slot: used since the reaper came by.
+/// In `nr` of a slot: the magazine was used since the reaper last came by.
 pub(super) const TOUCHED: u32 = 1 << 31;
 
 /// Empty slabs a cache keeps until the reaper comes by.
@@ -47,7 +49,7 @@ const MOST_EMPTY: u32 = 4;
 const IN_FULL: u32 = 3;
 const IN_EMPTY: u32 = 4;
 
-/// A few objects on their way.
+/// A few objects on their way from one place to another.
 pub(super) struct Batch {
     objects: [usize; MOST],
     nr: usize,
@@ -77,41 +79,48 @@ impl Batch {
 pub(super) struct Words(pub(super) usize);
 
 impl Words {
+    /// The word `n` of the block.
+    ///
     /// # Safety
-    /// The word is in the block.
+    /// `n` is below the number of words of the block: 0, or at most the capacity. The block has not
+    /// been given back.
     #[inline(always)]
     unsafe fn at(self, n: usize) -> &'static AtomicUsize {
-        // SAFETY: the caller's; blocks are aligned and live until who has taken them out gives them
-        // back.
+        // SAFETY: `own_alloc` made the block, aligned to 16, and the caller promised that word `n`
+        // is in it. Who finds it in a slot inside a look, in `shared` under the lock, or made it,
+        // uses it; who takes it out of there gives it back after.
         unsafe { &*(self.0 as *const AtomicUsize).add(n) }
     }
 
     #[inline(always)]
     pub(super) fn capacity(self) -> usize {
-        // SAFETY: the first word of any.
+        // SAFETY: each block begins with its capacity, stored before the block was put into a slot
+        // or into `shared`; so word 0 is in it.
         unsafe { self.at(0) }.load(Relaxed)
     }
 
     #[inline(always)]
     pub(super) fn get(self, n: usize) -> usize {
         debug_assert!(n < self.capacity());
-        // SAFETY: below the capacity.
+        // SAFETY: every caller gives an `n` below the number of objects in the block, which is at
+        // most its capacity; the words of that many objects follow the first.
         unsafe { self.at(n + 1) }.load(Relaxed)
     }
 
     #[inline(always)]
     fn set(self, n: usize, entry: usize) {
         debug_assert!(n < self.capacity());
-        // SAFETY: below the capacity.
+        // SAFETY: every caller has asked that `n` is below the capacity; the words of that many
+        // objects follow the first.
         unsafe { self.at(n + 1) }.store(entry, Relaxed);
     }
 }
 
-/// The slab and the offset of an entry's object, and whether it is raw.
+/// The slab and the offset of the object of an entry, and whether the object is raw.
 #[inline(always)]
 fn open(entry: usize) -> (SlabRef, u32, bool) {
-    // SAFETY: entries are addresses of objects of slabs, which stay as long as an object of theirs
-    // is out.
+    // SAFETY: an entry is the address of an object that is out of its slab, in a magazine, the
+    // array or a batch. Such a slab is not empty, so its units are in use and the chunk is mapped.
     let slab = unsafe { Slab::of(entry) }.lead();
     let offset = (entry & !1) - slab.start();
     (slab, offset as u32, entry & 1 != 0)
@@ -160,7 +169,7 @@ impl Slot {
     }
 }
 
-/// A hit: the last object in, if the cache `serves`. `None`: nothing was done.
+/// A hit: takes the last object that was put in, if `serves` says so. `None`: nothing was done.
 #[inline(always)]
 pub(super) fn alloc(
     own: Own<'_>,
@@ -189,7 +198,7 @@ pub(super) fn alloc(
     })
 }
 
-/// A hit: into the thread's magazine. `false`: nothing was done.
+/// A hit: puts the object into the thread's magazine. `false`: nothing was done.
 #[inline(always)]
 pub(super) fn free(own: Own<'_>, slab: SlabRef, offset: u32, raw: bool) -> bool {
     let Some(busy) = own.enter_slots() else {
@@ -238,7 +247,7 @@ impl Kmem {
             self.caches.locked(index, || {
                 list(cache, slab);
                 draw(cache, want, &mut batch);
-                // It may have died since the slab was counted, and what was needed may have come
+                // The cache may have died since the slab was counted, and the objects may have come
                 // from elsewhere.
                 if cache.is_dead() && slab.used.load(Relaxed) == 0 {
                     unlist(cache, slab);
@@ -268,14 +277,15 @@ impl Kmem {
             self.sub_slab(cache, index);
             return None;
         };
-        // SAFETY: the first unit of a span just allocated.
+        // SAFETY: `spans.alloc` has just answered this span, so its chunk is mapped, and stays so
+        // while the span is in use.
         let slab = unsafe { Slab::of(span.start) };
-        // SAFETY: as above.
+        // SAFETY: the span has `shape.units` units, just allocated, and nobody else uses them.
         unsafe { slab.make_objects(index, &shape, MIXED, cache.ways()) };
         Some(slab)
     }
 
-    /// Puts what fits of a batch into the thread's magazine, which it gets if it has none.
+    /// Puts what fits of a batch into the thread's magazine. A thread without one gets one.
     fn load(&self, own: Own<'_>, cache: &Cache, index: CacheId, batch: &mut Batch) {
         let slot = own.slot(index);
         let has_one = |slot: &Slot| slot.magazine_of(index).is_some();
@@ -283,7 +293,8 @@ impl Kmem {
         if !has_one(slot) {
             spare = self.own_alloc(BYTES);
             if let Some(new) = spare {
-                // SAFETY: the first word of a block nobody has seen.
+                // SAFETY: word 0 of a block of BYTES bytes, which `own_alloc` has just made and
+                // nobody else has seen.
                 unsafe { Words(new.as_ptr() as usize).at(0) }.store(capacity_of(cache), Relaxed);
             }
         }
@@ -311,16 +322,17 @@ impl Kmem {
             }
         }
         if let Some(unused) = spare {
-            // SAFETY: of `own_alloc`, never installed.
+            // SAFETY: `own_alloc` made this block of BYTES bytes above, and it was not put into a
+            // slot, so nobody else has seen it.
             unsafe { self.own_free(unused, BYTES) };
         }
         self.leave_slot(before);
     }
 
-    /// Frees an object that was no hit, and was uncharged since.
+    /// Frees an object that was no hit. Its bytes were uncharged before.
     ///
     /// # Safety
-    /// The object at `offset` is live and ends here.
+    /// The object at `offset` of `slab` is live, and nobody uses it after this call.
     pub(super) unsafe fn free_to_magazine(
         &self,
         own: Option<Own<'_>>,
@@ -356,7 +368,7 @@ impl Kmem {
         self.flush(index, batch);
     }
 
-    /// A batch goes to the array, or to its slabs.
+    /// Puts a batch into the array, or back into the objects' slabs.
     pub(super) fn flush(&self, index: CacheId, mut batch: Batch) {
         if batch.nr == 0 {
             return;
@@ -379,37 +391,42 @@ impl Kmem {
         self.give_units(cache, index, gone);
     }
 
-    /// The array, made now if there is none.
+    /// The array; made now if the cache has none and is not dead.
     fn array_of(&self, cache: &Cache) -> Option<Words> {
+        // Acquire pairs with the Release of the compare_exchange below.
         let at = cache.shared.load(Acquire);
         if at != 0 || cache.is_dead() {
             return (at != 0).then_some(Words(at));
         }
         let new = self.own_alloc(ARRAY_BYTES)?;
         let words = Words(new.as_ptr() as usize);
-        // SAFETY: the first word of a block nobody has seen.
+        // SAFETY: word 0 of a block of ARRAY_BYTES bytes, which `own_alloc` has just made and
+        // nobody else has seen.
         unsafe { words.at(0) }.store(8 * capacity_of(cache), Relaxed);
-        // AcqRel: its capacity is seen by who finds it.
+        // Release pairs with the Acquire, here and at the head of this function, of a thread that
+        // finds the array: its capacity.
         match cache.shared.compare_exchange(0, words.0, AcqRel, Acquire) {
             Ok(_) => Some(words),
             Err(other) => {
-                // SAFETY: of `own_alloc`, seen by nobody.
+                // SAFETY: `own_alloc` made this block of ARRAY_BYTES bytes; the other thread's won,
+                // so nobody else has seen this one.
                 unsafe { self.own_free(new, ARRAY_BYTES) };
                 Some(Words(other))
             }
         }
     }
 
-    /// The array of a cache that has ended, if somebody made one as it died.
+    /// Gives back the array of a cache that has ended, if a thread made one while the cache died.
     pub(super) fn forget_array(&self, index: CacheId) {
         let array = self.caches.get(index).shared.swap(0, Relaxed);
         if let Some(block) = NonNull::new(array as *mut u8) {
-            // SAFETY: of `array_of`, of a cache that nobody looks at any more.
+            // SAFETY: `array_of` made it, of ARRAY_BYTES bytes, and the swap has taken it out of
+            // the cache, which has ended three epochs ago: nobody looks at it.
             unsafe { self.own_free(block, ARRAY_BYTES) };
         }
     }
 
-    /// What was in a slot: its objects go on, its magazine ends.
+    /// What was in a slot: flushes its objects and gives the magazine's memory back.
     pub(super) fn leave_magazine(&self, index: CacheId, content: Content) {
         let magazine = Words(content.at);
         let mut batch = Batch::new();
@@ -418,19 +435,21 @@ impl Kmem {
         }
         self.flush(index, batch);
         if let Some(block) = NonNull::new(content.at as *mut u8) {
-            // SAFETY: installed by `load`, taken out by the caller.
+            // SAFETY: `load` put this block of BYTES bytes into the slot, and `Slot::empty` has
+            // taken it out inside a look or a drain: only this content names it.
             unsafe { self.own_free(block, BYTES) };
         }
     }
 }
 
-/// Moves the oldest `most` of a magazine into a batch; the others move down, and the caller says
-/// then how many they are. Until then it is empty for who finds it cut off, in the child of a fork
-/// or after a jump out of a signal handler: an object that is in two places of it would be given
-/// out twice.
+/// Moves the oldest `most` objects of a magazine into a batch; the others move down, and the caller
+/// then stores how many they are. Until then the magazine says that it is empty. It may be found
+/// cut off, in the child of a fork or after a jump out of a signal handler, and an object that is
+/// in two places of it would be handed out twice.
 pub(super) fn pop_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, batch: &mut Batch) {
     slot.nr.store(0, Relaxed);
-    // Before what follows, also for a child's copy of the memory.
+    // Pairs with no load of a thread: it orders the count before the moves for a copy of the memory
+    // (the child of a fork) and for a signal handler of this thread.
     fence(Release);
     for n in 0..nr {
         match n.checked_sub(most) {
@@ -438,11 +457,13 @@ pub(super) fn pop_oldest(slot: &Slot, magazine: Words, nr: usize, most: usize, b
             Some(to) => magazine.set(to, magazine.get(n)),
         }
     }
-    // The same for what the caller stores.
+    // Pairs with no load of a thread either: the moves come before the count that the caller
+    // stores.
     fence(Release);
 }
 
-/// Draws up to `want` objects: of the array, of partial slabs, of empty ones. Under the lock.
+/// Draws up to `want` objects: out of the array, then partial slabs, then empty ones. Under the
+/// lock.
 fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
     let array = Words(cache.shared.load(Relaxed));
     while array.0 != 0 && batch.nr < want {
@@ -456,11 +477,13 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
         let Some(slab) = cache.partial.first().or_else(|| cache.empty.first()) else {
             return;
         };
-        // SAFETY: in a list, under the lock.
+        // SAFETY: the slab was found in a list of the cache whose lock is held, so this thread may
+        // touch it.
         while batch.nr < want && unsafe { slab.has_room() } {
             let offset = slab.free.load(Relaxed);
             slab.note_tag(offset, Some(IDLE));
-            // SAFETY: as above.
+            // SAFETY: the lock is still held, and `has_room` has just said that `free` is an object
+            // inside the slab.
             let found = unsafe { slab.pop_free(offset) };
             batch.push(found.at | usize::from(found.raw));
         }
@@ -469,11 +492,12 @@ fn draw(cache: &Cache, want: usize, batch: &mut Batch) {
     }
 }
 
-/// An object goes back to its slab. Under the lock.
+/// Puts an object back into its slab. Under the lock.
 pub(super) fn free_to_slab(cache: &Cache, entry: usize, gone: &mut List) {
     let (slab, offset, raw) = open(entry);
     unlist(cache, slab);
-    // SAFETY: under the lock; the object is nobody's.
+    // SAFETY: the lock of the slab's cache is held, which alone changes lists of such slabs. The
+    // entry was taken out of a magazine, the array or a batch, so nobody else has the object.
     unsafe { slab.push_free(offset, raw) };
     let is_empty = slab.used.load(Relaxed) == 0;
     if is_empty && (cache.is_dead() || cache.nr_empty.load(Relaxed) >= MOST_EMPTY) {

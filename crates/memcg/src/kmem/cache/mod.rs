@@ -7,16 +7,15 @@
 //!   └ thread's slot: the slab in use              slots, hit
 //! ```
 //!
-//! Kept: a live object's tag and its cache are had from its address alone. A slab is in one place:
-//! a thread's slot, a list of its cache, nobody's (full), or the hands of who takes it from one to
-//! another. A cache that is dead gives no slab to anybody, keeps none that is empty, and ends with
-//! its last. Relied on: the spans for units, the look at a thread's slots (`thread`) that drainers
-//! and signal handlers stay out of. Never done: charging beyond the stock (that is `engine`); a
-//! constructor, or any code of the program; a lock or an atomic instruction where the thread's slab
-//! has room.
-//!
-//! A cache's lists are guarded by one of a few locks, by its number, held with all signals off and
-//! never over a system call.
+//! Invariants: any thread finds a live object's tag and cache from the object's address alone. A
+//! slab is in one place: in a thread's slot, in a list of its cache, in no list (if it is full), or
+//! with the thread that takes it from one place to another. A dead cache gives out no slab, keeps
+//! no empty one, and ends with its last slab. A cache's lists are guarded by one of 64 locks, by
+//! the cache's number. The lock is held with all signals blocked and never over a system call.
+//! Depends on: `span` for units; the look at a thread's slots (`thread`), which keeps drainers and
+//! signal handlers out.
+//! Never: a charge beyond stock (that is `engine`); a constructor or any other code of the program;
+//! a lock or an atomic instruction where the thread's slab has room.
 
 pub mod cache_hit;
 mod children;
@@ -66,7 +65,7 @@ pub const NAME_BYTES: usize = 32;
 
 const STRIPES: usize = 64;
 
-/// How a cache works, a bit each.
+/// How a cache works: one bit for each way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ways(u32);
 
@@ -77,16 +76,16 @@ impl Ways {
     pub const CHECKED: Ways = Ways(2);
     /// It has a constructor.
     pub const CONSTRUCTED: Ways = Ways(4);
-    /// Full slabs are in a list too: what reparenting slab by slab would need.
+    /// Full slabs are in a list too, as handing them over one by one needs.
     pub const TRACKED: Ways = Ways(8);
     /// A cache of its own for each group.
     pub const PER_GROUP: Ways = Ways(16);
     /// The slab kind Slab: magazines. Without it: Slub.
     pub const MAGAZINES: Ways = Ways(32);
-    /// Its objects are accounted also where only those of such caches are.
+    /// Its objects are accounted even where only those of such caches are.
     pub const ACCOUNT: Ways = Ways(64);
 
-    /// Both.
+    /// The ways of both.
     #[must_use]
     pub const fn with(self, other: Ways) -> Ways {
         Ways(self.0 | other.0)
@@ -105,7 +104,7 @@ impl Ways {
     }
 }
 
-/// Makes the bytes of a fresh object, which are zeros, what its users find.
+/// Initialises a fresh object. Before, its bytes are zeros.
 pub type Constructor = fn(&mut [u8]);
 
 /// What a cache is to be.
@@ -119,7 +118,7 @@ pub struct Plan<'a> {
     pub align: usize,
     /// How it works.
     pub ways: Ways,
-    /// Its constructor, for who calls it.
+    /// Its constructor. The cache only keeps it; the caller of an allocation runs it.
     pub ctor: Option<Constructor>,
 }
 
@@ -137,14 +136,14 @@ impl Plan<'_> {
         )
     }
 
-    /// Whether there can be such a cache.
+    /// Whether a cache can be made to this plan.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         self.shape().is_some()
     }
 }
 
-/// `slabs` of a cache that is dead.
+/// In `slabs`: the cache is dead.
 const DEAD: u32 = 1 << 31;
 
 /// A cache.
@@ -158,42 +157,45 @@ pub struct Cache {
     units: AtomicU32,
     align: AtomicU32,
     ctor: Hook<Constructor>,
-    /// Who makes room where a group is over a limit, for the engine to ask.
+    /// The function that makes room in a group that is over a limit; the engine calls it.
     room_maker: AtomicPtr<RoomMaker>,
     name: [AtomicU64; NAME_BYTES / 8],
-    /// What is there for each group, of a cache with [`Ways::PER_GROUP`].
+    /// Of a cache with [`Ways::PER_GROUP`]: its children.
     family: AtomicId<FamilyId>,
-    /// Of a group's: the cache it was made for, and the group's own owner, which it names.
+    /// Of a child: the cache it was made for, and the group's own owner, to which it holds a
+    /// reference.
     root: AtomicId<CacheId>,
     owner: AtomicId<Tag>,
-    /// With [`Ways::PER_GROUP`], and of a group's: whose objects it has, as [`Cache::serve`] says;
-    /// 0: everybody's.
+    /// Of a child, and of a cache with [`Ways::PER_GROUP`]: whose objects it has, as
+    /// [`Cache::serve`] stores it. 0: everybody's.
     serves: AtomicU64,
-    /// 0: no cache.
+    /// LIVE, ENDED, or 0: no cache.
     state: AtomicU32,
     link: AtomicU32,
 
-    /// Its slabs in number, and DEAD.
+    /// The number of its slabs, and DEAD.
     slabs: AtomicU32,
     nr_partial: AtomicU32,
     nr_returned: AtomicU32,
-    /// Dead, and a thread has something of it still.
+    /// 1: the cache is dead, and a thread may have something of it in a slot.
     stuck: AtomicU32,
     /// The epoch in which it was found to have ended.
     ended_at: AtomicU64,
     partial: List,
     full: List,
     returned: Returned,
-    /// Of the slab kind Slab: empty slabs, and the array that threads share.
+    /// Of the slab kind Slab: empty slabs, and the array that the threads share.
     empty: List,
     nr_empty: AtomicU32,
     nr_shared: AtomicU32,
     shared: AtomicUsize,
 }
 
-// SAFETY: integers only.
+// SAFETY: every field is made of integers, 0 for an address, or a type that is `Zeroed` itself: a
+// record of zero bytes is no cache.
 unsafe impl Zeroed for Cache {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link` but
+// through the arena and the two stacks, in one of which a record is at most.
 unsafe impl Record for Cache {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -212,10 +214,10 @@ pub struct Caches {
     filters: Arena<FilterId, filter::Filter>,
     reaped_at: AtomicU64,
     stripes: [Stripe; STRIPES],
-    /// Held while a slab is mixed: by the thread that allocates from it, or by who changes an
-    /// object's owner.
+    /// Held while a slab is made mixed, by the thread that allocates from it or by one that changes
+    /// an object's owner.
     mixing_lock: Lock,
-    /// Caches without a slab, dead: as they ended, and as they were dated.
+    /// Dead caches without a slab: those that have just ended, and those whose end was dated.
     ended: Stack,
     limbo: Stack,
     nr_stuck: AtomicU32,
@@ -237,7 +239,7 @@ impl Default for Caches {
         }
     }
 }
-// SAFETY: all parts are Zeroed, a lock is free when zero.
+// SAFETY: each field is `Zeroed` itself or an integer; a lock of zero bytes is free.
 unsafe impl Zeroed for Caches {}
 
 impl Cache {
@@ -269,16 +271,18 @@ impl Cache {
         self.ctor.get()
     }
 
-    /// Who makes room in a group that is full, if somebody is registered.
+    /// The function that makes room in a group that is full, if one is registered.
     pub fn room_maker(&self) -> Option<&'static RoomMaker> {
         // Acquire pairs with the Release of `register`.
-        // SAFETY: null, or of `register`, which takes what lives as long as the process.
+        // SAFETY: the pointer is null or was stored by `register`, from a `&'static`, so it is
+        // never dangling.
         unsafe { self.room_maker.load(Acquire).as_ref() }
     }
 
-    /// Registers who makes room. `false`: somebody is.
+    /// Registers the function that makes room. `false`: there is one already.
     pub fn register(&self, maker: &'static RoomMaker) -> bool {
         let maker = core::ptr::from_ref(maker).cast_mut();
+        // Release pairs with the Acquire of `room_maker`.
         self.room_maker
             .compare_exchange(core::ptr::null_mut(), maker, AcqRel, Acquire)
             .is_ok()
@@ -304,32 +308,36 @@ impl Cache {
         self.owner.load(Relaxed)
     }
 
-    /// From here on it has the objects that `cache` is asked for on behalf of the group of a cell.
-    /// Before anybody knows it.
+    /// From here on the cache has the objects that `cache` is asked for on behalf of the group of a
+    /// cell. Called before other threads know the cache.
     fn serve(&self, cache: CacheId, cell: Option<CellId>) {
         self.serves.store(served(cache, cell), Relaxed);
     }
 
-    /// Whether that is so, and it is not dead. Asked by who knows that it has not ended.
+    /// Whether [`Self::serve`] has said so, and the cache is not dead. The caller knows that the
+    /// cache has not ended.
     #[inline(always)]
     fn does_serve(&self, cache: CacheId, cell: Option<CellId>) -> bool {
         self.serves.load(Relaxed) == served(cache, cell) && !self.is_dead()
     }
 
-    /// Whether there is a cache, dead or alive.
+    /// Whether the record is a cache, alive or dead.
     pub fn is_there(&self) -> bool {
-        // Acquire pairs with the Release of `Caches::create`.
+        // Acquire pairs with the Release of `create_cache`: the whole record.
         self.state.load(Acquire) != 0
     }
 
-    /// Whether it gives no objects any more.
+    /// Whether it gives out no objects any more.
     pub fn is_dead(&self) -> bool {
+        // Acquire pairs with the AcqRel of `die`.
         self.slabs.load(Acquire) & DEAD != 0
     }
 
-    /// As [`Self::is_dead`]; if not, who makes it dead later sees all that the caller did before.
+    /// As [`Self::is_dead`]. If it is not dead, the thread that makes it dead later sees all that
+    /// the caller did before.
     pub(crate) fn is_dead_surely(&self) -> bool {
-        // AcqRel: one order with `die`.
+        // AcqRel pairs with `die`: all changes of the word are in one order, so this one is seen by
+        // `die` or sees it.
         self.slabs.fetch_add(0, AcqRel) & DEAD != 0
     }
 
@@ -340,14 +348,17 @@ impl Cache {
 
     /// Counts a slab more, of a cache that is not dead.
     pub(crate) fn add_slab(&self) -> bool {
-        // AcqRel: one order of changes, so that death and the last slab's end see each other.
+        // AcqRel pairs with `die` and `sub_slab`: all changes are in one order, so death and the
+        // end of the last slab see each other.
         self.slabs
             .fetch_update(AcqRel, Acquire, |n| (n & DEAD == 0).then_some(n + 1))
             .is_ok()
     }
 
-    /// Counts one less. `true`: that was the last of a dead cache.
+    /// Counts a slab less. `true`: it was the last of a dead cache.
     pub(crate) fn sub_slab(&self) -> bool {
+        // AcqRel pairs with `add_slab`, `die` and itself: the last one sees what was done to the
+        // slabs.
         self.slabs.fetch_sub(1, AcqRel) == DEAD | 1
     }
 }
@@ -358,8 +369,8 @@ fn served(cache: CacheId, cell: Option<CellId>) -> u64 {
 }
 
 impl Kmem {
-    /// A new cache; its number. The caller is pinned. `None`: no such objects can be, or there is
-    /// no memory.
+    /// A new cache; answers its number. `None`: there can be no such objects, or there is no
+    /// memory. The caller is pinned.
     pub fn create_cache(&self, tree: &Hierarchy, plan: &Plan<'_>) -> Option<CacheId> {
         let shape = plan.shape()?;
         let caches = &self.caches;
@@ -422,7 +433,7 @@ impl Caches {
         self.records.each()
     }
 
-    /// Runs `f` under the lock of a cache's lists, with all signals off.
+    /// Runs `f` under the lock of a cache's lists, with all signals blocked.
     fn locked<R>(&self, cache: CacheId, f: impl FnOnce() -> R) -> R {
         let _signals = sigmask::block_all();
         let _held = self.stripes[cache.raw() as usize % STRIPES]
@@ -431,14 +442,14 @@ impl Caches {
         f()
     }
 
-    /// Runs `f`, which mixes a slab, while nobody else mixes one; with all signals off.
+    /// Runs `f`, which makes a slab mixed, while no other thread does so; with all signals blocked.
     fn mixing<R>(&self, f: impl FnOnce() -> R) -> R {
         let _signals = sigmask::block_all();
         let _held = self.mixing_lock.lock(Rank::Tags);
         f()
     }
 
-    /// Before a fork: takes all locks of the lists, and that of tags. Signals are off.
+    /// Before a fork: takes all locks of the lists, and that of tags. Signals are blocked.
     pub(super) fn lock_for_fork(&self) {
         for stripe in &self.stripes {
             core::mem::forget(stripe.0.lock(Rank::Caches));
@@ -446,7 +457,7 @@ impl Caches {
         core::mem::forget(self.mixing_lock.lock(Rank::Tags));
     }
 
-    /// Undoes that, on either side.
+    /// Undoes [`Self::lock_for_fork`], in the parent or in the child.
     pub(super) fn unlock_after_fork(&self, held: HeldOverFork) {
         self.mixing_lock.unlock_forgotten(Rank::Tags, held);
         for stripe in &self.stripes {
@@ -454,7 +465,7 @@ impl Caches {
         }
     }
 
-    /// In a child that was cloned while threads may have held some.
+    /// Makes the locks free in a child that was cloned while threads may have held some.
     pub(super) fn reset_locks_in_child(&self, sole: SoleThread) {
         self.mixing_lock.reset_in_child(sole);
         for stripe in &self.stripes {

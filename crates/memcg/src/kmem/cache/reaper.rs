@@ -1,8 +1,11 @@
-//! The reaper of the slab kind Slab: what nobody touches for a while goes back, objects to their
-//! slabs and empty slabs to the kernel.
+//! The reaper of the slab kind Slab: what no thread touches for a while goes back, objects to their
+//! slabs and empty slabs to the kernel. (After the cache reaper of the kernel's slab allocator: a
+//! fifth every two seconds.)
 //!
-//! Relied on: `with_idle_threads` for threads' magazines; the lock of the cache for all else.
-//! (After the cache reaper of the kernel's slab allocator, a fifth every two seconds.)
+//! Invariants: those of `magazine`.
+//! Depends on: `with_idle_threads` for the magazines of threads; the lock of the cache for all
+//! else.
+//! Never: a wait for a thread in the middle of a hit; its magazine is left for the next time.
 
 use super::Ways;
 use super::magazine::{ARRAY_BYTES, Batch, TOUCHED, Words, free_to_slab, pop_oldest, unlist};
@@ -16,8 +19,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Empties the array and gives back empty slabs: all, or a fifth. Of a dead cache the array
-    /// itself goes.
+    /// Empties the array and gives empty slabs back: all of them, or a fifth. The array of a dead
+    /// cache is given back itself.
     pub(super) fn shrink_magazines(&self, index: CacheId, everything: bool) {
         let cache = self.caches.get(index);
         let mut gone = List::default();
@@ -54,15 +57,16 @@ impl Kmem {
             }
         });
         if let Some(block) = NonNull::new(array as *mut u8) {
-            // SAFETY: of `array_of`; used under the lock alone, by a cache that is not dead.
+            // SAFETY: `array_of` made it, of ARRAY_BYTES bytes. The swap took it out of a dead
+            // cache under the lock; it is used only under that lock, after a look whether the cache
+            // is dead.
             unsafe { self.own_free(block, ARRAY_BYTES) };
         }
         self.give_units(cache, index, gone);
     }
 
-    /// Gives back what caches with magazines have not used since it last came by: a fifth of each
-    /// magazine, array and stock of empty slabs; or (`everything`) all they have. For a thread that
-    /// comes by now and then, and on demand.
+    /// Gives back what caches with magazines have not used since the last call: a fifth of each
+    /// magazine, of each array and of the empty slabs; or, with `everything`, all of it.
     ///
     /// Cost: O(threads × slots + caches), and a membarrier.
     pub fn reap_caches(&self, tree: &Hierarchy, everything: bool) {
@@ -88,14 +92,14 @@ impl Kmem {
         }
     }
 
-    /// The same every two seconds, where there is such a cache; for a thread that comes by now and
-    /// then.
+    /// As [`Self::reap_caches`], but only when two seconds have passed since the last time, and if
+    /// there is a cache. For a thread that comes by now and then.
     pub fn reap_caches_at_times(&self, tree: &Hierarchy) {
         const EVERY_NS: u64 = 2_000_000_000;
         let now = clock::coarse_ns();
         let last = self.caches.reaped_at.load(Relaxed);
         let due = now.wrapping_sub(last) >= EVERY_NS && self.caches.high_water() > 1;
-        // One of those who come by.
+        // Of the threads that come by at once, one reaps.
         let swap = |from| {
             self.caches
                 .reaped_at
@@ -106,7 +110,7 @@ impl Kmem {
         }
     }
 
-    /// A thread's magazine, the thread off its slots.
+    /// Reaps a thread's magazine. The thread is not in a look at its slots.
     fn reap_slot(&self, slot: &Slot, index: CacheId, everything: bool) {
         let touched = slot.nr.load(Relaxed) & TOUCHED != 0;
         let Some((magazine, nr)) = slot.magazine_of(index) else {

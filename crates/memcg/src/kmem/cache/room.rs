@@ -1,15 +1,15 @@
-//! Who makes room for a registered cache: a function of the program, called where it may run and
-//! under no lock.
+//! The function of the program that makes room for a registered cache.
 //!
 //! Invariants: a cache has one at most, for the rest of its life.
-//! Depends on: the index of a group.
-//! Never: a call; that is for the engine, which knows where the program's code may run.
+//! Depends on: the index type of groups.
+//! Never: called by this room. The engine calls it, where the program's code may run and under no
+//! lock.
 
 #![forbid(unsafe_code)]
 
 use crate::group::GroupId;
 
-/// Makes room in the group of an index, about so many bytes; answers how many bytes it freed.
+/// Frees about so many bytes in the group; answers how many bytes it freed.
 type MakeRoom = dyn Fn(GroupId, u64) -> u64 + Send + Sync;
 
 /// See the module.
@@ -17,12 +17,12 @@ type MakeRoom = dyn Fn(GroupId, u64) -> u64 + Send + Sync;
 pub struct RoomMaker(&'static MakeRoom);
 
 impl RoomMaker {
-    /// Of a function that lives as long as the process.
+    /// Takes a function that lives as long as the process.
     pub fn new(make_room: &'static MakeRoom) -> Self {
         Self(make_room)
     }
 
-    /// Asks for `bytes` in a group. Unpinned, under no lock.
+    /// Asks for `bytes` in a group. The caller is not pinned and holds no lock.
     pub fn make_room(&self, group: GroupId, bytes: u64) -> u64 {
         (self.0)(group, bytes)
     }

@@ -1,8 +1,13 @@
-//! How the objects of a cache lie in its slabs: pure arithmetic.
+//! How the objects of a cache lie in its slabs.
+//!
+//! Invariants: object, red zone and link lie inside the stride and do not overlap; the link is at a
+//! multiple of 4.
+//! Depends on: nothing but the size of a unit.
+//! Never: a look at memory. These are pure functions of numbers.
 //!
 //! ```text
 //! plain          [ object, the link of the free list in its first bytes         ]
-//! with the link  [ object ][ link                                               ]   constructor, or checks
+//! with the link  [ object ][ link ]                          constructor, or checks
 //! with checks    [ object ][ red zone, 16 bytes or more ][ link ]
 //! ```
 

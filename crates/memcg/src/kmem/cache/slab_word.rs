@@ -1,16 +1,19 @@
 //! Frees into a slab that the freeing thread does not allocate from: the slab's word.
 //!
-//! {IN_FLIGHT:1, level:15, count:15, first:32}. Anybody pushes with a CAS. The push that makes the
-//! count reach the level sets IN_FLIGHT in the same step, and its thread is to see to the slab; all
-//! other pushes end with the CAS, and the slab may be gone after. The level is what decides when
-//! somebody looks:
+//! The word is {IN_FLIGHT:1, level:15, count:15, first:32}. Any thread pushes by CAS. The push that
+//! makes the count reach the level sets IN_FLIGHT in the same step, and its thread then looks after
+//! the slab. All other pushes end with the CAS, and the slab may be given back after that. The
+//! level is:
 //!
-//! * of a slab that a thread allocates from: never;
-//! * of a full slab, which is in no list: an eighth of its objects, or one;
-//! * of a partial slab: all that are out, so its last free finds it empty.
+//! * NEVER for a slab that a thread allocates from;
+//! * an eighth of its objects, or one, for a full slab, which is in no list;
+//! * all that are handed out for a partial slab, so that its last free finds it empty.
 //!
-//! A slab in flight is not given back, whoever holds the lock of its cache: the thread on its way
-//! will look at it.
+//! Invariants: one push at most puts a slab in flight until it arrives. A slab in flight is not
+//! given back, whoever holds the lock of its cache, because the pushing thread is about to look at
+//! it.
+//! Depends on: nothing of this room. The links of the objects are the caller's to write.
+//! Never: a lock; a wait but for a CAS that another thread won.
 
 #![forbid(unsafe_code)]
 
@@ -22,7 +25,7 @@ const LEVEL_SHIFT: u32 = 47;
 const FIELD: u64 = 0x7fff;
 const IN_FLIGHT: u64 = 1 << 63;
 
-/// No push is told.
+/// The level at which no push is notified.
 pub const NEVER: u32 = FIELD as u32;
 
 /// See the module.
@@ -33,13 +36,13 @@ pub struct Word<'a>(pub &'a AtomicU64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Pushed {
-    /// Nothing more is to do; the slab may be gone.
+    /// Nothing more is to be done; the slab may have been given back.
     Quietly,
-    /// The slab is in flight: the pusher is to see to it.
+    /// The slab is in flight: the pushing thread looks after it.
     Notify,
 }
 
-/// What a collection took: objects linked from `first`, in number.
+/// What a collection took: `count` objects, linked from `first` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Collected {
     /// Offset of the first.
@@ -61,7 +64,7 @@ fn level_of(word: u64) -> u64 {
 }
 
 impl Word<'_> {
-    /// Empty, quiet. By the slab's maker.
+    /// Makes the word empty and asks for no notice. Called by who makes the slab.
     pub fn reset(self) {
         self.0
             .store(pack(NONE, 0, u64::from(NEVER)), Ordering::Relaxed);
@@ -80,7 +83,8 @@ impl Word<'_> {
                 pack(offset, count, level_of(now)) | now & IN_FLIGHT
             };
             // Release pairs with the Acquire of `collect`: the link, and what was in the object.
-            // Acquire with the Release of `arm`: who is told sees where the slab was left.
+            // Acquire pairs with the Release of `arm`: who is notified sees where the slab was
+            // left.
             match self
                 .0
                 .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -94,6 +98,7 @@ impl Word<'_> {
 
     /// What a collection would take.
     pub fn peek(self) -> Collected {
+        // Acquire pairs with the Release of `push`: the link, and what was in the object.
         let now = self.0.load(Ordering::Acquire);
         Collected {
             first: now as u32,
@@ -101,7 +106,7 @@ impl Word<'_> {
         }
     }
 
-    /// Takes all, and is told of nothing from here on.
+    /// Takes all objects; no push is notified from here on. Called by who acts for the slab.
     pub fn collect(self) -> Option<Collected> {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
@@ -126,8 +131,9 @@ impl Word<'_> {
         }
     }
 
-    /// Has the push that makes the count `level` told. `false`: there are objects already, collect
-    /// first. A slab in flight is looked at anyway. Nobody else acts for the slab.
+    /// Asks that the push which makes the count `level` is notified. `false`: there are objects
+    /// already, which are to be collected first. A slab in flight is looked at anyway. Called by
+    /// who acts for the slab.
     #[must_use]
     pub fn arm(self, level: u32) -> bool {
         let mut now = self.0.load(Ordering::Relaxed);
@@ -136,8 +142,8 @@ impl Word<'_> {
                 return false;
             }
             let next = if now & IN_FLIGHT != 0 {
-                // Written all the same: `arrive` comes after, and its thread sees where the slab
-                // was left.
+                // The word is written even so: `arrive` comes after this, and its thread sees where
+                // the slab was left.
                 now
             } else {
                 pack(NONE, 0, u64::from(level))
@@ -145,8 +151,8 @@ impl Word<'_> {
             match self.0.compare_exchange_weak(
                 now,
                 next,
-                // Release pairs with the Acquire of `push` and `arrive`: who is told sees the slab
-                // as it was left.
+                // Release pairs with the Acquire of `push` and `arrive`: who is notified sees where
+                // the slab was left.
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
@@ -156,14 +162,17 @@ impl Word<'_> {
         }
     }
 
-    /// Who was told sees to it now.
+    /// Called by the thread that was notified, when it looks after the slab.
     pub fn arrive(self) {
-        // Acquire pairs with the Release of `push`, whose CAS set the flag, and of `arm`.
+        // Acquire pairs with the Release of `push`, whose CAS set the flag, and of `arm`. Release
+        // pairs with the Acquire of `is_in_flight`.
         self.0.fetch_and(!IN_FLIGHT, Ordering::AcqRel);
     }
 
-    /// Whether somebody is on his way to it.
+    /// Whether a thread was notified and has not arrived.
     pub fn is_in_flight(self) -> bool {
+        // Acquire pairs with the Release of `push`, which sets the flag, and of `arrive`, which
+        // clears it.
         self.0.load(Ordering::Acquire) & IN_FLIGHT != 0
     }
 }

@@ -1,13 +1,14 @@
 //! What a thread has of caches: for each the slab it allocates from, or its magazine.
 //!
-//! A slot is used, and filled, by its thread inside a look (`ThreadRec::enter`); it is emptied by
-//! its thread in a look, or by another that has raised the thread's drain flag and found it off its
-//! slots. So a hit needs neither a lock nor an atomic instruction, and a dead cache gets back what
-//! threads hold of it.
-//!
-//! The table belongs to the thread's record from the thread's first use of a cache until its end:
-//! who drains the record drains the table. Then the next thread that uses caches gets it, so there
-//! are as many as ever were in use at once.
+//! Invariants: a slot is used and filled by its thread inside a look at the slots
+//! (`ThreadRec::enter`). It is emptied by its thread in a look, or by another thread that has
+//! raised the drain flag and found the thread outside of a look. So a hit needs no lock and no
+//! atomic instruction, and a dead cache gets back what threads have of it. A table belongs to the
+//! thread's record from the thread's first use of a cache to its end; who drains the record drains
+//! the table. After that the next thread that uses caches gets the table, so there are as many as
+//! were ever in use at once.
+//! Depends on: `thread` for looks and drains.
+//! Never: a look at what lies in a slab or magazine.
 
 use super::Caches;
 use crate::group::CellId;
@@ -29,12 +30,12 @@ pub const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
 /// Caches of groups that a thread finds without looking them up, at most.
 const HINTS: usize = 128;
 
-/// One cache's.
+/// What a thread has of one cache.
 #[derive(Default)]
 pub struct Slot {
-    /// Whose; none: nobody's.
+    /// The cache; `None`: the slot is empty.
     pub(super) cache: AtomicId<CacheId>,
-    /// What is in the magazine.
+    /// How many objects are in the magazine.
     pub(super) nr: AtomicU32,
     /// The address of a slab's record, or of a magazine; 0: none.
     pub(super) at: AtomicUsize,
@@ -45,10 +46,11 @@ pub struct Slot {
 pub struct Table {
     slots: [Slot; SLOTS],
     link: AtomicU32,
-    /// Its own, in the arena.
+    /// Its own index in the arena.
     index: AtomicId<TableId>,
-    /// By cache and cell: the number of the cache that served the group of the cell last. A guess:
-    /// it may be another cache's by now, so who uses it asks what it finds in that cache's slot.
+    /// By cache and cell: the number of the cache that last served the group of the cell. It is a
+    /// guess, for the number may be another cache's by now. So the caller checks it against what
+    /// the slot of that cache has.
     hints: [AtomicId<CacheId>; HINTS],
 }
 
@@ -62,9 +64,11 @@ impl Default for Table {
         }
     }
 }
-// SAFETY: integers only.
+// SAFETY: the table is made of atomic integers and of indices, so zero bytes are a table with empty
+// slots.
 unsafe impl Zeroed for Table {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Table {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -83,14 +87,14 @@ pub struct Own<'a> {
 /// What was in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Content {
-    /// Whose; none: nobody's.
+    /// The cache; `None`: the slot was empty.
     pub cache: Option<CacheId>,
     pub nr: u32,
     pub at: usize,
 }
 
 impl Table {
-    /// Where `cache` is looked for.
+    /// The slot for `cache`. Several caches share one.
     #[inline(always)]
     pub(super) fn slot(&self, cache: CacheId) -> &Slot {
         self.slot_at(cache.raw())
@@ -101,11 +105,13 @@ impl Table {
         &self.slots[number as usize % SLOTS]
     }
 
-    /// Where the cache that serves the group of a cell for `cache` is noted. The thread's alone.
+    /// Where the cache is noted that serves the group of a cell for `cache`. Only the table's
+    /// thread uses it.
     #[inline(always)]
     pub(super) fn hint(&self, cache: CacheId, cell: Option<CellId>) -> &AtomicId<CacheId> {
         let cell = cell.map_or(0, CellId::raw);
-        // Cells come in a row, caches are few: an odd step keeps a few caches of many groups apart.
+        // Cells are numbered in a row and caches are few: an odd step keeps a few caches of many
+        // groups apart.
         &self.hints[cell.wrapping_add(cache.raw().wrapping_mul(45)) as usize % HINTS]
     }
 
@@ -121,11 +127,13 @@ impl Slot {
         if !self.cache.is(Some(cache), Relaxed) {
             return None;
         }
-        // SAFETY: set by `fill` to a slab in use, which stays mapped until it is taken out.
+        // SAFETY: `fill` stored this address together with `cache`: a slab's record, of a cache
+        // without magazines. A slab in a slot is in use, so it stays mapped until it is taken out,
+        // in a look or a drain.
         unsafe { (self.at.load(Relaxed) as *const Slab).as_ref() }
     }
 
-    /// Takes out what is in it. Whoever may empty it.
+    /// Takes out what is in it. Called by its thread in a look, or by a drainer.
     pub(super) fn empty(&self) -> Content {
         Content {
             cache: self.cache.swap(None, Relaxed),
@@ -134,7 +142,7 @@ impl Slot {
         }
     }
 
-    /// Fills it. Its thread, in a look.
+    /// Fills it. Called by its thread, in a look, when it is empty.
     pub(super) fn fill(&self, content: Content) {
         self.nr.store(content.nr, Relaxed);
         self.at.store(content.at, Relaxed);
@@ -167,7 +175,7 @@ impl<'a> Own<'a> {
 }
 
 impl Caches {
-    /// The table of a record, the calling thread's, made now if it has none. `None` without memory.
+    /// The table of the calling thread's record, made now if it has none. `None` without memory.
     #[inline(always)]
     pub fn own<'a>(&'a self, rec: &'a ThreadRec) -> Option<Own<'a>> {
         // Acquire pairs with the AcqRel of `make_table`, which a signal handler may have called.
@@ -175,7 +183,8 @@ impl Caches {
         if at == 0 {
             return self.make_table(rec);
         }
-        // SAFETY: set by `make_table` to a record of the arena, which lives for ever.
+        // SAFETY: `make_table` stored the address of a record of the arena, whose records are never
+        // unmapped.
         let table = unsafe { &*(at as *const Table) };
         Some(Own { rec, table })
     }
@@ -186,11 +195,12 @@ impl Caches {
         let table = self.tables.get(index);
         table.index.store(Some(index), Relaxed);
         let new = core::ptr::from_ref(table) as usize;
-        // A signal handler may have been first.
+        // A signal handler may have made a table meanwhile.
+        // Release pairs with the Acquire of `own` and `table_of`; Acquire pairs with itself.
         match rec.caches.compare_exchange(0, new, AcqRel, Acquire) {
             Ok(_) => {
-                // Pairs with the fence of `bury`: it finds the table, or we see that a cache is
-                // dead.
+                // Pairs with the fence of `bury`: it finds the table, or this thread sees that a
+                // cache is dead.
                 fence(SeqCst);
                 Some(Own { rec, table })
             }
@@ -201,14 +211,14 @@ impl Caches {
         }
     }
 
-    /// Takes a record's table away. Its thread, in a look; its slots are empty.
+    /// Takes a record's table away. Called by its thread, in a look, when all slots are empty.
     pub(super) fn remove_table(&self, rec: &ThreadRec) {
         // Release pairs with the Acquire of `table_of`.
         rec.caches.store(0, Release);
     }
 
-    /// Gives a table that was taken away to whoever needs one next. A drainer may still look
-    /// whether it concerns him.
+    /// Frees a table that was taken away, for the next thread that needs one. A drainer may still
+    /// read its slots to see whether the cache it looks for is there.
     pub(super) fn free_table(&self, table: &Table) {
         if let Some(index) = table.index.load(Relaxed) {
             self.tables.free(index);
@@ -223,7 +233,8 @@ impl Caches {
 
     /// The table of any record, if it has one.
     pub(super) fn table_of<'a>(&'a self, rec: &'a ThreadRec) -> Option<&'a Table> {
-        // SAFETY: as in `own`.
+        // SAFETY: the word is 0, or `make_table` stored the address of a record of the arena, whose
+        // records are never unmapped. Acquire pairs with the Release of `make_table`.
         unsafe { (rec.caches.load(Acquire) as *const Table).as_ref() }
     }
 }

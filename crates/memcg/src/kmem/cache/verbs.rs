@@ -1,4 +1,8 @@
-//! What is done with a cache whatever its slab kind: take, put, shrink, find.
+//! What is done with a cache whatever its slab kind: allocate, free, shrink, find.
+//!
+//! Invariants: those of `cache`.
+//! Depends on: `slub` and `magazine`, of which each function here calls the right one.
+//! Never: code of the program.
 
 use super::objects::Found;
 use super::slots::{Content, Own, Table};
@@ -14,8 +18,9 @@ use crate::thread::Tag;
 use core::sync::atomic::Ordering::Relaxed;
 
 impl Kmem {
-    /// Takes an object of a cache for `tag`, charged already, or for nobody. `None`: the kernel
-    /// gives no memory, or the cache is dead. `own` is the calling thread's, if it has any.
+    /// Takes an object of a cache for `tag`; its bytes are charged already, or charged to nobody.
+    /// `own` is the calling thread's, if it has one. `None`: the kernel gives no memory, or the
+    /// cache is dead.
     pub fn alloc_cached(
         &self,
         own: Option<Own<'_>>,
@@ -29,22 +34,24 @@ impl Kmem {
         }
     }
 
-    /// Frees an object that was no hit, and was uncharged since.
+    /// Frees an object that was no hit. Its bytes were uncharged before.
     ///
     /// # Safety
-    /// The object at `offset` is live, uncharged, and ends here.
+    /// The object at `offset` of `slab` is live, its bytes are uncharged, and nobody uses it after
+    /// this call.
     pub unsafe fn free_cached(&self, own: Option<Own<'_>>, slab: SlabRef, offset: u32, raw: bool) {
         if slab.has_magazines() {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gave the live object up; `free_to_magazine` wants no more.
             unsafe { self.free_to_magazine(own, slab, offset, raw) };
         } else {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gave the live object up and has uncharged it; `free_to_slot` wants
+            // no more.
             unsafe { self.free_to_slot(own, slab, offset, raw) };
         }
     }
 
-    /// Gives back what a cache does not need: what threads hold of it in magazines, what others
-    /// freed, empty slabs. It cannot fail.
+    /// Gives back what a cache does not need: objects in threads' magazines, what others freed, and
+    /// empty slabs. It cannot fail.
     pub fn shrink_cache(&self, tree: &Hierarchy, index: CacheId) {
         if self.caches.get(index).ways().has(Ways::MAGAZINES) {
             let _ = self.flush_slots(tree, index);
@@ -54,9 +61,10 @@ impl Kmem {
         }
     }
 
-    /// What was in a slot goes back to its cache.
+    /// Gives what was in a slot back to its cache.
     pub(super) fn leave_slot(&self, content: Content) {
-        // Filled, or emptied, by half: what a fork's child finds of a thread that it does not have.
+        // Half filled or half emptied: so a fork's child finds the slots of a thread that does not
+        // exist there.
         let Some(index) = content.cache.filter(|_| content.at != 0) else {
             return;
         };
@@ -67,7 +75,7 @@ impl Kmem {
         }
     }
 
-    /// Gives the units of empty slabs, in no list of the cache any more, back.
+    /// Gives back the units of empty slabs, which are in no list of the cache any more.
     pub(super) fn give_units(&self, cache: &Cache, index: CacheId, gone: List) {
         while let Some(slab) = gone.first() {
             gone.remove(slab);
@@ -78,15 +86,16 @@ impl Kmem {
         }
     }
 
-    /// Counts a slab less; the last of a dead cache ends it.
+    /// Counts a slab less, and ends a dead cache with its last.
     pub(super) fn sub_slab(&self, cache: &Cache, index: CacheId) {
         if cache.sub_slab() {
             self.caches.end(index);
         }
     }
 
-    /// Runs `f` on the table of each thread of which `concerns` says so, while that thread is off
-    /// its slots. `false`: one was not, for too long. What `concerns` sees is a moment old.
+    /// Runs `f` on the table of each thread for which `concerns` says so, while that thread is not
+    /// in a look at its slots. `false`: one stayed in a look for too long. What `concerns` sees is
+    /// a moment old.
     pub(super) fn with_idle_threads(
         &self,
         tree: &Hierarchy,
@@ -100,8 +109,8 @@ impl Kmem {
             if !self.caches.table_of(rec).is_some_and(&concerns) {
                 continue;
             }
-            // The caller's own like any other's: it is in no look, unless this is a signal handler
-            // that came in between.
+            // The calling thread's own table is treated like any other's. The thread is in no look,
+            // unless this is a signal handler that interrupted one.
             if rec.begin_drain() {
                 rec.drainer.store(ticket, Relaxed);
                 any = true;
@@ -113,15 +122,15 @@ impl Kmem {
             return all;
         }
         // Pairs with `light` in `ThreadRec::enter`: from here on a thread is in a look, or sees its
-        // flag, and all that was stored before.
+        // flag and all that was stored before.
         threads.heavy_fence();
         for rec in threads.each_ever() {
             if rec.drainer.load(Relaxed) != ticket {
                 continue;
             }
             if rec.await_idle() {
-                // Not before: a thread that ends takes its table off the record. Its slots are
-                // empty then.
+                // Not read before: a thread that ends takes its table off the record, with empty
+                // slots.
                 self.caches.table_of(rec).into_iter().for_each(&f);
             } else {
                 all = false;
@@ -132,17 +141,17 @@ impl Kmem {
         all
     }
 
-    /// The cache that a live object lies in; `None`: it is none of a cache.
+    /// The cache that a live object lies in. `None`: it is not an object of a cache.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn cache_of(&self, at: usize) -> Option<CacheId> {
         self.locate_cached(at).ok().map(|(slab, _)| slab.cache())
     }
 
-    /// Makes the live object at `offset` of a cache's slab, which is `from`'s, `to`'s; the caller
-    /// holds the object, and sees to the charges. `false`: it is another's by now. The first in a
-    /// slab whose objects were all one owner's takes a lock and writes down a tag for each object;
-    /// the others are one CAS.
+    /// Changes the owner of the live object at `offset` of a cache's slab from `from` to `to`. The
+    /// caller holds the object, and changes the charges. `false`: it is another's by now. The first
+    /// change in a slab with one tag takes a lock and writes a tag for each object; the others are
+    /// one CAS.
     pub fn retag_cached(&self, slab: SlabRef, offset: u32, from: Tag, to: Tag) -> bool {
         if !slab.is_mixed() {
             self.caches.mixing(|| slab.mix_all());
@@ -163,7 +172,8 @@ impl Kmem {
         if !(layout::FIRST_UNIT..layout::END_UNIT).contains(&unit) {
             return Err(BadFree::Inside);
         }
-        // SAFETY: the chunk is mapped.
+        // SAFETY: the map says that a chunk is mapped at `at`, and this unit is one of those with a
+        // record.
         let slab = unsafe { Slab::of(at) }.lead();
         match slab.kind() {
             SlabKind::Cached => {}

@@ -1,9 +1,13 @@
-//! A list of one group: a ring, its lock, and how many are in it.
+//! The list of one group: a ring, its lock, and the number of items.
 //!
-//! A head that has ended (its group has) leads to the one of the group above, by `to`, and stays as
-//! long as a link names it or another head leads to it: so the end of a group moves all its items
-//! without touching one. A record that nobody names is used again at once. Who comes with a stale
-//! index locks it, sees that it is not what was meant, and lets go.
+//! When its group ends, a head ends too: `to` leads to the head of the group above. So the end of a
+//! group moves all its items without touching one.
+//!
+//! Invariants: a head that has ended stays as long as a link names it or another head leads to it.
+//! After that its record is used again at once. A thread with a stale index locks the head, sees by
+//! its key that it is another one, and unlocks it.
+//! Depends on: `link` for the ring.
+//! Never: a lock taken here; every caller holds it where the function says so.
 
 use super::link::Link;
 use crate::group::id::KmemId;
@@ -18,26 +22,28 @@ use crate::sync::lock::Lock;
 #[derive(Default)]
 pub(super) struct Head {
     link: AtomicU32,
-    /// Guards the ring, `nr`, `to`, and `home` of what is in the ring. Never reset: a stale index
-    /// may be at it.
+    /// Guards the ring, `nr`, `to`, and `home` of the links in the ring. It is never reset, for a
+    /// thread with a stale index may hold it.
     pub(super) lock: Lock,
-    /// The head that has its items since its end; none: it has them itself.
+    /// The head that has its items since it ended; `None`: it has not ended.
     pub(super) to: AtomicId<HeadId>,
-    /// The head of the group above; none: this is the root's.
+    /// The head of the group above; `None`: this is the root's.
     pub(super) above: AtomicId<HeadId>,
-    /// Links that name it, heads below it, and one for its life.
+    /// The number of links that name it and of heads below it, and one until it ends.
     refs: AtomicU32,
     _pad: AtomicU32,
-    /// Which list's, and under which kmem id.
+    /// Of which list it is, and under which kmem id; 0: it has ended.
     key: AtomicU64,
     /// Items in the ring, marks not counted.
     nr: AtomicU64,
     pub(super) ring: Link,
 }
 
-// SAFETY: integers, null pointers and a free lock.
+// SAFETY: integers, null pointers and indices are valid as zero bytes, and a lock of zero bytes is
+// free.
 unsafe impl Zeroed for Head {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Head {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -49,7 +55,7 @@ pub(super) fn key(list: ListId, id: KmemId) -> u64 {
 }
 
 impl Head {
-    /// Makes it an empty list, named once. Nobody else knows it, but by a stale index.
+    /// Makes it an empty list with one reference. No other thread knows it, but by a stale index.
     pub(super) fn make(&self, key: u64, above: Option<HeadId>) {
         self.ring.make_ring();
         self.to.store(None, Ordering::Relaxed);
@@ -60,19 +66,20 @@ impl Head {
         self.key.store(key, Ordering::Release);
     }
 
-    /// Whether it is what `key` means, and has not ended. Under its lock.
+    /// Whether it is the head that `key` means, and has not ended. Under its lock.
     pub(super) fn is_of(&self, key: u64) -> bool {
+        // Acquire pairs with the Release of `make`: an empty ring, then its key.
         self.key.load(Ordering::Acquire) == key && self.to.load(Ordering::Relaxed).is_none()
     }
 
-    /// Its list and kmem id; `None` of one that has ended. Under its lock.
+    /// Its list and kmem id; `None`: it has ended. Under its lock.
     pub(super) fn whose(&self) -> Option<(ListId, KmemId)> {
         let key = self.key.load(Ordering::Relaxed);
         let list = ListId::from_raw((key >> 32) as u32)?;
         Some((list, KmemId::from_raw(key as u32)?))
     }
 
-    /// Ends it: no key means it any more. Under its lock.
+    /// Ends it: no key means it from here on. Under its lock.
     pub(super) fn set_ended(&self, to: Option<HeadId>) {
         self.key.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `live`.
@@ -83,9 +90,9 @@ impl Head {
         self.refs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// `true`: nobody names it any more.
+    /// Drops a reference. `true`: it was the last.
     pub(super) fn unref(&self) -> bool {
-        // AcqRel: the last one sees what the others did.
+        // AcqRel pairs with itself in other threads: the last one sees what the others did before.
         self.refs.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
@@ -93,12 +100,12 @@ impl Head {
         self.nr.load(Ordering::Relaxed)
     }
 
-    /// Under its lock.
+    /// Counts `by` items more. Under its lock.
     pub(super) fn add_nr(&self, by: u64) {
         self.nr.store(self.nr() + by, Ordering::Relaxed);
     }
 
-    /// Under its lock.
+    /// Counts `by` items less. Under its lock.
     pub(super) fn sub_nr(&self, by: u64) {
         self.nr.store(self.nr() - by, Ordering::Relaxed);
     }

@@ -1,17 +1,17 @@
-//! In which lists a group has anything: a bit a list, by the group's kmem id. Reclaim does not ask
-//! where there is none.
+//! In which lists a group has anything: a bit for each list, by the group's kmem id. Reclaim does
+//! not ask a shrinker where its list has no bit.
 //!
-//! Kept: a list of a group that has things in it has its bit. It is set with the first thing, and
-//! taken away by who looks and finds the list empty, not by who takes the last thing out: a list
-//! that is filled and emptied in turn changes no bit. Relied on: a bit is changed under the lock of
-//! the head it is about, while that is the one of the id. So a thing that is put in and a look that
-//! found nothing come one after the other: the look sees the thing, or the thing finds the bit gone
-//! and sets it. Who reads bits takes no lock, and may be late by what happens meanwhile, as with
-//! any count. Never done: memory given back. There are as many records as the highest id ever that
-//! had a list; ids are dense.
-//!
-//! A bit too many is in nobody's way; one may be left where a group ended while its first thing was
-//! put in.
+//! Invariants: a group's list that has things has its bit. The bit is set with the first thing. It
+//! is cleared by a thread that looks and finds the list empty, not by the one that takes the last
+//! thing out: so a list that is filled and emptied in turn changes no bit. A bit may be set
+//! although the list is empty, for example if the group ended while its first thing was put in;
+//! that costs one look.
+//! Depends on: a bit is changed under the lock of the head it is about, while that is the head of
+//! the id. So a thing that is put in and a look that finds nothing come one after the other: the
+//! look sees the thing, or the thing's thread finds the bit cleared and sets it. A thread that
+//! reads bits takes no lock, so what it reads is a moment old.
+//! Never: memory given back. There are as many records as the highest id that ever had a list; ids
+//! are dense.
 
 use super::Lists;
 use super::head::Head;
@@ -28,16 +28,17 @@ use crate::thread::ThreadRec;
 
 const WORDS: usize = 4;
 
-/// The bits of one kmem id. Lists of higher numbers have none: there one looks.
+/// The bits of one kmem id. Lists of higher numbers have none and are always asked.
 #[derive(Default)]
 pub(super) struct Marks {
     link: AtomicU32,
     words: [AtomicU64; WORDS],
 }
 
-// SAFETY: integers.
+// SAFETY: all fields are atomic integers, so zero bytes are a record without bits.
 unsafe impl Zeroed for Marks {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for Marks {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -49,7 +50,7 @@ unsafe impl Record for Marks {
 pub struct Marked([u64; WORDS]);
 
 impl Marked {
-    /// `false`: it has nothing in this one.
+    /// `false`: the group has nothing in this list.
     #[must_use]
     pub fn has(&self, list: ListId) -> bool {
         let word = self.0.get(list.raw() as usize / 64);
@@ -58,7 +59,7 @@ impl Marked {
 }
 
 impl Lists {
-    /// Sees to it that an id has bits. `None` without memory.
+    /// Makes sure that there are bits for an id. `None` without memory.
     pub(super) fn ready_marks(&self, id: KmemId) -> Option<()> {
         while self.marks.high_water() <= id.raw() {
             self.marks.alloc(ID_LIMIT)?;
@@ -70,7 +71,7 @@ impl Lists {
         self.marks.try_get(id)?.words.get(list.raw() as usize / 64)
     }
 
-    /// A list that was empty is not. Under its lock.
+    /// Sets the bit of a list that was empty and is not any more. Under its lock.
     pub(super) fn mark(&self, head: &Head) {
         if let Some((list, id)) = head.whose()
             && let Some(word) = self.word(list, id)
@@ -79,14 +80,14 @@ impl Lists {
         }
     }
 
-    /// A list is empty, under its lock; or it has ended.
+    /// Clears the bit of a list that is empty, under its lock, or that has ended.
     pub(super) fn unmark(&self, list: ListId, id: KmemId) {
         if let Some(word) = self.word(list, id) {
             word.fetch_and(!(1 << (list.raw() % 64)), Ordering::Relaxed);
         }
     }
 
-    /// Nothing is in any list of an id.
+    /// Clears all bits of an id that has nothing in any list.
     pub(super) fn unmark_all(&self, id: KmemId) {
         if let Some(marks) = self.marks.try_get(id) {
             for word in &marks.words {
@@ -104,8 +105,8 @@ impl Lists {
         }))
     }
 
-    /// Whether a kmem id has anything in a list that may be ending; if not [`Self::marked`] says so
-    /// from here on, until something is put in. The caller is pinned.
+    /// Whether a kmem id has anything in a list, which may be ending. If not, [`Self::marked`] says
+    /// so from here on, until something is put in. The caller is pinned.
     pub fn has_any(&self, kmem: &Kmem, rec: &ThreadRec, list: ListId, id: KmemId) -> bool {
         let Some(index) = self.lists.get(list).heads.get(kmem, rec, id) else {
             return false;
@@ -115,7 +116,7 @@ impl Lists {
             return true;
         }
         let _held = head.lock.lock(Rank::List);
-        // What is meant, and still empty.
+        // Still the head of that id, and still empty.
         if head.is_of(super::key(list, id)) && head.nr() == 0 {
             self.unmark(list, id);
         }

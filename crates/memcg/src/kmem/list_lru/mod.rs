@@ -1,20 +1,23 @@
 //! Lists of reclaimable things, one for each group: the group's own, oldest first.
 //!
 //! ```text
-//! list ── kmem id ──► head ── ring ── link ── link …      the link is in the thing; it names its head, never a group
+//! list ── kmem id ──► head ── ring ── link ── link …
 //!                       └ ended: leads to the head of the group above
 //! ```
 //!
-//! Kept: a thing is in one list at most; which group's, its owner says at the moment it is put in:
-//! its tag leads to a group, that to a kmem id, that to a head. One lock a list and group. A
-//! group's list takes memory when something is first put in, those of the groups above first. A
-//! group's end is: redirect (nobody finds the head any more), then splice, then lead on; O(lists),
-//! whatever is in them. What was put in meanwhile is in the parent's. Relied on: `per_id` for head
-//! by id; ids that are nobody's until every pinned reader of the last holder is gone. Never done: a
-//! callback under a lock; a charge; a wait for a walker.
+//! The link is in the thing. It names its head, never a group.
 //!
-//! A task that moves leaves the things it has listed where they are. A walk that meets one puts it
-//! into the list of the group it belongs to now, instead of showing it.
+//! Invariants: a thing is in one list at most. Its owner says in which group's, at the moment it is
+//! put in: its tag leads to a group, that to a kmem id, that to a head. There is one lock for each
+//! list and group. A group's list takes memory when something is first put in, and those of the
+//! groups above it are made first. When a group ends its head is first made impossible to find
+//! (redirect), then its items are spliced into the parent's, then the head leads on to the
+//! parent's: O(lists), however many items there are. What is put in meanwhile goes to the parent's.
+//! A task that moves leaves the things it has listed where they are. A walk that meets such a thing
+//! does not show it, but puts it into the list of the group that it belongs to now.
+//! Depends on: `per_id` to find a head by id. An id has no new holder until every pinned reader of
+//! the last one is gone.
+//! Never: a callback under a lock; a charge; a wait for a walker.
 
 mod head;
 mod link;
@@ -51,11 +54,11 @@ use marks::Marks;
 pub struct Lists {
     lists: Arena<ListId, ListRec>,
     heads: Arena<HeadId, Head>,
-    /// By kmem id.
+    /// The bits that say where lists have things, by kmem id.
     marks: Arena<KmemId, Marks>,
 }
 
-// SAFETY: arenas.
+// SAFETY: arenas are `Zeroed` themselves: zero bytes are arenas without a record.
 unsafe impl Zeroed for Lists {}
 
 /// One list.
@@ -67,15 +70,17 @@ struct ListRec {
     heads: PerId<HeadId>,
 }
 
-/// Ends a hold on the thing that a link is in.
+/// Ends a walk's hold on the thing that a link is in.
 ///
 /// # Safety
-/// The hold is the caller's.
+/// The walk has called `Link::add_ref` on this link, and gives up that hold with this call: it does
+/// not use the link afterwards.
 pub type LetGo = unsafe fn(*const Link);
 
-// SAFETY: all parts are Zeroed.
+// SAFETY: each field is an integer or `Zeroed` itself, so zero bytes are a list that is not open.
 unsafe impl Zeroed for ListRec {}
-// SAFETY: `link` is the arena's alone.
+// SAFETY: the answer is always the same field, and nothing in this room reads or writes `link`; the
+// arena alone uses it.
 unsafe impl Record for ListRec {
     fn link(&self) -> &AtomicU32 {
         &self.link
@@ -91,12 +96,12 @@ pub struct Cx<'a> {
     pub kmem: &'a Kmem,
     /// The calling thread's record.
     pub rec: &'a ThreadRec,
-    /// Runs what a fork has to wait for.
+    /// Runs a change that a fork has to wait for.
     pub change: &'a dyn Fn(&mut dyn FnMut()),
 }
 
 impl Cx<'_> {
-    /// Runs `f` as one change.
+    /// Runs `f` as one change, which a fork waits for.
     fn changed<R>(&self, f: impl FnOnce() -> R) -> R {
         let (mut f, mut answer) = (Some(f), None);
         (self.change)(&mut || answer = f.take().map(|f| f()));
@@ -131,7 +136,7 @@ impl Lists {
         None
     }
 
-    /// Ends a list in which nothing is, nor will be.
+    /// Ends a list in which nothing is, and into which nothing will be put.
     pub fn close(&self, cx: Cx<'_>, list: ListId) {
         if self.lists.get(list).users.end() {
             self.free(cx.kmem, list);
@@ -144,7 +149,8 @@ impl Lists {
             self.unmark(list, id);
             self.unref_head(head);
         });
-        // SAFETY: the list has ended and nobody uses it, as `users` says.
+        // SAFETY: `users` has said that the list ended and that its last user is gone, so no thread
+        // uses the table, or finds it any more.
         unsafe { rec.heads.clear(kmem) };
         self.lists.free(list);
     }
@@ -155,15 +161,17 @@ impl Lists {
     /// the nearest group above that has a list has the thing.
     ///
     /// # Safety
-    /// The link stays where it is until it is taken out; the list lives until then.
+    /// The thing that `link` is in does not move or end until it is taken out of the list, and the
+    /// list is not closed before that.
     pub unsafe fn add(&self, cx: Cx<'_>, list: ListId, link: &Link) -> bool {
-        // Acquire pairs with the Release of `off`.
+        // Acquire pairs with the Release of `off`: the link as it was left.
         let claimed = link
             .state
             .compare_exchange(OFF, ON, Ordering::Acquire, Ordering::Relaxed)
             .is_ok();
         if claimed {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promised about `link` and `list` what `place` wants. The claim
+            // makes this thread the only one that puts the link in.
             unsafe { self.place(cx, list, link) };
         }
         claimed
@@ -182,7 +190,8 @@ impl Lists {
             if taken {
                 return true;
             }
-            // Another thread puts it in, this moment.
+            // The state says that the thing is listed, but no lock leads to it: another thread is
+            // putting it in, at this moment. Acquire pairs with the Release of `off`.
             if link.state.load(Ordering::Acquire) == OFF {
                 return false;
             }
@@ -190,14 +199,14 @@ impl Lists {
         }
     }
 
-    /// Things in the list of a kmem id.
+    /// The number of things in the list of a kmem id.
     pub fn count(&self, cx: Cx<'_>, list: ListId, id: KmemId) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
         let head = self.lists.get(list).heads.get(cx.kmem, cx.rec, id);
         head.map_or(0, |head| self.heads.get(head).nr())
     }
 
-    /// Things in the list of all groups. O(ids).
+    /// The number of things in the lists of all groups. O(ids).
     pub fn count_all(&self, cx: Cx<'_>, list: ListId) -> u64 {
         let _pin = cx.tree.threads.epoch.pin(cx.rec);
         let mut sum = 0;
@@ -215,29 +224,29 @@ impl Lists {
             + u64::from(self.marks.high_water()) * size_of::<Marks>() as u64
     }
 
-    /// In the child of a fork, which waited for changes here to end: nobody holds a lock.
+    /// In the child of a fork, which waited for changes here to end: makes the heads' locks free.
     pub fn reset_locks_in_child(&self, sole: SoleThread) {
         for (_, head) in self.heads.each() {
             head.lock.reset_in_child(sole);
         }
     }
 
-    /// In the child of a fork: nobody changes a table there.
+    /// In the child of a fork, where nobody changes a table: makes the tables' locks free.
     pub fn reset_tables_in_child(&self, sole: SoleThread) {
         for (_, list) in self.lists.each() {
             list.heads.reset_lock_in_child(sole);
         }
     }
 
-    /// Heads there are, those included that have ended and still lead somewhere.
+    /// The number of heads, including those that have ended and still lead to another.
     pub fn nr_heads(&self) -> u32 {
         self.heads.in_use()
     }
 
-    /// Links a claimed thing in, where it belongs now.
+    /// Puts a claimed thing into the ring where it belongs now.
     ///
     /// # Safety
-    /// As [`Self::add`].
+    /// As for [`Self::add`]; and the calling thread has claimed the link, which is in no ring.
     unsafe fn place(&self, cx: Cx<'_>, list: ListId, link: &Link) {
         cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
@@ -248,10 +257,12 @@ impl Lists {
                 let head = self.heads.get(index);
                 let _held = head.lock.lock(Rank::List);
                 if !head.is_of(key) {
-                    // Its group ended meanwhile; then the group above is found.
+                    // Its group has ended meanwhile; the next round finds the group above.
                     continue;
                 }
-                // SAFETY: under the lock; the caller's.
+                // SAFETY: the lock of `head` is held and the link, which this thread has claimed,
+                // is in no ring. The caller promised that it does not move or end until it is taken
+                // out.
                 unsafe { link.insert_before(&head.ring) };
                 if head.nr() == 0 {
                     self.mark(head);
@@ -265,8 +276,8 @@ impl Lists {
         });
     }
 
-    /// The head for what belongs to `group`, made if need be: its own, or the nearest above. The
-    /// caller is pinned.
+    /// The head for what belongs to `group`: its own, made if there is none, or that of the nearest
+    /// group above. The caller is pinned.
     fn head_of(&self, cx: Cx<'_>, list: ListId, group: &Memcg) -> (HeadId, u64) {
         let mut group = group;
         loop {
@@ -277,7 +288,8 @@ impl Lists {
             {
                 return (head, key(list, id));
             }
-            // Ended, or no memory: the group above. The root has a head as long as the list lives.
+            // It has ended, or there is no memory: try the group above. The root has a head as long
+            // as the list lives.
             group = at.parent().unwrap_or_else(|| cx.tree.memcgs.get(ROOT));
         }
     }
@@ -286,12 +298,12 @@ impl Lists {
         self.lists.get(list).heads.get(cx.kmem, cx.rec, id)
     }
 
-    /// Makes the head of a group, those above it first, so that the group's end needs no memory.
-    /// `None`: without memory, or the group's end has begun.
+    /// Makes the head of a group, and first those of the groups above, so that the group's end
+    /// needs no memory. `None`: there is no memory, or the group's end has begun.
     #[cold]
     fn make(&self, cx: Cx<'_>, list: ListId, group: &Memcg, id: KmemId) -> Option<HeadId> {
         loop {
-            // The topmost that has none.
+            // The topmost group that has no head.
             let (mut at, mut at_id) = (group, id);
             let above = loop {
                 let above = at.parent()?;
@@ -318,7 +330,8 @@ impl Lists {
     ) -> Option<HeadId> {
         self.ready_marks(id)?;
         let index = self.heads.alloc(u32::MAX)?;
-        // Found a moment ago, it may have ended and be another's: then it is not made a parent of.
+        // The head above was found a moment ago. If it has ended, or its record is another's by
+        // now, it must not become a parent.
         {
             let parent = self.heads.get(above);
             let _held = parent.lock.lock(Rank::List);
@@ -333,7 +346,7 @@ impl Lists {
         match self.lists.get(list).heads.insert(cx.kmem, id, index) {
             Put::Done if cx.tree.still_has_kmem_id(group, id) => Some(index),
             Put::Done => {
-                // The group's end has passed by: what it would have done.
+                // The group's end has passed by already: do what it would have done.
                 let in_front = group.offline_policy().is_deferred();
                 self.end_head(cx.kmem, list, id, in_front);
                 None
@@ -348,7 +361,7 @@ impl Lists {
         }
     }
 
-    /// Where the items of a head are.
+    /// The head that has the items of head `index` now.
     fn live(&self, index: HeadId) -> HeadId {
         let mut at = index;
         loop {
@@ -363,12 +376,15 @@ impl Lists {
     /// Locks the list a link is in. `None`: it is in none.
     fn lock_home(&self, link: &Link) -> Option<(HeadId, Held<'_>)> {
         loop {
+            // Acquire, here and below, pairs with the Release in `place` and `begin_walk`: the head
+            // that the link is in.
             let home = link.home.load(Ordering::Acquire)?;
             let at = self.live(home);
             let head = self.heads.get(at);
             let held = head.lock.lock(Rank::List);
             // Of a link in this list nothing changes now. Of one that was taken out meanwhile `at`
             // means nothing.
+            // Acquire pairs with the Release in `place` and `begin_walk`, as above.
             let home = link.home.load(Ordering::Acquire);
             let is_there = |home| self.live(home) == at;
             if head.to.load(Ordering::Relaxed).is_none() && home.is_some_and(is_there) {
@@ -379,17 +395,20 @@ impl Lists {
 
     /// Takes a link out of the ring of the live head `index`. Under its lock.
     fn remove_link(&self, index: HeadId, link: &Link) {
-        // SAFETY: in this ring, under its lock.
+        // SAFETY: `lock_home` found that the link is in the ring of this head, whose lock the
+        // caller holds.
         unsafe { link.unlink() };
         if !link.is_mark() {
             self.heads.get(index).sub_nr(1);
         }
+        // Release pairs with the Acquire of `lock_home`: a link without a home is in no ring.
         if let Some(home) = link.home.swap(None, Ordering::Release) {
             self.unref_head(home);
         }
     }
 
-    /// One name less for a head; the last frees it, and lets go of what it led to.
+    /// Drops a reference to a head. The last one frees it, and drops its own reference to the head
+    /// it led to.
     fn unref_head(&self, index: HeadId) {
         let mut next = Some(index);
         while let Some(at) = next {
@@ -405,7 +424,7 @@ impl Lists {
     }
 }
 
-/// A thing that was taken out may be put in again.
+/// Marks a thing that was taken out: it may be put in again.
 fn off(link: &Link) {
     // Release pairs with the Acquire of `add` and `del`.
     link.state.store(OFF, Ordering::Release);

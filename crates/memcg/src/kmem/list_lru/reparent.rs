@@ -1,4 +1,9 @@
-//! A group's end: its lists become its parent's.
+//! The end of a group, for lists: its lists become its parent's.
+//!
+//! Invariants: at each moment a thing is in one ring. Whoever finds the ended head by an old name
+//! is led on to the live one.
+//! Depends on: the lock order, parent before child.
+//! Never: memory taken; a failure; a look at an item.
 
 use super::super::Kmem;
 use super::Lists;
@@ -8,14 +13,14 @@ use crate::sync::atomic::Ordering;
 use crate::sync::lock::Rank;
 
 impl Lists {
-    /// Ends what all lists keep under `id`, whose group is ending: nobody gets a head for it any
-    /// more. Takes no memory, does not fail. O(lists). The caller is pinned. `in_front`: what the
-    /// group leaves is the first to go of what the parent has.
+    /// Ends what all lists keep under `id`, whose group is ending. No thread finds a head for the
+    /// id from here on. `in_front`: what the group leaves goes to the front of the parent's list,
+    /// to be reclaimed first. The caller is pinned. It takes no memory and cannot fail. O(lists).
     pub fn group_ends(&self, kmem: &Kmem, id: KmemId, in_front: bool) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;
             if !users.try_ref() {
-                // A list without items, as it is ending.
+                // This list is ending, so it has no items.
                 continue;
             }
             self.end_head(kmem, list, id, in_front);
@@ -26,20 +31,21 @@ impl Lists {
         self.unmark_all(id);
     }
 
-    /// Redirect, then splice. In this order: who looks from here on finds the group above, and who
-    /// found the head before sees, under its lock, that it has ended.
+    /// Ends the head of `id` in one list: first redirect, then splice. In this order a thread that
+    /// looks from here on finds the group above, and one that found the head before sees, under its
+    /// lock, that it has ended.
     pub(super) fn end_head(&self, kmem: &Kmem, list: ListId, id: KmemId, in_front: bool) {
         let Some(index) = self.lists.get(list).heads.remove(kmem, id) else {
             return;
         };
         let head = self.heads.get(index);
         let Some(above) = head.above.load(Ordering::Relaxed) else {
-            // The root's, which ends with its list alone.
+            // The root's head ends only with its list.
             return;
         };
         loop {
-            // The parent's may have ended meanwhile as well. We name `above`, so what it leads to
-            // is there.
+            // The parent's head may have ended too. This head has a reference to `above`, so the
+            // head that `above` leads to exists.
             let to = self.live(above);
             let target = self.heads.get(to);
             // Parent before child.
@@ -49,7 +55,8 @@ impl Lists {
             }
             {
                 let _held = head.lock.lock(Rank::List);
-                // SAFETY: both rings' own links, both locks.
+                // SAFETY: both are the rings' own links. The locks of `target` and `head` are held,
+                // and the two differ, since `target` has not ended and is above.
                 unsafe { head.ring.splice(&target.ring, in_front) };
                 if head.nr() > 0 && target.nr() == 0 {
                     self.mark(target);

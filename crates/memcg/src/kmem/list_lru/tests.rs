@@ -15,8 +15,10 @@ struct World {
     list: crate::kmem::id::ListId,
 }
 
+/// # Safety
+/// `link` is one of the leaked links of these tests.
 unsafe fn let_go(link: *const Link) {
-    // SAFETY: the links of these tests are leaked.
+    // SAFETY: the links of these tests are leaked, so a pointer to one is valid for ever.
     assert!(!unsafe { &*link }.unref());
 }
 
@@ -84,7 +86,8 @@ impl World {
     }
 
     fn add(&self, link: &Link) -> bool {
-        // SAFETY: the links of these tests are leaked.
+        // SAFETY: the links of these tests are leaked, so they do not move or end; the list is
+        // closed last, if at all.
         unsafe { self.kmem.lists.add(self.cx(), self.list, link) }
     }
 
@@ -295,15 +298,17 @@ fn the_child_of_a_fork_makes_lists_though_a_thread_it_does_not_have_was_changing
         // what it resets, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: should it wait for that thread it is ended.
+            // SAFETY: `alarm` takes a number only. If the child waits for a lock that is never
+            // free, the signal ends it.
             unsafe { libc::alarm(20) };
-            // SAFETY: the child of a fork.
+            // SAFETY: this is the child of a fork, in which no other thread exists.
             w.kmem.reset_tables_in_child(unsafe { SoleThread::new() });
             let is_whole = w.add(first) && w.count(a) == 1 && w.del(first);
-            // SAFETY: ends the child.
+            // SAFETY: `_exit` takes a number only; it ends the child without running anything else.
             unsafe { libc::_exit(i32::from(!is_whole)) };
         }
-        // SAFETY: waits for our child; a valid place.
+        // SAFETY: `child` is the child of this process that was forked above, and `status` is a
+        // valid place for an `i32`.
         unsafe { libc::waitpid(child, &mut status, 0) };
         barrier.wait();
     });

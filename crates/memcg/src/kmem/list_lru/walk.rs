@@ -1,8 +1,10 @@
 //! Walking a group's list: each thing is shown to a callback, which says what becomes of it.
 //!
-//! The callback runs without a lock. The walker's place is a mark in the ring, so things may come
-//! and go meanwhile, also the one that is looked at: its memory is held. A walk whose group ends
-//! goes no further; what it had not seen is in the parent's list.
+//! Invariants: the walker's place is a mark in the ring, so things may come and go meanwhile. The
+//! walk holds the memory of the thing that is looked at. A walk whose group ends goes no further;
+//! what it has not seen is in the parent's list.
+//! Depends on: the lock of the head for each step; `LetGo` to end a hold.
+//! Never: a lock or a pin while the callback runs.
 
 use super::link::Link;
 use super::{Cx, LetGo, Lists};
@@ -15,7 +17,7 @@ use crate::sync::lock::Rank;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It is taken out of the list, unless the callback has done so, and counts as freed.
+    /// It is taken out of the list, unless the callback has already done so, and counts as freed.
     Removed,
     /// It goes to the end of the list: it was used.
     Rotate,
@@ -31,9 +33,9 @@ pub enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Walked {
-    /// Things looked at.
+    /// How many things were looked at.
     pub scanned: u64,
-    /// Of them, removed.
+    /// How many of these were removed.
     pub removed: u64,
 }
 
@@ -59,14 +61,15 @@ struct Kept(*const Link, LetGo);
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // SAFETY: `next` has taken the hold for us.
+        // SAFETY: `next` has called `add_ref` for this value alone, and nobody uses the link
+        // through it after this drop.
         unsafe { (self.1)(self.0) };
     }
 }
 
 impl Lists {
-    /// Shows up to `nr` things of the list of `id`, which lives, to `look`, oldest first, each
-    /// once. Unpinned, without a lock.
+    /// Shows up to `nr` things of the list of `id` to `look`, oldest first, each once. `id` is that
+    /// of a live group. The caller is not pinned and holds no lock.
     pub fn walk(
         &self,
         cx: Cx<'_>,
@@ -88,14 +91,15 @@ impl Lists {
         let Some(let_go) = self.let_go_of(list) else {
             return walked;
         };
-        // What is rotated is not met again.
+        // No more than were there: a thing that was rotated is not met again.
         let mut left = nr.min(present);
         while left > 0 {
             let Some(link) = self.next(cx, head, mark.link) else {
                 break;
             };
             let kept = Kept(link, let_go);
-            // SAFETY: its memory is held until `kept` goes.
+            // SAFETY: `next` has taken a hold on the thing's memory, which `kept` ends only when it
+            // is dropped, at the end of this round.
             let link = unsafe { &*kept.0 };
             left -= 1;
             if self.goes_elsewhere(cx, list, head, link) {
@@ -120,7 +124,7 @@ impl Lists {
         walked
     }
 
-    /// Puts the mark in front of all; answers the head, and how many there are.
+    /// Puts the mark in front of all things; answers the head, and how many things there are.
     fn begin_walk(
         &self,
         cx: Cx<'_>,
@@ -139,16 +143,17 @@ impl Lists {
             if !head.is_of(super::key(list, id)) {
                 return None;
             }
-            // SAFETY: under the lock. The mark stays in the walk's frame until its end takes it
-            // out.
+            // SAFETY: the lock of this head is held, and the mark is in no ring. It lies in the
+            // frame of `walk`, which `Mark` takes it out of the ring before it ends.
             unsafe { mark.insert_before(head.ring.following()) };
             head.add_ref();
+            // Release pairs with the Acquire of `lock_home`.
             mark.home.store(Some(index), Ordering::Release);
             Some((index, head.nr()))
         })
     }
 
-    /// Moves the mark past the next thing, whose memory is held for the caller.
+    /// Moves the mark past the next thing, of which it takes a hold for the caller.
     fn next(&self, cx: Cx<'_>, head: HeadId, mark: &Link) -> Option<*const Link> {
         cx.changed(|| {
             let (at, _held) = self.lock_home(mark)?;
@@ -157,12 +162,14 @@ impl Lists {
             }
             let ring = &self.heads.get(at).ring;
             loop {
-                // SAFETY: in the ring, under its lock.
+                // SAFETY: `lock_home` found the mark in this ring and has its lock, held while
+                // `next` is used.
                 let next = unsafe { mark.following() };
                 if core::ptr::eq(next, ring) {
                     return None;
                 }
-                // SAFETY: likewise; the mark is put in again at once.
+                // SAFETY: mark and `next` are in this ring, whose lock is held. The mark is put in
+                // again before it is let go, and stays in the frame of `walk`.
                 unsafe {
                     mark.unlink();
                     mark.insert_before(next.following());
@@ -175,8 +182,8 @@ impl Lists {
         })
     }
 
-    /// A thing that has another owner now and was used: to the end of the list it belongs in, if it
-    /// is in any. The caller holds the thing, and it does not go meanwhile.
+    /// Moves a thing that was used, and may have another owner now, to the end of the list it
+    /// belongs in, if it is in any. The caller holds the thing, which does not end meanwhile.
     pub fn follow(&self, cx: Cx<'_>, list: ListId, link: &Link) {
         let home = cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
@@ -189,7 +196,7 @@ impl Lists {
         }
     }
 
-    /// Puts a thing that belongs to another group by now into that one's list.
+    /// If a thing belongs to another group by now, puts it into that group's list. `true`: it did.
     fn goes_elsewhere(&self, cx: Cx<'_>, list: ListId, head: HeadId, link: &Link) -> bool {
         let taken = cx.changed(|| {
             let _pin = cx.tree.threads.epoch.pin(cx.rec);
@@ -199,7 +206,7 @@ impl Lists {
                 return false;
             }
             match self.lock_home(link) {
-                // Nobody but us puts it in again: it stays claimed.
+                // The thing stays claimed, so no other thread puts it in.
                 Some((at, _held)) if at == head => {
                     self.remove_link(at, link);
                     true
@@ -208,8 +215,9 @@ impl Lists {
             }
         });
         if taken {
-            // SAFETY: as when it was added: its thing is taken out of every list before it goes,
-            // and waits for us until then.
+            // SAFETY: this thread has taken the link out of its ring and left it claimed. Whoever
+            // added the thing promised that it does not move or end before it is taken out; `del`
+            // waits while a claimed thing is in no ring.
             unsafe { self.place(cx, list, link) };
         }
         taken
@@ -220,7 +228,9 @@ impl Lists {
         cx.changed(|| {
             if let Some((at, _held)) = self.lock_home(link) {
                 let ring = &self.heads.get(at).ring;
-                // SAFETY: in this ring, under its lock; put in again at once.
+                // SAFETY: `lock_home` found the link in this ring and has its lock. It is in no
+                // ring between the two calls, and whoever added it promised that it does not move
+                // or end.
                 unsafe {
                     link.unlink();
                     link.insert_before(ring);
@@ -229,8 +239,9 @@ impl Lists {
         });
     }
 
-    /// Looks at all that a kmem id has in any list, and puts what belongs to other groups by now
-    /// into their lists: after the move of a task. Unpinned, without a lock.
+    /// Looks at all things that a kmem id has in any list, and puts those that belong to other
+    /// groups by now into their lists. Called after the move of a task, unpinned and without a
+    /// lock.
     pub fn sort(&self, cx: Cx<'_>, id: KmemId) {
         for (list, rec) in self.lists.each() {
             let users = &rec.users;

@@ -12,14 +12,15 @@
 //! An array (here) is made of blocks that double in size and never move, so it grows while others
 //! read it, and neither waits for the other. It does not shrink.
 //!
-//! Kept: what was put under an id is found there by who is pinned, until it is taken out. A table
-//! takes no memory before the first `insert`. Relied on: ids as `group::kmem_id` gives them: dense,
-//! and nobody's until every reader of the last holder is gone. Never done: a look at what the
-//! indices mean; freeing it (a reader may have found it just before: its owner waits for the
-//! epochs).
+//! Invariants: what was entered under an id is found there by a pinned reader, until it is taken
+//! out. A table takes no memory before the first `insert`.
+//! Depends on: ids as `group::kmem_id` gives them. They are dense, and an id has no new holder
+//! until every reader of the last one is gone.
+//! Never: a look at what the indices mean; an end of it. A reader may have found an index just
+//! before it was taken out, so its owner waits for the epochs.
 //!
-//! Who enters something first for a group does it in this order, so that nothing is left under an
-//! id whose group has ended:
+//! The first that a group needs is entered in this order, so that nothing is left under an id whose
+//! group has ended:
 //!
 //! 1. `tree.kmem_id(group)`;
 //! 2. make the thing, [`PerId::insert`] it (another may have been quicker: then that is the
@@ -63,10 +64,10 @@ impl<V> Default for PerId<V> {
     }
 }
 
-// SAFETY: null pointers, and an empty tree.
+// SAFETY: null pointers and a `Tree`, which is `Zeroed` itself: zero bytes are an empty table.
 unsafe impl<V> Zeroed for PerId<V> {}
 
-/// What came of a `insert`.
+/// What came of an `insert`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Put<V> {
@@ -96,12 +97,13 @@ impl<V: Id> PerId<V> {
         if slots.is_null() {
             return None;
         }
-        // SAFETY: the block has FIRST << block slots, `at` is below that by `place`.
+        // SAFETY: `ensure` published a block of `FIRST << block` slots, all initialised, and `at`
+        // is below that by `place`. Only `clear`, whose caller is alone, gives it back.
         Some(unsafe { &*slots.add(at) })
     }
 
     /// What is under an id. The caller is pinned by `rec`. Cost: in an array two dependent loads;
-    /// in a tree the hint, else a load a level.
+    /// in a tree the hint, else a load for each level.
     #[inline]
     pub fn get(&self, kmem: &Kmem, rec: &ThreadRec, id: KmemId) -> Option<V> {
         if kmem.tables.are_trees() {
@@ -114,7 +116,7 @@ impl<V: Id> PerId<V> {
         self.slot(id)?.load(Ordering::Acquire)
     }
 
-    /// Enters `value` under an id that has nothing. The caller is pinned, and asks
+    /// Enters `value` under an id that has nothing. The caller is pinned, and calls
     /// `Hierarchy::still_has_kmem_id` afterwards.
     pub fn insert(&self, kmem: &Kmem, id: KmemId, value: V) -> Put<V> {
         debug_assert!(id.raw() < ID_LIMIT);
@@ -134,15 +136,16 @@ impl<V: Id> PerId<V> {
         let Some(slot) = self.slot(id) else {
             return Put::NoMemory;
         };
-        // Release pairs with the Acquire of `get`.
+        // Release pairs with the Acquire of `get` and `each`; Acquire, for what was found, with the
+        // Release of the other `insert`.
         match slot.compare_exchange(None, Some(value), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(None) => Put::Done,
             Err(Some(found)) => Put::Found(found),
         }
     }
 
-    /// Takes out what is under an id. Readers that are pinned may have found it before. Takes and
-    /// gives no memory.
+    /// Takes out what is under an id. A pinned reader may have found it before. It takes no memory
+    /// and gives none back.
     pub fn remove(&self, kmem: &Kmem, id: KmemId) -> Option<V> {
         if kmem.tables.are_trees() {
             return self
@@ -150,6 +153,8 @@ impl<V: Id> PerId<V> {
                 .remove(&kmem.tables, id.raw())
                 .and_then(V::from_raw);
         }
+        // Acquire pairs with the Release of `insert`: what the index names is whole. Release pairs
+        // with the Acquire of `get`.
         self.slot(id)?.swap(None, Ordering::AcqRel)
     }
 
@@ -169,6 +174,8 @@ impl<V: Id> PerId<V> {
             for id in (first..first + (FIRST << block)).filter_map(KmemId::from_raw) {
                 match self.slot(id) {
                     Some(slot) => {
+                        // Acquire pairs with the Release of `insert`: what the index names is
+                        // whole.
                         if let Some(value) = slot.load(Ordering::Acquire) {
                             f(id, value);
                         }
@@ -191,9 +198,11 @@ impl<V: Id> PerId<V> {
             .sum()
     }
 
-    /// The blocks up to `last`: an array that has an id has all smaller ones.
+    /// Makes the blocks up to `last`. An array that has a place for an id has one for all smaller
+    /// ids.
     fn ensure(&self, kmem: &Kmem, last: usize) -> Option<()> {
         for block in (0..=last).rev() {
+            // Acquire, here and below, pairs with the Release below of another thread.
             if !self.blocks[block].load(Ordering::Acquire).is_null() {
                 break;
             }
@@ -208,7 +217,8 @@ impl<V: Id> PerId<V> {
                 )
                 .is_err()
             {
-                // SAFETY: the other thread's block won; nobody has seen this one.
+                // SAFETY: `block_new` made it with this length. The other thread's block won, so
+                // nobody else has seen this one.
                 unsafe { block_free(kmem, new, block) };
                 continue;
             }
@@ -217,29 +227,32 @@ impl<V: Id> PerId<V> {
         Some(())
     }
 
-    /// In the child of a fork: nobody changes it there.
+    /// In the child of a fork, where nobody changes the table: makes its lock free.
     pub fn reset_lock_in_child(&self, sole: SoleThread) {
         self.tree.reset_lock_in_child(sole);
     }
 
-    /// Holds off whoever changes it, if it is a tree.
+    /// Locks the table against changes, if it is a tree.
     #[cfg(test)]
     pub fn lock_tree(&self) -> crate::sync::lock::Held<'_> {
         self.tree.lock_tree()
     }
 
-    /// Gives the table's memory back: it is empty again.
+    /// Gives the table's memory back; it is empty again.
     ///
     /// # Safety
-    /// Nobody else uses the table, nor will somebody who found it before.
+    /// No other thread uses the table, and no reader that found it before is left: the grace period
+    /// is over.
     pub unsafe fn clear(&self, kmem: &Kmem) {
         self.tree.clear(&kmem.tables);
         for block in 0..BLOCKS {
+            // Acquire pairs with the Release of `ensure`: the block's content.
             let slots = self.blocks[block].swap(core::ptr::null_mut(), Ordering::Acquire);
             if slots.is_null() {
                 continue;
             }
-            // SAFETY: a block of `block_new`; the caller says that nobody uses it.
+            // SAFETY: the pointer was in `blocks[block]`, so `block_new` made it with this length.
+            // The caller promised that nobody else uses the table.
             unsafe { block_free(kmem, slots, block) };
             kmem.tables.count_block(block, false);
         }
@@ -252,25 +265,31 @@ fn block_new<V>(kmem: &Kmem, block: usize) -> Option<*mut AtomicId<V>> {
     Some(p.as_ptr().cast())
 }
 
+/// # Safety
+/// `slots` is a block of [`block_new`] for the same `block`, and nobody else uses it.
 #[cfg(not(loom))]
 unsafe fn block_free<V>(kmem: &Kmem, slots: *mut AtomicId<V>, block: usize) {
     if let Some(p) = core::ptr::NonNull::new(slots.cast()) {
-        // SAFETY: the caller's: a block of `block_new`.
+        // SAFETY: both callers pass a block of `block_new`, which took these bytes from
+        // `own_alloc`, and which nobody else uses.
         unsafe { kmem.own_free(p, block_bytes(block)) };
     }
 }
 
-// Loom's atomics are objects, not bytes: its blocks are built from `Default`.
+// Under loom an atomic is an object and not just bytes, so blocks are built from `Default`.
 #[cfg(loom)]
 fn block_new<V>(_kmem: &Kmem, block: usize) -> Option<*mut AtomicId<V>> {
     let all: Vec<AtomicId<V>> = (0..FIRST << block).map(|_| AtomicId::default()).collect();
     Some(Box::leak(all.into_boxed_slice()).as_mut_ptr())
 }
 
+/// # Safety
+/// `slots` is a block of [`block_new`] for the same `block`, and nobody else uses it.
 #[cfg(loom)]
 unsafe fn block_free<V>(_kmem: &Kmem, slots: *mut AtomicId<V>, block: usize) {
     let n = (FIRST as usize) << block;
-    // SAFETY: made by `block_new` with this length, seen by nobody else.
+    // SAFETY: both callers pass a block of `block_new`, which leaked a boxed slice of this length;
+    // nobody else uses it.
     drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(slots, n)) });
 }
 

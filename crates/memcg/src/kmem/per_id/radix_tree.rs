@@ -1,10 +1,11 @@
-//! A table as a radix tree: it shrinks as groups go, and costs a step a level to look something up.
+//! A table as a radix tree: it shrinks as groups go, and a lookup costs a step for each level.
 //!
-//! Kept: a node has something under it, or is free for any table. The tree is as high as its
-//! largest id needs. Relied on: nodes are records that never move, so a reader may look at one that
-//! has become another's; what it found is good only if the table's version is what it was: whoever
-//! takes something out changes the version before a node is free. Never done: a wait of a reader.
-//! It looks again only if something was taken out meanwhile.
+//! Invariants: a node has something under it, or is free for any table. The tree is as high as its
+//! largest id needs.
+//! Depends on: nodes are records that never move, so a reader may look at a node that has become
+//! another table's. What it found is good only if the table's version has not changed: whoever
+//! takes something out changes the version before a node is free.
+//! Never: a reader that waits. It looks again only if something was taken out meanwhile.
 
 use super::Tables;
 use super::node::{BITS, WIDTH};
@@ -16,9 +17,9 @@ use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::SoleThread;
 use crate::thread::ThreadRec;
 
-/// Nodes are numbered below this; the bits above are the height.
+/// Numbers of nodes are below this; the bits above hold the height.
 const NODE_LIMIT: u32 = 1 << 28;
-/// So high are the highest.
+/// The height of the highest tree.
 const HEIGHT_MAX: u32 = 6;
 
 /// What came of a [`Tree::insert`].
@@ -34,15 +35,15 @@ pub(super) enum Entered {
 pub(super) struct Tree {
     /// {height:4 | node:28}; 0: empty.
     root: AtomicU32,
-    /// Changes are made one at a time.
+    /// Changes are made under it, one at a time.
     lock: Lock,
-    /// Its number among the tables, for hints; 0: not used yet.
+    /// The table's number, for hints; 0: it has not been used.
     serial: AtomicU32,
-    /// Changes whenever something was taken out.
+    /// Changes whenever something is taken out.
     version: AtomicU64,
 }
 
-// SAFETY: integers and a free lock.
+// SAFETY: atomic integers and a lock, which is free as zero bytes: such a tree is empty.
 unsafe impl Zeroed for Tree {}
 
 fn join(height: u32, node: Option<NodeId>) -> u32 {
@@ -78,8 +79,8 @@ impl Tree {
                 return Some(value);
             }
             let found = self.walk(tables, id);
-            // Pairs with the Release stores into slots: who read what a node's next user wrote sees
-            // the version changed.
+            // Acquire pairs with the Release stores into slots (`set`, `new_node`): a reader that
+            // read what a node's next user wrote sees here that the version has changed.
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 if let Some(value) = found {
@@ -91,8 +92,8 @@ impl Tree {
     }
 
     fn walk(&self, tables: &Tables, id: u32) -> Option<u32> {
-        // Acquire, here and below, pairs with the Release stores of `insert`: a node comes with its
-        // slots.
+        // Acquire, here and below, pairs with the Release stores of `set` and `insert`: a node
+        // comes with its slots.
         let (height, root) = split(self.root.load(Ordering::Acquire));
         if !reaches(height, id) {
             return None;
@@ -100,6 +101,7 @@ impl Tree {
         let mut at = root?;
         for level in (2..=height).rev() {
             let slot = &tables.nodes.try_get(at)?.slots[slot_at(id, level)];
+            // Acquire pairs with the Release of `set`; below too.
             at = node_in(slot, Ordering::Acquire)?;
         }
         let value = tables.nodes.try_get(at)?.slots[slot_at(id, 1)].load(Ordering::Acquire);
@@ -115,7 +117,7 @@ impl Tree {
         if let Some(found) = self.walk(tables, id) {
             return Entered::Found(found);
         }
-        // The nodes it takes at most, before anything changes.
+        // Takes all the nodes that may be needed, before anything changes.
         let mut spare = [None; HEIGHT_MAX as usize * 2];
         for at in 0..self.needs(tables, id) {
             let Some(node) = tables.new_node() else {
@@ -141,6 +143,7 @@ impl Tree {
         };
         // From the bottom up would publish at once; top down each step is a whole tree, which lacks
         // what is not there yet.
+        // Release pairs with the Acquire of `walk` and `each`: the root comes with its slots.
         self.root.store(join(height, Some(root)), Ordering::Release);
         let mut at = root;
         for level in (2..=height).rev() {
@@ -161,7 +164,7 @@ impl Tree {
         Entered::Done
     }
 
-    /// How many nodes a put of `id` takes.
+    /// How many nodes an `insert` of `id` takes.
     fn needs(&self, tables: &Tables, id: u32) -> usize {
         let (mut height, root) = split(self.root.load(Ordering::Relaxed));
         let mut n = 0;
@@ -174,7 +177,8 @@ impl Tree {
             return height as usize;
         };
         if grows {
-            // Below the new root nothing of the way is there, or it would have reached.
+            // Below the new root there is no node on the way to `id`, or the old tree would have
+            // reached it.
             return n + height as usize - 1;
         }
         let mut at = root;
@@ -198,7 +202,7 @@ impl Tree {
             path[level as usize] = at;
             at = at.and_then(|at| {
                 let slot = &tables.nodes.get(at).slots[slot_at(id, level)];
-                // At the bottom it is no node, and is not looked at any more.
+                // At the bottom this is no node; it is the last step, so nobody looks at it.
                 node_in(slot, Ordering::Relaxed)
             });
         }
@@ -213,6 +217,7 @@ impl Tree {
                 break;
             };
             let node = tables.nodes.get(index);
+            // Release pairs with the Acquire of `walk`; it takes nothing along.
             node.slots[slot_at(id, level)].store(0, Ordering::Release);
             if node.used.fetch_sub(1, Ordering::Relaxed) != 1 {
                 break;
@@ -223,7 +228,7 @@ impl Tree {
             }
         }
         let mut height = root.map_or(0, |_| height);
-        // Lower, while the root has nothing but small ids below it.
+        // Lowers the tree while its root has nothing but its first slot.
         while height > 1
             && let Some(index) = root
         {
@@ -235,30 +240,36 @@ impl Tree {
             drop_node(index);
             (height, root) = (height - 1, below);
         }
+        // Release pairs with the Acquire of `walk`: a lower root is a whole tree.
         self.root.store(join(height, root), Ordering::Release);
-        // Release pairs with the Acquire of `get`; before the nodes are anybody's.
+        // Release pairs with the Acquire of `get`: the version changes before a node can be another
+        // table's.
         self.version.fetch_add(1, Ordering::AcqRel);
         give_back(tables, &free[..nr_free]);
         Some(value)
     }
 
-    /// Calls `f` with every id and what is under it.
+    /// Calls `f` with every id and what is under it. A moment's view.
     pub(super) fn each(&self, tables: &Tables, f: &mut impl FnMut(u32, u32)) {
+        // Acquire pairs with the Release of `insert`: the root comes with its slots.
         let (height, root) = split(self.root.load(Ordering::Acquire));
         if let Some(root) = root {
             each_below(tables, root, height, 0, f);
         }
     }
 
-    /// Nodes it has.
+    /// The number of its nodes.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn nr_nodes(&self, tables: &Tables) -> u64 {
+        // Acquire pairs with the Release of `insert`: the root comes with its slots.
         let (height, root) = split(self.root.load(Ordering::Acquire));
         root.map_or(0, |root| count(tables, root, height))
     }
 
-    /// Empties it. Nobody else uses the table.
+    /// Empties it. No other thread uses the table.
     pub(super) fn clear(&self, tables: &Tables) {
+        // Acquire pairs with the Release of `insert`; no reader is left for the Release. The
+        // version's Release pairs with the Acquire of `get`.
         let (height, root) = split(self.root.swap(0, Ordering::AcqRel));
         self.version.fetch_add(1, Ordering::AcqRel);
         if let Some(root) = root {
@@ -271,8 +282,10 @@ impl Tree {
         self.lock.lock(Rank::Tables)
     }
 
-    /// In the child of a fork. What was being taken out is found by no hint; a node may be lost.
+    /// Makes the lock free in the child of a fork. The new version makes all hints useless, since
+    /// something may have been half taken out; a node may be lost.
     pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
+        // Release pairs with the Acquire of `get`.
         self.version.fetch_add(1, Ordering::AcqRel);
         self.lock.reset_in_child(sole);
     }
@@ -281,7 +294,7 @@ impl Tree {
 fn set(tables: &Tables, node: NodeId, slot: usize, value: u32) {
     let node = tables.nodes.get(node);
     node.used.fetch_add(1, Ordering::Relaxed);
-    // Release pairs with the Acquire of `walk`.
+    // Release pairs with the Acquire of `walk` and `below`: a node comes with its slots.
     node.slots[slot].store(value, Ordering::Release);
 }
 
@@ -295,8 +308,9 @@ fn slots(tables: &Tables, node: NodeId) -> impl Iterator<Item = (u32, &AtomicU32
     (0..).zip(&tables.nodes.get(node).slots)
 }
 
-/// The nodes below one that is not at the bottom.
+/// The nodes that a node above the bottom leads to.
 fn below(tables: &Tables, node: NodeId) -> impl Iterator<Item = NodeId> {
+    // Acquire pairs with the Release of `set`.
     slots(tables, node).filter_map(|(_, slot)| node_in(slot, Ordering::Acquire))
 }
 
@@ -309,12 +323,14 @@ fn each_below(
 ) {
     for (at, slot) in slots(tables, node) {
         let id = first | at << (BITS * (height - 1));
+        // Acquire, here and below, pairs with the Release of `set`.
         if height > 1 {
             if let Some(node) = node_in(slot, Ordering::Acquire) {
                 each_below(tables, node, height - 1, id, f);
             }
             continue;
         }
+        // Acquire pairs with the Release of `set`.
         match slot.load(Ordering::Acquire) {
             0 => {}
             value => f(id, value),
@@ -344,13 +360,14 @@ fn clear_below(tables: &Tables, node: NodeId, height: u32) {
 }
 
 impl Tables {
-    /// An empty node.
+    /// A node with empty slots.
     fn new_node(&self) -> Option<NodeId> {
         let index = self.nodes.alloc(NODE_LIMIT)?;
         let node = self.nodes.get(index);
         node.used.store(0, Ordering::Relaxed);
         for slot in &node.slots {
-            // Release: a reader of the node's last table that sees this sees its version changed.
+            // Release pairs with the Acquire fence of `get`: a reader of the node's last table that
+            // reads this 0 sees that the version has changed.
             slot.store(0, Ordering::Release);
         }
         Some(index)

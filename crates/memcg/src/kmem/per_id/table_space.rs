@@ -1,5 +1,9 @@
-//! What all tables of an engine share: what they are made of, how much there is of it, and how
-//! large arrays are by now.
+//! What all tables of an engine share: the policy of ids, the nodes of trees, and counts of what
+//! tables take.
+//!
+//! Invariants: the policy does not change once a table has been used.
+//! Depends on: nothing but the arena of nodes.
+//! Never: a table's content.
 
 use super::super::id::NodeId;
 use super::node::Node;
@@ -11,27 +15,27 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::id::Id;
 use crate::thread::hint::Hints;
 
-/// What becomes of kmem ids, and what the tables they index are. Chosen before first use, for the
-/// life of the engine.
+/// What becomes of kmem ids, and what kind of table they index. It is chosen before the first use,
+/// for the life of the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 #[repr(u32)]
 pub enum IdPolicy {
-    /// At a group's end what lists and caches keep for it goes to the parent, and the id is free
-    /// after a grace period, whether the group lingers or not: arrays are as large as there were
-    /// groups at once. The default.
+    /// When a group ends, what lists and caches keep for it goes to the parent. The id is free
+    /// after a grace period, even if the group lingers. So arrays are as large as the most groups
+    /// there were at once. The default.
     #[default]
     ReparentAndFree = 0,
-    /// A group that lingers keeps its id. Before arrays grow those that linger are asked for
-    /// theirs, in the hope that one can: not reliable, and then they grow anyway.
+    /// A group that lingers keeps its id. Before arrays grow, lingering groups are asked for
+    /// theirs. That is not reliable: if none can give its id, arrays grow.
     ReclaimOfflineFirst = 1,
-    /// A group that lingers keeps its id. Tables are radix trees, which shrink as ids go; a lookup
-    /// costs a step a level, or finds the thread's hint of the last one.
+    /// A group that lingers keeps its id. Tables are radix trees, which shrink as ids go. A lookup
+    /// costs a step for each level, or finds the thread's hint of its last lookup.
     ShrinkableTree = 2,
 }
 
 impl IdPolicy {
-    /// All there are, with their names in options and scenarios.
+    /// All policies, with their names in options and scenarios.
     pub const NAMES: [(&'static str, IdPolicy); 3] = [
         ("reparent-and-free", IdPolicy::ReparentAndFree),
         ("reclaim-offline-first", IdPolicy::ReclaimOfflineFirst),
@@ -47,7 +51,7 @@ impl IdPolicy {
             .map(|&(_, policy)| policy)
     }
 
-    /// Its name.
+    /// The policy's name in options and scenarios.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES[Self::NAMES
@@ -62,24 +66,26 @@ impl IdPolicy {
 #[derive(Default)]
 pub struct Tables {
     policy: AtomicU32,
-    /// A table has been put into: the policy stays.
+    /// Something has been entered into a table, so the policy stays.
     in_use: AtomicU32,
     array_bytes: AtomicU64,
-    /// Blocks of arrays there are, of the largest array.
+    /// How many blocks the largest array has.
     size: AtomicU32,
     /// How often the largest array grew.
     pub(super) nr_grown: AtomicU64,
-    /// How often those that linger were asked before, and how often one gave its id.
+    /// How often lingering groups were asked for an id before an array grew, and how often one gave
+    /// it.
     nr_asked: AtomicU64,
     nr_helped: AtomicU64,
     pub(super) nodes: Arena<NodeId, Node>,
     pub(super) nr_trees: AtomicU32,
 }
 
-// SAFETY: integers and an arena.
+// SAFETY: integers and an arena, which is `Zeroed` itself: zero bytes are the default policy and no
+// nodes.
 unsafe impl Zeroed for Tables {}
 
-/// What tables take, and what it took. Bytes beside the tables themselves.
+/// What tables take, and how often they grew. Bytes are counted beside the tables themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct TableStat {
@@ -87,21 +93,20 @@ pub struct TableStat {
     pub arrays: u64,
     /// Bytes of trees: of nodes in use.
     pub trees: u64,
-    /// Bytes of nodes that were in use at once: those that are free are for the next tree that
-    /// needs one.
+    /// The most bytes of nodes that were ever in use at once. Free ones are kept for the next tree.
     pub trees_most: u64,
-    /// Bytes of hints a thread has, where tables are trees.
+    /// Bytes of hints in each thread, if tables are trees.
     pub hints_each: u64,
     /// How often the largest array grew.
     pub grown: u64,
-    /// How often those that linger were asked for an id before one grew.
+    /// How often lingering groups were asked for an id before an array grew.
     pub asked: u64,
-    /// How often that was of use.
+    /// How often one of them gave its id.
     pub helped: u64,
 }
 
 impl Tables {
-    /// The policy.
+    /// The policy of this engine.
     #[inline]
     pub fn policy(&self) -> IdPolicy {
         match self.policy.load(Ordering::Relaxed) {
@@ -111,8 +116,11 @@ impl Tables {
         }
     }
 
-    /// Chooses it. `false`, and nothing changed, once a table has been used.
+    /// Chooses the policy. `false`: a table has been used, and the policy is another; nothing has
+    /// changed.
     pub fn set_policy(&self, policy: IdPolicy) -> bool {
+        // Acquire pairs with the Release of `use_policy`. The caller makes this choice before other
+        // threads use the engine, so the two do not race.
         if self.in_use.load(Ordering::Acquire) != 0 {
             return policy == self.policy();
         }
@@ -122,6 +130,7 @@ impl Tables {
 
     pub(super) fn use_policy(&self) {
         if self.in_use.load(Ordering::Relaxed) == 0 {
+            // Release pairs with the Acquire of `set_policy`.
             self.in_use.store(1, Ordering::Release);
         }
     }
@@ -137,7 +146,7 @@ impl Tables {
         self.policy() == IdPolicy::ReparentAndFree
     }
 
-    /// Ids below this need no array to grow beyond what the largest is.
+    /// Ids below this need no array larger than the largest one.
     pub fn room(&self) -> u32 {
         let blocks = self.size.load(Ordering::Relaxed).clamp(1, BLOCKS as u32);
         FIRST * ((1 << blocks) - 1)
@@ -156,13 +165,13 @@ impl Tables {
         }
     }
 
-    /// Those that linger were asked for an id; whether one gave it.
+    /// Counts that lingering groups were asked for an id, and whether one gave it.
     pub(crate) fn count_asked(&self, helped: bool) {
         self.nr_asked.fetch_add(1, Ordering::Relaxed);
         self.nr_helped.fetch_add(helped.into(), Ordering::Relaxed);
     }
 
-    /// Arrays are to have a place for `id`: until one has, it counts as if it had.
+    /// Counts the arrays as large enough for `id`. Until one is, it is taken as if it were.
     pub(crate) fn make_room_for(&self, id: KmemId) {
         let size = place(id.raw()).0 as u32 + 1;
         if self.size.fetch_max(size, Ordering::Relaxed) < size {
@@ -170,7 +179,7 @@ impl Tables {
         }
     }
 
-    /// What there is now.
+    /// The counts of this moment.
     pub fn stat(&self) -> TableStat {
         let node = size_of::<Node>() as u64;
         let hints = if self.are_trees() {

@@ -55,7 +55,7 @@ fn what_is_put_is_found_until_it_is_taken_and_the_memory_comes_back() {
     assert_eq!(table.remove(kmem, k(5)), Some(v(50)));
     assert_eq!(table.remove(kmem, k(5)), None);
     assert_eq!(table.get(kmem, rec, k(5)), None);
-    // SAFETY: nobody else knows it.
+    // SAFETY: the table is a local of this test, and no other thread knows it.
     unsafe { table.clear(kmem) };
     assert_eq!((table.bytes(kmem), kmem.tables.stat().arrays), (0, 0));
     // What was freed from elsewhere counts as live until its heap looks.
@@ -82,7 +82,7 @@ fn readers_find_everything_while_the_table_grows() {
         }
     });
     assert!((1..20_000).all(|id| table.get(kmem, rec, k(id)) == Some(v(id))));
-    // SAFETY: nobody else knows it.
+    // SAFETY: the table is a local of this test, and the threads that used it have ended.
     unsafe { table.clear(kmem) };
 }
 
