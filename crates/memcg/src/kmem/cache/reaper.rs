@@ -57,9 +57,9 @@ impl Kmem {
             }
         });
         if let Some(block) = NonNull::new(array as *mut u8) {
-            // SAFETY: `array_of` made it, of ARRAY_BYTES bytes. The swap took it out of a dead
-            // cache under the lock; it is used only under that lock, after a look whether the cache
-            // is dead.
+            // SAFETY: `array_of` made it, of ARRAY_BYTES bytes, and the swap took it out of a dead
+            // cache under the lock. It is used only under that lock, by who reads it from `shared`
+            // there, or who has found there that the cache is not dead.
             unsafe { self.own_free(block, ARRAY_BYTES) };
         }
         self.give_units(cache, index, gone);
