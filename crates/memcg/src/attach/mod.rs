@@ -20,6 +20,8 @@ pub(crate) mod loom;
 mod marked;
 mod part;
 mod target_room;
+#[cfg(all(test, not(loom)))]
+mod tries;
 mod whole;
 
 use crate::counter::Level;
@@ -288,12 +290,15 @@ impl<'t> Attach<'t> {
 
     fn commit_locked(&mut self, tree: &Hierarchy, rec: &ThreadRec) -> Result<Moved, MoveError> {
         let source = tree.resolve(tree.objcgs.get(self.tag).cell()).group;
+        // Nothing stays behind where nobody leaves.
+        let stays_there = source.index() == self.target;
         match self.policy {
             MovePolicy::Transfer | MovePolicy::ReserveBoth | MovePolicy::Paged => {
                 self.move_whole(tree, rec, true)
             }
-            // Nothing stays behind where nobody leaves.
-            _ if source.index() == self.target => self.move_whole(tree, rec, false),
+            MovePolicy::Lazy | MovePolicy::BestEffort | MovePolicy::Stay if stays_there => {
+                self.move_whole(tree, rec, false)
+            }
             MovePolicy::Leaky => self.move_whole(tree, rec, false),
             MovePolicy::Lazy => self.move_but_evictable(tree, rec),
             MovePolicy::BestEffort => self.move_what_fits(tree, rec),

@@ -5,8 +5,9 @@ use super::kmem_limit::{NoRoom, Stopped};
 use super::part::join;
 use super::target_room::{Room, drain};
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
+use crate::group::kmem_charge::SLAB_SIDE;
 use crate::group::objcg::Objcg;
-use crate::group::{Hierarchy, Tag};
+use crate::group::{Hierarchy, Kind, Tag};
 use crate::thread::ThreadRec;
 
 impl Attach<'_> {
@@ -20,8 +21,10 @@ impl Attach<'_> {
         core::iter::once(own).chain(residuals).enumerate()
     }
 
-    /// Makes room for all the task holds now.
+    /// Makes room for all the task holds now: one try, which a refusal ends.
     fn cover(&mut self, tree: &Hierarchy, residuals: bool) -> Result<(), NoRoom> {
+        #[cfg(all(test, not(loom)))]
+        super::tries::count();
         for (at, word) in self
             .words(tree)
             .take(if residuals { usize::MAX } else { 1 })
@@ -99,23 +102,31 @@ impl Attach<'_> {
     ) -> Result<(), MoveError> {
         let way = self.way(tree, tree.objcgs.get(self.tag));
         if let Err(full) = self.cover_slab(tree, &way) {
-            self.drain_full(tree, rec, &NoRoom::Kmem(full));
+            let full = NoRoom::Kmem(full);
+            if !self.drain_full(tree, rec, &full) {
+                return Err(full.into());
+            }
             self.cover_slab(tree, &way).map_err(NoRoom::Kmem)?;
         }
         Ok(())
     }
 
-    /// Takes back stock that is in the way. `false`: there was none.
+    /// Takes back stock that is in the way. `false`: nothing came of it, so another try would be
+    /// refused as this one was.
     fn drain_full(&self, tree: &Hierarchy, rec: &ThreadRec, full: &NoRoom) -> bool {
         match full {
             NoRoom::Max(full) => drain(tree, rec, full),
             // What threads have counted in advance: of the task, and of who is at the target.
             NoRoom::Kmem(full) => {
+                let group = tree.group_of_refusal(full);
+                let objects = || tree.objcgs.get(self.tag).side[SLAB_SIDE].read().bytes;
+                let counted = || group.map_or(0, |group| group.side_kind(Kind::Slab));
+                let before = (objects(), counted());
                 tree.drain_owner(rec, self.tag);
-                if let Some(group) = tree.group_of_refusal(full) {
+                if let Some(group) = group {
                     tree.drain(rec, group);
                 }
-                true
+                objects() < before.0 || counted() < before.1
             }
         }
     }

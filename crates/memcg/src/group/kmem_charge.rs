@@ -16,7 +16,7 @@ use super::stock::give_slot;
 use super::{Hierarchy, Kind, Refusal, Tag};
 use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::thread::{SlotsGuard, ThreadRec};
 
 /// The most a slot keeps of the count, in bytes; half of it is taken at a time.
@@ -73,8 +73,10 @@ impl Memcg {
         self.kmem_max.load(Acquire)
     }
 
-    /// Sets it. What threads have counted in advance is to be drained after.
+    /// Sets the limit of [`Self::kmem_max`]. The caller drains afterwards what threads have counted
+    /// in advance.
     pub fn set_kmem_max(&self, bytes: u64) {
+        // Release pairs with the Acquire of `kmem_max`.
         self.kmem_max.store(bytes, Release);
     }
 
@@ -90,19 +92,21 @@ impl Memcg {
         false
     }
 
-    /// One level: counts `bytes` if they fit. The count then, if not.
+    /// Counts `bytes` at this level if they fit; answers the count if they do not.
+    ///
+    /// Relaxed, as are all changes of the counts of kinds: they are additions and compare and swap
+    /// on one word, which are one order of their own, so a limit is never passed. Nothing is read by
+    /// way of a count. What must be in order is that bytes are counted before they are taken off;
+    /// that order is the owner's word's, which is changed (AcqRel) between the two.
     fn try_count_slab(&self, bytes: u64) -> Result<(), u64> {
         let max = self.kmem_max();
         let count = &self.side_kinds[SLAB_SIDE];
         if max == UNLIMITED {
-            // AcqRel pairs with the other changes of the count, in `uncount_path` and below.
-            count.fetch_add(bytes, AcqRel);
+            count.fetch_add(bytes, Relaxed);
             return Ok(());
         }
-        // AcqRel pairs with the other changes of the count: they are one order, so a limit is never
-        // passed.
         count
-            .fetch_update(AcqRel, Acquire, |now| {
+            .fetch_update(Relaxed, Relaxed, |now| {
                 now.checked_add(bytes).filter(|&sum| sum <= max)
             })
             .map(|_| ())
@@ -160,12 +164,12 @@ impl Hierarchy {
         count_path(start, Some(end), bytes)
     }
 
-    /// The same, whatever the limits.
+    /// Counts `bytes` of cache objects from `start` up to below `end`, above their limits as well.
     pub(crate) fn force_slab_below(&self, start: &Memcg, end: &Memcg, bytes: u64) {
         uncount_path(start, Some(end), bytes.wrapping_neg());
     }
 
-    /// Takes it back.
+    /// Takes `bytes` of cache objects off the counts from `start` up to below `end`.
     pub(crate) fn uncount_slab_below(&self, start: &Memcg, end: &Memcg, bytes: u64) {
         uncount_path(start, Some(end), bytes);
     }
@@ -295,14 +299,14 @@ fn count_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) -> Result<(), Refu
     Ok(())
 }
 
-/// Undoes that, below `end`.
+/// Takes `bytes` off the count of every level below `end`.
 fn uncount_path(start: &Memcg, end: Option<&Memcg>, bytes: u64) {
     let mut done = false;
     each_level(start, |level| {
         done |= end.is_some_and(|end| core::ptr::eq(level, end));
         if !done {
-            // AcqRel pairs with that of `try_count_slab`.
-            level.side_kinds[SLAB_SIDE].fetch_sub(bytes, AcqRel);
+            // Relaxed: see `try_count_slab`.
+            level.side_kinds[SLAB_SIDE].fetch_sub(bytes, Relaxed);
         }
     });
 }

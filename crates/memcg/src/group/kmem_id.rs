@@ -91,7 +91,11 @@ impl core::error::Error for IdError {}
 #[derive(Default)]
 pub struct Holder {
     link: AtomicU32,
-    /// None: nobody's, or on its way.
+    /// None: nobody's, or on its way. Only the audit and tests look from an id to its group.
+    ///
+    /// Relaxed: it is published with the group's word. Who has found an id in a group's word
+    /// (Acquire) finds the group here, since `give_kmem_id` writes it before that word (Release);
+    /// and a pin keeps the id from being another's.
     group: AtomicId<GroupId>,
 }
 
@@ -176,8 +180,7 @@ impl KmemIds {
         if id.raw() >= self.high_water() {
             return None;
         }
-        // Acquire pairs with the Release of `give_kmem_id`.
-        self.holders.get(id).group.load(Ordering::Acquire)
+        self.holders.get(id).group.load(Ordering::Relaxed)
     }
 
     /// Takes the smallest id below `below` that is free.
@@ -228,7 +231,7 @@ impl KmemIds {
     pub(super) fn free_id(&self, id: KmemId) {
         let id = id.raw();
         self.in_use.fetch_sub(1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `take_from`.
+        // Release pairs with the Acquire of `alloc_id_from`.
         self.taken[id as usize / 64].fetch_and(!(1 << (id % 64)), Ordering::Release);
         self.first.fetch_min(id / 64, Ordering::Relaxed);
     }
@@ -346,10 +349,9 @@ impl Hierarchy {
             ids.free_id(id);
             return Err(IdError::NoMemory);
         };
-        // Release pairs with the Acquire of `holder`.
-        holder.group.store(Some(group.index()), Ordering::Release);
+        holder.group.store(Some(group.index()), Ordering::Relaxed);
         // Release pairs with the Acquire of `kmem_id_below` and `kmem_id_if_any`: the holder is
-        // known.
+        // known. Acquire pairs with the Release of `end_kmem_id`.
         if group
             .kmem_id
             .compare_exchange(NO_ID, id.raw(), Ordering::AcqRel, Ordering::Relaxed)
@@ -376,12 +378,8 @@ impl Hierarchy {
     /// Ends an id: it is free when the epochs have passed. Nothing is entered under it any more.
     /// The caller is pinned.
     pub fn free_kmem_id(&self, id: KmemId) {
-        // Release pairs with the Acquire of `holder`.
-        self.kmem_ids
-            .holders
-            .get(id)
-            .group
-            .store(None, Ordering::Release);
+        let holder = self.kmem_ids.holders.get(id);
+        holder.group.store(None, Ordering::Relaxed);
         self.retire(What::KmemId(id));
     }
 

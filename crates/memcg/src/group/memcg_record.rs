@@ -151,7 +151,8 @@ impl Memcg {
     /// No child, task or name finds it any more. Under its lock.
     pub(super) fn set_dying(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `is_online`.
+        // Release pairs with the Acquire of `is_online`: who finds the group not online, or finds
+        // the next group of the record online, also finds the new generation.
         self.state.store(Css::Dying as u32, Ordering::Release);
     }
 
@@ -161,11 +162,18 @@ impl Memcg {
         self.state.load(Ordering::Acquire) == Css::Online as u32
     }
 
-    /// A number that tells this group from the next in the same record.
+    /// A number that tells this group from the next group in the same record.
+    ///
+    /// The number alone does not say that the group is there. The caller holds the group's lock; or
+    /// looks at the state first; or is pinned, and asks only whether the group's end has begun.
     pub fn generation(&self) -> u32 {
-        // This Acquire has no Release to pair with: `set_dying` adds Relaxed, under the group's
-        // lock.
-        self.generation.load(Ordering::Acquire)
+        // Relaxed is enough, since nothing is read by way of the number. The record is another
+        // group's only after its state has been `Dying` and then `Online`. Who has read that state
+        // (`is_online`) has acquired the number; who holds the lock has it from `set_dying`, which
+        // changes it under the same lock. Under a pin the record is not reused, and a pin that
+        // began after the record's reuse sees the number: the collector's heavy fence, or the
+        // epoch that the pin acquired, stands between.
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// Its index.
@@ -190,9 +198,13 @@ impl Memcg {
     }
 
     /// The tag of its own owner.
+    ///
+    /// # Panics
+    /// As [`Self::index`]. No path leads there: an index leaves `Hierarchy::create` and
+    /// `Hierarchy::init` only after `open`, and who goes through the whole table asks for the state
+    /// first, which says online or dying only of a group that was opened.
     pub fn tag(&self) -> Tag {
-        let owner = self.objcg.load(Ordering::Relaxed);
-        owner.expect("a group is made with an owner of its own")
+        self.objcg.known(Ordering::Relaxed)
     }
 
     /// Its name's index.

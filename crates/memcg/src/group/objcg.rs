@@ -51,6 +51,22 @@ pub enum State {
     Lost = 7,
 }
 
+impl State {
+    /// The state that an owner's word says, whatever stands beside it.
+    fn of(word: u32) -> Self {
+        match word & STATE {
+            1 => State::Group,
+            2 => State::Task,
+            3 => State::DeadGroup,
+            4 => State::DeadTask,
+            5 => State::Superseded,
+            6 => State::Residual,
+            7 => State::Lost,
+            _ => State::Free,
+        }
+    }
+}
+
 const STATE: u32 = 0xff;
 /// Set beside the state of a task that is to die.
 const KILLED: u32 = 1 << 8;
@@ -108,16 +124,7 @@ impl Objcg {
     /// Its state.
     pub fn state(&self) -> State {
         // Acquire pairs with the Release of `open_objcg` and `end`, and of `retire_one_if_done`.
-        match self.state.load(Ordering::Acquire) & STATE {
-            1 => State::Group,
-            2 => State::Task,
-            3 => State::DeadGroup,
-            4 => State::DeadTask,
-            5 => State::Superseded,
-            6 => State::Residual,
-            7 => State::Lost,
-            _ => State::Free,
-        }
+        State::of(self.state.load(Ordering::Acquire))
     }
 
     /// Whether its task or group still lives.
@@ -138,7 +145,9 @@ impl Objcg {
     /// # Panics
     /// Of a lost residual, which has no name.
     pub fn name(&self) -> NameId {
-        self.name.known(Ordering::Relaxed)
+        // Acquire pairs with the Release of `residual_in`, which gives a residual another name. The
+        // name an owner begins with is published with the owner, by `open_objcg`.
+        self.name.known(Ordering::Acquire)
     }
 
     /// When it ended, ns since 1970; 0 while it lives.
@@ -390,42 +399,49 @@ impl Hierarchy {
         }
     }
 
-    /// Answers the successor that nobody names for it any more.
+    /// As [`Self::retire_if_done`], for one owner. Answers the successor whose name that owner gives
+    /// up, if it was retired and has one.
     fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of
         // us sees all.
         fence(Ordering::SeqCst);
-        // Acquire of the state pairs with the Release of `end`, that of the names with the AcqRel
-        // of `unref_objcg`.
-        let state = objcg.state.load(Ordering::Acquire);
-        if matches!(
-            objcg.state(),
-            State::Free | State::Group | State::Task | State::Lost
-        ) || objcg.refs.load(Ordering::Acquire) != 0
-            || objcg.words().any(|word| word.read().bytes != 0)
-            || self.residual_bytes(tag) != 0
-        {
-            return None;
-        }
-        let successor = objcg.successor();
-        // A residual's own link is to the next of the same owner, who lets go of them all.
-        let residuals = if objcg.state() == State::Residual {
-            None
-        } else {
-            objcg.next_residual()
-        };
-        // One of those who see all three gets to do it. Acquire pairs with the other changes of the
-        // word, Release with the Acquire of `state`.
-        objcg
-            .state
-            .compare_exchange(
+        let (successor, residuals) = loop {
+            // Acquire of the state pairs with the Release of `end`, that of the names with the
+            // AcqRel of `unref_objcg`.
+            let word = objcg.state.load(Ordering::Acquire);
+            let state = State::of(word);
+            if matches!(
                 state,
+                State::Free | State::Group | State::Task | State::Lost
+            ) || objcg.refs.load(Ordering::Acquire) != 0
+                || objcg.words().any(|word| word.read().bytes != 0)
+                || self.residual_bytes(tag) != 0
+            {
+                return None;
+            }
+            let successor = objcg.successor();
+            // A residual's own link is to the next of the same owner, who lets go of them all.
+            let residuals = if state == State::Residual {
+                None
+            } else {
+                objcg.next_residual()
+            };
+            // One of those who see all three gets to retire the owner. Acquire pairs with the other
+            // changes of the word, Release with the Acquire of `state`.
+            let retired = objcg.state.compare_exchange(
+                word,
                 State::Free as u32,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
-            )
-            .ok()?;
+            );
+            // A failure says that the word has changed, not that somebody else retires the owner: a
+            // bit beside the state changes as well (the end of a move, say). So all is looked at
+            // again. If the owner was retired, that look finds it free.
+            if retired.is_ok() {
+                break (successor, residuals);
+            }
+        };
         self.release_residuals(residuals);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());

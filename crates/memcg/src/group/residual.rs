@@ -146,9 +146,10 @@ impl Hierarchy {
                 }
             }
             self.unref_cell(from);
-            // Acquire pairs with the Release half of an earlier swap here. Readers load the name
-            // Relaxed: they see its text by the Acquire of `with_path`, the partner of `new_name`.
-            if let Some(before) = residual.name.swap(Some(name), Ordering::AcqRel) {
+            // Release pairs with the Acquire of `Objcg::name`: the name's text is whole. No Acquire:
+            // the name that was here is from the residual's making or from an earlier move of its
+            // owner, and `begin_move` has acquired what that move did.
+            if let Some(before) = residual.name.swap(Some(name), Ordering::Release) {
                 self.unref_name(before);
             }
             residual.begin_residual(crate::os::clock::wall_ns());

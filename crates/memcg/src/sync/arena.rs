@@ -269,6 +269,16 @@ unsafe fn segment_free<T>(p: *mut T, segment: usize) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::id::ids;
+
+    ids! {
+        /// A record of these tests.
+        RecId;
+    }
+
+    fn id(number: u32) -> RecId {
+        RecId::new(number)
+    }
 
     #[derive(Default)]
     struct Rec {
@@ -299,23 +309,23 @@ mod tests {
 
     #[test]
     fn a_limit_refuses_and_a_free_heals() {
-        let arena = Arena::<u32, Rec>::default();
-        let all: Vec<u32> = (0..9).map(|_| arena.alloc(10).unwrap()).collect();
-        assert_eq!(all, (1..10).collect::<Vec<_>>());
+        let arena = Arena::<RecId, Rec>::default();
+        let all: Vec<RecId> = (0..9).map(|_| arena.alloc(10).unwrap()).collect();
+        assert_eq!(all, (1..10).map(id).collect::<Vec<_>>());
         assert_eq!(arena.alloc(10), None);
-        arena.free(4);
-        assert_eq!(arena.alloc(10), Some(4));
+        arena.free(id(4));
+        assert_eq!(arena.alloc(10), Some(id(4)));
     }
 
     /// What a tag read from overwritten memory comes to.
     #[test]
     fn a_number_of_no_record_is_none_or_ends_in_a_panic() {
-        let arena = Arena::<u32, Rec>::default();
-        assert_eq!(arena.alloc(u32::MAX), Some(1));
+        let arena = Arena::<RecId, Rec>::default();
+        assert_eq!(arena.alloc(u32::MAX), Some(id(1)));
         for garbage in [BASE as u32, 0xdead_beef, u32::MAX - 1, u32::MAX] {
-            assert!(arena.try_get(garbage).is_none());
+            assert!(arena.try_get(id(garbage)).is_none());
             let got = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                arena.get(garbage);
+                arena.get(id(garbage));
             }));
             assert!(got.is_err(), "{garbage:#x}");
         }
@@ -323,17 +333,20 @@ mod tests {
 
     #[test]
     fn each_record_is_gone_through_once_in_order_in_all_segments() {
-        let arena = Arena::<u32, Rec>::default();
+        let arena = Arena::<RecId, Rec>::default();
         assert_eq!(arena.each().count(), 0);
         for n in 1..500 {
-            assert_eq!(arena.alloc(u32::MAX), Some(n));
+            assert_eq!(arena.alloc(u32::MAX), Some(id(n)));
             assert_eq!(arena.each().count(), n as usize);
         }
         for (index, (at, record)) in (1..).zip(arena.each()) {
-            assert_eq!(index, at);
-            assert!(core::ptr::eq(record, arena.get(index)));
+            assert_eq!(id(index), at);
+            assert!(core::ptr::eq(record, arena.get(at)));
         }
-        let after = |from| arena.each_after(from).map(|(at, _)| at).collect::<Vec<_>>();
+        let after = |from: Option<u32>| {
+            let records = arena.each_after(from.map(id));
+            records.map(|(at, _)| at.raw()).collect::<Vec<_>>()
+        };
         assert_eq!(after(None), (1..500).collect::<Vec<_>>());
         assert_eq!(after(Some(497)), [498, 499]);
         assert_eq!(after(Some(499)), []);
@@ -341,13 +354,13 @@ mod tests {
 
     #[test]
     fn no_index_is_handed_out_twice_under_threads() {
-        let arena = Arena::<u32, Rec>::default();
+        let arena = Arena::<RecId, Rec>::default();
         std::thread::scope(|s| {
             for me in 1..=4 {
                 let arena = &arena;
                 s.spawn(move || {
                     for round in 0..2_000 {
-                        let mine: Vec<u32> = (0..round % 7)
+                        let mine: Vec<RecId> = (0..round % 7)
                             .map(|_| arena.alloc(u32::MAX).unwrap())
                             .collect();
                         for &i in &mine {

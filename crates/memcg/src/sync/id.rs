@@ -10,28 +10,14 @@ use core::marker::PhantomData;
 
 /// The index of a record in an [`Arena`](super::arena::Arena).
 pub trait Id: Copy + Eq + Ord + core::fmt::Debug {
-    /// The index as a number: 0 only where the type knows no "none".
+    /// The index as a number, above zero.
     fn raw(self) -> u32;
 
     /// The index of that number; `None` for 0.
     fn from_raw(raw: u32) -> Option<Self>;
 }
 
-/// Not yet typed.
-impl Id for u32 {
-    #[inline(always)]
-    fn raw(self) -> u32 {
-        self
-    }
-
-    #[inline(always)]
-    fn from_raw(raw: u32) -> Option<Self> {
-        Some(raw)
-    }
-}
-
 /// Makes index types: `ids! { /// Docs. GroupId; … }`.
-#[allow(unused_macros)]
 macro_rules! ids {
     ($($(#[$doc:meta])* $vis:vis $name:ident;)+) => {$(
         $(#[$doc])*
@@ -39,7 +25,6 @@ macro_rules! ids {
         #[repr(transparent)]
         $vis struct $name(core::num::NonZeroU32);
 
-        #[allow(dead_code)]
         impl $name {
             /// The index of a number that is known to be above zero.
             ///
@@ -72,7 +57,6 @@ macro_rules! ids {
         }
     )+};
 }
-#[allow(unused_imports)]
 pub(crate) use ids;
 
 /// A word that holds the index of a record, or none. Zero bytes are none.
@@ -99,7 +83,6 @@ fn raw<I: Id>(id: Option<I>) -> u32 {
     id.map_or(0, I::raw)
 }
 
-#[allow(dead_code)]
 impl<I: Id> AtomicId<I> {
     /// What it holds.
     #[inline(always)]

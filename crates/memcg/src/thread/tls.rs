@@ -26,14 +26,12 @@ pub struct Block {
 /// The name of the block's symbol. The crate's own tests are linked with the crate as others see
 /// it: two blocks, two names.
 #[cfg(test)]
-#[allow(unused_macros)]
 macro_rules! block {
     () => {
         "memcg_tls_block_v1_test"
     };
 }
 #[cfg(not(test))]
-#[allow(unused_macros)]
 macro_rules! block {
     () => {
         "memcg_tls_block_v1"
