@@ -1,16 +1,17 @@
-//! Moving a task: all its bytes change groups, or what the policy says of them does; or nothing.
-//!
-//! Kept: at every moment the bytes are charged at the source or the target or, for the length of
-//! the move, at both below their nearest common ancestor; never at neither. No limit is passed. A
-//! refused or cancelled move leaves everything as it was. (`leaky` breaks the first and the last of
-//! these, as published, and says by how much.) Relied on: one mover a task (`Objcg::begin_move`);
-//! the task's lock for the flip; a group with a task stays online; the flips of `group`. Never
-//! done: touching a thing that was charged; stopping the task, which charges and frees all the
-//! while; holding a lock between two steps, where others are asked.
+//! Moving a task: all its bytes change groups, or those that the policy names; or nothing changes.
 //!
 //! A move has three steps, with nothing of ours held in between: [`Attach::begin`],
-//! [`Attach::prepare`] (memory's `can_attach`), then [`Attach::commit`] or [`Attach::cancel`]. One
-//! that is dropped between them is cancelled.
+//! [`Attach::prepare`] (memory's `can_attach`), then [`Attach::commit`] or [`Attach::cancel`]. A
+//! move that is dropped between them is cancelled.
+//!
+//! Invariants: at every moment the bytes are charged at the source or the target or, for the length
+//! of the move, at both below their nearest common ancestor; never at neither. No limit is passed.
+//! A refused or cancelled move leaves everything as it was. (`leaky` breaks the first and the last
+//! of these, as published, and says by how much.)
+//! Depends on: one mover a task (`Objcg::begin_move`); the task's lock for the flip; that a group
+//! with a task stays online; the flips of `group`.
+//! Never: a look at a thing that was charged; a stop of the task, which charges and frees all the
+//! while; a lock held between two steps, where others are asked.
 
 #![forbid(unsafe_code)]
 
@@ -118,7 +119,7 @@ pub fn move_task(
     move_task_with(tree, rec, tag, target, MovePolicy::Transfer, 0).map(|_| ())
 }
 
-/// The same by any policy, `evictable` being the bytes that may stay with `lazy`.
+/// As [`move_task`], by any policy. `evictable` is how many bytes may stay with `lazy`.
 ///
 /// # Errors
 /// See [`MoveError`].
@@ -201,7 +202,7 @@ impl<'t> Attach<'t> {
         self.tag
     }
 
-    /// How it goes.
+    /// The policy of the move.
     pub fn policy(&self) -> MovePolicy {
         self.policy
     }
@@ -329,8 +330,8 @@ impl<'t> Attach<'t> {
         }
     }
 
-    /// The same for a move that goes on there: the target expects the task once more. `false`: it
-    /// has been removed meanwhile.
+    /// As [`Self::forget_if_recounted`], for a move that goes on in the child: the target expects
+    /// the task once more. `false`: the target has been removed meanwhile.
     fn begin_anew_if_recounted(&mut self, tree: &Hierarchy) -> bool {
         self.forget_if_recounted(tree);
         let recounts = tree.nr_recounts();

@@ -410,7 +410,7 @@ macro_rules! limits {
             $($(#[$doc])* pub fn $get(&self) -> u64 {
                 self.$get.load(Ordering::Relaxed)
             }
-            /// Sets it, in bytes.
+            #[doc = concat!("Sets [`Self::", stringify!($get), "`], in bytes.")]
             pub fn $set(&self, bytes: u64) {
                 self.$get.store(bytes, Ordering::Relaxed);
             })*

@@ -1,10 +1,13 @@
 //! How much a slot may hold: its cap.
 //!
-//! Kept: a cap is granted by the owner's group, and by every level above that has a limit, before
-//! it is the slot's. A slot starts small and doubles each time it runs dry, or over: what a thread
-//! has at hand follows what it moves between two visits here. Beyond what every thread may have
-//! goes only who leaves most of each budget to others. Never done: a slot made smaller; a drain
-//! takes all of it, and it starts anew.
+//! A slot starts small and doubles each time it runs dry or over, so what a thread has at hand
+//! follows what it moves between two visits here. Only a slot that leaves most of each group's
+//! budget to others grows beyond what every thread may have.
+//!
+//! Invariants: a cap is granted by the owner's group, and by every level above that has a limit,
+//! before it is the slot's.
+//! Depends on: `counter` for the budgets of a level.
+//! Never: a slot made smaller. A drain takes all of a cap, and the slot starts anew.
 
 #![forbid(unsafe_code)]
 

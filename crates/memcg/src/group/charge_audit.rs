@@ -1,9 +1,10 @@
 //! The books against the things: every sum that the engine keeps, done again from below.
 //!
-//! Kept: nothing is changed (dead cells may be halved on the way, as by any reader) and nothing is
-//! allocated. Relied on: quiescence. Nobody charges, frees, moves, drains, creates or removes
-//! meanwhile, and nobody is pinned on what it has let go. Then every check is an equality; while
-//! things move, a discrepancy means nothing.
+//! Invariants: every check is an equality. Dead cells may be halved on the way, as by any reader;
+//! nothing else changes.
+//! Depends on: quiescence. Nobody charges, frees, moves, drains, creates or removes meanwhile, and
+//! nobody is pinned on what it has let go. While things move, a discrepancy means nothing.
+//! Never: an allocation.
 
 #![forbid(unsafe_code)]
 

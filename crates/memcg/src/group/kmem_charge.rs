@@ -94,11 +94,12 @@ impl Memcg {
 
     /// Counts `bytes` at this level if they fit; answers the count if they do not.
     ///
-    /// Relaxed, as are all changes of the counts of kinds: they are additions and compare and swap
-    /// on one word, which are one order of their own, so a limit is never passed. Nothing is read by
-    /// way of a count. What must be in order is that bytes are counted before they are taken off;
-    /// that order is the owner's word's, which is changed (AcqRel) between the two.
+    /// Cost: an addition, or a CAS under a limit.
     fn try_count_slab(&self, bytes: u64) -> Result<(), u64> {
+        // Relaxed, as all changes of the counts of kinds: they are additions and CAS on one word,
+        // which have one order whatever else is ordered, so a limit is never passed. Nothing is
+        // read by way of a count. Bytes must be counted before they are taken off: the owner's word
+        // sees to that, which is changed (AcqRel) between the two.
         let max = self.kmem_max();
         let count = &self.side_kinds[SLAB_SIDE];
         if max == UNLIMITED {

@@ -1,16 +1,16 @@
 //! Kmem ids: small numbers that index what lists and caches keep for each group.
 //!
-//! Kept: a group has at most one id, from its first use by a list or a cache until its end; no two
-//! groups have one at the same time, and a pinned reader that found a group's id never sees it
-//! become another's. Ids are dense: the smallest that is free is given. Every group above one with
-//! an id has an id too, so what a group leaves has a place to go to without memory being needed.
-//! The root has [`ROOT_ID`] always. Relied on: limbo, for the grace period. Never done: a lock;
-//! memory taken at a group's end; a group looked for (an id is a number, what it indexes is
-//! `kmem`'s).
+//! A group's first use of an id races with its end: both change the group's word, and one of them
+//! is first. After the end the word says "ended" until the record is another group's. So a late
+//! first use finds [`IdError::Gone`] and goes to the group above.
 //!
-//! First use races with the end: both change the group's word, one of them first. After the end the
-//! word says so until the record is another group's, so a late first use finds [`IdError::Gone`]
-//! and goes to the group above.
+//! Invariants: a group has at most one id, from its first use by a list or a cache until its end.
+//! No two groups have one id at the same time, and a pinned reader that found a group's id never
+//! sees it become another group's. The smallest free id is given, so ids are dense. Every group
+//! above one with an id has an id too: what a group leaves has a place to go to, and needs no
+//! memory for it. The root always has [`ROOT_ID`].
+//! Depends on: `limbo` for the grace period.
+//! Never: a lock; memory taken at a group's end; a look at what an id indexes, which is `kmem`'s.
 
 use super::Hierarchy;
 use super::id::{GroupId, KmemId, ROOT};

@@ -1,16 +1,17 @@
-//! `group-end = linger`: a removed group keeps its charges until the last byte goes, as the classic
-//! kernel has it.
-//!
-//! Kept: a lingering group is out of the tree but its record, cell, name and counter stay, and what
-//! is charged to its owners is counted at it and above. It has ended for good when it holds nothing
-//! and no group lingers below it: whoever takes that away marks it, whichever thread that is, and
-//! `offline` does the rest. Relied on: `offline` for the order of the steps; the epochs. Never
-//! done: a lock or a look on a hit. Only what takes bytes off a group's counter looks, and only in
-//! a hierarchy that lingers.
+//! `group-end = linger`: a removed group keeps its charges until its last byte goes, as in the
+//! kernel before reparenting.
 //!
 //! A lingering group gives no stock, so its bytes are uncharged exactly. Stock of a thread that
 //! could not be drained when the group was removed stays until that thread needs the slot, or the
 //! group is drained again (`reap`, `memory.reclaim`).
+//!
+//! Invariants: a lingering group is out of the tree, but its record, cell, name and counter stay,
+//! and what is charged to its owners is counted at the group and above. It has ended for good when
+//! it holds nothing and no group lingers below it. Whichever thread makes that so marks the group,
+//! and `offline` does the rest.
+//! Depends on: `offline` for the order of the steps; the epochs.
+//! Never: a lock or a look on a hit. Only what takes bytes off a group's counter looks, and only in
+//! a hierarchy where groups linger.
 
 use super::id::{CellId, GroupId, ROOT};
 use super::memcg_record::Memcg;

@@ -4,13 +4,15 @@
 //! thing ── tag ──► Objcg ── cell ──► Cell ──► Memcg ── parent ──► … ──► root
 //! ```
 //!
-//! Kept: a group's usage is what its owners' words say is accounted at its cell, plus what its
-//! children pass up; an owner's charged bytes are what its things hold plus what threads stock for
-//! it. A removed group and a finished task leave nothing behind but what is still held through
-//! their owners. Relied on: `counter` for the arithmetic, `thread` for stock slots and epochs,
-//! `sync` for arenas and locks. Never done: a lock on a charge or an uncharge; waiting for memory,
-//! reclaim or policy (that is `engine`); the order of a group's end (`offline`) or of a move
-//! (`attach`): those rooms put together the flips that are made here.
+//! Invariants: a group's usage is what its owners' words say is accounted at its cell, plus what
+//! its children pass up. An owner's charged bytes are what its things hold plus what threads stock
+//! for it. A removed group and a finished task leave nothing behind but what is still held through
+//! their owners.
+//! Depends on: `counter` for the arithmetic, `thread` for stock slots and epochs, `sync` for arenas
+//! and locks.
+//! Never: a lock on a charge or an uncharge; a wait for memory, reclaim or policy (that is
+//! `engine`); the order of a group's end (`offline`) or of a move (`attach`). Those rooms put
+//! together the flips that are made here.
 
 mod cap;
 pub mod cell;

@@ -208,12 +208,13 @@ impl Hierarchy {
             .is_ok()
     }
 
-    /// Lets go of one that was held. The caller is pinned.
+    /// Lets go of a name that [`Self::try_ref_name`] held. The caller is pinned.
     pub fn release_name(&self, name: NameId) {
         self.unref_name(name);
     }
 
-    /// One more name for a name.
+    /// One more reference on a name that the caller has a reference on, or finds in a record that
+    /// has one.
     pub(super) fn ref_name(&self, name: NameId) {
         self.names.get(name).refs.fetch_add(1, Ordering::Relaxed);
     }

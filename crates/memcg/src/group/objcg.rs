@@ -194,7 +194,8 @@ impl Objcg {
         }
     }
 
-    /// Sets it, within −1000 and 1000.
+    /// Sets what is added to what the task holds when a victim is looked for, in thousandths of the
+    /// whole; `adj` is brought within −1000 and 1000.
     pub fn set_oom_score_adj(&self, adj: i16) {
         let set = (i32::from(adj.clamp(-1000, 1000)) + ADJ_ZERO) as u32;
         let change = |state: u32| Some((state & !ADJ) | set << ADJ_AT);
@@ -230,7 +231,7 @@ impl Objcg {
         self.state.load(Ordering::Acquire) & MOVING != 0
     }
 
-    /// Ends it.
+    /// Ends the move that [`Self::begin_move`] began.
     pub(crate) fn end_move(&self) {
         // Release pairs with the Acquire of `is_moving`: who finds no move sees what the last one
         // did. Acquire pairs with the AcqRel of the other changes of the word.
@@ -243,7 +244,7 @@ impl Objcg {
         self.state.load(Ordering::Acquire) & MARKED != 0
     }
 
-    /// Says whether it is.
+    /// Says whether a residual is wrongly charged where it is.
     pub(crate) fn mark(&self, wrong: bool) {
         // Release pairs with the Acquire of `is_marked`; Acquire with the other changes of the
         // word.
@@ -282,7 +283,7 @@ impl Objcg {
         self.state.load(Ordering::Acquire) & KILLED != 0
     }
 
-    /// Ends its life; answers its word of stalls.
+    /// Ends the owner's life, in the state `state`; answers its word of stalls.
     pub(crate) fn end(&self, state: State, now_ns: u64) -> u64 {
         // First, so that no stall begins for a task that has ended. AcqRel pairs with the `swap` of
         // `stall`, which makes the other changes of the word.
@@ -399,8 +400,8 @@ impl Hierarchy {
         }
     }
 
-    /// As [`Self::retire_if_done`], for one owner. Answers the successor whose name that owner gives
-    /// up, if it was retired and has one.
+    /// As [`Self::retire_if_done`], for one owner. If it was retired and had a successor, answers
+    /// that: it is named once less, which is the caller's to do.
     fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of

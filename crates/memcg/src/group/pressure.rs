@@ -5,9 +5,10 @@
 //! all of them were. Who is running cannot be known, so a task that waits for something else counts
 //! as one that could go on.
 //!
-//! Kept: the time of each is counted exactly, to the microsecond, without a lock: a stall may begin
-//! and end in a charge, and that in a signal handler. A group has a record when it or one below has
-//! stalled for the first time; it goes with the group.
+//! Invariants: the time of each is counted exactly, to the microsecond. A group has a record from
+//! the first stall in it or below; the record goes with the group.
+//! Depends on: `census` for who is stalled, `meter` for the time.
+//! Never: a lock. A stall may begin and end in a charge, and that in a signal handler.
 
 use super::Hierarchy;
 use super::census::{Census, Change, Count};

@@ -1,9 +1,12 @@
 //! Reservations out of stock: what is counted by kind as well as charged.
 //!
-//! Kept: beside its balance a slot has `spare`, bytes that its owner's count of reserved ones has
-//! in advance. So taking and giving back a reservation changes two numbers of the thread's own. A
-//! reader takes the slots' part off again. Relied on: `stock` for slots; whoever takes a slot away
-//! gives its part back.
+//! Beside its balance a slot has `spare`: bytes that the owner's count of reserved bytes has in
+//! advance. So a reservation that is taken or given back changes two numbers of the thread's own.
+//!
+//! Invariants: an owner's count of reserved bytes is what its reservations hold plus the `spare` of
+//! all slots that name it. A reader subtracts the slots' part.
+//! Depends on: `stock` for slots. Whoever empties a slot takes its `spare` off the owner's count.
+//! Never: a look at another thread's slot, but for a sum.
 
 #![forbid(unsafe_code)]
 

@@ -1,16 +1,21 @@
 //! Residual charges (*residuals*): bytes of an owner that a move left in another group.
 //!
-//! An owner's things name it whatever happens, so which of them stayed cannot be told: what stays
-//! is an *amount*. It is an owner of its own, without a tag on anything, found through the owner it
-//! is of: a chain through `Objcg::link`, which nothing else uses while they live. What the owner's
-//! things hold is its own word and its residuals together; what they free pays the residuals off
-//! first. A residual is a line of the ledger of the group it is in, and is inherited with that.
+//! An owner's things name it whatever happens, so it cannot be told which of them stayed: what
+//! stays is an *amount*. A residual is an owner of its own that no thing names. It is found through
+//! the owner it belongs to: that owner's `Objcg::link` begins a chain, and nothing else uses the
+//! link while they live. What the owner's things hold is its own word and its residuals together;
+//! what they free pays the residuals off first. A residual is a line of the ledger of the group it
+//! is in, and is inherited with that group.
 //!
-//! Kept: an owner with a residual has no stock, so that nothing is stocked that a residual holds. A
-//! residual grows only by the one mover of its owner (`Objcg::begin_move`), who adds to it before
-//! it takes from the word: whoever frees finds enough in the two. Relied on: residuals leave the
-//! chain only with their owner. One that is empty serves the next move. A *lost* residual is in no
-//! group: usage charged to nobody, as the move of 2008 left it when it failed to move back.
+//! A *lost* residual is in no group: usage charged to nobody, as the move of 2008 left it when it
+//! failed to move back.
+//!
+//! Invariants: an owner with a residual has no stock, so nothing is stocked that a residual holds.
+//! A residual grows only by the one mover of its owner (`Objcg::begin_move`), who adds to it before
+//! taking from the word: whoever frees finds enough in the two. Residuals leave the chain only with
+//! their owner; one that is empty serves the next move.
+//! Depends on: `objcg` for the words and the end of an owner; `name` for a residual's name.
+//! Never: a residual of a residual; a look at a thing.
 
 #![forbid(unsafe_code)]
 
@@ -146,9 +151,9 @@ impl Hierarchy {
                 }
             }
             self.unref_cell(from);
-            // Release pairs with the Acquire of `Objcg::name`: the name's text is whole. No Acquire:
-            // the name that was here is from the residual's making or from an earlier move of its
-            // owner, and `begin_move` has acquired what that move did.
+            // Release pairs with the Acquire of `Objcg::name`: the name's text is whole. Acquire is
+            // not needed: the name that was here is from the residual's making or from an earlier
+            // move of its owner, and `begin_move` has acquired what that move did.
             if let Some(before) = residual.name.swap(Some(name), Ordering::Release) {
                 self.unref_name(before);
             }
@@ -209,14 +214,14 @@ impl Hierarchy {
         self.marked.store(1, Ordering::Release);
     }
 
-    /// Whether there may be any. A load.
+    /// Whether a move may have left marked bytes. Cost: a load.
     #[inline]
     pub fn may_have_marked(&self) -> bool {
         self.marked.load(Ordering::Relaxed) != 0
     }
 
-    /// Begins a look for all there are; `false`: there are none. Who finds some that stay says so
-    /// again.
+    /// Begins a search for all marked bytes; `false`: there are none. Whoever finds some that stay
+    /// where they are calls [`Self::note_marked`] again.
     pub(crate) fn begin_search_for_marked(&self) -> bool {
         // Acquire pairs with the Release of `note_marked`.
         self.marked.swap(0, Ordering::Acquire) != 0
@@ -237,7 +242,7 @@ impl Hierarchy {
         }
     }
 
-    /// The same name, below another.
+    /// A new name with the text of `name`, below `above`. `None` without memory.
     pub(super) fn copy_name(&self, name: NameId, above: NameId) -> Option<NameId> {
         let (mut text, mut len) = ([0; NAME_MAX], 0);
         self.with_name(name, |piece| {

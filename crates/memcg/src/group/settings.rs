@@ -142,12 +142,12 @@ impl Memcg {
         self.set(POLICY, (policy as u32) << POLICY_AT);
     }
 
-    /// `memory.oom.group`.
+    /// Whether a kill in the group takes all its tasks (`memory.oom.group`).
     pub fn is_oom_group(&self) -> bool {
         self.settings.load(Ordering::Relaxed) & OOM_GROUP != 0
     }
 
-    /// Sets it.
+    /// Sets whether a kill in the group takes all its tasks (`memory.oom.group`).
     pub fn set_oom_group(&self, on: bool) {
         self.set(OOM_GROUP, if on { OOM_GROUP } else { 0 });
     }
@@ -157,12 +157,12 @@ impl Memcg {
         self.settings.load(Ordering::Relaxed) & SUBTREE_CONTROL != 0
     }
 
-    /// Sets it.
+    /// Sets whether `cgroup.subtree_control` has memory.
     pub fn set_subtree_control(&self, on: bool) {
         self.set(SUBTREE_CONTROL, if on { SUBTREE_CONTROL } else { 0 });
     }
 
-    /// What the bytes of a task do that moves here.
+    /// The policy by which a task that moves here brings its bytes (`memory.move`).
     pub fn move_policy(&self) -> MovePolicy {
         let at = (self.settings.load(Ordering::Relaxed) & MOVE) >> MOVE_AT;
         MovePolicy::ALL
@@ -170,12 +170,12 @@ impl Memcg {
             .map_or(MovePolicy::Transfer, |(policy, _)| *policy)
     }
 
-    /// Sets it.
+    /// Sets the policy by which a task that moves here brings its bytes.
     pub fn set_move_policy(&self, policy: MovePolicy) {
         self.set(MOVE, (policy as u32) << MOVE_AT);
     }
 
-    /// What the group's objects do when it ends.
+    /// What becomes of the group's objects when it ends (`memory.offline`).
     pub fn offline_policy(&self) -> OfflinePolicy {
         let at = (self.settings.load(Ordering::Relaxed) & OFFLINE) >> OFFLINE_AT;
         OfflinePolicy::ALL
@@ -183,7 +183,7 @@ impl Memcg {
             .map_or(OfflinePolicy::Parent, |(policy, _)| *policy)
     }
 
-    /// Sets it.
+    /// Sets what becomes of the group's objects when it ends.
     pub fn set_offline_policy(&self, policy: OfflinePolicy) {
         self.set(OFFLINE, (policy as u32) << OFFLINE_AT);
     }
@@ -203,7 +203,7 @@ impl Memcg {
         }
     }
 
-    /// Sets it; `None`: the default.
+    /// Sets how many bytes above max debt may reach; `None`: the default.
     pub fn set_debt_max(&self, bytes: Option<u64>) {
         self.debt_max
             .store(bytes.unwrap_or(DEBT_DEFAULT), Ordering::Relaxed);

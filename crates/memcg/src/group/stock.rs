@@ -1,13 +1,15 @@
 //! Stock: bytes charged in advance, kept per thread and owner, so that most charges are a
 //! subtraction.
 //!
-//! Kept: a slot's balance is part of its owner's `charged`; its cap is part of its owner's
-//! `granted`, and the balance never passes it. A slot names its owner (a reference), so the tag in
-//! it is never reused. A move or a group's end touches no slot: the bytes belong to the owner.
-//!
-//! Slots are looked at only between `enter` and the drop of its guard, in a few instructions that
-//! call nothing. What a slot lacks is charged outside, then deposited; what it has too much of is
-//! taken out, then uncharged outside.
+//! Invariants: a slot's balance is part of its owner's `charged`. Its cap is part of its owner's
+//! `granted`, and the balance never passes the cap. A slot holds a reference on its owner, so the
+//! tag in a slot is never reused. A move or a group's end touches no slot: the bytes belong to the
+//! owner.
+//! Depends on: `exact_charge` for what stock is filled from and emptied into; `thread` for the
+//! record and the guard of its slots.
+//! Never: a call of anything while a slot is looked at, which is between `enter` and the drop of
+//! its guard, for a few instructions. What a slot lacks is charged outside, then deposited. What it
+//! has too much of is taken out, then uncharged outside.
 
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,15 @@
 //! Superseded owners: a task has gone on to another group without its bytes.
 //!
-//! What was charged to it stays charged to it, where it is, and is freed through it: every thing
-//! keeps its owner. The task charges a *successor* from then on, an owner of its own in the new
-//! group. Whoever names the old one (a handle, a scope a thread is still in) finds the successor
-//! through it, on slow paths: the old owner has no stock, so no hit charges it.
+//! What was charged to the old owner stays charged to it, where it is, and is freed through it:
+//! every thing keeps its owner. From then on the task charges a *successor*, an owner of its own in
+//! the new group. Whoever names the old owner (a handle, a scope a thread is still in) finds the
+//! successor through it, on slow paths: the old owner has no stock, so no hit charges it.
 //!
-//! Kept: one owner of a task lives, the last in the chain. Each names its successor until it is
-//! retired itself; chains are halved as they are followed, as cells' are.
+//! Invariants: of a task's owners one is live, the last in the chain. Each of the others names its
+//! successor until it is retired itself.
+//! Depends on: `objcg` for the states; the task's lock, under which an owner is superseded.
+//! Never: a chain that grows with every look. Chains are halved as they are followed, as cells'
+//! are.
 
 #![forbid(unsafe_code)]
 
@@ -73,15 +76,15 @@ impl Hierarchy {
         }
     }
 
-    /// The same of a `tag` that the caller names.
+    /// As [`Self::try_ref_live_tag`], of a `tag` that the caller names, so that there is one.
     pub fn ref_live_tag(&self, tag: Tag) -> Tag {
         let held = self.try_ref_live_tag(tag);
         debug_assert!(held.is_some(), "{tag:?} is named by nobody");
         held.unwrap_or(tag)
     }
 
-    /// Sets what is added to what a task holds when a victim is looked for, of who it is now. The
-    /// caller is pinned and names `tag`.
+    /// Sets what is added to what a task holds when a victim is looked for, at the owner that the
+    /// task of `tag` has now. The caller is pinned and names `tag`.
     pub fn set_oom_score_adj(&self, tag: Tag, adj: i16) {
         loop {
             let objcg = self.objcgs.get(self.live_tag(tag));
@@ -129,7 +132,7 @@ impl Hierarchy {
         }
     }
 
-    /// It is not needed after all. The caller is pinned.
+    /// Gives back the records of a successor that is not needed. The caller is pinned.
     pub(crate) fn forget_successor(&self, successor: NewSuccessor) {
         self.unref_name(successor.name);
         self.objcgs.free(successor.tag);

@@ -1,8 +1,9 @@
 //! The task that was told to die for a group, and what it is still expected to give back.
 //!
-//! Kept: one a group; nobody else's end, kill or victim changes it. Who chooses holds [`Choosing`]
-//! meanwhile. Relied on: it is beside the group's event counts, and goes with it. Never done: a
-//! wait; a look at the task (that is `engine::oom_kill`).
+//! Invariants: a group has one victim; no other task's end, kill or choice changes it. Who chooses
+//! a victim holds [`Choosing`] meanwhile.
+//! Depends on: the group's event counts, beside which the victim is kept and with which it goes.
+//! Never: a wait; a look at the task (that is `engine::oom_kill`).
 
 use super::Tag;
 use crate::sync::Zeroed;

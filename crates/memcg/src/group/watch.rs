@@ -1,13 +1,15 @@
 //! Watches: peaks of a group that begin when somebody wants them to, each on its own.
 //!
-//! Kept: a watch tells the highest usage since it began, whatever other watches do; a group's own
-//! peak is none of them. A charge compares itself with one number a level, which is what was
-//! highest since the *last* watch began. Whoever begins one hands that number to all the earlier
-//! ones first. A watch outlives its group: it then tells what it was.
+//! A charge compares its level's usage with one number, the highest usage since the *last* watch
+//! began. Whoever begins a watch hands that number to all the earlier ones first.
 //!
-//! All under the group's lock: lists, what a watch has seen, beginnings. A watch that is not its
-//! group's any more (another generation is in the record) needs no lock, as nobody changes it but
-//! its owner.
+//! Invariants: a watch tells the highest usage since it began, whatever other watches do; a group's
+//! own peak is none of them. A watch outlives its group: it then tells what it told at the group's
+//! end.
+//! Depends on: the group's lock, for the list of watches, for what each has seen, and for
+//! beginnings. A watch whose group has ended (the record has another generation) needs no lock:
+//! only the watch's owner changes it.
+//! Never: work for a charge that grows with the number of watches.
 
 use super::Hierarchy;
 use super::id::{GroupId, WatchId};

@@ -1,11 +1,12 @@
 //! A group's end: which step comes when.
 //!
-//! Kept: `remove` neither allocates nor fails once the group has been found free of children and
-//! tasks; its cost does not depend on what the group holds or had inherited. From its return on
-//! nothing finds the group, and what was charged to it is charged to its parent, where every byte
-//! had been counted all along; or, where groups linger, stays its own until it goes. Relied on: the
-//! flips of `group`. Never done: touching a thing that was charged; reclaim; waiting for a reader
-//! (the epoch does that).
+//! Invariants: `remove` does not fail once the group has been found free of children and tasks. Its
+//! cost does not depend on what the group holds or had inherited. From its return on nothing finds
+//! the group, and what was charged to the group is charged to its parent, where every byte had been
+//! counted all along; where groups linger, it stays the group's own until it goes.
+//! Depends on: the flips of `group`.
+//! Never: an allocation; a look at a thing that was charged; reclaim; a wait for a reader (the
+//! epoch does that).
 
 #![forbid(unsafe_code)]
 

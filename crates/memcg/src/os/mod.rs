@@ -1,8 +1,8 @@
 //! What the engine asks of the kernel: pages, barriers, futexes, clocks, identities.
 //!
-//! Kept: every call here is one system call (or none) and reports failure by value.
-//! Relied on: nothing of ours but `units`.
-//! Never done: allocation, panics on a failing call, state of our own.
+//! Invariants: every call here is one system call (or none) and reports failure by value.
+//! Depends on: nothing of ours but `units`.
+//! Never: an allocation, a panic on a failing call, state of our own.
 
 pub mod barrier;
 pub mod clock;

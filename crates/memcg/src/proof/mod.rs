@@ -32,6 +32,8 @@ mod move_policies;
 #[cfg(not(loom))]
 mod moving_model;
 #[cfg(not(loom))]
+mod naive_books;
+#[cfg(not(loom))]
 mod own_process;
 #[cfg(not(loom))]
 mod reuse;

@@ -1,17 +1,21 @@
 //! The real hierarchy against a naive one, step by step.
 //!
-//! The naive model knows objects, who owns them and which groups there are, and computes every sum anew. What it
-//! predicts is exact: with one thread at work, a charge succeeds when the objects fit and fails when they do not,
-//! whatever is stocked where.
+//! Invariants: after every step the real books say what the naive model (`naive_books`) says. That
+//! is exact: with one thread at work, a charge succeeds when the objects fit and fails when they do
+//! not, whatever is stocked where.
+//! Depends on: `naive_books`; `testing::common` for charges that drain before they give up.
+//! Never: two threads at work at once. Records of several threads take turns.
 
 #![forbid(unsafe_code)]
+
+use super::naive_books::{Group, Model, Object, Owner, OwnerIs};
 use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
 use crate::group::thread_scopes::Scope;
 use crate::group::tree::TreeError;
-use crate::group::{GroupId, Hierarchy, Memcg, ROOT, ROOT_TAG, Tag};
+use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
 use crate::offline;
 use crate::sync::atomic::Ordering;
 use crate::testing::common::*;
@@ -19,108 +23,6 @@ use crate::thread::ThreadRec;
 use crate::thread::id::ThreadId;
 use crate::thread::record::FENCED;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
-
-#[derive(Clone, Debug)]
-struct Group {
-    parent: Option<usize>,
-    index: GroupId,
-    max: u64,
-    reserve: u64,
-    online: bool,
-    /// Its usage was above its max when that was written.
-    lowered: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum OwnerIs {
-    Group,
-    Task,
-    Dead,
-}
-
-#[derive(Clone, Debug)]
-struct Owner {
-    tag: Tag,
-    group: usize,
-    is: OwnerIs,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Object {
-    owner: usize,
-    bytes: u64,
-    kind: Kind,
-}
-
-/// Groups, owners and objects, and nothing else.
-#[derive(Clone, Default, Debug)]
-struct Model {
-    groups: Vec<Group>,
-    owners: Vec<Owner>,
-    objects: BTreeMap<u64, Object>,
-}
-
-impl Model {
-    fn online(&self) -> Vec<usize> {
-        (0..self.groups.len())
-            .filter(|&g| self.groups[g].online)
-            .collect()
-    }
-
-    fn held_by(&self, owner: usize) -> u64 {
-        let of = self.objects.values().filter(|o| o.owner == owner);
-        of.map(|o| o.bytes).sum()
-    }
-
-    /// The exact usage of every group: its objects and what its children need, or have been promised.
-    fn usages(&self) -> Vec<u64> {
-        let mut usage = vec![0; self.groups.len()];
-        for object in self.objects.values() {
-            usage[self.owners[object.owner].group] += object.bytes;
-        }
-        // A child is always behind its parent.
-        for g in (0..self.groups.len())
-            .rev()
-            .filter(|&g| self.groups[g].online)
-        {
-            if let Some(parent) = self.groups[g].parent {
-                usage[parent] += usage[g].max(self.groups[g].reserve);
-            }
-        }
-        usage
-    }
-
-    /// Bytes of a kind in a group and below.
-    fn of_kind(&self, group: usize, kind: Kind) -> u64 {
-        let is_below = |mut at: usize| loop {
-            if at == group {
-                return true;
-            }
-            match self.groups[at].parent {
-                Some(parent) => at = parent,
-                None => return false,
-            }
-        };
-        let of = self.objects.values().filter(|o| o.kind == kind);
-        of.filter(|o| is_below(self.owners[o.owner].group))
-            .map(|o| o.bytes)
-            .sum()
-    }
-
-    /// Whether everything fits after a change: no group has grown above its max.
-    fn allows(&self, before: &[u64]) -> bool {
-        let after = self.usages();
-        (0..before.len()).all(|g| after[g] <= before[g] || after[g] <= self.groups[g].max)
-    }
-
-    /// What the model would be after `change`, if the limits allow it.
-    fn tried(&self, change: impl FnOnce(&mut Self)) -> Option<Self> {
-        let mut next = self.clone();
-        change(&mut next);
-        next.allows(&self.usages()).then_some(next)
-    }
-}
 
 /// One step of a history. Numbers choose among what there is, modulo how much there is.
 #[derive(Clone, Debug)]
@@ -193,7 +95,8 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A thread's record with its index, and the scopes it is in: what to hand back, and whom it charges there.
+/// A thread's record with its index, and the scopes it is in: what to hand back, and whom the
+/// thread charges there.
 type Thread = (ThreadId, &'static ThreadRec, Vec<(Scope, usize)>);
 
 struct World {
@@ -466,7 +369,8 @@ impl World {
                 if g == 0 {
                     return;
                 }
-                // Before, as the file does; or after: stock that was there may be spent above the new max until then.
+                // Drained before, as the file does; or after: stock that was there may be spent
+                // above the new max until then.
                 let rec = self.recs[r % nr_recs].1;
                 let _pin = tree.threads.epoch.pin(rec);
                 if drains_after {
@@ -584,7 +488,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn after_every_step_the_books_say_what_the_naive_model_says(

@@ -33,9 +33,15 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Step> {
     let n = any::<usize>;
-    let bytes = || prop_oneof![3 => (1u64..64).prop_map(|n| n * 8), 2 => (1u64..64 << 10).prop_map(|n| n * 8)];
+    let bytes = || {
+        prop_oneof![
+            3 => (1u64..64).prop_map(|n| n * 8),
+            2 => (1u64..64 << 10).prop_map(|n| n * 8),
+        ]
+    };
     prop_oneof![
-        8 => (n(), n(), bytes(), prop::bool::weighted(0.2)).prop_map(|(r, t, b, k)| Step::Charge(r, t, b, k)),
+        8 => (n(), n(), bytes(), prop::bool::weighted(0.2))
+            .prop_map(|(r, t, b, k)| Step::Charge(r, t, b, k)),
         6 => (n(), n()).prop_map(|(r, o)| Step::Free(r, o)),
         6 => (n(), n(), n(), n(), bytes()).prop_map(|(r, t, g, p, e)| Step::Move(r, t, g, p, e)),
         1 => (n(), bytes()).prop_map(|(t, b)| Step::Follow(t, b)),
@@ -348,7 +354,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 150,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn by_whatever_policy_tasks_move_every_object_is_charged_once_and_no_limit_is_passed(

@@ -1,9 +1,10 @@
 //! Atomics of std or of loom, ranked locks, and arenas of records that never move.
 //!
-//! Kept: a record, once handed out, stays at its address for the life of the process, so a stale
-//! index is always safe to read (what it then means is the reader's affair: epochs). Locks are
-//! taken in the order of their ranks. Relied on: `os` for pages and futexes. Never done: allocation
-//! from the heap; sleeping outside a ranked lock.
+//! Invariants: a record, once handed out, stays at its address for the life of the process. So a
+//! stale index is always safe to read; what it then means is the reader's affair (see epochs).
+//! Locks are taken in the order of their ranks.
+//! Depends on: `os` for pages and futexes.
+//! Never: an allocation from the heap; a sleep outside a ranked lock.
 
 pub mod arena;
 pub mod hook;

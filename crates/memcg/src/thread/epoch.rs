@@ -1,13 +1,14 @@
 //! Epochs: a record that was taken out of the structures is used again only when nobody can still
 //! be looking at it.
 //!
-//! Kept: what is retired at epoch e is handed back when the epoch has reached e + 3; the epoch
-//! passes from e to e + 1 only while every pinned thread has pinned e. A pinned thread therefore
-//! holds up at most the second step after its own, and nothing it could have found is reused.
-//! Relied on: the asymmetric fence (or real ones, for fenced threads): a collector's heavy fence
-//! stands between its reading of the epoch and its scan of the pins, a pinner's light one between
-//! its pin and its first look. Never done: waiting. A collector that meets an old pin goes away;
-//! the next one tries again.
+//! Invariants: what is retired at epoch e is handed back when the epoch has reached e + 3. The
+//! epoch passes from e to e + 1 only while every pinned thread has pinned e. A pinned thread
+//! therefore holds up at most the second step after its own, and nothing it could have found is
+//! reused.
+//! Depends on: the asymmetric fence (or real fences, for fenced threads). A collector's heavy fence
+//! stands between its reading of the epoch and its scan of the pins; a pinner's light fence stands
+//! between its pin and its first look.
+//! Never: a wait. A collector that meets an old pin goes away; the next one tries again.
 
 use super::record::{FENCED, ThreadRec};
 use crate::os::barrier;

@@ -1,9 +1,10 @@
 //! What a thread looked up last in tables that take several steps to look something up in.
 //!
-//! Kept: a hint is found again only under the key and the version it was kept with. Whoever changes
-//! what a key leads to changes the version, so a hint is never stale. Relied on: only the thread
-//! itself looks, and its signal handlers, which stay out while it is at it. Never done: a look at
-//! what a value means.
+//! Invariants: a hint is found again only under the key and the version it was kept with. Whoever
+//! changes what a key leads to changes the version, so a hint is never stale.
+//! Depends on: only the thread itself looks, and its signal handlers, which stay out while the
+//! thread looks.
+//! Never: a look at what a value means.
 
 #![forbid(unsafe_code)]
 

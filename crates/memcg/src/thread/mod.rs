@@ -1,11 +1,11 @@
 //! What the engine keeps per thread: a record in an arena, found through one word of thread-local
 //! storage.
 //!
-//! Kept: a thread's record is its own until the thread leaves; another thread may read it at any
-//! time, and may take its stock under the drain protocol (`group::drain`). A thread without a
-//! record (very early, very late) borrows one for the length of an operation. Relied on: `os` for
-//! the asymmetric fence, `sync` for arenas. Never done: anything about groups. A tag is an index of
-//! a table that this room never sees.
+//! Invariants: a thread's record is its own until the thread leaves. Another thread may read it at
+//! any time, and may take its stock under the drain protocol (`group::drain`). A thread without a
+//! record (very early, very late) borrows one for the length of an operation.
+//! Depends on: `os` for the asymmetric fence, `sync` for arenas.
+//! Never: anything about groups. A tag is an index of a table that this room never sees.
 
 pub mod epoch;
 pub mod hint;
