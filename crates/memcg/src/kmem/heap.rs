@@ -11,13 +11,13 @@
 //! owner takes objects from the slab or frees into its list, and does so without an atomic
 //! instruction.
 //! Depends on: `slab` for the record and the free list, `remote` for frees by other threads, `span`
-//! for units, `parked` for slabs of heaps without a thread.
+//! for units, `empty` for empty slabs, `parked` for slabs of heaps without a thread.
 //! Never: a charge; a lock while the heap has a slab with room.
 
 use super::class::{self, NR_CLASSES};
 use super::large::LargeCache;
 use super::list::{List, Returned};
-use super::remote::{NONE, Pushed};
+use super::remote::NONE;
 use super::slab::{HeapAt, IN_NONE, IN_PARTIAL, IN_USE, Slab, SlabRef};
 use super::window::OwnWindow;
 use super::{Kmem, bad};
@@ -51,9 +51,6 @@ pub enum State {
 /// made mixed.
 const LOOK_FOR_TAG: usize = 4;
 
-/// The most empty slabs a heap keeps. It keeps as many as it lately had in use at once, up to this.
-const MOST_EMPTY: u32 = 32;
-
 /// See the module. Zero bytes: not yet made.
 #[repr(C, align(128))]
 pub struct Heap {
@@ -68,11 +65,11 @@ pub struct Heap {
     link: AtomicU32,
     /// Slabs the heap owns; how many of them are empty and kept; the most it owned at once of late.
     pub(super) nr_slabs: AtomicU32,
-    nr_empty: AtomicU32,
-    lately: AtomicU32,
+    pub(super) nr_empty: AtomicU32,
+    pub(super) lately: AtomicU32,
     /// Empty slabs by class, with their records still made; one bit for each class that has any.
-    empty: [List; NR_CLASSES],
-    has_empty: AtomicU64,
+    pub(super) empty: [List; NR_CLASSES],
+    pub(super) has_empty: AtomicU64,
     /// Freed large spans.
     pub(super) large: LargeCache,
 }
@@ -324,60 +321,6 @@ impl Heap {
         }
     }
 
-    /// Keeps an empty slab for the next use of its class, or gives its units back.
-    fn release(&self, kmem: &Kmem, slab: SlabRef) {
-        let class = slab.class.load(Relaxed) as usize;
-        let nr_empty = self.nr_empty.load(Relaxed);
-        let lately = self.lately.load(Relaxed);
-        if class::units_of(class) == 1 && nr_empty < lately.min(MOST_EMPTY) {
-            self.empty[class].push(slab);
-            let bits = self.has_empty.load(Relaxed);
-            self.has_empty.store(bits | 1 << class, Relaxed);
-            self.nr_empty.store(nr_empty + 1, Relaxed);
-            return;
-        }
-        // A heap that keeps its most for a while keeps one less each time.
-        self.lately.store(lately.saturating_sub(1), Relaxed);
-        self.give_back(kmem, slab);
-    }
-
-    fn give_back(&self, kmem: &Kmem, slab: SlabRef) {
-        let units = class::units_of(slab.class.load(Relaxed) as usize);
-        slab.unmake();
-        self.nr_slabs
-            .store(self.nr_slabs.load(Relaxed) - 1, Relaxed);
-        kmem.spans.free(slab.address(), units);
-    }
-
-    /// An empty slab, of `class` if there is one.
-    fn pop_empty(&self, class: usize) -> Option<SlabRef> {
-        let bits = self.has_empty.load(Relaxed);
-        if bits == 0 {
-            return None;
-        }
-        let from = match bits >> class & 1 {
-            0 => bits.trailing_zeros() as usize,
-            _ => class,
-        };
-        let slab = self.empty[from].first()?;
-        self.empty[from].remove(slab);
-        if self.empty[from].first().is_none() {
-            self.has_empty.store(bits & !(1 << from), Relaxed);
-        }
-        self.nr_empty
-            .store(self.nr_empty.load(Relaxed) - 1, Relaxed);
-        Some(slab)
-    }
-
-    /// Gives back all empty slabs and all freed large spans.
-    fn return_empty(&self, kmem: &Kmem) {
-        while let Some(slab) = self.pop_empty(0) {
-            self.give_back(kmem, slab);
-        }
-        self.lately.store(0, Relaxed);
-        self.large.empty(kmem);
-    }
-
     /// A partial slab that takes `tag` (all its objects have that tag, or it is mixed already),
     /// taken out of the list. Only the first few are looked at.
     fn partial_of(&self, class: usize, tag: Option<Tag>) -> Option<SlabRef> {
@@ -564,36 +507,4 @@ unsafe fn alloc_from(slab: SlabRef, tag: Option<Tag>, want_zeroed: bool) -> Take
         at: slab.start() + offset as usize,
         zeroed: fresh.is_some(),
     }
-}
-
-/// Frees an object of another heap's slab: publishes it, and delivers the slab to its owner if the
-/// owner asked for notice. Its bytes were uncharged before.
-///
-/// # Safety
-/// The object at `offset` of `slab` is live, and nobody uses it after this call. If `own` is given,
-/// the calling thread acts for that heap.
-pub(super) unsafe fn free_remote(kmem: &Kmem, own: Option<&Heap>, slab: SlabRef, offset: u32) {
-    // SAFETY: the caller gives up a live, uncharged object, which is all that `publish` wants.
-    if unsafe { publish(slab, offset) } {
-        kmem.deliver(own, slab);
-    }
-}
-
-/// Puts an object where the slab's owner finds it. `true`: the slab is in flight now, and the
-/// caller has to deliver it. `false`: the slab may be released already, and is not to be touched.
-///
-/// # Safety
-/// The object at `offset` of `slab` is live, its bytes are uncharged, and nobody uses it after this
-/// call.
-#[inline(always)]
-pub(super) unsafe fn publish(slab: SlabRef, offset: u32) -> bool {
-    let pushed = slab.remote.push(offset, 1, |next| {
-        if next == offset {
-            bad::bad_free(slab.start() + offset as usize, bad::BadFree::Double);
-        }
-        // SAFETY: the object was live and the caller gave it up, so until the CAS of `push`
-        // publishes it no other thread reads or writes its first bytes.
-        unsafe { slab.set_link(offset, next) };
-    });
-    pushed == Pushed::Notify
 }

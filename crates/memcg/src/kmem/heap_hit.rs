@@ -12,9 +12,9 @@
 
 use super::address_map::Place;
 use super::bad::{self, BadFree};
-use super::heap::{self, Heap};
+use super::heap::Heap;
 use super::slab::{Slab, SlabKind};
-use super::{Kmem, layout};
+use super::{Kmem, layout, remote_free};
 use crate::thread::ThreadRec;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -119,7 +119,7 @@ pub unsafe fn free_nearly(kmem: &Kmem, rec: &ThreadRec, heap: Option<&Heap>, at:
         // SAFETY: the caller gave the live object up and its bytes went to stock. The heap is given
         // only if the thread is in its section.
         (section, _) => unsafe {
-            heap::free_remote(kmem, heap.filter(|_| section.is_some()), slab, offset);
+            remote_free::free_remote(kmem, heap.filter(|_| section.is_some()), slab, offset);
         },
     }
     true

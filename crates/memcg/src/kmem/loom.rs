@@ -41,7 +41,7 @@ impl Mini {
         Arc::new(this)
     }
 
-    /// As `heap::publish`.
+    /// As `remote_free::publish`.
     fn push(&self, object: u32) -> bool {
         let link = |next| self.links[object as usize].store(next, Relaxed);
         let notify = self.remote.push(object, 1, link) == Pushed::Notify;

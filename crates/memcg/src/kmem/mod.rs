@@ -25,6 +25,7 @@ pub mod bad;
 pub mod cache;
 pub mod chunk;
 pub mod class;
+mod empty;
 pub mod extent;
 pub mod heap;
 pub mod heap_hit;
@@ -50,6 +51,7 @@ mod tests;
 mod window;
 
 pub mod remote;
+mod remote_free;
 
 pub use bad::BadFree;
 pub use extent::extent_bytes;
@@ -64,10 +66,7 @@ use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::Tag;
 use address_map::Place;
-use core::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Relaxed, Release},
-};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use heap::State;
 use id::HeapId;
 use slab::{Slab, SlabKind, SlabRef};
@@ -175,7 +174,7 @@ impl Kmem {
             None => {
                 let index = self.heaps.alloc(1 << 22)?;
                 self.heaps.get(index).make();
-                self.shared.store(Some(index), Release);
+                self.shared.store(Some(index), Relaxed);
                 self.heaps.get(index)
             }
         };
@@ -261,7 +260,7 @@ impl Kmem {
             Some(own) if slab.is_of(own.at()) => unsafe { own.free(self, slab, object.offset) },
             // SAFETY: the caller gives up a live, uncharged object, and acts for `own` if there is
             // one.
-            _ => unsafe { heap::free_remote(self, own, slab, object.offset) },
+            _ => unsafe { remote_free::free_remote(self, own, slab, object.offset) },
         }
     }
 

@@ -16,10 +16,7 @@ use super::layout::{self, CHUNK, UNIT};
 use crate::os::{clock, errno, mmap, sigmask};
 use crate::sync::lock::{Lock, Rank};
 use crate::sync::promise::{HeldOverFork, SoleThread};
-use core::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed},
-};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The most units of one span.
 pub const MAX_UNITS: usize = 256;
@@ -310,7 +307,7 @@ impl Spans {
     /// What there is now.
     pub fn stat(&self) -> SpanStat {
         SpanStat {
-            mapped: self.nr_chunks.load(Acquire) * NR_UNITS * UNIT,
+            mapped: self.nr_chunks.load(Relaxed) * NR_UNITS * UNIT,
             used: self.nr_used.load(Relaxed) * UNIT,
             dirty: self.nr_dirty.load(Relaxed) * UNIT,
             huge: self.huge.bytes(),

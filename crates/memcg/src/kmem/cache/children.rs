@@ -73,7 +73,7 @@ impl Caches {
         // Release pairs with the Acquire of `end_child_caches`: an empty family, then its cache.
         self.families.get(family).cache.store(Some(index), Release);
         // Release pairs with the Acquire of `family`: a family that has its cache.
-        self.get(index).family.store(Some(family), Relaxed);
+        self.get(index).family.store(Some(family), Release);
         Some(())
     }
 

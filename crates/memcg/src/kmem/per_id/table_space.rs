@@ -124,7 +124,7 @@ impl Tables {
         if self.in_use.load(Ordering::Acquire) != 0 {
             return policy == self.policy();
         }
-        self.policy.store(policy as u32, Ordering::Release);
+        self.policy.store(policy as u32, Ordering::Relaxed);
         true
     }
 
