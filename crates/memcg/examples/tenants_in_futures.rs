@@ -28,11 +28,11 @@ async fn main() {
         .collect();
 
     let requests: Vec<_> = (0..40)
-        .map(|n| tokio::spawn(in_group(&customers[n % customers.len()], handle(n))))
+        .map(|n| tokio::spawn(customers[n % customers.len()].scope(handle(n))))
         .collect();
     let mut answers = Vec::new();
     for request in requests {
-        answers.push(request.await.expect("a request").expect("not killed"));
+        answers.push(request.await.expect("a request"));
     }
     for customer in &customers {
         println!(
@@ -43,8 +43,9 @@ async fn main() {
         assert!(customer.current() >= 10 * 64 * 1_000);
     }
 
-    // An idle future is told to stop: it is dropped in place, with all it holds.
-    let idle = in_group(&customers[0], async {
+    // An idle future is told to stop: it is dropped in place, with all it holds. It is a task, so it
+    // could be killed alone, or moved.
+    let idle = in_group(&customers[0], "idle", async {
         let _held = vec![1u8; 10 << 20];
         std::future::pending::<()>().await;
     });

@@ -1,8 +1,8 @@
 //! Memory control groups for the tenants inside one process.
 //!
 //! [`root`] is the process's tree of groups. [`Alloc`] makes every allocation of a program belong
-//! to a group; [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`] and
-//! [`in_group`] say who works; [`Task`] is what moves as a whole; [`Charge`] counts what is not the
+//! to a group; [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`],
+//! [`Memcg::scope`] and [`in_group`] say who works; [`Task`] is what moves as a whole; [`Charge`] counts what is not the
 //! heap's.
 
 // Under loom only the lower rooms are built, and what they have for the others is used by nobody.

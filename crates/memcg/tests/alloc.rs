@@ -282,7 +282,7 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 #[test]
 fn a_future_is_charged_where_it_belongs_and_killed_where_it_stands() {
     let a = group("future");
-    let mut future = pin!(in_group(&a, async {
+    let mut future = pin!(in_group(&a, "future", async {
         let data = vec![0u8; 1 << 20];
         std::future::pending::<()>().await;
         data.len()

@@ -79,7 +79,7 @@ fn every_type_says_what_it_is() {
     let watch = shown(&group.watch_peak());
     assert!(watch.starts_with("PeakWatch("), "{watch}");
     assert_eq!(shown(&Shared::new(Mutex::new(charge))), "Shared(0 holders)");
-    let future = in_group(&group, pending::<()>());
+    let future = in_group(&group, "shown", pending::<()>());
     let owner = future.task().unwrap().id();
     assert_eq!(
         shown(&future),
@@ -88,6 +88,11 @@ fn every_type_says_what_it_is() {
              is_done: false, .. }}"
         )
     );
+    let future = group.scope(pending::<()>());
+    let scoped = "{ owner: Group(Memcg(/shown)), is_done: false, .. }";
+    assert_eq!(shown(&future), format!("Scoped {scoped}"));
+    assert_eq!(shown(&future.killable()), format!("Killable {scoped}"));
+    assert_eq!(shown(&memcg::pause()), "Pause { is_paying: false }");
     assert_eq!(shown(&memcg::Alloc), "Alloc");
     let accounted: Accounted<System> = Accounted::new(System);
     assert_eq!(shown(&accounted), "Accounted(System)");
@@ -125,6 +130,10 @@ fn handles_cross_threads_and_scopes_do_not() {
     crosses::<Charge>();
     crosses::<PeakWatch>();
     crosses::<InGroup<Ready<()>>>();
+    crosses::<memcg::Scoped<Ready<()>>>();
+    crosses::<memcg::Killable<Ready<()>>>();
+    crosses::<memcg::Pause>();
+    crosses::<memcg::Unthrottled>();
     crosses::<ListLru<u8>>();
     crosses::<KmemCache<u8>>();
     crosses::<SizedCache>();
@@ -174,11 +183,11 @@ fn what_is_set_on_a_removed_group_is_answered() {
 #[test]
 fn a_future_polled_after_it_was_ready_panics_and_is_not_killed() {
     let group = root().create("polled").unwrap();
-    let mut done = pin!(in_group(&group, ready(7)));
+    let mut done = pin!(in_group(&group, "done", ready(7)));
     assert_eq!(poll(done.as_mut()), Poll::Ready(Ok(7)));
     let said = message_of(|| poll(done.as_mut()));
     assert_eq!(said, "`InGroup` polled after completion");
-    let mut killed = pin!(in_group::<Pending<()>>(&group, pending()));
+    let mut killed = pin!(in_group(&group, "killed", pending::<()>()));
     group.kill();
     assert_eq!(poll(killed.as_mut()), Poll::Ready(Err(OomKilled)));
     let said = message_of(|| poll(killed.as_mut()));
@@ -226,8 +235,8 @@ fn a_panic_of_a_waker_ends_that_call_alone() {
     }
     let group = root().create("wakers").unwrap();
     let waker = Waker::from(Arc::new(Panics));
-    let mut first = pin!(in_group(&group, pending::<()>()));
-    let mut second = pin!(in_group(&group, pending::<()>()));
+    let mut first = pin!(in_group(&group, "waits", pending::<()>()));
+    let mut second = pin!(in_group(&group, "waits", pending::<()>()));
     for future in [first.as_mut(), second.as_mut()] {
         let mut context = Context::from_waker(&waker);
         assert!(future.poll(&mut context).is_pending());

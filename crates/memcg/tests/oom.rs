@@ -52,7 +52,7 @@ fn idle(group: &Memcg, bytes: u64, bell: &Arc<Bell>) -> Idle {
         pending::<()>().await;
         drop(held);
     });
-    let mut idle = Box::pin(in_group(group, future));
+    let mut idle = Box::pin(in_group(group, "idle", future));
     assert_eq!(poll(&mut idle, bell), Poll::Pending);
     idle
 }
@@ -182,7 +182,7 @@ fn who_may_wait_waits_for_the_victim_to_go() {
         .worker_threads(1)
         .build()
         .unwrap();
-    let victim = runtime.spawn(in_group(&g, async {
+    let victim = runtime.spawn(in_group(&g, "victim", async {
         let held = vec![1u8; 2 << 20];
         pending::<()>().await;
         drop(held);

@@ -222,7 +222,7 @@ impl Memcg {
     /// If the group is removed meanwhile, the nearest group above that is left is charged.
     ///
     /// Do not hold the guard across an `.await`: other futures that the thread runs meanwhile would
-    /// be charged to the group as well. Use [`in_group`](super::in_group) for a future. See
+    /// be charged to the group as well. Use [`Memcg::scope`] for a future. See
     /// [`Entered`] for what happens when guards are dropped in another order.
     ///
     /// ```
@@ -310,8 +310,9 @@ impl Memcg {
             .unwrap_or(Limit::MAX)
     }
 
-    /// Sets the throttle line: above it charges owe delays, which are paid at safe points
-    /// ([`safe_point`](super::safe_point)) and by charges that may wait.
+    /// Sets the throttle line: above it charges owe delays. A thread pays at safe points
+    /// ([`safe_point`](super::safe_point)) and in charges that may wait; a future in a group is held
+    /// back between its polls ([`Scoped`](super::Scoped)).
     ///
     /// Stock is taken back, and shrinkers run on this thread, as by [`Self::set_max`].
     ///

@@ -7,6 +7,7 @@
 //! Never: calls code of the program under a lock of ours.
 
 mod accounted;
+mod alarm;
 mod alloc;
 mod cache;
 mod cache_error;
@@ -16,15 +17,20 @@ mod error;
 mod future;
 mod group_path;
 mod holders;
+mod in_place;
 pub(crate) mod kill;
+mod kill_wakers;
+mod killed;
 mod list_lru;
 mod memcg;
 pub(crate) mod moving;
 mod options;
+mod pause;
 mod peak_watch;
 pub(crate) mod pinned;
 mod recharge;
 mod scope;
+mod scoped;
 mod shrinker;
 mod subsystem;
 mod task;
@@ -43,16 +49,19 @@ pub use charge::{Charge, try_reserve};
 pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,
 };
-pub use future::{InGroup, OomKilled, in_group};
+pub use future::{InGroup, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};
+pub use killed::{OomKilled, checkpoint};
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use options::{
     GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
     set_id_policy, set_kmem_id_max, set_reap_interval,
 };
+pub use pause::{Pause, Unthrottled, owed, pause, unthrottled};
 pub use peak_watch::PeakWatch;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
+pub use scoped::{Killable, Scoped};
 pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
 pub use task::Task;

@@ -27,8 +27,8 @@ use core::marker::PhantomData;
 /// A guard that is leaked (`mem::forget`) lives until its thread ends.
 ///
 /// A guard does not belong across an `.await`. The thread goes on with other futures while this one
-/// waits, and they would be charged to the guard's group. [`in_group`](super::in_group) is what a
-/// future needs: it enters the group for the length of each poll.
+/// waits, and they would be charged to the guard's group. [`Memcg::scope`](super::Memcg::scope)
+/// is what a future needs: it enters the group for the length of each poll.
 ///
 /// Cost of making and dropping one: some thirty instructions, no lock, no atomic instruction.
 #[must_use = "the scope ends when this is dropped"]
@@ -71,10 +71,12 @@ pub fn no_account() -> Entered {
     Entered::new(None)
 }
 
-/// Pays, by sleeping, the delay that this thread owes for having charged groups above their `high`.
+/// Blocks the thread: pays, by sleeping, the delay that it owes for having charged groups above their
+/// `high`; while it polls a future in a group, what that owes.
 /// Sleeps 2 s at most; what is owed up to 10 ms stays owed. Answers the time slept.
 ///
-/// For places where a pause harms nobody: between requests, outside locks. Where the engine has no
+/// For places where a pause harms nobody: between requests, outside locks. In a future all others of
+/// the thread wait meanwhile: use [`pause`](super::pause) there. Where the engine has no
 /// thread of its own, work that it has put off is done here first.
 pub fn safe_point() -> core::time::Duration {
     let slept = with_rec(|engine, rec| {

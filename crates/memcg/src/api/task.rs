@@ -72,6 +72,12 @@ impl Task {
         pinned(|engine, _| self.owner(engine).id())
     }
 
+    /// The tag of the owner that it was made with, which the handle names.
+    #[inline]
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
     /// Charges what this thread allocates to the task until the guard is dropped.
     ///
     /// The rules of [`Memcg::enter`] hold here too. Do not hold the guard across an `.await`: use

@@ -55,7 +55,10 @@ impl Engine {
             } else {
                 self.help(rec, By::Engine);
             }
-            self.safe_point(rec, crate::counter::throttle_curve::MAX_DELAY_NS);
+            // A future owes instead of sleeping: its thread has others to poll.
+            if !rec.is_polling() {
+                self.safe_point(rec, crate::counter::throttle_curve::MAX_DELAY_NS);
+            }
         }
         Ok(bytes)
     }

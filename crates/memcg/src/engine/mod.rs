@@ -15,6 +15,7 @@ pub mod fork;
 mod fork_word;
 pub mod group_end;
 pub mod heap_charge;
+pub mod held_back;
 pub mod ids;
 pub mod kmalloc;
 pub mod lists;

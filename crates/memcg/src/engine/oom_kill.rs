@@ -170,6 +170,8 @@ impl Engine {
         match oom_group_of(group, full) {
             Some(whole) => {
                 whole.event(Event::OomGroupKill);
+                // Its futures that are no tasks.
+                self.raise_kill_generation(whole);
                 for (tag, task) in tree.objcgs.each() {
                     if task.state() == State::Task
                         && task.oom_score_adj() > ADJ_MIN

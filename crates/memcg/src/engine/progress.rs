@@ -152,7 +152,8 @@ impl Engine {
         };
         let waits = |word| match Work::of_word(word) {
             Some(Work::Reclaim { group, .. }) => related(group),
-            Some(Work::Wake { .. } | Work::Split { .. } | Work::Ends | Work::Sort { .. })
+            Some(Work::WakeAll | Work::Alarm)
+            | Some(Work::Wake { .. } | Work::Split { .. } | Work::Ends | Work::Sort { .. })
             | None => false,
         };
         self.reclaims.passes.any(related) || self.deferred.any(waits)

@@ -53,8 +53,12 @@ impl Engine {
     }
 
     /// Sleeps off what the thread owes, `most` ns at most; answers the ns slept. For places where
-    /// the thread may sleep.
+    /// the thread may sleep. Nothing where it holds what others wait
+    /// for ([`ThreadRec::is_in_section`]).
     pub fn safe_point(&self, rec: &ThreadRec, most: u64) -> u64 {
+        if rec.is_in_section() {
+            return 0;
+        }
         let owed = rec.owed_ns();
         let pay = throttle_curve::due_ns(owed, most);
         if pay == 0 {

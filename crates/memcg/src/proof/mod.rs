@@ -36,6 +36,8 @@ mod naive_books;
 #[cfg(not(loom))]
 mod own_process;
 #[cfg(not(loom))]
+mod polls;
+#[cfg(not(loom))]
 mod reuse;
 #[cfg(not(loom))]
 mod scopes;

@@ -143,6 +143,11 @@ pub struct ThreadRec {
     pub(crate) gaps: AtomicId<GapId>,
     /// What it looked up last in tables that are trees.
     pub(crate) hints: Hints,
+    /// The address of the innermost poll that it stands in, of a future in a group; 0: none.
+    /// `group::poll` knows what is there.
+    pub(crate) poll: AtomicUsize,
+    /// Sections it stands in that hold what others wait for: it is not held back in them.
+    pub(crate) sections: AtomicU32,
 }
 
 impl Default for ThreadRec {
@@ -170,6 +175,8 @@ impl Default for ThreadRec {
             slots: core::array::from_fn(|_| Slot::default()),
             gaps: AtomicId::default(),
             hints: Hints::default(),
+            poll: AtomicUsize::new(0),
+            sections: AtomicU32::default(),
         }
     }
 }
@@ -273,6 +280,8 @@ impl ThreadRec {
         self.nest.store(0, Ordering::Relaxed);
         self.gaps.store(None, Ordering::Relaxed);
         self.hints.forget();
+        self.poll.store(0, Ordering::Relaxed);
+        self.sections.store(0, Ordering::Relaxed);
         // The last thread's were returned; a drainer may read them still.
         for slot in &self.slots {
             slot.tag.store(None, Ordering::Relaxed);
@@ -529,6 +538,35 @@ impl ThreadRec {
             Ordering::Relaxed,
         );
         self.drainer.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it is polling a future that is in a group.
+    pub fn is_polling(&self) -> bool {
+        self.poll.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it stands in a section that holds what others wait for.
+    pub fn is_in_section(&self) -> bool {
+        self.sections.load(Ordering::Relaxed) != 0
+    }
+
+    /// It enters such a section.
+    pub(crate) fn enter_section(&self) {
+        let sections = self.sections.load(Ordering::Relaxed);
+        self.sections
+            .store(sections.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// It leaves one; none where it stands in none.
+    pub(crate) fn leave_section(&self) {
+        let sections = self.sections.load(Ordering::Relaxed);
+        self.sections
+            .store(sections.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// It owes `ns` in all.
+    pub(crate) fn set_owed(&self, ns: u64) {
+        self.owed_ns.store(ns, Ordering::Relaxed);
     }
 
     /// The thread owes no more than that.

@@ -25,16 +25,54 @@ use crate::thread::ThreadRec;
 
 /// Wakes the future of a task that was marked to die. Set by `api`, which knows futures.
 static WAKER: Hook<fn(u32)> = Hook::none();
+/// Wakes all futures that are to die; by the same.
+static WAKE_ALL: Hook<fn()> = Hook::none();
+/// Wakes the futures whose time has come; answers the ms until the next one's, 0 if there is none.
+static ALARMS: Hook<fn() -> u32> = Hook::none();
+/// Frees, in the child of a fork, what a thread that the child does not have was changing.
+static IN_CHILD: Hook<fn()> = Hook::none();
 
 /// Has `wake` called for every task that [`Work::Wake`] names.
 pub fn set_waker(wake: fn(u32)) {
     WAKER.set(wake);
 }
 
+/// Has `wake_all` called for [`Work::WakeAll`].
+pub fn set_wake_all(wake_all: fn()) {
+    WAKE_ALL.set(wake_all);
+}
+
+/// Has `alarms` called by the worker before it sleeps, and when the time is over that it answered.
+pub fn set_alarms(alarms: fn() -> u32) {
+    ALARMS.set(alarms);
+}
+
+/// Has `in_child` called in the child of a fork: before anything else there uses what the functions
+/// above use. It neither allocates nor waits.
+pub fn set_in_child(in_child: fn()) {
+    IN_CHILD.set(in_child);
+}
+
+fn in_child() {
+    if let Some(in_child) = IN_CHILD.get() {
+        in_child();
+    }
+}
+
 fn wake(id: u32) {
     if let Some(wake) = WAKER.get() {
         wake(id);
     }
+}
+
+fn wake_all() {
+    if let Some(wake_all) = WAKE_ALL.get() {
+        wake_all();
+    }
+}
+
+fn alarms() -> u32 {
+    ALARMS.get().map_or(0, |alarms| alarms())
 }
 
 /// Which deferred work a thread may do.
@@ -102,6 +140,9 @@ impl Engine {
     fn perform(&self, rec: &ThreadRec, work: Work) {
         match work {
             Work::Wake { id } => wake(id),
+            Work::WakeAll => wake_all(),
+            // Whoever does this looks at the alarms, too.
+            Work::Alarm => drop(alarms()),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
             Work::Ends => {
                 self.finish_lingering(rec);

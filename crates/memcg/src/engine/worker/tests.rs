@@ -41,6 +41,8 @@ fn an_item_is_itself_again_when_it_is_taken() {
                 room: n >> 8,
             },
             Work::Sort { id: KmemId::new(n) },
+            Work::WakeAll,
+            Work::Alarm,
         ]
     });
     for work in all {

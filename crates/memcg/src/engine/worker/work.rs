@@ -19,6 +19,10 @@ pub enum Work {
         /// The task's id, which a move does not change.
         id: u32,
     },
+    /// All futures that are to die are told so: a group was killed as a whole.
+    WakeAll,
+    /// A future waits for a time that the worker does not know of yet.
+    Alarm,
     /// A group gets its own part of a cache whose layout is per group.
     Split {
         /// The cache.
@@ -53,6 +57,8 @@ const SPLIT: u64 = 2;
 const ENDS: u64 = 4;
 const RECLAIM: u64 = 3;
 const SORT: u64 = 5;
+const WAKE_ALL: u64 = 6;
+const ALARM: u64 = 7;
 
 impl Work {
     /// This item as a word, which is never 0.
@@ -60,6 +66,8 @@ impl Work {
     pub fn to_word(self) -> u64 {
         match self {
             Work::Wake { id } => WAKE << KIND_AT | u64::from(id),
+            Work::WakeAll => WAKE_ALL << KIND_AT,
+            Work::Alarm => ALARM << KIND_AT,
             Work::Split { cache, group } => {
                 debug_assert!(cache.raw() < 1 << 24);
                 SPLIT << KIND_AT | u64::from(cache.raw()) << 32 | u64::from(group.raw())
@@ -78,6 +86,8 @@ impl Work {
     pub fn of_word(word: u64) -> Option<Self> {
         match word >> KIND_AT {
             WAKE => Some(Work::Wake { id: word as u32 }),
+            WAKE_ALL => Some(Work::WakeAll),
+            ALARM => Some(Work::Alarm),
             SPLIT => Some(Work::Split {
                 cache: CacheId::from_raw((word >> 32) as u32 & 0xff_ffff)?,
                 group: GroupId::from_raw(word as u32)?,
@@ -99,7 +109,11 @@ impl Work {
         match self {
             // `Sort` too: if a holder lets go of a thing during the walk, the walk frees the thing,
             // and runs the code for that.
-            Work::Wake { .. } | Work::Reclaim { .. } | Work::Sort { .. } => true,
+            Work::Wake { .. }
+            | Work::WakeAll
+            | Work::Alarm
+            | Work::Reclaim { .. }
+            | Work::Sort { .. } => true,
             Work::Split { .. } => false,
             Work::Ends => false,
         }

@@ -95,8 +95,11 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
         let is_over = || STATE.load(Ordering::Relaxed) == LEAVING;
         let _helping = rec.begin_helping();
         while !is_over() {
-            if engine.run_deferred(rec, By::All) == 0 {
-                let ms = engine.reap_if_due(rec);
+            let done = engine.run_deferred(rec, By::All);
+            // An alarm set from here on is deferred work, so no sleep begins.
+            let next = super::alarms();
+            if done == 0 {
+                let ms = sooner(next, engine.reap_if_due(rec));
                 engine.deferred.sleep(ms, is_over);
             }
         }
@@ -104,6 +107,14 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     TID.store(0, Ordering::Relaxed);
     STATE.store(NONE, Ordering::Relaxed);
     core::ptr::null_mut()
+}
+
+/// The lesser of two times to sleep, where 0 is for ever.
+fn sooner(a: u32, b: u32) -> u32 {
+    match (a, b) {
+        (0, ms) | (ms, 0) => ms,
+        _ => a.min(b),
+    }
 }
 
 /// Tells the worker to leave when it has done what it is doing. Called when no thread of the
@@ -122,4 +133,5 @@ pub(crate) fn dismiss() {
 pub(crate) fn forget_in_child() {
     TID.store(0, Ordering::Relaxed);
     STATE.store(NONE, Ordering::Relaxed);
+    super::in_child();
 }

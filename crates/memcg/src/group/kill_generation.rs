@@ -1,0 +1,84 @@
+//! Kill generations: how often a group was killed as a whole.
+//!
+//! A future in a group that is no task has no mark of its own. It notes the generation of the
+//! group's own owner when it is made; if that is another later, it is to die. The owner outlives
+//! its group as long as somebody names it, so a group's end changes nothing: who kills what is
+//! above raises the generations of ended groups' owners as well.
+//!
+//! Kept: in the word in which a task's owner has its id, and a group's own nothing: 0, or
+//! `SUCCESSOR` and a number that is raised by each kill. Neither is anybody's id.
+//! Never: a wake. Who raises them sees to that.
+
+#![forbid(unsafe_code)]
+
+use super::memcg_record::Memcg;
+use super::objcg::{Objcg, SUCCESSOR, State};
+use super::{Hierarchy, Tag};
+use crate::sync::atomic::Ordering;
+use crate::thread::ThreadRec;
+
+/// How often a group's own owner was told to die with all that works for it, as a number that means
+/// nothing but itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KillGeneration(u32);
+
+impl Objcg {
+    /// Of a group's own owner: its generation. Of any other it never changes what it means: the
+    /// first generation.
+    pub fn kill_generation(&self) -> KillGeneration {
+        match self.state() {
+            // Acquire pairs with the AcqRel of `raise_kill_generation`: who finds himself killed
+            // sees what led to it.
+            State::Group | State::DeadGroup => {
+                KillGeneration(self.id.load(Ordering::Acquire) & !SUCCESSOR)
+            }
+            State::Free
+            | State::Task
+            | State::DeadTask
+            | State::Superseded
+            | State::Residual
+            | State::Lost => KillGeneration::default(),
+        }
+    }
+
+    /// The caller is pinned, and found it to be a group's own since then: its record is not
+    /// another's before the pin ends.
+    fn raise_kill_generation(&self) {
+        let next = |word: u32| Some((word & !SUCCESSOR).wrapping_add(1) | SUCCESSOR);
+        // Release pairs with the Acquire of `kill_generation`; Acquire with the other raises.
+        let _ = self
+            .id
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+    }
+}
+
+impl Hierarchy {
+    /// Raises the generation of `top` and of every group below it, ended ones included: scopes that
+    /// were made before are to die. O(owners). The caller is pinned, and then has their futures
+    /// woken.
+    pub fn raise_kill_generation(&self, top: &Memcg) {
+        for (_, owner) in self.objcgs.each() {
+            if matches!(owner.state(), State::Group | State::DeadGroup)
+                && self.resolve(owner.cell()).group.is_within(top)
+            {
+                owner.raise_kill_generation();
+            }
+        }
+    }
+
+    /// Whether what works for `tag` is to die: the task is marked, or the group was killed since
+    /// its generation was `seen`. The caller names `tag`. Cost: two loads, unless a move left the
+    /// task another owner.
+    pub fn is_to_die(&self, rec: &ThreadRec, tag: Tag, seen: KillGeneration) -> bool {
+        let owner = self.objcgs.get(tag);
+        match owner.state() {
+            State::Group | State::DeadGroup => owner.kill_generation() != seen,
+            State::Task | State::DeadTask => owner.is_killed(),
+            State::Superseded => {
+                let _pin = self.threads.epoch.pin(rec);
+                self.objcgs.get(self.live_tag(tag)).is_killed()
+            }
+            State::Free | State::Residual | State::Lost => false,
+        }
+    }
+}
