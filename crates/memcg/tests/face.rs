@@ -11,7 +11,7 @@ use memcg::{
 };
 use std::alloc::System;
 use std::collections::HashSet;
-use std::future::{Future, Pending, Ready, pending, ready};
+use std::future::{Future, Ready, pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,7 +4,7 @@
 //! its time has come and as long as the process has a worker. One that was dropped keeps no waker.
 //! Depends on: `engine::worker`, which calls [`ring`] in time: `kill_wakers::want_worker` sees to
 //! that, and is asked first whether there is one.
-//! Never: code of the program under a lock.
+//! Never: runs code of the program under a lock.
 
 use super::scope::no_account;
 use crate::engine::Work;

@@ -3,7 +3,7 @@
 //! Invariants: a future is polled and dropped in its group, on whatever thread. One that is told to
 //! stop is woken, also when it is idle.
 //! Depends on: `in_place`; `task`.
-//! Never: a lock, for a future that does not wait.
+//! Never: takes a lock for a future that does not wait.
 
 use super::error::TaskError;
 use super::in_place::{InPlace, Owner};

@@ -4,7 +4,7 @@
 //! charged above `high` it owes itself, and nothing else.
 //! Depends on: `group::poll` for what a poll is, `alarm` to be held back, `kill_wakers` to be woken
 //! when it is killed.
-//! Never: a lock or an allocation for a future that owes nothing and cannot be killed.
+//! Never: takes a lock, or allocates, for a future that owes nothing and cannot be killed.
 
 use super::alarm::Alarm;
 use super::kill_wakers::{Place, Who, want_worker};

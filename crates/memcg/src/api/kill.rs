@@ -3,7 +3,7 @@
 //! Invariants: every task that lives in the group, or below it, from the call's beginning to its
 //! end is marked; every scope that was made there before is to die.
 //! Depends on: `kill_wakers`; the engine.
-//! Never: a waker called under a lock.
+//! Never: calls a waker under a lock.
 
 #![forbid(unsafe_code)]
 

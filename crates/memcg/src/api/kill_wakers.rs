@@ -8,7 +8,7 @@
 //! place before it lets go of the owner. A waker is taken only of what is to die: it is not needed
 //! again.
 //! Depends on: the engine, which says what is to die.
-//! Never: code of the program (a waker's clone, wake or drop) under a lock.
+//! Never: runs code of the program (a waker's clone, wake or drop) under a lock.
 
 use super::alarm;
 use super::scope::no_account;

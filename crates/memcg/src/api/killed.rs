@@ -1,7 +1,7 @@
 //! What is told to die, and how code that does not yield finds out.
 //!
 //! Depends on: the engine, which knows what the thread runs.
-//! Never: an allocation, a lock.
+//! Never: allocates, takes a lock.
 
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: what a pause does not get to pay stays owed.
 //! Depends on: `alarm`; the thread's record, which has the debt of the future that it polls.
-//! Never: a thread that sleeps.
+//! Never: lets a thread sleep.
 
 #![forbid(unsafe_code)]
 

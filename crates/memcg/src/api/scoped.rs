@@ -2,7 +2,7 @@
 //!
 //! Invariants: a future is polled and dropped in its group, on whatever thread.
 //! Depends on: `in_place`.
-//! Never: a record; a lock or an allocation, but for those that can be killed and wait.
+//! Never: makes a record; takes a lock, or allocates, but for those that can be killed and wait.
 
 use super::in_place::{InPlace, Owner};
 use super::kill_wakers::want_worker;

@@ -7,7 +7,7 @@
 //!
 //! Kept: in the word in which a task's owner has its id, and a group's own nothing: 0, or
 //! `SUCCESSOR` and a number that is raised by each kill. Neither is anybody's id.
-//! Never: a wake. Who raises them sees to that.
+//! Never: wakes anybody. Who raises them sees to that.
 
 #![forbid(unsafe_code)]
 

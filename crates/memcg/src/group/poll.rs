@@ -9,7 +9,7 @@
 //! Invariants: after a poll, by a panic too, the thread owes what it owed before. A poll whose
 //! address a record has is not over.
 //! Depends on: `kill_generation`; `thread` for the record.
-//! Never: an atomic instruction, a lock, an allocation.
+//! Never: uses a locked instruction, takes a lock, allocates.
 
 use super::kill_generation::KillGeneration;
 use super::{Hierarchy, Tag};
