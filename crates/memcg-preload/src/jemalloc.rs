@@ -5,7 +5,7 @@
 //! the same place. What `mallctl` is asked is about arenas and caches that do not exist here:
 //! ENOENT, and one line the first time.
 
-use crate::malloc::{free, no_memory};
+use crate::malloc::{ask, free, no_memory};
 use crate::malloc_info::{self, Text};
 use crate::step_aside::is_aside;
 use core::ffi::{c_char, c_int, c_void};
@@ -44,14 +44,13 @@ pub unsafe extern "C" fn mallocx(bytes: usize, flags: c_int) -> *mut c_void {
         return no_memory();
     }
     // SAFETY: `align_of` answers powers of two.
-    let p = unsafe {
+    ask(0, |asks| unsafe {
         if flags & ZERO != 0 {
-            heap::alloc_zeroed(bytes, align_of(flags))
+            heap::alloc_zeroed(bytes, align_of(flags), asks)
         } else {
-            heap::alloc_aligned(bytes, align_of(flags))
+            heap::alloc_aligned(bytes, align_of(flags), asks)
         }
-    };
-    p.cast()
+    })
 }
 
 /// # Safety
@@ -64,11 +63,13 @@ pub unsafe extern "C" fn rallocx(p: *mut c_void, bytes: usize, flags: c_int) -> 
     // SAFETY: the caller's: a live object.
     unsafe {
         let old = heap::usable(p.cast());
-        let new = heap::resize(p.cast(), bytes, align_of(flags));
+        let new = ask(0, |asks| {
+            heap::resize(p.cast(), bytes, align_of(flags), asks)
+        });
         if !new.is_null() && flags & ZERO != 0 && bytes > old {
-            new.add(old).write_bytes(0, bytes - old);
+            new.cast::<u8>().add(old).write_bytes(0, bytes - old);
         }
-        new.cast()
+        new
     }
 }
 

@@ -10,9 +10,11 @@
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("the preload library is for Linux with glibc");
 
+mod callers;
 mod capi;
 mod group_rules;
 mod jemalloc;
+mod loaded;
 mod longjmp;
 mod malloc;
 mod malloc_info;
@@ -20,6 +22,7 @@ mod mapped;
 mod mapped_ranges;
 mod next_malloc;
 mod ranges_lock;
+mod rust_runtime;
 mod start;
 mod step_aside;
 mod threads;

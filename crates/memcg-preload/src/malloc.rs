@@ -4,12 +4,17 @@
 //! (`memcg::internal::malloc`), or that of the allocator below where the library steps aside. A
 //! refusal is null with ENOMEM. C++'s operator new needs no name here: the C++ library makes it of
 //! malloc, with the program's new_handler and bad_alloc around it.
+//!
+//! Where there is no hit, it counts who calls (`callers`): the three functions that the dynamic
+//! loader and the C library use for themselves pass on where they are to return to.
 
-use crate::next_malloc;
+use crate::callers::{self, Caller};
 use crate::step_aside::is_aside;
+use crate::{next_malloc, rust_runtime};
+use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
-use memcg::internal::malloc as heap;
+use memcg::internal::malloc::{self as heap, Asks};
 use memcg::internal::os::errno;
 
 const PAGE: usize = 4096;
@@ -31,13 +36,54 @@ pub fn checked(p: *mut u8) -> *mut c_void {
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
     match heap::alloc_hit(bytes) {
         Some(p) => p.cast(),
-        None => malloc_slow(bytes),
+        // SAFETY: a function of this type. A call in last place is a jump, so that it finds the
+        // caller of this function; where the compiler makes none, it finds this library.
+        None => unsafe { malloc_slow(bytes) },
     }
+}
+
+/// Asks the engine for memory, as whoever calls may be refused. `caller`: where the function that
+/// was called returns to; 0 where that is no function of the loader's or the C library's.
+pub fn ask(caller: usize, ask: impl Fn(Asks) -> *mut u8) -> *mut c_void {
+    let asks = match Caller::of(caller) {
+        Caller::Program => Asks::Refusable,
+        Caller::Loader => Asks::Forced,
+        Caller::Library => {
+            // Nobody has been refused yet, as far as others can see.
+            let p = ask(Asks::First);
+            if !p.is_null() {
+                return p.cast();
+            }
+            if callers::is_own_need() {
+                Asks::Forced
+            } else {
+                Asks::Refusable
+            }
+        }
+    };
+    checked(rust_runtime::asked(|| ask(asks), |p| p.is_null()))
+}
+
+/// The function's own arguments, and behind them where it is to return to; then what is named goes
+/// on as if it had been called.
+macro_rules! with_caller {
+    ($second:literal, $third:literal, $on:path) => {{
+        #[cfg(target_arch = "x86_64")]
+        naked_asm!(concat!("mov ", $third, ", [rsp]"), "jmp {}", sym $on);
+        #[cfg(target_arch = "aarch64")]
+        naked_asm!(concat!("mov ", $second, ", x30"), "b {}", sym $on);
+    }};
+}
+
+#[cold]
+#[unsafe(naked)]
+unsafe extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
+    with_caller!("x1", "rsi", malloc_missed)
 }
 
 #[cold]
 #[inline(never)]
-extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
+extern "C" fn malloc_missed(bytes: usize, caller: usize) -> *mut c_void {
     if is_aside() {
         return if next_malloc::ready() {
             // SAFETY: it is ready.
@@ -46,7 +92,7 @@ extern "C" fn malloc_slow(bytes: usize) -> *mut c_void {
             next_malloc::early(bytes)
         };
     }
-    checked(heap::alloc_missed(bytes))
+    ask(caller, |asks| heap::alloc_missed(bytes, asks))
 }
 
 /// # Safety
@@ -79,6 +125,27 @@ unsafe extern "C" fn free_slow(p: *mut c_void) {
 /// As calloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
+    if let Some(all) = n.checked_mul(bytes)
+        && all < heap::MAYBE_ZEROED
+        && let Some(p) = heap::alloc_hit(all)
+    {
+        // SAFETY: an object of at least that many bytes, which nobody else knows.
+        unsafe { p.write_bytes(0, all) };
+        return p.cast();
+    }
+    // SAFETY: a function of this type; as in `malloc`.
+    unsafe { calloc_slow(n, bytes) }
+}
+
+#[cold]
+#[unsafe(naked)]
+unsafe extern "C" fn calloc_slow(n: usize, bytes: usize) -> *mut c_void {
+    with_caller!("x2", "rdx", calloc_missed)
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn calloc_missed(n: usize, bytes: usize, caller: usize) -> *mut c_void {
     let Some(all) = n.checked_mul(bytes) else {
         return no_memory();
     };
@@ -91,16 +158,27 @@ pub unsafe extern "C" fn calloc(n: usize, bytes: usize) -> *mut c_void {
         };
     }
     // SAFETY: a power of two.
-    checked(unsafe { heap::alloc_zeroed(all, heap::ALIGN) })
+    ask(caller, |asks| unsafe {
+        heap::alloc_zeroed(all, heap::ALIGN, asks)
+    })
 }
 
 /// # Safety
 /// As realloc.
 #[unsafe(no_mangle)]
+#[unsafe(naked)]
 pub unsafe extern "C" fn realloc(p: *mut c_void, bytes: usize) -> *mut c_void {
+    with_caller!("x2", "rdx", realloc_for)
+}
+
+/// # Safety
+/// As realloc.
+unsafe extern "C" fn realloc_for(p: *mut c_void, bytes: usize, caller: usize) -> *mut c_void {
     if p.is_null() {
-        // SAFETY: as malloc.
-        return unsafe { malloc(bytes) };
+        return match heap::alloc_hit(bytes) {
+            Some(p) => p.cast(),
+            None => malloc_missed(bytes, caller),
+        };
     }
     if is_aside() {
         // SAFETY: the caller's.
@@ -111,8 +189,11 @@ pub unsafe extern "C" fn realloc(p: *mut c_void, bytes: usize) -> *mut c_void {
         unsafe { free(p) };
         return null_mut();
     }
-    // SAFETY: the caller's.
-    checked(unsafe { heap::resize(p.cast(), bytes, heap::ALIGN) })
+    // SAFETY: the caller's: an object of this allocator, unless the answer is not null; then it is
+    // not asked again.
+    ask(caller, |asks| unsafe {
+        heap::resize(p.cast(), bytes, heap::ALIGN, asks)
+    })
 }
 
 /// # Safety
@@ -138,7 +219,7 @@ unsafe fn realloc_below(p: *mut c_void, bytes: usize) -> *mut c_void {
 pub unsafe extern "C" fn reallocarray(p: *mut c_void, n: usize, bytes: usize) -> *mut c_void {
     match n.checked_mul(bytes) {
         // SAFETY: as realloc.
-        Some(all) => unsafe { realloc(p, all) },
+        Some(all) => unsafe { realloc_for(p, all, 0) },
         None => no_memory(),
     }
 }
@@ -155,7 +236,7 @@ unsafe fn aligned(align: usize, bytes: usize) -> *mut c_void {
         };
     }
     // SAFETY: the caller has promised a power of two.
-    checked(unsafe { heap::alloc_aligned(bytes, align) })
+    ask(0, |asks| unsafe { heap::alloc_aligned(bytes, align, asks) })
 }
 
 /// # Safety

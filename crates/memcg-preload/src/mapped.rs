@@ -21,6 +21,7 @@ mod remap;
 
 use crate::mapped_ranges::{IDLE, Span};
 use crate::ranges_lock::{self, Guard};
+use crate::rust_runtime;
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_void};
 use memcg::internal::mapped::{Charged, Owner};
@@ -119,7 +120,8 @@ pub unsafe extern "C" fn mmap(
         let whole = bytes.checked_next_multiple_of(page()).unwrap_or(0);
         let charged = if due {
             // SAFETY: the thread works for that owner; a part of the place is at most the whole.
-            unsafe { thread.charge_mapped(owner, whole, forced) }
+            let charge = || unsafe { thread.charge_mapped(owner, whole, forced) };
+            rust_runtime::asked(charge, |charged| matches!(charged, Charged::Refused))
         } else {
             Charged::Yes
         };

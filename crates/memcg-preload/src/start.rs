@@ -1,6 +1,8 @@
 //! The library's beginning and end: settings from the environment, the first task, the report.
 
-use crate::{group_rules, longjmp, mapped, ranges_lock, step_aside, threads};
+use crate::{
+    callers, group_rules, longjmp, mapped, ranges_lock, rust_runtime, step_aside, threads,
+};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
 use memcg::internal::process::Settings;
@@ -42,6 +44,8 @@ extern "C" fn begin() {
         pay_in_malloc: is_set("MEMCG_THROTTLE"),
         no_thread: is_set("MEMCG_NO_THREAD"),
     });
+    callers::find();
+    let mut is_limited = false;
     with_thread(|thread| {
         group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
         for line in text("MEMCG_SET")
@@ -56,8 +60,12 @@ extern "C" fn begin() {
                 ));
                 leave(125);
             }
+            is_limited |= limits(line);
         }
     });
+    if is_limited {
+        look_for_rust();
+    }
     drop(_free);
     thread::set_thread_hook(threads::on_new_thread);
     with_thread(threads::on_new_thread);
@@ -94,6 +102,25 @@ fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     files::write(group, file, value).map_err(|why| why.to_string())
 }
 
+/// Whether the line sets a limit that can refuse memory.
+fn limits(line: &[u8]) -> bool {
+    [&b"/memory.max="[..], b"/memory.total.max="]
+        .iter()
+        .any(|file| line.windows(file.len()).any(|part| part == *file))
+        && !line.ends_with(b"=max")
+}
+
+/// Finds out whether the program carries Rust's runtime. Said once, not by each process that it
+/// starts.
+fn look_for_rust() {
+    const SAID: &str = "MEMCG_RUST_SAID";
+    if rust_runtime::look(!is_set(SAID)) {
+        // SAFETY: before main; what other constructors' threads do with the environment is their
+        // affair.
+        unsafe { std::env::set_var(SAID, "1") };
+    }
+}
+
 /// That there is no socket was said, by this process or by one it was forked from: a server's
 /// children need not repeat it.
 static TOLD: AtomicBool = AtomicBool::new(false);
@@ -127,6 +154,7 @@ const CHILD_STAYS_NS: u64 = 20_000_000;
 
 fn in_child() {
     ranges_lock::in_child();
+    rust_runtime::in_child();
     // Not as nobody's: it is what the thread charges from here on.
     with_thread(|thread| {
         if !thread.has_task() && thread.is_accounting() {

@@ -43,7 +43,7 @@ fn any_size_and_alignment_has_an_answer() {
         }
         // Not freed: that takes `unsafe`.
         let hit = malloc::alloc_hit(bytes);
-        let missed = malloc::alloc_missed(bytes);
+        let missed = malloc::alloc_missed(bytes, malloc::Asks::Refusable);
         assert!(bytes <= 64 << 10 || hit.is_none());
         assert_eq!(missed.is_null(), bytes > 1 << 40, "{bytes}");
     }

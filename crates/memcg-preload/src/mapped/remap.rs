@@ -7,6 +7,7 @@
 use super::{no_memory, page, pages, uncharge};
 use crate::mapped_ranges::{IDLE, Span};
 use crate::ranges_lock::{self, Guard};
+use crate::rust_runtime;
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_long, c_void};
 use memcg::internal::mapped::{Charged, Owner};
@@ -36,66 +37,70 @@ pub unsafe extern "C" fn mremap(
     if is_off() || ranges_lock::nr() == 0 || new == 0 {
         return raw();
     }
-    with_thread(|thread| {
-        let Some(mut guard) = Guard::enter() else {
-            return raw();
-        };
-        let ranges = guard.ranges();
-        if !ranges.have_room() {
-            return raw();
-        }
-        let old = end - start;
-        let stays = flags & libc::MREMAP_DONTUNMAP != 0;
-        let tail = ranges.find(end - 1).map(|span| span.owner);
-        let more = if stays { new } else { new.saturating_sub(old) };
-        // Idle space grows idle, what is not ours grows unseen.
-        let due = tail
-            .filter(|&owner| owner != IDLE && thread.is_accounting())
-            .unwrap_or(Owner::NOBODY);
-        let charged = if due != Owner::NOBODY {
-            // SAFETY: the owner is charged for the span that ends here, and the table is ours
-            // meanwhile.
-            unsafe { thread.charge_mapped(due, more, 0) }
-        } else {
-            Charged::Yes
-        };
-        if matches!(charged, Charged::Refused) {
-            return no_memory();
-        }
-        let p = raw();
-        let _errno = errno::keep();
-        let counted = matches!(charged, Charged::Yes);
-        if p == libc::MAP_FAILED {
-            if counted {
-                uncharge(thread, due, more);
+    // Not under the table's lock: what is asked between two tries may take others.
+    let once = || {
+        with_thread(|thread| {
+            let Some(mut guard) = Guard::enter() else {
+                return Some(raw());
+            };
+            let ranges = guard.ranges();
+            if !ranges.have_room() {
+                return Some(raw());
             }
-            return p;
-        }
-        let to = p as usize;
-        let mut gone = |old: Span| uncharge(thread, old.owner, old.bytes());
-        if stays {
-            ranges.take(to, to + new, &mut gone);
-        } else {
-            if new < old {
-                ranges.take(start + new, end, &mut gone);
+            let old = end - start;
+            let stays = flags & libc::MREMAP_DONTUNMAP != 0;
+            let tail = ranges.find(end - 1).map(|span| span.owner);
+            let more = if stays { new } else { new.saturating_sub(old) };
+            // Idle space grows idle, what is not ours grows unseen.
+            let due = tail
+                .filter(|&owner| owner != IDLE && thread.is_accounting())
+                .unwrap_or(Owner::NOBODY);
+            let charged = if due != Owner::NOBODY {
+                // SAFETY: the owner is charged for the span that ends here, and the table is ours
+                // meanwhile.
+                unsafe { thread.charge_mapped(due, more, 0) }
+            } else {
+                Charged::Yes
+            };
+            if matches!(charged, Charged::Refused) {
+                return None;
             }
-            if to != start {
-                ranges.shift(start, start + old.min(new), to, &mut gone);
+            let p = raw();
+            let _errno = errno::keep();
+            let counted = matches!(charged, Charged::Yes);
+            if p == libc::MAP_FAILED {
+                if counted {
+                    uncharge(thread, due, more);
+                }
+                return Some(p);
             }
-            if new > old {
-                ranges.take(to + old, to + new, &mut gone);
+            let to = p as usize;
+            let mut gone = |old: Span| uncharge(thread, old.owner, old.bytes());
+            if stays {
+                ranges.take(to, to + new, &mut gone);
+            } else {
+                if new < old {
+                    ranges.take(start + new, end, &mut gone);
+                }
+                if to != start {
+                    ranges.shift(start, start + old.min(new), to, &mut gone);
+                }
+                if new > old {
+                    ranges.take(to + old, to + new, &mut gone);
+                }
             }
-        }
-        if let (Some(owner), true, true) = (tail, counted, more > 0) {
-            ranges.put(Span {
-                start: to + new - more,
-                end: to + new,
-                owner,
-            });
-        }
-        p
-    })
-    .unwrap_or_else(raw)
+            if let (Some(owner), true, true) = (tail, counted, more > 0) {
+                ranges.put(Span {
+                    start: to + new - more,
+                    end: to + new,
+                    owner,
+                });
+            }
+            Some(p)
+        })
+        .unwrap_or_else(|| Some(raw()))
+    };
+    rust_runtime::asked(once, Option::is_none).unwrap_or_else(no_memory)
 }
 
 /// # Safety
@@ -133,35 +138,38 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
     let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
         return raw() as c_int;
     };
-    with_thread(|thread| {
-        let owner = thread.owner();
-        let Some(mut guard) = Guard::enter().filter(|_| owner != Owner::NOBODY) else {
-            return raw();
-        };
-        let ranges = guard.ranges();
-        let idle = ranges.held(start, end).1;
-        if idle == 0 || !ranges.have_room() {
-            drop(guard);
-            return raw();
-        }
-        // SAFETY: the thread works for that owner.
-        match unsafe { thread.charge_mapped(owner, idle, 0) } {
-            Charged::Refused => {
-                errno::set(libc::ENOMEM);
-                -1
+    let once = || {
+        with_thread(|thread| {
+            let owner = thread.owner();
+            let Some(mut guard) = Guard::enter().filter(|_| owner != Owner::NOBODY) else {
+                return Some(raw());
+            };
+            let ranges = guard.ranges();
+            let idle = ranges.held(start, end).1;
+            if idle == 0 || !ranges.have_room() {
+                drop(guard);
+                return Some(raw());
             }
-            Charged::Uncounted => raw(),
-            Charged::Yes => {
-                let answer = raw();
-                let _errno = errno::keep();
-                if answer == 0 {
-                    ranges.adopt_idle(start, end, owner);
-                } else {
-                    uncharge(thread, owner, idle);
+            // SAFETY: the thread works for that owner.
+            match unsafe { thread.charge_mapped(owner, idle, 0) } {
+                Charged::Refused => None,
+                Charged::Uncounted => Some(raw()),
+                Charged::Yes => {
+                    let answer = raw();
+                    let _errno = errno::keep();
+                    if answer == 0 {
+                        ranges.adopt_idle(start, end, owner);
+                    } else {
+                        uncharge(thread, owner, idle);
+                    }
+                    Some(answer)
                 }
-                answer
             }
-        }
-    })
-    .unwrap_or_else(&raw) as c_int
+        })
+        .unwrap_or_else(|| Some(raw()))
+    };
+    rust_runtime::asked(once, Option::is_none).unwrap_or_else(|| {
+        errno::set(libc::ENOMEM);
+        -1
+    }) as c_int
 }

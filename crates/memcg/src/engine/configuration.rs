@@ -108,10 +108,6 @@ impl Options {
     }
 
     /// Sets [`Self::debt_by_default`].
-    #[cfg_attr(
-        not(any(test, feature = "testing")),
-        expect(dead_code, reason = "only tests choose it as yet")
-    )]
     pub fn set_debt_by_default(&self, on: bool) {
         self.debt_by_default.store(on.into(), Ordering::Relaxed);
     }

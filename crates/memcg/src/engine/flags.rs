@@ -39,7 +39,7 @@ impl Flags {
     pub const USER: Flags = Flags(16);
     /// Is refused before the group's policy has its say, and no event `oom` is counted: the caller
     /// can make room, and will ask again.
-    pub(super) const EARLY: Flags = Flags(32);
+    pub(crate) const EARLY: Flags = Flags(32);
     /// With [`Flags::WAIT`]: what the thread owes for being above `high` is left for its next safe
     /// point. For many charges in a row.
     pub const OWE: Flags = Flags(64);

@@ -28,6 +28,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// What every object is aligned to.
 pub const ALIGN: usize = 16;
+/// From this size on pages of zeros are looked for where an object is to be zero.
+pub const MAYBE_ZEROED: usize = 1024;
 
 /// The calling thread's record and heap, if it has both. A thread that has only freed, or whose
 /// record is all it needed, has no heap.
@@ -91,8 +93,7 @@ pub fn alloc_aligned(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
 #[inline]
 #[must_use]
 pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
-    // Where pages of zeros may be at hand, they are looked for.
-    if bytes >= 1024 {
+    if bytes >= MAYBE_ZEROED {
         return alloc_slow(bytes, align, flags, true);
     }
     let p = alloc_aligned(bytes, align, flags);

@@ -32,6 +32,14 @@ pub fn serve_whole_process(settings: Settings) {
     }
 }
 
+/// Whether malloc and mapped memory go over a max where nobody wrote the full group's policy, for a
+/// program that a refusal would abort.
+pub fn set_debt_by_default(on: bool) {
+    if let Some(engine) = process_engine::try_engine() {
+        engine.options.set_debt_by_default(on);
+    }
+}
+
 /// Whether the process's charges are counted, by an allocator of ours that serves it.
 #[must_use]
 pub fn is_serving() -> bool {
