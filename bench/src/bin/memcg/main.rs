@@ -1,6 +1,7 @@
 //! Image: memcg's own slabs, accounting on; and the rows only memcg has.
 
 mod books;
+mod futures;
 mod load;
 mod loaded;
 mod objects;
@@ -38,6 +39,7 @@ impl Peer for Own {
         let ops = ops.unwrap_or(row.ops);
         let _thread = On::thread();
         books::run(name, ops)
+            .or_else(|| futures::run(name, ops))
             .or_else(|| whole::run(name, ops))
             .or_else(|| loaded::run(name, ops))
             .or_else(|| objects::run(name, ops))

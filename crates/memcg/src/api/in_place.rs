@@ -119,9 +119,13 @@ impl<F> InPlace<F> {
         self.place = None;
     }
 
+    #[inline]
     fn is_to_die(&self) -> bool {
         let (tag, seen) = (self.owner.tag(), self.seen);
-        with_rec(|engine, rec| engine.tree.is_to_die(rec, tag, seen)).unwrap_or(false)
+        match known_rec() {
+            Some(rec) => engine().tree.is_to_die(rec, tag, seen),
+            None => with_rec(|engine, rec| engine.tree.is_to_die(rec, tag, seen)) == Some(true),
+        }
     }
 
     /// Whether the next poll is to wait.

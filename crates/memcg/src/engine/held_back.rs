@@ -19,8 +19,7 @@ impl Engine {
     /// Whether what a thread runs now is to die: the task that it works for, or a future that it
     /// polls. `rec` is the caller's.
     pub fn is_to_die(&self, rec: &ThreadRec) -> bool {
-        let generation = |tag| self.tree.objcgs.get(tag).kill_generation();
-        let is_marked = |tag| self.tree.is_to_die(rec, tag, generation(tag));
+        let is_marked = |tag| self.tree.is_task_marked(rec, tag);
         rec.current().is_some_and(is_marked) || self.tree.is_polling_what_is_to_die(rec)
     }
 

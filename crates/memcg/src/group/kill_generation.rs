@@ -27,11 +27,7 @@ impl Objcg {
     /// first generation.
     pub fn kill_generation(&self) -> KillGeneration {
         match self.state() {
-            // Acquire pairs with the AcqRel of `raise_kill_generation`: who finds himself killed
-            // sees what led to it.
-            State::Group | State::DeadGroup => {
-                KillGeneration(self.id.load(Ordering::Acquire) & !SUCCESSOR)
-            }
+            State::Group | State::DeadGroup => self.raised(),
             State::Free
             | State::Task
             | State::DeadTask
@@ -39,6 +35,13 @@ impl Objcg {
             | State::Residual
             | State::Lost => KillGeneration::default(),
         }
+    }
+
+    /// The generation that its word tells, if it is a group's own.
+    fn raised(&self) -> KillGeneration {
+        // Acquire pairs with the AcqRel of `raise_kill_generation`: who finds himself killed sees
+        // what led to it.
+        KillGeneration(self.id.load(Ordering::Acquire) & !SUCCESSOR)
     }
 
     /// The caller is pinned, and found it to be a group's own since then: its record is not
@@ -69,16 +72,31 @@ impl Hierarchy {
     /// Whether what works for `tag` is to die: the task is marked, or the group was killed since
     /// its generation was `seen`. The caller names `tag`. Cost: two loads, unless a move left the
     /// task another owner.
+    #[inline]
     pub fn is_to_die(&self, rec: &ThreadRec, tag: Tag, seen: KillGeneration) -> bool {
         let owner = self.objcgs.get(tag);
         match owner.state() {
-            State::Group | State::DeadGroup => owner.kill_generation() != seen,
+            State::Group | State::DeadGroup => owner.raised() != seen,
             State::Task | State::DeadTask => owner.is_killed(),
-            State::Superseded => {
-                let _pin = self.threads.epoch.pin(rec);
-                self.objcgs.get(self.live_tag(tag)).is_killed()
-            }
+            State::Superseded => self.is_successor_marked(rec, tag),
             State::Free | State::Residual | State::Lost => false,
         }
+    }
+
+    /// As [`Self::is_to_die`], of a task; `false` of a group.
+    #[inline]
+    pub fn is_task_marked(&self, rec: &ThreadRec, tag: Tag) -> bool {
+        let owner = self.objcgs.get(tag);
+        match owner.state() {
+            State::Task | State::DeadTask => owner.is_killed(),
+            State::Superseded => self.is_successor_marked(rec, tag),
+            State::Group | State::DeadGroup | State::Free | State::Residual | State::Lost => false,
+        }
+    }
+
+    #[cold]
+    fn is_successor_marked(&self, rec: &ThreadRec, tag: Tag) -> bool {
+        let _pin = self.threads.epoch.pin(rec);
+        self.objcgs.get(self.live_tag(tag)).is_killed()
     }
 }

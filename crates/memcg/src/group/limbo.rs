@@ -40,6 +40,10 @@ const KINDS: usize = 5;
 /// One membarrier is shared by this many retirements.
 const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
 
+/// With so many waiting, who finds an arena dry collects before it takes fresh memory. More than
+/// wait where the epochs pass: a collection for each record would cost each a membarrier.
+const DUE: u32 = if cfg!(loom) { 1 } else { 4 * BATCH };
+
 /// See the module.
 #[derive(Default)]
 pub struct Limbo {
@@ -55,6 +59,11 @@ impl Limbo {
     /// Things that wait.
     pub fn waiting(&self) -> u32 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many wait that a collection is due before fresh memory is taken.
+    pub(super) fn is_due(&self) -> bool {
+        self.waiting() >= DUE
     }
 
     pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {

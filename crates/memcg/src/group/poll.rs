@@ -91,6 +91,7 @@ pub fn poll<R>(
 impl Hierarchy {
     /// Whether the thread of `rec`, which is the caller's, is polling a future that is to die: the
     /// innermost or one around it. O(polls it stands in).
+    #[inline]
     pub fn is_polling_what_is_to_die(&self, rec: &ThreadRec) -> bool {
         let mut at = rec.poll.load(Relaxed);
         while at != 0 {

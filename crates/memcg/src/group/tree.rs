@@ -44,7 +44,7 @@ impl Hierarchy {
         arena: &Arena<I, T>,
         limit: u32,
     ) -> Option<I> {
-        if arena.is_dry() && self.limbo.waiting() > 0 && arena.high_water() > 1 {
+        if arena.is_dry() && self.limbo.is_due() && arena.high_water() > 1 {
             self.collect();
         }
         arena.alloc(limit).or_else(|| {

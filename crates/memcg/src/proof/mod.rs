@@ -14,6 +14,8 @@ mod caches;
 #[cfg(not(loom))]
 mod faults;
 #[cfg(not(loom))]
+mod held_futures;
+#[cfg(not(loom))]
 mod ledger;
 #[cfg(not(loom))]
 mod linger;

@@ -10,6 +10,7 @@
 pub mod epoch;
 pub mod hint;
 pub mod id;
+pub mod owed;
 pub mod record;
 pub mod registry;
 pub mod tag;

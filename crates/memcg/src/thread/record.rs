@@ -52,6 +52,7 @@ pub const UNTRACKED: usize = 0;
 pub const NOWHERE: usize = SLOTS;
 const ALL: usize = SLOTS + 1;
 const NAMED: usize = SLOTS.div_ceil(64);
+const _: () = assert!(SLOTS / 2 <= u64::BITS as usize);
 
 /// Bytes of a kind that a slot has counted in advance: less than 4 GiB.
 #[derive(Default)]
@@ -143,6 +144,9 @@ pub struct ThreadRec {
     pub(crate) gaps: AtomicId<GapId>,
     /// What it looked up last in tables that are trees.
     pub(crate) hints: Hints,
+    /// A bit for each pair of slots, of whose tags one is in neither: the others need not be looked
+    /// for beyond their pair.
+    strays: AtomicU64,
     /// The address of the innermost poll that it stands in, of a future in a group; 0: none.
     /// `group::poll` knows what is there.
     pub(crate) poll: AtomicUsize,
@@ -175,6 +179,7 @@ impl Default for ThreadRec {
             slots: core::array::from_fn(|_| Slot::default()),
             gaps: AtomicId::default(),
             hints: Hints::default(),
+            strays: AtomicU64::default(),
             poll: AtomicUsize::new(0),
             sections: AtomicU32::default(),
         }
@@ -280,6 +285,7 @@ impl ThreadRec {
         self.nest.store(0, Ordering::Relaxed);
         self.gaps.store(None, Ordering::Relaxed);
         self.hints.forget();
+        self.strays.store(0, Ordering::Relaxed);
         self.poll.store(0, Ordering::Relaxed);
         self.sections.store(0, Ordering::Relaxed);
         // The last thread's were returned; a drainer may read them still.
@@ -486,6 +492,9 @@ impl ThreadRec {
         if other != UNTRACKED && self.slots[other].tag.is(tag, Ordering::Relaxed) {
             return Some(other);
         }
+        if self.strays.load(Ordering::Relaxed) >> (Self::home(tag) / 2) & 1 == 0 {
+            return None;
+        }
         self.named()
             .find(|&slot| self.slots[slot].tag.is(tag, Ordering::Relaxed))
     }
@@ -506,6 +515,11 @@ impl ThreadRec {
 
     /// Gives a free slot a tag, or makes one free (`None`). The owner, busy, or who ends it.
     pub(crate) fn set_tag(&self, slot: usize, tag: Option<Tag>) {
+        let before = self.slots[slot].tag.load(Ordering::Relaxed);
+        // First, for a signal handler of this thread: who is elsewhere is looked for elsewhere.
+        let strays = self.strays.load(Ordering::Relaxed) | Self::stray(slot, tag);
+        self.strays.store(strays, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         self.slots[slot].tag.store(tag, Ordering::Relaxed);
         let word = &self.named[slot / 64];
         let bit = 1 << (slot % 64);
@@ -518,6 +532,19 @@ impl ThreadRec {
             },
             Ordering::Relaxed,
         );
+        if Self::stray(slot, before) != 0 {
+            compiler_fence(Ordering::SeqCst);
+            let of = |slot: usize| Self::stray(slot, self.slots[slot].tag.load(Ordering::Relaxed));
+            let strays = self.named().fold(0, |strays, slot| strays | of(slot));
+            self.strays.store(strays, Ordering::Relaxed);
+        }
+    }
+
+    /// The bit of the pair of slots where `tag` is looked for first, if `slot` is not one of them;
+    /// else 0.
+    fn stray(slot: usize, tag: Option<Tag>) -> u64 {
+        let pair = Self::home(tag) / 2;
+        u64::from(tag.is_some() && slot / 2 != pair) << pair
     }
 
     /// In the child of a fork: whatever the record's thread or a drainer was doing, nobody does it
@@ -538,45 +565,5 @@ impl ThreadRec {
             Ordering::Relaxed,
         );
         self.drainer.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether it is polling a future that is in a group.
-    pub fn is_polling(&self) -> bool {
-        self.poll.load(Ordering::Relaxed) != 0
-    }
-
-    /// Whether it stands in a section that holds what others wait for.
-    pub fn is_in_section(&self) -> bool {
-        self.sections.load(Ordering::Relaxed) != 0
-    }
-
-    /// It enters such a section.
-    pub(crate) fn enter_section(&self) {
-        let sections = self.sections.load(Ordering::Relaxed);
-        self.sections
-            .store(sections.saturating_add(1), Ordering::Relaxed);
-    }
-
-    /// It leaves one; none where it stands in none.
-    pub(crate) fn leave_section(&self) {
-        let sections = self.sections.load(Ordering::Relaxed);
-        self.sections
-            .store(sections.saturating_sub(1), Ordering::Relaxed);
-    }
-
-    /// It owes `ns` in all.
-    pub(crate) fn set_owed(&self, ns: u64) {
-        self.owed_ns.store(ns, Ordering::Relaxed);
-    }
-
-    /// The thread owes no more than that.
-    pub(crate) fn forgive_owed(&self, to: u64) {
-        self.owed_ns
-            .store(self.owed_ns().min(to), Ordering::Relaxed);
-    }
-
-    /// Time the thread owes for having taken its groups above `high`, in ns.
-    pub fn owed_ns(&self) -> u64 {
-        self.owed_ns.load(Ordering::Relaxed)
     }
 }
