@@ -8,14 +8,13 @@
 #![forbid(unsafe_code)]
 
 use super::error::{MergeError, ReserveError};
-use super::group_path::GroupPath;
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use crate::engine::process_engine::{engine, with_rec};
 use crate::engine::{ChargeError, Flags, Request};
 use crate::group::cell::OfflineAction;
 use crate::group::exact_charge::round_up;
-use crate::group::{Kind, Tag};
+use crate::group::{Kind, Refusal, Tag};
 use core::fmt;
 
 /// Bytes charged to a group or a task until this is dropped. Counters are kept in multiples of 8.
@@ -71,6 +70,26 @@ impl Charge {
         Self::new_slow(tag, bytes, flags)
     }
 
+    /// As [`Self::new`], of what may not wait. Answers the refusal as it is.
+    pub(super) fn at_door(tag: Tag, bytes: u64) -> Result<Self, ChargeError> {
+        let tag = pinned(|engine, _| engine.tree.ref_live_tag(tag));
+        let mut charge = Self {
+            tag: Some(tag),
+            bytes: 0,
+        };
+        charge.try_grow(bytes, Flags::NOWAIT)?;
+        Ok(charge)
+    }
+
+    /// Bytes, more than none, that are charged to `tag` already.
+    pub(super) fn of_charged(tag: Tag, bytes: u64) -> Self {
+        debug_assert!(bytes > 0);
+        Self {
+            tag: Some(tag),
+            bytes,
+        }
+    }
+
     #[cold]
     fn new_slow(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
         let tag = tag.map(|tag| pinned(|engine, _| engine.tree.ref_live_tag(tag)));
@@ -113,23 +132,27 @@ impl Charge {
     }
 
     fn grow(&mut self, by: u64, flags: Flags) -> Result<(), ReserveError> {
+        self.try_grow(by, flags)
+            .map_err(|refused| ReserveError::new(&refused))
+    }
+
+    fn try_grow(&mut self, by: u64, flags: Flags) -> Result<(), ChargeError> {
         let Some(new) = self
             .bytes
             .checked_add(by)
             .filter(|&n| n <= crate::group::Objcg::LIMIT)
         else {
-            return Err(ReserveError {
-                group: GroupPath::none(),
-                bytes: by,
+            let refusal = Refusal {
+                group: None,
                 usage: self.bytes,
                 max: crate::group::Objcg::LIMIT,
-            });
+            };
+            return Err(ChargeError { bytes: by, refusal });
         };
         let more = round_up(new) - round_up(self.bytes);
         if let Some(tag) = self.tag.filter(|_| more > 0) {
             with_rec(|engine, rec| engine.charge(rec, Request::reserved(tag, more, flags)))
-                .transpose()
-                .map_err(|refused| ReserveError::new(&refused))?;
+                .transpose()?;
         }
         self.set_bytes(new);
         Ok(())

@@ -46,6 +46,13 @@ impl fmt::Display for ReserveError {
             "" => "no owner holds so much",
             group => group,
         };
+        if over == 0 {
+            return write!(
+                f,
+                "{full}: {} bytes would fit ({} of {} bytes are in use), but others stand in line",
+                self.bytes, self.usage, self.max
+            );
+        }
         write!(
             f,
             "{full}: {} bytes do not fit: {} of {} bytes are in use, {over} too many",

@@ -26,11 +26,6 @@ pub struct GroupPath {
 }
 
 impl GroupPath {
-    /// The path of no group: empty.
-    pub(crate) fn none() -> Self {
-        Self::of_name(None)
-    }
-
     fn of_name(name: Option<NameId>) -> Self {
         Self {
             name,

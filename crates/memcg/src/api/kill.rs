@@ -18,10 +18,15 @@ use crate::group::objcg::State;
 pub(crate) fn kill_below(engine: &Engine, top: &group::Memcg) {
     let tree = &engine.tree;
     for (_, task) in tree.objcgs.each() {
-        if task.state() == State::Task && tree.resolve(task.cell()).group.is_within(top) {
-            task.kill();
+        if task.state() == State::Task
+            && tree.resolve(task.cell()).group.is_within(top)
+            && task.kill()
+        {
+            // What it holds is expected back by those who stand in line.
+            tree.tell_freed(tree.resolve(task.cell()).group);
         }
     }
+    tree.tell_freed(top);
     tree.raise_kill_generation(top);
     wake_all_killed();
 }

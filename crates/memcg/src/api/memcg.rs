@@ -341,6 +341,7 @@ impl Memcg {
                     .then(|| set(group))
                     .ok_or(LimitError::Gone)
             })?;
+            engine.tree.tell_freed(group);
             if !engine.reclaim_to(rec, group, line.get()) && may_kill {
                 engine.kill_to_max(rec, group);
             }

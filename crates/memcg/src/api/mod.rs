@@ -9,11 +9,14 @@
 mod accounted;
 mod alarm;
 mod alloc;
+mod bells;
 mod cache;
 mod cache_error;
 mod cache_registration;
 mod charge;
+mod emptied;
 mod error;
+mod events;
 mod future;
 mod group_path;
 mod holders;
@@ -21,19 +24,25 @@ mod in_place;
 pub(crate) mod kill;
 mod kill_wakers;
 mod killed;
+mod level_watch;
+mod line;
+mod line_table;
 mod list_lru;
 mod memcg;
 pub(crate) mod moving;
+mod news;
 mod options;
 mod pause;
 mod peak_watch;
 pub(crate) mod pinned;
 mod recharge;
+mod reserve;
 mod scope;
 mod scoped;
 mod shrinker;
 mod subsystem;
 mod task;
+mod wait_error;
 
 pub use self::memcg::{Memcg, root};
 pub use crate::engine::Flags;
@@ -46,13 +55,16 @@ pub use cache::{
 pub use cache_error::{AllocError, CacheError};
 pub use cache_registration::{AnyCache, register_memcg_cache};
 pub use charge::{Charge, try_reserve};
+pub use emptied::Emptied;
 pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,
 };
+pub use events::{EventChanges, Events};
 pub use future::{InGroup, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};
 pub use killed::{OomKilled, checkpoint};
+pub use level_watch::Watch;
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
 pub use options::{
     GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
@@ -60,11 +72,13 @@ pub use options::{
 };
 pub use pause::{Pause, Unthrottled, owed, pause, unthrottled};
 pub use peak_watch::PeakWatch;
+pub use reserve::Reserve;
 pub use scope::{Entered, no_account, run_deferred, safe_point};
 pub use scoped::{Killable, Scoped};
 pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
 pub use task::Task;
+pub use wait_error::WaitError;
 
 /// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an
 /// allocation, or the program runs under `memcg exec`. Cost: a load.

@@ -113,6 +113,11 @@ impl Room {
             Ok(freed) => balance(tree, way.common, room.owed, room.paid + freed),
             Err(_) => tree.report_broken(),
         }
+        if moved > 0 {
+            tree.tell_charged(way.target);
+        }
+        tree.tell_freed(way.source);
+        tree.tell_freed(way.target);
         if tree.lingers() && moved > 0 {
             // Pairs with that of `begin_linger`: the bytes may have been a lingering group's last.
             fence(Ordering::SeqCst);

@@ -25,6 +25,9 @@ const VERSION_MASK: u64 = !(USAGE | CLOSED);
 /// The most bytes one level can count: 256 TiB − 1.
 #[cfg(test)]
 pub const USAGE_LIMIT: u64 = USAGE;
+/// In `tight`: there was no room for stock; and: somebody stands in line for room.
+const TIGHT: u32 = 1;
+const LINED: u32 = 2;
 /// `max` and `high` of a level without that limit.
 pub const UNLIMITED: u64 = u64::MAX;
 /// `watched` while nobody watches: no usage is above it, so a charge passes by with one look.
@@ -386,19 +389,29 @@ impl PageCounter {
 
     /// Marks the level as having no room for stock.
     pub fn set_tight(&self) {
-        self.tight.store(1, Ordering::Relaxed);
+        self.tight.fetch_or(TIGHT, Ordering::Relaxed);
+    }
+
+    /// Whether somebody stands in line for room here: as long as that is so the level is tight.
+    pub fn set_lined(&self, lined: bool) {
+        if lined {
+            self.tight.fetch_or(LINED, Ordering::Relaxed);
+        } else if self.tight.load(Ordering::Relaxed) & LINED != 0 {
+            self.tight.fetch_and(!LINED, Ordering::Relaxed);
+        }
     }
 
     /// Whether the level gives no stock at present; ends by itself once usage is a sixteenth below
     /// max.
     pub fn is_tight(&self) -> bool {
-        if self.tight.load(Ordering::Relaxed) == 0 {
-            return false;
+        let tight = self.tight.load(Ordering::Relaxed);
+        if tight & TIGHT == 0 {
+            return tight != 0;
         }
         let max = self.max();
         if self.usage() < max - max / 16 {
-            self.tight.store(0, Ordering::Relaxed);
-            return false;
+            self.tight.fetch_and(!TIGHT, Ordering::Relaxed);
+            return tight & LINED != 0;
         }
         true
     }

@@ -69,6 +69,10 @@ impl Engine {
             tag, bytes, kind, ..
         } = request;
         let _pin = self.tree.threads.epoch.pin(rec);
+        if !flags_pass_doors(request.flags) && !rec.is_helping() {
+            self.pass_door(tag)
+                .map_err(|refusal| ChargeError { bytes, refusal })?;
+        }
         let first = match kind {
             Kind::Heap | Kind::Reserved => self.tree.charge(rec, tag, bytes),
             Kind::Mapped | Kind::Slab => self.charge_exact(request, Mode::Within),
@@ -309,6 +313,11 @@ impl Engine {
     pub fn is_tag(&self, tag: Tag) -> bool {
         tag.raw() < self.tree.objcgs.high_water()
     }
+}
+
+/// Whether such a charge does not ask at the door: it cannot be refused, or not so.
+fn flags_pass_doors(flags: Flags) -> bool {
+    flags.has(Flags::FORCE) || flags.has(Flags::DEBT)
 }
 
 #[cfg(test)]

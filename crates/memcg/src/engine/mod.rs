@@ -18,6 +18,7 @@ pub mod heap_charge;
 pub mod held_back;
 pub mod ids;
 pub mod kmalloc;
+pub mod line;
 pub mod lists;
 pub mod offline_policy;
 pub mod oom_kill;
@@ -29,6 +30,7 @@ pub mod reclaim;
 pub mod request;
 pub mod thread_end;
 pub mod throttle;
+pub mod told;
 pub mod worker;
 
 pub use charge_loop::ChargeError;
@@ -67,6 +69,8 @@ pub struct Engine {
     reaped_ns: AtomicU64,
     /// What waits to be done.
     deferred: worker::queue::Queue,
+    /// Groups of which there is news for those who wait for some.
+    told: crate::sync::stack::Stack,
     /// Accounting in the process is on because somebody put an allocator of ours in.
     installed: AtomicU32,
     /// Guards the words of `memory.kmem.caches`.

@@ -189,7 +189,10 @@ impl Engine {
     fn kill_one(&self, tag: Tag) {
         let task = self.tree.objcgs.get(tag);
         if task.kill() {
-            self.tree.resolve(task.cell()).group.event(Event::OomKill);
+            let group = self.tree.resolve(task.cell()).group;
+            group.event(Event::OomKill);
+            // What it holds is expected back by those who stand in line.
+            self.tree.tell_freed(group);
             // If there is no place for the work, the task finds out when it is polled next.
             self.defer(Work::Wake { id: task.id() });
         }

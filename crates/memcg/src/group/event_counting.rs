@@ -21,6 +21,7 @@ impl Memcg {
     pub fn event(&self, event: Event) {
         self.count(|counts| &counts.events_local[event as usize], 1, false);
         self.count(|counts| &counts.events[event as usize], 1, true);
+        self.tell_event();
     }
 
     /// How often here, or here and below.

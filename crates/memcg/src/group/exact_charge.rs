@@ -106,6 +106,7 @@ impl Hierarchy {
                     if to.inherited || self.lingers() && to.group.is_lingering() {
                         to.group.event(Event::Late);
                     }
+                    self.tell_charged(to.group);
                     if mode != Mode::Within {
                         note_debt(to.group);
                     }
@@ -175,9 +176,11 @@ impl Hierarchy {
     }
 
     pub(super) fn uncharge_path(&self, cell: CellId, bytes: u64) {
-        if uncharge(self.resolve(cell).group, None, bytes).is_err() {
+        let group = self.resolve(cell).group;
+        if uncharge(group, None, bytes).is_err() {
             self.report_broken();
         }
+        self.tell_freed(group);
         self.finish_if_empty(cell);
     }
 

@@ -8,6 +8,7 @@ use super::census::Census;
 use super::events::{Event, EventCounts};
 use super::id::{CellId, GroupId, NameId, PressureId, WatchId};
 use super::kind::{Kind, NR_SIDE_KINDS};
+use super::notice_word::Notice;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
@@ -76,6 +77,8 @@ pub struct Memcg {
     pub(super) side_kinds: [AtomicU64; NR_SIDE_KINDS],
     /// The limit of cache objects' bytes.
     pub(super) kmem_max: AtomicU64,
+    /// Who wants to be told about it.
+    pub notice: Notice,
 }
 
 // SAFETY: integers, a null pointer and a free lock.
@@ -135,6 +138,7 @@ impl Memcg {
         }
         self.objcg.store(Some(objcg), Ordering::Relaxed);
         self.kmem_max.store(UNLIMITED, Ordering::Relaxed);
+        self.notice.open();
         for field in [&self.drained_at, &self.nr_drains]
             .into_iter()
             .chain(&self.side_kinds)
@@ -223,6 +227,11 @@ impl Memcg {
     /// Live tasks in it, those below not counted.
     pub fn nr_tasks(&self) -> u32 {
         self.nr_tasks.load(Ordering::Relaxed)
+    }
+
+    /// Whether live tasks are in it or below.
+    pub fn has_tasks(&self) -> bool {
+        self.census.read().tasks() > 0
     }
 
     /// Whether it could be removed this moment: online, without children and tasks.

@@ -36,9 +36,13 @@ pub mod limbo;
 pub mod lingering;
 #[cfg(all(test, loom))]
 pub(crate) mod loom;
+#[cfg(all(test, loom))]
+mod loom_notices;
 pub mod memcg_record;
 mod meter;
 pub mod name;
+pub mod notice_word;
+pub mod notices;
 pub mod objcg;
 pub mod poll;
 pub mod pressure;
@@ -113,6 +117,8 @@ pub struct Hierarchy {
     misordered: AtomicU64,
     /// Whether a move may have left marked bytes.
     marked: AtomicU32,
+    /// How many wishes to be told about a group there are.
+    wishes: AtomicU32,
 }
 
 // SAFETY: every field is an atomic integer, or a type that is Zeroed itself.
@@ -192,6 +198,7 @@ impl Hierarchy {
             group.lock.reset_in_child(sole);
             group.draining.store(0, Ordering::Relaxed);
         }
+        self.forget_wishes_in_child();
         for (_, counts) in self.event_counts.each() {
             counts.reset_in_child();
         }

@@ -48,6 +48,7 @@ impl Drop for Stall<'_> {
         } else {
             let group = tree.resolve(tree.objcgs.get(self.tag).cell()).group;
             tree.count(group, Change::Thread(false), None);
+            tree.tell_task_gone(group);
         }
     }
 }

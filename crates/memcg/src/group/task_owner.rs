@@ -107,7 +107,10 @@ impl Hierarchy {
     fn remove_task(&self, group: &Memcg) {
         // First: a group without tasks may go, and what is above it is counted too.
         self.count(group, Change::Task(false), None);
-        let _held = group.lock.lock(Rank::Group);
-        group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+        {
+            let _held = group.lock.lock(Rank::Group);
+            group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tell_task_gone(group);
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn begin(
         kmem.group_ends(tree, group, parent);
     }
     tree.begin_linger(rec, group, clock::wall_ns());
+    tree.tell_end(group);
     finish(tree, kmem);
     Ok(())
 }
@@ -60,6 +61,7 @@ pub fn finish(tree: &Hierarchy, kmem: &Kmem) -> u32 {
             kmem.group_ends(tree, group, parent);
             let (_, left) = group.counter.close();
             tree.link_cell(group.cell(), parent.cell());
+            tree.tell_freed(parent);
             if left > 0 {
                 parent.event(Event::Inherited);
             }

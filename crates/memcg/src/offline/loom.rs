@@ -7,6 +7,7 @@ use super::remove_alone;
 use crate::group::loom::{
     Tree, charge_exact, current, go, group, join, model, reserve, root, uncharge_exact,
 };
+use crate::group::notice_word::Wish;
 use crate::group::objcg::State;
 use crate::group::{Memcg, ROOT};
 use crate::thread::ThreadRec;
@@ -148,5 +149,22 @@ fn loom_a_chain_halved_while_it_is_let_go_is_let_go_once() {
         });
         uncharge_exact(tree, rec, tag, 8);
         reader.join().unwrap();
+    });
+}
+
+/// Catches: a wish that is noted at a group that has ended, and one that its end does not see.
+#[test]
+fn loom_a_wish_is_refused_or_told_of_its_group_s_end() {
+    model(4, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let worker = go(move || assert!(remove(tree, other, a)));
+        let is_noted = {
+            let _pin = tree.threads.epoch.pin(rec);
+            tree.wish(a, Wish::Room)
+        };
+        worker.join().unwrap();
+        assert!(!is_noted || a.notice.is_told() && a.notice.take_told().ended);
+        assert_eq!(tree.nr_wishes(), 0);
     });
 }

@@ -75,6 +75,7 @@ fn remove_by(
         tree.report_broken();
     }
     tree.link_cell(group.cell(), parent.cell());
+    tree.tell_end(group);
     if left > 0 {
         parent.event(Event::Inherited);
     }

@@ -59,6 +59,20 @@ fn in_child() {
     }
 }
 
+/// Looks at the groups that were told of, and at who waits for a time; answers the ms until the next
+/// one's, 0 if there is none. Set by `api`, which knows who waits.
+static LOOK: Hook<fn() -> u32> = Hook::none();
+
+/// Has `look` called for [`Work::Look`], by the worker before it sleeps, and when the time is over
+/// that it answered.
+pub fn set_look(look: fn() -> u32) {
+    LOOK.set(look);
+}
+
+fn look() -> u32 {
+    LOOK.get().map_or(0, |look| look())
+}
+
 fn wake(id: u32) {
     if let Some(wake) = WAKER.get() {
         wake(id);
@@ -143,6 +157,8 @@ impl Engine {
             Work::WakeAll => wake_all(),
             // Whoever does this looks at the alarms, too.
             Work::Alarm => drop(alarms()),
+            // Whoever does this looks at those who wait for a time, too.
+            Work::Look => drop(look()),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
             Work::Ends => {
                 self.finish_lingering(rec);

@@ -43,6 +43,7 @@ fn an_item_is_itself_again_when_it_is_taken() {
             Work::Sort { id: KmemId::new(n) },
             Work::WakeAll,
             Work::Alarm,
+            Work::Look,
         ]
     });
     for work in all {

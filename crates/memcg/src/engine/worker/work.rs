@@ -23,6 +23,8 @@ pub enum Work {
     WakeAll,
     /// A future waits for a time that the worker does not know of yet.
     Alarm,
+    /// There is news of groups for those who wait for some.
+    Look,
     /// A group gets its own part of a cache whose layout is per group.
     Split {
         /// The cache.
@@ -59,6 +61,7 @@ const RECLAIM: u64 = 3;
 const SORT: u64 = 5;
 const WAKE_ALL: u64 = 6;
 const ALARM: u64 = 7;
+const LOOK: u64 = 9;
 
 impl Work {
     /// This item as a word, which is never 0.
@@ -68,6 +71,7 @@ impl Work {
             Work::Wake { id } => WAKE << KIND_AT | u64::from(id),
             Work::WakeAll => WAKE_ALL << KIND_AT,
             Work::Alarm => ALARM << KIND_AT,
+            Work::Look => LOOK << KIND_AT,
             Work::Split { cache, group } => {
                 debug_assert!(cache.raw() < 1 << 24);
                 SPLIT << KIND_AT | u64::from(cache.raw()) << 32 | u64::from(group.raw())
@@ -88,6 +92,7 @@ impl Work {
             WAKE => Some(Work::Wake { id: word as u32 }),
             WAKE_ALL => Some(Work::WakeAll),
             ALARM => Some(Work::Alarm),
+            LOOK => Some(Work::Look),
             SPLIT => Some(Work::Split {
                 cache: CacheId::from_raw((word >> 32) as u32 & 0xff_ffff)?,
                 group: GroupId::from_raw(word as u32)?,
@@ -112,6 +117,7 @@ impl Work {
             Work::Wake { .. }
             | Work::WakeAll
             | Work::Alarm
+            | Work::Look
             | Work::Reclaim { .. }
             | Work::Sort { .. } => true,
             Work::Split { .. } => false,

@@ -96,8 +96,8 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
         let _helping = rec.begin_helping();
         while !is_over() {
             let done = engine.run_deferred(rec, By::All);
-            // An alarm set from here on is deferred work, so no sleep begins.
-            let next = super::alarms();
+            // An alarm set, or news told, from here on is deferred work, so no sleep begins.
+            let next = sooner(super::alarms(), super::look());
             if done == 0 {
                 let ms = sooner(next, engine.reap_if_due(rec));
                 engine.deferred.sleep(ms, is_over);
