@@ -7,6 +7,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::missing_panics_doc)]
 
+mod waiting;
+
+pub use waiting::{
+    who_is_killed_in_line_makes_way, who_waits_for_news_is_told, who_waits_for_room_is_served,
+};
+
 use memcg::{Limit, Memcg, OomKilled, checkpoint, in_group, root};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;

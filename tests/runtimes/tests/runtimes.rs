@@ -151,4 +151,7 @@ promises! {
     a_pause_lets_others_run
     nested_futures_are_charged_where_they_belong
     who_is_ready_delivers
+    who_waits_for_room_is_served
+    who_is_killed_in_line_makes_way
+    who_waits_for_news_is_told
 }

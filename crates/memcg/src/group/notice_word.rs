@@ -136,7 +136,7 @@ impl Notice {
     }
 
     /// Whether it was told of and not looked at.
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(crate) fn is_told(&self) -> bool {
         self.word.load(Ordering::Relaxed) & TOLD != 0
     }
