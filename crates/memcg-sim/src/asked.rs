@@ -69,6 +69,7 @@ impl World {
     /// A charge that is made whatever the limits say.
     fn charge_forced(&self, owner: usize, bytes: u64) {
         let tag = self.stage.books.borrow().owners[owner].tag;
+        let killers = self.stage.books.borrow().killers(owner);
         let kind = Kind::Mapped;
         let charged = self.engine.charge(
             self.rec(),
@@ -88,6 +89,10 @@ impl World {
             listed: false,
             pooled: false,
         });
+        if !killers.is_empty() {
+            // Its bytes are under way between groups: whom that brings to end is read.
+            self.adopt_kills(&killers);
+        }
     }
 
     /// Frees the oldest thing of an owner's.

@@ -119,7 +119,7 @@ impl World {
         for (o, owner) in books.owners.iter().enumerate() {
             if owner.is == OwnerIs::Task {
                 let is = self.engine.tree.objcgs.get(owner.tag).is_killed();
-                assert_eq!(is, owner.killed, "task {o} was told to die");
+                assert_eq!(is, owner.killed.is_some(), "task {o} was told to die");
             }
         }
     }

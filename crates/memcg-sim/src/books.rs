@@ -20,15 +20,6 @@ pub(crate) enum Css {
     Gone,
 }
 
-/// Who was told to die for a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Victim {
-    pub owner: usize,
-    /// What it held then.
-    pub credit: u64,
-    pub until: u64,
-}
-
 /// A group there is, or was.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -40,12 +31,15 @@ pub(crate) struct Group {
     pub reserve: u64,
     pub oom_policy: OomPolicy,
     pub oom_group: bool,
-    /// As set.
-    pub debt_max: Option<u64>,
+    /// It, or had it at some time.
+    pub had_oom_group: bool,
+    pub min: u64,
+    pub debt_max: u64,
     pub offline: OfflinePolicy,
     /// Which of `filters::WORDS` it was told; 0: none.
     pub words: usize,
-    pub victim: Option<Victim>,
+    /// When it was told to end as a whole.
+    pub whole_at: Option<u64>,
     /// It may have another, chosen when shrinkers had freed nobody knows what.
     pub unsure: bool,
     /// Events here and below, and here.
@@ -72,10 +66,12 @@ impl Group {
             reserve: 0,
             oom_policy: OomPolicy::Default,
             oom_group: false,
-            debt_max: None,
+            had_oom_group: false,
+            min: 0,
+            debt_max: UNLIMITED,
             offline: OfflinePolicy::Parent,
             words: 0,
-            victim: None,
+            whole_at: None,
             unsure: false,
             oom: [0; 2],
             inherited: [0; 2],
@@ -87,11 +83,6 @@ impl Group {
             recharge_may: [0; 2],
             inherited_may: [0; 2],
         }
-    }
-
-    /// How far it may be in debt: as set, or a quarter of max, 64 MiB at most.
-    pub(crate) fn most_debt(&self) -> u64 {
-        self.debt_max.unwrap_or((self.max / 4).min(64 << 20))
     }
 }
 
@@ -115,9 +106,11 @@ pub(crate) struct Owner {
     pub successor: Option<usize>,
     /// What moves left elsewhere: in a group, or lost.
     pub residuals: Vec<(Option<usize>, u64)>,
-    /// What was said of a task, in thousandths; whether it was told to die.
+    /// What was said of a task, in thousandths; when it was told to end.
     pub adj: i16,
-    pub killed: bool,
+    pub killed: Option<u64>,
+    /// It was not waited for any longer.
+    pub overdue: bool,
     /// By which policies groups of its have ended, of those that say something of what is left.
     pub offline_policies: Vec<OfflinePolicy>,
 }
@@ -132,7 +125,8 @@ impl Owner {
             successor: None,
             residuals: Vec::new(),
             adj: 0,
-            killed: false,
+            killed: None,
+            overdue: false,
             offline_policies: Vec::new(),
         }
     }

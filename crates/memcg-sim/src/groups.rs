@@ -6,6 +6,7 @@
 use crate::books::{Css, Group, Owner, OwnerIs};
 use crate::stage::{Planted, Stage};
 use crate::world::World;
+use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::tree::TreeError;
 use memcg::testing::group::{OfflinePolicy, OomPolicy};
 use memcg::testing::offline;
@@ -61,9 +62,13 @@ impl World {
             OomPolicy::Debt,
             OomPolicy::Kill,
             OomPolicy::Kill,
-        ][n[1] as usize % 5];
+            OomPolicy::Observe,
+        ][n[1] as usize % 6];
         let whole = n[2] % 3 == 1;
-        let debt = (n[2] % 4 == 1).then(|| u64::from(n[2]));
+        let debt = match n[2] % 4 {
+            1 => u64::from(n[2]),
+            _ => UNLIMITED,
+        };
         {
             let _held = group.lock.lock(Rank::Group);
             group.set_oom_policy(policy);
@@ -73,6 +78,7 @@ impl World {
         {
             let known = &mut self.stage.books.borrow_mut().groups[g];
             (known.oom_policy, known.oom_group, known.debt_max) = (policy, whole, debt);
+            known.had_oom_group |= whole;
         }
         if matches!(policy, OomPolicy::Debt | OomPolicy::Kill) && !n[3].is_multiple_of(4) {
             // A limit that the next charges meet.

@@ -47,7 +47,10 @@ impl World {
             Limit::Protect => set(&|| {
                 let bytes = if bytes == UNLIMITED { 0 } else { bytes };
                 match n[1] % 2 {
-                    0 => group.counter.set_min(bytes),
+                    0 => {
+                        group.counter.set_min(bytes);
+                        self.stage.books.borrow_mut().groups[g].min = bytes;
+                    }
                     _ => group.counter.set_low(bytes),
                 }
             }),

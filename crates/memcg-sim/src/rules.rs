@@ -1,23 +1,69 @@
-//! What a charge at a limit comes to by the policies of the groups on its way: debt, a task that is
-//! told to die, a refusal.
+//! What a charge at a limit comes to by the policies of the groups on its way: it is charged above
+//! max, tasks are told to end, it is refused.
 //!
 //! The rules of `memory.oom.policy` done once more, from the books alone: for charges at which no
 //! shrinker is asked, with nothing in stock anywhere. Then all there is to know is in the books,
 //! and the clock goes on by what is slept. Where shrinkers have had their say before, who was told
-//! to die is read once and must have been allowed (`adopt_kills`).
+//! to end is read once and must have been allowed (`adopt_kills`).
 
 #![forbid(unsafe_code)]
 
-use crate::books::{Books, Group, OwnerIs, Victim};
+use crate::books::{Books, Group, OwnerIs};
 use crate::world::World;
 use memcg::testing::engine::Flags;
 use memcg::testing::group::{OomPolicy, Refusal};
+use memcg::testing::os::clock::own;
+use memcg::testing::sync::id::Id;
 
-/// How long a victim has to end before another is chosen, ns.
+/// How long a group that was told to end is waited for, ns.
 const PATIENCE_NS: u64 = 2_000_000_000;
-/// A charge that may wait for a victim looks so often, so far apart, ns.
-const LOOKS: u32 = 500;
-const LOOK_NS: u64 = 200_000;
+/// A task that was told to is waited for so many steps of the clock, ns, modulo 32.
+const TICK_NS: u64 = 500_000_000;
+const TICKS: u64 = 4;
+/// So many subtrees are tried before everybody is.
+const SUBTREES: usize = 16;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Caller {
+    Door,
+    Malloc,
+    Infallible,
+}
+
+impl Caller {
+    fn of(flags: Flags) -> Self {
+        if flags.has(Flags::INFALLIBLE) {
+            Self::Infallible
+        } else if flags.has(Flags::MALLOC) {
+            Self::Malloc
+        } else {
+            Self::Door
+        }
+    }
+}
+
+/// How far above its max a caller may take a group.
+fn over(group: &Group, caller: Caller) -> u64 {
+    let may = match (group.oom_policy, caller) {
+        (OomPolicy::Observe, _) => return u64::MAX,
+        (OomPolicy::Deny, _) | (_, Caller::Door) | (OomPolicy::Default, Caller::Malloc) => false,
+        (_, Caller::Malloc | Caller::Infallible) => true,
+    };
+    // The root has no budget here.
+    if may && group.parent.is_some() {
+        group.debt_max
+    } else {
+        0
+    }
+}
+
+/// Who is told to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Choice {
+    Task(usize),
+    Whole(usize),
+}
 
 impl Books {
     /// A group and those above it.
@@ -29,7 +75,7 @@ impl Books {
         self.chain(group).contains(&top)
     }
 
-    /// Those on an owner's way that have tasks killed.
+    /// Those on an owner's way that have tasks told to end.
     pub(crate) fn killers(&self, owner: usize) -> Vec<usize> {
         let mut chain = self.chain(self.owners[owner].group);
         chain.retain(|&g| self.groups[g].oom_policy == OomPolicy::Kill);
@@ -38,17 +84,12 @@ impl Books {
 
     /// Whether a policy may let a charge of an owner's go beyond max.
     pub(crate) fn may_go_beyond(&self, owner: usize, flags: Flags) -> bool {
-        let by_policy = |g: usize| match self.groups[g].oom_policy {
-            OomPolicy::Deny => false,
-            OomPolicy::Default => flags.has(Flags::DEBT),
-            OomPolicy::Debt | OomPolicy::Kill => true,
-        };
-        self.chain(self.owners[owner].group)
-            .into_iter()
-            .any(by_policy)
+        let caller = Caller::of(flags);
+        let chain = self.chain(self.owners[owner].group);
+        chain.into_iter().any(|g| over(&self.groups[g], caller) > 0)
     }
 
-    /// Whether all victims are known that may count for a charge of an owner's.
+    /// Whether all that were told to end are known that may count for a charge of an owner's.
     pub(crate) fn is_sure(&self, owner: usize) -> bool {
         !self.killers(owner).iter().any(|&g| self.groups[g].unsure)
     }
@@ -71,105 +112,147 @@ impl Books {
         owner: usize,
         bytes: u64,
         flags: Flags,
-        mut now: u64,
+        now: u64,
     ) -> Result<(), usize> {
         let Some(full) = self.refuser(owner, bytes, |_| 0) else {
             return Ok(());
         };
-        let by_default = flags.has(Flags::DEBT);
-        let owes = |group: &Group| match group.oom_policy {
-            OomPolicy::Debt => true,
-            OomPolicy::Default => by_default,
-            OomPolicy::Deny | OomPolicy::Kill => false,
-        };
-        if owes(&self.groups[full]) {
-            let over = |group: &Group| if owes(group) { group.most_debt() } else { 0 };
-            return self.refuser(owner, bytes, over).map_or(Ok(()), Err);
+        if flags.has(Flags::FORCE) {
+            let _ = self.mark_for(owner, bytes, Caller::Infallible, now);
+            return Ok(());
         }
-        if self.groups[full].oom_policy != OomPolicy::Kill {
+        let chain = self.chain(self.owners[owner].group);
+        if chain
+            .iter()
+            .any(|&g| self.groups[g].oom_policy == OomPolicy::Observe)
+        {
+            return Ok(());
+        }
+        let caller = Caller::of(flags);
+        if caller == Caller::Door {
             return Err(full);
         }
-        for _ in 0..LOOKS {
-            let credit = self.oom_kill(full, now);
-            if credit == 0 {
-                break;
-            }
-            let index = self.groups[full].index;
-            let over = |group: &Group| if group.index == index { credit } else { 0 };
-            match self.refuser(owner, bytes, over) {
-                None => return Ok(()),
-                Some(other) if other != full => return Err(other),
-                Some(_) if !flags.has(Flags::WAIT) => break,
-                Some(_) => now += LOOK_NS,
-            }
-        }
-        Err(full)
+        self.mark_for(owner, bytes, caller, now)?;
+        self.refuser(owner, bytes, |group| over(group, caller))
+            .map_or(Ok(()), Err)
     }
 
-    /// A full group has a task die, unless one is about to. What that one gives back.
-    pub(crate) fn oom_kill(&mut self, full: usize, now: u64) -> u64 {
-        let credit = self.credit(full, now);
-        if credit > 0 {
-            return credit;
+    /// Every group on the way that kills and would be above its max has tasks told to end.
+    fn mark_for(
+        &mut self,
+        owner: usize,
+        bytes: u64,
+        caller: Caller,
+        now: u64,
+    ) -> Result<(), usize> {
+        for full in self.chain(self.owners[owner].group) {
+            let group = &self.groups[full];
+            if group.oom_policy != OomPolicy::Kill || group.parent.is_none() {
+                continue;
+            }
+            let max = group.max;
+            let excess = (self.usages()[full] + bytes).saturating_sub(max);
+            if excess == 0 || self.mark_until(full, excess, now) {
+                continue;
+            }
+            if caller == Caller::Infallible
+                && bytes > max
+                && self.owners[owner].is == OwnerIs::Task
+                && self.owners[owner].adj > -1000
+            {
+                self.kill(owner, now);
+            }
+            if caller == Caller::Malloc {
+                return Err(full);
+            }
         }
-        self.kill_next(full, now)
+        Ok(())
     }
 
-    /// A max was written, and too much is in use: as many are told to die as make that up with
+    /// A max was written, and too much is in use: as many are told to end as make that up with
     /// those told before.
     pub(crate) fn kill_to_max(&mut self, full: usize, now: u64) {
-        let mut any = false;
-        loop {
-            let excess = self.usages()[full].saturating_sub(self.groups[full].max);
-            let killed = self.live_tasks(full).into_iter();
-            let killed = killed.filter(|&task| self.owners[task].killed);
-            if excess <= killed.map(|task| self.own_word(task)).sum() {
-                return;
-            }
-            if self.kill_next(full, now) == 0 {
-                break;
-            }
-            any = true;
-        }
-        if !any {
+        let excess = self.usages()[full].saturating_sub(self.groups[full].max);
+        if excess > 0 && !self.mark_until(full, excess, now) {
             self.event(full, |g| &mut g.oom);
         }
     }
 
-    fn kill_next(&mut self, full: usize, now: u64) -> u64 {
-        let Some(owner) = self.choose(full) else {
-            return 0;
-        };
-        self.event(full, |g| &mut g.oom);
-        let chain = self.chain(self.owners[owner].group);
-        let below = chain.iter().take_while(|&&g| g != full);
-        let mut to_full: Vec<usize> = below.copied().collect();
-        to_full.push(full);
-        let whole = to_full.into_iter().rfind(|&g| self.groups[g].oom_group);
-        let all = match whole {
-            Some(whole) => {
-                self.event(whole, |g| &mut g.oom_group_kill);
-                let mut all = self.live_tasks(whole);
-                all.retain(|&task| self.owners[task].adj > -1000);
-                all
+    /// Whether those told to end hold `excess`, perhaps after more were told.
+    fn mark_until(&mut self, full: usize, excess: u64, now: u64) -> bool {
+        loop {
+            let (expected, all) = self.survey(full, now);
+            if expected >= excess {
+                return true;
             }
-            None => vec![owner],
-        };
-        for task in all {
-            self.kill(task);
+            if all < excess {
+                return false;
+            }
+            let Some(choice) = self.choose(full, now) else {
+                return false;
+            };
+            self.event(full, |g| &mut g.oom);
+            match choice {
+                Choice::Task(task) => self.kill(task, now),
+                Choice::Whole(whole) => {
+                    self.event(whole, |g| &mut g.oom_group_kill);
+                    self.groups[whole].whole_at = Some(now);
+                    let mut all = self.live_tasks(whole);
+                    all.retain(|&task| self.owners[task].adj > -1000);
+                    for task in all {
+                        self.kill(task, now);
+                    }
+                }
+            }
         }
-        let held = self.own_word(owner);
-        self.groups[full].victim = Some(Victim {
-            owner,
-            credit: held,
-            until: now + PATIENCE_NS,
-        });
-        held
     }
 
-    /// A task is told to die.
-    fn kill(&mut self, owner: usize) {
-        if !core::mem::replace(&mut self.owners[owner].killed, true) {
+    /// What is expected back of those told to end, and what all hold that are or could be told.
+    fn survey(&mut self, full: usize, now: u64) -> (u64, u64) {
+        let (mut expected, mut all) = (0, 0);
+        let usages = self.usages();
+        for whole in self.wholes(full) {
+            all += usages[whole];
+            if self.is_whole_expected(whole, now) {
+                expected += usages[whole];
+            }
+        }
+        for task in self.live_tasks(full) {
+            if self.whole_of(self.owners[task].group, full).is_some() {
+                continue;
+            }
+            let held = self.own_word(task);
+            if self.is_expected(task, now) {
+                expected += held;
+                all += held;
+            } else if self.owners[task].killed.is_none() && self.owners[task].adj > -1000 {
+                all += held;
+            }
+        }
+        (expected, all)
+    }
+
+    fn is_whole_expected(&self, whole: usize, now: u64) -> bool {
+        self.groups[whole]
+            .whole_at
+            .is_some_and(|at| now - at < PATIENCE_NS)
+    }
+
+    /// Whether what a task holds that was told to end is expected back.
+    fn is_expected(&mut self, task: usize, now: u64) -> bool {
+        let owner = &mut self.owners[task];
+        let Some(at) = owner.killed.filter(|_| !owner.overdue) else {
+            return false;
+        };
+        let age = (now / TICK_NS).wrapping_sub(at / TICK_NS) % 32;
+        owner.overdue = age > TICKS;
+        !owner.overdue
+    }
+
+    /// A task is told to end.
+    fn kill(&mut self, owner: usize, now: u64) {
+        if self.owners[owner].killed.is_none() {
+            self.owners[owner].killed = Some(now);
             self.event(self.owners[owner].group, |g| &mut g.oom_kill);
         }
     }
@@ -181,37 +264,106 @@ impl Books {
         (0..self.owners.len()).filter(is).collect()
     }
 
-    fn credit(&self, full: usize, now: u64) -> u64 {
-        let Some(victim) = self.groups[full].victim else {
-            return 0;
-        };
-        let owner = &self.owners[victim.owner];
-        let is_here =
-            now < victim.until && owner.is == OwnerIs::Task && self.is_within(owner.group, full);
-        if is_here {
-            self.own_word(victim.owner).min(victim.credit)
-        } else {
-            0
-        }
+    /// The uppermost group from one to the full one that ends as a whole.
+    fn whole_of(&self, group: usize, full: usize) -> Option<usize> {
+        let chain = self.chain(group);
+        let to_full = chain.iter().position(|&g| g == full)?;
+        let mut to_full = chain[..=to_full].iter().copied();
+        to_full.rfind(|&g| self.groups[g].oom_group)
     }
 
-    /// Who holds most, by what was said of it; of several the one with the smallest tag.
-    fn choose(&self, full: usize) -> Option<usize> {
-        let total = i128::from(self.groups[full].max.min(self.usages()[full]));
-        let mut tasks = self.live_tasks(full);
-        tasks.retain(|&o| !self.owners[o].killed && self.owners[o].adj > -1000);
-        tasks.sort_unstable_by_key(|&o| self.owners[o].tag);
-        let points = |o: usize| {
-            let held = i128::from(self.own_word(o));
-            (held > 0).then(|| held + total * i128::from(self.owners[o].adj) / 1000)
-        };
-        let mut best = None;
-        for (task, points) in tasks.into_iter().filter_map(|o| Some((o, points(o)?))) {
-            if best.is_none_or(|(_, most)| points > most) {
-                best = Some((task, points));
+    /// The children that are there, the oldest first.
+    fn children(&self, group: usize) -> Vec<usize> {
+        let online = self.there(crate::books::Css::Online);
+        let is = |&g: &usize| self.groups[g].parent == Some(group);
+        online.into_iter().filter(is).collect()
+    }
+
+    /// Groups that end as a whole, in pre-order, without those inside another.
+    fn wholes(&self, full: usize) -> Vec<usize> {
+        let (mut found, mut left) = (Vec::new(), vec![full]);
+        while let Some(group) = left.pop() {
+            if self.groups[group].oom_group {
+                found.push(group);
+            } else {
+                left.extend(self.children(group).into_iter().rev());
             }
         }
-        best.map(|(task, _)| task)
+        found
+    }
+
+    /// The next who is to end.
+    fn choose(&self, full: usize, now: u64) -> Option<Choice> {
+        let usages = self.usages();
+        let mut in_children = 0;
+        let mut subtrees = Vec::new();
+        let has_wholes = self.groups.iter().any(|group| group.had_oom_group);
+        for child in self.children(full) {
+            in_children += usages[child];
+            let group = &self.groups[child];
+            let rank = (
+                usages[child].saturating_sub(group.max),
+                usages[child].saturating_sub(group.min),
+                u32::MAX - group.index.raw(),
+            );
+            if has_wholes || !self.live_tasks(child).is_empty() {
+                subtrees.push((rank, Some(child)));
+            }
+        }
+        let own = usages[full].saturating_sub(in_children);
+        subtrees.push(((0, own, u32::MAX), None));
+        subtrees.sort_unstable_by_key(|&(rank, _)| core::cmp::Reverse(rank));
+        let tried = subtrees.len().min(SUBTREES);
+        for &(_, subtree) in &subtrees[..tried] {
+            let best = self.best_of(full, now, |group| match subtree {
+                Some(child) => self.is_within(group, child),
+                None => group == full,
+            });
+            if best.is_some() {
+                return best;
+            }
+        }
+        if tried < SUBTREES {
+            return None;
+        }
+        self.best_of(full, now, |_| true)
+    }
+
+    fn best_of(&self, full: usize, now: u64, is_in: impl Fn(usize) -> bool) -> Option<Choice> {
+        let usages = self.usages();
+        let total = i128::from(self.groups[full].max.min(usages[full]));
+        let points = |held: u64, adj: i16| {
+            (held > 0 && adj > -1000).then(|| i128::from(held) + total * i128::from(adj) / 1000)
+        };
+        let (mut best, mut again) = (None, None);
+        let offer = |best: &mut Option<(i128, Choice)>, points, choice| {
+            if best.is_none_or(|(most, _)| points > most) {
+                *best = Some((points, choice));
+            }
+        };
+        for whole in self.wholes(full) {
+            if !is_in(whole) || self.is_whole_expected(whole, now) {
+                continue;
+            }
+            if let Some(points) = points(usages[whole], 0) {
+                let was_ended = self.groups[whole].whole_at.is_some();
+                let of = if was_ended { &mut again } else { &mut best };
+                offer(of, points, Choice::Whole(whole));
+            }
+        }
+        let mut tasks = self.live_tasks(full);
+        tasks.sort_unstable_by_key(|&o| self.owners[o].tag);
+        for task in tasks {
+            let owner = &self.owners[task];
+            let is_one = is_in(owner.group) && owner.killed.is_none();
+            if !is_one || self.whole_of(owner.group, full).is_some() {
+                continue;
+            }
+            if let Some(points) = points(self.own_word(task), owner.adj) {
+                offer(&mut best, points, Choice::Task(task));
+            }
+        }
+        best.or(again).map(|(_, choice)| choice)
     }
 }
 
@@ -221,9 +373,10 @@ impl World {
     pub(crate) fn adopt_kills(&self, killers: &[usize]) {
         let mut books = self.stage.books.borrow_mut();
         let tree = &self.engine.tree;
+        let now = own::now().unwrap_or_default();
         let is_new = |o: &usize| {
             let owner = &books.owners[*o];
-            let is_task = owner.is == OwnerIs::Task && !owner.killed;
+            let is_task = owner.is == OwnerIs::Task && owner.killed.is_none();
             is_task && tree.objcgs.get(owner.tag).is_killed()
         };
         let new: Vec<usize> = (0..books.owners.len()).filter(is_new).collect();
@@ -232,7 +385,7 @@ impl World {
             let allowed = killers.iter().any(|&full| books.is_within(group, full));
             assert!(allowed, "a task is told to die where no policy says so");
             assert!(books.owners[task].adj > -1000, "it is never to be killed");
-            books.kill(task);
+            books.kill(task, now);
         }
         for &full in killers {
             books.groups[full].unsure = true;

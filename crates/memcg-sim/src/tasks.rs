@@ -32,7 +32,7 @@ impl World {
         // Of those that were told to die one ends before others.
         let dies = |&(_, first): &(Tag, usize)| {
             let books = self.stage.books.borrow();
-            books.owners[books.live(first)].killed
+            books.owners[books.live(first)].killed.is_some()
         };
         let t = self.tasks.iter().position(dies).unwrap_or(t);
         let (tag, owner) = self.tasks.swap_remove(t);
@@ -103,10 +103,12 @@ impl World {
             let successor = books.owners.len();
             books.owners[live].successor = Some(successor);
             books.owners[live].is = OwnerIs::Dead;
-            let (adj, killed) = (books.owners[live].adj, books.owners[live].killed);
+            let was = &books.owners[live];
+            let (adj, killed, overdue) = (was.adj, was.killed, was.overdue);
             books.owners.push(Owner {
                 adj,
                 killed,
+                overdue,
                 ..Owner::new(now, g, OwnerIs::Task)
             });
         } else if outcome.is_ok() {

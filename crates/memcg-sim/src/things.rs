@@ -23,8 +23,10 @@ fn flags(n: u32) -> Flags {
     match n % 8 {
         0 | 1 => Flags::NOWAIT,
         2 => wait,
-        3 => Flags::NOWAIT.with(Flags::DEBT),
+        3 => Flags::INFALLIBLE,
         4 if n.is_multiple_of(3) => Flags::FORCE,
+        5 => Flags::MALLOC,
+        6 if n.is_multiple_of(2) => Flags::MALLOC | Flags::WAIT | Flags::OWE,
         // Pays what it owes, there and then.
         7 if n > 7 => Flags::WAIT.with(Flags::USER),
         _ => wait.with(Flags::USER),
@@ -49,13 +51,14 @@ impl World {
             return Will::Succeed;
         };
         let books = self.stage.books.borrow();
-        if flags.has(Flags::FORCE) || books.fits(owner, bytes, false) {
+        let is_forced = flags.has(Flags::FORCE);
+        if books.fits(owner, bytes, false) || is_forced && books.killers(owner).is_empty() {
             return Will::Succeed;
         }
         // What `lazy` left goes to where it belongs.
         let is_marked = self.engine.tree.may_have_marked();
         let asks = flags.has(Flags::WAIT.with(Flags::USER)) && (self.has_shrinkers() || is_marked);
-        let policies = books.may_go_beyond(owner, flags);
+        let policies = is_forced || books.may_go_beyond(owner, flags);
         let is_sure = books.is_sure(owner) && !self.is_lenient();
         let could = asks && (is_marked || self.has_pools() || books.fits(owner, bytes, true));
         let path = books.path(owner);

@@ -49,7 +49,7 @@ pub use api::*;
 pub use attach::Moved;
 #[cfg(not(loom))]
 pub use files::FileError;
-pub use group::{Event, MovePolicy, OfflinePolicy, usage::Usage};
+pub use group::{Event, MovePolicy, OfflinePolicy, OomPolicy, usage::Usage};
 #[cfg(not(loom))]
 pub use os::errno::Errno;
 pub use units::Limit;

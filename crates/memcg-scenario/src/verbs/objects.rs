@@ -114,6 +114,12 @@ pub fn alloc(actor: &Actor<'_>, order: &Alloc) -> Result<(), Fault> {
         may_wait,
     } = order;
     let (count, flags) = (*count, if *may_wait { FLAGS } else { Flags::NOWAIT });
+    // A cache is asked as one that can say no; the rest is as C's malloc.
+    let flags = if cache.is_none() {
+        flags | Flags::MALLOC
+    } else {
+        flags
+    };
     let world = actor.world;
     let task = world.task(name)?;
     world.things.check(tag, name)?;

@@ -174,7 +174,7 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
         let Some(block) = block::<C>(layout) else {
             return core::ptr::null_mut();
         };
-        let Some(tag) = heap_charge::charge(block.size(), Flags::DEBT) else {
+        let Some(tag) = heap_charge::charge(block.size(), Flags::INFALLIBLE) else {
             return core::ptr::null_mut();
         };
         let p = get(&self.below, block);
@@ -243,7 +243,7 @@ unsafe impl<A: GlobalAlloc, C: SizeClasses> GlobalAlloc for Accounted<A, C> {
         let word = unsafe { tag_at(p, old.size()).read_unaligned() };
         let tag = Tag::from_word(word);
         let grows = new.size().saturating_sub(old.size());
-        if !heap_charge::charge_more(tag, grows, Flags::DEBT) {
+        if !heap_charge::charge_more(tag, grows, Flags::INFALLIBLE) {
             return core::ptr::null_mut();
         }
         // SAFETY: `p` came from `A` by the layout `old`. The new size is not 0, since it holds a

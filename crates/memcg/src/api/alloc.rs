@@ -35,12 +35,12 @@ unsafe impl GlobalAlloc for Alloc {
 
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        kmalloc::alloc_aligned(layout.size(), layout.align(), Flags::DEBT)
+        kmalloc::alloc_aligned(layout.size(), layout.align(), Flags::INFALLIBLE)
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        kmalloc::alloc_zeroed(layout.size(), layout.align(), Flags::DEBT)
+        kmalloc::alloc_zeroed(layout.size(), layout.align(), Flags::INFALLIBLE)
     }
 
     #[inline(always)]
@@ -54,6 +54,6 @@ unsafe impl GlobalAlloc for Alloc {
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller has promised that `p` is a live object of this allocator, allocated
         // with `layout`, and does not use `p` any more if the answer is not null.
-        unsafe { kmalloc::resize(p, new_size, layout.align(), Flags::DEBT) }
+        unsafe { kmalloc::resize(p, new_size, layout.align(), Flags::INFALLIBLE) }
     }
 }

@@ -12,6 +12,7 @@ use super::error::{CreateError, LimitError, RemoveError};
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
 use crate::engine::Engine;
+use crate::engine::budget::Line;
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::usage::Usage;
 use crate::group::{self, Event, GroupId, ROOT, ROOT_TAG, Tag};
@@ -30,8 +31,8 @@ pub struct Memcg {
     tag: Tag,
 }
 
-/// The root of this process's groups. It has no limits and cannot be removed. Makes the engine when
-/// it is first called.
+/// The root of this process's groups. It cannot be removed; its limits are the process's own budget
+/// ([`Memcg::set_max`]). Makes the engine when it is first called.
 #[must_use]
 pub fn root() -> Memcg {
     engine().tree.ref_objcg(ROOT_TAG);
@@ -280,19 +281,28 @@ impl Memcg {
         self.with(|_, _, group| group.counter.peak()).unwrap_or(0)
     }
 
-    /// The hard limit; [`Limit::MAX`] for none, for the root, and once the group has been removed.
+    /// The hard limit; [`Limit::MAX`] for none, and once the group has been removed.
     #[must_use]
     pub fn max(&self) -> Limit {
-        self.with(|_, _, group| Limit::bytes(group.counter.max()))
-            .unwrap_or(Limit::MAX)
+        self.with(|engine, _, group| {
+            Limit::bytes(match group.index() {
+                ROOT => engine.budget.max(),
+                _ => group.counter.max(),
+            })
+        })
+        .unwrap_or(Limit::MAX)
     }
 
-    /// Sets the hard limit.
+    /// Sets the hard limit. Who is refused at it, who is charged above it and who is told to end is
+    /// a matter of the group's `memory.oom.policy`; docs/enforcement.md has the table.
     ///
-    /// What threads stock for the group and those below is taken back first. A limit below what is
-    /// held is debt: charges are refused until enough has been freed. Reclaim begins here and now:
-    /// shrinkers run on this thread, so hold no lock that they take. Where `memory.oom.policy` is
-    /// `kill`, tasks that hold the excess are told to end.
+    /// What threads stock for the group and those below is taken back first. Where more than the
+    /// limit is held, reclaim begins here and now: shrinkers run on this thread, so hold no lock
+    /// that they take. Where the policy is `kill`, tasks that hold the excess are told to end.
+    ///
+    /// The root's limit is the budget of the process, held against the larger of what is charged
+    /// and what is resident. At it who can be refused is refused, whatever the policies say; a Rust
+    /// global allocator goes a sixteenth beyond it (`memory.emergency`), and then the process ends.
     ///
     /// Cost: O(threads), and what shrinkers take.
     ///
@@ -302,12 +312,17 @@ impl Memcg {
         self.set_limit(max, true, |group| group.counter.set_max(max.get()))
     }
 
-    /// The throttle line; [`Limit::MAX`] for none, for the root, and once the group has been
-    /// removed.
+    /// The throttle line; [`Limit::MAX`] for none, and once the group has been removed. The root's
+    /// is the one in force.
     #[must_use]
     pub fn high(&self) -> Limit {
-        self.with(|_, _, group| Limit::bytes(group.counter.high()))
-            .unwrap_or(Limit::MAX)
+        self.with(|engine, _, group| {
+            Limit::bytes(match group.index() {
+                ROOT => engine.budget.high_in_force(),
+                _ => group.counter.high(),
+            })
+        })
+        .unwrap_or(Limit::MAX)
     }
 
     /// Sets the throttle line: above it charges owe delays. A thread pays at safe points
@@ -315,6 +330,9 @@ impl Memcg {
     /// back between its polls ([`Scoped`](super::Scoped)).
     ///
     /// Stock is taken back, and shrinkers run on this thread, as by [`Self::set_max`].
+    ///
+    /// The root's line throttles nobody: above it the engine's worker reclaims, and tasks that the
+    /// program made in groups above their own max are told to end.
     ///
     /// # Errors
     /// See [`LimitError`].
@@ -330,8 +348,13 @@ impl Memcg {
     ) -> Result<(), LimitError> {
         self.with(|engine, rec, group| {
             if group.index() == ROOT {
-                return Err(LimitError::Root);
+                match may_kill {
+                    true => engine.set_root_max(rec, line.get()),
+                    false => engine.set_root_high(rec, Line::Bytes(line.get())),
+                }
+                return Ok(());
             }
+            engine.arm_budget(rec);
             engine.tree.drain(rec, group);
             engine.change(|| {
                 let _held = group.lock.lock(Rank::Group);

@@ -17,6 +17,7 @@ mod charge;
 mod emptied;
 mod error;
 mod events;
+mod fallible;
 mod future;
 mod group_path;
 mod holders;
@@ -60,6 +61,7 @@ pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,
 };
 pub use events::{EventChanges, Events};
+pub use fallible::fallible;
 pub use future::{InGroup, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};

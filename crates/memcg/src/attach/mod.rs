@@ -378,7 +378,7 @@ impl<'t> Attach<'t> {
         // The stock it brought may be more than the target's budget: then it is taken back once.
         let mut level = Some(way.target);
         while let Some(group) = level.filter(|group| !core::ptr::eq(*group, way.common)) {
-            if group.counter.granted() > group.counter.stock_budget() {
+            if group.counter.granted() > group.counter.stock_budget(true) {
                 tree.drain(rec, group);
                 break;
             }

@@ -178,7 +178,7 @@ fn several_requests_may_come_at_once_and_in_pieces() {
     let mut stream = BufReader::new(connect());
     stream
         .get_mut()
-        .write_all(b"get /memory.max\nget /cgroup.contr")
+        .write_all(b"get /memory.maxx\nget /cgroup.contr")
         .unwrap();
     std::thread::sleep(Duration::from_millis(50));
     stream.get_mut().write_all(b"ollers\nhello\n").unwrap();

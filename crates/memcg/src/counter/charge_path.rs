@@ -12,6 +12,8 @@ pub trait Level {
     fn parent(&self) -> Option<&Self>;
     /// Told when a charge left `usage` above `high`.
     fn above_high(&self, usage: u64);
+    /// Told when a charge took the level from within its max to above it.
+    fn crossed_max(&self);
 }
 
 /// Who was full.
@@ -58,6 +60,9 @@ pub fn try_charge<'a, L: Level>(
             Ok(step) => {
                 if step.usage > counter.high() {
                     level.above_high(step.usage);
+                }
+                if over != Over::By(0) && counter.crosses_max(step.usage, owed) {
+                    level.crossed_max();
                 }
                 owed = step.up;
             }
@@ -129,8 +134,9 @@ pub fn uncharge<'a, L: Level>(start: &'a L, end: Option<&L>, n: u64) -> Result<u
 }
 
 /// Grants `n` bytes of stock under `start` and all above: within the budget of `start` itself and
-/// of every limited level. `false`, and nothing changed, when one has spent it.
-pub fn grant<L: Level>(start: &L, n: u64) -> bool {
+/// of every limited level. `false`, and nothing changed, when one has spent it. For a `forced`
+/// charge levels that are full have a budget as well.
+pub fn grant<L: Level>(start: &L, n: u64, forced: bool) -> bool {
     let mut level = start;
     let mut own = true;
     loop {
@@ -138,7 +144,7 @@ pub fn grant<L: Level>(start: &L, n: u64) -> bool {
         if !counter.is_closed() {
             let bounded =
                 core::mem::take(&mut own) || counter.max() != super::page_counter::UNLIMITED;
-            if !counter.grant(n, bounded) {
+            if !counter.grant(n, bounded, forced) {
                 ungrant_below(start, Some(level), n);
                 return false;
             }

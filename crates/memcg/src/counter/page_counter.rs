@@ -343,23 +343,31 @@ impl PageCounter {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// Stock that may be granted under this level: nothing while it is tight, or above its max
-    /// (which was lowered): what is freed then must not be had again.
-    pub fn stock_budget(&self) -> u64 {
-        if self.is_tight() || self.usage() > self.max() {
+    /// Whether a step of `n` bytes that left `usage` took the level above its max.
+    pub fn crosses_max(&self, usage: u64, n: u64) -> bool {
+        let max = self.max();
+        usage > max && usage - n.min(usage) <= max
+    }
+
+    /// Stock that may be granted under this level. To charges that can be refused nothing while it
+    /// is tight, or above its max: what is freed then must not be had again. What is `forced` runs
+    /// above max as it does below.
+    pub fn stock_budget(&self, forced: bool) -> u64 {
+        if !forced && (self.is_tight() || self.usage() > self.max()) {
             0
         } else {
             STOCK_BUDGET.min(self.max() / 16)
         }
     }
 
-    /// Grants `n` bytes of stock; within the budget only, where `bounded`.
-    pub fn grant(&self, n: u64, bounded: bool) -> bool {
+    /// Grants `n` bytes of stock; within the budget only, where `bounded`, or while the level is
+    /// tight.
+    pub fn grant(&self, n: u64, bounded: bool, forced: bool) -> bool {
         if !bounded && !self.is_tight() {
             self.granted.fetch_add(n, Ordering::Relaxed);
             return true;
         }
-        let budget = self.stock_budget();
+        let budget = self.stock_budget(forced);
         let mut now = self.granted.load(Ordering::Relaxed);
         loop {
             if now.saturating_add(n) > budget {

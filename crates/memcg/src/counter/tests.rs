@@ -24,6 +24,8 @@ impl Level for Node {
         self.parent
     }
 
+    fn crossed_max(&self) {}
+
     fn above_high(&self, _usage: u64) {
         self.highs.fetch_add(1, Ordering::Relaxed);
     }
@@ -160,7 +162,7 @@ fn a_closed_level_lets_everything_through_and_its_reserve_goes_back() {
     charge(leaf, 7).unwrap();
     give(leaf, 30);
     assert_eq!(root.counter.usage(), 7);
-    assert!(grant(leaf, 8));
+    assert!(grant(leaf, 8, false));
     assert_eq!(root.counter.granted(), 8);
 }
 
@@ -169,18 +171,18 @@ fn stock_stays_within_the_budget_of_its_group_and_of_every_limited_one_above() {
     let root = node(None);
     let middle = node(Some(root));
     let (leaf, other) = (node(Some(middle)), node(Some(middle)));
-    assert!(grant(leaf, STOCK_BUDGET));
-    assert!(!grant(leaf, 8));
+    assert!(grant(leaf, STOCK_BUDGET, false));
+    assert!(!grant(leaf, 8, false));
     // Unlimited levels above do not bound: each group may have its budget.
-    assert!(grant(other, STOCK_BUDGET));
+    assert!(grant(other, STOCK_BUDGET, false));
     assert_eq!(middle.counter.granted(), 2 * STOCK_BUDGET);
     ungrant(leaf, STOCK_BUDGET);
     ungrant(other, STOCK_BUDGET);
     middle.counter.set_max(1600);
-    assert!(grant(leaf, 60));
-    assert!(!grant(other, 41));
+    assert!(grant(leaf, 60, false));
+    assert!(!grant(other, 41, false));
     assert_eq!(other.counter.granted(), 0);
-    assert!(grant(other, 40));
+    assert!(grant(other, 40, false));
     ungrant(leaf, 60);
     ungrant(other, 40);
     assert_eq!(
@@ -195,11 +197,14 @@ fn a_tight_level_grants_nothing_until_a_sixteenth_is_free() {
     level.counter.set_max(1600);
     charge(level, 1550).unwrap();
     level.counter.set_tight();
-    assert!(!grant(level, 8));
+    assert!(!grant(level, 8, false));
     give(level, 50);
-    assert!(!grant(level, 8), "usage is a sixteenth below max, not less");
+    assert!(
+        !grant(level, 8, false),
+        "usage is a sixteenth below max, not less"
+    );
     give(level, 1);
-    assert!(grant(level, 8));
+    assert!(grant(level, 8, false));
     assert!(!level.counter.is_tight());
 }
 

@@ -1,24 +1,26 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
 //!
 //! Invariants: a refused charge has charged nobody. What is tried again is the same request.
-//! Depends on: `group` for the charge itself; `reclaim` and `oom_kill` for room; `throttle` for the
-//! delay that is owed.
-//! Never: waits, or runs code of the program, where the request's flags do not allow it.
+//! Depends on: `group` for the charge itself, `reclaim` and `oom_kill` for room, `throttle` for
+//! what is owed. Never: a wait, or code of the program, where the request's flags do not allow it.
 
 #![forbid(unsafe_code)]
 
 use super::{Accounting, By, Engine, Flags, Request};
 use crate::group::exact_charge::{Mode, Refusal, round_up};
-use crate::group::{Event, Kind, OomPolicy, Tag};
+use crate::group::{Caller, Event, Kind, Tag};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
+
+/// Inside `fallible` requests of so many bytes and more can be refused.
+const FALLIBLE_FROM: u64 = 4096;
 
 /// A refused charge: nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChargeError {
     /// The bytes that were asked for.
     pub bytes: u64,
-    /// The group that was full, its usage and its max.
+    /// Who was full, and how full.
     pub refusal: Refusal,
 }
 
@@ -36,7 +38,7 @@ impl Engine {
             return Ok(0);
         }
         let is_hit = match request.kind {
-            Kind::Heap => rec.charge_hit_of(tag, bytes),
+            Kind::Heap => rec.charge_hit_of(tag, bytes, request.is_of_allocator()),
             Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
             Kind::Mapped | Kind::Slab => false,
         };
@@ -63,7 +65,6 @@ impl Engine {
         Ok(bytes)
     }
 
-    /// Makes a charge that is no hit, and notes the delay it owes.
     fn charge_slow(&self, rec: &ThreadRec, request: Request) -> Result<(), ChargeError> {
         let Request {
             tag, bytes, kind, ..
@@ -73,11 +74,7 @@ impl Engine {
             self.pass_door(tag)
                 .map_err(|refusal| ChargeError { bytes, refusal })?;
         }
-        let first = match kind {
-            Kind::Heap | Kind::Reserved => self.tree.charge(rec, tag, bytes),
-            Kind::Mapped | Kind::Slab => self.charge_exact(request, Mode::Within),
-        };
-        first
+        self.charge_as(rec, request, Mode::Within)
             .or_else(|refusal| self.charge_refused(rec, request, refusal))
             .map_err(|refusal| ChargeError { bytes, refusal })?;
         match kind {
@@ -91,13 +88,36 @@ impl Engine {
         Ok(())
     }
 
+    /// Charges the owner and all groups above it as far as `mode` allows; with stock, where the
+    /// kind knows any.
+    fn charge_as(&self, rec: &ThreadRec, request: Request, mode: Mode) -> Result<(), Refusal> {
+        match request.kind {
+            Kind::Heap | Kind::Reserved => {
+                self.tree.charge_as(rec, request.tag, request.bytes, mode)
+            }
+            Kind::Mapped | Kind::Slab => self.charge_exact(request, mode),
+        }
+    }
+
     /// Charges the owner and all groups above it, past all stock, as far as `mode` allows.
     fn charge_exact(&self, request: Request, mode: Mode) -> Result<(), Refusal> {
         self.tree.charge_exact(request.tag, request.bytes, mode)
     }
 
-    /// Handles a refusal. The charge is forced, or tried again after a drain and after a reclaim;
-    /// then the group's policy decides between debt, a kill and a refusal.
+    /// Who asks: inside `fallible` an allocator does so at the door.
+    fn caller(&self, rec: &ThreadRec, request: Request) -> Caller {
+        let is_infallible = request.flags.has(Flags::INFALLIBLE);
+        if !request.is_of_allocator() || rec.is_fallible() {
+            Caller::Door
+        } else if is_infallible || self.options.debt_by_default() {
+            Caller::Infallible
+        } else {
+            Caller::Malloc
+        }
+    }
+
+    /// Seeks the way out of a refusal: a drain, a reclaim, or the full group's policy, by which the
+    /// charge is made above max.
     #[cold]
     fn charge_refused(
         &self,
@@ -107,121 +127,138 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
         let Request { tag, flags, .. } = request;
-        // What a reclaiming thread charges is forced, or reclaim would wait for itself.
-        if flags.has(Flags::FORCE) || rec.is_helping() {
+        // What reclaim charges is forced, or it would wait for itself.
+        if rec.is_helping() {
+            return self.charge_exact(request, Mode::Force);
+        }
+        if flags.has(Flags::FORCE) {
+            // Whoever is marked for it, it is made.
+            let _ = self.mark_for(request, Caller::Infallible);
+            return self.charge_exact(request, Mode::Force);
+        }
+        // Nobody asks for less than a few pages to hear a no, and a thread that panics cannot.
+        if rec.is_fallible()
+            && request.is_of_allocator()
+            && (request.bytes < FALLIBLE_FROM || std::thread::panicking())
+        {
             return self.charge_exact(request, Mode::Force);
         }
         let Some(full) = tree.group_of_refusal(&refusal) else {
             return Err(refusal);
         };
-        full.event(Event::Max);
-        let mut last = refusal;
-        // Stock in and below the full group is charged, but nothing holds it. If the charge would
-        // fit without it, drain it, once.
-        let without_stock = refusal.usage.saturating_sub(full.counter.granted());
-        let drain = || {
-            // A stall is counted only if there is something to drain, so that a refusal stays
-            // quick.
-            let _stall = full.is_drain_due().then(|| tree.stall(rec, tag));
-            tree.drain_for_charge(rec, full)
-        };
-        if without_stock.saturating_add(request.bytes) <= full.counter.max() && drain() {
-            match self.charge_exact(request, Mode::Within) {
-                Ok(()) => return Ok(()),
-                Err(again) => last = again,
-            }
+        let caller = self.caller(rec, request);
+        let group = tree.resolve(tree.objcgs.get(tag).cell()).group;
+        if group.observer().is_some() {
+            self.observe(full, request, caller);
+            return self.charge_as(rec, request, Mode::Force);
         }
+        // Who runs in debt already goes on at once: neither stock nor reclaim would bring it below.
+        let may_go_over = full.may_go_over(caller);
+        if may_go_over && full.is_over() {
+            return self.charge_over(rec, request, caller, refusal);
+        }
+        if !may_go_over {
+            full.event(Event::Max);
+        }
+        let mut last = match self.charge_after_drain(rec, request, refusal) {
+            Ok(()) => return Ok(()),
+            Err(again) => again,
+        };
         if self.may_reclaim() {
             match self.charge_after_reclaim(rec, request, last) {
                 Ok(()) => return Ok(()),
                 Err(again) => last = again,
             }
         }
-        // Found anew: reclaim may have taken long.
-        let Some(full) = tree.group_of_refusal(&last) else {
-            return Err(last);
-        };
         if flags.has(Flags::EARLY) {
             return Err(last);
         }
-        let by_default = flags.has(Flags::DEBT);
-        let may_owe = match full.oom_policy() {
-            OomPolicy::Debt => true,
-            OomPolicy::Default => by_default,
-            OomPolicy::Deny | OomPolicy::Kill => false,
-        };
-        if may_owe {
-            match self.charge_exact(request, Mode::Debt { by_default }) {
-                Ok(()) => return Ok(()),
-                Err(again) => last = again,
-            }
+        if caller != Caller::Door {
+            return self.charge_over(rec, request, caller, last);
         }
-        if full.oom_policy() == OomPolicy::Kill && last.group.is_some() {
-            match self.charge_after_kill(rec, request, last) {
-                Ok(()) => return Ok(()),
-                Err(again) => last = again,
-            }
-        }
-        if let Some(full) = tree.group_of_refusal(&last) {
-            full.event(Event::Oom);
-        }
-        Err(last)
+        self.refuse(last)
     }
 
-    /// Has a task told to die, and charges in advance against the bytes that it will give back.
-    /// Where that credit is not enough and the request may wait, waits for the task to end.
-    #[cold]
-    fn charge_after_kill(
+    /// Stock under a full group is charged but held by nobody: if all of it made room, takes it
+    /// back and tries again, once for each group on the way.
+    fn charge_after_drain(
         &self,
         rec: &ThreadRec,
         request: Request,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
+        let tree = &self.tree;
         let mut last = refusal;
-        // No task dies for bytes that are only stock: stock is drained first, however lately that
-        // was done.
-        for _ in 0..super::reclaim::ROUNDS {
-            let Some(full) = self.tree.group_of_refusal(&last) else {
-                return Err(last);
+        while let Some(full) = tree.group_of_refusal(&last) {
+            let without_stock = last.usage.saturating_sub(full.counter.granted());
+            if without_stock.saturating_add(request.bytes) > full.counter.max() {
+                break;
+            }
+            let has_drained = {
+                // Where nothing will be drained nobody stands still, and a refusal stays quick.
+                let _stall = full.is_drain_due().then(|| tree.stall(rec, request.tag));
+                tree.drain_for_charge(rec, full)
             };
-            if full.counter.granted() == 0 || self.tree.drain(rec, full) == 0 {
+            if !has_drained {
                 break;
             }
             match self.charge_exact(request, Mode::Within) {
                 Ok(()) => return Ok(()),
-                Err(again) => last = again,
+                // From below to above, so this ends.
+                Err(again) if again.group != last.group => last = again,
+                Err(again) => return Err(again),
             }
-        }
-        if last.group != refusal.group {
-            // Another group is full as well. Its own policy decides, at the next charge.
-            return Err(last);
-        }
-        let Some(group) = last.group else {
-            return Err(last);
-        };
-        for _ in 0..super::progress::STEPS {
-            let full = self.tree.memcgs.get(group);
-            let by = self.oom_kill(full, request.bytes);
-            if by == 0 {
-                return Err(last);
-            }
-            match self.charge_exact(request, Mode::Beyond { group, by }) {
-                Ok(()) => return Ok(()),
-                // Another group is full as well. Its own policy decides, at the next charge.
-                Err(again) if again.group != Some(group) => return Err(again),
-                Err(again) => last = again,
-            }
-            if !request.flags.has(Flags::WAIT) {
-                return Err(last);
-            }
-            let _lifted = self.tree.threads.epoch.lift(rec);
-            crate::os::clock::sleep_ns(super::progress::STEP_NS);
         }
         Err(last)
     }
 
-    /// Tries again as long as reclaim makes room. If the request may not wait, only has the worker
-    /// reclaim, for later charges.
+    /// Charges above max, as far as the policies of the groups on the way let the caller go. Where
+    /// one of them kills, tasks are marked first.
+    fn charge_over(
+        &self,
+        rec: &ThreadRec,
+        request: Request,
+        caller: Caller,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let made = self
+            .mark_for(request, caller)
+            .and_then(|()| self.charge_as(rec, request, Mode::Policy(caller)))
+            .or_else(|again| {
+                // A bound of debt is on what is held: stock goes first, once.
+                let full = self.tree.group_of_refusal(&again).ok_or(again)?;
+                if !full.may_go_over(caller) || !self.tree.drain_for_charge(rec, full) {
+                    return Err(again);
+                }
+                self.charge_exact(request, Mode::Policy(caller))
+            });
+        let Err(last) = made else {
+            return Ok(());
+        };
+        if last.group != refusal.group
+            && let Some(full) = self.tree.group_of_refusal(&last)
+        {
+            full.event(Event::Max);
+        }
+        if caller == Caller::Infallible {
+            self.say_null(request, &last);
+        }
+        self.refuse(last)
+    }
+
+    /// Counts a refusal.
+    fn refuse(&self, last: Refusal) -> Result<(), Refusal> {
+        if let Some(full) = self.tree.group_of_refusal(&last) {
+            full.event(Event::Oom);
+            if full.parent_index().is_none() {
+                self.budget_is_tight();
+            }
+        }
+        Err(last)
+    }
+
+    /// Tries again as long as room is made; leaves the rest to the worker where the caller may not
+    /// wait.
     #[cold]
     fn charge_after_reclaim(
         &self,
@@ -243,7 +280,7 @@ impl Engine {
             let Some(full) = tree.group_of_refusal(&last) else {
                 return Err(last);
             };
-            // A request larger than max can never fit: nothing is reclaimed for it.
+            // What can never fit is not worth what others have.
             if request.bytes > full.counter.max() || !self.make_room(rec, full, request) {
                 break;
             }
@@ -259,7 +296,7 @@ impl Engine {
         Err(last)
     }
 
-    /// Uncharges `bytes`, as [`Self::charge`] answered them.
+    /// Gives back `bytes` as [`Self::charge`] answered them.
     pub fn uncharge(&self, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
         if self.accounting() == Accounting::Broken {
             return;
@@ -291,9 +328,9 @@ impl Engine {
         }
     }
 
-    /// Undoes a charge of an object's `bytes` that was made a moment ago, because the object cannot
-    /// be had for another reason. As [`Self::uncharge`], but the owner's residual charges in other
-    /// groups stay as they were.
+    /// Takes back a charge of an object's `bytes` that was made a moment ago, for want of something
+    /// else: as [`Self::uncharge`], but what a move left of the owner in other groups stays as it
+    /// was.
     #[cold]
     pub(super) fn undo_charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         {
@@ -308,8 +345,8 @@ impl Engine {
         self.uncharge(rec, tag, bytes, Kind::Heap);
     }
 
-    /// Whether `tag` may be an owner's. Asked before the tag of a thing is used, since the program
-    /// may have overwritten it.
+    /// Whether a tag may be an owner's: asked before the tag of a thing is believed, which may have
+    /// been overwritten.
     pub fn is_tag(&self, tag: Tag) -> bool {
         tag.raw() < self.tree.objcgs.high_water()
     }
@@ -323,7 +360,7 @@ fn flags_pass_doors(flags: Flags) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{ROOT, ROOT_TAG};
+    use crate::group::{OomPolicy, ROOT, ROOT_TAG};
 
     #[test]
     fn a_charge_that_may_wait_pays_its_delay_and_one_that_may_not_owes_it() {

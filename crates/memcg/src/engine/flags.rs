@@ -31,8 +31,9 @@ impl Flags {
     pub const WAIT: Flags = Flags(1);
     /// Is made whatever the limits say.
     pub const FORCE: Flags = Flags(2);
-    /// Goes into debt where the group has no policy of its own.
-    pub const DEBT: Flags = Flags(4);
+    /// As Rust's global allocator: there is nobody to say no to. Charged above max under every
+    /// policy but `deny`; see docs/enforcement.md.
+    pub const INFALLIBLE: Flags = Flags(4);
     /// Is not made at all, and succeeds.
     pub const NOACCOUNT: Flags = Flags(8);
     /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
@@ -43,16 +44,21 @@ impl Flags {
     /// With [`Flags::WAIT`]: what the thread owes for being above `high` is left for its next safe
     /// point. For many charges in a row.
     pub const OWE: Flags = Flags(64);
+    /// As C's malloc: whether it is refused or charged above max is a matter of the full group's
+    /// policy. Without this and [`Flags::INFALLIBLE`] a charge is refused at a limit under every
+    /// policy, and kills nobody.
+    pub const MALLOC: Flags = Flags(128);
 
     /// Every flag with its name, in the order of the bits.
-    const NAMES: [(Flags, &str); 7] = [
+    const NAMES: [(Flags, &str); 8] = [
         (Flags::WAIT, "WAIT"),
         (Flags::FORCE, "FORCE"),
-        (Flags::DEBT, "DEBT"),
+        (Flags::INFALLIBLE, "INFALLIBLE"),
         (Flags::NOACCOUNT, "NOACCOUNT"),
         (Flags::USER, "USER"),
         (Flags::EARLY, "EARLY"),
         (Flags::OWE, "OWE"),
+        (Flags::MALLOC, "MALLOC"),
     ];
 
     /// The flags of both. The same as `|`, which cannot be used in a constant.
@@ -117,16 +123,16 @@ mod tests {
         }
         assert_eq!(
             format!("{all:?}"),
-            "WAIT | FORCE | DEBT | NOACCOUNT | USER | EARLY | OWE"
+            "WAIT | FORCE | INFALLIBLE | NOACCOUNT | USER | EARLY | OWE | MALLOC"
         );
     }
 
     #[test]
     fn each_flag_is_a_bit_of_its_own_and_no_bit_has_moved() {
         let bits = Flags::NAMES.map(|(flag, _)| flag.0);
-        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64]);
-        let both = Flags::DEBT | Flags::OWE;
-        assert_eq!(both, Flags::DEBT.with(Flags::OWE));
+        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128]);
+        let both = Flags::INFALLIBLE | Flags::OWE;
+        assert_eq!(both, Flags::INFALLIBLE.with(Flags::OWE));
         assert!(both.has(Flags::OWE) && both.has(Flags::NOWAIT) && !both.has(Flags::WAIT));
     }
 }

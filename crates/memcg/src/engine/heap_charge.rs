@@ -36,11 +36,6 @@ fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
         if rec.current().is_none() || engine.accounting() != Accounting::On {
             return Some(None);
         }
-        let flags = if engine.options.debt_by_default() {
-            flags | Flags::DEBT
-        } else {
-            flags
-        };
         let answer = engine.with_owner(rec, |owner| match owner {
             Some(tag) => engine
                 .charge(rec, Request::heap(tag, bytes as u64, flags))

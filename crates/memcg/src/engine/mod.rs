@@ -7,9 +7,11 @@
 //! Depends on: all rooms before it, from `units` to `attach`.
 //! Never: shows anything to a program (`api` does); makes text (`files` does).
 
+pub mod budget;
 pub mod cached_objects;
 pub mod charge_loop;
 pub mod configuration;
+mod end_process;
 pub mod flags;
 pub mod fork;
 mod fork_word;
@@ -20,7 +22,9 @@ pub mod ids;
 pub mod kmalloc;
 pub mod line;
 pub mod lists;
+mod observe;
 pub mod offline_policy;
+mod oom_choice;
 pub mod oom_kill;
 pub mod owner;
 pub mod process_engine;
@@ -55,6 +59,8 @@ pub struct Engine {
     pub kmem: Kmem,
     /// The options it was given.
     pub options: Options,
+    /// What the process may have.
+    pub budget: budget::Budget,
     /// 0: accounting is on; 1: it was switched off; 2: the books did not add up.
     off: AtomicU32,
     /// Changes to the tree that are under way and are not marked in a thread's record; a fork waits

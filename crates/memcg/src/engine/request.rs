@@ -46,6 +46,12 @@ impl Request {
         }
     }
 
+    /// Whether an allocator asks that may be charged above a limit.
+    #[inline]
+    pub fn is_of_allocator(self) -> bool {
+        self.flags.has(Flags::INFALLIBLE) || self.flags.has(Flags::MALLOC)
+    }
+
     /// The same request with `flags` in the place of its own.
     pub const fn with_flags(self, flags: Flags) -> Self {
         Self { flags, ..self }

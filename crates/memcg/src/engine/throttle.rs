@@ -8,10 +8,11 @@
 #![forbid(unsafe_code)]
 
 use super::{Engine, Request};
+use crate::counter::Level;
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::throttle_curve;
-use crate::group::Tag;
 use crate::group::exact_charge::each_level;
+use crate::group::{Event, Tag};
 use crate::os::clock;
 use crate::sync::atomic::Ordering;
 use crate::thread::ThreadRec;
@@ -32,21 +33,30 @@ impl Engine {
     pub(super) fn owe(&self, rec: &ThreadRec, request: Request) {
         let mut worst = 0;
         let may_reclaim = self.may_reclaim() && !rec.is_helping();
-        each_level(
-            self.tree
-                .resolve(self.tree.objcgs.get(request.tag).cell())
-                .group,
-            |level| {
-                let high = level.counter.high();
-                if high != UNLIMITED {
-                    worst = worst.max(throttle_curve::overage(level.counter.usage(), high));
+        let owner = self.tree.objcgs.get(request.tag);
+        let group = self.tree.resolve(owner.cell()).group;
+        each_level(group, |level| {
+            let counter = &level.counter;
+            let high = counter.high();
+            if level.parent().is_none() {
+                // The process's own line throttles nobody.
+                if counter.usage() > high {
+                    self.budget_is_tight();
                 }
-                if may_reclaim && level.counter.usage() > high.min(reclaim_line(level)) {
-                    self.wake_reclaim(level, 0);
-                }
-            },
-        );
-        if worst > 0 {
+                return;
+            }
+            if high != UNLIMITED {
+                // Stock is held by nobody.
+                let held = counter.usage().saturating_sub(counter.granted());
+                worst = worst.max(throttle_curve::overage(held, high));
+            }
+            if may_reclaim && counter.usage() > high.min(reclaim_line(level)) {
+                self.wake_reclaim(level, 0);
+            }
+        });
+        if worst > 0 && group.observer().is_some() {
+            group.event(Event::WouldThrottle);
+        } else if worst > 0 {
             let owed = throttle_curve::owed_after(rec.owed_ns(), worst, request.bytes);
             rec.owed_ns.store(owed, Ordering::Relaxed);
         }

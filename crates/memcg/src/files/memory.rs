@@ -8,7 +8,9 @@
 
 use super::text::number;
 use super::{At, Errno, FileError, path_of};
+use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::engine::budget::Line;
 use crate::group::exact_charge::round_up;
 use crate::group::{GroupId, Memcg, OomPolicy};
 use crate::sync::lock::Rank;
@@ -67,30 +69,74 @@ fn gone() -> FileError {
     FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
 }
 
-macro_rules! limits {
-    ($($get:ident $set:ident $drain:literal $kill:literal;)*) => {$(
+/// Sets a limit of a group, and gets the group down to it. Whether that succeeds or not, the limit
+/// is what was written.
+fn set_limit(
+    at: At<'_>,
+    value: &[u8],
+    may_kill: bool,
+    set_it: impl FnOnce(u64),
+) -> Result<(), FileError> {
+    let bytes = limit(value)?;
+    set(at, true, || set_it(bytes))?;
+    at.engine.arm_budget(at.rec);
+    if !at.engine.reclaim_to(at.rec, at.group, bytes) && may_kill {
+        at.engine.kill_to_max(at.rec, at.group);
+    }
+    Ok(())
+}
+
+pub fn max(at: At<'_>) -> String {
+    line(if at.is_root() {
+        at.engine.budget.max()
+    } else {
+        at.group.counter.max()
+    })
+}
+
+pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    if at.is_root() {
+        at.engine.set_root_max(at.rec, limit(value)?);
+        return Ok(());
+    }
+    set_limit(at, value, true, |bytes| at.group.counter.set_max(bytes))
+}
+
+pub fn high(at: At<'_>) -> String {
+    if !at.is_root() {
+        return line(at.group.counter.high());
+    }
+    match at.engine.budget.high() {
+        Line::Auto => match at.engine.budget.high_in_force() {
+            UNLIMITED => "auto\n".into(),
+            bytes => format!("auto {bytes}\n"),
+        },
+        Line::Bytes(bytes) => line(bytes),
+    }
+}
+
+pub fn set_high(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    if at.is_root() {
+        at.engine.set_root_high(at.rec, budget_line(value)?);
+        return Ok(());
+    }
+    set_limit(at, value, false, |bytes| at.group.counter.set_high(bytes))
+}
+
+macro_rules! protections {
+    ($($get:ident $set:ident;)*) => {$(
         pub fn $get(at: At<'_>) -> String {
             line(at.group.counter.$get())
         }
         pub fn $set(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             let bytes = limit(value)?;
-            set(at, $drain, || at.group.counter.$set(bytes))?;
-            if $drain {
-                // Whether that succeeds or not, the limit is what was written.
-                let is_down = at.engine.reclaim_to(at.rec, at.group, bytes);
-                if !is_down && $kill {
-                    at.engine.kill_to_max(at.rec, at.group);
-                }
-            }
-            Ok(())
+            set(at, false, || at.group.counter.$set(bytes))
         }
     )*};
 }
-limits! {
-    max set_max true true;
-    high set_high true false;
-    low set_low false false;
-    min set_min false false;
+protections! {
+    low set_low;
+    min set_min;
 }
 
 pub fn reserve(at: At<'_>) -> String {
@@ -209,15 +255,8 @@ pub fn set_oom_group(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     Ok(())
 }
 
-const POLICIES: [(OomPolicy, &str); 4] = [
-    (OomPolicy::Default, "default"),
-    (OomPolicy::Deny, "deny"),
-    (OomPolicy::Debt, "debt"),
-    (OomPolicy::Kill, "kill"),
-];
-
 pub fn oom_policy(at: At<'_>) -> String {
-    let words = POLICIES.map(|(policy, name)| {
+    let words = OomPolicy::ALL.map(|(policy, name)| {
         if policy == at.group.oom_policy() {
             format!("[{name}]")
         } else {
@@ -228,32 +267,42 @@ pub fn oom_policy(at: At<'_>) -> String {
 }
 
 pub fn set_oom_policy(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    let chosen = POLICIES.iter().find(|(_, name)| name.as_bytes() == value);
+    let chosen = OomPolicy::ALL
+        .iter()
+        .find(|(_, name)| name.as_bytes() == value);
     let (policy, _) =
-        chosen.ok_or_else(|| FileError::invalid("write default, deny, debt or kill"))?;
+        chosen.ok_or_else(|| FileError::invalid("write default, deny, debt, kill or observe"))?;
     at.group.set_oom_policy(*policy);
+    // Stock that the last policy allowed may be more than the new one does.
+    at.engine.tree.drain(at.rec, at.group);
     Ok(())
 }
 
 pub fn debt_max(at: At<'_>) -> String {
-    line(match at.group.debt_max() {
-        DEBT_MOST.. => Limit::MAX.get(),
-        bytes => bytes,
-    })
+    line(at.group.debt_max())
 }
 
-/// The largest bound of debt. It is written and read as `max`; the value above it means `default`.
-const DEBT_MOST: u64 = u64::MAX - 1;
-
 pub fn set_debt_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    let bytes = match value {
-        b"default" => None,
-        size => {
-            let bytes = limit(size)
-                .map_err(|why| FileError::new(why.errno, format!("{}, or default", why.message)))?;
-            Some(bytes.min(DEBT_MOST))
-        }
-    };
+    let bytes = limit(value)?;
     at.group.set_debt_max(bytes);
+    Ok(())
+}
+
+/// The root's: `auto`, or as a limit.
+fn budget_line(value: &[u8]) -> Result<Line, FileError> {
+    if value == b"auto" {
+        return Ok(Line::Auto);
+    }
+    limit(value)
+        .map(Line::Bytes)
+        .map_err(|why| FileError::new(why.errno, format!("{}, or auto", why.message)))
+}
+
+pub fn emergency(at: At<'_>) -> String {
+    line(at.engine.budget.emergency())
+}
+
+pub fn set_emergency(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    at.engine.set_emergency(at.rec, budget_line(value)?);
     Ok(())
 }

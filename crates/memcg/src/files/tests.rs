@@ -124,7 +124,7 @@ fn what_is_not_there_is_enoent_and_what_cannot_be_written_is_eacces() {
     w.mkdir("/a");
     assert_eq!(w.set("/nowhere", "memory.max", "1"), Err(Errno::ENOENT));
     assert_eq!(w.set("/a", "memory.nothing", "1"), Err(Errno::ENOENT));
-    assert_eq!(w.set("/", "memory.max", "1"), Err(Errno::ENOENT));
+    assert_eq!(w.set("/", "memory.min", "1"), Err(Errno::ENOENT));
     assert_eq!(w.set("/a", "memory.current", "1"), Err(Errno::EACCES));
     let refused = read(w.engine, w.rec, b"/", b"memory.reclaim").unwrap_err();
     assert_eq!(
@@ -282,15 +282,32 @@ fn a_full_group_counts_max_and_oom_here_and_above() {
     assert_eq!(key(&w.get("/a", "memory.events"), "oom"), 1);
     assert_eq!(key(&w.get("/a/b", "memory.events"), "max"), 0);
     w.set("/a", "memory.oom.policy", "debt").unwrap();
-    assert!(w.charge("/a/b", 10_000, Flags::NOWAIT));
-    assert_eq!(w.get("/a", "memory.current"), "70000\n");
     assert!(
-        !w.charge("/a/b", 60_000, Flags::NOWAIT),
-        "debt ends at a quarter of max"
+        !w.charge("/a/b", 10_000, Flags::NOWAIT),
+        "asked at the door"
     );
+    assert!(w.charge("/a/b", 10_000, Flags::MALLOC));
+    assert_eq!(w.get("/a", "memory.current"), "70000\n");
+    assert_eq!(key(&w.get("/a", "memory.events"), "debt"), 1);
+    assert!(w.charge("/a/b", 60_000, Flags::MALLOC));
+    assert_eq!(
+        key(&w.get("/a", "memory.events"), "debt"),
+        1,
+        "it was above"
+    );
+    w.set("/a", "memory.debt.max", "64K").unwrap();
+    assert!(!w.charge("/a/b", 60_000, Flags::MALLOC));
+    assert!(!w.charge("/a/b", 60_000, Flags::INFALLIBLE));
+    assert_eq!(w.get("/a", "memory.debt.max"), "65536\n");
+    w.set("/a", "memory.debt.max", "max").unwrap();
+    assert_eq!(
+        w.set("/a", "memory.debt.max", "default"),
+        Err(Errno::EINVAL)
+    );
+    assert!(w.charge("/a/b", 60_000, Flags::INFALLIBLE));
     assert_eq!(
         w.get("/a", "memory.oom.policy"),
-        "default deny [debt] kill\n"
+        "default deny [debt] kill observe\n"
     );
 }
 

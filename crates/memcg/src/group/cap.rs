@@ -36,8 +36,8 @@ const PLENTY: u64 = 4;
 impl Hierarchy {
     /// The cap for a slot of `tag` that has one of `cap`, and where `bytes` are missing, or too
     /// many. The caller is pinned.
-    pub(super) fn next_cap(&self, tag: Tag, cap: u64, bytes: u64) -> u64 {
-        let is_wide = (CAP.1..WIDE).contains(&cap) && self.is_plenty(tag, cap);
+    pub(super) fn next_cap(&self, tag: Tag, cap: u64, bytes: u64, forced: bool) -> u64 {
+        let is_wide = (CAP.1..WIDE).contains(&cap) && self.is_plenty(tag, cap, forced);
         let most = if is_wide { WIDE } else { CAP.1 };
         (cap * 2)
             .clamp(CAP.0, most)
@@ -63,13 +63,14 @@ impl Hierarchy {
 
     /// Whether `more` bytes of stock leave the most of every budget that `tag` depends on to
     /// others.
-    fn is_plenty(&self, tag: Tag, more: u64) -> bool {
+    fn is_plenty(&self, tag: Tag, more: u64, forced: bool) -> bool {
         let group = self.resolve(self.objcgs.get(tag).cell()).group;
         let (mut is_own, mut plenty) = (true, true);
         each_level(group, |level| {
             let counter = &level.counter;
             let is_bounded = core::mem::take(&mut is_own) || counter.max() != UNLIMITED;
-            plenty &= !is_bounded || counter.granted() + more <= counter.stock_budget() / PLENTY;
+            plenty &=
+                !is_bounded || counter.granted() + more <= counter.stock_budget(forced) / PLENTY;
         });
         plenty
     }
@@ -100,9 +101,11 @@ impl Hierarchy {
             return 0;
         };
         let cap = rec.slots[slot].cap.load(Relaxed);
-        let wanted = self.next_cap(tag, cap, bytes);
+        // Who runs in debt keeps what it frees at hand.
+        let forced = rec.slots[slot].spare.is_closed();
+        let wanted = self.next_cap(tag, cap, bytes, forced);
         let more = wanted.saturating_sub(cap);
-        if more > 0 && self.grant_word(tag, more) {
+        if more > 0 && self.grant_word(tag, more, forced) {
             more
         } else {
             0
@@ -143,7 +146,7 @@ mod tests {
             .collect();
         assert_eq!(caps[0], WIDE);
         assert_eq!(caps[15], CAP.1, "{caps:?}");
-        let budget = a.counter.stock_budget();
+        let budget = a.counter.stock_budget(false);
         let wide: u64 = caps.iter().map(|cap| cap - CAP.1).sum();
         assert!(wide <= budget / PLENTY, "{caps:?}");
         assert_eq!(a.counter.granted(), caps.iter().sum());

@@ -271,7 +271,7 @@ impl Hierarchy {
                 let balance = rec.slots[slot].balance.load(Ordering::Relaxed);
                 at_most("owner's balance in a slot", of, cap, balance)?;
                 slots += 1;
-                ahead += rec.slots[slot].spare.load(Ordering::Relaxed);
+                ahead += rec.slots[slot].spare.bytes();
                 stocked += balance;
                 caps += cap;
                 ahead += rec.slots[slot].slab.load(Ordering::Relaxed);
@@ -358,7 +358,7 @@ impl Hierarchy {
             for slot in (1..SLOTS).filter(|&s| rec.slots[s].tag.load(Ordering::Relaxed).is_none()) {
                 let cap = rec.slots[slot].cap.load(Ordering::Relaxed);
                 let slab = rec.slots[slot].slab.load(Ordering::Relaxed);
-                let spare = rec.slots[slot].spare.load(Ordering::Relaxed);
+                let spare = rec.slots[slot].spare.bytes();
                 same("stock of no owner", of, 0, cap + slab + spare)?;
                 same("scopes on no owner", of, 0, nr(&rec.slots[slot].scopes))?;
             }

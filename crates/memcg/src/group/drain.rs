@@ -134,7 +134,7 @@ impl Hierarchy {
                 continue;
             }
             // What is counted in advance as well: the owner's kinds are exact from here on.
-            let spare = rec.slots[slot].spare.swap(0, Ordering::Relaxed);
+            let spare = rec.slots[slot].spare.take();
             if spare > 0 {
                 self.sub_side(tag, spare, Kind::Reserved);
             }

@@ -20,9 +20,9 @@ pub enum Event {
     Low,
     /// Charged above high.
     High,
-    /// A charge met max.
+    /// A charge met max: it was refused, or took the group above max.
     Max,
-    /// A charge failed, or was about to, with nothing left to try.
+    /// A charge was refused with nothing left to try, or a task was told to end for it.
     Oom,
     /// A task of the group was killed for memory.
     OomKill,
@@ -32,16 +32,22 @@ pub enum Event {
     Late,
     /// A removed child left bytes here.
     Inherited,
-    /// A charge was forced above max.
+    /// A charge took the group from within its max to above it.
     Debt,
     /// An object of a kmem cache met `memory.kmem.max`.
     KmemMax,
     /// Bytes that were to be charged here instead of elsewhere did not fit, and stayed.
     RechargeFailed,
+    /// A charge would have been refused, had its group not been observed.
+    WouldRefuse,
+    /// A task would have been told to end, had the charged group not been observed.
+    WouldKill,
+    /// A charge would have owed a delay, had its group not been observed.
+    WouldThrottle,
 }
 
 /// How many there are.
-pub const EVENTS: usize = 11;
+pub const EVENTS: usize = 14;
 
 /// All, with their names.
 pub const ALL: [(Event, &str); EVENTS] = [
@@ -56,6 +62,9 @@ pub const ALL: [(Event, &str); EVENTS] = [
     (Event::Debt, "debt"),
     (Event::KmemMax, "kmem_max"),
     (Event::RechargeFailed, "recharge_failed"),
+    (Event::WouldRefuse, "would_refuse"),
+    (Event::WouldKill, "would_kill"),
+    (Event::WouldThrottle, "would_throttle"),
 ];
 
 /// What happened to one group.

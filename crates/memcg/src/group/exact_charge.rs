@@ -15,9 +15,9 @@ use super::id::{CellId, GroupId};
 use super::kind::Kind;
 use super::memcg_record::Memcg;
 use super::objcg::Objcg;
-use super::settings::debt_over;
+use super::over_limit::Caller;
 use super::{Hierarchy, Tag};
-use crate::counter::{Over, page_counter::UNLIMITED, try_charge, uncharge};
+use crate::counter::{Over, try_charge, uncharge};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How far a charge may go.
@@ -25,18 +25,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub enum Mode {
     /// Within every max.
     Within,
-    /// Into debt where the group's policy says so; `by_default` where it says nothing.
-    Debt {
-        /// The caller's wish for groups without a policy.
-        by_default: bool,
-    },
-    /// Beyond the max of one group, by so much; within all others.
-    Beyond {
-        /// The group, by index.
-        group: GroupId,
-        /// Bytes.
-        by: u64,
-    },
+    /// As far above each max as the policy there lets the caller go.
+    Policy(Caller),
     /// Whatever the limits say.
     Force,
 }
@@ -88,8 +78,7 @@ impl Hierarchy {
             let to = self.resolve(cell);
             try_charge(to.group, None, bytes, |level: &Memcg| match mode {
                 Mode::Within => Over::By(0),
-                Mode::Debt { by_default } => debt_over(level, by_default),
-                Mode::Beyond { group, by } => Over::By(if level.index() == group { by } else { 0 }),
+                Mode::Policy(caller) => level.over(caller),
                 Mode::Force => Over::Any,
             })
             .map_err(|refused| {
@@ -107,9 +96,6 @@ impl Hierarchy {
                         to.group.event(Event::Late);
                     }
                     self.tell_charged(to.group);
-                    if mode != Mode::Within {
-                        note_debt(to.group);
-                    }
                     return Ok(());
                 }
                 Err(why) => {
@@ -233,15 +219,6 @@ fn sub_side_path(start: &Memcg, side: usize, bytes: u64) {
     each_level(start, |level| {
         let count: &AtomicU64 = &level.side_kinds[side];
         count.fetch_sub(bytes, Ordering::Relaxed);
-    });
-}
-
-fn note_debt(start: &Memcg) {
-    each_level(start, |level| {
-        let max = level.counter.max();
-        if max != UNLIMITED && level.counter.usage() > max {
-            level.event(Event::Debt);
-        }
     });
 }
 

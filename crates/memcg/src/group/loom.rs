@@ -90,7 +90,7 @@ fn loom_a_drain_and_hits_share_the_stock_out_without_loss() {
         let hitter = go(move || {
             let mut held = 8;
             for _ in 0..2 {
-                held += 8 * u64::from(other.charge_hit_of(tag, 8));
+                held += 8 * u64::from(other.charge_hit_of(tag, 8, false));
             }
             if other.uncharge_hit(Some(tag), 8) {
                 held -= 8;

@@ -38,7 +38,7 @@ pub struct Memcg {
     above: AtomicPtr<Memcg>,
     /// Null until something happens here or below.
     pub(super) event_counts: AtomicPtr<EventCounts>,
-    /// `u64::MAX`: the default, by max.
+    /// Bytes; of the root, `memory.emergency`.
     pub(super) debt_max: AtomicU64,
     /// The live tasks here and below, and how many of them are stalled.
     pub(super) census: Census,
@@ -282,5 +282,10 @@ impl Level for Memcg {
 
     fn above_high(&self, _usage: u64) {
         self.event(Event::High);
+    }
+
+    fn crossed_max(&self) {
+        self.event(Event::Max);
+        self.event(Event::Debt);
     }
 }

@@ -44,6 +44,7 @@ pub mod name;
 pub mod notice_word;
 pub mod notices;
 pub mod objcg;
+pub mod over_limit;
 pub mod poll;
 pub mod pressure;
 pub mod recount;
@@ -68,6 +69,7 @@ pub use id::{CellId, EventCountsId, GroupId, NameId, PressureId, ROOT, WatchId};
 pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
+pub use over_limit::Caller;
 pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
 pub use tree::TreeError;
 

@@ -20,6 +20,7 @@ use super::kind::{Kind, NR_SIDE_KINDS};
 use super::limbo::What;
 use super::stall_word;
 use super::{Hierarchy, Tag};
+use crate::os::clock;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -75,6 +76,8 @@ const NO_STOCK: u32 = 1 << 9;
 /// Set beside the state of a residual that is wrongly charged where it is: to be reclaimed first,
 /// to follow when used.
 const MARKED: u32 = 1 << 11;
+/// Set beside `KILLED`: the task has not ended in time, and its bytes are expected no more.
+const OVERDUE: u32 = 1 << 12;
 /// Set beside the state of a task while a move of it is under way.
 const MOVING: u32 = 1 << 10;
 
@@ -82,6 +85,16 @@ const MOVING: u32 = 1 << 10;
 const ADJ_AT: u32 = 16;
 const ADJ: u32 = 0x7ff << ADJ_AT;
 const ADJ_ZERO: i32 = 1024;
+
+/// Beside `KILLED`, when that was, in steps of [`TICK_NS`], modulo 32.
+const KILLED_AT_AT: u32 = 27;
+const TICK_NS: u64 = 500_000_000;
+/// How many steps what a killed task holds is expected back.
+const TICKS: u32 = 4;
+
+fn tick(now_ns: u64) -> u32 {
+    (now_ns / TICK_NS % 32) as u32
+}
 
 /// See the module.
 #[derive(Default)]
@@ -180,9 +193,35 @@ impl Objcg {
 
     /// Marks the task as one that is to die. `false` if it was marked, or is no live task.
     pub fn kill(&self) -> bool {
-        self.flag(KILLED, |state| {
+        let at = tick(clock::monotonic_ns()) << KILLED_AT_AT;
+        self.flag(KILLED | at, |state| {
             state & STATE == State::Task as u32 && state & KILLED == 0
         })
+    }
+
+    /// The successor of a task that is to die is to die too, and is waited for no longer.
+    pub(super) fn inherit_mark(&self, old: &Objcg) {
+        const MARK: u32 = KILLED | OVERDUE | 31 << KILLED_AT_AT;
+        let mark = old.state.load(Ordering::Relaxed) & MARK;
+        if mark & KILLED != 0 {
+            self.flag(mark, |state| state & KILLED == 0);
+        }
+    }
+
+    /// Whether the task is to die and what it holds is expected back: for two seconds after the
+    /// mark. One that has not ended by then is not waited for again. (A mark that nobody asks about
+    /// for 16 s counts for up to two seconds more, once.)
+    pub fn is_expected_back(&self, now_ns: u64) -> bool {
+        // Acquire pairs with the AcqRel of `kill` (in `flag`).
+        let state = self.state.load(Ordering::Acquire);
+        if state & STATE != State::Task as u32 || state & (KILLED | OVERDUE) != KILLED {
+            return false;
+        }
+        let age = tick(now_ns).wrapping_sub(state >> KILLED_AT_AT) % 32;
+        if age > TICKS {
+            self.flag(OVERDUE, |state| state & KILLED != 0);
+        }
+        age <= TICKS
     }
 
     /// What is added to what the task holds when a victim is looked for, in thousandths of the
@@ -295,7 +334,7 @@ impl Objcg {
             .fetch_update(Ordering::Release, Ordering::Relaxed, |was| {
                 // A superseded owner may have been told to die: its successor will be.
                 let kept = if state == State::Superseded {
-                    KILLED
+                    KILLED | OVERDUE | 31 << KILLED_AT_AT
                 } else {
                     0
                 };

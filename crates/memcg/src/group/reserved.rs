@@ -33,12 +33,13 @@ impl ThreadRec {
         let Some(slot) = self.slot_near(tag) else {
             return false;
         };
-        let (balance, spare) = (slot.balance.load(Relaxed), slot.spare.load(Relaxed));
-        if balance < bytes || spare < bytes {
+        let (balance, spare) = (slot.balance.load(Relaxed), slot.spare.raw());
+        // Less than 0 where the slot is closed.
+        if balance < bytes || spare < bytes as i64 {
             return false;
         }
         slot.balance.store(balance - bytes, Relaxed);
-        slot.spare.store(spare - bytes, Relaxed);
+        slot.spare.set(spare as u64 - bytes);
         true
     }
 
@@ -51,11 +52,12 @@ impl ThreadRec {
         let Some(slot) = self.slot_near(tag) else {
             return false;
         };
-        let spare = slot.spare.load(Relaxed) + bytes;
+        // More than any bound where the slot is closed.
+        let spare = (slot.spare.raw() as u64).wrapping_add(bytes);
         if spare > SPARE_MAX || !give_slot(slot, bytes) {
             return false;
         }
-        slot.spare.store(spare, Relaxed);
+        slot.spare.set(spare);
         true
     }
 
@@ -64,7 +66,7 @@ impl ThreadRec {
         self.named().filter_map(|slot| {
             Some((
                 self.slots[slot].tag.load(Relaxed)?,
-                self.slots[slot].spare.load(Relaxed),
+                self.slots[slot].spare.bytes(),
             ))
         })
     }
@@ -74,18 +76,21 @@ impl Hierarchy {
     /// Counts `bytes`, charged already, as reserved: from what the slot has in advance, or with
     /// more of it, or exactly. The caller is pinned.
     pub fn count_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
+        let mut is_closed = false;
         let had = rec.enter().is_some_and(|_busy| {
             rec.slot_near(Some(tag)).is_some_and(|slot| {
-                let spare = slot.spare.load(Relaxed);
-                let left = spare.checked_sub(bytes);
-                slot.spare.store(left.unwrap_or(spare), Relaxed);
-                left.is_some()
+                is_closed = slot.spare.is_closed();
+                let left = slot.spare.bytes().checked_sub(bytes);
+                if let Some(left) = left.filter(|_| !is_closed) {
+                    slot.spare.set(left);
+                }
+                left.is_some() && !is_closed
             })
         });
         if had {
             return;
         }
-        let more = if bytes > SPARE_MAX / 4 {
+        let more = if is_closed || bytes > SPARE_MAX / 4 {
             0
         } else {
             SPARE_MAX / 2
@@ -96,11 +101,14 @@ impl Hierarchy {
             return;
         }
         let left = match rec.enter() {
-            Some(_busy) => rec.slot_near(Some(tag)).map_or(more, |slot| {
-                let all = slot.spare.load(Relaxed) + more;
-                slot.spare.store(all.min(SPARE_MAX), Relaxed);
-                all - all.min(SPARE_MAX)
-            }),
+            Some(_busy) => rec
+                .slot_near(Some(tag))
+                .filter(|slot| !slot.spare.is_closed())
+                .map_or(more, |slot| {
+                    let all = slot.spare.bytes() + more;
+                    slot.spare.set(all.min(SPARE_MAX));
+                    all - all.min(SPARE_MAX)
+                }),
             None => more,
         };
         if left > 0 {
@@ -113,10 +121,12 @@ impl Hierarchy {
     pub fn uncount_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
         let _transit = rec.begin_transit();
         let surplus = rec.enter().and_then(|_busy| {
-            let slot = rec.slot_near(Some(tag))?;
-            let all = slot.spare.load(Relaxed) + bytes;
+            let slot = rec
+                .slot_near(Some(tag))
+                .filter(|slot| !slot.spare.is_closed())?;
+            let all = slot.spare.bytes() + bytes;
             let keep = if all > SPARE_MAX { SPARE_MAX / 2 } else { all };
-            slot.spare.store(keep, Relaxed);
+            slot.spare.set(keep);
             Some(all - keep)
         });
         let surplus = surplus.unwrap_or(bytes);

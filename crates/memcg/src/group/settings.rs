@@ -4,21 +4,40 @@
 #![forbid(unsafe_code)]
 
 use super::memcg_record::Memcg;
-use crate::counter::Over;
+use crate::counter::Level;
+use crate::counter::page_counter::UNLIMITED;
 use crate::sync::atomic::Ordering;
 
-/// What a charge that meets max may do, as the group decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What happens when a charge meets `memory.max`: `memory.oom.policy`. The policy of the group that
+/// is full decides, not that of the group that is charged. docs/enforcement.md has the whole table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum OomPolicy {
-    /// As whoever charges prefers: a Rust global allocator goes into debt, all others are denied.
+    /// Who can be told no is refused: C's malloc, and whoever asks at the door. Rust's global
+    /// allocator is charged above max (`debt`), since its null ends the process.
+    #[default]
     Default = 0,
-    /// Refuse.
+    /// Everybody is refused. A refused Rust global allocator ends the process.
     Deny = 1,
-    /// Force, up to `memory.debt.max` above max.
+    /// Allocators are charged above max; whoever asks at the door is refused.
     Debt = 2,
-    /// Tell a task of the group to die.
+    /// As `Debt`, and tasks that hold the excess are told to end.
     Kill = 3,
+    /// In the group and below nobody is refused, throttled or killed, whichever group is full. What
+    /// would have happened is counted.
+    Observe = 4,
+}
+
+impl OomPolicy {
+    /// All, with their names.
+    pub const ALL: [(OomPolicy, &'static str); 5] = [
+        (OomPolicy::Default, "default"),
+        (OomPolicy::Deny, "deny"),
+        (OomPolicy::Debt, "debt"),
+        (OomPolicy::Kill, "kill"),
+        (OomPolicy::Observe, "observe"),
+    ];
 }
 
 /// What a task's bytes do when it moves. docs/internals/moving.md weighs them.
@@ -98,28 +117,28 @@ impl OfflinePolicy {
     }
 }
 
-/// `settings`: the depth, then the policy, then a bit each.
+/// `settings`: the depth, then bits and small numbers.
 const DEPTH: u32 = 0xff;
-const POLICY_AT: u32 = 8;
-const POLICY: u32 = 3 << POLICY_AT;
 const OOM_GROUP: u32 = 1 << 10;
 const SUBTREE_CONTROL: u32 = 1 << 11;
 const OFFLINE_AT: u32 = 12;
 const OFFLINE: u32 = 7 << OFFLINE_AT;
 const MOVE_AT: u32 = 16;
 const MOVE: u32 = 7 << MOVE_AT;
+/// The root's: some group has, or had, `OOM_GROUP`.
+const HAS_OOM_GROUPS: u32 = 1 << 19;
+const WAS_OBSERVED: u32 = 1 << 23;
+const POLICY_AT: u32 = 20;
+const POLICY: u32 = 7 << POLICY_AT;
 
 const _: () = assert!(super::name::DEPTH_MAX == DEPTH);
-
-const DEBT_DEFAULT: u64 = u64::MAX;
-const DEBT_DEFAULT_LIMIT: u64 = 64 << 20;
 
 impl Memcg {
     /// As every group begins.
     pub(super) fn open_settings(&self, depth: u32) {
         self.settings
             .store(depth | SUBTREE_CONTROL, Ordering::Relaxed);
-        self.debt_max.store(DEBT_DEFAULT, Ordering::Relaxed);
+        self.debt_max.store(UNLIMITED, Ordering::Relaxed);
     }
 
     /// Levels above it.
@@ -129,17 +148,21 @@ impl Memcg {
 
     /// The policy, as set.
     pub fn oom_policy(&self) -> OomPolicy {
-        match (self.settings.load(Ordering::Relaxed) & POLICY) >> POLICY_AT {
-            1 => OomPolicy::Deny,
-            2 => OomPolicy::Debt,
-            3 => OomPolicy::Kill,
-            _ => OomPolicy::Default,
-        }
+        let at = (self.settings.load(Ordering::Relaxed) & POLICY) >> POLICY_AT;
+        OomPolicy::ALL
+            .get(at as usize)
+            .map_or(OomPolicy::Default, |(policy, _)| *policy)
     }
 
     /// Sets the policy.
     pub fn set_oom_policy(&self, policy: OomPolicy) {
-        self.set(POLICY, (policy as u32) << POLICY_AT);
+        self.set(POLICY | WAS_OBSERVED, (policy as u32) << POLICY_AT);
+    }
+
+    /// Notes that what would have been done for this group was said. `false`: it was noted before.
+    pub fn note_observed(&self) -> bool {
+        let before = self.settings.fetch_or(WAS_OBSERVED, Ordering::Relaxed);
+        before & WAS_OBSERVED == 0
     }
 
     /// Whether a kill in the group takes all its tasks (`memory.oom.group`).
@@ -149,7 +172,19 @@ impl Memcg {
 
     /// Sets whether a kill in the group takes all its tasks (`memory.oom.group`).
     pub fn set_oom_group(&self, on: bool) {
+        if on {
+            let mut root = self;
+            while let Some(above) = root.parent() {
+                root = above;
+            }
+            root.set(HAS_OOM_GROUPS, HAS_OOM_GROUPS);
+        }
         self.set(OOM_GROUP, if on { OOM_GROUP } else { 0 });
+    }
+
+    /// Of the root: whether any group was ever given `memory.oom.group`.
+    pub fn has_oom_groups(&self) -> bool {
+        self.settings.load(Ordering::Relaxed) & HAS_OOM_GROUPS != 0
     }
 
     /// Whether `cgroup.subtree_control` has memory.
@@ -195,26 +230,14 @@ impl Memcg {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
-    /// Bytes above max that debt may reach: as set, or a quarter of max, at most 64 MiB.
+    /// Bytes above max that debt may reach: `memory.debt.max`, [`UNLIMITED`] at first; of the root,
+    /// `memory.emergency`.
     pub fn debt_max(&self) -> u64 {
-        match self.debt_max.load(Ordering::Relaxed) {
-            DEBT_DEFAULT => (self.counter.max() / 4).min(DEBT_DEFAULT_LIMIT),
-            set => set,
-        }
+        self.debt_max.load(Ordering::Relaxed)
     }
 
-    /// Sets how many bytes above max debt may reach; `None`: the default.
-    pub fn set_debt_max(&self, bytes: Option<u64>) {
-        self.debt_max
-            .store(bytes.unwrap_or(DEBT_DEFAULT), Ordering::Relaxed);
-    }
-}
-
-/// How far above its max a charge that may go into debt takes a group.
-pub(super) fn debt_over(group: &Memcg, by_default: bool) -> Over {
-    match group.oom_policy() {
-        OomPolicy::Debt => Over::By(group.debt_max()),
-        OomPolicy::Default if by_default => Over::By(group.debt_max()),
-        OomPolicy::Default | OomPolicy::Deny | OomPolicy::Kill => Over::By(0),
+    /// Sets how far above max debt may go. Beyond it the group acts as by [`OomPolicy::Deny`].
+    pub fn set_debt_max(&self, bytes: u64) {
+        self.debt_max.store(bytes, Ordering::Relaxed);
     }
 }

@@ -82,15 +82,19 @@ impl ThreadRec {
         busy.consume(tag, bytes).then_some(tag)
     }
 
-    /// A hit for any owner.
+    /// A hit for any owner. Of stock that was forced above a limit only `forced` charges get
+    /// something.
     #[inline]
-    pub fn charge_hit_of(&self, tag: Tag, bytes: u64) -> bool {
+    pub fn charge_hit_of(&self, tag: Tag, bytes: u64, forced: bool) -> bool {
         let Some(_busy) = self.enter() else {
             return false;
         };
         let Some(slot) = self.slot_of(Some(tag)) else {
             return false;
         };
+        if !forced && self.slots[slot].spare.is_closed() {
+            return false;
+        }
         let balance = self.slots[slot].balance.load(Relaxed);
         if balance < bytes {
             return false;
@@ -141,17 +145,28 @@ impl ThreadRec {
 }
 
 impl Hierarchy {
-    /// Charges `bytes` (a multiple of 8) to `tag`: from stock, or with a refill of it, or exactly.
-    /// Within the limits only; what the limits refuse is the engine's affair.
+    /// Charges `bytes` (a multiple of 8) to `tag` within the limits: from stock, or with a refill of
+    /// it, or exactly. What the limits refuse is the engine's affair.
     pub fn charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
-        if rec.charge_hit_of(tag, bytes) {
+        self.charge_as(rec, tag, bytes, Mode::Within)
+    }
+
+    /// As [`Self::charge`], as far above the limits as `mode` allows.
+    pub fn charge_as(
+        &self,
+        rec: &ThreadRec,
+        tag: Tag,
+        bytes: u64,
+        mode: Mode,
+    ) -> Result<(), Refusal> {
+        if rec.charge_hit_of(tag, bytes, mode != Mode::Within) {
             return Ok(());
         }
         let _pin = self.threads.epoch.pin(rec);
-        if self.refill(rec, tag, bytes) {
+        if self.refill(rec, tag, bytes, mode) {
             return Ok(());
         }
-        self.charge_exact(tag, bytes, Mode::Within)
+        self.charge_exact(tag, bytes, mode)
     }
 
     /// Takes `bytes` off `tag`: into stock, or exactly.
@@ -188,10 +203,11 @@ impl Hierarchy {
     }
 
     /// Fills the slot of `tag` and takes `bytes` from it. `false`, with nothing changed but perhaps
-    /// a slot emptied for it, when the budget is spent, a limit is near, or the slots may not be
-    /// touched.
+    /// a slot emptied for it, when the budget is spent, a limit is near that `mode` keeps to, or
+    /// the slots may not be touched. Stock that may be above a limit closes the slot.
     #[cold]
-    fn refill(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> bool {
+    fn refill(&self, rec: &ThreadRec, tag: Tag, bytes: u64, mode: Mode) -> bool {
+        let forced = mode != Mode::Within;
         if bytes > CAP.1 / 4 {
             return false;
         }
@@ -208,15 +224,15 @@ impl Hierarchy {
         else {
             return false;
         };
-        let wanted = self.next_cap(tag, cap, bytes);
+        let wanted = self.next_cap(tag, cap, bytes, forced);
         let more = wanted.saturating_sub(cap);
-        if !self.may_fit(tag, bytes + wanted.max(cap) / 2) {
+        if !forced && !self.may_fit(tag, bytes + wanted.max(cap) / 2) {
             return false;
         }
-        let granted = more > 0 && self.grant_word(tag, more);
+        let granted = more > 0 && self.grant_word(tag, more, forced);
         let cap = if granted { wanted } else { cap };
         let fill = cap / 2;
-        if fill < bytes || self.charge_exact(tag, bytes + fill, Mode::Within).is_err() {
+        if fill < bytes || self.charge_exact(tag, bytes + fill, mode).is_err() {
             if granted {
                 self.ungrant_word(tag, more);
             }
@@ -225,7 +241,7 @@ impl Hierarchy {
         let granted = if granted { more } else { 0 };
         // Deposit. A drain (or a handler) may have emptied or replaced the slot meanwhile: then the
         // grant may be gone.
-        let (mut surplus, mut unused) = (fill, granted);
+        let (mut surplus, mut unused, mut spare) = (fill, granted, 0);
         if let Some(_busy) = rec.enter()
             // Asked while busy: who forbids it drains us afterwards.
             && self.objcgs.get(tag).may_stock()
@@ -237,9 +253,17 @@ impl Hierarchy {
             rec.slots[slot].balance.store(all.min(room), Relaxed);
             surplus = all - all.min(room);
             unused = 0;
+            if forced {
+                spare = rec.slots[slot].spare.close();
+            } else {
+                rec.slots[slot].spare.open();
+            }
         }
         if unused > 0 {
             self.ungrant_word(tag, unused);
+        }
+        if spare > 0 {
+            self.sub_side(tag, spare, Kind::Reserved);
         }
         if surplus > 0 {
             self.uncharge_exact(tag, surplus);
@@ -324,6 +348,27 @@ impl Hierarchy {
         balance
     }
 
+    /// Returns what the thread holds of stock that was forced above a limit. The next charges are
+    /// made exactly, or from stock within the limits.
+    pub fn return_forced(&self, own: &ThreadRec) {
+        let has_any = || {
+            own.named()
+                .any(|slot| own.slots[slot].spare.is_closed() && own.slots[slot].has_any())
+        };
+        if !has_any() {
+            return;
+        }
+        let _pin = self.threads.epoch.pin(own);
+        let _transit = own.begin_transit();
+        if let Some(_busy) = own.enter() {
+            for slot in own.named() {
+                if own.slots[slot].spare.is_closed() {
+                    self.drain_slot(own, slot);
+                }
+            }
+        }
+    }
+
     /// Returns all stock and all names of a thread that leaves, or that only its record is left of.
     /// Scopes it still stands in end by it; it charges nobody from here on.
     pub fn return_all(&self, rec: &ThreadRec) {
@@ -344,13 +389,15 @@ impl Hierarchy {
         }
     }
 
-    pub(super) fn grant_word(&self, tag: Tag, bytes: u64) -> bool {
+    /// Has the groups grant `bytes` of stock to the owner; `forced` where being near a limit, or
+    /// above it, is no hindrance.
+    pub(super) fn grant_word(&self, tag: Tag, bytes: u64, forced: bool) -> bool {
         let _walk = self.begin_walk();
         let word: &Word = &self.objcgs.get(tag).granted;
         loop {
             let cell = word.read().in_cell();
             let group = self.resolve(cell).group;
-            if self.lingers() && group.is_lingering() || !grant(group, bytes) {
+            if self.lingers() && group.is_lingering() || !grant(group, bytes, forced) {
                 return false;
             }
             match word.add(Some(cell), bytes) {
@@ -398,6 +445,6 @@ fn empty_slot(rec: &ThreadRec, slot: usize) -> Taken {
         balance: rec.slots[slot].balance.swap(0, Relaxed),
         cap: rec.slots[slot].cap.swap(0, Relaxed),
         slab: rec.slots[slot].slab.swap(0, Relaxed),
-        spare: rec.slots[slot].spare.swap(0, Relaxed),
+        spare: rec.slots[slot].spare.take(),
     }
 }

@@ -162,9 +162,7 @@ impl Hierarchy {
         new.set_oom_score_adj(old.oom_score_adj());
         let stalls = old.end(State::Superseded, clock::wall_ns());
         self.end_stall_of_ended(stalls);
-        if old.is_killed() {
-            new.kill();
-        }
+        new.inherit_mark(old);
         self.remove_task_from(source);
     }
 }

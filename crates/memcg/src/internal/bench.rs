@@ -17,7 +17,7 @@ use crate::kmem::layout::UNIT;
 #[inline(always)]
 #[must_use]
 pub unsafe fn charge(bytes: usize) -> Option<Owner> {
-    heap_charge::charge(bytes, Flags::DEBT).map(Owner)
+    heap_charge::charge(bytes, Flags::INFALLIBLE).map(Owner)
 }
 
 /// Uncharges `bytes` of `owner`.

@@ -58,11 +58,7 @@ impl Thread<'_> {
     /// that stay charged during the call. `forced` is at most `bytes`.
     #[must_use]
     pub unsafe fn charge_mapped(&self, owner: Owner, bytes: usize, forced: usize) -> Charged {
-        let flags = if self.engine.options.debt_by_default() {
-            Flags::NOWAIT | Flags::DEBT
-        } else {
-            Flags::NOWAIT
-        };
+        let flags = Flags::MALLOC;
         let one = |bytes: usize, flags| match owner.0 {
             Some(tag) if bytes > 0 => {
                 let request = Request {

@@ -11,6 +11,7 @@ pub mod errno;
 pub mod fault;
 pub mod futex;
 pub mod ids;
+pub mod memory_limit;
 pub mod mmap;
 pub mod say;
 pub mod sigmask;

@@ -12,6 +12,8 @@ mod cache_rules;
 #[cfg(not(loom))]
 mod caches;
 #[cfg(not(loom))]
+mod enforcement;
+#[cfg(not(loom))]
 mod faults;
 #[cfg(not(loom))]
 mod held_futures;

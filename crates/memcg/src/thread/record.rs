@@ -20,6 +20,8 @@
 //!   (`engine::fork`).
 //! * `helping`: the owner alone; not 0 while it does the engine's work, reclaim above all: what it
 //!   charges then is forced, and it does not begin more of that work.
+//! * `fallible`: the owner alone; calls of `fallible` under way, in which large requests of its
+//!   allocators can be refused.
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the
 //!   rest counts how often it had. Readers of `memory.current` look at it to know that they saw a
 //!   refill, or a drain, half done.
@@ -77,6 +79,60 @@ impl Ahead {
     }
 }
 
+/// Bytes counted as reserved in advance: as [`Ahead`], or closed. A slot whose stock was forced
+/// above a limit is closed: allocators that cannot be told no use it up, and who asks at the door
+/// gets nothing out of it.
+#[derive(Default)]
+pub(crate) struct Spare(AtomicU32);
+
+impl Spare {
+    const CLOSED: u32 = 1 << 31;
+
+    /// The bytes; negative while it is closed: less than any request, and as an unsigned number
+    /// more than any bound.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> i64 {
+        i64::from(self.0.load(Ordering::Relaxed) as i32)
+    }
+
+    /// The bytes; 0 while it is closed.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.raw().max(0) as u64
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.raw() < 0
+    }
+
+    /// Sets the bytes, which opens it.
+    #[inline(always)]
+    pub(crate) fn set(&self, bytes: u64) {
+        debug_assert!(bytes < Self::CLOSED.into());
+        self.0.store(bytes as u32, Ordering::Relaxed);
+    }
+
+    /// Takes all bytes out and opens it.
+    pub(crate) fn take(&self) -> u64 {
+        let raw = self.0.swap(0, Ordering::Relaxed) as i32;
+        raw.max(0) as u64
+    }
+
+    /// Takes all bytes out and closes it.
+    pub(crate) fn close(&self) -> u64 {
+        let raw = self.0.swap(Self::CLOSED, Ordering::Relaxed) as i32;
+        raw.max(0) as u64
+    }
+
+    /// Opens it, if it is closed: it counts nothing in advance then.
+    pub(crate) fn open(&self) {
+        if self.is_closed() {
+            self.set(0);
+        }
+    }
+}
+
 /// Stock of one owner.
 #[derive(Default)]
 #[repr(C, align(32))]
@@ -91,7 +147,7 @@ pub struct Slot {
     pub(crate) slab: Ahead,
     /// Bytes counted as reserved in advance: of the owner's count of that kind, what no reservation
     /// holds.
-    pub(crate) spare: Ahead,
+    pub(crate) spare: Spare,
 }
 
 impl Slot {
@@ -133,6 +189,8 @@ pub struct ThreadRec {
     pub(crate) task: AtomicId<Tag>,
     pub(crate) changing: AtomicU32,
     helping: AtomicU32,
+    /// How many calls of `fallible` it is in.
+    fallible: AtomicU32,
     /// The depth of the scopes it stands in, below the number of those that ended out of order:
     /// {ended out of order:32, depth:32}.
     pub(crate) nest: AtomicU64,
@@ -173,6 +231,7 @@ impl Default for ThreadRec {
             task: AtomicId::default(),
             changing: AtomicU32::default(),
             helping: AtomicU32::default(),
+            fallible: AtomicU32::default(),
             nest: AtomicU64::default(),
             caches: AtomicUsize::new(0),
             named: core::array::from_fn(|_| AtomicU64::default()),
@@ -240,6 +299,19 @@ impl Drop for Helping<'_> {
     }
 }
 
+/// The thread is in `fallible` until this is dropped.
+#[must_use]
+pub(crate) struct InFallible<'a>(&'a ThreadRec);
+
+impl Drop for InFallible<'_> {
+    fn drop(&mut self) {
+        let depth = self.0.fallible.load(Ordering::Relaxed);
+        self.0
+            .fallible
+            .store(depth.saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
 impl ThreadRec {
     /// The thread does the engine's work until the guard's end. Nests.
     pub(crate) fn begin_helping(&self) -> Helping<'_> {
@@ -251,6 +323,18 @@ impl ThreadRec {
     /// Whether it does.
     pub fn is_helping(&self) -> bool {
         self.helping.load(Ordering::Relaxed) != 0
+    }
+
+    /// The thread is in `fallible` until the guard's end. Nests.
+    pub(crate) fn begin_fallible(&self) -> InFallible<'_> {
+        let depth = self.fallible.load(Ordering::Relaxed);
+        self.fallible.store(depth + 1, Ordering::Relaxed);
+        InFallible(self)
+    }
+
+    /// Whether large requests of its allocators can be refused.
+    pub(crate) fn is_fallible(&self) -> bool {
+        self.fallible.load(Ordering::Relaxed) != 0
     }
 
     /// Begins a transit: until the guard's end, bytes may be neither in a slot nor off the
@@ -282,6 +366,7 @@ impl ThreadRec {
         self.task.store(None, Ordering::Relaxed);
         self.changing.store(0, Ordering::Relaxed);
         self.helping.store(0, Ordering::Relaxed);
+        self.fallible.store(0, Ordering::Relaxed);
         self.nest.store(0, Ordering::Relaxed);
         self.gaps.store(None, Ordering::Relaxed);
         self.hints.forget();
@@ -295,7 +380,7 @@ impl ThreadRec {
             slot.balance.store(0, Ordering::Relaxed);
             slot.cap.store(0, Ordering::Relaxed);
             slot.slab.store(0, Ordering::Relaxed);
-            slot.spare.store(0, Ordering::Relaxed);
+            slot.spare.set(0);
         }
         for word in &self.named {
             word.store(0, Ordering::Relaxed);

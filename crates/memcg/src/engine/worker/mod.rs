@@ -166,6 +166,7 @@ impl Engine {
             Work::Reclaim { group, room } => {
                 self.reclaim_behind(rec, group, u64::from(room) * ROOM)
             }
+            Work::Budget => self.keep_budget(rec),
             Work::Sort { id } => self.with_lists(rec, |cx| self.kmem.lists.sort(cx, id)),
         }
     }

@@ -41,6 +41,8 @@ pub enum Work {
         /// Room that somebody needs there, in units of [`ROOM`], below 2²⁴.
         room: u32,
     },
+    /// The process has more than its budget.
+    Budget,
     /// A task has left a group: its entries in lists of that group are moved to its new one.
     Sort {
         /// The group's kmem id.
@@ -62,6 +64,7 @@ const SORT: u64 = 5;
 const WAKE_ALL: u64 = 6;
 const ALARM: u64 = 7;
 const LOOK: u64 = 9;
+const BUDGET: u64 = 8;
 
 impl Work {
     /// This item as a word, which is never 0.
@@ -81,6 +84,7 @@ impl Work {
                 let room = room.min(ROOM_MAX);
                 RECLAIM << KIND_AT | u64::from(room) << ROOM_AT | u64::from(group.raw())
             }
+            Work::Budget => BUDGET << KIND_AT,
             Work::Sort { id } => SORT << KIND_AT | u64::from(id.raw()),
         }
     }
@@ -102,6 +106,7 @@ impl Work {
                 group: GroupId::from_raw(word as u32)?,
                 room: (word >> ROOM_AT) as u32 & ROOM_MAX,
             }),
+            BUDGET => Some(Work::Budget),
             SORT => Some(Work::Sort {
                 id: KmemId::from_raw(word as u32)?,
             }),
@@ -119,6 +124,7 @@ impl Work {
             | Work::Alarm
             | Work::Look
             | Work::Reclaim { .. }
+            | Work::Budget
             | Work::Sort { .. } => true,
             Work::Split { .. } => false,
             Work::Ends => false,

@@ -20,10 +20,10 @@ fn a_misspelt_file_is_answered_with_the_nearest_that_is_there() {
         refusal(&w, b"/a", b"memroy.max"),
         "ENOENT: /a: no file 'memroy.max' here: did you mean memory.max?"
     );
-    // The root has no memory.max, and it is not suggested there.
+    // The root has no memory.min, and it is not suggested there.
     assert_eq!(
-        refusal(&w, b"/", b"memory.max"),
-        "ENOENT: /: no file 'memory.max' here: 'ls' shows those there are"
+        refusal(&w, b"/", b"memory.min"),
+        "ENOENT: /: no file 'memory.min' here: did you mean memory.max?"
     );
     let written = write(w.engine, w.rec, b"/a", b"max", b"1").unwrap_err();
     assert!(
