@@ -19,7 +19,7 @@ use super::flip_word::{Unchanged, Word};
 use super::{Hierarchy, Kind, Tag};
 use crate::counter::{grant, ungrant};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::thread::record::Slot;
+use crate::thread::slot::Slot;
 use crate::thread::{SLOTS, SlotsGuard, ThreadRec, UNTRACKED};
 
 /// What a slot held: its owner must get it back.

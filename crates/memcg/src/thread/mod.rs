@@ -13,6 +13,7 @@ pub mod id;
 pub mod owed;
 pub mod record;
 pub mod registry;
+pub mod slot;
 pub mod tag;
 #[cfg(not(loom))]
 pub mod tls;
