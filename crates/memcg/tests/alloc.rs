@@ -104,7 +104,13 @@ fn deny_is_null_and_debt_is_debt() {
     let a = group("deny");
     a.set_max(Limit::bytes(1 << 20)).unwrap();
     let layout = Layout::from_size_align(2 << 20, 8).unwrap();
-    // The default of a Rust global allocator is debt, up to a quarter of max: 1.25 MiB here.
+    // The default of a Rust global allocator is debt, without a bound.
+    // SAFETY: a valid layout.
+    let p = a.run(|| unsafe { alloc(layout) });
+    assert!(!p.is_null() && a.current() >= 2 << 20);
+    // SAFETY: allocated with this layout above, and not used after this.
+    unsafe { dealloc(p, layout) };
+    a.write("memory.debt.max", "256K").unwrap();
     // SAFETY: a valid layout; null is expected.
     assert!(a.run(|| unsafe { alloc(layout) }).is_null());
     let over = a.run(|| vec![0u8; (1 << 20) + (100 << 10)]);

@@ -176,7 +176,7 @@ fn what_is_set_on_a_removed_group_is_answered() {
     let policy = later.read("memory.oom.policy").unwrap();
     assert!(policy.starts_with("[default]"), "{policy}");
     // The root takes none.
-    assert_eq!(root().set_max(Limit::bytes(1)), Err(LimitError::Root));
+    assert_eq!(root().set_max(Limit::bytes(1)), Err(LimitError::InUse));
     assert_eq!(root().max(), Limit::MAX);
 }
 

@@ -3,7 +3,7 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::{Event, Flags, InGroup, Limit, Memcg, OomKilled, in_group, root};
+use memcg::{Charge, Event, Flags, InGroup, Limit, Memcg, OomKilled, ReserveError, in_group, root};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,6 +62,11 @@ fn poll(idle: &mut Idle, bell: &Arc<Bell>) -> Poll<Result<(), OomKilled>> {
     idle.as_mut().poll(&mut Context::from_waker(&waker))
 }
 
+/// As C's malloc takes it.
+fn take(group: &Memcg, bytes: u64) -> Result<Charge, ReserveError> {
+    group.try_reserve_with(bytes, Flags::MALLOC)
+}
+
 fn is_killed(idle: &Idle) -> bool {
     idle.task().unwrap().is_killed()
 }
@@ -72,16 +77,16 @@ fn the_largest_goes_also_when_idle_and_its_memory_is_lent_until_it_has_gone() {
     let (of_large, of_small): (Arc<Bell>, Arc<Bell>) = Default::default();
     let mut large = idle(&g, 3 * MIB, &of_large);
     let small = idle(&g, MIB, &of_small);
-    // Malloc may neither wait nor wake: it is served all the same, on credit.
-    let held = g.try_reserve(3 * MIB).unwrap();
+    // Malloc may neither wait nor wake: it is served all the same, above max.
+    let held = take(&g, 3 * MIB).unwrap();
     assert!(is_killed(&large) && !is_killed(&small));
     assert!(g.current() > 6 * MIB && g.current() < 8 * MIB);
     assert_eq!(
         (g.nr_events(Event::OomKill), g.nr_events(Event::Oom)),
         (1, 1)
     );
-    // One at a time: what goes beyond the credit is refused, and nobody else is told to die.
-    assert!(g.try_reserve(4 * MIB).is_err());
+    // What even the end of all would not make room for is refused, and nobody is told to die.
+    assert!(take(&g, 4 * MIB).is_err());
     assert!(!is_killed(&small));
     of_large.wait();
     assert_eq!(poll(&mut large, &of_large), Poll::Ready(Err(OomKilled)));
@@ -89,7 +94,7 @@ fn the_largest_goes_also_when_idle_and_its_memory_is_lent_until_it_has_gone() {
     assert_eq!((g.nr_events(Event::OomKill), of_small.rung()), (1, 0));
     drop(large);
     // The next one's turn.
-    let more = g.try_reserve(5 * MIB / 2).unwrap();
+    let more = take(&g, 5 * MIB / 2).unwrap();
     assert!(is_killed(&small));
     of_small.wait();
     drop((held, more, small));
@@ -105,7 +110,7 @@ fn of_a_group_that_dies_as_a_whole_nobody_is_left() {
     let bell: Arc<Bell> = Default::default();
     let mut members = [idle(&part, 3 * MIB, &bell), idle(&unit, MIB, &bell)];
     let bystander = idle(&g, 2 * MIB, &bell);
-    let held = g.try_reserve(4 * MIB).unwrap();
+    let held = take(&g, 4 * MIB).unwrap();
     assert!(members.iter().all(is_killed) && !is_killed(&bystander));
     assert_eq!(unit.nr_events(Event::OomGroupKill), 1);
     assert_eq!(
@@ -125,19 +130,19 @@ fn who_is_never_to_be_killed_outlives_a_group_that_dies_as_a_whole() {
     let bell: Arc<Bell> = Default::default();
     let (safe, other) = (idle(&g, 4 * MIB, &bell), idle(&g, MIB, &bell));
     safe.task().unwrap().set_oom_score_adj(-1000);
-    let held = g.try_reserve(7 * MIB / 2).unwrap();
+    let held = take(&g, 7 * MIB / 2).unwrap();
     assert!(is_killed(&other) && !is_killed(&safe));
     assert_eq!(g.nr_events(Event::OomKill), 1);
     drop(held);
 }
 
 #[test]
-fn without_anybody_to_kill_a_charge_is_refused() {
+fn without_anybody_to_kill_who_can_be_refused_is_refused() {
     let g = group("nobody", 4 * MIB);
-    let held = g.try_reserve(3 * MIB).unwrap();
-    assert!(g.try_reserve(2 * MIB).is_err());
+    let held = take(&g, 3 * MIB).unwrap();
+    assert!(take(&g, 2 * MIB).is_err());
     assert!(
-        g.try_reserve_with(2 * MIB, Flags::WAIT.with(Flags::USER))
+        g.try_reserve_with(2 * MIB, Flags::MALLOC | Flags::WAIT | Flags::USER)
             .is_err()
     );
     assert_eq!(g.nr_events(Event::OomKill), 0);
@@ -146,7 +151,7 @@ fn without_anybody_to_kill_a_charge_is_refused() {
     let elsewhere = group("elsewhere", 64 * MIB);
     let bell: Arc<Bell> = Default::default();
     let other = idle(&elsewhere, 8 * MIB, &bell);
-    assert!(g.try_reserve(2 * MIB).is_err());
+    assert!(take(&g, 2 * MIB).is_err());
     assert!(!is_killed(&other));
     drop(held);
 }
@@ -161,39 +166,18 @@ fn what_was_said_about_a_task_counts_and_follows_it() {
     first.task().unwrap().set_oom_score_adj(500);
     third.task().unwrap().set_oom_score_adj(-999);
     never.task().unwrap().move_to(&g).unwrap();
-    let held = g.try_reserve(5 * MIB / 2).unwrap();
+    let held = take(&g, 5 * MIB / 2).unwrap();
     assert!(is_killed(&first) && !is_killed(&never) && !is_killed(&third));
     drop(first);
-    let more = g.try_reserve(MIB).unwrap();
+    let more = take(&g, MIB).unwrap();
     assert!(is_killed(&third) && !is_killed(&never));
     drop(third);
-    assert!(g.try_reserve(MIB).is_err(), "nobody is left to kill");
+    assert!(take(&g, MIB).is_err(), "nobody is left to kill");
     assert!(!is_killed(&never));
     let stays = memcg::MovePolicy::Stay;
     never.task().unwrap().move_to_with(&from, stays).unwrap();
     assert_eq!(never.task().unwrap().oom_score_adj(), -1000);
     drop((held, more));
-}
-
-#[test]
-fn who_may_wait_waits_for_the_victim_to_go() {
-    let g = group("waits", 4 * MIB);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .build()
-        .unwrap();
-    let victim = runtime.spawn(in_group(&g, "victim", async {
-        let held = vec![1u8; 2 << 20];
-        pending::<()>().await;
-        drop(held);
-    }));
-    while g.current() < 2 * MIB {
-        std::thread::yield_now();
-    }
-    let held = g.try_reserve_with(3 * MIB, Flags::WAIT).unwrap();
-    assert!(matches!(runtime.block_on(victim), Ok(Err(OomKilled))));
-    assert_eq!(g.current(), 3 * MIB);
-    drop(held);
 }
 
 #[test]
@@ -238,17 +222,14 @@ fn a_thread_that_works_for_a_task_sees_that_it_is_to_stop() {
     let task = g.task("job").unwrap();
     let mut held = Vec::new();
     while !task.is_killed() {
-        match task.try_reserve(MIB) {
-            Ok(more) => held.push(more),
-            Err(e) => panic!("refused before it was told: {e}"),
-        }
+        let more = task.run(|| vec![1_u8; MIB as usize]);
+        held.push(more);
     }
     assert!((4..=5).contains(&held.len()), "{}", held.len());
-    // What it holds was the credit; it does not grow by what the victim goes on taking.
-    for _ in 0..16 {
-        held.extend(task.try_reserve(MIB).ok());
-    }
-    assert!(g.current() <= 8 * MIB, "{}", g.current());
+    assert!(task.try_reserve(MIB).is_err(), "asked at the door");
+    // It goes on as long as it does not look; the process lives.
+    held.push(task.run(|| vec![1_u8; MIB as usize]));
+    assert_eq!(g.nr_events(Event::OomKill), 1);
 }
 
 #[test]
@@ -261,12 +242,12 @@ fn many_groups_at_once_have_one_victim_each() {
             (g, members)
         })
         .collect();
-    let charge = |g: &Memcg| g.try_reserve(3 * MIB / 8).unwrap();
+    let charge = |g: &Memcg| take(g, 3 * MIB / 8).unwrap();
     let first: Vec<_> = all.iter().map(|(g, _)| charge(g)).collect();
     // What each victim will give back is still credited to its own group.
     let more: Vec<_> = all
         .iter()
-        .map(|(g, _)| g.try_reserve(MIB / 16).unwrap())
+        .map(|(g, _)| take(g, MIB / 16).unwrap())
         .collect();
     for (g, members) in &all {
         assert_eq!(g.nr_events(Event::OomKill), 1);

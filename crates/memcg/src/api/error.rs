@@ -109,8 +109,8 @@ errors! {
     LimitError {
         /// The group has been removed.
         Gone => "the group has been removed",
-        /// The root takes no limit.
-        Root => "the root takes no limit",
+        /// The process has more already than a budget (the root's `memory.max`) would leave it.
+        InUse => "the process has more already: with that budget it would end at once",
     }
     /// A task was not made.
     TaskError {

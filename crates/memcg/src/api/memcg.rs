@@ -12,7 +12,7 @@ use super::error::{CreateError, LimitError, RemoveError};
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
 use crate::engine::Engine;
-use crate::engine::budget::Line;
+use crate::engine::budget::{InUse, Line};
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::usage::Usage;
 use crate::group::{self, Event, GroupId, ROOT, ROOT_TAG, Tag};
@@ -348,10 +348,12 @@ impl Memcg {
     ) -> Result<(), LimitError> {
         self.with(|engine, rec, group| {
             if group.index() == ROOT {
-                match may_kill {
-                    true => engine.set_root_max(rec, line.get()),
-                    false => engine.set_root_high(rec, Line::Bytes(line.get())),
+                if may_kill {
+                    return engine
+                        .set_root_max(rec, line.get())
+                        .map_err(|InUse(_)| LimitError::InUse);
                 }
+                engine.set_root_high(rec, Line::Bytes(line.get()));
                 return Ok(());
             }
             engine.arm_budget(rec);

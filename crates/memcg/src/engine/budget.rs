@@ -26,6 +26,10 @@ const LOOK_NS: u64 = 1_000_000_000;
 /// Between two looks at the limits of the machine and of the process.
 const LIMIT_NS: u64 = 10 * LOOK_NS;
 
+/// The process has more, so many bytes, than a budget would leave it; nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InUse(pub u64);
+
 /// A line of the root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
@@ -124,9 +128,28 @@ impl Budget {
 
 impl Engine {
     /// Sets `memory.max` of the root: bytes, or [`UNLIMITED`].
-    pub fn set_root_max(&self, rec: &ThreadRec, bytes: u64) {
+    ///
+    /// # Errors
+    /// When the process has more than that and the emergency beyond it: it would end at once.
+    pub fn set_root_max(&self, rec: &ThreadRec, bytes: u64) -> Result<(), InUse> {
+        let most = match self.budget.emergency.get() {
+            Line::Auto => bytes.saturating_add(bytes / 16),
+            Line::Bytes(more) => bytes.saturating_add(more),
+        };
+        self.fits_in(most)?;
         self.budget.max.set(Line::Bytes(bytes));
         self.follow_budget(rec);
+        Ok(())
+    }
+
+    fn fits_in(&self, most: u64) -> Result<(), InUse> {
+        let charged = self.tree.memcgs.get(ROOT).counter.usage();
+        let used = charged.max(memory_limit::resident());
+        if used > most {
+            Err(InUse(used))
+        } else {
+            Ok(())
+        }
     }
 
     /// Sets `memory.high` of the root.
@@ -136,9 +159,18 @@ impl Engine {
     }
 
     /// Sets `memory.emergency`: how far beyond the root's max those go that cannot be refused.
-    pub fn set_emergency(&self, rec: &ThreadRec, emergency: Line) {
+    ///
+    /// # Errors
+    /// When the process has more than that: it would end at once.
+    pub fn set_emergency(&self, rec: &ThreadRec, emergency: Line) -> Result<(), InUse> {
+        let more = match emergency {
+            Line::Auto => self.budget.max() / 16,
+            Line::Bytes(more) => more,
+        };
+        self.fits_in(self.budget.max().saturating_add(more))?;
         self.budget.emergency.set(emergency);
         self.follow_budget(rec);
+        Ok(())
     }
 
     /// A group has got a limit: from now on the automatic line of the root is in force.
@@ -230,7 +262,7 @@ impl Engine {
         let _pin = self.tree.threads.epoch.pin(rec);
         let held = root.counter.usage().saturating_sub(root.counter.granted());
         if held > line {
-            self.mark_among(root, Among::MadeAndOver, held - line, 0);
+            self.mark_among(root, Among::MadeAndOver, held - line, 0, true);
         }
     }
 }

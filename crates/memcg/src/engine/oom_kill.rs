@@ -38,7 +38,11 @@ impl Engine {
                 continue;
             }
             let excess = full.excess_with(request.bytes);
-            let is_enough = excess == 0 || self.mark_until(full, excess, request.bytes);
+            let is_enough = excess == 0 || {
+                // A refusal is not given by an answer of before.
+                let is_now = caller == Caller::Malloc;
+                self.mark_among(full, Among::AllBelow, excess, request.bytes, is_now)
+            };
             if !is_enough && caller == Caller::Infallible && request.bytes > full.counter.max() {
                 // It could never fit, so nobody else has to go for it.
                 self.mark_own(request.tag);
@@ -63,25 +67,31 @@ impl Engine {
             return;
         };
         let excess = full.excess_with(0);
-        if full.oom_policy() == OomPolicy::Kill && excess > 0 && !self.mark_until(full, excess, 0) {
+        if full.oom_policy() == OomPolicy::Kill
+            && excess > 0
+            && !self.mark_among(full, Among::AllBelow, excess, 0, true)
+        {
             full.event(Event::Oom);
         }
     }
 
-    /// Marks below `full` until what marked tasks hold makes up `excess` bytes. `false`: there is
-    /// nobody left, or all together would not be enough. `bytes` were asked for.
-    fn mark_until(&self, full: &Memcg, excess: u64, bytes: u64) -> bool {
-        self.mark_among(full, Among::AllBelow, excess, bytes)
-    }
-
-    /// As [`Self::mark_until`], among those that `among` names.
-    pub(super) fn mark_among(&self, full: &Memcg, among: Among, excess: u64, bytes: u64) -> bool {
+    /// Marks below `full`, among those that `among` names, until what marked tasks hold makes up
+    /// `excess` bytes. `false`: there is nobody left, or all together would not be enough. `bytes`
+    /// were asked for. Unless `is_now`, the answer may be that of a look a few ms ago.
+    pub(super) fn mark_among(
+        &self,
+        full: &Memcg,
+        among: Among,
+        excess: u64,
+        bytes: u64,
+        is_now: bool,
+    ) -> bool {
         // Without memory even for that nobody can be told once only, so nobody is.
         let Some(victim) = full.victim() else {
             return false;
         };
         let began = clock::monotonic_ns();
-        if let Some(answer) = victim.last_answer(began) {
+        if let Some(answer) = victim.last_answer(began).filter(|_| !is_now) {
             return answer;
         }
         let Some(choosing) = victim.choose() else {

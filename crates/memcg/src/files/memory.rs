@@ -10,7 +10,7 @@ use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{Level, Over, try_charge, uncharge};
-use crate::engine::budget::Line;
+use crate::engine::budget::{InUse, Line};
 use crate::group::exact_charge::round_up;
 use crate::group::{GroupId, Memcg, OomPolicy};
 use crate::sync::lock::Rank;
@@ -96,8 +96,10 @@ pub fn max(at: At<'_>) -> String {
 
 pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     if at.is_root() {
-        at.engine.set_root_max(at.rec, limit(value)?);
-        return Ok(());
+        return at
+            .engine
+            .set_root_max(at.rec, limit(value)?)
+            .map_err(in_use);
     }
     set_limit(at, value, true, |bytes| at.group.counter.set_max(bytes))
 }
@@ -298,11 +300,17 @@ fn budget_line(value: &[u8]) -> Result<Line, FileError> {
         .map_err(|why| FileError::new(why.errno, format!("{}, or auto", why.message)))
 }
 
+fn in_use(InUse(bytes): InUse) -> FileError {
+    let why = format!("the process has {bytes} bytes: with that budget it would end at once");
+    FileError::new(Errno::EBUSY, why)
+}
+
 pub fn emergency(at: At<'_>) -> String {
     line(at.engine.budget.emergency())
 }
 
 pub fn set_emergency(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    at.engine.set_emergency(at.rec, budget_line(value)?);
-    Ok(())
+    at.engine
+        .set_emergency(at.rec, budget_line(value)?)
+        .map_err(in_use)
 }

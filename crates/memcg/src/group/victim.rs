@@ -12,6 +12,8 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A look that took so long is followed by so many times as long without one.
 const REST: u64 = 20;
+/// A look that seems to have taken longer was interrupted.
+const LONGEST_NS: u64 = 1_000_000;
 /// How long what a group holds is expected back after it was told to end as a whole, in ns.
 const PATIENCE_NS: u64 = 2_000_000_000;
 
@@ -44,7 +46,7 @@ impl Drop for Choosing<'_> {
 impl Choosing<'_> {
     /// The look has ended without a mark: the next one is a while off.
     pub fn rest(&self, began_ns: u64, now_ns: u64, was_enough: bool) {
-        let took = now_ns.saturating_sub(began_ns);
+        let took = now_ns.saturating_sub(began_ns).min(LONGEST_NS);
         let until = now_ns.saturating_add(took.saturating_mul(REST));
         self.0
             .was_enough

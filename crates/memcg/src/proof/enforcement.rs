@@ -327,8 +327,10 @@ fn the_process_s_budget_refuses_who_can_be_refused_and_ends_beyond_the_emergency
     let a = w.group(None, "a");
     a.set_oom_policy(OomPolicy::Debt);
     // What is resident beside the charges is taken off, so the lines are wide.
-    w.engine.set_root_max(w.rec, 1 << 40);
-    w.engine.set_emergency(w.rec, Line::Bytes(1 << 30));
+    let is_refused = w.engine.set_root_max(w.rec, 4096).is_err();
+    assert!(is_refused, "it would end at once");
+    w.engine.set_root_max(w.rec, 1 << 40).unwrap();
+    w.engine.set_emergency(w.rec, Line::Bytes(1 << 30)).unwrap();
     let max = w.engine.tree.memcgs.get(ROOT).counter.max();
     assert!(max < 1 << 40, "less what is resident");
     assert!(w.charge(a.tag(), max & !7, Flags::INFALLIBLE));
