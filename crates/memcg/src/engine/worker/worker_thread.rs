@@ -99,7 +99,10 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
             // An alarm set, or news told, from here on is deferred work, so no sleep begins.
             let next = sooner(super::alarms(), super::look());
             if done == 0 {
-                let ms = sooner(sooner(next, engine.reap_if_due(rec)), engine.look_at_budget_if_due());
+                let ms = sooner(
+                    sooner(next, engine.reap_if_due(rec)),
+                    engine.look_at_budget_if_due(),
+                );
                 engine.deferred.sleep(ms, is_over);
             }
         }
