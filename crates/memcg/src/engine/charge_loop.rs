@@ -235,6 +235,9 @@ impl Engine {
         let Err(last) = made else {
             return Ok(());
         };
+        if request.flags.has(Flags::EARLY) {
+            return Err(last);
+        }
         if last.group != refusal.group
             && let Some(full) = self.tree.group_of_refusal(&last)
         {

@@ -27,9 +27,9 @@ pub enum Asks {
 impl Asks {
     const fn flags(self) -> Flags {
         match self {
-            Self::Refusable => Flags::NOWAIT,
-            Self::First => Flags::NOWAIT.with(Flags::EARLY),
-            Self::Forced => Flags::NOWAIT.with(Flags::FORCE),
+            Self::Refusable => Flags::MALLOC,
+            Self::First => Flags::MALLOC.with(Flags::EARLY),
+            Self::Forced => Flags::FORCE,
         }
     }
 }
