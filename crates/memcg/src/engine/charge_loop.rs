@@ -70,7 +70,7 @@ impl Engine {
             tag, bytes, kind, ..
         } = request;
         let _pin = self.tree.threads.epoch.pin(rec);
-        if !flags_pass_doors(request.flags) && !rec.is_helping() {
+        if !request.is_of_allocator() && !request.flags.has(Flags::FORCE) && !rec.is_helping() {
             self.pass_door(tag)
                 .map_err(|refusal| ChargeError { bytes, refusal })?;
         }
@@ -353,11 +353,6 @@ impl Engine {
     pub fn is_tag(&self, tag: Tag) -> bool {
         tag.raw() < self.tree.objcgs.high_water()
     }
-}
-
-/// Whether such a charge does not ask at the door: it cannot be refused, or not so.
-fn flags_pass_doors(flags: Flags) -> bool {
-    flags.has(Flags::FORCE) || flags.has(Flags::DEBT)
 }
 
 #[cfg(test)]

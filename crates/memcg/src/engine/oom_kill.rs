@@ -168,7 +168,9 @@ impl Engine {
             && task.oom_score_adj() > ADJ_MIN
             && task.kill()
         {
-            self.tree.resolve(task.cell()).group.event(Event::OomKill);
+            let group = self.tree.resolve(task.cell()).group;
+            group.event(Event::OomKill);
+            self.tree.tell_freed(group);
             self.defer(Work::Wake { id: task.id() });
         }
     }
