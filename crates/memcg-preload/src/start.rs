@@ -200,7 +200,7 @@ extern "C" fn end() {
     }
     let _free = no_account();
     report();
-    control::unlink();
+    control::end();
 }
 
 /// The last state of the groups, for whoever started the program, in one step by a rename.

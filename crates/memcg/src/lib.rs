@@ -75,7 +75,7 @@ struct Readme;
 /// use memcg::testing::engine::Engine;
 /// use memcg::testing::api::root;
 /// use memcg::testing::files::FILES;
-/// use memcg::testing::control::unlink;
+/// use memcg::testing::control::end;
 /// ```
 ///
 /// and without it none is reached:
@@ -133,7 +133,7 @@ struct Readme;
 /// ```
 ///
 /// ```compile_fail,E0603
-/// use memcg::control::unlink;
+/// use memcg::control::end;
 /// ```
 #[cfg(doctest)]
 struct ClosedRooms;

@@ -180,7 +180,7 @@ fn what_belongs_to_the_process_can_be_said_at_any_time() {
     assert_eq!(RUNS.load(Ordering::Relaxed), 1);
 
     assert!(!control::stop());
-    control::unlink();
+    control::end();
     let report = control::report().unwrap();
     assert!(report.starts_with(&format!("pid={} ", std::process::id())));
 

@@ -9,6 +9,7 @@
 
 mod connection;
 mod descriptor;
+mod ending;
 mod escape;
 mod held;
 mod place;
@@ -16,7 +17,7 @@ mod request_line;
 mod server;
 mod snapshot;
 
-pub use place::unlink;
+pub use ending::end;
 pub use server::{after_fork, serve_in_thread, stop};
 pub use snapshot::report;
 

@@ -28,7 +28,7 @@ fn place() -> Option<&'static Place> {
     unsafe { PLACE.load(Ordering::Acquire).as_ref() }
 }
 
-/// Remembers where the socket is, for [`unlink`].
+/// Remembers where the socket is to be, for [`unlink`].
 pub(super) fn publish(path: PathBuf) {
     let pid = std::process::id();
     // Bound again it is at the same place: that costs nothing.
@@ -45,8 +45,8 @@ pub(super) fn forget() {
     PLACE.store(core::ptr::null_mut(), Ordering::Release);
 }
 
-/// Takes the socket's name away, at exit. In the process that made it only.
-pub fn unlink() {
+/// Takes the socket's name away. In the process that made it only.
+pub(super) fn unlink() {
     // The child of a vfork has the parent's memory: what is not its own it leaves as it is.
     if let Some(place) = place()
         && place.pid == std::process::id()

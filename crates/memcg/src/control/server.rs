@@ -13,6 +13,7 @@
 
 use super::connection::Connection;
 use super::descriptor::{self, CONNECTIONS, Kept};
+use super::ending::{self, Making};
 use super::place::{self, remove_socket, socket_path};
 use super::request_line::{protocol_error, serve};
 use crate::api::no_account;
@@ -46,13 +47,17 @@ static HELPER_OF: AtomicU32 = AtomicU32::new(0);
 /// 1: the helper is to leave.
 static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
-/// Starts serving this process's engine on its socket, in a thread of its own.
+/// Starts serving this process's engine on its socket, in a thread of its own. Nothing in a process
+/// that ends.
 ///
 /// # Errors
 /// When there is no folder for the socket, or no thread.
 pub fn serve_in_thread() -> io::Result<()> {
     let _free = no_account();
-    let listener = bind()?;
+    let Some(making) = Making::begin() else {
+        return Ok(());
+    };
+    let listener = bind(&making)?;
     IS_TO_STOP.store(0, Ordering::Relaxed);
     spawn(listener)
 }
@@ -130,17 +135,17 @@ extern "C" fn start(given: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     core::ptr::null_mut()
 }
 
-fn bind() -> io::Result<Kept<UnixListener>> {
+fn bind(_making: &Making) -> io::Result<Kept<UnixListener>> {
     let path = socket_path()?;
     // A socket of that name is of a process that had our pid and is gone, or was ours.
     remove_socket(&path);
+    // First: a signal handler of this thread may end the process when the socket is there.
+    place::publish(path.clone());
     let socket = UnixListener::bind(&path)
         .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     socket.set_nonblocking(true)?;
-    let listener = Kept::new(socket)?;
-    place::publish(path);
-    Ok(listener)
+    Kept::new(socket)
 }
 
 /// In the child of a fork: the socket is the parent's; closes the copies of its descriptors and of
@@ -149,6 +154,7 @@ pub fn after_fork() {
     HELPER.store(0, Ordering::Relaxed);
     descriptor::close_copies();
     place::forget();
+    ending::forget();
 }
 
 fn run(listener: Kept<UnixListener>) {
@@ -164,7 +170,7 @@ fn run(listener: Kept<UnixListener>) {
         listener = listener.filter(Kept::is_ours);
         let now = Instant::now();
         if listener.is_none() && rest <= now {
-            listener = bind().ok();
+            listener = Making::begin().and_then(|making| bind(&making).ok());
             if listener.is_none() {
                 rest = now + REST_UNBOUND;
             }

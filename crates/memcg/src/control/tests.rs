@@ -6,8 +6,9 @@
 
 use super::connection::Connection;
 use super::descriptor::{HIGH_FD, Kept, listed};
+use super::ending::Making;
 use super::request_line::Reply;
-use super::{after_fork, serve_in_thread, unlink};
+use super::{after_fork, end, serve_in_thread};
 use proptest::prelude::*;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -274,7 +275,7 @@ fn a_fork_s_child_leaves_the_parent_s_socket_alone() {
     // without running destructors of its parent's threads.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        unlink();
+        end();
         // SAFETY: `_exit` ends the child at once and runs no code of this program.
         unsafe { libc::_exit(0) };
     }
@@ -494,8 +495,10 @@ fn a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself() {
                 let stream = UnixStream::connect(&mine).unwrap();
                 let hello = ask_on(&stream, "hello").unwrap();
                 assert!(hello.contains(&format!("pid={} ", std::process::id())));
-                unlink();
+                end();
                 assert!(!mine.exists());
+                serve_in_thread().unwrap();
+                assert!(!mine.exists(), "one that ends makes none");
             });
             // SAFETY: `_exit` ends the child at once and runs no code of this program.
             unsafe { libc::_exit(i32::from(went.is_err())) };
@@ -507,8 +510,38 @@ fn a_fork_s_child_closes_what_is_still_its_parent_s_and_serves_itself() {
         assert_eq!(status, 0);
         ask_on(&client, "hello").unwrap();
         ask("hello").unwrap();
-        unlink();
+        end();
         assert!(!socket().exists());
+    });
+}
+
+#[test]
+fn an_end_waits_for_a_socket_that_is_being_made() {
+    in_own_process("an_end_waits_for_a_socket_that_is_being_made", || {
+        let path = socket();
+        let making = Making::begin().unwrap();
+        assert!(Making::begin().is_none());
+        let ending = std::thread::spawn(end);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(path.exists());
+        drop(making);
+        ending.join().unwrap();
+        assert!(!path.exists() && Making::begin().is_none());
+    });
+}
+
+#[test]
+fn an_end_by_a_signal_handler_of_the_maker_does_not_wait() {
+    let name = "an_end_by_a_signal_handler_of_the_maker_does_not_wait";
+    in_own_process(name, || {
+        let path = socket();
+        let making = Making::begin().unwrap();
+        end();
+        assert!(!path.exists());
+        // And should the handler come back, or the end have lost its patience.
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        drop(making);
+        assert!(!path.exists());
     });
 }
 
@@ -520,7 +553,7 @@ fn what_has_the_socket_s_name_and_is_none_stays() {
         std::fs::write(path, "precious").unwrap();
         let why = serve_in_thread().unwrap_err();
         assert!(why.to_string().contains(&*path.to_string_lossy()));
-        unlink();
+        end();
         assert_eq!(std::fs::read(path).unwrap(), b"precious");
     });
 }

@@ -76,6 +76,8 @@ fn uncancelled(f: impl FnOnce()) {
 
 static DEFERRED_WORK: Hook<fn()> = Hook::none();
 static DEFERRED_UNTIL: AtomicU64 = AtomicU64::new(0);
+/// The process whose work it is: a child of vfork sees all three, and leaves them to its parent.
+static DEFERRED_BY: AtomicU32 = AtomicU32::new(0);
 
 /// Registers the three handlers of a fork, and sets up the page that tells a child without
 /// handlers.
@@ -97,6 +99,7 @@ pub fn defer(ns: u64, work: fn()) {
         inspect();
     }
     DEFERRED_UNTIL.store(clock::monotonic_ns().saturating_add(ns), Ordering::Relaxed);
+    DEFERRED_BY.store(ids::pid(), Ordering::Relaxed);
     DEFERRED_WORK.set(work);
     // Release pairs with the Acquire load of `inspect`: who sees DEFERRED sees the work and its
     // time.
@@ -110,7 +113,10 @@ pub(super) fn inspect() {
     // Acquire pairs with the Release store of `defer`.
     match word().load(Ordering::Acquire) {
         EMPTIED => uncancelled(|| child()),
-        DEFERRED if clock::monotonic_ns() >= DEFERRED_UNTIL.load(Ordering::Relaxed) => {
+        DEFERRED
+            if clock::monotonic_ns() >= DEFERRED_UNTIL.load(Ordering::Relaxed)
+                && DEFERRED_BY.load(Ordering::Relaxed) == ids::pid() =>
+        {
             let won =
                 word().compare_exchange(DEFERRED, SETTLED, Ordering::Relaxed, Ordering::Relaxed);
             if won.is_ok()

@@ -8,7 +8,7 @@ use crate::control;
 use crate::engine::process_engine::with_rec;
 use std::io;
 
-/// Serves the process's engine on its socket, in a thread of its own.
+/// Serves the process's engine on its socket, in a thread of its own. Nothing after [`end`].
 ///
 /// # Errors
 /// Where there is no folder for the socket, or no thread.
@@ -32,10 +32,11 @@ pub unsafe fn after_fork() {
     control::after_fork();
 }
 
-/// Removes the socket's name, at the process's exit. Does nothing in a process that did not make
-/// the socket.
-pub fn unlink() {
-    control::unlink();
+/// The process ends: removes its socket's name, and no other is made. Waits up to 100 ms for a
+/// thread that is making it; may be called in a signal handler. Nothing in a process that never had
+/// one, nor in the child of a vfork.
+pub fn end() {
+    control::end();
 }
 
 /// The table of all groups for the end of the process. `None` without memory for the thread's
