@@ -62,6 +62,8 @@ fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
         let _held = at.group.lock.lock(Rank::Group);
         at.group.is_online().then(f)
     });
+    // A limit that was raised is room for those who stand in line.
+    at.engine.tree.tell_freed(at.group);
     done.ok_or_else(gone)
 }
 
