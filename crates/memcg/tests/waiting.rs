@@ -482,3 +482,21 @@ fn a_level_that_is_crossed_upward_is_told_once_for_each_time() {
     group.remove().unwrap();
     assert_eq!(is_told(&mut low), Poll::Ready(false));
 }
+
+#[test]
+fn nobody_observed_stands_in_line_or_before_a_closed_door() {
+    let above = limited("observed", MIB);
+    let [seen, other] = ["seen", "other"].map(|name| above.create(name).unwrap());
+    let held = other.try_reserve(MIB).unwrap();
+    let mut early = seen.reserve(MIB / 2, None);
+    let mut waiting = other.reserve(MIB / 2, None);
+    assert!(poll_once(&mut early).is_pending());
+    assert!(poll_once(&mut waiting).is_pending());
+    assert!(seen.try_reserve(4096).is_err());
+    seen.write("memory.oom.policy", "observe").unwrap();
+    drop(seen.try_reserve(4096).unwrap());
+    let early = granted(&mut early);
+    assert!(poll_once(&mut waiting).is_pending());
+    drop((early, held));
+    drop(granted(&mut waiting));
+}

@@ -53,6 +53,10 @@ impl Engine {
             {
                 return try_it();
             }
+            // Observed since it stands there: nobody is refused any more.
+            if self.is_observed(tag) {
+                return tree.charge_exact(tag, bytes, Mode::Force);
+            }
             if self.may_reclaim() && bytes <= full.counter.max() {
                 self.wake_reclaim(full, bytes);
             }
@@ -70,11 +74,18 @@ impl Engine {
         self.owe(rec, Request::reserved(tag, bytes, super::Flags::NOWAIT));
     }
 
+    /// Whether `tag` is in a group where nobody is refused. The caller is pinned.
+    fn is_observed(&self, tag: Tag) -> bool {
+        let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
+        group.observer().is_some()
+    }
+
     /// Refuses who asks at the door while others stand in line there. The caller is pinned.
     #[inline]
     pub(super) fn pass_door(&self, tag: Tag) -> Result<(), Refusal> {
         match self.tree.closed_door(tag) {
             None => Ok(()),
+            Some(_) if self.is_observed(tag) => Ok(()),
             Some(closed) => {
                 if let Some(group) = self.tree.group_of_refusal(&closed) {
                     group.event(Event::Max);
