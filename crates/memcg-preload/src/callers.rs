@@ -413,3 +413,47 @@ unsafe fn nr_by_gnu_hash(table: usize) -> usize {
         last + 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_and_the_c_library_are_found_with_their_symbols() {
+        find();
+        assert_eq!(
+            Caller::of(anchors::__tls_get_addr as *const () as usize),
+            Caller::Loader
+        );
+        let strdup = libc::strdup as *const () as usize;
+        assert_eq!(Caller::of(strdup), Caller::Library);
+        assert_eq!(Caller::of(0), Caller::Program);
+        let symbols = Symbols::of_c_library().unwrap();
+        let mut at = None;
+        symbols.each(|symbol, name| {
+            if name() == b"strdup" {
+                at = Some(symbols.base + symbol.st_value as usize);
+            }
+        });
+        assert_eq!(at, Some(strdup));
+        assert!(!symbols.is_own(strdup, strdup));
+        let setlocale = libc::setlocale as *const () as usize;
+        assert!(symbols.is_own(setlocale, setlocale));
+    }
+
+    #[test]
+    fn names_are_told_whole_or_by_how_they_begin() {
+        assert!(is_own(b"__cxa_atexit") && is_own(b"__nss_lookup"));
+        assert!(!is_own(b"__cxa_atexit_") && !is_own(b"nss") && !is_own(b""));
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn jumps_are_found_forwards_and_backwards() {
+        let forwards = [0x90, 0xe9, 0x10, 0, 0, 0];
+        assert!(jumps(&forwards, 0x1000, 0x1016));
+        let backwards = [0x0f, 0x84, 0xf0, 0xff, 0xff, 0xff, 0x90];
+        assert!(jumps(&backwards, 0x1000, 0xff6));
+        assert!(!jumps(&forwards, 0x1000, 0x1015) && !jumps(&[0xe9; 4], 0, 0));
+    }
+}
