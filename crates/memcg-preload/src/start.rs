@@ -96,6 +96,8 @@ fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     let slash = path.iter().rposition(|&b| b == b'/').ok_or("no '/'")?;
     let (group, file) = (&path[..slash], &path[slash + 1..]);
     thread.with_tree(|tree| {
+        // Of `/tenants/*` the children are meant that come.
+        let group = group.strip_suffix(b"/*").unwrap_or(group);
         let parts = group.split(|&b| b == b'/').filter(|part| !part.is_empty());
         parts.fold(tree.root(), |at, part| tree.child(at, part));
     });

@@ -109,6 +109,8 @@ errors! {
     LimitError {
         /// The group has been removed.
         Gone => "the group has been removed",
+        /// There is no memory to remember it.
+        NoMemory => "no memory to remember that",
         /// The process has more already than a budget (the root's `memory.max`) would leave it.
         InUse => "the process has more already: with that budget it would end at once",
     }

@@ -14,6 +14,7 @@ mod cache;
 mod cache_error;
 mod cache_registration;
 mod charge;
+mod child_defaults;
 mod emptied;
 mod error;
 mod events;
@@ -56,6 +57,7 @@ pub use cache::{
 pub use cache_error::{AllocError, CacheError};
 pub use cache_registration::{AnyCache, register_memcg_cache};
 pub use charge::{Charge, try_reserve};
+pub use child_defaults::ChildDefaults;
 pub use emptied::Emptied;
 pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,

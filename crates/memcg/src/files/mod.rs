@@ -7,6 +7,7 @@
 //! Never: holds a lock of ours for more than setting the field itself.
 
 mod cgroup;
+mod defaults;
 mod directory;
 mod file_error;
 mod handle;
@@ -151,9 +152,23 @@ fn read_by(
     path: &[u8],
     file: &[u8],
 ) -> Result<String, FileError> {
+    if let Some(parent) = of_children(engine, path) {
+        return at(engine, rec, parent, |here| {
+            defaults::read_one(here, file).map_err(|why| why.at(&show(path)))
+        });
+    }
     at(engine, rec, path, |here| {
         read_at(At { reader, ..here }, path, file)
     })
+}
+
+/// The path of the group whose children are meant by `/path/*`: those that are made later. `None`:
+/// a group is meant.
+fn of_children<'a>(engine: &Engine, path: &'a [u8]) -> Option<&'a [u8]> {
+    let parent = path.strip_suffix(b"*")?;
+    // A group may have that name.
+    let is_last = parent.is_empty() || parent.ends_with(b"/");
+    (is_last && engine.tree.lookup(path).is_none()).then_some(parent)
 }
 
 /// The text of a file of the group that is at `path`.
@@ -191,6 +206,11 @@ fn write_by(
     file: &[u8],
     value: &[u8],
 ) -> Result<(), FileError> {
+    if let Some(parent) = of_children(engine, path) {
+        return at(engine, rec, parent, |here| {
+            defaults::write_one(here, file, value.trim_ascii()).map_err(|why| why.at(&show(path)))
+        });
+    }
     at(engine, rec, path, |here| {
         write_at(At { reader, ..here }, path, file, value)
     })

@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    At, FileError, cgroup, kmem, memory, memory_dying, memory_events, memory_move, memory_pressure,
-    memory_stat, overhead, owners,
+    At, FileError, cgroup, defaults, kmem, memory, memory_dying, memory_events, memory_move,
+    memory_pressure, memory_stat, overhead, owners,
 };
 
 type Read = fn(At<'_>) -> String;
@@ -116,6 +116,7 @@ files! {
     "memory.current" All r memory::current; "bytes held in the group and below, exact at rest"
     "memory.debt.max" NotRoot r memory::debt_max; w memory::set_debt_max; "ours: how far debt may take it above max: bytes, or max, the default. Set, it can end a Rust program: beyond it the global allocator is refused"
     "memory.emergency" Root r memory::emergency; w memory::set_emergency; "ours: how far above the root's memory.max those are charged that cannot be refused: bytes, max or auto (max/16). Beyond it the process ends"
+    "memory.defaults" All r defaults::read; w defaults::write; "ours: what children that are made later begin with: a line FILE=VALUE each; FILE= takes one back. PATH/*/FILE is one of them"
     "memory.dying" Lingering r memory_dying::dying; "ours: removed groups below that still hold bytes, where groups linger"
     "memory.events" All r memory_events::hierarchical; "what happened in the group and below"
     "memory.events.local" All r memory_events::local; "what happened in the group itself"

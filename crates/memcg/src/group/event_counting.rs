@@ -14,7 +14,7 @@ use crate::counter::Level;
 use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-use super::id::EventCountsId;
+use super::id::{EventCountsId, TemplateId};
 impl Memcg {
     /// Counts `event` here and upward. O(depth). An event for whose first record there is no memory
     /// is not counted.
@@ -70,6 +70,22 @@ impl Memcg {
             .known_event_counts()
             .or_else(|| self.new_event_counts());
         counts.map(|counts| &counts.victim)
+    }
+
+    /// The record of what its children begin with. Under the group's lock, or when nobody can be
+    /// looking any more.
+    pub(super) fn template_id(&self) -> Option<TemplateId> {
+        self.known_event_counts()?.template.load(Ordering::Relaxed)
+    }
+
+    /// Sets it, under the group's lock. `false`: there is no memory to remember that.
+    pub(super) fn set_template_id(&self, id: TemplateId) -> bool {
+        let counts = self
+            .known_event_counts()
+            .or_else(|| self.new_event_counts());
+        counts
+            .map(|counts| counts.template.store(Some(id), Ordering::Relaxed))
+            .is_some()
     }
 
     fn count(&self, which: impl Fn(&EventCounts) -> &AtomicU64, by: u64, upward: bool) {

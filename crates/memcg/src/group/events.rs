@@ -5,7 +5,7 @@
 //! Depends on: `victim`, whose record is a part of this one. Never: knowledge of groups
 //! (`event_counting` has that).
 
-use super::id::EventCountsId;
+use super::id::{EventCountsId, TemplateId};
 use super::victim::Victim;
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -79,6 +79,8 @@ pub struct EventCounts {
     pub(super) throttled_us: AtomicU64,
     pub(super) shrinker_scanned: AtomicU64,
     pub(super) shrinker_freed: AtomicU64,
+    /// What the group's children begin with, if it says anything.
+    pub(super) template: AtomicId<TemplateId>,
     pub(super) victim: Victim,
 }
 
@@ -113,6 +115,7 @@ impl EventCounts {
         ] {
             count.store(0, Ordering::Relaxed);
         }
+        counts.template.store(None, Ordering::Relaxed);
         counts.victim.reset();
         Some(counts)
     }

@@ -24,6 +24,9 @@ ids! {
     /// The number by which what lists and caches keep for a group is indexed, in
     /// [`KmemIds`](super::kmem_id::KmemIds).
     pub KmemId;
+    /// What children of a group begin with, in
+    /// [`Hierarchy::templates`](super::Hierarchy::templates).
+    pub TemplateId;
     /// A watch of a peak, in [`Hierarchy::watches`](super::Hierarchy::watches).
     pub WatchId;
 }

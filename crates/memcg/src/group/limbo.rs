@@ -98,6 +98,7 @@ impl Hierarchy {
         };
         let bag = &self.limbo.bags[bag];
         let freed = give_back(&self.memcgs, bag[MEMCGS].pop_all(), |group| {
+            self.free_template(group);
             group.free_event_counts(&self.event_counts);
             self.free_pressure(group);
         }) + give_back(&self.cells, bag[CELLS].pop_all(), |_| ())

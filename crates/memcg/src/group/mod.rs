@@ -56,6 +56,7 @@ mod stall_word;
 pub mod stock;
 pub mod successor;
 pub mod task_owner;
+pub mod template;
 pub mod thread_scopes;
 pub mod tree;
 pub mod usage;
@@ -65,7 +66,7 @@ pub mod watch;
 pub use self::memcg_record::Memcg;
 pub use events::Event;
 pub use exact_charge::Refusal;
-pub use id::{CellId, EventCountsId, GroupId, NameId, PressureId, ROOT, WatchId};
+pub use id::{CellId, EventCountsId, GroupId, NameId, PressureId, ROOT, TemplateId, WatchId};
 pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
@@ -98,6 +99,8 @@ pub struct Hierarchy {
     pub names: Arena<NameId, name::NameRec>,
     /// What happened to groups.
     pub event_counts: Arena<EventCountsId, events::EventCounts>,
+    /// What children of groups begin with.
+    pub templates: Arena<TemplateId, template::Template>,
     /// How long groups stood still.
     pub pressures: Arena<PressureId, pressure::Pressure>,
     /// Watches of peaks.

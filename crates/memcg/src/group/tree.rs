@@ -63,7 +63,7 @@ impl Hierarchy {
         if parent.depth() >= DEPTH_MAX {
             return Err(TreeError::Depth);
         }
-        let _held = parent.lock.lock(Rank::Group);
+        let held = parent.lock.lock(Rank::Group);
         if !parent.is_online() {
             return Err(TreeError::Gone);
         }
@@ -79,6 +79,7 @@ impl Hierarchy {
         before.store(Some(index), Ordering::Release);
         parent.nr_children.fetch_add(1, Ordering::Relaxed);
         count_descendants(group, 1);
+        self.apply_template(parent, &held, group);
         group.set_online();
         Ok(index)
     }

@@ -75,3 +75,57 @@ fn an_owner_is_in_the_list_of_the_living_or_in_that_of_the_ended() {
     assert_eq!(w.get("/a", "memory.owners").lines().count(), 2);
     w.engine.uncharge(w.rec, tag, 5_000, Kind::Heap);
 }
+
+#[test]
+fn a_path_that_ends_in_a_star_means_the_children_that_come() {
+    let w = World::new();
+    w.mkdir("/t");
+    w.set("/t/*", "memory.max", "64M").unwrap();
+    w.set(
+        "/t",
+        "memory.defaults",
+        "memory.oom.policy=kill memory.high=32M",
+    )
+    .unwrap();
+    assert_eq!(
+        w.get("/t", "memory.defaults"),
+        "memory.max=67108864\nmemory.high=33554432\nmemory.oom.policy=kill\n"
+    );
+    assert_eq!(w.get("/t/*", "memory.max"), "67108864\n");
+    w.mkdir("/t/a");
+    assert_eq!(w.get("/t/a", "memory.max"), "67108864\n");
+    assert!(w.get("/t/a", "memory.oom.policy").contains("[kill]"));
+    assert_eq!(
+        w.set("/t", "memory.defaults", "memory.high= memory.max=x"),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(w.get("/t/*", "memory.high"), "33554432\n", "all or none");
+    w.set("/t", "memory.defaults", "memory.high=").unwrap();
+    assert_eq!(
+        refusal(&w, b"/t/*", b"memory.high"),
+        "ENOENT: /t/*: no default is set"
+    );
+    assert_eq!(w.set("/t/*", "memory.current", "1"), Err(Errno::EINVAL));
+    assert_eq!(w.set("/nowhere/*", "memory.max", "1"), Err(Errno::ENOENT));
+    // A group may have that name, and is meant then.
+    w.mkdir("/t/*");
+    w.set("/t/*", "memory.max", "1M").unwrap();
+    assert_eq!(
+        w.get("/t", "memory.defaults").lines().next(),
+        Some("memory.max=67108864")
+    );
+}
+
+#[test]
+fn a_template_goes_with_its_group_and_the_next_in_its_record_has_none() {
+    let w = World::new();
+    for _ in 0..1000 {
+        w.mkdir("/a");
+        assert_eq!(w.get("/a", "memory.defaults"), "");
+        w.set("/a/*", "memory.max", "4096").unwrap();
+        rmdir(w.engine, w.rec, b"/a").unwrap();
+        w.engine.tree.collect();
+    }
+    let most = w.engine.tree.templates.high_water();
+    assert!(most < 500, "{most}: they are used again");
+}
