@@ -65,6 +65,13 @@ impl Limit {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// The limit as a number for a gauge; `None` where there is no limit, which no number says: a
+    /// gauge of 2⁶⁴ bytes would make a sum or a ratio of it nonsense.
+    #[must_use]
+    pub const fn as_bytes(self) -> Option<u64> {
+        if self.is_max() { None } else { Some(self.0) }
+    }
 }
 
 impl Default for Limit {
@@ -265,6 +272,8 @@ mod tests {
     #[test]
     fn limits_are_sizes_or_max() {
         assert_eq!(parse_limit(b" max\n"), Ok(Limit::MAX));
+        assert_eq!(Limit::MAX.as_bytes(), None);
+        assert_eq!(Limit::ZERO.as_bytes(), Some(0));
         assert_eq!(parse_limit(b"64M"), Ok(Limit::bytes(64 << 20)));
         assert_eq!(parse_limit(b"MAX"), Err(ParseSizeError::NoDigits));
         assert_eq!(parse_limit(b"max 1"), Err(ParseSizeError::NoDigits));

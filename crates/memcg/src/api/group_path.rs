@@ -10,7 +10,7 @@
 use super::pinned::{path_of_name, pinned};
 use super::scope::no_account;
 use crate::engine::process_engine::with_rec;
-use crate::group::{GroupId, NameId};
+use crate::group::{GroupId, NameId, Tag};
 use core::fmt;
 use core::ops::Deref;
 use std::sync::OnceLock;
@@ -42,6 +42,15 @@ impl GroupPath {
             let is_there = group.is_online() || group.is_lingering();
             let name = is_there.then(|| group.name());
             name.filter(|&name| engine.tree.try_ref_name(name))
+        });
+        Self::of_name(held)
+    }
+
+    /// The path that the owner `tag` has or had. The caller has a reference to it.
+    pub(crate) fn of_tag(tag: Tag) -> Self {
+        let held = pinned(|engine, _| {
+            let name = engine.tree.objcgs.get(tag).name();
+            engine.tree.try_ref_name(name).then_some(name)
         });
         Self::of_name(held)
     }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::{CreateError, LimitError, RemoveError};
+use super::group_path::GroupPath;
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
 use crate::engine::Engine;
@@ -216,6 +217,11 @@ impl Memcg {
     pub fn path(&self) -> String {
         let _free = no_account();
         pinned(|engine, _| path_of_name(engine, engine.tree.objcgs.get(self.tag).name()))
+    }
+
+    /// The group's path for an error: text is made when it is read.
+    pub(crate) fn group_path(&self) -> GroupPath {
+        GroupPath::of_tag(self.tag)
     }
 
     /// Charges what this thread allocates to the group until the guard is dropped.

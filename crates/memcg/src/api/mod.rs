@@ -16,6 +16,7 @@ mod cache_registration;
 mod charge;
 mod child_defaults;
 mod emptied;
+mod current_group;
 mod error;
 mod events;
 mod fallible;
@@ -31,6 +32,7 @@ mod line;
 mod line_table;
 mod list_lru;
 mod memcg;
+mod memcg_tree;
 pub(crate) mod moving;
 mod news;
 mod options;
@@ -39,6 +41,7 @@ mod peak_watch;
 pub(crate) mod pinned;
 mod recharge;
 mod reserve;
+mod room;
 mod scope;
 mod scoped;
 mod shrinker;
@@ -59,6 +62,7 @@ pub use cache_registration::{AnyCache, register_memcg_cache};
 pub use charge::{Charge, try_reserve};
 pub use child_defaults::ChildDefaults;
 pub use emptied::Emptied;
+pub use current_group::current_group;
 pub use error::{
     CreateError, LimitError, MergeError, MoveError, RemoveError, ReserveError, TaskError,
 };
@@ -70,6 +74,7 @@ pub use holders::{Holder, Sharable, Shared};
 pub use killed::{OomKilled, checkpoint};
 pub use level_watch::Watch;
 pub use list_lru::{ListLru, LruItem, LruRef, Verdict, Walked};
+pub use memcg_tree::RemoveTreeError;
 pub use options::{
     GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
     set_id_policy, set_kmem_id_max, set_reap_interval,
