@@ -105,7 +105,7 @@ errors! {
         /// The group has been removed already.
         Gone => "the group has been removed",
     }
-    /// A limit was not set; nothing has changed.
+    /// A limit, or another setting of a group, was not set; nothing has changed.
     LimitError {
         /// The group has been removed.
         Gone => "the group has been removed",
@@ -113,6 +113,10 @@ errors! {
         NoMemory => "no memory to remember that",
         /// The process has more already than a budget (the root's `memory.max`) would leave it.
         InUse => "the process has more already: with that budget it would end at once",
+        /// The root has no such setting.
+        Root => "the root has no such setting",
+        /// Only the root has this setting.
+        NotRoot => "only the root has this setting",
     }
     /// A task was not made.
     TaskError {

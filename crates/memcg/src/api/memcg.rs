@@ -13,7 +13,7 @@ use super::group_path::GroupPath;
 use super::pinned::{path_of_name, pinned};
 use super::scope::{Entered, no_account};
 use crate::engine::Engine;
-use crate::engine::budget::{InUse, Line};
+use crate::engine::group_limits::{Bound, NotSet};
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::usage::Usage;
 use crate::group::{self, Event, GroupId, ROOT, ROOT_TAG, Tag};
@@ -315,7 +315,7 @@ impl Memcg {
     /// # Errors
     /// See [`LimitError`].
     pub fn set_max(&self, max: Limit) -> Result<(), LimitError> {
-        self.set_limit(max, true, |group| group.counter.set_max(max.get()))
+        self.set_bound(Bound::Max, max)
     }
 
     /// The throttle line; [`Limit::MAX`] for none, and once the group has been removed. The root's
@@ -343,42 +343,17 @@ impl Memcg {
     /// # Errors
     /// See [`LimitError`].
     pub fn set_high(&self, high: Limit) -> Result<(), LimitError> {
-        self.set_limit(high, false, |group| group.counter.set_high(high.get()))
+        self.set_bound(Bound::High, high)
     }
 
-    fn set_limit(
-        &self,
-        line: Limit,
-        may_kill: bool,
-        set: impl FnOnce(&group::Memcg),
-    ) -> Result<(), LimitError> {
-        self.with(|engine, rec, group| {
-            if group.index() == ROOT {
-                if may_kill {
-                    return engine
-                        .set_root_max(rec, line.get())
-                        .map_err(|InUse(_)| LimitError::InUse);
-                }
-                engine.set_root_high(rec, Line::Bytes(line.get()));
-                return Ok(());
-            }
-            engine.arm_budget(rec);
-            engine.tree.drain(rec, group);
-            engine.change(|| {
-                let _held = group.lock.lock(Rank::Group);
-                // One that lingers has been removed.
-                group
-                    .is_online()
-                    .then(|| set(group))
-                    .ok_or(LimitError::Gone)
-            })?;
-            engine.tree.tell_freed(group);
-            if !engine.reclaim_to(rec, group, line.get()) && may_kill {
-                engine.kill_to_max(rec, group);
-            }
-            Ok(())
-        })
-        .unwrap_or(Err(LimitError::Gone))
+    /// Sets a bound; of the root, too.
+    pub(super) fn set_bound(&self, bound: Bound, line: Limit) -> Result<(), LimitError> {
+        self.with(|engine, rec, group| engine.set_bound(rec, group, bound, line.get()))
+            .unwrap_or(Err(NotSet::Gone))
+            .map_err(|why| match why {
+                NotSet::Gone => LimitError::Gone,
+                NotSet::InUse(_) => LimitError::InUse,
+            })
     }
 
     /// How often `event` happened in the group and below; 0 once it has been removed.

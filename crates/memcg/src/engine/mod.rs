@@ -16,6 +16,7 @@ pub mod flags;
 pub mod fork;
 mod fork_word;
 pub mod group_end;
+pub mod group_limits;
 pub mod heap_charge;
 pub mod held_back;
 pub mod ids;

@@ -6,11 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::{At, Errno, FileError, path_of};
+use super::{At, Errno, FileError, memory, path_of};
+use crate::engine::group_limits::Bound;
 use crate::group::ROOT;
 use crate::kmem::cache::{CacheStat, Ways, filter};
-use crate::sync::lock::Rank;
-use crate::units::{Limit, parse_limit};
+use crate::units::Limit;
 use core::fmt::Write;
 
 pub fn current(at: At<'_>) -> String {
@@ -22,16 +22,7 @@ pub fn max(at: At<'_>) -> String {
 }
 
 pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    let bytes = parse_limit(value)
-        .map(Limit::get)
-        .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))?;
-    let done = at.engine.change(|| {
-        let _held = at.group.lock.lock(Rank::Group);
-        at.group.is_online().then(|| at.group.set_kmem_max(bytes))
-    });
-    // After it: from here on nothing is counted in advance, and what was is given back.
-    at.engine.tree.drain(at.rec, at.group);
-    done.ok_or_else(|| FileError::new(Errno::ENODEV, "the group was removed meanwhile".into()))
+    memory::set(at, Bound::KmemMax, value)
 }
 
 pub fn caches(at: At<'_>) -> String {

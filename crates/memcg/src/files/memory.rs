@@ -9,11 +9,9 @@
 use super::text::number;
 use super::{At, Errno, FileError, path_of};
 use crate::counter::page_counter::UNLIMITED;
-use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::engine::budget::{InUse, Line};
-use crate::group::exact_charge::round_up;
-use crate::group::{GroupId, Memcg, OomPolicy};
-use crate::sync::lock::Rank;
+use crate::engine::group_limits::{Bound, NoReserve, NotSet, RESERVE_MAX};
+use crate::group::{OomPolicy, Refusal};
 use crate::units::{Limit, parse_limit, parse_size};
 
 fn line(bytes: u64) -> String {
@@ -52,40 +50,19 @@ fn limit(value: &[u8]) -> Result<u64, FileError> {
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))
 }
 
-/// Has `f` set one field of an online group, under the group's lock. `drain`: stock is taken back
-/// first, since the field is a limit.
-fn set(at: At<'_>, drain: bool, f: impl FnOnce()) -> Result<(), FileError> {
-    if drain {
-        at.engine.tree.drain(at.rec, at.group);
-    }
-    let done = at.engine.change(|| {
-        let _held = at.group.lock.lock(Rank::Group);
-        at.group.is_online().then(f)
-    });
-    // A limit that was raised is room for those who stand in line.
-    at.engine.tree.tell_freed(at.group);
-    done.ok_or_else(gone)
+/// Has a bound of the group set, as it is written.
+pub(super) fn set(at: At<'_>, bound: Bound, value: &[u8]) -> Result<(), FileError> {
+    let bytes = limit(value)?;
+    at.engine
+        .set_bound(at.rec, at.group, bound, bytes)
+        .map_err(|why| match why {
+            NotSet::Gone => gone(),
+            NotSet::InUse(bytes) => in_use(InUse(bytes)),
+        })
 }
 
 fn gone() -> FileError {
     FileError::new(Errno::ENODEV, "the group was removed meanwhile".into())
-}
-
-/// Sets a limit of a group, and gets the group down to it. Whether that succeeds or not, the limit
-/// is what was written.
-fn set_limit(
-    at: At<'_>,
-    value: &[u8],
-    may_kill: bool,
-    set_it: impl FnOnce(u64),
-) -> Result<(), FileError> {
-    let bytes = limit(value)?;
-    set(at, true, || set_it(bytes))?;
-    at.engine.arm_budget(at.rec);
-    if !at.engine.reclaim_to(at.rec, at.group, bytes) && may_kill {
-        at.engine.kill_to_max(at.rec, at.group);
-    }
-    Ok(())
 }
 
 pub fn max(at: At<'_>) -> String {
@@ -97,13 +74,7 @@ pub fn max(at: At<'_>) -> String {
 }
 
 pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    if at.is_root() {
-        return at
-            .engine
-            .set_root_max(at.rec, limit(value)?)
-            .map_err(in_use);
-    }
-    set_limit(at, value, true, |bytes| at.group.counter.set_max(bytes))
+    set(at, Bound::Max, value)
 }
 
 pub fn high(at: At<'_>) -> String {
@@ -120,103 +91,58 @@ pub fn high(at: At<'_>) -> String {
 }
 
 pub fn set_high(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    if at.is_root() {
-        at.engine.set_root_high(at.rec, budget_line(value)?);
+    if at.is_root() && value == b"auto" {
+        at.engine.set_root_high(at.rec, Line::Auto);
         return Ok(());
     }
-    set_limit(at, value, false, |bytes| at.group.counter.set_high(bytes))
+    set(at, Bound::High, value).map_err(|why| match why.errno {
+        Errno::EINVAL if at.is_root() => {
+            FileError::new(why.errno, format!("{}, or auto", why.message))
+        }
+        _ => why,
+    })
 }
 
-macro_rules! protections {
-    ($($get:ident $set:ident;)*) => {$(
-        pub fn $get(at: At<'_>) -> String {
-            line(at.group.counter.$get())
-        }
-        pub fn $set(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-            let bytes = limit(value)?;
-            set(at, false, || at.group.counter.$set(bytes))
-        }
-    )*};
+pub fn low(at: At<'_>) -> String {
+    line(at.group.counter.low())
 }
-protections! {
-    low set_low;
-    min set_min;
+
+pub fn set_low(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    set(at, Bound::Low, value)
+}
+
+pub fn min(at: At<'_>) -> String {
+    line(at.group.counter.min())
+}
+
+pub fn set_min(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
+    set(at, Bound::Min, value)
 }
 
 pub fn reserve(at: At<'_>) -> String {
     line(at.group.counter.reserve())
 }
 
-/// The largest reserve: half of what a counter can count.
-const RESERVE_MAX: u64 = 1 << 47;
-
-/// Why a reserve was not set. It is put into words after the lock was released.
-#[derive(Clone, Copy)]
-enum NoReserve {
-    Gone,
-    Full {
-        group: GroupId,
-        usage: u64,
-        max: u64,
-    },
-}
-
 pub fn set_reserve(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     let bytes = parse_size(value)
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?;
-    if bytes > RESERVE_MAX {
-        return Err(FileError::invalid(format!(
-            "a reserve has at most {RESERVE_MAX} bytes"
-        )));
-    }
-    let bytes = round_up(bytes);
-    let Some(parent) = at.group.parent() else {
-        return Err(FileError::invalid("the root has nobody to ask"));
-    };
-    let mut answer = try_set_reserve(at, parent, bytes);
-    // Stock under the full group is held by nobody: once, it may make room.
-    if let Err(NoReserve::Full { group, .. }) = answer {
-        let full = at.engine.tree.memcgs.get(group);
-        if at.engine.tree.drain_for_charge(at.rec, full) {
-            answer = try_set_reserve(at, parent, bytes);
-        }
-    }
-    answer.map_err(|why| match why {
-        NoReserve::Gone => gone(),
-        NoReserve::Full { group, usage, max } => FileError::new(
-            Errno::ENOMEM,
-            format!(
-                "{} cannot guarantee that: {usage} of {} bytes are in use",
-                path_of(at.engine, group),
-                Limit::bytes(max),
+    at.engine
+        .set_reserve(at.rec, at.group, bytes)
+        .map_err(|why| match why {
+            NoReserve::Gone => gone(),
+            NoReserve::Root => FileError::invalid("the root has nobody to ask"),
+            NoReserve::TooLarge => {
+                FileError::invalid(format!("a reserve has at most {RESERVE_MAX} bytes"))
+            }
+            NoReserve::Full(Refusal { group, usage, max }) => FileError::new(
+                Errno::ENOMEM,
+                format!(
+                    "{} cannot guarantee that: {usage} of {} bytes are in use",
+                    group.map_or_else(String::new, |group| path_of(at.engine, group)),
+                    Limit::bytes(max),
+                ),
             ),
-        ),
-    })
-}
-
-fn try_set_reserve(at: At<'_>, parent: &Memcg, bytes: u64) -> Result<(), NoReserve> {
-    at.engine.change(|| {
-        let _held = at.group.lock.lock(Rank::Group);
-        if !at.group.is_online() {
-            return Err(NoReserve::Gone);
-        }
-        at.group.counter.set_reserve(
-            bytes,
-            |more| match try_charge(parent, None, more, |_| Over::By(0)) {
-                Ok(_) => Ok(()),
-                Err(full) => Err(NoReserve::Full {
-                    group: full.level.index(),
-                    usage: full.usage,
-                    max: full.level.counter.max(),
-                }),
-            },
-            |back| {
-                if uncharge(parent, None, back).is_err() {
-                    at.engine.tree.report_broken();
-                }
-            },
-        )
-    })
+        })
 }
 
 pub fn reclaim(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
@@ -276,9 +202,7 @@ pub fn set_oom_policy(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
         .find(|(_, name)| name.as_bytes() == value);
     let (policy, _) =
         chosen.ok_or_else(|| FileError::invalid("write default, deny, debt, kill or observe"))?;
-    at.group.set_oom_policy(*policy);
-    // Stock that the last policy allowed may be more than the new one does.
-    at.engine.tree.drain(at.rec, at.group);
+    at.engine.set_oom_policy(at.rec, at.group, *policy);
     Ok(())
 }
 

@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 use super::{At, FileError};
-use crate::engine::kmalloc;
 use crate::units::{Limit, parse_limit};
 
 pub fn max(at: At<'_>) -> String {
@@ -19,10 +18,6 @@ pub fn max(at: At<'_>) -> String {
 pub fn set_max(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     let limit = parse_limit(value)
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M, or max")))?;
-    let bytes = (limit != Limit::MAX).then(|| usize::try_from(limit.get()).unwrap_or(usize::MAX));
-    at.engine.kmem.set_spare_max(bytes);
-    if bytes.is_some() {
-        kmalloc::trim();
-    }
+    at.engine.set_spare_max(limit);
     Ok(())
 }

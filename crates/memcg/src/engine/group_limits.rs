@@ -1,0 +1,177 @@
+//! Setting what a group is told: its limits and protections, its reserve, its policy.
+//!
+//! Invariants: what is set is in force when the call returns, whether or not the group could be
+//! brought down to it. Nothing is set of a group that has been removed.
+//! Depends on: `group` for the fields; `reclaim`, `oom_kill` and `budget` for what follows from a
+//! limit.
+//! Never: reads text or makes it (`files` does).
+
+#![forbid(unsafe_code)]
+
+use super::budget::{InUse, Line};
+use super::{Engine, kmalloc};
+use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::group::exact_charge::round_up;
+use crate::group::{Memcg, OomPolicy, ROOT, Refusal};
+use crate::sync::lock::Rank;
+use crate::thread::ThreadRec;
+use crate::units::Limit;
+
+/// A bound on what a group holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// `memory.max`; of the root, the process's budget.
+    Max,
+    /// `memory.high`; of the root, the line of the process's budget.
+    High,
+    /// `memory.low`.
+    Low,
+    /// `memory.min`.
+    Min,
+    /// `memory.kmem.max`.
+    KmemMax,
+}
+
+/// Why a bound was not set; nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSet {
+    /// The group has been removed.
+    Gone,
+    /// Of the root: the process has more, so many bytes, than its budget would leave it.
+    InUse(u64),
+}
+
+/// Why a reserve was not set; nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoReserve {
+    /// The group has been removed.
+    Gone,
+    /// The root has nobody to guarantee it anything.
+    Root,
+    /// More than [`RESERVE_MAX`].
+    TooLarge,
+    /// A group above has no room for it.
+    Full(Refusal),
+}
+
+/// The largest reserve: half of what a counter can count.
+pub const RESERVE_MAX: u64 = 1 << 47;
+
+impl Engine {
+    /// Sets a bound of an online group. For `Max` and `High` stock is taken back first, and then
+    /// the group is brought down to it, as far as that is possible: by shrinkers on this thread,
+    /// and at `Max` by kills where the policy is `kill`.
+    ///
+    /// # Errors
+    /// See [`NotSet`].
+    pub fn set_bound(
+        &self,
+        rec: &ThreadRec,
+        group: &Memcg,
+        bound: Bound,
+        bytes: u64,
+    ) -> Result<(), NotSet> {
+        let set = |f: &dyn Fn()| {
+            self.change(|| {
+                let _held = group.lock.lock(Rank::Group);
+                // One that lingers has been removed.
+                group.is_online().then(f).ok_or(NotSet::Gone)
+            })
+        };
+        let counter = &group.counter;
+        match bound {
+            Bound::Max if group.index() == ROOT => {
+                self.set_root_max(rec, bytes)
+                    .map_err(|InUse(bytes)| NotSet::InUse(bytes))?;
+            }
+            Bound::High if group.index() == ROOT => self.set_root_high(rec, Line::Bytes(bytes)),
+            Bound::Max | Bound::High => {
+                self.arm_budget(rec);
+                self.tree.drain(rec, group);
+                if bound == Bound::Max {
+                    set(&|| counter.set_max(bytes))?;
+                } else {
+                    set(&|| counter.set_high(bytes))?;
+                }
+                // Who waits for room may have it now.
+                self.tree.tell_freed(group);
+                if !self.reclaim_to(rec, group, bytes) && bound == Bound::Max {
+                    self.kill_to_max(rec, group);
+                }
+            }
+            Bound::Low => set(&|| counter.set_low(bytes))?,
+            Bound::Min => set(&|| counter.set_min(bytes))?,
+            Bound::KmemMax => {
+                let done = set(&|| group.set_kmem_max(bytes));
+                // After it: from here on nothing is counted in advance, and what was is given back.
+                self.tree.drain(rec, group);
+                done?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Guarantees a group `bytes`, charged to the groups above in advance.
+    ///
+    /// # Errors
+    /// See [`NoReserve`].
+    pub fn set_reserve(&self, rec: &ThreadRec, group: &Memcg, bytes: u64) -> Result<(), NoReserve> {
+        if bytes > RESERVE_MAX {
+            return Err(NoReserve::TooLarge);
+        }
+        let bytes = round_up(bytes);
+        let parent = group.parent().ok_or(NoReserve::Root)?;
+        let answer = self.try_set_reserve(group, parent, bytes);
+        // Stock under the full group is held by nobody: once, it may make room.
+        if let Err(NoReserve::Full(refusal)) = answer
+            && let Some(full) = self.tree.group_of_refusal(&refusal)
+            && self.tree.drain_for_charge(rec, full)
+        {
+            return self.try_set_reserve(group, parent, bytes);
+        }
+        answer
+    }
+
+    fn try_set_reserve(&self, group: &Memcg, parent: &Memcg, bytes: u64) -> Result<(), NoReserve> {
+        self.change(|| {
+            let _held = group.lock.lock(Rank::Group);
+            if !group.is_online() {
+                return Err(NoReserve::Gone);
+            }
+            group.counter.set_reserve(
+                bytes,
+                |more| match try_charge(parent, None, more, |_| Over::By(0)) {
+                    Ok(_) => Ok(()),
+                    Err(full) => Err(NoReserve::Full(Refusal {
+                        group: Some(full.level.index()),
+                        usage: full.usage,
+                        max: full.level.counter.max(),
+                    })),
+                },
+                |back| {
+                    if uncharge(parent, None, back).is_err() {
+                        self.tree.report_broken();
+                    }
+                },
+            )
+        })
+    }
+
+    /// Sets what happens when a charge meets the group's max.
+    pub fn set_oom_policy(&self, rec: &ThreadRec, group: &Memcg, policy: OomPolicy) {
+        group.set_oom_policy(policy);
+        // Stock that the last policy allowed may be more than the new one does.
+        self.tree.drain(rec, group);
+    }
+
+    /// Sets how much free memory with pages the allocator may keep, and has it give back what is
+    /// more.
+    pub fn set_spare_max(&self, max: Limit) {
+        let bytes = max.as_bytes();
+        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.kmem.set_spare_max(bytes);
+        if bytes.is_some() {
+            kmalloc::trim();
+        }
+    }
+}
