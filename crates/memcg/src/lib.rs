@@ -2,8 +2,23 @@
 //!
 //! [`root`] is the process's tree of groups. [`Alloc`] makes every allocation of a program belong
 //! to a group; [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`],
-//! [`Memcg::scope`] and [`in_group`] say who works; [`Task`] is what moves as a whole; [`Charge`] counts what is not the
-//! heap's.
+//! [`Memcg::scope`] and [`in_group`] say who works, [`current_group`] asks; [`Task`] is what moves as
+//! a whole; [`Charge`] and [`Pool`] count what is not the heap's. At a limit Rust's own allocator cannot say no:
+//! [`fallible`](fn@fallible) and [`Fallible`] can, and [`Memcg::try_reserve`] at the door.
+//!
+//! With one more line, `memcg top` shows the tenants of any Rust service, and `memcg set` changes
+//! their limits while it runs:
+//!
+//! ```no_run
+//! #[global_allocator]
+//! static ALLOCATOR: memcg::Alloc = memcg::Alloc;
+//!
+//! fn main() -> std::io::Result<()> {
+//!     memcg::serve_in_thread()?; // then: memcg ps; memcg top PID
+//!     // …
+//!     Ok(())
+//! }
+//! ```
 
 // Under loom only the lower rooms are built, and what they have for the others is used by nobody.
 #![cfg_attr(loom, allow(dead_code))]
@@ -47,6 +62,8 @@ pub(crate) mod units;
 #[cfg(not(loom))]
 pub use api::*;
 pub use attach::Moved;
+#[cfg(not(loom))]
+pub use control::for_programs::serve_in_thread;
 #[cfg(not(loom))]
 pub use files::FileError;
 pub use group::{Event, MovePolicy, OfflinePolicy, OomPolicy, usage::Usage};

@@ -5,9 +5,14 @@
 //!
 //! Invariants: a block's size is computed the same way when it is allocated, resized and freed
 //! ([`SizeClasses`]). An object keeps its owner through every `realloc`, wherever that puts it.
-//! Depends on: `engine::heap_charge` for charges.
+//! Depends on: `engine::heap_charge` for charges; `adopt` for who holds a block.
 //! Never: a header before an object.
 
+use super::adopt::Adoptable;
+use super::error::ReserveError;
+use super::memcg::Memcg;
+use super::pinned::pinned;
+use crate::engine::process_engine::with_rec;
 use crate::engine::{Flags, heap_charge};
 use crate::group::Tag;
 use core::alloc::{GlobalAlloc, Layout};
@@ -186,6 +191,49 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
         // knows it. The write needs no alignment.
         unsafe { tag_at(p, block.size()).write_unaligned(Tag::to_word(tag)) };
         p
+    }
+}
+
+impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
+    /// Makes `group` the owner of the block that `thing` holds, as
+    /// [`Memcg::adopt`] does where the program's global allocator is
+    /// [`Alloc`](super::Alloc).
+    ///
+    /// # Errors
+    /// See [`Memcg::adopt`].
+    ///
+    /// # Safety
+    /// `self` is the program's global allocator, or equal to it: the tag is looked for where it
+    /// would lie in a block of this type.
+    pub unsafe fn adopt<T: Adoptable + ?Sized>(
+        &self,
+        group: &Memcg,
+        thing: &mut T,
+    ) -> Result<(), ReserveError> {
+        let Some((at, layout)) = thing.block() else {
+            return Ok(());
+        };
+        // Every live object's layout made a block.
+        let Some(block) = block::<C>(layout) else {
+            return Ok(());
+        };
+        // SAFETY: the caller has promised that `at` is of this allocator, and `thing` holds it, so
+        // it is a block of `block.size()` bytes.
+        let place = unsafe { tag_at(at.as_ptr(), block.size()) };
+        // SAFETY: the tag was written when the block was allocated or resized. `thing` is borrowed
+        // exclusively, so nobody else reads or writes it.
+        let from = Tag::from_word(unsafe { place.read_unaligned() });
+        let to = pinned(|engine, _| engine.tree.ref_live_tag(group.tag()));
+        let outcome = with_rec(|engine, rec| {
+            engine.give_owner(rec, from, to, block.size() as u64, || {
+                // SAFETY: as for the read above.
+                unsafe { place.write_unaligned(Tag::to_word(Some(to))) };
+            })
+        });
+        pinned(|engine, _| engine.tree.unref_objcg(to));
+        outcome
+            .unwrap_or(Ok(()))
+            .map_err(|refused| ReserveError::new(&refused))
     }
 }
 

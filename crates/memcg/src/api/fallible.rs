@@ -1,4 +1,5 @@
-//! `fallible`: a section in which Rust's global allocator can say no.
+//! `fallible`: a section in which Rust's global allocator can say no; and, for hooks of C libraries,
+//! the functions of an allocator that always can.
 //!
 //! Invariants: outside of every section the allocator is never refused under the policies
 //! `default`, `debt` and `kill`.
@@ -7,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use super::fallible_alloc::{alloc, free, realloc, usable_size};
 use crate::engine::process_engine::with_rec;
 
 /// Runs `f`; the global allocator may refuse what it asks for meanwhile on this thread.

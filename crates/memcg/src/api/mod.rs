@@ -7,6 +7,7 @@
 //! Never: calls code of the program under a lock of ours.
 
 mod accounted;
+mod adopt;
 mod alarm;
 mod alloc;
 mod bells;
@@ -19,7 +20,8 @@ mod current_group;
 mod emptied;
 mod error;
 mod events;
-mod fallible;
+pub mod fallible;
+mod fallible_alloc;
 mod future;
 mod group_path;
 mod holders;
@@ -54,6 +56,7 @@ mod wait_error;
 pub use self::memcg::{Memcg, root};
 pub use crate::engine::Flags;
 pub use accounted::{Accounted, Glibc, Sixteens, SizeClasses};
+pub use adopt::Adoptable;
 pub use alloc::Alloc;
 pub use cache::{
     CacheLayout, CacheOptions, Constructor, KBox, KBytes, KmemCache, SizedCache, SlabKind,
@@ -70,6 +73,7 @@ pub use error::{
 };
 pub use events::{EventChanges, Events};
 pub use fallible::fallible;
+pub use fallible_alloc::Fallible;
 pub use future::{InGroup, in_group};
 pub use group_path::GroupPath;
 pub use holders::{Holder, Sharable, Shared};

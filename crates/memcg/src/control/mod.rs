@@ -11,6 +11,7 @@ mod connection;
 mod descriptor;
 mod ending;
 mod escape;
+pub mod for_programs;
 mod held;
 mod place;
 mod request_line;

@@ -26,6 +26,12 @@ pub fn charge(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
     charge_slow(bytes, flags)
 }
 
+/// As [`charge`], for who asks at the door: past all stock that was forced above a limit.
+#[cold]
+pub fn charge_at_door(bytes: usize) -> Option<Option<Tag>> {
+    charge_slow(bytes, Flags::NOWAIT)
+}
+
 #[cold]
 fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
     let _errno = crate::os::errno::keep();

@@ -105,6 +105,35 @@ pub fn alloc_zeroed(bytes: usize, align: usize, flags: Flags) -> *mut u8 {
     p
 }
 
+/// Whether the thread has stock of the owner it works for that was forced above a limit. It is for
+/// those who cannot be refused.
+#[inline(always)]
+fn has_forced_stock() -> bool {
+    known_rec().is_some_and(ThreadRec::has_forced_stock)
+}
+
+/// Takes `bytes` at a multiple of `align` for who asks at the door: null where a limit is in the
+/// way, whatever the size and the policy. `zeroed`: all bytes are zero.
+#[inline]
+#[must_use]
+pub fn alloc_at_door(bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    match (has_forced_stock(), zeroed) {
+        (true, _) => alloc_by(bytes, align, zeroed, heap_charge::charge_at_door),
+        (false, true) => alloc_zeroed(bytes, align, Flags::NOWAIT),
+        (false, false) => alloc_aligned(bytes, align, Flags::NOWAIT),
+    }
+}
+
+/// As [`resize`], for who asks at the door. What is to be smaller is never refused.
+///
+/// # Safety
+/// As for [`resize`].
+#[must_use]
+pub unsafe fn resize_at_door(p: *mut u8, bytes: usize, align: usize) -> *mut u8 {
+    // SAFETY: the caller has promised what `resize` wants.
+    unsafe { resize(p, bytes, align, Flags::NOWAIT) }
+}
+
 /// Frees an object into the thread's own heap and stock, if it is from there. `false`: nothing was
 /// done.
 ///
@@ -160,12 +189,24 @@ extern "C" fn alloc_slow(bytes: usize, align: usize, flags: Flags, zeroed: bool)
     {
         return p;
     }
+    alloc_by(bytes, align, zeroed, |size| {
+        heap_charge::charge(size, flags)
+    })
+}
+
+/// Takes an object that is no hit, once `charge` has charged its size. Null where it refuses.
+fn alloc_by(
+    bytes: usize,
+    align: usize,
+    zeroed: bool,
+    charge: impl FnOnce(usize) -> Option<Option<Tag>>,
+) -> *mut u8 {
     let _errno = errno::keep();
     let class = class_of_aligned(bytes, align);
     let Some(size) = size_of_object(bytes, align) else {
         return null_mut();
     };
-    let Some(tag) = heap_charge::charge(size, flags) else {
+    let Some(tag) = charge(size) else {
         return null_mut();
     };
     let Some(taken) = alloc_charged(class, size, align, tag, zeroed) else {
@@ -343,6 +384,7 @@ pub unsafe fn resize(p: *mut u8, bytes: usize, align: usize, flags: Flags) -> *m
     if align <= ALIGN
         && old.bytes <= crate::kmem::class::MAX_CLASS_BYTES
         && known().is_some_and(|(rec, _)| rec.current() == old.tag)
+        && (flags != Flags::NOWAIT || !has_forced_stock())
         && let Some(at) = alloc_hit(bytes)
     {
         // SAFETY: the old object, at `p`, has `old.bytes` bytes and is live. `alloc_hit` has just

@@ -7,6 +7,7 @@
 //! Depends on: all rooms before it, from `units` to `attach`.
 //! Never: shows anything to a program (`api` does); makes text (`files` does).
 
+pub mod adopt;
 pub mod budget;
 pub mod cached_objects;
 pub mod charge_loop;

@@ -103,6 +103,12 @@ impl ThreadRec {
         true
     }
 
+    /// Whether stock of the owner that the thread works for was forced above a limit.
+    #[inline(always)]
+    pub fn has_forced_stock(&self) -> bool {
+        self.current_slot().spare.is_closed()
+    }
+
     /// The slot of `tag`, if it is where it usually is: with whom the thread works for, or at home.
     /// The owner, busy.
     #[inline(always)]

@@ -288,3 +288,118 @@ fn loom_a_tag_read_while_the_slab_is_mixed_is_the_objects() {
         assert_eq!(reader.join().unwrap(), 7);
     });
 }
+
+/// A slab whose objects have one tag, three of them: as `tags` has it. Object 0 is to be adopted, 1
+/// is freed by another thread, 2 is free and is taken by the slab's owner for a second tenant.
+#[derive(Default)]
+struct MiniTags {
+    word: AtomicU32,
+    beside: [AtomicU32; 3],
+    mixing: AtomicU32,
+}
+
+impl MiniTags {
+    const MIXED: u32 = u32::MAX;
+    const FIRST: u32 = 7;
+    const SECOND: u32 = 8;
+    const ADOPTER: u32 = 9;
+
+    fn new() -> Arc<Self> {
+        let this = Self::default();
+        this.word.store(Self::FIRST, Relaxed);
+        Arc::new(this)
+    }
+
+    /// As `mix_to`, under `begin_mixing`.
+    fn mix(&self) {
+        while self
+            .mixing
+            .compare_exchange(0, 1, Acquire, Relaxed)
+            .is_err()
+        {
+            thread::yield_now();
+        }
+        if self.word.load(Acquire) != Self::MIXED {
+            let old = self.word.load(Relaxed);
+            for beside in &self.beside {
+                beside.store(old, Relaxed);
+            }
+            self.word.store(Self::MIXED, Release);
+        }
+        self.mixing.store(0, Release);
+    }
+
+    /// As `tag_of`.
+    fn tag_of(&self, object: usize) -> u32 {
+        match self.word.load(Acquire) {
+            Self::MIXED => self.beside[object].load(Relaxed),
+            tag => tag,
+        }
+    }
+
+    /// As `retag_held`.
+    fn adopt(&self, object: usize) {
+        if self.word.load(Acquire) != Self::MIXED {
+            self.mix();
+        }
+        self.beside[object].store(Self::ADOPTER, Relaxed);
+    }
+
+    /// As `fit_tag`, and where that fails `accept` and `note_tag`.
+    fn take(&self, object: usize, tag: u32) {
+        let own = self.word.load(Acquire);
+        if own == tag {
+            return;
+        }
+        if own != Self::MIXED {
+            self.mix();
+        }
+        self.beside[object].store(tag, Relaxed);
+    }
+}
+
+#[test]
+fn loom_an_adopted_object_a_freed_one_and_one_of_a_second_tenant_keep_their_tags() {
+    model(|| {
+        let slab = MiniTags::new();
+        let freer = {
+            let slab = slab.clone();
+            thread::spawn(move || slab.tag_of(1))
+        };
+        let adopter = {
+            let slab = slab.clone();
+            thread::spawn(move || {
+                slab.adopt(0);
+                // It frees it, too.
+                slab.tag_of(0)
+            })
+        };
+        slab.take(2, MiniTags::SECOND);
+        assert_eq!(slab.tag_of(2), MiniTags::SECOND);
+        assert_eq!(freer.join().unwrap(), MiniTags::FIRST);
+        assert_eq!(adopter.join().unwrap(), MiniTags::ADOPTER);
+        // Whoever it was given to.
+        assert_eq!(slab.tag_of(0), MiniTags::ADOPTER);
+    });
+}
+
+#[test]
+fn loom_an_object_that_is_taken_while_the_slab_is_mixed_by_another_keeps_its_tag() {
+    model(|| {
+        let slab = MiniTags::new();
+        let adopter = {
+            let slab = slab.clone();
+            thread::spawn(move || slab.adopt(0))
+        };
+        // For the first tenant, and then again for the second.
+        slab.take(1, MiniTags::FIRST);
+        assert_eq!(slab.tag_of(1), MiniTags::FIRST);
+        slab.take(2, MiniTags::SECOND);
+        assert_eq!(slab.tag_of(2), MiniTags::SECOND);
+        adopter.join().unwrap();
+        assert_eq!(
+            [0, 1, 2].map(|object| slab.tag_of(object)),
+            [MiniTags::ADOPTER, MiniTags::FIRST, MiniTags::SECOND]
+        );
+    });
+}

@@ -20,6 +20,7 @@
 //! slab has room.
 
 pub mod address_map;
+mod adopt;
 pub mod allocator_stat;
 pub mod bad;
 pub mod cache;

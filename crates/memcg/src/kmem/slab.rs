@@ -11,6 +11,8 @@
 //!   that holds an object of the slab may read `owner`, `start`, `size`, `bytes` and `kind`, and
 //!   `tag` with Acquire.
 //! * `remote` may be changed by any thread, by the rules of the module `remote`.
+//! * `mixing` may be changed by any thread that holds an object of the slab, by the rules of the
+//!   module `tags`.
 //! * `next`, `prev`, `listed` and `held` belong to who acts for the owner. `returned` belongs to
 //!   the thread that has the slab in flight.
 //! * `used` counts the objects that are handed out. In the slab in use of a class it is one more,
@@ -97,6 +99,8 @@ pub struct Slab {
     back: AtomicU32,
     /// The units were zero when the slab was made: what is behind `fresh` still is.
     pub(super) zeroed: AtomicU32,
+    /// 1 while a thread makes the slab mixed; see `tags`.
+    pub(super) mixing: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Slab>() == layout::RECORD);
@@ -197,6 +201,7 @@ impl Slab {
         self.held.store(0, Relaxed);
         self.listed.store(IN_NONE, Relaxed);
         self.zeroed.store(zeroed.into(), Relaxed);
+        self.mixing.store(0, Relaxed);
         self.remote.reset();
         for back in 1..units {
             // SAFETY: `back` is below the number of the slab's units, all in one mapped chunk, as

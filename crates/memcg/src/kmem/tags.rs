@@ -6,16 +6,20 @@
 //! first are live: first all their tags are written beside them, then the word becomes MIXED
 //! (Release). It becomes uniform again only when every object is free and collected.
 //!
+//! A thread that holds a live object may give it another owner (`retag_held`): it makes the slab
+//! mixed if need be, and changes the object's tag alone. The slab's owner goes on meanwhile. So
+//! both take the slab's `mixing` word before they make it mixed, and each reads `tag` with Acquire
+//! before it writes a tag beside an object: what a mixing wrote there comes first.
+//!
 //! Invariants: who holds an object and reads the word (Acquire) gets the object's tag, there or
 //! beside the object. A slab with a live object never gets another tag for the whole slab.
 //! Depends on: `layout` for the place of tags, `slab` for the record.
 //! Never: a tag read for a free object.
 //!
-//! A slab of a kmem cache may be mixed by another thread too: one that holds a live object in it
-//! and gives the object a new owner (`retag`). A lock of the caches excludes the two from each
-//! other. The holder does not know how many objects have been handed out, so it writes the tags of
-//! all. An object that the slab's owner hands out meanwhile, because it still sees a uniform slab,
-//! has that same tag.
+//! The holder of an object does not know how many objects of the slab have been handed out, so it
+//! writes the tags of all. An object that the slab's owner hands out meanwhile, because it still
+//! sees a uniform slab, has that same tag. In slabs of kmem caches, where several threads may hold
+//! one object (`retag`), a lock of the caches stands in the place of the slab's word.
 
 use super::layout;
 use super::slab::{MIXED, Slab};
@@ -61,7 +65,8 @@ impl Slab {
 
     /// Writes the tag of the object at `offset` beside it, if the slab is mixed.
     pub(super) fn note_tag(&self, offset: u32, tag: Option<Tag>) {
-        if self.tag.load(Relaxed) == MIXED {
+        // Acquire pairs with the Release of `mix_to`, where another thread made it mixed.
+        if self.tag.load(Acquire) == MIXED {
             self.tag_beside(offset).store(Tag::to_word(tag), Relaxed);
         }
     }
@@ -70,7 +75,8 @@ impl Slab {
     /// tag beside the object at `offset`. Called by who acts for the slab; the object is free.
     #[inline(always)]
     pub(super) fn fit_tag(&self, offset: u32, tag: Option<Tag>) -> bool {
-        let own = self.tag.load(Relaxed);
+        // Acquire pairs with the Release of `mix_to`, where another thread made it mixed.
+        let own = self.tag.load(Acquire);
         if own == Tag::to_word(tag) {
             return true;
         }
@@ -94,7 +100,9 @@ impl Slab {
         if is_empty {
             self.set_tag(tag);
         } else if !self.takes(tag) {
-            self.mix();
+            // Who else mixes it holds an object of it, and is excluded from forks.
+            let _mixing = self.begin_mixing(|| false);
+            self.mix_own();
         }
     }
 
@@ -104,16 +112,16 @@ impl Slab {
         self.tag.load(Acquire) == MIXED
     }
 
-    /// Makes the slab mixed, if it is not. Called by who acts for it, under the lock of the caches'
-    /// tags.
+    /// Makes the slab mixed, if it is not. Called by who acts for it, with other mixings excluded: by
+    /// the slab's word, or for one of a cache by the lock of the caches' tags.
     pub(super) fn mix_own(&self) {
         if !self.is_mixed() {
             self.mix();
         }
     }
 
-    /// Makes the slab mixed, if it is not. Called by a thread that holds a live object of it, under
-    /// the lock of the caches' tags.
+    /// Makes the slab mixed, if it is not. Called by a thread that holds a live object of it, with
+    /// other mixings excluded, as for [`Self::mix_own`].
     pub(super) fn mix_all(&self) {
         if !self.is_mixed() {
             self.mix_to(self.bytes.load(Relaxed));
@@ -133,6 +141,37 @@ impl Slab {
             .is_ok()
     }
 
+    /// Gives the live object at `offset` of a heap's slab the owner `to`. The calling thread holds
+    /// the object and nobody else does; its signals are blocked if the slab is not mixed. `is_lost`
+    /// says whether a fork has cut off who acted for the slab.
+    pub(super) fn retag_held(&self, offset: u32, to: Option<Tag>, is_lost: impl Fn() -> bool) {
+        if !self.is_mixed() {
+            let _mixing = self.begin_mixing(is_lost);
+            self.mix_all();
+        }
+        self.tag_beside(offset).store(Tag::to_word(to), Relaxed);
+    }
+
+    /// Gives the object of an extent the owner `to`. The calling thread holds it.
+    pub(super) fn retag_extent(&self, to: Option<Tag>) {
+        self.set_tag(to);
+    }
+
+    /// Waits until no other thread makes the slab mixed, and keeps others from it until the guard's
+    /// end. Where `is_lost`, nobody is there who would.
+    fn begin_mixing(&self, is_lost: impl Fn() -> bool) -> Mixing<'_> {
+        // Acquire pairs with the Release of the guard's drop: the tags that the other has written.
+        while self
+            .mixing
+            .compare_exchange_weak(0, 1, Acquire, Relaxed)
+            .is_err()
+            && !is_lost()
+        {
+            crate::sync::relax();
+        }
+        Mixing(self)
+    }
+
     #[cold]
     fn mix(&self) {
         self.mix_to(self.fresh.load(Relaxed));
@@ -148,5 +187,16 @@ impl Slab {
         }
         // Release pairs with the Acquire of `tag_of` and `is_mixed`: who sees MIXED sees all tags.
         self.tag.store(MIXED, Release);
+    }
+}
+
+/// The thread makes the slab mixed. Dropping it ends that.
+#[must_use]
+struct Mixing<'a>(&'a Slab);
+
+impl Drop for Mixing<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire of `begin_mixing`.
+        self.0.mixing.store(0, Release);
     }
 }

@@ -1,0 +1,35 @@
+//! A live object of a heap, or an extent, gets another owner.
+//!
+//! Invariants: the object's tag changes between two looks at it by its holder. Tags of other
+//! objects stay.
+//! Depends on: `tags`; `heap` for the state of the slab's owner.
+//! Never: a charge.
+
+use super::heap::{Heap, State};
+use super::slab::SlabKind;
+use super::{Kmem, Object};
+use crate::os::sigmask;
+use crate::thread::Tag;
+
+impl Kmem {
+    /// Makes `to` the owner of `object`, which is live and held by the calling thread alone. The
+    /// caller changes the charges, and no fork happens meanwhile. Not in a signal handler.
+    ///
+    /// Cost: a store; the first time in a slab with one tag also two system calls, and a store for
+    /// each object that the slab has room for.
+    pub fn retag(&self, object: &Object, to: Option<Tag>) {
+        let slab = object.slab;
+        match slab.kind() {
+            SlabKind::Objects => {
+                // A handler in the middle could need a slab of the shared heap, which this may be.
+                let _signals = (!slab.is_mixed()).then(sigmask::block_all);
+                // SAFETY: the live object keeps the slab: it was made for a heap, and is not unmade.
+                let owner = unsafe { Heap::of(slab) };
+                slab.retag_held(object.offset, to, || owner.state() == State::Lost);
+            }
+            SlabKind::Large | SlabKind::Huge => slab.retag_extent(to),
+            // `locate` answers no objects of these.
+            SlabKind::Free | SlabKind::Inside | SlabKind::Cached => {}
+        }
+    }
+}
