@@ -17,8 +17,7 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 ///
 /// One line in `main` is all that a service needs:
 ///
-/// ```
-/// # std::env::set_var("MEMCG_DIR", std::env::temp_dir().join("memcg-doc-test"));
+/// ```no_run
 /// memcg::serve_in_thread().expect("a folder for the socket");
 /// // From here on: memcg ps; memcg top PID
 /// ```
