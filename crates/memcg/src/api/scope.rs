@@ -76,7 +76,7 @@ pub fn no_account() -> Entered {
 /// Sleeps 2 s at most; what is owed up to 10 ms stays owed. Answers the time slept.
 ///
 /// For places where a pause harms nobody: between requests, outside locks. In a future all others of
-/// the thread wait meanwhile: use [`pause`](super::pause) there. Where the engine has no
+/// the thread wait meanwhile: use [`pause`](super::pause()) there. Where the engine has no
 /// thread of its own, work that it has put off is done here first.
 pub fn safe_point() -> core::time::Duration {
     let slept = with_rec(|engine, rec| {
