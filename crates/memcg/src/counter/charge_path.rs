@@ -133,6 +133,46 @@ pub fn uncharge<'a, L: Level>(start: &'a L, end: Option<&L>, n: u64) -> Result<u
     }
 }
 
+/// Sets the reserve of `level`, charged in advance to those above: what of it is not in use yet
+/// must fit there, and a larger one is refused while any of them is above its max. What is in use
+/// already is charged there too, forced perhaps, and with the reserve would stay so when it is
+/// freed. A smaller one is never refused.
+///
+/// `broken` is told when a level above did not hold what was to be given back. The caller
+/// serializes writers of this level's reserve. Cost: a walk or two.
+pub fn set_reserve<'a, L: Level>(
+    level: &'a L,
+    bytes: u64,
+    broken: impl FnOnce(),
+) -> Result<(), Refused<'a, L>> {
+    let above = level.parent();
+    level.counter().set_reserve(
+        bytes,
+        |more| match above {
+            Some(parent) => try_charge(parent, None, more, |_| Over::By(0)).map(|_| ()),
+            None => Ok(()),
+        },
+        || {
+            let mut at = above;
+            while let Some(level) = at {
+                let usage = level.counter().usage();
+                if usage > level.counter().max() {
+                    return Err(Refused { level, usage });
+                }
+                at = level.parent();
+            }
+            Ok(())
+        },
+        |back| {
+            if let Some(parent) = above
+                && uncharge(parent, None, back).is_err()
+            {
+                broken();
+            }
+        },
+    )
+}
+
 /// Grants `n` bytes of stock under `start` and all above: within the budget of `start` itself and
 /// of every limited level. `false`, and nothing changed, when one has spent it. For a `forced`
 /// charge levels that are full have a budget as well.

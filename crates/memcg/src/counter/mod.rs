@@ -16,5 +16,5 @@ pub mod throttle_curve;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use charge_path::{Level, Refused, grant, try_charge, uncharge, ungrant};
+pub use charge_path::{Level, Refused, grant, set_reserve, try_charge, uncharge, ungrant};
 pub use page_counter::{Over, PageCounter};

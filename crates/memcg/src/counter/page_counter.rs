@@ -260,13 +260,16 @@ impl PageCounter {
         }
     }
 
-    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs (it
-    /// may refuse, then nothing changes) and `refund` gets what turned out to be too much. The
-    /// caller serializes writers (group lock).
+    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs, and
+    /// `may` whether a larger one is right once that is paid: the part of it that is in use already
+    /// costs nothing now, and would stay charged to levels that have no room for it. Either may
+    /// refuse, then nothing changes. `refund` gets what turned out to be too much. The caller
+    /// serializes writers (group lock).
     pub fn set_reserve<E>(
         &self,
         reserve: u64,
         mut pay: impl FnMut(u64) -> Result<(), E>,
+        mut may: impl FnMut() -> Result<(), E>,
         refund: impl FnOnce(u64),
     ) -> Result<(), E> {
         let mut paid = 0u64;
@@ -283,6 +286,12 @@ impl PageCounter {
                 }
                 paid = needed;
                 continue;
+            }
+            if reserve > self.reserve_of(word)
+                && let Err(refused) = may()
+            {
+                refund(paid);
+                return Err(refused);
             }
             let next = (word & !VERSION_MASK)
                 | ((word & VERSION_MASK).wrapping_add(VERSION) & VERSION_MASK);

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::page_counter::{STOCK_BUDGET, UNLIMITED, USAGE_LIMIT};
-use super::{Level, Over, PageCounter, Refused, grant, try_charge, uncharge, ungrant};
+use super::{Level, Over, PageCounter, Refused, grant, set_reserve, try_charge, uncharge, ungrant};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
@@ -66,13 +66,8 @@ fn give(start: &'static Node, n: u64) {
     assert_eq!(uncharge(start, None, n).ok(), Some(0));
 }
 
-fn reserve(level: &'static Node, bytes: u64) -> Result<(), ()> {
-    let parent = level.parent.unwrap();
-    level.counter.set_reserve(
-        bytes,
-        |more| charge(parent, more).map_err(|_| ()),
-        |back| give(parent, back),
-    )
+fn reserve(level: &'static Node, bytes: u64) -> Result<(), &'static Node> {
+    set_reserve(level, bytes, || panic!("they were charged")).map_err(|full| full.level)
 }
 
 fn usages<const N: usize>(levels: [&'static Node; N]) -> [u64; N] {
@@ -148,6 +143,30 @@ fn a_reserve_is_charged_once_and_spent_without_asking_above() {
     assert_eq!(usages([leaf, root]), [80, 100]);
     give(leaf, 75);
     assert_eq!(usages([leaf, root]), [5, 30]);
+}
+
+#[test]
+fn a_reserve_is_refused_by_whoever_above_is_over_its_max() {
+    let root = node(None);
+    let middle = node(Some(root));
+    let leaf = node(Some(middle));
+    charge(leaf, 199).unwrap();
+    reserve(middle, 150).unwrap();
+    // All of it is in use, so it costs nothing now; freed, it would stay.
+    for full in [middle, root] {
+        full.counter.set_max(100);
+        let refuser = reserve(leaf, 199).unwrap_err();
+        assert!(core::ptr::eq(refuser, full));
+        full.counter.set_max(UNLIMITED);
+    }
+    assert_eq!(leaf.counter.reserve(), 0);
+    reserve(leaf, 199).unwrap();
+    root.counter.set_max(100);
+    reserve(leaf, 199).unwrap();
+    reserve(leaf, 120).expect("a smaller one makes it better");
+    assert!(reserve(leaf, 121).is_err());
+    give(leaf, 199);
+    assert_eq!(usages([leaf, middle, root]), [0, 120, 150]);
 }
 
 #[test]
@@ -259,12 +278,17 @@ fn fits(before: &[u64; 5], after: &[u64; 5], max: &[u64; 5]) -> bool {
     (0..5).all(|at| after[at] <= before[at] || after[at] <= max[at])
 }
 
+/// Whether every level above one is within its max.
+fn is_room_above(at: usize, usage: &[u64; 5], max: &[u64; 5]) -> bool {
+    at == 0 || usage[PARENT[at]] <= max[PARENT[at]] && is_room_above(PARENT[at], usage, max)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn levels_charge_exactly_when_a_plain_sum_fits(
-        steps in proptest::collection::vec((0usize..5, 0u8..6, 0u64..500), 1..150),
+        steps in proptest::collection::vec((0usize..5, 0u8..7, 0u64..500), 1..150),
     ) {
         let tree = tree();
         let (mut own, mut reserves, mut max) = ([0u64; 5], [0u64; 5], [UNLIMITED; 5]);
@@ -284,7 +308,14 @@ proptest! {
                 }
                 4 if at != 0 => {
                     reserves_then[at] = n;
-                    reserve(tree[at], n).is_ok()
+                    let answer = reserve(tree[at], n);
+                    let is_above = |full: &'static Node| (0..5).any(|above| core::ptr::eq(tree[above], full));
+                    prop_assert!(answer.err().is_none_or(is_above));
+                    answer.is_ok()
+                }
+                6 => {
+                    own_then[at] += n;
+                    try_charge(tree[at], None, n, |_| Over::Any).is_ok()
                 }
                 _ => {
                     max[at] = if n < 100 { UNLIMITED } else { n * 3 };
@@ -292,7 +323,13 @@ proptest! {
                     true
                 }
             };
-            let allowed = fits(&before, &sums(&own_then, &reserves_then), &max);
+            let after = sums(&own_then, &reserves_then);
+            let larger = reserves_then[at] > reserves[at];
+            let allowed = match what {
+                // By a forced charge.
+                6 => true,
+                _ => fits(&before, &after, &max) && (!larger || is_room_above(at, &after, &max)),
+            };
             prop_assert_eq!(done, allowed);
             if done {
                 (own, reserves) = (own_then, reserves_then);

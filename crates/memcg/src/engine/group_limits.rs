@@ -10,7 +10,7 @@
 
 use super::budget::{InUse, Line};
 use super::{Engine, kmalloc};
-use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::counter::{self, Level};
 use crate::group::exact_charge::round_up;
 use crate::group::{Memcg, OomPolicy, ROOT, Refusal};
 use crate::sync::lock::Rank;
@@ -120,40 +120,33 @@ impl Engine {
             return Err(NoReserve::TooLarge);
         }
         let bytes = round_up(bytes);
-        let parent = group.parent().ok_or(NoReserve::Root)?;
-        let answer = self.try_set_reserve(group, parent, bytes);
+        if group.parent().is_none() {
+            return Err(NoReserve::Root);
+        }
+        let answer = self.try_set_reserve(group, bytes);
         // Stock under the full group is held by nobody: once, it may make room.
         if let Err(NoReserve::Full(refusal)) = answer
             && let Some(full) = self.tree.group_of_refusal(&refusal)
             && self.tree.drain_for_charge(rec, full)
         {
-            return self.try_set_reserve(group, parent, bytes);
+            return self.try_set_reserve(group, bytes);
         }
         answer
     }
 
-    fn try_set_reserve(&self, group: &Memcg, parent: &Memcg, bytes: u64) -> Result<(), NoReserve> {
+    fn try_set_reserve(&self, group: &Memcg, bytes: u64) -> Result<(), NoReserve> {
         self.change(|| {
             let _held = group.lock.lock(Rank::Group);
             if !group.is_online() {
                 return Err(NoReserve::Gone);
             }
-            group.counter.set_reserve(
-                bytes,
-                |more| match try_charge(parent, None, more, |_| Over::By(0)) {
-                    Ok(_) => Ok(()),
-                    Err(full) => Err(NoReserve::Full(Refusal {
-                        group: Some(full.level.index()),
-                        usage: full.usage,
-                        max: full.level.counter.max(),
-                    })),
-                },
-                |back| {
-                    if uncharge(parent, None, back).is_err() {
-                        self.tree.report_broken();
-                    }
-                },
-            )
+            counter::set_reserve(group, bytes, || self.tree.report_broken()).map_err(|full| {
+                NoReserve::Full(Refusal {
+                    group: Some(full.level.index()),
+                    usage: full.usage,
+                    max: full.level.counter.max(),
+                })
+            })
         })
     }
 

@@ -137,7 +137,8 @@ pub fn set_reserve(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
             NoReserve::Full(Refusal { group, usage, max }) => FileError::new(
                 Errno::ENOMEM,
                 format!(
-                    "{} cannot guarantee that: {usage} of {} bytes are in use",
+                    "{} cannot guarantee that: {usage} of {} bytes are in use or reserved: \
+                     raise its memory.max or free some",
                     group.map_or_else(String::new, |group| path_of(at.engine, group)),
                     Limit::bytes(max),
                 ),

@@ -345,6 +345,23 @@ fn reserves_are_charged_to_the_parent_and_telescope() {
 }
 
 #[test]
+fn a_reserve_of_what_is_used_already_needs_room_in_every_group_above() {
+    let w = World::new();
+    w.mkdir("/p");
+    w.mkdir("/p/a");
+    assert!(w.charge("/p/a", 19_900_000, Flags::FORCE));
+    w.set("/p", "memory.max", "10M").unwrap();
+    let why = write(w.engine, w.rec, b"/p/a", b"memory.reserve", b"19900000").unwrap_err();
+    assert_eq!(why.errno, Errno::ENOMEM);
+    assert!(why.message.contains(": /p cannot guarantee"), "{why}");
+    assert_eq!(w.get("/p/a", "memory.reserve"), "0\n");
+    w.engine.uncharge(w.rec, w.tag("/p/a"), 19_900_000, Kind::Heap);
+    assert_eq!(w.get("/p", "memory.current"), "0\n");
+    w.set("/p/a", "memory.reserve", "10M").unwrap();
+    w.engine.tree.audit().unwrap();
+}
+
+#[test]
 fn a_reserve_takes_stock_that_is_in_its_way_and_is_never_clamped() {
     let w = World::new();
     w.mkdir("/a");

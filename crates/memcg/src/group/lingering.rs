@@ -133,6 +133,7 @@ impl Hierarchy {
         let back = group.counter.set_reserve(
             0,
             |_| Err(()),
+            || Ok(()),
             |back| {
                 if let Some(parent) = group.parent()
                     && uncharge(parent, None, back).is_err()

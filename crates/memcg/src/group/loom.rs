@@ -8,7 +8,7 @@ use super::exact_charge::Mode;
 use super::objcg::State;
 use super::{Hierarchy, Memcg, ROOT, Tag};
 use crate::counter::page_counter::UNLIMITED;
-use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::counter;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use loom::thread::{self, JoinHandle};
@@ -282,14 +282,7 @@ fn loom_a_refused_charge_undone_beside_another_leaves_only_the_other() {
 /// Gives a group a reserve that its parent has room for.
 pub(crate) fn reserve(group: &Memcg, bytes: u64) {
     let _held = group.lock.lock(Rank::Group);
-    let parent = group.parent().unwrap();
-    group
-        .counter
-        .set_reserve(
-            bytes,
-            |more| try_charge(parent, None, more, |_| Over::By(0)).map(|_| ()),
-            |back| assert!(uncharge(parent, None, back).is_ok()),
-        )
+    counter::set_reserve(group, bytes, || panic!("the parent was charged"))
         .unwrap_or_else(|_| panic!("nothing limits the parent"));
 }
 

@@ -386,7 +386,11 @@ impl World {
                 if g == 0 {
                     return;
                 }
-                let fits = self.model.tried(|model| model.groups[g].reserve = reserve);
+                let larger = reserve > self.model.groups[g].reserve;
+                let fits = self
+                    .model
+                    .tried(|model| model.groups[g].reserve = reserve)
+                    .filter(|next| !larger || next.is_room_above(g));
                 let rec = self.recs[0].1;
                 let _pin = tree.threads.epoch.pin(rec);
                 let mut outcome = set_reserve(tree, self.group(g), reserve);

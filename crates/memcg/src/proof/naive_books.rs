@@ -106,6 +106,13 @@ impl Model {
         (0..before.len()).all(|g| after[g] <= before[g] || after[g] <= self.groups[g].max)
     }
 
+    /// Whether every group above one is within its max.
+    pub(super) fn is_room_above(&self, group: usize) -> bool {
+        let usages = self.usages();
+        let above = |&g: &usize| self.groups[g].parent;
+        core::iter::successors(above(&group), above).all(|g| usages[g] <= self.groups[g].max)
+    }
+
     /// What the model would be after `change`, if the limits allow it.
     pub fn tried(&self, change: impl FnOnce(&mut Self)) -> Option<Self> {
         let mut next = self.clone();

@@ -1,7 +1,7 @@
 //! What proofs share: charging as an engine does, a small random source, a hierarchy alone in the
 //! world.
 
-use crate::counter::{Level, Over, try_charge, uncharge};
+use crate::counter;
 use crate::group::exact_charge::{Mode, Refusal};
 use crate::group::kind::Kind;
 use crate::group::{Hierarchy, Memcg, ROOT, Tag};
@@ -67,20 +67,10 @@ pub fn free(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
 /// group is not online.
 pub fn set_reserve(tree: Tree, group: &Memcg, reserve: u64) -> Option<()> {
     let _held = group.lock.lock(Rank::Group);
-    let parent = group.is_online().then(|| group.parent())??;
-    let outcome = group.counter.set_reserve(
-        reserve,
-        |more| match try_charge(parent, None, more, |_| Over::By(0)) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(()),
-        },
-        |back| {
-            if uncharge(parent, None, back).is_err() {
-                tree.report_broken();
-            }
-        },
-    );
-    outcome.ok()
+    if !group.is_online() {
+        return None;
+    }
+    counter::set_reserve(group, reserve, || tree.report_broken()).ok()
 }
 
 /// Nothing is left of all but the root, once the epochs have passed.
