@@ -5,11 +5,12 @@
 //! own name, which threads have until they are renamed, is a family as it stands (`python3`).
 //!
 //! Invariants: the rules are set once, before the first task is made.
-//! Depends on: nothing of this library.
+//! Depends on: nothing of this library; what the engine says of names.
 //! Never: makes a group; it only names one.
 
 #![forbid(unsafe_code)]
 
+use memcg::internal::thread::check_group_name;
 use std::sync::OnceLock;
 
 struct Rule {
@@ -21,7 +22,10 @@ static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
 static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Reads the rules, one `PATTERN=PATH` a line, and the program's name. Once.
-pub fn init(text: &[u8], program: &[u8]) {
+///
+/// # Errors
+/// A rule whose path has a name no group may have, and why.
+pub fn init(text: &[u8], program: &[u8]) -> Result<(), String> {
     let rules = text.split(|&b| b == b'\n').filter_map(|line| {
         let at = line.iter().position(|&b| b == b'=')?;
         Some(Rule {
@@ -29,8 +33,20 @@ pub fn init(text: &[u8], program: &[u8]) {
             path: line[at + 1..].to_vec(),
         })
     });
-    let _ = RULES.set(rules.collect());
+    let rules: Vec<Rule> = rules.collect();
+    for rule in &rules {
+        if let Err(why) = components(&rule.path).try_for_each(check_group_name) {
+            let rule = [&rule.pattern[..], b"=", &rule.path].concat();
+            return Err(format!("{}: {why}", String::from_utf8_lossy(&rule)));
+        }
+    }
+    let _ = RULES.set(rules);
     let _ = PROGRAM.set(program.to_vec());
+    Ok(())
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&b| b == b'/').filter(|part| !part.is_empty())
 }
 
 /// Calls `then` with the components of the path for a thread of that name.
@@ -39,11 +55,7 @@ pub fn each_component(name: &[u8], mut then: impl FnMut(&[u8])) {
         .get()
         .and_then(|rules| rules.iter().find(|rule| fits(&rule.pattern, name)));
     match rule {
-        Some(rule) => rule
-            .path
-            .split(|&b| b == b'/')
-            .filter(|part| !part.is_empty())
-            .for_each(then),
+        Some(rule) => components(&rule.path).for_each(then),
         None => {
             let family = if PROGRAM.get().is_some_and(|own| own == name) {
                 name
@@ -59,9 +71,15 @@ pub fn each_component(name: &[u8], mut then: impl FnMut(&[u8])) {
                     from
                 };
             }
+            // As a file's name begins, or as `.` alone, no group's does.
+            if check_group_name(&text[..len]).is_err()
+                && let Some(dot) = text.iter_mut().find(|byte| **byte == b'.')
+            {
+                *dot = b'_';
+            }
             match &text[..len] {
                 b"" => then(b"unnamed"),
-                b"." | b".." => then(b"_"),
+                b"_." => then(b"_"),
                 clean => then(clean),
             }
         }
@@ -132,6 +150,29 @@ mod tests {
         ] {
             assert_eq!(family(name.as_bytes()), stem.as_bytes(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_thread_named_as_a_file_has_a_group_of_nearly_that_name() {
+        for (name, group) in [
+            ("memory.pool-3", "memory_pool"),
+            ("cgroup.x", "cgroup_x"),
+            ("memory", "memory"),
+            ("my.memory.x", "my.memory.x"),
+        ] {
+            let mut seen = Vec::new();
+            each_component(name.as_bytes(), |part| seen.push(part.to_vec()));
+            assert_eq!(seen, [group.as_bytes()], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_a_group_that_cannot_be_is_refused() {
+        let why = init(b"a=/x\nb*=/x/memory.max", b"").unwrap_err();
+        assert!(
+            why.starts_with("b*=/x/memory.max: a group's name has"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -47,7 +47,10 @@ extern "C" fn begin() {
     callers::find();
     let mut is_limited = false;
     with_thread(|thread| {
-        group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm());
+        if let Err(why) = group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm()) {
+            say(&format!("--group {why}: the program is not started"));
+            leave(125);
+        }
         for line in text("MEMCG_SET")
             .unwrap_or_default()
             .split(|&b| b == b'\n')
@@ -95,11 +98,12 @@ fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     let (path, value) = (&line[..at], &line[at + 1..]);
     let slash = path.iter().rposition(|&b| b == b'/').ok_or("no '/'")?;
     let (group, file) = (&path[..slash], &path[slash + 1..]);
+    // Of `/tenants/*` the children are meant that come.
+    let made = group.strip_suffix(b"/*").unwrap_or(group);
+    let parts = || made.split(|&b| b == b'/').filter(|part| !part.is_empty());
+    parts().try_for_each(thread::check_group_name)?;
     thread.with_tree(|tree| {
-        // Of `/tenants/*` the children are meant that come.
-        let group = group.strip_suffix(b"/*").unwrap_or(group);
-        let parts = group.split(|&b| b == b'/').filter(|part| !part.is_empty());
-        parts.fold(tree.root(), |at, part| tree.child(at, part));
+        parts().fold(tree.root(), |at, part| tree.child(at, part));
     });
     files::write(group, file, value).map_err(|why| why.to_string())
 }

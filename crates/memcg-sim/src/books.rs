@@ -346,8 +346,8 @@ impl Books {
         let old = core::mem::replace(&mut self.groups[group].reserve, reserve);
         let after = self.sum(own);
         let above = |&g: &usize| self.groups[g].parent;
-        let is_room = core::iter::successors(above(&group), above)
-            .all(|g| after[g] <= self.groups[g].max);
+        let is_room =
+            core::iter::successors(above(&group), above).all(|g| after[g] <= self.groups[g].max);
         let fits = self.allows(&before, &after) && (reserve <= old || is_room);
         self.groups[group].reserve = old;
         fits

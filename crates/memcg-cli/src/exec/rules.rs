@@ -95,6 +95,14 @@ fn check_path(path: &[u8]) -> Result<(), String> {
             long if long.len() > 255 => {
                 return Err("a name in PATH is longer than 255 bytes".into());
             }
+            file if [&b"memory."[..], b"cgroup."]
+                .iter()
+                .any(|p| file.starts_with(p)) =>
+            {
+                return Err(
+                    "a name in PATH begins with 'memory.' or 'cgroup.', as files' names do".into(),
+                );
+            }
             name => no_control(name, "PATH")?,
         }
     }
@@ -138,7 +146,19 @@ mod tests {
     fn bad_rules_are_refused_before_anything_starts() {
         let long = format!("x=/{}", "n".repeat(256));
         for text in [
-            "", "a", "=/a", "a=", "a=b", "a=/b/", "a=//b", "a=/./b", "a=/b/..", "a=/b\n", "a\n=/b",
+            "",
+            "a",
+            "=/a",
+            "a=",
+            "a=b",
+            "a=/b/",
+            "a=//b",
+            "a=/./b",
+            "a=/b/..",
+            "a=/b\n",
+            "a\n=/b",
+            "a=/memory.max",
+            "a=/b/cgroup.x",
             &long,
         ] {
             assert!(rule(text).is_err(), "{text:?}");
@@ -166,6 +186,7 @@ mod tests {
             "/a/=1",
             "/a/memory.max=",
             "/a/../x=1",
+            "/memory.a/memory.max=1",
             "/x=1\n",
         ] {
             assert!(setting(text).is_err(), "{text:?}");

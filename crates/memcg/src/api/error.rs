@@ -10,6 +10,7 @@
 use super::group_path::GroupPath;
 use crate::attach;
 use crate::engine::ChargeError;
+use crate::group::name::NAME_RULE;
 use crate::group::tree::TreeError;
 use core::fmt;
 
@@ -64,7 +65,7 @@ impl fmt::Display for ReserveError {
 impl core::error::Error for ReserveError {}
 
 macro_rules! errors {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:literal,)* })*) => {$(
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident => $text:expr,)* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -84,7 +85,7 @@ errors! {
     /// A group was not created.
     CreateError {
         /// The name cannot be a group's: the message says why.
-        Name => "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
+        Name => NAME_RULE,
         /// The parent has a group of that name.
         Exists => "a group of that name exists",
         /// The parent has been removed.

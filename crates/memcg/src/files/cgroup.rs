@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{At, Errno, FileError, move_here};
+use super::{At, Errno, FileError, integer, move_here};
 use crate::api::kill::kill_below;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task_owner::FIRST_TASK_ID;
@@ -128,16 +128,25 @@ pub fn stat(at: At<'_>) -> String {
         dying += 1;
         last = Some(index);
     }
+    // Every group has the memory controller, itself included, as the kernel counts.
+    let live = at.group.nr_descendants();
     format!(
-        "nr_descendants {}\nnr_dying_descendants {dying}\n",
-        at.group.nr_descendants()
+        "nr_descendants {live}\nnr_subsys_memory {}\n\
+         nr_dying_descendants {dying}\nnr_dying_subsys_memory {dying}\n",
+        live + 1
     )
 }
 
 pub fn kill(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
-    if value != b"1" {
-        return Err(FileError::invalid("write 1"));
+    match integer::parse(value) {
+        Ok(1) => {
+            kill_below(at.engine, at.group);
+            Ok(())
+        }
+        Ok(_) | Err(integer::NoInteger::Range) => Err(FileError::new(
+            Errno::ERANGE,
+            "write 1, no other number".into(),
+        )),
+        Err(integer::NoInteger::Text) => Err(FileError::invalid("write 1")),
     }
-    kill_below(at.engine, at.group);
-    Ok(())
 }

@@ -10,6 +10,7 @@ use super::{Errno, FILES, FileError, Mode, at, show};
 use crate::api::no_account;
 use crate::engine::Engine;
 use crate::group::TreeError;
+use crate::group::name::NAME_RULE;
 use crate::thread::ThreadRec;
 
 /// One entry of a group's listing.
@@ -59,10 +60,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 fn tree_error(path: &[u8], why: TreeError) -> FileError {
     let (errno, text) = match why {
-        TreeError::Name => (
-            Errno::EINVAL,
-            "a group's name has 1 to 255 bytes, no '/', no control characters, and is not '.' or '..'",
-        ),
+        TreeError::Name => (Errno::EINVAL, NAME_RULE),
         TreeError::Exists => (Errno::EEXIST, "there is a group of that name"),
         TreeError::Gone => (Errno::ENODEV, "the group was removed meanwhile"),
         TreeError::HasChildren => (Errno::EBUSY, "it has children: remove them first"),
@@ -80,7 +78,8 @@ fn tree_error(path: &[u8], why: TreeError) -> FileError {
 /// Makes a group.
 ///
 /// # Errors
-/// EEXIST, also for the name of a file of the table, EINVAL for a bad name, ENOENT without the
+/// EEXIST, also for the name of a file of the table, EINVAL for a bad name (one that begins as
+/// files' names do, with `memory.` or `cgroup.`, is one), ENOENT without the
 /// parent, ENOMEM, EAGAIN beyond the greatest depth.
 pub fn mkdir(engine: &Engine, rec: &ThreadRec, path: &[u8]) -> Result<(), FileError> {
     let (above, name) = split(path);

@@ -11,6 +11,7 @@ mod defaults;
 mod directory;
 mod file_error;
 mod handle;
+mod integer;
 mod kmem;
 mod memory;
 mod memory_dying;

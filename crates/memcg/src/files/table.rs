@@ -107,9 +107,9 @@ macro_rules! files {
 files! {
     "cgroup.controllers" All r cgroup::controllers; "the controllers there are: memory"
     "cgroup.events" NotRoot r cgroup::events; "populated: whether live tasks are in the group or below"
-    "cgroup.kill" NotRoot w cgroup::kill; "1 tells every live task of the group and below to stop"
+    "cgroup.kill" NotRoot w cgroup::kill; "1 tells every live task of the group and below to stop, and raises their kill generations: futures in scopes that can be killed end, too; another number is ERANGE"
     "cgroup.procs" All r cgroup::procs; w cgroup::move_in; "ids of the live tasks; writing one moves that task here"
-    "cgroup.stat" All r cgroup::stat; "groups below: live, and removed that still hold bytes (where groups linger)"
+    "cgroup.stat" All r cgroup::stat; "groups below: live, and removed that still hold bytes (where groups linger); the lines of the memory controller, which every group has, count the group itself among the live"
     "cgroup.subtree_control" All r cgroup::subtree_control; w cgroup::set_subtree_control; "controllers the children have; +memory or -memory"
     "cgroup.threads" All r cgroup::threads; w cgroup::move_thread_in; "of the live tasks, those that are threads; as cgroup.procs, of threads only"
     "cgroup.type" NotRoot r cgroup::kind; w cgroup::set_kind; "domain"

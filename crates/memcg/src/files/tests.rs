@@ -355,7 +355,8 @@ fn a_reserve_of_what_is_used_already_needs_room_in_every_group_above() {
     assert_eq!(why.errno, Errno::ENOMEM);
     assert!(why.message.contains(": /p cannot guarantee"), "{why}");
     assert_eq!(w.get("/p/a", "memory.reserve"), "0\n");
-    w.engine.uncharge(w.rec, w.tag("/p/a"), 19_900_000, Kind::Heap);
+    w.engine
+        .uncharge(w.rec, w.tag("/p/a"), 19_900_000, Kind::Heap);
     assert_eq!(w.get("/p", "memory.current"), "0\n");
     w.set("/p/a", "memory.reserve", "10M").unwrap();
     w.engine.tree.audit().unwrap();

@@ -7,8 +7,8 @@
 use super::exact_charge::Mode;
 use super::objcg::State;
 use super::{Hierarchy, Memcg, ROOT, Tag};
-use crate::counter::page_counter::UNLIMITED;
 use crate::counter;
+use crate::counter::page_counter::UNLIMITED;
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
 use loom::thread::{self, JoinHandle};

@@ -57,11 +57,20 @@ impl NameRec {
     }
 }
 
-/// Whether `name` may name a group: 1–255 bytes, no `/`, no control characters, not `.` or `..`.
+/// What no group's name begins with: the files beside it do.
+pub const FILE_PREFIXES: [&[u8]; 2] = [b"memory.", b"cgroup."];
+
+/// What [`is_valid`] asks for, in words.
+pub const NAME_RULE: &str = "a group's name has 1 to 255 bytes, no '/', no control characters, is \
+     not '.' or '..', and does not begin with 'memory.' or 'cgroup.'";
+
+/// Whether `name` may name a group: 1–255 bytes, no `/`, no control characters, not `.` or `..`,
+/// not beginning as a file's name does.
 pub fn is_valid(name: &[u8]) -> bool {
     (1..=NAME_MAX).contains(&name.len())
         && name != b"."
         && name != b".."
+        && !FILE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         && !name.iter().any(|&b| b == b'/' || b < 0x20 || b == 0x7f)
 }
 

@@ -8,7 +8,7 @@
 
 use crate::attach;
 use crate::engine::{Engine, process_engine, thread_end};
-use crate::group::name::NAME_MAX;
+use crate::group::name::{self, NAME_MAX};
 use crate::group::{GroupId, ROOT, Tag};
 use crate::thread::{ThreadRec, tls};
 use core::marker::PhantomData;
@@ -210,5 +210,17 @@ impl<'t> Tree<'t> {
         self.engine
             .change(|| attach::move_task(tree, self.rec, task.tag, group))
             .is_ok()
+    }
+}
+
+/// Whether a group may have that name; `Err` says what is asked of one.
+///
+/// # Errors
+/// The rule, in words.
+pub fn check_group_name(name: &[u8]) -> Result<(), &'static str> {
+    if name::is_valid(name) {
+        Ok(())
+    } else {
+        Err(name::NAME_RULE)
     }
 }

@@ -129,3 +129,43 @@ fn a_template_goes_with_its_group_and_the_next_in_its_record_has_none() {
     let most = w.engine.tree.templates.high_water();
     assert!(most < 500, "{most}: they are used again");
 }
+
+#[test]
+fn no_group_is_named_as_files_are() {
+    let w = World::new();
+    for name in ["/memory.x", "/cgroup.", "/memory."] {
+        let why = mkdir(w.engine, w.rec, name.as_bytes()).unwrap_err();
+        assert_eq!(why.errno, Errno::EINVAL);
+        assert!(why.message.ends_with("'memory.' or 'cgroup.'"), "{why}");
+    }
+    let why = mkdir(w.engine, w.rec, b"/memory.max").unwrap_err();
+    assert_eq!(why.errno, Errno::EEXIST);
+    for name in ["/memory", "/cgroup", "/a.memory.x"] {
+        w.mkdir(name);
+    }
+    let root = w.engine.tree.memcgs.get(crate::group::ROOT);
+    let _pin = w.engine.tree.threads.epoch.pin(w.rec);
+    assert!(w.engine.tree.create(root, b"memory.max").is_err());
+}
+
+#[test]
+fn cgroup_kill_and_cgroup_stat_answer_as_the_kernels() {
+    let w = World::new();
+    w.mkdir("/a");
+    w.mkdir("/a/b");
+    for (value, answer) in [
+        ("0", Err(Errno::ERANGE)),
+        ("2", Err(Errno::ERANGE)),
+        ("-1", Err(Errno::ERANGE)),
+        ("yes", Err(Errno::EINVAL)),
+        ("", Err(Errno::EINVAL)),
+        ("1", Ok(())),
+        ("0x1", Ok(())),
+    ] {
+        assert_eq!(w.set("/a", "cgroup.kill", value), answer, "{value}");
+    }
+    assert_eq!(
+        w.get("/", "cgroup.stat"),
+        "nr_descendants 2\nnr_subsys_memory 3\nnr_dying_descendants 0\nnr_dying_subsys_memory 0\n"
+    );
+}
