@@ -11,6 +11,8 @@ mod adopt;
 mod alarm;
 mod alloc;
 mod bells;
+#[cfg(feature = "c-malloc")]
+mod c_malloc;
 mod cache;
 mod cache_error;
 mod cache_registration;
@@ -52,6 +54,7 @@ mod shrinker;
 mod subsystem;
 mod task;
 mod wait_error;
+mod warm_up;
 
 pub use self::memcg::{Memcg, root};
 pub use crate::engine::Flags;
@@ -95,10 +98,19 @@ pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
 pub use task::Task;
 pub use wait_error::WaitError;
+pub use warm_up::warm_up;
 
 /// Whether this process's heap is accounted: an [`Alloc`] or [`Accounted`] has served an
-/// allocation, or the program runs under `memcg exec`. Cost: a load.
+/// allocation, or the program runs under `memcg exec`.
+///
+/// Under `memcg exec` a program that links this crate has two engines, which know nothing of each
+/// other. The engine of `memcg exec` has the threads as tasks, its own groups, and the socket that
+/// `memcg top` looks at; it counts C's malloc, and Rust's heap if the program has no [`Alloc`] or
+/// [`Accounted`]. The groups that the program makes are those of this crate's engine. One line on
+/// stderr says so when this engine starts, and it does not serve a socket. Cost: a load or two; a
+/// call under `memcg exec`.
 #[must_use]
 pub fn is_installed() -> bool {
     crate::engine::try_engine().is_some_and(crate::engine::Engine::is_installed)
+        || crate::engine::beside_exec::is_counted_by_exec()
 }

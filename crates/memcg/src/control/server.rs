@@ -17,7 +17,7 @@ use super::ending::{self, Making};
 use super::place::{self, remove_socket, socket_path};
 use super::request_line::{protocol_error, serve};
 use crate::api::no_account;
-use crate::engine::{By, kmalloc, process_engine, worker};
+use crate::engine::{By, beside_exec, kmalloc, process_engine, worker};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -48,11 +48,15 @@ static HELPER_OF: AtomicU32 = AtomicU32::new(0);
 static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
 /// Starts serving this process's engine on its socket, in a thread of its own. Nothing in a process
-/// that ends.
+/// that ends; nor under `memcg exec`, whose engine has that socket, as a line at this engine's start
+/// has said.
 ///
 /// # Errors
 /// When there is no folder for the socket, or no thread.
 pub fn serve_in_thread() -> io::Result<()> {
+    if beside_exec::is_beside_exec() {
+        return Ok(());
+    }
     let _free = no_account();
     let Some(making) = Making::begin() else {
         return Ok(());

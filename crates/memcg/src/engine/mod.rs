@@ -9,6 +9,9 @@
 
 pub mod adopt;
 pub mod budget;
+pub mod beside_exec;
+#[cfg(feature = "c-malloc")]
+pub mod c_heap;
 pub mod cached_objects;
 pub mod charge_loop;
 pub mod configuration;
@@ -181,6 +184,7 @@ impl Engine {
 fn at_start() {
     thread_end::make_exit_key();
     fork::install();
+    beside_exec::look();
 }
 
 /// This process may be a fork's child that nobody has told, or deferred work may be due.
