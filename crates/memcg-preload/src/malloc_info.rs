@@ -54,7 +54,7 @@ pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
     let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
     info.arena = stat.mapped;
     info.uordblks = stat.live;
-    info.fordblks = stat.free + stat.spare;
+    info.fordblks = stat.uncollected + stat.free + stat.spare;
     info.keepcost = stat.spare;
     info
 }

@@ -22,8 +22,9 @@ Examples:
 
 Live tasks and the group itself come first (the file memory.owners.live), then ended tasks \
 and removed groups that still hold bytes here, with the time of their end (the file \
-memory.owners). HELD is the sum of HEAP, MAPPED, RESERVED and SLAB, in bytes. Groups below \
-have lists of their own.
+memory.owners). Ended ones of one name and state stand in one line: COUNT says how many they \
+are, the bytes are sums, and ENDED is the first end. HELD is the sum of HEAP, MAPPED, RESERVED \
+and SLAB, in bytes. Groups below have lists of their own.
 
 Without a PID the only process under memcg is asked.")]
 pub struct Options {

@@ -75,7 +75,8 @@ fn count(engine: &Engine) -> Held {
     // Made before the walk, during which nothing may be allocated.
     let mut sums = vec![0u64; engine.tree.objcgs.high_water() as usize];
     let mut beyond = 0;
-    let live = engine.kmem.stat().live as u64;
+    let stat = engine.kmem.stat();
+    let live = (stat.live + stat.uncollected) as u64;
     engine.kmem.each_live(
         |tag, bytes| match sums.get_mut(Tag::to_word(tag) as usize) {
             Some(sum) => *sum += bytes as u64,

@@ -84,7 +84,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
     let outside = outside(engine, tree.usage(root).mapped);
     let mut text = format!(
         "pid={} comm={} uptime_ms={} rss={rss} charged={charged} coverage={:.1} accounting={accounting} \
-         slab_live={} slab_free={} span_cached={} \
+         slab_live={} slab_uncollected={} slab_free={} span_cached={} \
          engine={} elsewhere={} rss_file={} rss_shared={}\n{COLUMNS}",
         std::process::id(),
         escape(&comm()),
@@ -95,6 +95,7 @@ fn table(engine: &Engine, rec: &ThreadRec, head: impl FnOnce(u64) -> (u64, u64))
             charged as f64 * 100.0 / rss as f64
         },
         kmem.live,
+        kmem.uncollected,
         kmem.free,
         kmem.spare,
         outside.engine,

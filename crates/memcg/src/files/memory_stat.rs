@@ -49,13 +49,14 @@ pub fn stat(at: At<'_>) -> String {
     if at.is_root() {
         let rss = rss();
         let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at.engine));
-        let slabs = [kmem.live, kmem.free, kmem.spare].map(|bytes| bytes as u64);
+        let slabs = [kmem.live, kmem.uncollected, kmem.free, kmem.spare].map(|bytes| bytes as u64);
         lines(
             &mut text,
             &[
                 ("slab_live", slabs[0]),
-                ("slab_free", slabs[1]),
-                ("span_cached", slabs[2]),
+                ("slab_uncollected", slabs[1]),
+                ("slab_free", slabs[2]),
+                ("span_cached", slabs[3]),
                 ("span_mapped", kmem.mapped as u64),
                 ("engine", own),
                 (

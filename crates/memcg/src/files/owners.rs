@@ -1,7 +1,9 @@
 //! `memory.owners` and `memory.owners.live`: the ledger. Who holds bytes in a group: those that
 //! have ended or moved away, with the time; and those that live.
 //!
-//! Invariants: both have the same columns; an owner stands in one of the two.
+//! Invariants: both have the same columns; an owner stands in one of the two. Owners that have
+//! ended and are alike (of one origin, in one state) stand in one line, as a service leaves a
+//! hundred thousand of them under one name; those that live stand alone, each with its id.
 //! Depends on: the group's owners.
 //! Never: lists an owner that holds nothing.
 
@@ -12,24 +14,51 @@ use crate::group::NameId;
 use crate::group::objcg::State;
 use crate::group::usage::OwnerLine;
 use core::fmt::Write;
+use std::collections::HashMap;
 
 /// The names of the columns of both files.
-pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\tSLAB\n";
+pub const HEADER: &str = "ORIGIN\tSTATE\tENDED\tHELD\tHEAP\tMAPPED\tRESERVED\tID\tSLAB\tCOUNT\n";
+
+/// A line: an owner, or several that are alike, with the sums of what they hold.
+struct Line {
+    origin: String,
+    state: &'static str,
+    /// The first that was met; its `ended_at` is that of the one that ended first, and its bytes
+    /// are the sums.
+    all: OwnerLine,
+    count: u64,
+}
 
 /// `memory.owners`: the owners that have ended or moved away.
 pub fn owners(at: At<'_>) -> String {
-    ledger(at, |state| match state {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut known: HashMap<(&'static str, String), usize> = HashMap::new();
+    each_here(at, ended, |state, line| {
+        let key = (state, origin(at, line.name));
+        if let Some(&known) = known.get(&key) {
+            lines[known].add(&line);
+            return;
+        }
+        lines.push(Line::new(key.1.clone(), state, line));
+        known.insert(key, lines.len() - 1);
+    });
+    text(lines)
+}
+
+fn ended(state: State) -> Option<&'static str> {
+    match state {
         State::DeadTask => Some("ended-task"),
         State::DeadGroup => Some("removed-group"),
         State::Superseded => Some("left-by-task"),
         State::Residual => Some("rest-of-task"),
         State::Free | State::Group | State::Task | State::Lost => None,
-    })
+    }
 }
 
 /// `memory.owners.live`: the owners whose task or group lives here.
 pub fn live(at: At<'_>) -> String {
-    ledger(at, |state| match state {
+    let mut lines = Vec::new();
+    let state = |state| match state {
         State::Task => Some("live-task"),
         State::Group => Some("group"),
         State::DeadTask
@@ -38,39 +67,76 @@ pub fn live(at: At<'_>) -> String {
         | State::Residual
         | State::Free
         | State::Lost => None,
-    })
+    };
+    each_here(at, state, |state, line| {
+        lines.push(Line::new(origin(at, line.name), state, line));
+    });
+    text(lines)
 }
 
-/// A line for each owner that holds bytes here and for which `state` gives a text, those that hold
-/// most first.
-fn ledger(at: At<'_>, state: impl Fn(State) -> Option<&'static str>) -> String {
-    let mut all: Vec<OwnerLine> = Vec::new();
-    at.engine.tree.each_owner(|line| {
+/// Each owner that holds bytes here and for which `state` gives a text.
+fn each_here(
+    at: At<'_>,
+    state: impl Fn(State) -> Option<&'static str>,
+    mut each: impl FnMut(&'static str, OwnerLine),
+) {
+    let tree = &at.engine.tree;
+    tree.each_owner(|line| {
         // What a group that lingers holds is found with the group above that it will go to.
-        let tree = &at.engine.tree;
         let here = || tree.nearest_online(tree.memcgs.get(line.group)).index() == at.group.index();
-        if state(line.state).is_some() && line.held > 0 && here() {
-            all.push(line);
+        if let Some(state) = state(line.state)
+            && line.held > 0
+            && here()
+        {
+            each(state, line);
         }
     });
-    all.sort_by_key(|line| (core::cmp::Reverse(line.held), line.tag));
+}
+
+impl Line {
+    fn new(origin: String, state: &'static str, all: OwnerLine) -> Self {
+        Self {
+            origin,
+            state,
+            all,
+            count: 1,
+        }
+    }
+
+    /// One more that is alike.
+    fn add(&mut self, other: &OwnerLine) {
+        let all = &mut self.all;
+        all.ended_at = all.ended_at.min(other.ended_at);
+        all.held += other.held;
+        all.mapped += other.mapped;
+        all.reserved += other.reserved;
+        all.slab += other.slab;
+        // Of several no task's id.
+        all.id = 0;
+        self.count += 1;
+    }
+}
+
+/// The lines, those that hold most first.
+fn text(mut lines: Vec<Line>) -> String {
+    lines.sort_by_key(|line| (core::cmp::Reverse(line.all.held), line.all.tag));
     let mut text = String::from(HEADER);
-    for line in all {
-        let origin = origin(at, line.name);
-        let state = state(line.state).unwrap_or_default();
-        let heap = line
+    for line in lines {
+        let all = &line.all;
+        let heap = all
             .held
-            .saturating_sub(line.mapped)
-            .saturating_sub(line.reserved)
-            .saturating_sub(line.slab);
-        let ended = match line.ended_at {
+            .saturating_sub(all.mapped)
+            .saturating_sub(all.reserved)
+            .saturating_sub(all.slab);
+        let ended = match all.ended_at {
             0 => String::from("-"),
             at => utc(at / 1_000_000_000),
         };
+        let (origin, state) = (&line.origin, line.state);
         let _ = writeln!(
             text,
-            "{origin}\t{state}\t{ended}\t{}\t{heap}\t{}\t{}\t{}\t{}",
-            line.held, line.mapped, line.reserved, line.id, line.slab
+            "{origin}\t{state}\t{ended}\t{}\t{heap}\t{}\t{}\t{}\t{}\t{}",
+            all.held, all.mapped, all.reserved, all.id, all.slab, line.count
         );
     }
     text

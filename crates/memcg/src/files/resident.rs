@@ -49,7 +49,7 @@ pub struct Outside {
 pub fn outside(engine: &Engine, mapped: u64) -> Outside {
     let own = engine_bytes(engine);
     let kmem = engine.kmem.stat();
-    let slabs = (kmem.live + kmem.free + kmem.spare) as u64;
+    let slabs = (kmem.live + kmem.uncollected + kmem.free + kmem.spare) as u64;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     Outside {
         engine: own,

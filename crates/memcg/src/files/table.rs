@@ -134,7 +134,7 @@ files! {
     "memory.oom.group" NotRoot r memory::oom_group; w memory::set_oom_group; "1: a kill takes the whole group"
     "memory.oom.policy" NotRoot r memory::oom_policy; w memory::set_oom_policy; "ours: what a charge over max does: default, deny, debt, kill or observe"
     "memory.overhead.max" Root r overhead::max; w overhead::set_max; "ours: free memory with pages that the allocator may keep; what is more goes back at once, and from then on"
-    "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here"
+    "memory.owners" All r owners::owners; "ours: the ledger: ended tasks and removed groups that still hold bytes here; those of one origin and state in one line, with their COUNT, their sums and the first end"
     "memory.owners.live" All r owners::live; "ours: as memory.owners, of live tasks and the group itself"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
     "memory.pressure" All r memory_pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"

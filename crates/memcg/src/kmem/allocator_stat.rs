@@ -15,9 +15,10 @@ use core::sync::atomic::Ordering::Relaxed;
 pub struct KmemStat {
     /// Address space in chunks and huge objects.
     pub mapped: usize,
-    /// Held by live objects, and by those freed from other threads that their owner has not looked
-    /// at yet.
+    /// Held by live objects.
     pub live: usize,
+    /// Held by objects that other threads freed, and that the slab's owner has not looked at yet.
+    pub uncollected: usize,
     /// Free in slabs.
     pub free: usize,
     /// Free units that have pages, those that heaps keep included.
@@ -33,22 +34,26 @@ impl Kmem {
             let mut stat = KmemStat {
                 mapped: spans.mapped + huge + spans.huge,
                 live: huge,
+                uncollected: 0,
                 free: 0,
                 spare: spans.dirty + spans.used + spans.huge,
             };
             for slab in self.each_slab() {
                 match slab.kind() {
                     SlabKind::Objects => {
-                        let live = slab.nr_held() * slab.object_bytes();
-                        stat.live += live;
-                        stat.free += (slab.bytes.load(Relaxed) as usize).saturating_sub(live);
+                        let held = slab.nr_held() * slab.object_bytes();
+                        let freed = slab.remote.peek().count as usize * slab.object_bytes();
+                        stat.uncollected += freed.min(held);
+                        stat.live += held.saturating_sub(freed);
+                        stat.free += (slab.bytes.load(Relaxed) as usize).saturating_sub(held);
                         let units = class::units_of(slab.class.load(Relaxed) as usize);
                         stat.spare = stat.spare.saturating_sub(units * UNIT);
                     }
                     SlabKind::Cached => {
-                        let (live, all, units) = self.caches.bytes_of(slab);
+                        let (live, freed, all, units) = self.caches.bytes_of(slab);
                         stat.live += live;
-                        stat.free += all - live;
+                        stat.uncollected += freed;
+                        stat.free += all - live - freed;
                         stat.spare = stat.spare.saturating_sub(units * UNIT);
                     }
                     SlabKind::Large => {

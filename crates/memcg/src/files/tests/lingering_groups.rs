@@ -63,7 +63,7 @@ fn what_lingers_is_counted_listed_and_gone_with_its_last_byte() {
     w.engine.uncharge(w.rec, c, 800, Kind::Reserved);
     assert_eq!(
         w.get("/a", "cgroup.stat"),
-        "nr_descendants 0\nnr_dying_descendants 0\n"
+        "nr_descendants 0\nnr_subsys_memory 1\nnr_dying_descendants 0\nnr_dying_subsys_memory 0\n"
     );
     let stat = w.get("/", "memory.stat");
     assert_eq!((key(&stat, "dying"), key(&stat, "dying_gone")), (0, 2));

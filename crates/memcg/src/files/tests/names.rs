@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
+use crate::group::task_owner::FIRST_TASK_ID;
 
 fn refusal(w: &World, path: &[u8], file: &[u8]) -> String {
     read(w.engine, w.rec, path, file).unwrap_err().to_string()
@@ -66,7 +67,7 @@ fn an_owner_is_in_the_list_of_the_living_or_in_that_of_the_ended() {
     assert_eq!(ended.lines().count(), 1);
     assert_eq!(
         live.lines().nth(1),
-        Some("/a/b\tgroup\t-\t5000\t5000\t0\t0\t0\t0")
+        Some("/a/b\tgroup\t-\t5000\t5000\t0\t0\t0\t0\t1")
     );
     // Of the group itself alone.
     assert_eq!(w.get("/a", "memory.owners.live").lines().count(), 1);
@@ -168,4 +169,41 @@ fn cgroup_kill_and_cgroup_stat_answer_as_the_kernels() {
         w.get("/", "cgroup.stat"),
         "nr_descendants 2\nnr_subsys_memory 3\nnr_dying_descendants 0\nnr_dying_subsys_memory 0\n"
     );
+}
+
+#[test]
+fn ended_owners_that_are_alike_stand_in_one_line_of_the_ledger() {
+    let w = World::new();
+    w.mkdir("/a");
+    let (tree, group) = (&w.engine.tree, w.group("/a"));
+    let _pin = tree.threads.epoch.pin(w.rec);
+    let names = [b"request", b"request", b"request", b"another"];
+    let tags = core::array::from_fn::<Tag, 4, _>(|n| {
+        let id = FIRST_TASK_ID + n as u32;
+        tree.new_task(group, names[n], id).unwrap()
+    });
+    for (n, &tag) in (1u64..).zip(&tags) {
+        let request = Request::heap(tag, n * 1_000, Flags::NOWAIT);
+        w.engine.charge(w.rec, request).unwrap();
+    }
+    assert_eq!(w.get("/a", "memory.owners.live").lines().count(), 1 + 4);
+    for tag in tags {
+        tree.end_task(tag);
+    }
+    let ended = w.get("/a", "memory.owners");
+    let rows: Vec<Vec<&str>> = ended.lines().map(|row| row.split('\t').collect()).collect();
+    assert_eq!(rows[0][9], "COUNT");
+    let of = |row: &[&str]| [row[0], row[1], row[3], row[4], row[9]].map(String::from);
+    assert_eq!(
+        of(&rows[1]),
+        ["/a/request", "ended-task", "6000", "6000", "3"]
+    );
+    assert_eq!(
+        of(&rows[2]),
+        ["/a/another", "ended-task", "4000", "4000", "1"]
+    );
+    assert_eq!(rows.len(), 3);
+    for (n, tag) in (1u64..).zip(tags) {
+        w.engine.uncharge(w.rec, tag, n * 1_000, Kind::Heap);
+    }
 }

@@ -8,8 +8,9 @@
 use super::*;
 use crate::kmem::extent_bytes;
 
-const REST: [&str; 7] = [
+const REST: [&str; 8] = [
     "slab_live",
+    "slab_uncollected",
     "slab_free",
     "span_cached",
     "span_mapped",
@@ -50,12 +51,35 @@ fn what_an_object_takes_is_live_then_cached_then_the_kernels() {
 }
 
 #[test]
+fn what_others_freed_and_nobody_collected_is_shown_apart() {
+    let w = World::new();
+    let kmem = &w.engine.kmem;
+    let (_, heap) = kmem.join().unwrap();
+    let class = crate::kmem::class::class_if_any(64).unwrap();
+    let taken = [0; 8].map(|_| {
+        // SAFETY: the heap was made for this thread, and nothing else uses it.
+        unsafe { kmem.alloc(heap, class, None, false) }.unwrap().at
+    });
+    let shown = || {
+        let stat = w.get("/", "memory.stat");
+        ["slab_live", "slab_uncollected"].map(|name| key(&stat, name))
+    };
+    assert_eq!(shown(), [8 * 64, 0]);
+    for at in &taken[..5] {
+        // SAFETY: taken above, and not used; as a thread without a heap frees it.
+        unsafe { kmem.free_object(None, kmem.locate(*at).unwrap()) };
+    }
+    assert_eq!(shown(), [3 * 64, 5 * 64]);
+}
+
+#[test]
 fn the_parts_make_the_resident_size_or_more() {
     let w = World::new();
     assert!(w.charge("/", 1 << 20, Flags::NOWAIT));
     let stat = w.get("/", "memory.stat");
     let parts = [
         "slab_live",
+        "slab_uncollected",
         "slab_free",
         "span_cached",
         "engine",

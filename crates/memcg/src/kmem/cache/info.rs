@@ -42,11 +42,14 @@ impl Caches {
         });
     }
 
-    /// Bytes of a slab's live objects, all its bytes, its units.
-    pub(in crate::kmem) fn bytes_of(&self, slab: &Slab) -> (usize, usize, usize) {
+    /// Bytes of a slab's live objects, of those freed and not collected, all its bytes, its units.
+    pub(in crate::kmem) fn bytes_of(&self, slab: &Slab) -> (usize, usize, usize, usize) {
         let all = slab.bytes.load(Relaxed) as usize;
         let live = slab.nr_out() * slab.object_bytes();
-        (live.min(all), all, self.get(slab.cache()).shape().units)
+        let live = live.min(all);
+        let freed = slab.word().peek().count as usize * slab.object_bytes();
+        let units = self.get(slab.cache()).shape().units;
+        (live, freed.min(all - live), all, units)
     }
 }
 
