@@ -374,6 +374,7 @@ impl<'t> Attach<'t> {
         tree.ref_cell(way.target.cell());
         tree.unref_cell(way.source.cell());
         tree.rehang_name(objcg.name(), way.target.name());
+        tree.count_owner_moved(objcg, way.source, way.target);
         tree.remove_task_from(way.source);
         // The stock it brought may be more than the target's budget: then it is taken back once.
         let mut level = Some(way.target);

@@ -34,6 +34,7 @@ pub fn stat(at: At<'_>) -> String {
             ("mapped", usage.mapped),
             ("reserved", usage.reserved),
             ("slab", usage.slab),
+            ("engine", usage.engine),
             ("stocked", usage.stocked),
             ("granted", at.group.counter.granted()),
             ("tasks", u64::from(at.group.nr_tasks())),
@@ -58,7 +59,7 @@ pub fn stat(at: At<'_>) -> String {
                 ("slab_free", slabs[2]),
                 ("span_cached", slabs[3]),
                 ("span_mapped", kmem.mapped as u64),
-                ("engine", own),
+                ("engine_tables", own),
                 (
                     "elsewhere",
                     elsewhere(slabs.iter().sum(), own, usage.mapped, rss),

@@ -5,6 +5,7 @@
 //! Depends on: `files`.
 //! Never: uses the process's engine.
 
+mod engine_kind;
 mod lingering_groups;
 mod names;
 mod peaks;

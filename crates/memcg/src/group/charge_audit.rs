@@ -86,6 +86,9 @@ fn at_most(what: &'static str, of: Of, most: u64, found: u64) -> Result<(), Disc
     same(what, of, most.min(found), found)
 }
 
+/// With so many owners the records of each group are counted anew; with more, those of all.
+const FEW: u32 = 1 << 10;
+
 /// What the owners at or below a group add up to.
 #[derive(Default)]
 struct Sums {
@@ -111,11 +114,12 @@ impl Hierarchy {
     /// The first [`Discrepancy`].
     pub fn audit(&self) -> Result<(), Discrepancy> {
         same("broken", Of::All, 0, u64::from(self.is_broken()))?;
-        let mut groups = 0;
+        let (mut groups, mut records) = (0, 0);
         let mut at = Some(ROOT);
         while let Some(index) = at {
             self.audit_group(index)?;
             groups += 1;
+            records += self.memcgs.get(index).record_bytes();
             at = self.next_in_preorder(ROOT, index);
         }
         let mut at = None;
@@ -123,6 +127,9 @@ impl Hierarchy {
             self.audit_lingering(index)?;
             groups += 1;
             at = Some(index);
+        }
+        if cfg!(not(loom)) {
+            same("records", Of::All, self.records_anew(None), records)?;
         }
         let mut owners = 0;
         for (tag, objcg) in self.objcgs.each() {
@@ -163,7 +170,8 @@ impl Hierarchy {
         passed_up += self.passed_up_by_lingering(group)?;
 
         let sums = self.sums_of(group);
-        let usage = sums.charged + passed_up;
+        self.audit_records(group, of)?;
+        let usage = sums.charged + group.own_engine_bytes() + passed_up;
         same("group's usage", of, usage, counter.usage())?;
         same("group's grants", of, sums.granted, counter.granted())?;
         let found = u64::from(group.nr_tasks());
@@ -177,6 +185,26 @@ impl Hierarchy {
             same("group's bytes of a kind", of, expected, found)?;
         }
         Ok(())
+    }
+
+    /// The records that belong to a group are counted in it, and it is charged for them.
+    fn audit_records(&self, group: &Memcg, of: Of) -> Result<(), Discrepancy> {
+        if cfg!(loom) {
+            return Ok(());
+        }
+        if self.objcgs.in_use() <= FEW {
+            let records = self.records_anew(Some(group));
+            same("group's records", of, records, group.record_bytes())?;
+        }
+        let (due, found) = (group.engine_bytes_due(), group.own_engine_bytes());
+        same("group's bytes of the engine", of, due, found)?;
+        let mut below = found;
+        self.each_child(group, |_, child| {
+            below += child.engine_bytes();
+            true
+        });
+        let found = group.engine_bytes();
+        same("bytes of the engine here and below", of, below, found)
     }
 
     /// What the children of `group` that linger have it charged.
@@ -220,6 +248,8 @@ impl Hierarchy {
         )?;
         same("lingering group's reserve", of, 0, counter.reserve())?;
         let sums = self.sums_of(group);
+        // What it counted of the engine's records is the parent's.
+        same("lingering group's records", of, 0, group.own_engine_bytes())?;
         let usage = sums.charged + self.passed_up_by_lingering(group)?;
         same("lingering group's usage", of, usage, counter.usage())?;
         same(

@@ -5,6 +5,7 @@
 
 use super::Tag;
 use super::census::Census;
+use super::engine_records::EngineRecords;
 use super::events::{Event, EventCounts};
 use super::id::{CellId, GroupId, NameId, PressureId, WatchId};
 use super::kind::{Kind, NR_SIDE_KINDS};
@@ -79,6 +80,8 @@ pub struct Memcg {
     pub(super) kmem_max: AtomicU64,
     /// Who wants to be told about it.
     pub notice: Notice,
+    /// What it is charged for records of the engine.
+    pub(super) engine: EngineRecords,
 }
 
 // SAFETY: integers, a null pointer and a free lock.
@@ -139,6 +142,7 @@ impl Memcg {
         self.objcg.store(Some(objcg), Ordering::Relaxed);
         self.kmem_max.store(UNLIMITED, Ordering::Relaxed);
         self.notice.open();
+        self.engine.open();
         for field in [&self.drained_at, &self.nr_drains]
             .into_iter()
             .chain(&self.side_kinds)

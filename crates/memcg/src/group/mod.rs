@@ -20,6 +20,8 @@ mod census;
 #[cfg(any(test, feature = "testing"))]
 pub mod charge_audit;
 pub mod drain;
+mod engine_charge;
+pub mod engine_records;
 mod event_counting;
 pub mod events;
 pub mod exact_charge;

@@ -222,6 +222,12 @@ impl Hierarchy {
         self.unref_name(name);
     }
 
+    /// Records of a name. The caller is pinned, or the name somebody's.
+    pub(super) fn nr_pieces(&self, name: NameId) -> usize {
+        let more = |piece: &NameId| self.names.get(*piece).more.load(Ordering::Relaxed);
+        core::iter::successors(Some(name), more).count()
+    }
+
     /// One more reference on a name that the caller has a reference on, or finds in a record that
     /// has one.
     pub(super) fn ref_name(&self, name: NameId) {

@@ -376,6 +376,7 @@ impl Hierarchy {
         name: Option<NameId>,
         state: State,
     ) {
+        let _walk = self.begin_walk();
         let objcg = self.objcgs.get(tag);
         for word in objcg.words() {
             word.reset(cell);
@@ -390,6 +391,7 @@ impl Hierarchy {
         objcg.link.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire of `state`: who scans the table sees a whole owner.
         objcg.state.store(state as u32, Ordering::Release);
+        self.count_owner_in(objcg);
     }
 
     /// One more name for an owner that is named, or charged for a thing the caller holds.
@@ -442,6 +444,7 @@ impl Hierarchy {
     /// As [`Self::retire_if_done`], for one owner. If it was retired and had a successor, answers
     /// that: it is named once less, which is the caller's to do.
     fn retire_one_if_done(&self, tag: Tag) -> Option<Tag> {
+        let _walk = self.begin_walk();
         let objcg = self.objcgs.get(tag);
         // Pairs with the same fence of the two others who may be taking the last part away: one of
         // us sees all.
@@ -482,6 +485,7 @@ impl Hierarchy {
                 break (successor, residuals);
             }
         };
+        self.count_owner_out(objcg);
         self.release_residuals(residuals);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());

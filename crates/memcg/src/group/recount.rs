@@ -57,6 +57,7 @@ impl Hierarchy {
         while let Some(index) = at {
             let group = self.memcgs.get(index);
             group.counter.set_counts(0, 0);
+            self.forget_records(group);
             self.reset_census(group, 0);
             group.nr_tasks.store(0, Ordering::Relaxed);
             for side in 0..NR_SIDE_KINDS {
@@ -67,6 +68,7 @@ impl Hierarchy {
         for (_, group) in self.memcgs.each() {
             if group.is_lingering() {
                 group.counter.set_counts(0, 0);
+                self.forget_records(group);
                 for side in 0..NR_SIDE_KINDS {
                     group.side_count(side).store(0, Ordering::Relaxed);
                 }
@@ -98,6 +100,7 @@ impl Hierarchy {
                 }
             });
         }
+        self.recount_records();
         self.recount_reserves();
         self.note_done_anew();
     }

@@ -144,6 +144,7 @@ impl Hierarchy {
             |residual: &&Objcg| residual.cell_if_any().is_some() && residual.charged_bytes() == 0;
         if let Some(residual) = self.residuals(tag).find(empty) {
             let from = residual.cell();
+            self.count_owner_out(residual);
             self.ref_cell(cell);
             for word in residual.words() {
                 if word.flip(from, cell, 0).is_err() {
@@ -157,6 +158,7 @@ impl Hierarchy {
             if let Some(before) = residual.name.swap(Some(name), Ordering::Release) {
                 self.unref_name(before);
             }
+            self.count_owner_in(residual);
             residual.begin_residual(crate::os::clock::wall_ns());
             return Some(residual);
         }

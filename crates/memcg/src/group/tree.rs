@@ -80,7 +80,9 @@ impl Hierarchy {
         parent.nr_children.fetch_add(1, Ordering::Relaxed);
         count_descendants(group, 1);
         self.apply_template(parent, &held, group);
+        let _walk = self.begin_walk();
         group.set_online();
+        self.count_group_in(parent);
         Ok(index)
     }
 
@@ -104,6 +106,7 @@ impl Hierarchy {
                 self.ref_name(name);
                 return Some(index);
             }
+            self.count_owner_out(self.objcgs.get(objcg));
             let _ = self.objcgs.get(objcg).end(State::Free, 0);
         }
         if let Some(index) = index {
@@ -152,6 +155,7 @@ impl Hierarchy {
         self.expect_lingering(parent);
         parent.nr_children.fetch_sub(1, Ordering::Relaxed);
         count_descendants(group, u32::MAX);
+        self.hand_over_records(group);
         Ok(())
     }
 
@@ -163,6 +167,7 @@ impl Hierarchy {
     /// The last step of a group's end: its own owner, ended before, and its record are let go. The
     /// caller is pinned.
     pub(crate) fn dismiss(&self, group: &Memcg) {
+        self.count_group_out(group);
         self.unref_objcg(group.tag());
         self.unref_name(group.name());
         self.retire(What::Memcg(group.index()));

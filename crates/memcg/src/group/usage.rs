@@ -36,6 +36,9 @@ pub struct Usage {
     pub reserved: u64,
     /// Objects of kmem caches, of `current`.
     pub slab: u64,
+    /// Records that the engine keeps for the group (of ended tasks, say), beyond those that are
+    /// free; of `current`.
+    pub engine: u64,
 }
 
 /// One owner, as the ledger shows it.
@@ -97,16 +100,19 @@ impl Hierarchy {
         }
         let stocked = stocked.min(charged);
         let current = charged - stocked;
-        let mapped = group.side_kind(Kind::Mapped).min(current);
-        let reserved = reserved.min(current - mapped);
-        let slab = self.slab_bytes(group).min(current - mapped - reserved);
+        let engine = group.engine_bytes().min(current);
+        let things = current - engine;
+        let mapped = group.side_kind(Kind::Mapped).min(things);
+        let reserved = reserved.min(things - mapped);
+        let slab = self.slab_bytes(group).min(things - mapped - reserved);
         Usage {
             current,
             stocked,
-            heap: current - mapped - reserved - slab,
+            heap: things - mapped - reserved - slab,
             mapped,
             reserved,
             slab,
+            engine,
         }
     }
 

@@ -226,7 +226,8 @@ fn control(tree: Tree, tasks: [Tag; TASKS], until: Instant) {
             }
             14 => {
                 let usage = tree.usage(group);
-                assert!(usage.mapped + usage.reserved + usage.heap == usage.current);
+                let kinds = usage.mapped + usage.reserved + usage.heap + usage.engine;
+                assert_eq!(kinds, usage.current);
             }
             _ => tree.each_owner(|line| assert_ne!(line.state, State::Free)),
         }

@@ -14,7 +14,7 @@ const REST: [&str; 8] = [
     "slab_free",
     "span_cached",
     "span_mapped",
-    "engine",
+    "engine_tables",
     "elsewhere",
     "coverage_permille",
 ];
@@ -82,7 +82,7 @@ fn the_parts_make_the_resident_size_or_more() {
         "slab_uncollected",
         "slab_free",
         "span_cached",
-        "engine",
+        "engine_tables",
         "mapped",
         "elsewhere",
     ];
