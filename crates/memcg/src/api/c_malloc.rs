@@ -13,7 +13,7 @@ use crate::engine::{Flags, c_heap, kmalloc};
 use core::ffi::{c_int, c_void};
 
 /// As Rust's global allocator.
-const FLAGS: Flags = Flags::DEBT;
+const FLAGS: Flags = Flags::INFALLIBLE;
 
 /// # Safety
 /// As malloc.

@@ -8,8 +8,8 @@
 //! Never: shows anything to a program (`api` does); makes text (`files` does).
 
 pub mod adopt;
-pub mod budget;
 pub mod beside_exec;
+pub mod budget;
 #[cfg(feature = "c-malloc")]
 pub mod c_heap;
 pub mod cached_objects;
