@@ -169,6 +169,25 @@ fn of_two_futures_that_yield_one_ends_under_kill_and_none_else() {
 }
 
 #[test]
+fn of_two_futures_on_two_threads_one_goes_on() {
+    let tenant = Tenant::new(&root(), "threads", "kill", Some(8 * MIB));
+    for _ in 0..4 * TIMES {
+        let start = std::sync::Barrier::new(2);
+        let request = || {
+            start.wait();
+            run_all([job(&tenant, "request", grow_to(6 * MIB))])
+        };
+        let answers = std::thread::scope(|s| {
+            [s.spawn(request), s.spawn(request)].map(|thread| thread.join().unwrap()[0])
+        });
+        // One that was done before the other needed the room needs no kill.
+        let right = answers.iter().filter(|a| **a == Ok(6 * MIB as u64));
+        assert!(right.count() >= 1, "{answers:?}");
+        tenant.is_as_before();
+    }
+}
+
+#[test]
 fn a_future_that_never_yields_is_told_at_a_checkpoint() {
     each_policy("never", 8 * MIB, |tenant, other, policy| {
         let [idle, never, beside] = run_all([

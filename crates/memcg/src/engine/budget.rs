@@ -260,9 +260,12 @@ impl Engine {
             return;
         }
         let _pin = self.tree.threads.epoch.pin(rec);
-        let held = root.counter.usage().saturating_sub(root.counter.granted());
-        if held > line {
-            self.mark_among(root, Among::MadeAndOver, held - line, 0, true);
+        let excess = || {
+            let held = root.counter.usage().saturating_sub(root.counter.granted());
+            held.saturating_sub(line)
+        };
+        if excess() > 0 {
+            self.mark_among(root, Among::MadeAndOver, excess, 0, true);
         }
     }
 }

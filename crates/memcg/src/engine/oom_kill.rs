@@ -37,8 +37,8 @@ impl Engine {
             if full.oom_policy() != OomPolicy::Kill || level.is_none() {
                 continue;
             }
-            let excess = full.excess_with(request.bytes);
-            let is_enough = excess == 0 || {
+            let excess = || full.excess_with(request.bytes);
+            let is_enough = excess() == 0 || {
                 // A refusal is not given by an answer of before.
                 let is_now = caller == Caller::Malloc;
                 self.mark_among(full, Among::AllBelow, excess, request.bytes, is_now)
@@ -66,9 +66,9 @@ impl Engine {
         let Some(full) = self.group_of(ask) else {
             return;
         };
-        let excess = full.excess_with(0);
+        let excess = || full.excess_with(0);
         if full.oom_policy() == OomPolicy::Kill
-            && excess > 0
+            && excess() > 0
             && !self.mark_among(full, Among::AllBelow, excess, 0, true)
         {
             full.event(Event::Oom);
@@ -76,13 +76,13 @@ impl Engine {
     }
 
     /// Marks below `full`, among those that `among` names, until what marked tasks hold makes up
-    /// `excess` bytes. `false`: there is nobody left, or all together would not be enough. `bytes`
-    /// were asked for. Unless `is_now`, the answer may be that of a look a few ms ago.
+    /// what `excess` answers, in bytes. `false`: there is nobody left, or all together would not be
+    /// enough. `bytes` were asked for. Unless `is_now`, the answer may be that of a look a few ms ago.
     pub(super) fn mark_among(
         &self,
         full: &Memcg,
         among: Among,
-        excess: u64,
+        excess: impl Fn() -> u64,
         bytes: u64,
         is_now: bool,
     ) -> bool {
@@ -101,6 +101,10 @@ impl Engine {
         let mut has_marked = false;
         let is_enough = loop {
             let survey = self.survey(full, among, began);
+            // Read after the survey: what a marked task gives back meanwhile, on another thread, is
+            // in `expected` or no longer in the excess. The other way round it would be in neither,
+            // and somebody else would be marked for it.
+            let excess = excess();
             if survey.expected >= excess {
                 break true;
             }
