@@ -9,6 +9,7 @@ use memcg::testing::attach::{Attach, MoveError};
 use memcg::testing::engine::{Flags, Request};
 use memcg::testing::group::MovePolicy;
 use memcg::testing::group::kind::Kind;
+use memcg::testing::os::clock::own;
 
 impl World {
     pub(crate) fn attach(&mut self, n: [u32; 4]) {
@@ -71,6 +72,7 @@ impl World {
         let tag = self.stage.books.borrow().owners[owner].tag;
         let killers = self.stage.books.borrow().killers(owner);
         let kind = Kind::Mapped;
+        let began = own::now().unwrap_or_default();
         let charged = self.engine.charge(
             self.rec(),
             Request {
@@ -91,7 +93,7 @@ impl World {
         });
         if !killers.is_empty() {
             // Its bytes are under way between groups: whom that brings to end is read.
-            self.adopt_kills(&killers);
+            self.adopt_kills(&killers, began);
         }
     }
 

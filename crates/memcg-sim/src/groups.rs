@@ -174,6 +174,7 @@ impl Stage {
         if outcome.is_err() {
             return;
         }
+        self.removed.borrow_mut().push(g);
         // Reclaim may have sent home what was marked.
         self.adopt_if(true);
         let mut books = self.books.borrow_mut();

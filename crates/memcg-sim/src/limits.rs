@@ -84,13 +84,13 @@ impl World {
         let policy = self.stage.books.borrow().groups[g].oom_policy;
         let kills = policy == OomPolicy::Kill && self.is_there(g);
         let is_sure = !self.is_lenient() && !self.stage.books.borrow().groups[g].unsure;
+        let now = own::now().unwrap_or_default();
         if kills && is_sure {
-            let now = own::now().unwrap_or_default();
             self.stage.books.borrow_mut().kill_to_max(g, now);
         }
         self.engine.kill_to_max(self.rec(), self.stage.group(g));
         if kills && !is_sure {
-            self.adopt_kills(&[g]);
+            self.adopt_kills(&[g], now);
         }
     }
 

@@ -8,10 +8,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::books::{Books, Group, OwnerIs};
+use crate::books::{Books, Css, Group, OwnerIs};
 use crate::world::World;
 use memcg::testing::engine::Flags;
-use memcg::testing::group::{OomPolicy, Refusal};
+use memcg::testing::group::{Event, OomPolicy, Refusal};
 use memcg::testing::os::clock::own;
 use memcg::testing::sync::id::Id;
 
@@ -274,14 +274,16 @@ impl Books {
 
     /// The children that are there, the oldest first.
     fn children(&self, group: usize) -> Vec<usize> {
-        let online = self.there(crate::books::Css::Online);
+        let online = self.there(Css::Online);
         let is = |&g: &usize| self.groups[g].parent == Some(group);
         online.into_iter().filter(is).collect()
     }
 
-    /// Groups that end as a whole, in pre-order, without those inside another.
+    /// Groups that end as a whole, in pre-order, without those inside another. One that was removed
+    /// has ended.
     fn wholes(&self, full: usize) -> Vec<usize> {
         let (mut found, mut left) = (Vec::new(), vec![full]);
+        left.retain(|&g| self.groups[g].css == Css::Online);
         while let Some(group) = left.pop() {
             if self.groups[group].oom_group {
                 found.push(group);
@@ -368,39 +370,84 @@ impl Books {
 }
 
 impl World {
-    /// After a charge of which the books cannot say how it went: whom the `killers` on its way had
-    /// told to die.
-    pub(crate) fn adopt_kills(&self, killers: &[usize]) {
+    /// After a step, begun at `began` by the clock, of which the books cannot say how it went: whom
+    /// the `killers` on its way had told to end. Read once, and only what the rules allow.
+    pub(crate) fn adopt_kills(&self, killers: &[usize], began: u64) {
         let mut books = self.stage.books.borrow_mut();
-        let tree = &self.engine.tree;
         let now = own::now().unwrap_or_default();
-        let is_new = |o: &usize| {
-            let owner = &books.owners[*o];
-            let is_task = owner.is == OwnerIs::Task && owner.killed.is_none();
-            is_task && tree.objcgs.get(owner.tag).is_killed()
-        };
-        let new: Vec<usize> = (0..books.owners.len()).filter(is_new).collect();
-        for &task in &new {
-            let group = books.owners[task].group;
-            let allowed = killers.iter().any(|&full| books.is_within(group, full));
-            assert!(allowed, "a task is told to die where no policy says so");
-            assert!(books.owners[task].adj > -1000, "it is never to be killed");
-            books.kill(task, now);
+        let wholes = self.adopt_wholes(&mut books, killers, now);
+        let tree = &self.engine.tree;
+        let mut tasks = 0;
+        for task in 0..books.owners.len() {
+            let owner = &books.owners[task];
+            if owner.is != OwnerIs::Task {
+                continue;
+            }
+            let record = tree.objcgs.get(owner.tag);
+            if owner.killed.is_none() && record.is_killed() {
+                let allowed = killers
+                    .iter()
+                    .any(|&full| books.is_within(owner.group, full));
+                assert!(allowed, "a task is told to die where no policy says so");
+                assert!(owner.adj > -1000, "it is never to be killed");
+                books.kill(task, now);
+                tasks += 1;
+            }
+            if books.owners[task].killed.is_some() && began == now {
+                let expected = books.is_expected(task, now);
+                assert_eq!(
+                    record.is_expected_back(now),
+                    expected,
+                    "task {task} is waited for"
+                );
+            }
         }
         for &full in killers {
-            books.groups[full].unsure = true;
-            for _ in 0..=new.len() {
+            // When they were told is not known where time has gone by, nor who could be without
+            // memory.
+            let is_known = tasks + wholes == 0 || began == now;
+            books.groups[full].unsure |= !is_known || self.has_failed();
+            for _ in 0..=tasks + wholes {
                 books.event(full, |g| &mut g.oom_may);
             }
-            // Of the groups from a victim's up to a full one, any may have gone as a whole.
-            for &task in &new {
-                let chain = books.chain(books.owners[task].group);
-                let wholes = chain.into_iter().filter(|&g| books.groups[g].oom_group);
-                for whole in wholes.collect::<Vec<_>>() {
-                    books.event(whole, |g| &mut g.oom_group_may);
-                }
+        }
+    }
+
+    /// Groups that were told to end as a whole; answers how many.
+    fn adopt_wholes(&self, books: &mut Books, killers: &[usize], now: u64) -> usize {
+        // One that has gone since has taken its own count along.
+        for gone in self.stage.removed.take() {
+            if books.groups[gone].oom_group {
+                books.event(gone, |g| &mut g.oom_group_may);
             }
         }
+        if self.has_failed() {
+            // An event that there was no memory for is not counted.
+            return 0;
+        }
+        let mut allowed: Vec<usize> = killers.iter().flat_map(|&g| books.wholes(g)).collect();
+        allowed.retain(|&whole| !books.is_whole_expected(whole, now));
+        let mut found = 0;
+        for g in books.there(Css::Online) {
+            let group = self.stage.engine.tree.memcgs.get(books.groups[g].index);
+            let told = group.nr_events(Event::OomGroupKill, true);
+            let known = books.groups[g].oom_group_kill[1];
+            if told == known {
+                continue;
+            }
+            assert!(
+                told == known + 1,
+                "group {g} is told to end as a whole twice"
+            );
+            assert!(
+                allowed.contains(&g),
+                "group {g} is told to end as a whole where no policy says so"
+            );
+            books.event(g, |g| &mut g.oom_group_kill);
+            books.groups[g].whole_at = Some(now);
+            found += 1;
+        }
+        found
     }
 
     /// A refusal is an event of the group that was full.

@@ -53,6 +53,8 @@ pub(crate) struct Stage {
     pub coming: Cell<Option<usize>>,
     /// How often one has.
     pub meddled: Cell<u32>,
+    /// Groups that were removed in this step.
+    pub removed: RefCell<Vec<usize>>,
     /// The honest shrinker is asked by group.
     pub pool_by_group: Cell<bool>,
     /// A group has ended by `mapper`: who holds what it left is to be asked.
@@ -113,6 +115,7 @@ impl Stage {
             meddling: Cell::new(0),
             coming: Cell::new(None),
             meddled: Cell::new(0),
+            removed: RefCell::default(),
             pool_by_group: Cell::new(true),
             ended_by_mapper: Cell::new(false),
             forked: Cell::new(false),
@@ -124,6 +127,7 @@ impl Stage {
     /// A step begins: shrinkers may meddle with it.
     pub(crate) fn begin_step(&self) {
         self.meddling.set(3);
+        self.removed.take();
     }
 
     /// Nobody meddles until the next step.

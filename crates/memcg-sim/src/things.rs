@@ -122,7 +122,7 @@ impl World {
             )
         };
         let killers = self.stage.books.borrow().killers(owner);
-        let meddled = self.stage.meddled.get();
+        let before = (self.stage.meddled.get(), own::now().unwrap_or_default());
         let will = self.will(Some(owner), bytes, how);
         let refused = |why: &memcg::testing::engine::ChargeError| {
             if let Will::Fail(Some(full)) = will {
@@ -134,14 +134,14 @@ impl World {
         let made = self.stage.while_coming(Some(owner), || {
             self.try_twice(will, "a charge", charge, refused).is_some()
         });
-        self.follow_kills(will, meddled, &killers);
+        self.follow_kills(will, before, &killers);
         made
     }
 
     /// Where reclaim came first, or somebody meddled, who was told to die is not in the books yet.
-    fn follow_kills(&self, will: Will, meddled: u32, killers: &[usize]) {
+    fn follow_kills(&self, will: Will, (meddled, began): (u32, u64), killers: &[usize]) {
         if !killers.is_empty() && (will == Will::Depend || self.stage.meddled.get() != meddled) {
-            self.adopt_kills(killers);
+            self.adopt_kills(killers, began);
         }
     }
 
@@ -304,7 +304,7 @@ impl World {
         let bytes = self.engine.kmem.caches.get(index).charged_bytes();
         let fits_kmem = |owner| self.stage.books.borrow().fits_kmem(owner, bytes);
         let killers = owner.map_or_else(Vec::new, |o| self.stage.books.borrow().killers(o));
-        let meddled = self.stage.meddled.get();
+        let before = (self.stage.meddled.get(), own::now().unwrap_or_default());
         let by_max = self.will(owner, bytes, how);
         let will = match by_max {
             Will::Fail(full) => Will::Fail(full),
@@ -330,7 +330,7 @@ impl World {
         };
         let take = || self.engine.alloc_cached(rec, index, how);
         let taken = self.try_twice(will, "an object", take, refused);
-        self.follow_kills(by_max, meddled, &killers);
+        self.follow_kills(by_max, before, &killers);
         let at = taken?.at;
         let found = self.engine.kmem.locate_cached(at);
         let tag = owner.map(|o| self.stage.books.borrow().owners[o].tag);
