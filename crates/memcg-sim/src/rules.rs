@@ -31,15 +31,36 @@ enum Caller {
     Infallible,
 }
 
-impl Caller {
-    fn of(flags: Flags) -> Self {
-        if flags.has(Flags::INFALLIBLE) {
-            Self::Infallible
-        } else if flags.has(Flags::MALLOC) {
-            Self::Malloc
+/// Inside `fallible` an allocator is refused so many bytes and more.
+const FALLIBLE_FROM: u64 = 4096;
+
+/// How a charge is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct How {
+    pub flags: Flags,
+    /// The thread is in `fallible`.
+    pub fallible: bool,
+}
+
+impl How {
+    fn is_of_allocator(self) -> bool {
+        self.flags.has(Flags::INFALLIBLE) || self.flags.has(Flags::MALLOC)
+    }
+
+    fn caller(self) -> Caller {
+        if !self.is_of_allocator() || self.fallible {
+            Caller::Door
+        } else if self.flags.has(Flags::INFALLIBLE) {
+            Caller::Infallible
         } else {
-            Self::Door
+            Caller::Malloc
         }
+    }
+
+    /// Whether so many bytes are charged whatever the limits say, and nobody is told to end.
+    pub(crate) fn is_small(self, bytes: u64) -> bool {
+        let is_forced = self.flags.has(Flags::FORCE);
+        !is_forced && self.fallible && self.is_of_allocator() && bytes < FALLIBLE_FROM
     }
 }
 
@@ -83,8 +104,8 @@ impl Books {
     }
 
     /// Whether a policy may let a charge of an owner's go beyond max.
-    pub(crate) fn may_go_beyond(&self, owner: usize, flags: Flags) -> bool {
-        let caller = Caller::of(flags);
+    pub(crate) fn may_go_beyond(&self, owner: usize, how: How) -> bool {
+        let caller = how.caller();
         let chain = self.chain(self.owners[owner].group);
         chain.into_iter().any(|g| over(&self.groups[g], caller) > 0)
     }
@@ -111,14 +132,17 @@ impl Books {
         &mut self,
         owner: usize,
         bytes: u64,
-        flags: Flags,
+        how: How,
         now: u64,
     ) -> Result<(), usize> {
         let Some(full) = self.refuser(owner, bytes, |_| 0) else {
             return Ok(());
         };
-        if flags.has(Flags::FORCE) {
+        if how.flags.has(Flags::FORCE) {
             let _ = self.mark_for(owner, bytes, Caller::Infallible, now);
+            return Ok(());
+        }
+        if how.is_small(bytes) {
             return Ok(());
         }
         let chain = self.chain(self.owners[owner].group);
@@ -128,7 +152,7 @@ impl Books {
         {
             return Ok(());
         }
-        let caller = Caller::of(flags);
+        let caller = how.caller();
         if caller == Caller::Door {
             return Err(full);
         }

@@ -78,6 +78,7 @@ ops! {
     Fork "fork" 1,
     Wait "wait" 1,
     Pay "pay" 1,
+    Fallible "fallible" 3,
 }
 
 /// One step.

@@ -3,6 +3,7 @@
 
 use crate::books::{Thing, What};
 use crate::filters::NAMES;
+use crate::rules::How;
 use crate::stage::paint;
 use crate::world::{KnownCache, World};
 use memcg::testing::engine::cached_objects::CacheRefusal;
@@ -46,19 +47,35 @@ enum Will {
 }
 
 impl World {
-    fn will(&self, owner: Option<usize>, bytes: u64, flags: Flags) -> Will {
+    /// How the thread that is on makes a charge of such flags.
+    fn how(&self, flags: Flags) -> How {
+        let thread = self
+            .threads
+            .iter()
+            .find(|t| core::ptr::eq(t.rec, self.rec()));
+        How {
+            flags,
+            fallible: thread.is_some_and(|t| !t.fallible.is_empty()),
+        }
+    }
+
+    fn will(&self, owner: Option<usize>, bytes: u64, how: How) -> Will {
+        let flags = how.flags;
         let Some(owner) = owner else {
             return Will::Succeed;
         };
         let books = self.stage.books.borrow();
         let is_forced = flags.has(Flags::FORCE);
-        if books.fits(owner, bytes, false) || is_forced && books.killers(owner).is_empty() {
+        if books.fits(owner, bytes, false) {
             return Will::Succeed;
+        }
+        if how.is_small(bytes) || is_forced && books.killers(owner).is_empty() {
+            return Will::Must;
         }
         // What `lazy` left goes to where it belongs.
         let is_marked = self.engine.tree.may_have_marked();
         let asks = flags.has(Flags::WAIT.with(Flags::USER)) && (self.has_shrinkers() || is_marked);
-        let policies = is_forced || books.may_go_beyond(owner, flags);
+        let policies = is_forced || books.may_go_beyond(owner, how);
         let is_sure = books.is_sure(owner) && !self.is_lenient();
         let could = asks && (is_marked || self.has_pools() || books.fits(owner, bytes, true));
         let path = books.path(owner);
@@ -76,7 +93,7 @@ impl World {
         }
         let now = own::now().unwrap_or_default();
         let mut books = self.stage.books.borrow_mut();
-        match books.charge_at_limit(owner, bytes, flags, now) {
+        match books.charge_at_limit(owner, bytes, how, now) {
             Ok(()) => Will::Must,
             Err(full) => Will::Fail(Some(full)),
         }
@@ -123,7 +140,7 @@ impl World {
         };
         let killers = self.stage.books.borrow().killers(owner);
         let before = (self.stage.meddled.get(), own::now().unwrap_or_default());
-        let will = self.will(Some(owner), bytes, how);
+        let will = self.will(Some(owner), bytes, self.how(how));
         let refused = |why: &memcg::testing::engine::ChargeError| {
             if let Will::Fail(Some(full)) = will {
                 let known = self.stage.books.borrow().groups[full].index;
@@ -305,7 +322,7 @@ impl World {
         let fits_kmem = |owner| self.stage.books.borrow().fits_kmem(owner, bytes);
         let killers = owner.map_or_else(Vec::new, |o| self.stage.books.borrow().killers(o));
         let before = (self.stage.meddled.get(), own::now().unwrap_or_default());
-        let by_max = self.will(owner, bytes, how);
+        let by_max = self.will(owner, bytes, self.how(how));
         let will = match by_max {
             Will::Fail(full) => Will::Fail(full),
             // Reclaim is not asked where it is the other limit that refuses; but it may have been

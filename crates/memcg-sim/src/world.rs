@@ -17,6 +17,7 @@ use memcg::testing::os::clock::own;
 use memcg::testing::os::fault::{self, Plan};
 use memcg::testing::sync::atomic::Ordering;
 use memcg::testing::thread::ThreadRec;
+use memcg::testing::thread::record::InFallible;
 use std::rc::Rc;
 
 /// A thread: its records, and the scopes it is in with whom they are for.
@@ -26,6 +27,8 @@ pub(crate) struct Thread {
     pub heap_index: memcg::testing::thread::id::HeapId,
     pub heap: &'static Heap,
     pub scopes: Vec<(Scope, Option<usize>)>,
+    /// The calls of `fallible` it is in.
+    pub fallible: Vec<InFallible<'static>>,
 }
 
 /// A cache the world has a handle on, or had.
@@ -65,6 +68,7 @@ fn join(engine: &'static Engine) -> Thread {
         heap_index,
         heap,
         scopes: Vec::new(),
+        fallible: Vec::new(),
     }
 }
 
@@ -209,6 +213,7 @@ impl World {
             Op::NewCache => self.new_cache(n),
             Op::EndCache => self.end_cache(n),
             Op::Shrinker => self.toggle_shrinker(n),
+            Op::Fallible => self.fallible(n),
             Op::Fail => self.fail(n),
             Op::Heal => self.heal(),
             Op::Trim => self.trim(n),
@@ -234,6 +239,19 @@ impl World {
     pub(crate) fn leave(&mut self, t: usize) {
         if let Some((scope, _)) = self.threads[t].scopes.pop() {
             self.engine.tree.leave_scope(self.threads[t].rec, scope);
+        }
+    }
+
+    /// A thread goes into a call of `fallible`, or out of one.
+    fn fallible(&mut self, n: [u32; 4]) {
+        let t = self.put_on(n[3]);
+        let calls = &mut self.threads[t].fallible;
+        if calls.len() > n[0] as usize % 3 {
+            calls.pop();
+        } else {
+            let rec = self.stage.rec.get();
+            calls.push(rec.begin_fallible());
+            self.engine.tree.return_forced(rec);
         }
     }
 
@@ -272,6 +290,7 @@ impl World {
         while !self.threads[t].scopes.is_empty() {
             self.leave(t);
         }
+        self.threads[t].fallible.clear();
         let thread = self.threads.swap_remove(t);
         let (tree, kmem) = (&self.engine.tree, &self.engine.kmem);
         kmem.leave_caches(thread.rec);

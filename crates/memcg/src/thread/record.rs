@@ -201,7 +201,7 @@ impl Drop for Helping<'_> {
 
 /// The thread is in `fallible` until this is dropped.
 #[must_use]
-pub(crate) struct InFallible<'a>(&'a ThreadRec);
+pub struct InFallible<'a>(&'a ThreadRec);
 
 impl Drop for InFallible<'_> {
     fn drop(&mut self) {
@@ -226,7 +226,7 @@ impl ThreadRec {
     }
 
     /// The thread is in `fallible` until the guard's end. Nests.
-    pub(crate) fn begin_fallible(&self) -> InFallible<'_> {
+    pub fn begin_fallible(&self) -> InFallible<'_> {
         let depth = self.fallible.load(Ordering::Relaxed);
         self.fallible.store(depth + 1, Ordering::Relaxed);
         InFallible(self)
