@@ -40,7 +40,7 @@ pub(crate) struct Group {
     pub words: usize,
     /// When it was told to end as a whole.
     pub whole_at: Option<u64>,
-    /// It may have another, chosen when shrinkers had freed nobody knows what.
+    /// When that was is not known: time went by in the step.
     pub unsure: bool,
     /// Events here and below, and here.
     pub oom: [u64; 2],
@@ -111,6 +111,8 @@ pub(crate) struct Owner {
     pub killed: Option<u64>,
     /// It was not waited for any longer.
     pub overdue: bool,
+    /// When it was told is not known: time went by in the step.
+    pub unsure: bool,
     /// By which policies groups of its have ended, of those that say something of what is left.
     pub offline_policies: Vec<OfflinePolicy>,
 }
@@ -127,6 +129,7 @@ impl Owner {
             adj: 0,
             killed: None,
             overdue: false,
+            unsure: false,
             offline_policies: Vec::new(),
         }
     }

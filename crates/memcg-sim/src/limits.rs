@@ -83,7 +83,7 @@ impl World {
         self.stage.adopt_if(true);
         let policy = self.stage.books.borrow().groups[g].oom_policy;
         let kills = policy == OomPolicy::Kill && self.is_there(g);
-        let is_sure = !self.is_lenient() && !self.stage.books.borrow().groups[g].unsure;
+        let is_sure = !self.is_lenient() && self.stage.books.borrow().is_sure_below(g);
         let now = own::now().unwrap_or_default();
         if kills && is_sure {
             self.stage.books.borrow_mut().kill_to_max(g, now);

@@ -110,9 +110,16 @@ impl Books {
         chain.into_iter().any(|g| over(&self.groups[g], caller) > 0)
     }
 
-    /// Whether all that were told to end are known that may count for a charge of an owner's.
+    /// Whether it is known of all when they were told to end that count for a charge of an owner's.
     pub(crate) fn is_sure(&self, owner: usize) -> bool {
-        !self.killers(owner).iter().any(|&g| self.groups[g].unsure)
+        self.killers(owner).iter().all(|&g| self.is_sure_below(g))
+    }
+
+    /// Whether it is known of all in a group when they were told to end.
+    pub(crate) fn is_sure_below(&self, top: usize) -> bool {
+        let is_whole = |g: usize| self.groups[g].unsure && self.is_within(g, top);
+        let mut tasks = self.live_tasks(top).into_iter();
+        !tasks.any(|task| self.owners[task].unsure) && !(0..self.groups.len()).any(is_whole)
     }
 
     /// The first on an owner's way that has no room for so many bytes more, where each may go
@@ -399,7 +406,7 @@ impl World {
     pub(crate) fn adopt_kills(&self, killers: &[usize], began: u64) {
         let mut books = self.stage.books.borrow_mut();
         let now = own::now().unwrap_or_default();
-        let wholes = self.adopt_wholes(&mut books, killers, now);
+        let wholes = self.adopt_wholes(&mut books, killers, began != now);
         let tree = &self.engine.tree;
         let mut tasks = 0;
         for task in 0..books.owners.len() {
@@ -415,9 +422,10 @@ impl World {
                 assert!(allowed, "a task is told to die where no policy says so");
                 assert!(owner.adj > -1000, "it is never to be killed");
                 books.kill(task, now);
+                books.owners[task].unsure = began != now;
                 tasks += 1;
             }
-            if books.owners[task].killed.is_some() && began == now {
+            if books.owners[task].killed.is_some() && !books.owners[task].unsure && began == now {
                 let expected = books.is_expected(task, now);
                 assert_eq!(
                     record.is_expected_back(now),
@@ -427,10 +435,6 @@ impl World {
             }
         }
         for &full in killers {
-            // When they were told is not known where time has gone by, nor who could be without
-            // memory.
-            let is_known = tasks + wholes == 0 || began == now;
-            books.groups[full].unsure |= !is_known || self.has_failed();
             for _ in 0..=tasks + wholes {
                 books.event(full, |g| &mut g.oom_may);
             }
@@ -438,20 +442,18 @@ impl World {
     }
 
     /// Groups that were told to end as a whole; answers how many.
-    fn adopt_wholes(&self, books: &mut Books, killers: &[usize], now: u64) -> usize {
+    fn adopt_wholes(&self, books: &mut Books, killers: &[usize], unsure: bool) -> usize {
+        let now = own::now().unwrap_or_default();
         // One that has gone since has taken its own count along.
         for gone in self.stage.removed.take() {
             if books.groups[gone].oom_group {
                 books.event(gone, |g| &mut g.oom_group_may);
             }
         }
-        if self.has_failed() {
-            // An event that there was no memory for is not counted.
-            return 0;
-        }
         let mut allowed: Vec<usize> = killers.iter().flat_map(|&g| books.wholes(g)).collect();
         allowed.retain(|&whole| !books.is_whole_expected(whole, now));
         let mut found = 0;
+        // One whose events there is no memory for is not told: these are counted always.
         for g in books.there(Css::Online) {
             let group = self.stage.engine.tree.memcgs.get(books.groups[g].index);
             let told = group.nr_events(Event::OomGroupKill, true);
@@ -469,6 +471,7 @@ impl World {
             );
             books.event(g, |g| &mut g.oom_group_kill);
             books.groups[g].whole_at = Some(now);
+            books.groups[g].unsure = unsure;
             found += 1;
         }
         found

@@ -105,10 +105,12 @@ impl World {
             books.owners[live].is = OwnerIs::Dead;
             let was = &books.owners[live];
             let (adj, killed, overdue) = (was.adj, was.killed, was.overdue);
+            let unsure = was.unsure;
             books.owners.push(Owner {
                 adj,
                 killed,
                 overdue,
+                unsure,
                 ..Owner::new(now, g, OwnerIs::Task)
             });
         } else if outcome.is_ok() {

@@ -123,11 +123,6 @@ impl World {
         self.failing.is_some()
     }
 
-    /// Whether a call for memory has failed yet.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.ever_failed || self.failing.is_some_and(|plan| plan.failed() > 0)
-    }
-
     pub(crate) fn online(&self, n: u32) -> usize {
         self.stage.online(n)
     }
