@@ -8,7 +8,7 @@
 
 use super::{Accounting, By, Engine, Flags, Request};
 use crate::group::exact_charge::{Mode, Refusal, round_up};
-use crate::group::{Caller, Event, Kind, Tag};
+use crate::group::{Caller, Event, Kind, Memcg, Tag};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
@@ -160,7 +160,7 @@ impl Engine {
         if !may_go_over {
             full.event(Event::Max);
         }
-        let mut last = match self.charge_after_drain(rec, request, refusal) {
+        let mut last = match self.charge_after_drain(rec, request, caller, refusal) {
             Ok(()) => return Ok(()),
             Err(again) => again,
         };
@@ -185,6 +185,7 @@ impl Engine {
         &self,
         rec: &ThreadRec,
         request: Request,
+        caller: Caller,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
         let tree = &self.tree;
@@ -197,7 +198,11 @@ impl Engine {
             let has_drained = {
                 // Where nothing will be drained nobody stands still, and a refusal stays quick.
                 let _stall = full.is_drain_due().then(|| tree.stall(rec, request.tag));
-                tree.drain_for_charge(rec, full)
+                if full.may_go_over(caller) {
+                    tree.drain_for_charge(rec, full)
+                } else {
+                    self.drain_for(rec, full, caller)
+                }
             };
             if !has_drained {
                 break;
@@ -221,20 +226,27 @@ impl Engine {
         caller: Caller,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
+        let mode = Mode::Policy(caller);
         let made = self
             .mark_for(request, caller)
-            .and_then(|()| self.charge_as(rec, request, Mode::Policy(caller)))
-            .or_else(|again| {
-                // A bound of debt is on what is held: stock goes first, once.
-                let full = self.tree.group_of_refusal(&again).ok_or(again)?;
-                if !full.may_go_over(caller) || !self.tree.drain_for_charge(rec, full) {
-                    return Err(again);
-                }
-                self.charge_exact(request, Mode::Policy(caller))
-            });
-        let Err(last) = made else {
+            .and_then(|()| self.charge_as(rec, request, mode));
+        let Err(mut last) = made else {
             return Ok(());
         };
+        // A bound is on what is held: stock goes first, once at each level from below to above.
+        while let Some(full) = self.tree.group_of_refusal(&last)
+            && (full.may_go_over(caller) || caller == Caller::Infallible)
+            && self.drain_for(rec, full, caller)
+        {
+            match self.charge_exact(request, mode) {
+                Ok(()) => return Ok(()),
+                Err(again) if again.group != last.group => last = again,
+                Err(again) => {
+                    last = again;
+                    break;
+                }
+            }
+        }
         if request.flags.has(Flags::EARLY) {
             return Err(last);
         }
@@ -247,6 +259,15 @@ impl Engine {
             self.say_null(request, &last);
         }
         self.refuse(last)
+    }
+
+    /// Takes back the stock under a full group: at once for who cannot be refused while any is in
+    /// the way, else if the last drain is a while ago. `false`: nothing was or could be drained.
+    fn drain_for(&self, rec: &ThreadRec, full: &Memcg, caller: Caller) -> bool {
+        match caller {
+            Caller::Infallible => self.tree.drain_at_once(rec, full),
+            Caller::Malloc | Caller::Door => self.tree.drain_for_charge(rec, full),
+        }
     }
 
     /// Counts a refusal.

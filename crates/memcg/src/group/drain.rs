@@ -150,6 +150,17 @@ impl Hierarchy {
             .sum()
     }
 
+    /// As [`Self::drain_for_charge`], however long ago the last drain was: for who cannot be
+    /// refused while stock is in the way.
+    pub fn drain_at_once(&self, own: &ThreadRec, top: &Memcg) -> bool {
+        let has_any = top.counter.granted() != 0;
+        if has_any {
+            top.counter.set_tight();
+            self.drain(own, top);
+        }
+        has_any
+    }
+
     /// As [`Self::drain`] for a charge that was refused: one at a time, not too often, and the
     /// group gives no stock afterwards until it has room again. `false` when nothing was or could
     /// be drained.

@@ -286,6 +286,40 @@ fn a_group_that_ends_as_a_whole_is_one_candidate_of_its_whole_size() {
 }
 
 #[test]
+fn stock_of_others_is_no_reason_to_refuse_who_cannot_be_refused() {
+    // By a bound of debt, and by `deny` above a group in debt.
+    for (policy, debt_max) in [(OomPolicy::Debt, MIB), (OomPolicy::Deny, 0)] {
+        let w = World::new();
+        let (_, other) = w.engine.tree.threads.join().unwrap();
+        let top = w.group(None, "top");
+        let a = w.group(Some(top), "a");
+        a.set_oom_policy(OomPolicy::Debt);
+        a.counter.set_max(MIB);
+        top.set_oom_policy(policy);
+        top.set_debt_max(debt_max);
+        top.counter.set_max(4 * MIB);
+        let most = 4 * MIB + debt_max;
+        assert!(w.charge(a.tag(), most - (64 << 10), Flags::INFALLIBLE));
+        for _ in 0..8 {
+            // Somebody is in debt with stock at hand, and the last drain was a moment ago.
+            let some = Request::heap(a.tag(), 1024, Flags::INFALLIBLE);
+            assert!(w.engine.charge(other, some).is_ok());
+            {
+                let _pin = w.engine.tree.threads.epoch.pin(w.rec);
+                w.engine.tree.drain_for_charge(w.rec, top);
+            }
+            assert!(w.engine.charge(other, some).is_ok());
+            assert!(top.counter.granted() > 0);
+            let room = (64 << 10) - 2048;
+            assert!(w.charge(a.tag(), room, Flags::INFALLIBLE), "{policy:?}");
+            assert!(!w.charge(a.tag(), 8, Flags::INFALLIBLE), "{policy:?}");
+            w.uncharge(a.tag(), room);
+            w.engine.uncharge(other, a.tag(), 2048, Kind::Heap);
+        }
+    }
+}
+
+#[test]
 fn below_an_observed_group_nobody_is_refused_killed_or_throttled() {
     let w = World::new();
     let top = w.group(None, "tenants");

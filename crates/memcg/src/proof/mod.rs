@@ -14,6 +14,8 @@ mod caches;
 #[cfg(not(loom))]
 mod enforcement;
 #[cfg(not(loom))]
+mod enforcement_model;
+#[cfg(not(loom))]
 mod faults;
 #[cfg(not(loom))]
 mod held_futures;
