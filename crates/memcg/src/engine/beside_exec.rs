@@ -14,14 +14,21 @@ use crate::os::say;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-core::arch::global_asm!(".weak memcg_v1_is_installed");
-
 static IS_BESIDE: AtomicBool = AtomicBool::new(false);
 
 /// The library's answer to whether it serves the process; `false` where there is no library.
 fn library_serves() -> bool {
     unsafe extern "C" {
         safe fn memcg_v1_is_installed() -> c_int;
+    }
+    // Here, not as assembly of the module: the directive counts for one object file, and must be in
+    // whichever the name is used in, also where this function is inlined into another.
+    // SAFETY: no instruction.
+    unsafe {
+        core::arch::asm!(
+            ".weak memcg_v1_is_installed",
+            options(nomem, nostack, preserves_flags)
+        );
     }
     // A weak symbol that nobody defines is null. Kept from the compiler, which knows that functions
     // are not.
