@@ -30,6 +30,7 @@ macro_rules! ids {
             ///
             /// # Panics
             /// If it is zero; in a constant, that is a compile error.
+            #[allow(dead_code, reason = "not every table has an index that is a constant")]
             pub const fn new(number: u32) -> Self {
                 match core::num::NonZeroU32::new(number) {
                     Some(number) => Self(number),
