@@ -76,6 +76,8 @@ pub fn stat(at: At<'_>) -> String {
                 ("scope_order", tree.nr_misordered_scopes()),
             ],
         );
+        // Ids of groups that have gone are free when nobody can look at them any more.
+        at.engine.tree.collect();
         let ids = at.engine.id_stat();
         lines(
             &mut text,
