@@ -249,10 +249,15 @@ impl Books {
             }
         }
         for task in self.live_tasks(full) {
-            if self.whole_of(self.owners[task].group, full).is_some() {
+            let held = self.own_word(task);
+            if let Some(whole) = self.whole_of(self.owners[task].group, full) {
+                let owner = &self.owners[task];
+                let is_late = owner.killed.is_none() && owner.adj > -1000;
+                if is_late && self.is_whole_expected(whole, now) {
+                    expected -= held.min(expected);
+                }
                 continue;
             }
-            let held = self.own_word(task);
             if self.is_expected(task, now) {
                 expected += held;
                 all += held;
@@ -389,7 +394,16 @@ impl Books {
         for task in tasks {
             let owner = &self.owners[task];
             let is_one = is_in(owner.group) && owner.killed.is_none();
-            if !is_one || self.whole_of(owner.group, full).is_some() {
+            if !is_one {
+                continue;
+            }
+            if let Some(whole) = self.whole_of(owner.group, full) {
+                let is_late = self.is_whole_expected(whole, now) && owner.adj > -1000;
+                if let Some(points) = points(usages[whole], 0).filter(|_| is_late)
+                    && self.own_word(task) > 0
+                {
+                    offer(&mut best, points, Choice::Whole(whole));
+                }
                 continue;
             }
             if let Some(points) = points(self.own_word(task), owner.adj) {

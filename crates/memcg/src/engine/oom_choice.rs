@@ -72,6 +72,18 @@ impl Best {
     }
 }
 
+/// Whether a group was told to end as a whole, and is still expected to.
+fn is_expected(group: &Memcg, now_ns: u64) -> bool {
+    group
+        .victim()
+        .is_some_and(|victim| victim.is_expected_back(now_ns))
+}
+
+/// Whether a task could be told to end, and was not.
+fn is_unmarked(task: &Objcg) -> bool {
+    !task.is_killed() && task.oom_score_adj() > ADJ_MIN
+}
+
 impl Engine {
     /// What is expected back below `full`, and what could be. The caller is pinned.
     pub(super) fn survey(&self, full: &Memcg, among: Among, now_ns: u64) -> Survey {
@@ -79,7 +91,7 @@ impl Engine {
         self.each_whole(full, |group| {
             let held = group.counter.usage();
             survey.all += held;
-            if group.victim().is_some_and(|v| v.is_expected_back(now_ns)) {
+            if is_expected(group, now_ns) {
                 survey.expected += held;
             }
         });
@@ -87,14 +99,21 @@ impl Engine {
             let Some(group) = self.group_of_candidate(full, task) else {
                 continue;
             };
-            if !among.has(task) || self.whole_of(group, full).is_some() {
+            if !among.has(task) {
                 continue;
             }
             let held = task.charged_bytes();
+            if let Some(whole) = self.whole_of(group, full) {
+                // One that came after the group was told is not on its way out.
+                if is_expected(whole, now_ns) && is_unmarked(task) {
+                    survey.expected = survey.expected.saturating_sub(held);
+                }
+                continue;
+            }
             if task.is_expected_back(now_ns) {
                 survey.expected += held;
                 survey.all += held;
-            } else if !task.is_killed() && task.oom_score_adj() > ADJ_MIN {
+            } else if is_unmarked(task) {
                 survey.all += held;
             }
         }
@@ -219,7 +238,16 @@ impl Engine {
                 continue;
             };
             let is_one = is_in(group) && among.has(task) && !task.is_killed();
-            if !is_one || self.whole_of(group, full).is_some() {
+            if !is_one {
+                continue;
+            }
+            if let Some(whole) = self.whole_of(group, full) {
+                // It came after the group was told, which is told once more for it.
+                let is_late = is_expected(whole, now_ns) && task.oom_score_adj() > ADJ_MIN;
+                let points = badness(whole.counter.usage(), total, 0).filter(|_| is_late);
+                if let Some(points) = points.filter(|_| task.charged_bytes() > 0) {
+                    best.offer(points, Choice::Whole(whole.index()));
+                }
                 continue;
             }
             if let Some(points) = badness(task.charged_bytes(), total, task.oom_score_adj()) {

@@ -282,7 +282,16 @@ fn a_group_that_ends_as_a_whole_is_one_candidate_of_its_whole_size() {
     assert!(w.charge(one, 30 * MIB, Flags::INFALLIBLE));
     assert!(tasks.iter().all(|&task| w.is_killed(task)) && !w.is_killed(one));
     assert_eq!(whole.nr_events(Event::OomGroupKill, true), 1);
-    assert_eq!(a.nr_events(Event::OomKill, false), 5);
+    // Who comes afterwards is told as well, however soon.
+    for &task in &tasks {
+        w.end(task, 7 * MIB);
+    }
+    let late = w.task(whole);
+    assert!(w.charge(late, 32 * MIB, Flags::MALLOC) && !w.is_killed(late));
+    assert!(w.charge(late, 4 * MIB, Flags::MALLOC));
+    assert!(w.is_killed(late) && !w.is_killed(one));
+    assert_eq!(whole.nr_events(Event::OomGroupKill, true), 2);
+    assert_eq!(a.nr_events(Event::OomKill, false), 6);
 }
 
 #[test]
