@@ -134,6 +134,21 @@ impl Books {
         chain.into_iter().find(refuses)
     }
 
+    /// Who may have refused a charge that `full` was to refuse: where others were `asked` for room,
+    /// and made some there, those above in turn, up to the one that has none now.
+    pub(crate) fn may_refuse(
+        &self,
+        owner: usize,
+        bytes: u64,
+        full: usize,
+        asked: bool,
+    ) -> Vec<usize> {
+        let now = self.refuser(owner, bytes, |_| 0).filter(|_| asked);
+        let chain = self.chain(full);
+        let last = now.and_then(|now| chain.iter().position(|&g| g == now));
+        chain[..=last.unwrap_or(0)].to_vec()
+    }
+
     /// A charge is made, without reclaim: what happens on the way has happened. Refused: by whom.
     pub(crate) fn charge_at_limit(
         &mut self,

@@ -143,8 +143,14 @@ impl World {
         let will = self.will(Some(owner), bytes, self.how(how));
         let refused = |why: &memcg::testing::engine::ChargeError| {
             if let Will::Fail(Some(full)) = will {
-                let known = self.stage.books.borrow().groups[full].index;
-                assert_eq!(why.refusal.group, Some(known), "who refuses a charge");
+                let books = self.stage.books.borrow();
+                let may = books.may_refuse(owner, bytes, full, how.has(Flags::WAIT | Flags::USER));
+                let may: Vec<_> = may.iter().map(|&g| books.groups[g].index).collect();
+                assert!(
+                    why.refusal.group.is_some_and(|group| may.contains(&group)),
+                    "{may:?} refuses a charge, not {:?}",
+                    why.refusal.group
+                );
             }
             self.note_refusal(why.refusal);
         };
