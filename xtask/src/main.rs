@@ -20,6 +20,7 @@ mod scenarios;
 mod signals;
 mod sim;
 mod skips;
+mod storm;
 mod suite;
 mod svg;
 mod temporary;
@@ -48,6 +49,9 @@ cargo xtask COMMAND
   sim [--minutes N] [--seed S]
                    histories of ever new seeds on the release build, held against an auditor's own books, for N minutes
                    (10); a history that fails is made short and printed, with its seed
+  storm [--seconds N]
+                   noisy neighbours under each policy on both flavours of tokio's runtime, for N seconds (600): no abort,
+                   exact books, and the others' slowest percent within 1.2 of the same load without limits
   bench [--quick] [NAME...]
                    against other allocators, in rounds (bench/README.md); --instructions and --gate count instead,
                    --instructions --where [NAME...] shows in which functions
@@ -72,6 +76,7 @@ pub const COMMANDS: &[&str] = &[
     "scenarios",
     "preload",
     "sim",
+    "storm",
     "bench",
     "fresh",
     "picture",
@@ -113,6 +118,13 @@ fn main() -> ExitCode {
         ["scenarios", ref rest @ ..] => scenarios::run(&root, rest),
         ["preload", "--long", ref rest @ ..] => preload::run(&root, true, rest),
         ["preload", ref rest @ ..] => preload::run(&root, false, rest),
+        ["storm", ref rest @ ..] => match storm::options(rest) {
+            Some(seconds) => storm::run(&root, seconds),
+            None => {
+                eprint!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["sim", ref rest @ ..] => match sim::options(rest) {
             Some(options) => sim::run(&root, options),
             None => {

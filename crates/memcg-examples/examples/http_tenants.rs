@@ -69,11 +69,14 @@ impl Service {
             .with_state(self)
     }
 
-    fn tenant(&self, name: &str) -> Result<Memcg, Response> {
+    fn tenant(&self, name: &str) -> Result<Memcg, Refusal> {
         let group = self.tenants.get_or_create(name);
-        group.map_err(|why| (StatusCode::BAD_REQUEST, why.to_string()).into_response())
+        group.map_err(|why| (StatusCode::BAD_REQUEST, format!("{why}\n")))
     }
 }
+
+/// An answer that says no, and why.
+type Refusal = (StatusCode, String);
 
 /// Runs a request of a tenant as a task, which can be told to end alone.
 async fn answer(tenant: &Memcg, name: &str, work: impl Future<Output = String>) -> Response {
@@ -103,13 +106,13 @@ async fn let_others_run() {
 async fn sort(
     State(service): State<Arc<Service>>,
     Path((name, kib)): Path<(String, usize)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let tenant = service.tenant(&name)?;
     let pieces = kib.div_ceil(PIECE >> 10);
     // The door: what the request will take is charged now, or the request is refused.
     let mut announced = tenant
         .try_reserve((pieces * PIECE) as u64)
-        .map_err(|full| (StatusCode::INSUFFICIENT_STORAGE, format!("{full}\n")).into_response())?;
+        .map_err(|full| (StatusCode::INSUFFICIENT_STORAGE, format!("{full}\n")))?;
     let work = async move {
         let mut sorted: Vec<Vec<u64>> = Vec::with_capacity(pieces);
         let mut next = 1u64;
@@ -135,7 +138,7 @@ async fn sort(
 async fn grow(
     State(service): State<Arc<Service>>,
     Path((name, kib)): Path<(String, usize)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let tenant = service.tenant(&name)?;
     let work = async move {
         let mut pieces = Vec::new();
@@ -154,7 +157,7 @@ async fn grow(
 async fn keep(
     State(service): State<Arc<Service>>,
     Path((name, kib)): Path<(String, usize)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let tenant = service.tenant(&name)?;
     // Not announced, and no task: it is charged to the tenant, above its limit if need be.
     let bytes = tenant.run(|| vec![1u8; kib << 10]);
