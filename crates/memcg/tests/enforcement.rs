@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::process::{Command, Output};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 #[global_allocator]
 static ALLOCATOR: memcg::Alloc = memcg::Alloc;
@@ -118,6 +119,24 @@ async fn grow_to(bytes: usize) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
+/// Takes 6 MiB. Under `kill` it goes on as long as its tenant is above max: after a look for somebody
+/// to tell the engine rests, so the next one may be a while off.
+fn grow_and_stay(tenant: &Memcg, policy: &str) -> impl Future<Output = u64> + 'static {
+    let (tenant, is_kill) = (tenant.clone(), policy == "kill");
+    async move {
+        let held = store(6);
+        let start = Instant::now();
+        // Both have theirs before either is done.
+        yield_now().await;
+        while is_kill && tenant.current() > tenant.max().get() {
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody was told");
+            drop(vec![1u8; 64 << 10]);
+            yield_now().await;
+        }
+        held.len() as u64 * MIB as u64
+    }
+}
+
 /// Runs all to their end, in turn.
 fn run_all<const N: usize>(jobs: [Job; N]) -> [Result<u64, OomKilled>; N] {
     let mut jobs = jobs.map(Some);
@@ -153,8 +172,8 @@ fn of_two_futures_that_yield_one_ends_under_kill_and_none_else() {
     each_policy("yield", 8 * MIB, |tenant, other, policy| {
         let kills = tenant.0.nr_events(Event::OomKill);
         let [first, second, beside] = run_all([
-            job(tenant, "first", grow_to(6 * MIB)),
-            job(tenant, "second", grow_to(6 * MIB)),
+            job(tenant, "first", grow_and_stay(&tenant.0, policy)),
+            job(tenant, "second", grow_and_stay(&tenant.0, policy)),
             job(other, "beside", grow_to(6 * MIB)),
         ]);
         assert_eq!(beside, Ok(6 * MIB as u64));
