@@ -480,7 +480,14 @@ impl World {
             }
         }
         let mut allowed: Vec<usize> = killers.iter().flat_map(|&g| books.wholes(g)).collect();
-        allowed.retain(|&whole| !books.is_whole_expected(whole, now));
+        // One that is on its way out already is told again for who came into it since.
+        let is_late = |&task: &usize| {
+            let owner = &books.owners[task];
+            owner.killed.is_none() && owner.adj > -1000
+        };
+        allowed.retain(|&whole| {
+            !books.is_whole_expected(whole, now) || books.live_tasks(whole).iter().any(is_late)
+        });
         let mut found = 0;
         // One whose events there is no memory for is not told: these are counted always.
         for g in books.there(Css::Online) {
