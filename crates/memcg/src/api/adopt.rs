@@ -17,6 +17,10 @@ mod private {
     use super::{Layout, NonNull};
 
     /// Something that holds one block of the global allocator alone.
+    #[cfg_attr(
+        not(any(loom, test, feature = "testing")),
+        expect(unnameable_types, reason = "nobody outside is to implement it")
+    )]
     pub trait HasBlock {
         /// The block and its layout; `None`: it has none.
         fn block(&mut self) -> Option<(NonNull<u8>, Layout)>;

@@ -42,6 +42,7 @@ impl Memcg {
     }
 
     /// Those that the group itself is charged.
+    #[cfg(any(test, feature = "testing"))]
     pub fn own_engine_bytes(&self) -> u64 {
         bytes_of(self.engine.steps.load(Ordering::Relaxed))
     }
