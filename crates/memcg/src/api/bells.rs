@@ -31,7 +31,7 @@ pub(super) enum What {
         level: u64,
         /// Usage is, or was when last looked at, above it.
         is_above: bool,
-        /// It has risen above it since [`take_crossing`] was asked.
+        /// It has risen above it since `take_crossing` was asked.
         has_crossed: bool,
     },
 }
