@@ -1,8 +1,8 @@
-//! rust_grows MIB [stay]: takes so much from Rust's global allocator, and looks at what it holds; stays until its standard
-//! input ends. As a library: `grow`.
+//! rust_grows MIB [stay]: takes so much from Rust's global allocator, and looks at what it holds;
+//! stays until its standard input ends. As a library: `grow`.
 
-/// Holds `mib` MiB in vectors of 1 MiB, half of which grow step by step, and small boxes; how many of the bytes are as
-/// they were written.
+/// Holds `mib` MiB in vectors of 1 MiB, half of which grow step by step, and small boxes; how many
+/// of the bytes are as they were written.
 #[unsafe(no_mangle)]
 pub extern "C" fn grow(mib: usize) -> usize {
     let grown = |n: usize| (0..1 << 20).fold(Vec::new(), |mut v, _| { v.push(n as u8); v });

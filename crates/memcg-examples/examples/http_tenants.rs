@@ -89,8 +89,8 @@ async fn answer(tenant: &Memcg, name: &str, work: impl Future<Output = String>) 
     }
 }
 
-/// As `tokio::task::yield_now`, which keeps a list of who yielded for each of its threads: the first
-/// tenant that needs it would pay for that list.
+/// As `tokio::task::yield_now`, which keeps a list of who yielded for each of its threads: the
+/// first tenant that needs it would pay for that list.
 async fn let_others_run() {
     let mut has_yielded = false;
     poll_fn(|cx| {

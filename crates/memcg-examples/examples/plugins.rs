@@ -63,7 +63,8 @@ struct Plugin {
     state: *mut lua::lua_State,
 }
 
-// SAFETY: an interpreter may be used by any thread, one at a time, and only who has the plugin does.
+// SAFETY: an interpreter may be used by any thread, one at a time, and only who has the plugin
+// does.
 unsafe impl Send for Plugin {}
 
 impl Plugin {

@@ -389,7 +389,8 @@ fn jumps(code: &[u8], start: usize, to: usize) -> bool {
     })
 }
 
-/// The number of symbols of which a GNU hash table tells: one more than the last that is in a chain.
+/// The number of symbols of which a GNU hash table tells: one more than the last that is in a
+/// chain.
 ///
 /// # Safety
 /// `table` is the address of such a table, of a loaded 64-bit object.

@@ -13,8 +13,8 @@
 //!
 //! Invariants: an object is read once, [`MOST_BYTES`] of it at most. Found stays found.
 //! Depends on: `loaded`.
-//! Never: allocates. Never runs where nothing was refused, but at the start. Never calls what ends a
-//! cancelled thread (`open`, `read`): malloc does not either.
+//! Never: allocates. Never runs where nothing was refused, but at the start. Never calls what ends
+//! a cancelled thread (`open`, `read`): malloc does not either.
 
 use crate::loaded::{self, Object};
 use core::cell::UnsafeCell;
@@ -216,8 +216,8 @@ impl State {
         })
     }
 
-    /// Whether among `bytes` bytes that `read` answers, of which `left` may be read, there is a path
-    /// of the standard library's sources.
+    /// Whether among `bytes` bytes that `read` answers, of which `left` may be read, there is a
+    /// path of the standard library's sources.
     fn has_path(
         &mut self,
         left: &mut u64,

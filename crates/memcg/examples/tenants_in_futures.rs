@@ -43,8 +43,8 @@ async fn main() {
         assert!(customer.current() >= 10 * 64 * 1_000);
     }
 
-    // An idle future is told to stop: it is dropped in place, with all it holds. It is a task, so it
-    // could be killed alone, or moved.
+    // An idle future is told to stop: it is dropped in place, with all it holds. It is a task, so
+    // it could be killed alone, or moved.
     let idle = in_group(&customers[0], "idle", async {
         let _held = vec![1u8; 10 << 20];
         std::future::pending::<()>().await;

@@ -2,9 +2,10 @@
 //!
 //! [`root`] is the process's tree of groups. [`Alloc`] makes every allocation of a program belong
 //! to a group; [`Accounted`] does so over another allocator. [`Memcg::enter`], [`Memcg::run`],
-//! [`Memcg::scope`] and [`in_group`] say who works, [`current_group`] asks; [`Task`] is what moves as
-//! a whole; [`Charge`] and [`Pool`] count what is not the heap's. At a limit Rust's own allocator cannot say no:
-//! [`fallible`](fn@fallible) and [`Fallible`] can, and [`Memcg::try_reserve`] at the door.
+//! [`Memcg::scope`] and [`in_group`] say who works, [`current_group`] asks; [`Task`] is what moves
+//! as a whole; [`Charge`] and [`Pool`] count what is not the heap's. At a limit Rust's own
+//! allocator cannot say no: [`fallible`](fn@fallible) and [`Fallible`] can, and
+//! [`Memcg::try_reserve`] at the door.
 //!
 //! With one more line, `memcg top` shows the tenants of any Rust service, and `memcg set` changes
 //! their limits while it runs:

@@ -119,8 +119,8 @@ async fn grow_to(bytes: usize) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Takes 6 MiB. Under `kill` it goes on as long as its tenant is above max: after a look for somebody
-/// to tell the engine rests, so the next one may be a while off.
+/// Takes 6 MiB. Under `kill` it goes on as long as its tenant is above max: after a look for
+/// somebody to tell the engine rests, so the next one may be a while off.
 fn grow_and_stay(tenant: &Memcg, policy: &str) -> impl Future<Output = u64> + 'static {
     let (tenant, is_kill) = (tenant.clone(), policy == "kill");
     async move {

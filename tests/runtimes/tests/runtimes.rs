@@ -1,4 +1,5 @@
-//! The promises of `memcg_runtimes` on tokio (both flavours), smol and the futures crate's executor.
+//! The promises of `memcg_runtimes` on tokio (both flavours), smol and the futures crate's
+//! executor.
 
 #![forbid(unsafe_code)]
 

@@ -17,9 +17,9 @@ const MAX: u64 = 16 << 20;
 const REQUEST: usize = 12 << 20;
 const STORE: usize = 20 << 20;
 const REQUESTS: usize = 3;
-/// A hog's requests begin so far apart, a neighbour's so far after the last answer. A request's place
-/// is asked for again after all others: by then it has ended, killed or not, so that a kill does not
-/// make more requests.
+/// A hog's requests begin so far apart, a neighbour's so far after the last answer. A request's
+/// place is asked for again after all others: by then it has ended, killed or not, so that a kill
+/// does not make more requests.
 const HOG_PAUSE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long the last bytes may take to come back.

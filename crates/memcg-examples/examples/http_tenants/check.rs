@@ -42,8 +42,8 @@ async fn expect(at: SocketAddr, method: &str, path: &str, status: u16, word: &st
     Err(format!("{method} {path}: {got} {body:?}, not {status} with {word:?}").into())
 }
 
-/// A tenant that asks for 256 KiB sorted, again and again until the other end of the channel says so;
-/// how many answers were right. All must be.
+/// A tenant that asks for 256 KiB sorted, again and again until the other end of the channel says
+/// so; how many answers were right. All must be.
 fn neighbour(at: SocketAddr, name: &'static str) -> (tokio::sync::oneshot::Sender<()>, Neighbour) {
     let (stop, mut stopped) = tokio::sync::oneshot::channel();
     let asks = tokio::spawn(async move {

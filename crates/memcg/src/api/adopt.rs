@@ -104,8 +104,8 @@ impl Memcg {
     /// owner writes a tag for each of them: up to 4,096 stores. Not for signal handlers.
     ///
     /// # Errors
-    /// When the group, or one above, has no room for the block: it names that group, and nothing has
-    /// changed. Nothing is reclaimed for it on this thread, and nobody is killed.
+    /// When the group, or one above, has no room for the block: it names that group, and nothing
+    /// has changed. Nothing is reclaimed for it on this thread, and nobody is killed.
     ///
     /// # Panics
     /// When the program's global allocator is not [`Alloc`](super::Alloc). Over another allocator

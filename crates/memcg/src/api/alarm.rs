@@ -1,7 +1,8 @@
 //! Alarms: a future is woken at a time, by the engine's worker.
 //!
-//! Invariants: an alarm that has not been dropped wakes the last waker that it was polled with, once
-//! its time has come and as long as the process has a worker. One that was dropped keeps no waker.
+//! Invariants: an alarm that has not been dropped wakes the last waker that it was polled with,
+//! once its time has come and as long as the process has a worker. One that was dropped keeps no
+//! waker.
 //! Depends on: `engine::worker`, which calls [`ring`] in time: `kill_wakers::want_worker` sees to
 //! that, and is asked first whether there is one.
 //! Never: runs code of the program under a lock.
@@ -92,8 +93,8 @@ fn make_clock() -> &'static Clock {
     clock().unwrap_or_else(make_clock)
 }
 
-/// In the child of a fork: if a thread that is not here was at the clock, nobody leaves it any more,
-/// and what was set is not rung.
+/// In the child of a fork: if a thread that is not here was at the clock, nobody leaves it any
+/// more, and what was set is not rung.
 pub(super) fn in_child() {
     if clock().is_some_and(|clock| matches!(clock.try_lock(), Err(TryLockError::WouldBlock))) {
         // Release: as every store of it; there is no other thread here.

@@ -30,8 +30,8 @@ impl fmt::Debug for Emptied {
 }
 
 impl Memcg {
-    /// Resolves when no live task is in the group or below it (`populated 0` in `cgroup.events`), or
-    /// the group has been removed. At once if that is so already.
+    /// Resolves when no live task is in the group or below it (`populated 0` in `cgroup.events`),
+    /// or the group has been removed. At once if that is so already.
     ///
     /// Tasks are what [`in_group`](super::in_group) and [`Memcg::task`] make. A scope is no task. A
     /// task may come after this has resolved.

@@ -1,5 +1,5 @@
-//! `fallible`: a section in which Rust's global allocator can say no; and, for hooks of C libraries,
-//! the functions of an allocator that always can.
+//! `fallible`: a section in which Rust's global allocator can say no; and, for hooks of C
+//! libraries, the functions of an allocator that always can.
 //!
 //! Invariants: outside of every section the allocator is never refused under the policies
 //! `default`, `debt` and `kill`.

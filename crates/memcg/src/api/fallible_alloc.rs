@@ -16,11 +16,11 @@ use core::ffi::c_void;
 ///
 /// For what is asked for on a tenant's behalf by code that can be told no: an interpreter, a
 /// database, a collection with `try_reserve`. Who is charged is who the thread works for, as with
-/// [`Alloc`](super::Alloc); it need not be the program's global allocator, and its blocks are of the
-/// same heaps.
+/// [`Alloc`](super::Alloc); it need not be the program's global allocator, and its blocks are of
+/// the same heaps.
 ///
-/// * As [`GlobalAlloc`], for whatever takes one. Not as a program's `#[global_allocator]`: Rust ends
-///   the process at the first null.
+/// * As [`GlobalAlloc`], for whatever takes one. Not as a program's `#[global_allocator]`: Rust
+///   ends the process at the first null.
 /// * With the feature `allocator-api2`, as `allocator_api2::alloc::Allocator`: for the vectors and
 ///   boxes of that crate, `hashbrown` and others.
 /// * For the hooks of C libraries, the functions of the module
@@ -202,8 +202,9 @@ mod allocator_api2 {
         Ok(made)
     }
 
-    // SAFETY: blocks are objects of `kmalloc`, which live until they are freed and overlap no other,
-    // or are of no bytes. `Fallible` has no state, so every copy of it is the same allocator.
+    // SAFETY: blocks are objects of `kmalloc`, which live until they are freed and overlap no
+    // other, or are of no bytes. `Fallible` has no state, so every copy of it is the same
+    // allocator.
     unsafe impl Allocator for Fallible {
         #[inline]
         fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -22,8 +22,8 @@ use core::task::{Context, Poll};
 ///
 /// It resolves to the future's output; or to [`OomKilled`] after `cgroup.kill`, or when it was
 /// chosen in a group whose `memory.oom.policy` is `kill`. The mark is looked at in every poll. The
-/// future is then dropped in place, even if it was idle. One that is ready in the very poll in which
-/// it was marked delivers its output. Code that does not yield asks
+/// future is then dropped in place, even if it was idle. One that is ready in the very poll in
+/// which it was marked delivers its output. Code that does not yield asks
 /// [`checkpoint`](super::checkpoint). Dropping the answer early drops the future, in the group. If
 /// the group has been removed, the nearest group above is charged.
 ///

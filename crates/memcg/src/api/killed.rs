@@ -26,8 +26,8 @@ impl core::error::Error for OomKilled {}
 ///
 /// It is the task that the thread works for now (a future of [`in_group`](super::in_group),
 /// [`Task::enter`](super::Task::enter), a thread's own task), and every future made by
-/// [`in_group`](super::in_group) or [`Memcg::scope`](super::Memcg::scope) that the thread is polling
-/// now: the innermost, and those around it. A plain guard of
+/// [`in_group`](super::in_group) or [`Memcg::scope`](super::Memcg::scope) that the thread is
+/// polling now: the innermost, and those around it. A plain guard of
 /// [`Memcg::enter`](super::Memcg::enter) notes nothing when it is made, so for it alone the answer
 /// is `Ok`.
 ///

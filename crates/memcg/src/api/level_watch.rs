@@ -80,8 +80,8 @@ impl Watch {
 
     /// Resolves to `true` when usage has risen above the level since the last answer, or since
     /// [`Memcg::watch`] was called; to `false` once the group has been removed. Usage that is above
-    /// already has to fall to the level first, for as long as the engine's worker takes to see that. Dropped early, it has told nothing, and the next
-    /// answer has it.
+    /// already has to fall to the level first, for as long as the engine's worker takes to see
+    /// that. Dropped early, it has told nothing, and the next answer has it.
     pub async fn crossed(&mut self) -> bool {
         poll_fn(|cx| self.poll_crossed(cx)).await
     }

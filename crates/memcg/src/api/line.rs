@@ -5,8 +5,8 @@
 //! the line.
 //!
 //! Invariants: of two in one line the earlier is charged first, unless nobody could be served for
-//! [`PATIENCE_NS`]. A line is tried after anything that is told of its group. A charge that was made
-//! for one who has gone is given back.
+//! [`PATIENCE_NS`]. A line is tried after anything that is told of its group. A charge that was
+//! made for one who has gone is given back.
 //! Depends on: `line_table`; `engine::line` for the charge; whoever calls [`look`], the worker as a
 //! rule.
 //! Never: charges under the table's lock; runs code of the program there.

@@ -332,8 +332,8 @@ impl Memcg {
     }
 
     /// Sets the throttle line: above it charges owe delays. A thread pays at safe points
-    /// ([`safe_point`](super::safe_point)) and in charges that may wait; a future in a group is held
-    /// back between its polls ([`Scoped`](super::Scoped)).
+    /// ([`safe_point`](super::safe_point)) and in charges that may wait; a future in a group is
+    /// held back between its polls ([`Scoped`](super::Scoped)).
     ///
     /// Stock is taken back, and shrinkers run on this thread, as by [`Self::set_max`].
     ///

@@ -26,8 +26,8 @@ pub fn owed() -> Duration {
     Duration::from_nanos(known_rec().map_or(0, |rec| rec.owed_ns()))
 }
 
-/// Pays what is owed here ([`owed`]) without blocking the thread: resolves when the time is over, to
-/// the time that it took.
+/// Pays what is owed here ([`owed`]) without blocking the thread: resolves when the time is over,
+/// to the time that it took.
 ///
 /// For places where a future should wait, such as before it answers, or takes a lock: a future that
 /// owes is held back at some poll anyway, but not before its last. What is owed up to 10 ms stays
@@ -154,8 +154,8 @@ pub fn unthrottled<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// A section that holds what other tenants wait for, until it is dropped: as [`unthrottled`], across
-/// the `.await`s of a future.
+/// A section that holds what other tenants wait for, until it is dropped: as [`unthrottled`],
+/// across the `.await`s of a future.
 ///
 /// Within it the future in a group that made it ([`Memcg::scope`](super::Memcg::scope),
 /// [`in_group`](super::in_group)) is not held back. It is dropped in a poll of the same future.

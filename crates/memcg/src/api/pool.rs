@@ -35,8 +35,8 @@ const ROUNDS: u32 = 64;
 
 /// Bytes that many threads charge to one group: the counter behind a memory pool.
 ///
-/// A [`Charge`](super::Charge) belongs to one holder. A pool is shared (`&self`, `Sync`): any thread
-/// grows it, any other shrinks it, and no lock is taken for that. Its bytes are counted as
+/// A [`Charge`](super::Charge) belongs to one holder. A pool is shared (`&self`, `Sync`): any
+/// thread grows it, any other shrinks it, and no lock is taken for that. Its bytes are counted as
 /// `reserved` in `memory.stat`. What it still holds is given back when it is dropped. If its group
 /// is removed, the nearest group above that is left is charged.
 ///

@@ -71,12 +71,12 @@ pub fn no_account() -> Entered {
     Entered::new(None)
 }
 
-/// Blocks the thread: pays, by sleeping, the delay that it owes for having charged groups above their
-/// `high`; while it polls a future in a group, what that owes.
-/// Sleeps 2 s at most; what is owed up to 10 ms stays owed. Answers the time slept.
+/// Blocks the thread: pays, by sleeping, the delay that it owes for having charged groups above
+/// their `high`; while it polls a future in a group, what that owes. Sleeps 2 s at most; what is
+/// owed up to 10 ms stays owed. Answers the time slept.
 ///
-/// For places where a pause harms nobody: between requests, outside locks. In a future all others of
-/// the thread wait meanwhile: use [`pause`](super::pause()) there. Where the engine has no
+/// For places where a pause harms nobody: between requests, outside locks. In a future all others
+/// of the thread wait meanwhile: use [`pause`](super::pause()) there. Where the engine has no
 /// thread of its own, work that it has put off is done here first.
 pub fn safe_point() -> core::time::Duration {
     let slept = with_rec(|engine, rec| {

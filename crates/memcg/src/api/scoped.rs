@@ -53,8 +53,8 @@ impl Memcg {
 ///
 /// Where its polls charge while a group is above `memory.high`, it owes the delay of the throttle
 /// curve: for what it charged itself, not for what ran on the thread before. If it owes more than
-/// 10 ms, its next poll is pending until the engine's worker wakes it, for 100 ms at most; then it is
-/// polled once, and held back again if it still owes. Other futures on the thread go on. What it
+/// 10 ms, its next poll is pending until the engine's worker wakes it, for 100 ms at most; then it
+/// is polled once, and held back again if it still owes. Other futures on the thread go on. What it
 /// owes when it ends is forgiven; [`pause`](super::pause()) pays it before. Where the engine has no
 /// thread (the child of a fork, `MEMCG_NO_THREAD`) it is not held back. A section that holds what
 /// others wait for is marked by [`unthrottled`](super::unthrottled).

@@ -1,5 +1,5 @@
-//! What a group is told beside `max` and `high`: protections, a reserve, policies. Each is a file as
-//! well, and the two are the same setting.
+//! What a group is told beside `max` and `high`: protections, a reserve, policies. Each is a file
+//! as well, and the two are the same setting.
 //!
 //! Invariants: what was set is read back. A removed group takes no setting.
 //! Depends on: `memcg`; `engine::group_limits`, which the files use too.
@@ -221,8 +221,8 @@ impl Memcg {
     }
 
     /// Sets the throttle line of the root as it is at first: nine tenths of the least of the
-    /// process's cgroup limit, RLIMIT_AS, RLIMIT_DATA and the machine's memory, once any group has a
-    /// limit. See [`Memcg::set_high`] for what it does there.
+    /// process's cgroup limit, RLIMIT_AS, RLIMIT_DATA and the machine's memory, once any group has
+    /// a limit. See [`Memcg::set_high`] for what it does there.
     ///
     /// # Errors
     /// [`LimitError::NotRoot`].

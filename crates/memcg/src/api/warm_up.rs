@@ -11,14 +11,14 @@ use std::net::ToSocketAddrs;
 
 /// Makes what the standard library and the C library make at first use and keep for good, accounted
 /// to nobody: the symbol tables for backtraces, the unwinder's caches, the buffers of the standard
-/// streams, a thread's handle and its list of destructors, the texts of errors, the locale's and the
-/// time zone's tables, the configuration of name services.
+/// streams, a thread's handle and its list of destructors, the texts of errors, the locale's and
+/// the time zone's tables, the configuration of name services.
 ///
 /// Without it the first who needs one of them pays: the first backtrace of a program with debug
-/// information charged 31.9 MB to the tenant whose request had failed, until the end of the process.
-/// Call it at the start of `main`, before there are other threads. What is made for a thread (its
-/// handle, its destructors) is made for the calling one; what a backtrace needs beside the symbol
-/// tables, for functions that are not on the stack here, still comes at first use.
+/// information charged 31.9 MB to the tenant whose request had failed, until the end of the
+/// process. Call it at the start of `main`, before there are other threads. What is made for a
+/// thread (its handle, its destructors) is made for the calling one; what a backtrace needs beside
+/// the symbol tables, for functions that are not on the stack here, still comes at first use.
 ///
 /// Cost: some 10 to 100 ms and as many megabytes as the program's symbols take, once; some files
 /// under `/etc` and `/usr` are read.

@@ -12,8 +12,8 @@ use std::io;
 /// The process that asked, by its id. 0: none has.
 static SERVED: AtomicU32 = AtomicU32::new(0);
 
-/// Lets `memcg top`, `memcg get`, `memcg set` and the other commands look at this process and change
-/// its groups: serves it on a Unix socket of this user's, in a thread of the engine's.
+/// Lets `memcg top`, `memcg get`, `memcg set` and the other commands look at this process and
+/// change its groups: serves it on a Unix socket of this user's, in a thread of the engine's.
 ///
 /// One line in `main` is all that a service needs:
 ///
@@ -23,8 +23,8 @@ static SERVED: AtomicU32 = AtomicU32::new(0);
 /// ```
 ///
 /// The socket is `$MEMCG_DIR/PID.sock`, else `$XDG_RUNTIME_DIR/memcg/PID.sock`, else
-/// `/tmp/memcg-UID/PID.sock`. Only this user and root can use it. The thread blocks all signals, has
-/// a stack of 256 KiB, and does not keep the process alive; what it allocates is accounted to
+/// `/tmp/memcg-UID/PID.sock`. Only this user and root can use it. The thread blocks all signals,
+/// has a stack of 256 KiB, and does not keep the process alive; what it allocates is accounted to
 /// nobody. The socket's name goes at the process's exit. A further call does nothing. After a fork
 /// the child is not served until it calls this itself.
 ///

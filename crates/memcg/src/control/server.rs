@@ -48,8 +48,8 @@ static HELPER_OF: AtomicU32 = AtomicU32::new(0);
 static IS_TO_STOP: AtomicU32 = AtomicU32::new(0);
 
 /// Starts serving this process's engine on its socket, in a thread of its own. Nothing in a process
-/// that ends; nor under `memcg exec`, whose engine has that socket, as a line at this engine's start
-/// has said.
+/// that ends; nor under `memcg exec`, whose engine has that socket, as a line at this engine's
+/// start has said.
 ///
 /// # Errors
 /// When there is no folder for the socket, or no thread.

@@ -260,10 +260,10 @@ impl PageCounter {
         }
     }
 
-    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs, and
-    /// `may` whether a larger one is right once that is paid: the part of it that is in use already
-    /// costs nothing now, and would stay charged to levels that have no room for it. Either may
-    /// refuse, then nothing changes. `refund` gets what turned out to be too much. The caller
+    /// Sets the reserve. `pay` is asked to charge the parent with what the larger reserve needs,
+    /// and `may` whether a larger one is right once that is paid: the part of it that is in use
+    /// already costs nothing now, and would stay charged to levels that have no room for it. Either
+    /// may refuse, then nothing changes. `refund` gets what turned out to be too much. The caller
     /// serializes writers (group lock).
     pub fn set_reserve<E>(
         &self,

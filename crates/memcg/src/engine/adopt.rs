@@ -1,7 +1,7 @@
 //! A block of the heap gets another owner, under its holder's exclusive borrow.
 //!
-//! The new owner is charged first, then the tag is changed, then the old owner is uncharged. A group
-//! above both needs room for the block twice for a moment.
+//! The new owner is charged first, then the tag is changed, then the old owner is uncharged. A
+//! group above both needs room for the block twice for a moment.
 //!
 //! Invariants: a refused adoption has changed nothing.
 //! Depends on: the loop around a charge; `kmem` for the tag.

@@ -8,8 +8,8 @@ use crate::thread::ThreadRec;
 
 impl Engine {
     /// Has every future that was put into `top` or below it before now, and is no task, die: raises
-    /// the kill generations, and has the worker wake those that wait. Tasks have marks of their own.
-    /// O(owners). The caller is pinned.
+    /// the kill generations, and has the worker wake those that wait. Tasks have marks of their
+    /// own. O(owners). The caller is pinned.
     pub fn raise_kill_generation(&self, top: &Memcg) {
         self.tree.raise_kill_generation(top);
         // A full set of work: they find out when they are polled next.

@@ -164,8 +164,8 @@ impl Engine {
         best
     }
 
-    /// The child subtree of the next lower rank than `below`; `None` in its place: what is in `full`
-    /// itself. Subtrees without tasks that do not end as a whole are passed over.
+    /// The child subtree of the next lower rank than `below`; `None` in its place: what is in
+    /// `full` itself. Subtrees without tasks that do not end as a whole are passed over.
     fn next_subtree<'a>(
         &'a self,
         full: &Memcg,

@@ -77,7 +77,8 @@ impl Engine {
 
     /// Marks below `full`, among those that `among` names, until what marked tasks hold makes up
     /// what `excess` answers, in bytes. `false`: there is nobody left, or all together would not be
-    /// enough. `bytes` were asked for. Unless `is_now`, the answer may be that of a look a few ms ago.
+    /// enough. `bytes` were asked for. Unless `is_now`, the answer may be that of a look a few ms
+    /// ago.
     pub(super) fn mark_among(
         &self,
         full: &Memcg,
@@ -108,7 +109,8 @@ impl Engine {
             if survey.expected >= excess {
                 break true;
             }
-            // What even the end of all would not make fit kills nobody. A budget takes what it gets.
+            // What even the end of all would not make fit kills nobody. A budget takes what it
+            // gets.
             if among == Among::AllBelow && survey.all < excess {
                 break false;
             }

@@ -81,7 +81,8 @@ fn loom_a_level_that_usage_crosses_is_told_of() {
     });
 }
 
-/// Catches: the last task looked for before the wish is noted, or taken off after who waits is told.
+/// Catches: the last task looked for before the wish is noted, or taken off after who waits is
+/// told.
 #[test]
 fn loom_the_last_task_s_end_is_seen_or_told_of() {
     model(4, |tree| {

@@ -1,4 +1,5 @@
-//! Which groups somebody wants to be told about, and what was told: a few words of a group's record.
+//! Which groups somebody wants to be told about, and what was told: a few words of a group's
+//! record.
 //!
 //! Invariants: a group is on the stack of those that were told of once at most. Who is told of
 //! again before anybody has looked adds nothing to the stack.

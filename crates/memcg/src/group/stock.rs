@@ -151,8 +151,8 @@ impl ThreadRec {
 }
 
 impl Hierarchy {
-    /// Charges `bytes` (a multiple of 8) to `tag` within the limits: from stock, or with a refill of
-    /// it, or exactly. What the limits refuse is the engine's affair.
+    /// Charges `bytes` (a multiple of 8) to `tag` within the limits: from stock, or with a refill
+    /// of it, or exactly. What the limits refuse is the engine's affair.
     pub fn charge(&self, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), Refusal> {
         self.charge_as(rec, tag, bytes, Mode::Within)
     }

@@ -23,7 +23,8 @@ impl Kmem {
             SlabKind::Objects => {
                 // A handler in the middle could need a slab of the shared heap, which this may be.
                 let _signals = (!slab.is_mixed()).then(sigmask::block_all);
-                // SAFETY: the live object keeps the slab: it was made for a heap, and is not unmade.
+                // SAFETY: the live object keeps the slab: it was made for a heap, and is not
+                // unmade.
                 let owner = unsafe { Heap::of(slab) };
                 slab.retag_held(object.offset, to, || owner.state() == State::Lost);
             }

@@ -1,7 +1,7 @@
 //! The empty slabs that a heap keeps, so that the next slab of a class costs no lock.
 //!
-//! Invariants: an empty slab is in the list of its class, with its record still made, and counted in
-//! `nr_empty`; the bit of its class is set. It has one unit.
+//! Invariants: an empty slab is in the list of its class, with its record still made, and counted
+//! in `nr_empty`; the bit of its class is set. It has one unit.
 //! Depends on: who acts for the heap; only that thread calls these functions.
 //! Never: more slabs kept than the heap lately had in use at once.
 

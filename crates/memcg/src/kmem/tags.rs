@@ -112,8 +112,8 @@ impl Slab {
         self.tag.load(Acquire) == MIXED
     }
 
-    /// Makes the slab mixed, if it is not. Called by who acts for it, with other mixings excluded: by
-    /// the slab's word, or for one of a cache by the lock of the caches' tags.
+    /// Makes the slab mixed, if it is not. Called by who acts for it, with other mixings excluded:
+    /// by the slab's word, or for one of a cache by the lock of the caches' tags.
     pub(super) fn mix_own(&self) {
         if !self.is_mixed() {
             self.mix();

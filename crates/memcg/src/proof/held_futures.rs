@@ -1,5 +1,5 @@
-//! Futures that owe, where there is no worker to wake them: in a process that wants none, and in the
-//! child of a fork.
+//! Futures that owe, where there is no worker to wake them: in a process that wants none, and in
+//! the child of a fork.
 
 use super::own_process;
 use crate::api::{Memcg, OomKilled, owed, pause, root};

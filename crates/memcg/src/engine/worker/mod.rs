@@ -59,8 +59,8 @@ fn in_child() {
     }
 }
 
-/// Looks at the groups that were told of, and at who waits for a time; answers the ms until the next
-/// one's, 0 if there is none. Set by `api`, which knows who waits.
+/// Looks at the groups that were told of, and at who waits for a time; answers the ms until the
+/// next one's, 0 if there is none. Set by `api`, which knows who waits.
 static LOOK: Hook<fn() -> u32> = Hook::none();
 
 /// Has `look` called for [`Work::Look`], by the worker before it sleeps, and when the time is over

@@ -194,8 +194,8 @@ pub struct Cache {
 // SAFETY: every field is made of integers, 0 for an address, or a type that is `Zeroed` itself: a
 // record of zero bytes is no cache.
 unsafe impl Zeroed for Cache {}
-// SAFETY: the answer is always the same field. Only the arena and the two stacks of ended caches use
-// `link`, and a record is in one of these at most.
+// SAFETY: the answer is always the same field. Only the arena and the two stacks of ended caches
+// use `link`, and a record is in one of these at most.
 unsafe impl Record for Cache {
     fn link(&self) -> &AtomicU32 {
         &self.link
