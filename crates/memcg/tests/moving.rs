@@ -4,9 +4,11 @@
 // Under loom there is no allocator to test.
 #![cfg(not(loom))]
 
-use memcg::Flags;
-use memcg::{Attaching, Limit, Memcg, MoveError, MovePolicy, Subsystem, register_subsystem, root};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use memcg::{
+    Attaching, Charge, Flags, Limit, Memcg, MoveError, MovePolicy, Subsystem, Task,
+    register_subsystem, root,
+};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[global_allocator]
@@ -172,6 +174,35 @@ fn a_panic_of_one_that_is_asked_is_a_refusal_and_later_ones_change_nothing() {
     let _registered = register_subsystem(Arc::new(Panics(false)));
     task.move_to(&b).unwrap();
     assert_eq!(task.group().unwrap().path(), b.path());
+}
+
+#[test]
+fn a_move_that_is_refused_at_its_last_step_asked_everybody_once() {
+    let _alone = alone();
+    /// The task takes more while it is asked about, so that it does not fit in the end.
+    struct Greedy(Arc<Task>, Mutex<Vec<Charge>>, AtomicUsize);
+    impl Subsystem for Greedy {
+        fn name(&self) -> &str {
+            "greedy"
+        }
+        fn can_attach(&self, _: &Attaching) -> Result<(), String> {
+            self.2.fetch_add(1, Ordering::Relaxed);
+            let more = self.0.try_reserve(2 << 20).map_err(|why| why.to_string())?;
+            self.1.lock().unwrap().push(more);
+            Ok(())
+        }
+        fn cancel_attach(&self, _: &Attaching) {
+            self.1.lock().unwrap().clear();
+        }
+    }
+    let (a, b) = (group("greedy-a"), group("greedy-b"));
+    b.set_max(Limit::bytes(1 << 20)).unwrap();
+    let task = Arc::new(a.task("t").unwrap());
+    let greedy = Arc::new(Greedy(task.clone(), Mutex::default(), AtomicUsize::new(0)));
+    let _registered = register_subsystem(greedy.clone());
+    assert!(matches!(task.move_to(&b), Err(MoveError::Full(_))));
+    assert_eq!(greedy.2.load(Ordering::Relaxed), 1);
+    assert_eq!((a.current(), b.current()), (0, 0));
 }
 
 #[test]

@@ -72,11 +72,8 @@ pub(crate) fn move_task(
 ) -> Result<Moved, MoveError> {
     let (mut nap, mut since) = (NAPS.0, None);
     let may_wait = !ASKING.try_with(Cell::get).unwrap_or(true);
-    let mut quick = true;
     loop {
-        match try_move(engine, rec, tag, target, policy, quick) {
-            // It did not fit without more ado: try again, with room made first.
-            Err(MoveError::Full(_) | MoveError::KmemFull(_)) if quick => quick = false,
+        match try_move(engine, rec, tag, target, policy) {
             Err(why @ (MoveError::Moving | MoveError::Busy)) if may_wait => {
                 let now = clock::monotonic_ns();
                 if now - *since.get_or_insert(now) > PATIENCE {
@@ -194,22 +191,21 @@ impl Drop for Agreed<'_> {
     }
 }
 
-/// One try of a move. `quick`: if no subsystem is asked, a transfer goes straight to its last step,
-/// without making room first.
+/// One try of a move. If no subsystem is asked, a transfer goes straight to its last step, which
+/// makes the same tries for room as the first.
 fn try_move(
     engine: &'static Engine,
     rec: &ThreadRec,
     tag: Tag,
     target: &Memcg,
     policy: Option<MovePolicy>,
-    quick: bool,
 ) -> Result<Moved, MoveError> {
     let mut under_way =
         UnderWay::begin(engine, rec, tag, target, policy).map_err(MoveError::new)?;
     let asked = Asked::all();
     let about = about(&asked, &mut under_way, target);
     let _asking = about.is_some().then(Asking::begin);
-    let is_quick = quick && under_way.attach().policy() == MovePolicy::Transfer;
+    let is_quick = under_way.attach().policy() == MovePolicy::Transfer;
     let agreed = match &about {
         Some(about) => ask_all(&mut under_way, &asked, about).map(Some),
         None if is_quick => Ok(None),

@@ -23,6 +23,8 @@ use crate::thread::ThreadRec;
 
 /// Between two looks at what is resident.
 const LOOK_NS: u64 = 1_000_000_000;
+/// Between two tries at getting the process back within its budget.
+const KEEP_NS: u64 = LOOK_NS / 10;
 /// Between two looks at the limits of the machine and of the process.
 const LIMIT_NS: u64 = 10 * LOOK_NS;
 
@@ -76,6 +78,8 @@ pub struct Budget {
     /// The least limit of the machine and the process, and when it was looked at.
     limit: AtomicU64,
     limit_ns: AtomicU64,
+    /// When the worker last saw to it that the process is back within its budget.
+    kept_ns: AtomicU64,
 }
 
 // SAFETY: atomic integers: zero bytes are 0.
@@ -246,14 +250,20 @@ impl Engine {
         root.counter.usage() > high.min(max)
     }
 
-    /// The process has more than its budget: the worker sees to it.
+    /// The process has more than its budget: the worker sees to it, unless it did so a moment ago.
+    /// Every charge above the line that finds no stock asks for it.
     #[cold]
     pub(super) fn budget_is_tight(&self) {
-        self.defer(Work::Budget);
+        let kept = self.budget.kept_ns.load(Ordering::Relaxed);
+        if kept == 0 || clock::monotonic_ns().saturating_sub(kept) >= KEEP_NS {
+            self.defer(Work::Budget);
+        }
     }
 
     /// Brings the process back to its budget, as far as that is possible. Unpinned.
     pub(super) fn keep_budget(&self, rec: &ThreadRec) {
+        let now = clock::monotonic_ns();
+        self.budget.kept_ns.store(now.max(1), Ordering::Relaxed);
         let root = self.tree.memcgs.get(ROOT);
         let line = root.counter.high().min(root.counter.max());
         if self.reclaim_to(rec, root, line) {

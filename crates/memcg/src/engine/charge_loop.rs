@@ -250,8 +250,9 @@ impl Engine {
         if request.flags.has(Flags::EARLY) {
             return Err(last);
         }
-        if last.group != refusal.group
-            && let Some(full) = self.tree.group_of_refusal(&last)
+        // Counted already is only the refusal by a group that lets the caller go no further.
+        if let Some(full) = self.tree.group_of_refusal(&last)
+            && (last.group != refusal.group || full.may_go_over(caller))
         {
             full.event(Event::Max);
         }

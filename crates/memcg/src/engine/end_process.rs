@@ -1,13 +1,14 @@
 //! What is said where memory ends the program: who, how much, which limit.
 //!
-//! Invariants: a line is made without the heap, and what is too long is cut off.
-//! Depends on: `os::say`.
+//! Invariants: the line comes before the end.
+//! Depends on: `line_text`; `os::say`.
 //! Never: a lock, memory.
 
+use super::line_text::Text;
 use super::{Engine, Request, process_engine};
 use crate::group::exact_charge::Refusal;
 use crate::group::objcg::State;
-use crate::group::{Event, Memcg, NameId, Tag};
+use crate::group::{Event, Memcg, Tag};
 use crate::os::{clock, say};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -67,21 +68,14 @@ impl Engine {
         {
             return;
         }
-        let mut text = Text::default();
-        text.add(b"memcg: ");
-        self.add_path(&mut text, self.tree.objcgs.get(request.tag).name());
+        let mut text = self.line_about(request.tag);
         text.add(b": Rust's allocator is refused ");
         text.number(request.bytes);
         text.add(b" bytes: ");
         match refusal.group {
             Some(group) => {
                 let full = self.tree.memcgs.get(group);
-                self.add_path(&mut text, full.name());
-                text.add(b" has ");
-                text.number(refusal.usage);
-                text.add(b" of ");
-                text.number(refusal.max);
-                text.add(b" bytes (memory.max) in use");
+                self.add_use(&mut text, full, refusal.usage, refusal.max);
                 let over = full.debt_max();
                 if over != crate::counter::page_counter::UNLIMITED {
                     text.add(b", and may go ");
@@ -116,41 +110,6 @@ impl Engine {
             }
         }
         best
-    }
-
-    pub(super) fn add_path(&self, text: &mut Text, name: NameId) {
-        self.tree.with_path(name, |piece| text.add(piece));
-    }
-}
-
-/// A line, made without the heap; what is too long is cut off.
-pub(super) struct Text {
-    bytes: [u8; 480],
-    len: usize,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 480],
-            len: 0,
-        }
-    }
-}
-
-impl Text {
-    pub(super) fn add(&mut self, piece: &[u8]) {
-        let n = piece.len().min(self.bytes.len() - self.len);
-        self.bytes[self.len..self.len + n].copy_from_slice(&piece[..n]);
-        self.len += n;
-    }
-
-    pub(super) fn number(&mut self, n: u64) {
-        self.add(say::Decimal::new(n).as_bytes());
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
     }
 }
 

@@ -26,6 +26,7 @@ pub mod held_back;
 pub mod ids;
 pub mod kmalloc;
 pub mod line;
+mod line_text;
 pub mod lists;
 mod observe;
 pub mod offline_policy;

@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use super::end_process::Text;
 use super::{Engine, Request, process_engine};
 use crate::group::over_limit::Caller;
 use crate::group::{Event, Memcg, OomPolicy};
@@ -34,20 +33,14 @@ impl Engine {
         if !full.note_observed() || !process_engine::is_ours(self) {
             return;
         }
-        let mut text = Text::default();
-        text.add(b"memcg: ");
-        self.add_path(&mut text, self.tree.objcgs.get(request.tag).name());
+        let mut text = self.line_about(request.tag);
         text.add(b" is observed: ");
         text.number(request.bytes);
         text.add(b" bytes ");
         text.add(what.as_bytes());
         text.add(b", for ");
-        self.add_path(&mut text, full.name());
-        text.add(b" has ");
-        text.number(full.counter.usage());
-        text.add(b" of ");
-        text.number(full.counter.max());
-        text.add(b" bytes (memory.max) in use; more of this is in its memory.events alone");
+        self.add_use(&mut text, full, full.counter.usage(), full.counter.max());
+        text.add(b"; more of this is in its memory.events alone");
         say::line(&[text.as_bytes()]);
     }
 }

@@ -18,7 +18,7 @@ use super::progress::ask_of;
 use super::{Engine, Request, Work};
 use crate::counter::Level;
 use crate::group::exact_charge::Refusal;
-use crate::group::objcg::State;
+use crate::group::objcg::{Objcg, State};
 use crate::group::task_owner::FIRST_TASK_ID;
 use crate::group::{Caller, Event, Memcg, OomPolicy, Tag};
 use crate::os::clock;
@@ -156,6 +156,11 @@ impl Engine {
         if self.options.kill_process() && task.id() < FIRST_TASK_ID {
             self.end_process(full, bytes);
         }
+        self.tell(task);
+    }
+
+    /// Marks a live task, unless it is marked.
+    fn tell(&self, task: &Objcg) {
         if task.kill() {
             let group = self.tree.resolve(task.cell()).group;
             group.event(Event::OomKill);
@@ -172,12 +177,8 @@ impl Engine {
         if task.state() == State::Task
             && task.id() >= FIRST_TASK_ID
             && task.oom_score_adj() > ADJ_MIN
-            && task.kill()
         {
-            let group = self.tree.resolve(task.cell()).group;
-            group.event(Event::OomKill);
-            self.tree.tell_freed(group);
-            self.defer(Work::Wake { id: task.id() });
+            self.tell(task);
         }
     }
 }

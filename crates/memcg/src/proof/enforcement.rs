@@ -349,6 +349,27 @@ fn below_an_observed_group_nobody_is_refused_killed_or_throttled() {
 }
 
 #[test]
+fn a_refusal_beyond_the_bound_of_debt_is_counted_as_one_that_met_max() {
+    let w = World::new();
+    let a = w.group(None, "a");
+    a.counter.set_max(MIB);
+    a.set_debt_max(4096);
+    assert!(w.charge(a.tag(), MIB + 4096, Flags::INFALLIBLE));
+    let events = |event| a.nr_events(event, true);
+    assert_eq!(
+        (events(Event::Max), events(Event::Debt)),
+        (1, 1),
+        "it went above"
+    );
+    assert!(!w.charge(a.tag(), 8, Flags::INFALLIBLE));
+    assert_eq!(
+        (events(Event::Max), events(Event::Oom)),
+        (2, 1),
+        "it was refused"
+    );
+}
+
+#[test]
 fn the_policy_of_the_full_group_decides_not_that_of_the_charged_one() {
     let w = World::new();
     let parent = w.group(None, "parent");

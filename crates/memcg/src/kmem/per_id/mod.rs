@@ -200,11 +200,13 @@ impl<V: Id> PerId<V> {
 
     /// Makes the blocks up to `last`. An array that has a place for an id has one for all smaller
     /// ids.
+    ///
+    /// From below to above: where memory fails in the middle, no block stands behind a gap.
     fn ensure(&self, kmem: &Kmem, last: usize) -> Option<()> {
-        for block in (0..=last).rev() {
+        for block in 0..=last {
             // Acquire, here and below, pairs with the Release below of another thread.
             if !self.blocks[block].load(Ordering::Acquire).is_null() {
-                break;
+                continue;
             }
             let new = block_new(kmem, block)?;
             // Release pairs with the Acquire of `slot`: zeros.
