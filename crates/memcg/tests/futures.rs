@@ -10,9 +10,13 @@ use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
+
+#[path = "common/bell.rs"]
+mod bell;
+
+use bell::Bell;
 
 #[global_allocator]
 static ALLOCATOR: memcg::Alloc = memcg::Alloc;
@@ -25,31 +29,6 @@ fn group(name: &str) -> Memcg {
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-}
-
-impl Bell {
-    fn rung(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn wait(&self) {
-        while self.rung() == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn poll<F: Future>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(&Waker::from(self.clone())))
-    }
 }
 
 /// Tells whose it was when it was dropped.

@@ -7,8 +7,12 @@ use memcg::{Charge, Event, Flags, InGroup, Limit, Memcg, OomKilled, ReserveError
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
+
+#[path = "common/bell.rs"]
+mod bell;
+
+use bell::Bell;
 
 #[global_allocator]
 static ALLOCATOR: memcg::Alloc = memcg::Alloc;
@@ -20,27 +24,6 @@ fn group(name: &str, max: u64) -> Memcg {
     group.set_max(Limit::bytes(max)).unwrap();
     group.write("memory.oom.policy", "kill").unwrap();
     group
-}
-
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-}
-
-impl Bell {
-    fn rung(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn wait(&self) {
-        while self.rung() == 0 {
-            std::thread::yield_now();
-        }
-    }
 }
 
 type Idle = Pin<Box<InGroup<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
@@ -58,8 +41,7 @@ fn idle(group: &Memcg, bytes: u64, bell: &Arc<Bell>) -> Idle {
 }
 
 fn poll(idle: &mut Idle, bell: &Arc<Bell>) -> Poll<Result<(), OomKilled>> {
-    let waker = Waker::from(bell.clone());
-    idle.as_mut().poll(&mut Context::from_waker(&waker))
+    bell.poll(idle.as_mut())
 }
 
 /// As C's malloc takes it.
