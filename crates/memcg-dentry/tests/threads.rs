@@ -1,5 +1,6 @@
 //! Threads that look up, walk, shrink, remove groups and change the tree, all at once.
 
+mod books;
 mod common;
 
 use memcg::root;
@@ -89,7 +90,7 @@ fn run(freshness: Freshness) {
     let uncounted = (left / bytes).checked_sub(cache.stats().entries);
     assert!(uncounted.is_some_and(|n| n <= 4), "{uncounted:?}");
     drop(cache);
-    assert_eq!(parent.current(), 0);
+    books::comes_to_nothing(&parent);
     parent.remove().unwrap();
 }
 
