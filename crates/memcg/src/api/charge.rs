@@ -62,6 +62,7 @@ impl Charge {
     /// has moved without its bytes.
     #[inline]
     pub(crate) fn new(tag: Option<Tag>, bytes: u64, flags: Flags) -> Result<Self, ReserveError> {
+        let tag = tag.filter(|_| !flags.has(Flags::NOACCOUNT));
         let is_hit = bytes <= MOST_HIT
             && with_rec(|_, rec| rec.reserve_hit(tag, round_up(bytes))).unwrap_or(false);
         if is_hit && bytes > 0 {
@@ -151,6 +152,8 @@ impl Charge {
         };
         let more = round_up(new) - round_up(self.bytes);
         if let Some(tag) = self.tag.filter(|_| more > 0) {
+            // It has an owner, so its bytes are charged: they will be uncharged.
+            let flags = flags.without(Flags::NOACCOUNT);
             with_rec(|engine, rec| engine.charge(rec, Request::reserved(tag, more, flags)))
                 .transpose()?;
         }

@@ -147,31 +147,9 @@ impl Pool {
         if bytes > Objcg::LIMIT {
             return Err(self.beyond_all(bytes));
         }
-        charging(|engine, rec| {
-            let counter = self.own_counter(rec);
-            let (mut had, mut charged) = (counter.0.load(Relaxed), 0);
-            loop {
-                let more = round_up(had + bytes) - round_up(had);
-                if more > charged {
-                    let request = Request::reserved(self.tag, more - charged, flags);
-                    if let Err(refused) = engine.charge(rec, request) {
-                        self.uncharge(engine, rec, charged);
-                        return Err(ReserveError::new(&refused));
-                    }
-                } else {
-                    self.uncharge(engine, rec, charged - more);
-                }
-                charged = more;
-                // Release pairs with the Acquire of `take`: the charge comes before the uncharge.
-                match counter
-                    .0
-                    .compare_exchange_weak(had, had + bytes, Release, Relaxed)
-                {
-                    Ok(_) => return Ok(()),
-                    Err(now) => had = now,
-                }
-            }
-        })
+        // A pool's bytes are charged to its owner: they will be uncharged.
+        let flags = flags.without(Flags::NOACCOUNT);
+        charging(|engine, rec| self.add(engine, rec, bytes, (0, flags)))
     }
 
     /// Takes `bytes` more, whatever the limits say: for what exists already, or cannot be refused.
@@ -237,10 +215,46 @@ impl Pool {
         if left == 0 {
             return self.uncharge(engine, rec, less);
         }
-        // Their charge goes back with them.
-        self.uncharge(engine, rec, less);
-        self.grow(bytes - left);
+        // What was gathered goes back into a counter with its charge. Elsewhere the rounding may come
+        // to 8 bytes more.
+        let back = self.add(engine, rec, bytes - left, (less, Flags::FORCE));
+        debug_assert!(
+            back.is_ok(),
+            "a forced charge is refused beyond what a counter holds alone"
+        );
         panic!("a pool of {} bytes cannot give {bytes}", self.bytes());
+    }
+
+    /// Adds `bytes` to the thread's own counter, of which `charged` are charged already; the rest is
+    /// charged now, as far as `flags` allow. Refused: nothing is added, and nothing is charged.
+    #[inline]
+    fn add(
+        &self,
+        engine: &Engine,
+        rec: &ThreadRec,
+        bytes: u64,
+        (mut charged, flags): (u64, Flags),
+    ) -> Result<(), ReserveError> {
+        let counter = &self.own_counter(rec).0;
+        let mut had = counter.load(Relaxed);
+        loop {
+            let more = round_up(had + bytes) - round_up(had);
+            if more > charged {
+                let request = Request::reserved(self.tag, more - charged, flags);
+                if let Err(refused) = engine.charge(rec, request) {
+                    self.uncharge(engine, rec, charged);
+                    return Err(ReserveError::new(&refused));
+                }
+            } else {
+                self.uncharge(engine, rec, charged - more);
+            }
+            charged = more;
+            // Release pairs with the Acquire of `take`: the charge comes before the uncharge.
+            match counter.compare_exchange_weak(had, had + bytes, Release, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => had = now,
+            }
+        }
     }
 
     /// Moves half of what `counter` has to the thread's own, so that its next give is likely a hit.

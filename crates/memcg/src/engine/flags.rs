@@ -34,7 +34,8 @@ impl Flags {
     /// As Rust's global allocator: there is nobody to say no to. Charged above max under every
     /// policy but `deny`; see docs/enforcement.md.
     pub const INFALLIBLE: Flags = Flags(4);
-    /// Is not made at all, and succeeds.
+    /// Is not made at all, and succeeds. What has an owner already grows and shrinks in its owner's
+    /// books, with this flag or without.
     pub const NOACCOUNT: Flags = Flags(8);
     /// With [`Flags::WAIT`]: at a limit shrinkers of the program run here and now.
     pub const USER: Flags = Flags(16);
@@ -65,6 +66,12 @@ impl Flags {
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// These flags but those of `other`.
+    #[must_use]
+    pub(crate) const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Whether every flag of `other` is set.
@@ -134,5 +141,6 @@ mod tests {
         let both = Flags::INFALLIBLE | Flags::OWE;
         assert_eq!(both, Flags::INFALLIBLE.with(Flags::OWE));
         assert!(both.has(Flags::OWE) && both.has(Flags::NOWAIT) && !both.has(Flags::WAIT));
+        assert_eq!(both.without(Flags::OWE | Flags::WAIT), Flags::INFALLIBLE);
     }
 }
