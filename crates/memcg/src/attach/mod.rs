@@ -369,6 +369,7 @@ impl<'t> Attach<'t> {
     /// The own word has flipped: all else that is counted where the task is follows. Under the
     /// task's lock.
     fn follow_own_word(&self, tree: &Hierarchy, rec: &ThreadRec, way: &Way<'_>) {
+        let _walk = tree.begin_walk();
         let objcg = tree.objcgs.get(self.tag);
         tree.move_side_words(objcg, way);
         tree.ref_cell(way.target.cell());

@@ -12,11 +12,11 @@ use super::objcg::State;
 use crate::counter::Level;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// A walk over groups and the change of an owner's word that belongs to it. If a signal handler of
+/// A walk over groups and the change of an owner's word, or of the tree, that belongs to it. If a signal handler of
 /// this thread forked in between, the child's recount knew the word alone: then all is counted once
 /// more, where the two agree again.
 #[must_use]
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     tree: &'a Hierarchy,
     recounts: u32,
     broken: u32,
@@ -37,7 +37,7 @@ impl Drop for Walk<'_> {
 impl Hierarchy {
     /// Begins a walk, before the first of its two halves.
     #[inline]
-    pub(super) fn begin_walk(&self) -> Walk<'_> {
+    pub(crate) fn begin_walk(&self) -> Walk<'_> {
         let load = |word: &AtomicU32| match cfg!(loom) {
             true => 0,
             false => word.load(Ordering::Relaxed),

@@ -21,6 +21,7 @@ pub(super) fn begin(
     rec: &ThreadRec,
     group: &Memcg,
 ) -> Result<(), TreeError> {
+    let _walk = tree.begin_walk();
     tree.unlink(group)?;
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);
@@ -46,6 +47,7 @@ pub(super) fn begin(
 /// 3. it does not linger any more, by which the parent may be done;
 /// 4. its owner and its record are let go.
 pub fn finish(tree: &Hierarchy, kmem: &Kmem) -> u32 {
+    let _walk = tree.begin_walk();
     let mut n = 0;
     while tree.has_done() {
         let mut at = tree.pop_done();

@@ -64,6 +64,7 @@ fn remove_by(
     group: &Memcg,
     end_kmem: impl FnOnce(&Memcg),
 ) -> Result<(), TreeError> {
+    let _walk = tree.begin_walk();
     tree.unlink(group)?;
     let Some(parent) = group.parent() else {
         return Err(TreeError::Root);

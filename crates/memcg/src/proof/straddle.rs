@@ -6,8 +6,10 @@
 //! interrupted call has returned.
 
 use super::own_process;
+
 use crate::group::exact_charge::Mode;
 use crate::group::{Hierarchy, Kind, ROOT};
+use crate::offline::remove_alone;
 use crate::testing::common::*;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
@@ -16,6 +18,8 @@ const TEST: &str = "proof::straddle::books_add_up_after_a_recount_between_any_tw
 /// Between two instructions that are tried; prime, so that it keeps step with no loop. What a round
 /// costs grows with its number: each instruction before is a signal.
 const STRIDE: usize = 401;
+/// The same for a group's beginning and end, which have many more instructions.
+const GROUP_STRIDE: usize = 1999;
 
 static TREE: AtomicPtr<Hierarchy> = AtomicPtr::new(core::ptr::null_mut());
 static LEFT: AtomicU64 = AtomicU64::new(0);
@@ -47,6 +51,26 @@ fn recounted_after(instructions: usize, f: impl FnOnce()) -> bool {
     LEFT.swap(0, Relaxed) == 0
 }
 
+/// Recounts after the first instruction of each step, and every `stride` further, up to the end of
+/// the longest.
+fn try_each(tree: &Hierarchy, steps: &[(&str, &dyn Fn())], stride: usize) {
+    let mut tried = 0;
+    for at in (1..).step_by(stride) {
+        let mut any = false;
+        for (what, step) in steps {
+            any |= recounted_after(at, step);
+            if let Err(wrong) = tree.audit() {
+                panic!("{what}, recounted after {at} instructions: {wrong}");
+            }
+        }
+        if !any {
+            break;
+        }
+        tried += 1;
+    }
+    assert!(tried > 10, "{tried}");
+}
+
 fn run() {
     let (tree, rec) = alone();
     TREE.store(core::ptr::from_ref(tree).cast_mut(), Relaxed);
@@ -64,7 +88,7 @@ fn run() {
     let group = tree.memcgs.get(tree.create(above, b"group").unwrap());
     let tag = tree.new_task(group, b"task", 0).unwrap();
     // Each is undone by the next, so that every round begins alike.
-    let steps: [(&str, &dyn Fn()); 8] = [
+    let charges: [(&str, &dyn Fn()); 8] = [
         ("a refill", &|| tree.charge(rec, tag, 8).unwrap()),
         ("a free", &|| tree.uncharge(rec, tag, 8)),
         ("a drain", &|| {
@@ -84,21 +108,17 @@ fn run() {
             tree.drain(rec, root);
         }),
     ];
-    let mut tried = 0;
-    for at in (1..).step_by(STRIDE) {
-        let mut any = false;
-        for (what, step) in steps {
-            any |= recounted_after(at, step);
-            if let Err(wrong) = tree.audit() {
-                panic!("{what}, recounted after {at} instructions: {wrong}");
-            }
-        }
-        if !any {
-            break;
-        }
-        tried += 1;
-    }
-    assert!(tried > 10, "{tried}");
+    let groups: [(&str, &dyn Fn()); 2] = [
+        ("a group's beginning", &|| {
+            tree.create(above, b"short").unwrap();
+        }),
+        ("a group's end", &|| {
+            let short = tree.lookup(b"/above/short").unwrap();
+            remove_alone(tree, tree.memcgs.get(short)).unwrap();
+        }),
+    ];
+    try_each(tree, &charges, STRIDE);
+    try_each(tree, &groups, GROUP_STRIDE);
     tree.end_task(tag);
     tree.return_all(rec);
     assert_eq!(root.counter.usage(), 0);
