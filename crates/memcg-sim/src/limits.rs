@@ -5,6 +5,7 @@ use crate::step::Limit;
 use crate::world::World;
 use memcg::testing::common::set_reserve;
 use memcg::testing::counter::page_counter::UNLIMITED;
+use memcg::testing::engine::progress::ask_of;
 use memcg::testing::group::OomPolicy;
 use memcg::testing::kmem::shrinker_registry::Manner;
 use memcg::testing::os::clock::own;
@@ -88,7 +89,8 @@ impl World {
         if kills && is_sure {
             self.stage.books.borrow_mut().kill_to_max(g, now);
         }
-        self.engine.kill_to_max(self.rec(), self.stage.group(g));
+        let ask = ask_of(self.stage.group(g));
+        self.engine.kill_to_max(self.rec(), ask);
         if kills && !is_sure {
             self.adopt_kills(&[g], now);
         }

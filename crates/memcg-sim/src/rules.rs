@@ -160,18 +160,17 @@ impl Books {
         let Some(full) = self.refuser(owner, bytes, |_| 0) else {
             return Ok(());
         };
+        let is_observed = self.is_observed(self.owners[owner].group);
         if how.flags.has(Flags::FORCE) {
-            let _ = self.mark_for(owner, bytes, Caller::Infallible, now);
+            if !is_observed {
+                let _ = self.mark_for(owner, bytes, Caller::Infallible, now);
+            }
             return Ok(());
         }
         if how.is_small(bytes) {
             return Ok(());
         }
-        let chain = self.chain(self.owners[owner].group);
-        if chain
-            .iter()
-            .any(|&g| self.groups[g].oom_policy == OomPolicy::Observe)
-        {
+        if is_observed {
             return Ok(());
         }
         let caller = how.caller();
@@ -219,7 +218,7 @@ impl Books {
     /// those told before.
     pub(crate) fn kill_to_max(&mut self, full: usize, now: u64) {
         let excess = self.usages()[full].saturating_sub(self.groups[full].max);
-        if excess > 0 && !self.mark_until(full, excess, now) {
+        if excess > 0 && !self.is_observed(full) && !self.mark_until(full, excess, now) {
             self.event(full, |g| &mut g.oom);
         }
     }
@@ -256,11 +255,11 @@ impl Books {
     /// What is expected back of those told to end, and what all hold that are or could be told.
     fn survey(&mut self, full: usize, now: u64) -> (u64, u64) {
         let (mut expected, mut all) = (0, 0);
-        let usages = self.usages();
         for whole in self.wholes(full) {
-            all += usages[whole];
+            let held = self.held_as_whole(whole);
+            all += held;
             if self.is_whole_expected(whole, now) {
-                expected += usages[whole];
+                expected += held;
             }
         }
         for task in self.live_tasks(full) {
@@ -308,9 +307,19 @@ impl Books {
         }
     }
 
+    /// Whether nobody there is refused or told to end.
+    fn is_observed(&self, group: usize) -> bool {
+        let mut chain = self.chain(group).into_iter();
+        chain.any(|g| self.groups[g].oom_policy == OomPolicy::Observe)
+    }
+
+    /// The live tasks below a group that are not observed.
     fn live_tasks(&self, top: usize) -> Vec<usize> {
         let is = |&o: &usize| {
-            self.owners[o].is == OwnerIs::Task && self.is_within(self.owners[o].group, top)
+            let group = self.owners[o].group;
+            self.owners[o].is == OwnerIs::Task
+                && self.is_within(group, top)
+                && !self.is_observed(group)
         };
         (0..self.owners.len()).filter(is).collect()
     }
@@ -330,14 +339,32 @@ impl Books {
         online.into_iter().filter(is).collect()
     }
 
-    /// Groups that end as a whole, in pre-order, without those inside another. One that was removed
-    /// has ended.
+    /// What goes with a group that ends as a whole: what is observed below it does not.
+    fn held_as_whole(&self, whole: usize) -> u64 {
+        let usages = self.usages();
+        let is_top = |g: usize| {
+            self.groups[g].oom_policy == OomPolicy::Observe
+                && !self.groups[g].parent.is_some_and(|p| self.is_observed(p))
+        };
+        let (mut held, mut left) = (usages[whole], self.children(whole));
+        while let Some(group) = left.pop() {
+            if is_top(group) {
+                held -= usages[group];
+            } else {
+                left.extend(self.children(group));
+            }
+        }
+        held
+    }
+
+    /// Groups that end as a whole, in pre-order, without those inside another and without those that
+    /// are observed. One that was removed has ended.
     fn wholes(&self, full: usize) -> Vec<usize> {
         let (mut found, mut left) = (Vec::new(), vec![full]);
         left.retain(|&g| self.groups[g].css == Css::Online);
         while let Some(group) = left.pop() {
             if self.groups[group].oom_group {
-                found.push(group);
+                found.extend(Some(group).filter(|&g| !self.is_observed(g)));
             } else {
                 left.extend(self.children(group).into_iter().rev());
             }
@@ -398,7 +425,7 @@ impl Books {
             if !is_in(whole) || self.is_whole_expected(whole, now) {
                 continue;
             }
-            if let Some(points) = points(usages[whole], 0) {
+            if let Some(points) = points(self.held_as_whole(whole), 0) {
                 let was_ended = self.groups[whole].whole_at.is_some();
                 let of = if was_ended { &mut again } else { &mut best };
                 offer(of, points, Choice::Whole(whole));
@@ -414,7 +441,7 @@ impl Books {
             }
             if let Some(whole) = self.whole_of(owner.group, full) {
                 let is_late = self.is_whole_expected(whole, now) && owner.adj > -1000;
-                if let Some(points) = points(usages[whole], 0).filter(|_| is_late)
+                if let Some(points) = points(self.held_as_whole(whole), 0).filter(|_| is_late)
                     && self.own_word(task) > 0
                 {
                     offer(&mut best, points, Choice::Whole(whole));

@@ -27,7 +27,7 @@ pub(crate) fn kill_below(engine: &Engine, top: &group::Memcg) {
         }
     }
     tree.tell_freed(top);
-    tree.raise_kill_generation(top);
+    tree.raise_kill_generation(top, false);
     wake_all_killed();
 }
 

@@ -238,16 +238,17 @@ impl Engine {
             UNLIMITED => UNLIMITED,
             line => line.saturating_sub(outside),
         };
-        let (max, high) = (below(budget.max()), below(budget.high_in_force()));
         self.change(|| {
             let _held = root.lock.lock(Rank::Group);
+            // Read under the lock: of two looks at once the later one gives what was written last.
+            let (max, high) = (below(budget.max()), below(budget.high_in_force()));
             if root.counter.max() != max {
                 root.counter.set_max(max);
             }
             root.counter.set_high(high);
             root.set_debt_max(budget.emergency());
-        });
-        root.counter.usage() > high.min(max)
+            root.counter.usage() > high.min(max)
+        })
     }
 
     /// The process has more than its budget: the worker sees to it, unless it did so a moment ago.

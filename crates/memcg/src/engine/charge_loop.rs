@@ -131,9 +131,12 @@ impl Engine {
         if rec.is_helping() {
             return self.charge_exact(request, Mode::Force);
         }
+        let group = tree.resolve(tree.objcgs.get(tag).cell()).group;
         if flags.has(Flags::FORCE) {
             // Whoever is marked for it, it is made.
-            let _ = self.mark_for(request, Caller::Infallible);
+            if !group.is_observed() {
+                let _ = self.mark_for(request, Caller::Infallible);
+            }
             return self.charge_exact(request, Mode::Force);
         }
         // Nobody asks for less than a few pages to hear a no, and a thread that panics cannot.
@@ -147,8 +150,7 @@ impl Engine {
             return Err(refusal);
         };
         let caller = self.caller(rec, request);
-        let group = tree.resolve(tree.objcgs.get(tag).cell()).group;
-        if group.observer().is_some() {
+        if group.is_observed() {
             self.observe(full, request, caller);
             return self.charge_as(rec, request, Mode::Force);
         }

@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 use super::budget::{InUse, Line};
+use super::progress::ask_of;
 use super::{Engine, kmalloc};
+use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{self, Level};
 use crate::group::exact_charge::round_up;
 use crate::group::{Memcg, OomPolicy, ROOT, Refusal};
@@ -86,7 +88,8 @@ impl Engine {
             }
             Bound::High if group.index() == ROOT => self.set_root_high(rec, Line::Bytes(bytes)),
             Bound::Max | Bound::High => {
-                self.arm_budget(rec);
+                // Made while the caller has the group: it may be gone after reclaim.
+                let ask = ask_of(group);
                 self.tree.drain(rec, group);
                 if bound == Bound::Max {
                     set(&|| counter.set_max(bytes))?;
@@ -96,7 +99,12 @@ impl Engine {
                 // Who waits for room may have it now.
                 self.tree.tell_freed(group);
                 if !self.reclaim_to(rec, group, bytes) && bound == Bound::Max {
-                    self.kill_to_max(rec, group);
+                    self.kill_to_max(rec, ask);
+                }
+                // Last: reclaim of the whole process comes after that of the group. No limit arms
+                // nothing.
+                if bytes != UNLIMITED {
+                    self.arm_budget(rec);
                 }
             }
             Bound::Low => set(&|| counter.set_low(bytes))?,

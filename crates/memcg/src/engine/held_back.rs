@@ -7,11 +7,11 @@ use crate::group::{Memcg, Tag};
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Has every future that was put into `top` or below it before now, and is no task, die: raises
-    /// the kill generations, and has the worker wake those that wait. Tasks have marks of their
-    /// own. O(owners). The caller is pinned.
+    /// Has every future that was put into `top` or below it before now, and is no task, die, but for
+    /// those in observed groups: raises the kill generations, and has the worker wake those that
+    /// wait. Tasks have marks of their own. O(owners). The caller is pinned.
     pub fn raise_kill_generation(&self, top: &Memcg) {
-        self.tree.raise_kill_generation(top);
+        self.tree.raise_kill_generation(top, true);
         // A full set of work: they find out when they are polled next.
         self.defer(Work::WakeAll);
     }

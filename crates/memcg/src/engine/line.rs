@@ -77,7 +77,7 @@ impl Engine {
     /// Whether `tag` is in a group where nobody is refused. The caller is pinned.
     fn is_observed(&self, tag: Tag) -> bool {
         let group = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
-        group.observer().is_some()
+        group.is_observed()
     }
 
     /// Refuses who asks at the door while others stand in line there. The caller is pinned.

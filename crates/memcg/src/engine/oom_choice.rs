@@ -1,7 +1,8 @@
 //! Which task is to end for a full group, and what is expected back of those that were told before.
 //!
 //! Invariants: a look changes nothing. Nobody is chosen because he happens to charge: the subtree
-//! that is most above its own limit is asked first, and there the task of highest badness.
+//! that is most above its own limit is asked first, and there the task of highest badness. Nobody is
+//! chosen in a group that is observed, and nothing is expected back from there.
 //! Depends on: `reclaim::oom_victim` for badness; `group::victim` for groups that end as a whole.
 //! Never: a mark (`oom_kill` makes those); a lock; memory. Cost of everything here: O(owners), and
 //! O(groups) where a group has `memory.oom.group`.
@@ -14,7 +15,7 @@ use super::Engine;
 use crate::counter::Level;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task_owner::FIRST_TASK_ID;
-use crate::group::{GroupId, Memcg, ROOT, Tag};
+use crate::group::{GroupId, Memcg, OomPolicy, ROOT, Tag};
 use crate::reclaim::oom_victim::{ADJ_MIN, badness};
 use crate::sync::id::Id;
 
@@ -49,6 +50,15 @@ pub(super) enum Among {
 }
 
 impl Among {
+    /// Whether groups end as a whole. For the budget tasks end one by one: a group may hold some
+    /// that the program did not make.
+    fn ends_wholes(self) -> bool {
+        match self {
+            Among::AllBelow => true,
+            Among::MadeAndOver => false,
+        }
+    }
+
     fn has(self, task: &Objcg) -> bool {
         match self {
             Among::AllBelow => true,
@@ -88,8 +98,8 @@ impl Engine {
     /// What is expected back below `full`, and what could be. The caller is pinned.
     pub(super) fn survey(&self, full: &Memcg, among: Among, now_ns: u64) -> Survey {
         let mut survey = Survey::default();
-        self.each_whole(full, |group| {
-            let held = group.counter.usage();
+        self.each_whole(full, among, |group| {
+            let held = self.held_as_whole(group);
             survey.all += held;
             if is_expected(group, now_ns) {
                 survey.expected += held;
@@ -103,7 +113,7 @@ impl Engine {
                 continue;
             }
             let held = task.charged_bytes();
-            if let Some(whole) = self.whole_of(group, full) {
+            if let Some(whole) = self.whole_of(group, full, among) {
                 // One that came after the group was told is not on its way out.
                 if is_expected(whole, now_ns) && is_unmarked(task) {
                     survey.expected = survey.expected.saturating_sub(held);
@@ -154,6 +164,7 @@ impl Engine {
             let rank = (group.excess_with(0), 0, u32::MAX - index.raw());
             if rank.0 > 0
                 && group.has_tasks()
+                && !group.is_observed()
                 && below.is_none_or(|below| rank < below)
                 && best.is_none_or(|(most, _)| rank > most)
             {
@@ -190,7 +201,7 @@ impl Engine {
                 // The older first.
                 u32::MAX - index.raw(),
             );
-            if (child.has_tasks() || may_be_whole) && is_next(rank, &best) {
+            if (child.has_tasks() || may_be_whole) && is_next(rank, &best) && !child.is_observed() {
                 best = Some((rank, Some(child)));
             }
         }
@@ -215,7 +226,7 @@ impl Engine {
     ) -> Option<Choice> {
         let total = full.counter.max().min(full.counter.usage());
         let (mut best, mut again) = (Best::default(), Best::default());
-        self.each_whole(full, |group| {
+        self.each_whole(full, among, |group| {
             // One that nothing can be noted of would be told again and again.
             let Some(victim) = group.victim() else {
                 return;
@@ -223,7 +234,7 @@ impl Engine {
             if !is_in(group) || victim.is_expected_back(now_ns) {
                 return;
             }
-            if let Some(points) = badness(group.counter.usage(), total, 0) {
+            if let Some(points) = badness(self.held_as_whole(group), total, 0) {
                 // One that did not end when it was told to is told again when nobody else is left.
                 let of = if victim.was_ended() {
                     &mut again
@@ -241,10 +252,10 @@ impl Engine {
             if !is_one {
                 continue;
             }
-            if let Some(whole) = self.whole_of(group, full) {
+            if let Some(whole) = self.whole_of(group, full, among) {
                 // It came after the group was told, which is told once more for it.
                 let is_late = is_expected(whole, now_ns) && task.oom_score_adj() > ADJ_MIN;
-                let points = badness(whole.counter.usage(), total, 0).filter(|_| is_late);
+                let points = badness(self.held_as_whole(whole), total, 0).filter(|_| is_late);
                 if let Some(points) = points.filter(|_| task.charged_bytes() > 0) {
                     best.offer(points, Choice::Whole(whole.index()));
                 }
@@ -257,18 +268,18 @@ impl Engine {
         best.0.or(again.0).map(|(_, choice)| choice)
     }
 
-    /// The group of a live task, if that is `full` or below it.
+    /// The group of a live task, if that is `full` or below it and is not observed.
     fn group_of_candidate(&self, full: &Memcg, task: &Objcg) -> Option<&Memcg> {
         if task.state() != State::Task {
             return None;
         }
         let group = self.tree.resolve(task.cell_if_any()?).group;
-        group.is_within(full).then_some(group)
+        (group.is_within(full) && !group.is_observed()).then_some(group)
     }
 
     /// The uppermost group from `group` to `full` that ends as a whole.
-    fn whole_of<'a>(&self, group: &'a Memcg, full: &Memcg) -> Option<&'a Memcg> {
-        if !self.tree.memcgs.get(ROOT).has_oom_groups() {
+    fn whole_of<'a>(&self, group: &'a Memcg, full: &Memcg, among: Among) -> Option<&'a Memcg> {
+        if !among.ends_wholes() || !self.tree.memcgs.get(ROOT).has_oom_groups() {
             return None;
         }
         let (mut whole, mut level) = (None, Some(group));
@@ -281,9 +292,26 @@ impl Engine {
         whole
     }
 
-    /// Every group from `full` down that ends as a whole, without those inside another.
-    fn each_whole(&self, full: &Memcg, mut f: impl FnMut(&Memcg)) {
-        if !self.tree.memcgs.get(ROOT).has_oom_groups() {
+    /// What goes with a group that ends as a whole: all but what is observed below it.
+    fn held_as_whole(&self, whole: &Memcg) -> u64 {
+        let mut held = whole.counter.usage();
+        let mut at = self.tree.next_in_preorder(whole.index(), whole.index());
+        while let Some(index) = at {
+            let group = self.tree.memcgs.get(index);
+            let is_top = group.oom_policy() == OomPolicy::Observe
+                && group.parent().is_some_and(|parent| !parent.is_observed());
+            if is_top {
+                held = held.saturating_sub(group.counter.usage());
+            }
+            at = self.tree.next_in_preorder(whole.index(), index);
+        }
+        held
+    }
+
+    /// Every group from `full` down that ends as a whole and is not observed, without those inside
+    /// another.
+    fn each_whole(&self, full: &Memcg, among: Among, mut f: impl FnMut(&Memcg)) {
+        if !among.ends_wholes() || !self.tree.memcgs.get(ROOT).has_oom_groups() {
             return;
         }
         let mut at = Some(full.index());
@@ -291,8 +319,9 @@ impl Engine {
             let group = self.tree.memcgs.get(index);
             if group.is_online()
                 && self
-                    .whole_of(group, full)
+                    .whole_of(group, full, among)
                     .is_some_and(|whole| core::ptr::eq(whole, group))
+                && !group.is_observed()
             {
                 f(group);
             }

@@ -14,13 +14,13 @@
 #![forbid(unsafe_code)]
 
 use super::oom_choice::{Among, Choice};
-use super::progress::ask_of;
 use super::{Engine, Request, Work};
 use crate::counter::Level;
 use crate::group::exact_charge::Refusal;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task_owner::FIRST_TASK_ID;
 use crate::group::{Caller, Event, Memcg, OomPolicy, Tag};
+use crate::kmem::shrinker_registry::Ask;
 use crate::os::clock;
 use crate::reclaim::oom_victim::ADJ_MIN;
 use crate::thread::ThreadRec;
@@ -60,14 +60,15 @@ impl Engine {
 
     /// After `max` was written and could not be reclaimed to: where the policy is to kill, tasks
     /// are told to end until what they hold makes up what is too much, or there is nobody left.
-    pub fn kill_to_max(&self, rec: &ThreadRec, group: &Memcg) {
-        let ask = ask_of(group);
+    /// Nothing happens to a group that is observed, or was removed since `ask` was made of it.
+    pub fn kill_to_max(&self, rec: &ThreadRec, ask: Ask) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let Some(full) = self.group_of(ask) else {
             return;
         };
         let excess = || full.excess_with(0);
         if full.oom_policy() == OomPolicy::Kill
+            && !full.is_observed()
             && excess() > 0
             && !self.mark_among(full, Among::AllBelow, excess, 0, true)
         {
@@ -140,10 +141,11 @@ impl Engine {
                 // Its futures that are no tasks.
                 self.raise_kill_generation(whole);
                 for (tag, task) in tree.objcgs.each() {
-                    if task.state() == State::Task
-                        && task.oom_score_adj() > ADJ_MIN
-                        && tree.resolve(task.cell()).group.is_within(whole)
-                    {
+                    if task.state() != State::Task || task.oom_score_adj() <= ADJ_MIN {
+                        continue;
+                    }
+                    let group = tree.resolve(task.cell()).group;
+                    if group.is_within(whole) && !group.is_observed() {
                         self.mark_one(tag, full, bytes);
                     }
                 }

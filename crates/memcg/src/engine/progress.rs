@@ -89,7 +89,7 @@ pub(super) struct Seen {
 }
 
 /// The name by which `group_of` finds a group again, or finds that it has gone.
-pub(super) fn ask_of(group: &Memcg) -> Ask {
+pub fn ask_of(group: &Memcg) -> Ask {
     Ask {
         group: group.index(),
         generation: group.generation(),

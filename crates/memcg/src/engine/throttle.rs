@@ -54,7 +54,7 @@ impl Engine {
                 self.wake_reclaim(level, 0);
             }
         });
-        if worst > 0 && group.observer().is_some() {
+        if worst > 0 && group.is_observed() {
             group.event(Event::WouldThrottle);
         } else if worst > 0 {
             let owed = throttle_curve::owed_after(rec.owed_ns(), worst, request.bytes);

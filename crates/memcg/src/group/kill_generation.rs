@@ -57,13 +57,15 @@ impl Objcg {
 
 impl Hierarchy {
     /// Raises the generation of `top` and of every group below it, ended ones included: scopes that
-    /// were made before are to die. O(owners). The caller is pinned, and then has their futures
-    /// woken.
-    pub fn raise_kill_generation(&self, top: &Memcg) {
+    /// were made before are to die. `spares_observed`: but not those of groups that are observed.
+    /// O(owners). The caller is pinned, and then has their futures woken.
+    pub fn raise_kill_generation(&self, top: &Memcg, spares_observed: bool) {
         for (_, owner) in self.objcgs.each() {
-            if matches!(owner.state(), State::Group | State::DeadGroup)
-                && self.resolve(owner.cell()).group.is_within(top)
-            {
+            if !matches!(owner.state(), State::Group | State::DeadGroup) {
+                continue;
+            }
+            let group = self.resolve(owner.cell()).group;
+            if group.is_within(top) && !(spares_observed && group.is_observed()) {
                 owner.raise_kill_generation();
             }
         }

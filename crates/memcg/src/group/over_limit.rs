@@ -69,15 +69,15 @@ impl Memcg {
         held.saturating_add(more).saturating_sub(self.counter.max())
     }
 
-    /// The group at or above this one whose policy is `observe`, the nearest first.
-    pub fn observer(&self) -> Option<&Memcg> {
+    /// Whether the policy of this group or of one above it is `observe`.
+    pub fn is_observed(&self) -> bool {
         let mut level = Some(self);
         while let Some(group) = level {
             if group.oom_policy() == OomPolicy::Observe {
-                return Some(group);
+                return true;
             }
             level = group.parent();
         }
-        None
+        false
     }
 }

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+use crate::engine::group_limits::Bound;
 use crate::engine::{Engine, Flags, Request};
+use crate::group::kill_generation::KillGeneration;
 use crate::group::{Event, Kind, Memcg, OomPolicy, ROOT, Tag};
 use crate::thread::ThreadRec;
 
@@ -419,4 +421,84 @@ fn above_the_process_s_high_line_tasks_of_groups_above_their_max_are_told_to_end
     assert!(w.is_killed(hog) && !w.is_killed(big));
     assert!(w.charge(big, 4096, Flags::MALLOC), "nobody is refused");
     assert_eq!(w.rec.owed_ns(), 0, "nor throttled");
+}
+
+#[test]
+fn who_is_observed_does_not_end_for_others_nor_for_the_budget() {
+    use crate::engine::budget::Line;
+    let w = World::new();
+    let parent = w.group(None, "tenants");
+    parent.set_oom_policy(OomPolicy::Kill);
+    parent.counter.set_max(64 * MIB);
+    let (seen, plain) = (
+        w.group(Some(parent), "seen"),
+        w.group(Some(parent), "plain"),
+    );
+    seen.set_oom_policy(OomPolicy::Observe);
+    seen.counter.set_max(MIB);
+    seen.set_oom_group(true);
+    let (observed, other) = (w.task(seen), w.task(plain));
+    // Observed it is far above its own max, and still another group's task goes for the parent.
+    assert!(w.charge(observed, 40 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(other, 20 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(other, 10 * MIB, Flags::INFALLIBLE));
+    assert!(!w.is_killed(observed) && w.is_killed(other));
+    assert_eq!(parent.nr_events(Event::OomGroupKill, false), 0);
+    // A forced charge of what is observed has nobody told to end, nor has a max that is written.
+    w.end(other, 30 * MIB);
+    let late = w.task(plain);
+    assert!(w.charge(late, 23 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(observed, 8 * MIB, Flags::FORCE));
+    seen.set_oom_policy(OomPolicy::Kill);
+    parent.set_oom_policy(OomPolicy::Observe);
+    w.engine.set_bound(w.rec, seen, Bound::Max, 0).unwrap();
+    assert!(!w.is_killed(observed) && !w.is_killed(late));
+    // Nor is it what the process ends for its own budget.
+    assert!(w.charge(observed, 1 << 40, Flags::INFALLIBLE));
+    w.engine.set_root_high(w.rec, Line::Bytes(1 << 39));
+    assert!(!w.is_killed(observed));
+}
+
+#[test]
+fn a_group_that_ends_as_a_whole_spares_what_is_observed_in_it() {
+    let w = World::new();
+    let a = w.group(None, "a");
+    a.set_oom_policy(OomPolicy::Kill);
+    a.counter.set_max(64 * MIB);
+    let whole = w.group(Some(a), "whole");
+    whole.set_oom_group(true);
+    let seen = w.group(Some(whole), "seen");
+    seen.set_oom_policy(OomPolicy::Observe);
+    let (task, observed) = (w.task(whole), w.task(seen));
+    assert!(w.charge(observed, 50 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(task, 4 * MIB, Flags::INFALLIBLE));
+    // More than all that could go: nobody goes.
+    assert!(!w.charge(task, 20 * MIB, Flags::MALLOC) && !w.is_killed(task));
+    assert!(w.charge(task, 12 * MIB, Flags::MALLOC));
+    assert!(w.is_killed(task) && !w.is_killed(observed));
+    let tree = &w.engine.tree;
+    let generation = |group: &Memcg| tree.objcgs.get(group.tag()).kill_generation();
+    assert_ne!(generation(whole), KillGeneration::default());
+    assert_eq!(generation(seen), KillGeneration::default());
+}
+
+#[test]
+fn a_budget_ends_tasks_one_by_one_and_none_that_the_program_did_not_make() {
+    use crate::engine::budget::Line;
+    let w = World::new();
+    let over = w.group(None, "over");
+    over.set_oom_group(true);
+    over.counter.set_max(MIB);
+    let (large, small) = (w.task(over), w.task(over));
+    let thread = {
+        let tree = &w.engine.tree;
+        let _pin = tree.threads.epoch.pin(w.rec);
+        tree.new_task(over, b"thread", 1).unwrap()
+    };
+    for (tag, bytes) in [(large, 1 << 39), (small, 1 << 38), (thread, 1 << 38)] {
+        assert!(w.charge(tag, bytes, Flags::INFALLIBLE));
+    }
+    w.engine
+        .set_root_high(w.rec, Line::Bytes((1 << 39) + (1 << 20)));
+    assert!(w.is_killed(large) && !w.is_killed(small) && !w.is_killed(thread));
 }

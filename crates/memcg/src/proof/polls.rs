@@ -33,13 +33,13 @@ fn a_kill_is_seen_in_the_group_and_below_also_by_who_outlived_his_group() {
     let task = tree.new_task(top, b"task", 0).unwrap();
     let to_die = || [0, 1, 2, 3].map(|n| tree.is_to_die(rec, all[n], seen[n]));
     assert_eq!(to_die(), [false; 4]);
-    tree.raise_kill_generation(top);
+    tree.raise_kill_generation(top, false);
     assert_eq!(to_die(), [true, false, true, true]);
     // A scope made now is not killed; nor is a task, which has a mark of its own.
     let now = tree.objcgs.get(top.tag()).kill_generation();
     assert!(!tree.is_to_die(rec, top.tag(), now));
     assert!(!tree.is_to_die(rec, task, now));
-    tree.raise_kill_generation(top);
+    tree.raise_kill_generation(top, false);
     assert!(tree.is_to_die(rec, top.tag(), now));
     assert_eq!(tree.objcgs.get(top.tag()).id(), 0, "no task's id");
 }
@@ -98,7 +98,7 @@ fn who_is_polled_within_what_is_to_die_is_to_die() {
     poll(rec, a.tag(), seen, &mut Debt::default(), || {
         poll(rec, b.tag(), seen, &mut Debt::default(), || {
             assert!(!tree.is_polling_what_is_to_die(rec));
-            tree.raise_kill_generation(a);
+            tree.raise_kill_generation(a, false);
             assert!(tree.is_polling_what_is_to_die(rec));
         });
     });
