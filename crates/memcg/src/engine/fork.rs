@@ -44,6 +44,16 @@ pub fn set_in_child(f: fn()) {
     IN_CHILD.set(f);
 }
 
+/// How many forks there were on the way to this process since the engine was made. Changed where the
+/// process has one thread.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that a process has and its parent has not: how often [`child`] has run on the way to it.
+#[must_use]
+pub fn nr_forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// How long a fork waits for a change, and a change for a fork, in naps of 10 µs. The wait has an
 /// end because a signal handler may fork in the middle of its own thread's change: then neither of
 /// the two could go on.
@@ -257,6 +267,7 @@ extern "C" fn child() {
         // Another library's handler, run before, has been on a slow path.
         return;
     }
+    FORKS.fetch_add(1, Ordering::Relaxed);
     let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
     // SAFETY: a child of fork or clone has one thread, the one that forked. This process is a
     // child: the kernel has emptied its word (`EMPTIED`), or, without such a page, pthread_atfork
@@ -275,6 +286,9 @@ extern "C" fn child() {
     process_engine::has_one_thread();
     super::worker::worker_thread::forget_in_child();
     engine.begin_in_child(sole, known_rec(), whole);
+    if whole {
+        super::worker::in_child();
+    }
     in_child();
 }
 
@@ -287,6 +301,9 @@ impl Engine {
         self.changing.store(0, Ordering::Relaxed);
         self.tree.threads.init();
         self.tree.reset_locks_in_child(sole);
+        // Nobody wants to be told of the groups that are on it, and each may be put there anew.
+        self.told.pop_all();
+        self.deferred.reset_in_child(sole);
         self.kmem.lists.reset_locks_in_child(sole);
         self.reset_locks_in_child(sole);
         let is_own = |rec: &ThreadRec| own.is_some_and(|own| core::ptr::eq(own, rec));

@@ -12,7 +12,6 @@ impl Engine {
     /// wait. Tasks have marks of their own. O(owners). The caller is pinned.
     pub fn raise_kill_generation(&self, top: &Memcg) {
         self.tree.raise_kill_generation(top, true);
-        // A full set of work: they find out when they are polled next.
         self.defer(Work::WakeAll);
     }
 

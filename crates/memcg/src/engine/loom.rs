@@ -32,9 +32,23 @@ impl World {
         taken
     }
 
-    /// As `Engine::run_deferred`.
+    /// As `Engine::defer`, of an item that must not be lost.
+    fn defer_kill(&self, item: usize) {
+        if !self.queue.push(item as u64 + 1) {
+            self.queue.mark_overflow();
+        }
+        self.queue.ring();
+    }
+
+    /// As `Engine::run_deferred`. All items are of one kind: a mark stands for any.
     fn run(&self) -> usize {
         let mut done = 0;
+        if self.queue.take_overflow() {
+            for (seen, cause) in self.seen.iter().zip(&self.cause) {
+                seen.store(cause.load(Relaxed), Relaxed);
+            }
+            done += 1;
+        }
         for place in 0..PLACES {
             if let Some(word) = self.queue.remove(place, |_| true) {
                 let item = word as usize - 1;
@@ -140,6 +154,31 @@ fn loom_of_three_items_put_off_by_two_each_is_done_or_refused() {
         done += w.run();
         let taken = [first, second, third].into_iter().filter(|&taken| taken);
         assert_eq!(done, taken.count());
+        assert!(w.queue.is_empty());
+    });
+}
+
+/// Catches: a mark that is not counted among what waits; one that is set after the bell is rung, or
+/// taken without its Acquire.
+#[test]
+fn loom_what_finds_no_place_and_must_not_be_lost_is_done_after_what_led_to_it() {
+    model(3, |w| {
+        assert!(w.defer(0) && w.defer(1));
+        let worker = {
+            let w = w.clone();
+            thread::spawn(move || {
+                while w.seen[2].load(Relaxed) != 7 {
+                    if w.run() == 0 {
+                        w.queue.sleep(0, || false);
+                        crate::sync::relax();
+                    }
+                }
+            })
+        };
+        w.cause[2].store(7, Relaxed);
+        w.defer_kill(2);
+        worker.join().unwrap();
+        w.run();
         assert!(w.queue.is_empty());
     });
 }

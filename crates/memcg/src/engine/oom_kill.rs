@@ -168,7 +168,6 @@ impl Engine {
             group.event(Event::OomKill);
             // What it holds is expected back by those who stand in line.
             self.tree.tell_freed(group);
-            // If there is no place for the work, the task finds out when it is polled next.
             self.defer(Work::Wake { id: task.id() });
         }
     }

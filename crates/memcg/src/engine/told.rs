@@ -2,7 +2,8 @@
 //! worker.
 //!
 //! Invariants: a group that was told of is looked at by whoever does deferred work next. No news is
-//! lost where the queue of deferred work is full: the worker looks here before it sleeps.
+//! lost where the queue of deferred work is full: the worker looks here before it sleeps. In the
+//! child of a fork nobody was told anything.
 //! Depends on: `group::notices`, which tells; the worker.
 //! Never: calls who waits on the thread that changed something.
 

@@ -5,7 +5,8 @@
 //! that comes to a place where it may: a charge that may wait, a safe point,
 //! [`Engine::run_deferred`].
 //!
-//! Invariants: work that was taken in is done, once or more often. It begins after
+//! Invariants: work that was taken in is done, once or more often. Who is to die is told so, however
+//! much waits. What is for futures is done by the worker, where there is one. Work begins after
 //! [`Engine::defer`] took it in, so it sees what led to it. Two equal items that both wait are one.
 //! Items can be deferred in a signal handler, in malloc and under any lock. An item names things by
 //! index: whoever does the work checks whether they are still what they were.
@@ -29,7 +30,7 @@ static WAKER: Hook<fn(u32)> = Hook::none();
 static WAKE_ALL: Hook<fn()> = Hook::none();
 /// Wakes the futures whose time has come; answers the ms until the next one's, 0 if there is none.
 static ALARMS: Hook<fn() -> u32> = Hook::none();
-/// Frees, in the child of a fork, what a thread that the child does not have was changing.
+/// Gives back, in the child of a fork, what is held for those who wait in the parent.
 static IN_CHILD: Hook<fn()> = Hook::none();
 
 /// Has `wake` called for every task that [`Work::Wake`] names.
@@ -47,13 +48,14 @@ pub fn set_alarms(alarms: fn() -> u32) {
     ALARMS.set(alarms);
 }
 
-/// Has `in_child` called in the child of a fork: before anything else there uses what the functions
-/// above use. It neither allocates nor waits.
+/// Has `in_child` called in the child of a fork whose tree is whole, once the engine is the child's
+/// own. It neither allocates nor waits.
 pub fn set_in_child(in_child: fn()) {
     IN_CHILD.set(in_child);
 }
 
-fn in_child() {
+/// In the child of a fork, as [`set_in_child`] says.
+pub(super) fn in_child() {
     if let Some(in_child) = IN_CHILD.get() {
         in_child();
     }
@@ -92,19 +94,26 @@ fn alarms() -> u32 {
 /// Which deferred work a thread may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
-    /// All of it: for the engine's own thread, and for a thread that said that code of the program
-    /// may run here.
+    /// All of it: for the engine's own thread.
+    Worker,
+    /// All of it, but what is for futures where the worker does that: for a thread that said that
+    /// code of the program may run here.
     All,
     /// Work that runs no code of the program: for a thread that may only wait.
     Engine,
 }
 
 impl Engine {
-    /// Has `work` done later. `false`: too much waits already, and it will not be done.
+    /// Has `work` done later. `false`: too much waits already, and it will not be done. Who is to
+    /// die is told so all the same: all are, then.
     ///
     /// Cost: a look at up to [`queue::PLACES`] words, one CAS; a system call if the worker sleeps.
     pub fn defer(&self, work: Work) -> bool {
-        let taken = self.deferred.push(work.to_word());
+        let mut taken = self.deferred.push(work.to_word());
+        if !taken && work.is_a_kill() {
+            self.deferred.mark_overflow();
+            taken = true;
+        }
         self.deferred.ring();
         taken
     }
@@ -118,10 +127,15 @@ impl Engine {
     /// caller is not pinned and holds no lock.
     pub fn run_deferred(&self, rec: &ThreadRec, by: By) -> usize {
         let mut done = 0;
+        let may = |work| by.may(self, work);
+        if may(Work::WakeAll) && self.deferred.take_overflow() {
+            self.perform(rec, Work::WakeAll);
+            done += 1;
+        }
         // Each place is looked at once, so what the work itself defers is mostly left to the next
         // round, and this one ends.
         for place in 0..queue::PLACES {
-            let may = |word| Work::of_word(word).is_some_and(|work| by.may(work));
+            let may = |word| Work::of_word(word).is_some_and(may);
             if let Some(work) = self.deferred.remove(place, may).and_then(Work::of_word) {
                 self.perform(rec, work);
                 done += 1;
@@ -173,8 +187,12 @@ impl Engine {
 }
 
 impl By {
-    fn may(self, work: Work) -> bool {
-        self == By::All || !work.runs_code_of_the_program()
+    fn may(self, engine: &Engine, work: Work) -> bool {
+        match self {
+            By::Worker => true,
+            By::All => !work.is_for_futures() || !worker_thread::serves(engine),
+            By::Engine => !work.runs_code_of_the_program(),
+        }
     }
 }
 

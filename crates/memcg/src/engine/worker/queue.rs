@@ -4,12 +4,14 @@
 //! every place. So a signal handler may fill a place while its thread does.
 //!
 //! Invariants: a word is in one place at most, unless two threads pushed it at the same moment. The
-//! worker does not sleep while a word waits that was pushed before it lay down.
+//! worker does not sleep while a word waits that was pushed before it lay down, nor while the set
+//! is marked as having been too small.
 //! Depends on: `sync::wait_word` for the sleep.
-//! Never: blocks in `push`. A full set is told to the caller, not waited for.
+//! Never: blocks in `push`. A full set is told to the caller, who may mark it; it is not waited for.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::promise::SoleThread;
 
 /// How many items may wait.
 pub const PLACES: usize = if cfg!(loom) { 2 } else { 64 };
@@ -20,8 +22,11 @@ const ASLEEP: u32 = 1;
 /// The set of words that wait, and the bell of the worker.
 pub struct Queue {
     places: [AtomicU64; PLACES],
-    /// How many items wait. For a moment it may be more, never less.
+    /// How many items wait, the mark of `overflowed` included. For a moment it may be more, never
+    /// less.
     waiting: AtomicU32,
+    /// 1: something found no place that must not be lost.
+    overflowed: AtomicU32,
     /// Whether the worker sleeps, on this word.
     bell: AtomicU32,
 }
@@ -31,6 +36,7 @@ impl Default for Queue {
         Self {
             places: core::array::from_fn(|_| AtomicU64::new(0)),
             waiting: AtomicU32::new(0),
+            overflowed: AtomicU32::new(0),
             bell: AtomicU32::new(AWAKE),
         }
     }
@@ -58,8 +64,7 @@ impl Queue {
                 }
             }
         }
-        // First, so that it is never less than there are.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.begin_push();
         let taken = self.places.iter().any(|place| {
             // Release pairs with the Acquire CAS of `remove`: whoever does the work sees what led
             // to it.
@@ -74,6 +79,11 @@ impl Queue {
         taken
     }
 
+    /// One more waits, or will: first, so that it is never less than there are.
+    pub(super) fn begin_push(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Empties a place that holds what `may` be taken.
     pub fn remove(&self, place: usize, may: impl Fn(u64) -> bool) -> Option<u64> {
         let at = &self.places[place];
@@ -86,6 +96,41 @@ impl Queue {
             .ok()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(word)
+    }
+
+    /// Marks the set: something found no place that must not be lost. Whoever finds the mark looks
+    /// for it.
+    pub fn mark_overflow(&self) {
+        self.begin_push();
+        // Release pairs with the Acquire of `take_overflow`: who finds the mark sees what led to
+        // it.
+        if self.overflowed.swap(1, Ordering::Release) != 0 {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the set was marked; it is not from here on.
+    pub fn take_overflow(&self) -> bool {
+        if self.overflowed.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        // Acquire pairs with the Release of `mark_overflow`, by all who have marked it since the
+        // last call.
+        let is_marked = self.overflowed.swap(0, Ordering::Acquire) != 0;
+        if is_marked {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_marked
+    }
+
+    /// In the child of a fork: counts anew, for a thread of the parent may have been at it. Nobody
+    /// sleeps.
+    pub fn reset_in_child(&self, _sole: SoleThread) {
+        let is_filled = |place: &&AtomicU64| place.load(Ordering::Relaxed) != 0;
+        let filled = self.places.iter().filter(is_filled).count() as u32;
+        let marks = self.overflowed.load(Ordering::Relaxed);
+        self.waiting.store(filled + marks, Ordering::Relaxed);
+        self.bell.store(AWAKE, Ordering::Relaxed);
     }
 
     /// Whether a word waits for which `is` answers `true`.

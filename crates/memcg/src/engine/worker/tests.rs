@@ -4,13 +4,12 @@
 //! Depends on: `queue`, `work`; an engine of its own for each test.
 //! Never: looks at the process's worker.
 
-#![forbid(unsafe_code)]
-
 use super::queue::{PLACES, Queue};
 use super::{By, Work};
 use crate::engine::Engine;
 use crate::group::GroupId;
 use crate::group::id::KmemId;
+use crate::sync::promise::SoleThread;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 #[test]
@@ -51,6 +50,32 @@ fn an_item_is_itself_again_when_it_is_taken() {
         assert_eq!(Work::of_word(work.to_word()), Some(work));
     }
     assert_eq!(Work::of_word(0), None);
+}
+
+#[test]
+fn a_mark_of_overflow_waits_once_and_is_taken_once() {
+    let queue = Queue::default();
+    assert!(queue.is_empty() && !queue.take_overflow());
+    queue.mark_overflow();
+    queue.mark_overflow();
+    assert!(!queue.is_empty(), "the worker does not sleep");
+    assert!(queue.take_overflow() && !queue.take_overflow());
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_child_counts_what_waits_anew() {
+    let queue = Queue::default();
+    assert!(queue.push(7));
+    queue.mark_overflow();
+    // As if a thread of the parent were about to fill a place.
+    queue.begin_push();
+    assert!(queue.remove(0, |_| true).is_some() && queue.take_overflow());
+    assert!(!queue.is_empty());
+    // SAFETY: the queue is this test's, and so is the thread.
+    queue.reset_in_child(unsafe { SoleThread::new() });
+    assert!(queue.is_empty(), "or the child's worker would never sleep");
+    assert!(queue.push(8) && !queue.is_empty());
 }
 
 #[test]

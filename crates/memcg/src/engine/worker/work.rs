@@ -114,6 +114,33 @@ impl Work {
         }
     }
 
+    /// Whether this is for futures that wait: the worker does it, where there is one. It has times to
+    /// look at, and else the wakers of the program would run wherever other work is helped with.
+    pub(super) fn is_for_futures(self) -> bool {
+        match self {
+            Work::Wake { .. } | Work::WakeAll | Work::Alarm | Work::Look => true,
+            Work::Split { .. }
+            | Work::Ends
+            | Work::Reclaim { .. }
+            | Work::Budget
+            | Work::Sort { .. } => false,
+        }
+    }
+
+    /// Whether [`Work::WakeAll`] does as much, and more.
+    pub(super) fn is_a_kill(self) -> bool {
+        match self {
+            Work::Wake { .. } | Work::WakeAll => true,
+            Work::Alarm
+            | Work::Look
+            | Work::Split { .. }
+            | Work::Ends
+            | Work::Reclaim { .. }
+            | Work::Budget
+            | Work::Sort { .. } => false,
+        }
+    }
+
     /// Whether doing this work calls functions that the program has given us.
     pub(super) fn runs_code_of_the_program(self) -> bool {
         match self {

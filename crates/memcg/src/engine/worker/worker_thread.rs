@@ -5,7 +5,7 @@
 //! its stack is small, and it is charged to nobody. The child of a fork has no worker until it
 //! needs one.
 //!
-//! Invariants: there is one worker at most. It does not keep the process alive: the last thread of
+//! Invariants: there is one worker at most, and [`serves`] says so only when it is there. It does not keep the process alive: the last thread of
 //! the program that has a record tells it to leave.
 //! Depends on: `os::spawn` for the thread; `queue` for its sleep.
 //! Never: started inside malloc or a signal handler.
@@ -18,11 +18,13 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of the worker's stack: code of the program runs on it.
 const STACK: usize = 1 << 20;
 
-/// Whether there is a worker: NONE, RUNNING or LEAVING.
+/// Whether there is a worker: NONE, STARTING, RUNNING or LEAVING.
 static STATE: AtomicU32 = AtomicU32::new(NONE);
 const NONE: u32 = 0;
 const RUNNING: u32 = 1;
 const LEAVING: u32 = 2;
+/// A thread is about to make it. It may fail, so nobody counts on it yet.
+const STARTING: u32 = 3;
 
 /// 1 once somebody has needed a worker. It may have left since, or have been the parent's of this
 /// process.
@@ -64,7 +66,7 @@ fn start() {
     };
     if engine.options.no_thread()
         || STATE
-            .compare_exchange(NONE, RUNNING, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(NONE, STARTING, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
     {
         return;
@@ -72,14 +74,16 @@ fn start() {
     // What the C library allocates for the thread is charged to nobody.
     let scope = process_engine::with_rec(|engine, rec| engine.tree.enter_scope(rec, None));
     // SAFETY: `run` does not look at its argument, so null will do, and it may be called on any
-    // thread that is new. It is called once: only the thread that moved STATE from NONE to RUNNING
+    // thread that is new. It is called once: only the thread that moved STATE from NONE to STARTING
     // comes here.
     match unsafe { spawn::spawn(STACK, run, core::ptr::null_mut()) } {
-        // SAFETY: `spawn` has just made the thread, joinable, and nobody else has its handle, which
-        // is not used after this call.
-        Ok(thread) => unsafe {
-            libc::pthread_detach(thread);
-        },
+        Ok(thread) => {
+            // Unless it has been dismissed already.
+            let _ = STATE.compare_exchange(STARTING, RUNNING, Ordering::Relaxed, Ordering::Relaxed);
+            // SAFETY: `spawn` has just made the thread, joinable, and nobody else has its handle,
+            // which is not used after this call.
+            unsafe { libc::pthread_detach(thread) };
+        }
         Err(_) => STATE.store(NONE, Ordering::Relaxed),
     }
     if let Some(scope) = scope {
@@ -95,7 +99,7 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
         let is_over = || STATE.load(Ordering::Relaxed) == LEAVING;
         let _helping = rec.begin_helping();
         while !is_over() {
-            let done = engine.run_deferred(rec, By::All);
+            let done = engine.run_deferred(rec, By::Worker);
             // An alarm set, or news told, from here on is deferred work, so no sleep begins.
             let next = sooner(super::alarms(), super::look());
             if done == 0 {
@@ -123,9 +127,9 @@ fn sooner(a: u32, b: u32) -> u32 {
 /// Tells the worker to leave when it has done what it is doing. Called when no thread of the
 /// program is left that it could work for.
 pub(crate) fn dismiss() {
-    if STATE
-        .compare_exchange(RUNNING, LEAVING, Ordering::Relaxed, Ordering::Relaxed)
-        .is_ok()
+    let leave = |from| STATE.compare_exchange(from, LEAVING, Ordering::Relaxed, Ordering::Relaxed);
+    // One that is starting may run before it is said to.
+    if (leave(STARTING).is_ok() || leave(RUNNING).is_ok())
         && let Some(engine) = process_engine::try_engine()
     {
         engine.deferred.ring();
@@ -136,5 +140,4 @@ pub(crate) fn dismiss() {
 pub(crate) fn forget_in_child() {
     TID.store(0, Ordering::Relaxed);
     STATE.store(NONE, Ordering::Relaxed);
-    super::in_child();
 }
