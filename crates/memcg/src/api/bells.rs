@@ -1,7 +1,8 @@
 //! Bells: who is woken when there is news of a group, and asks then what it is.
 //!
-//! Invariants: a bell that has a waker is rung, once, after anything that it is for. A wish is
-//! noted at a group as long as a bell there is for it.
+//! Invariants: a bell that has a waker is rung, once, after anything that it is for, whoever finds
+//! out. A wish is noted at a group as long as a bell there is for it. In the child of a fork a bell
+//! of the parent's is hung up when it is polled there.
 //! Depends on: `group::notices`; whoever calls [`ring`], the worker as a rule.
 //! Never: runs code of the program (a waker's clone, wake or drop) under the lock.
 
@@ -9,14 +10,16 @@
 
 use super::memcg::Memcg;
 use super::pinned::pinned;
+use super::process_table::ProcessTable;
 use super::scope::no_account;
+use super::wakers;
 use crate::engine::Engine;
-use crate::engine::process_engine::engine;
+use crate::engine::worker::worker_thread;
 use crate::group::notice_word::{Told, Wish};
 use crate::group::{self, GroupId};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Waker;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 /// What a bell is for.
@@ -26,14 +29,8 @@ pub(super) enum What {
     Events,
     /// The end of the last task.
     Emptied,
-    /// Usage that rises above `level` bytes.
-    Crossing {
-        level: u64,
-        /// Usage is, or was when last looked at, above it.
-        is_above: bool,
-        /// It has risen above it since `take_crossing` was asked.
-        has_crossed: bool,
-    },
+    /// Usage that rises above so many bytes.
+    Crossing(u64),
 }
 
 impl What {
@@ -41,55 +38,55 @@ impl What {
         match self {
             Self::Events => Wish::Events,
             Self::Emptied => Wish::Emptied,
-            Self::Crossing { .. } => Wish::Crossings,
+            Self::Crossing(_) => Wish::Crossings,
         }
     }
 
-    fn is_crossing(self) -> bool {
-        self.wish() == Wish::Crossings
+    fn level(self) -> Option<u64> {
+        match self {
+            Self::Crossing(level) => Some(level),
+            Self::Events | Self::Emptied => None,
+        }
     }
 }
 
 struct Entry {
     generation: u32,
     what: What,
+    /// Usage is, or was when last looked at, above its level.
+    is_above: bool,
+    /// Usage has risen above its level since `take_crossing` was asked.
+    has_crossed: bool,
     waker: Option<Waker>,
 }
 
 type Key = (GroupId, u64);
 
+#[derive(Default)]
 struct Table {
-    /// As the tree's: in the child of a fork it is another.
-    recounts: u32,
-    next: u64,
     bells: BTreeMap<Key, Entry>,
+    /// Taken from bells that ring: woken once the lock is free.
+    ringing: Vec<Waker>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table {
-    recounts: 0,
-    next: 0,
-    bells: BTreeMap::new(),
-});
+static TABLE: ProcessTable<Mutex<Table>> = ProcessTable::new();
+/// No two bells have the same number, those of a fork's child included.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Runs `f` on the table, under its lock, pinned. A fork waits until it is over.
+/// Runs `f` on the table, under its lock, pinned; then wakes whom it has found.
 fn locked<R>(f: impl FnOnce(&mut Table, &'static Engine) -> R) -> R {
-    let _free = no_account();
-    engine().change(|| {
+    let (answer, ringing) = {
+        let _free = no_account();
         pinned(|engine, _| {
             // What is in it is valid between any two statements.
-            let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-            let recounts = engine.tree.nr_recounts();
-            if table.recounts != recounts {
-                // The wishes of the parent of this process are forgotten, and no waker of its
-                // futures is to be touched. A bell of this thread notes its wish when it is polled.
-                for entry in table.bells.values_mut() {
-                    core::mem::forget(entry.waker.take());
-                }
-                table.recounts = recounts;
-            }
-            f(&mut table, engine)
+            let table = TABLE.get_or_make().lock();
+            let mut table = table.unwrap_or_else(PoisonError::into_inner);
+            let answer = f(&mut table, engine);
+            (answer, core::mem::take(&mut table.ringing))
         })
-    })
+    };
+    wakers::wake_all(ringing);
+    answer
 }
 
 /// A bell at a group. It is gone when this is dropped.
@@ -97,8 +94,7 @@ fn locked<R>(f: impl FnOnce(&mut Table, &'static Engine) -> R) -> R {
 pub(super) struct Bell {
     key: Key,
     generation: u32,
-    /// The tree's when its wish was noted.
-    recounts: u32,
+    what: What,
 }
 
 fn group_at(
@@ -114,94 +110,68 @@ impl Bell {
     /// A bell at `group`; `None`: the group has been removed. A look at what it is for follows.
     pub(super) fn new(group: &Memcg, what: What) -> Option<Self> {
         let (index, generation) = group.with(|_, _, group| (group.index(), group.generation()))?;
-        locked(|table, engine| {
-            let group = group_at(engine, index, generation)?;
-            if !engine.tree.wish(group, what.wish()) {
-                return None;
-            }
-            let key = (index, table.next);
-            table.next += 1;
-            let entry = Entry {
-                generation,
-                what,
-                waker: None,
-            };
-            table.bells.insert(key, entry);
-            if what.is_crossing() {
-                table.look_at_crossings(engine, group, &mut Vec::new());
-            }
-            Some(Self {
-                key,
-                generation,
-                recounts: table.recounts,
-            })
-        })
+        let bell = Self {
+            key: (index, NEXT.fetch_add(1, Ordering::Relaxed)),
+            generation,
+            what,
+        };
+        locked(|table, engine| table.hang(engine, &bell)).then_some(bell)
     }
 
     /// Has `waker` woken when there is news. A look follows. `false`: the group has been removed,
     /// and nobody is woken.
     pub(super) fn set(&mut self, waker: &Waker) -> bool {
-        let (new, old) = {
-            let _free = no_account();
-            (waker.clone(), None::<Waker>)
-        };
-        let (is_there, left) = locked(|table, engine| {
-            let Some(group) = group_at(engine, self.key.0, self.generation) else {
-                return (false, (Some(new), old));
-            };
-            if self.recounts != table.recounts {
-                self.recounts = table.recounts;
-                if let Some(entry) = table.bells.get(&self.key) {
-                    engine.tree.wish(group, entry.what.wish());
-                }
+        let waker = wakers::clone_of(waker);
+        let (is_there, is_new, old) = locked(|table, engine| {
+            // In the child of a fork it is not there yet.
+            let is_new = !table.bells.contains_key(&self.key);
+            if is_new && !table.hang(engine, self) {
+                return (false, false, Some(waker));
             }
-            match table.bells.get_mut(&self.key) {
-                Some(entry) => (true, (None, entry.waker.replace(new))),
-                None => (false, (Some(new), old)),
+            let is_there = group_at(engine, self.key.0, self.generation).is_some();
+            match table.bells.get_mut(&self.key).filter(|_| is_there) {
+                Some(entry) => (true, is_new, entry.waker.replace(waker)),
+                None => (false, is_new, Some(waker)),
             }
         });
-        let _free = no_account();
-        drop(left);
+        wakers::discard(old);
+        if is_new {
+            worker_thread::want();
+        }
         is_there
     }
 
     /// Whether usage has risen above the bell's level since this was asked last.
     pub(super) fn take_crossing(&self) -> bool {
-        let mut wakers = Vec::new();
-        let crossed = locked(|table, engine| {
-            let group = group_at(engine, self.key.0, self.generation);
-            if let Some(group) = group {
-                table.look_at_crossings(engine, group, &mut wakers);
+        locked(|table, engine| {
+            if let Some(group) = group_at(engine, self.key.0, self.generation) {
+                table.look_at_crossings(engine, group);
             }
-            match table.bells.get_mut(&self.key).map(|entry| &mut entry.what) {
-                Some(What::Crossing { has_crossed, .. }) => core::mem::take(has_crossed),
-                Some(What::Events | What::Emptied) | None => false,
-            }
-        });
-        wake(wakers);
-        crossed
+            let entry = table.bells.get_mut(&self.key);
+            entry.is_some_and(|entry| core::mem::take(&mut entry.has_crossed))
+        })
     }
 }
 
 impl Drop for Bell {
     fn drop(&mut self) {
-        let gone = locked(|table, engine| {
+        let waker = locked(|table, engine| {
             let gone = table.bells.remove(&self.key)?;
-            let wish = gone.what.wish();
-            let group = group_at(engine, self.key.0, self.generation)?;
-            let is_left = table
-                .of_group(self.key.0)
-                .any(|entry| entry.generation == self.generation && entry.what.wish() == wish);
-            if !is_left {
-                engine.tree.unwish(group, wish);
+            if let Some(group) = group_at(engine, self.key.0, self.generation) {
+                let wish = self.what.wish();
+                let is_left = table
+                    .of_group(self.key.0)
+                    .any(|entry| entry.generation == self.generation && entry.what.wish() == wish);
+                if !is_left {
+                    engine.tree.unwish(group, wish);
+                }
+                if self.what.level().is_some() {
+                    table.look_at_crossings(engine, group);
+                }
             }
-            if gone.what.is_crossing() {
-                table.look_at_crossings(engine, group, &mut Vec::new());
-            }
-            Some(gone)
+            gone.waker
         });
-        let _free = no_account();
-        drop(gone);
+        wakers::discard(waker);
     }
 }
 
@@ -211,46 +181,60 @@ impl Table {
         self.bells.range_mut(all).map(|(_, entry)| entry)
     }
 
+    /// Notes a bell that is not here, and its wish at the group. `false`: the group has been
+    /// removed.
+    fn hang(&mut self, engine: &'static Engine, bell: &Bell) -> bool {
+        let group = group_at(engine, bell.key.0, bell.generation);
+        let Some(group) = group.filter(|group| engine.tree.wish(group, bell.what.wish())) else {
+            return false;
+        };
+        let entry = Entry {
+            generation: bell.generation,
+            what: bell.what,
+            // Until the look below.
+            is_above: true,
+            has_crossed: false,
+            waker: None,
+        };
+        self.bells.insert(bell.key, entry);
+        if bell.what.level().is_some() {
+            self.look_at_crossings(engine, group);
+        }
+        true
+    }
+
     /// Finds which levels of the group were crossed, and sets those that are to be told of next.
-    fn look_at_crossings(
-        &mut self,
-        engine: &'static Engine,
-        group: &group::Memcg,
-        wakers: &mut Vec<Waker>,
-    ) {
+    fn look_at_crossings(&mut self, engine: &'static Engine, group: &group::Memcg) {
         let (generation, notice) = (group.generation(), &group.notice);
+        let mut ringing = core::mem::take(&mut self.ringing);
         loop {
             let (highest, before) = notice.crossed();
             let usage = group.counter.usage();
             let highest = highest.unwrap_or(0).max(usage);
             let (mut rising, mut falling) = (None::<u64>, None::<u64>);
             for entry in self.of_group(group.index()) {
-                let What::Crossing {
-                    level,
-                    is_above,
-                    has_crossed,
-                } = &mut entry.what
-                else {
+                let Some(level) = entry.what.level() else {
                     continue;
                 };
                 if entry.generation != generation {
                     continue;
                 }
-                if !*is_above && *level < highest {
-                    *has_crossed = true;
-                    wakers.extend(entry.waker.take());
+                if !entry.is_above && level < highest {
+                    entry.has_crossed = true;
+                    ringing.extend(entry.waker.take());
                 }
-                *is_above = *level < usage;
-                if *is_above {
-                    falling = falling.max(Some(*level));
+                entry.is_above = level < usage;
+                if entry.is_above {
+                    falling = falling.max(Some(level));
                 } else {
-                    rising = Some(rising.map_or(*level, |least| least.min(*level)));
+                    rising = Some(rising.map_or(level, |least| least.min(level)));
                 }
             }
             if notice.watch(before, rising, falling) {
                 break;
             }
         }
+        self.ringing = ringing;
         engine.tree.look_at_crossings(group);
     }
 }
@@ -260,35 +244,25 @@ pub(super) fn ring(told: &[(GroupId, Told)]) {
     if told.is_empty() {
         return;
     }
-    let mut wakers = {
-        let _free = no_account();
-        Vec::new()
-    };
     locked(|table, engine| {
         for &(index, _) in told {
             let group = engine.tree.memcgs.get(index);
             let generation = group.generation();
             let is_online = group.is_online();
             let mut has_levels = false;
+            let mut ringing = core::mem::take(&mut table.ringing);
             for entry in table.of_group(index) {
                 let is_gone = !is_online || entry.generation != generation;
-                has_levels |= entry.what.is_crossing() && !is_gone;
-                if is_gone || !entry.what.is_crossing() {
-                    wakers.extend(entry.waker.take());
+                let has_level = entry.what.level().is_some() && !is_gone;
+                has_levels |= has_level;
+                if !has_level {
+                    ringing.extend(entry.waker.take());
                 }
             }
+            table.ringing = ringing;
             if has_levels {
-                table.look_at_crossings(engine, group, &mut wakers);
+                table.look_at_crossings(engine, group);
             }
         }
     });
-    wake(wakers);
-}
-
-fn wake(wakers: Vec<Waker>) {
-    let _free = no_account();
-    for waker in wakers {
-        // One that panics ends its call alone: the thread may be the engine's own.
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    }
 }

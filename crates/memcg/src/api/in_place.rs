@@ -2,14 +2,14 @@
 //!
 //! Invariants: the future is polled and dropped in its group, on whatever thread. What its polls
 //! charged above `high` it owes itself, and nothing else.
-//! Depends on: `group::poll` for what a poll is, `alarm` to be held back, `kill_wakers` to be woken
+//! Depends on: `group::poll` for what a poll is, `paying` to be held back, `kill_wakers` to be woken
 //! when it is killed.
 //! Never: takes a lock, or allocates, for a future that owes nothing and cannot be killed.
 
-use super::alarm::Alarm;
-use super::kill_wakers::{Place, Who, want_worker};
+use super::kill_wakers::{Place, Who};
 use super::killed::OomKilled;
 use super::memcg::Memcg;
+use super::paying::Paying;
 use super::scope::Entered;
 use super::task::Task;
 use crate::counter::throttle_curve::WAIVED_DELAY_NS;
@@ -17,7 +17,6 @@ use crate::engine::process_engine::{engine, known_rec, with_rec};
 use crate::group::Tag;
 use crate::group::kill_generation::KillGeneration;
 use crate::group::poll::{Debt, poll};
-use crate::os::clock;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -55,18 +54,12 @@ impl Owner {
     }
 }
 
-/// It waits until it has paid.
-struct Held {
-    alarm: Alarm,
-    since_ns: u64,
-    pays_ns: u64,
-}
-
 /// See the module.
 pub(super) struct InPlace<F> {
     /// First: it leaves its place before it lets go of its owner.
     place: Option<Place>,
-    held: Option<Held>,
+    /// It is held back until it has paid.
+    held: Option<Paying>,
     /// Pinned while `Some`; dropped in place.
     future: Option<F>,
     debt: Debt,
@@ -138,32 +131,25 @@ impl<F> InPlace<F> {
     #[cold]
     fn hold_back(&mut self, cx: &Context<'_>) -> bool {
         if let Some(held) = &self.held {
-            if held.alarm.poll(cx.waker()).is_pending() {
+            if held.poll(cx.waker()).is_pending() {
                 return true;
             }
             // Whatever is owed beyond: this poll is made.
             self.let_go();
             return false;
         }
-        if self.debt.sections > 0 || !want_worker() {
-            return false;
+        if self.debt.sections == 0 {
+            let pays_ns = self.debt.owed_ns.min(LONGEST_NS);
+            self.held = Paying::begin(pays_ns, cx.waker());
         }
-        let pays_ns = self.debt.owed_ns.min(LONGEST_NS);
-        self.held = Some(Held {
-            alarm: Alarm::after(pays_ns, cx.waker()),
-            since_ns: clock::monotonic_ns(),
-            pays_ns,
-        });
-        true
+        self.held.is_some()
     }
 
     /// It is not held back any more, and has paid by the time that it was.
     #[cold]
     fn let_go(&mut self) {
         let Some(held) = self.held.take() else { return };
-        let paid = clock::monotonic_ns()
-            .saturating_sub(held.since_ns)
-            .min(held.pays_ns);
+        let paid = held.end().paid_ns;
         self.debt.owed_ns = self.debt.owed_ns.saturating_sub(paid);
         with_rec(|engine, rec| engine.count_held_back(rec, self.owner.tag(), paid));
     }

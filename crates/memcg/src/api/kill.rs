@@ -3,7 +3,7 @@
 //! Invariants: every task that lives in the group, or below it, from the call's beginning to its
 //! end is marked; every scope that was made there before is to die.
 //! Depends on: `kill_wakers`; the engine.
-//! Never: calls a waker under a lock.
+//! Never: calls a waker under a lock, or on a thread that is pinned.
 
 #![forbid(unsafe_code)]
 
@@ -13,9 +13,9 @@ use crate::engine::Engine;
 use crate::group;
 use crate::group::objcg::State;
 
-/// Marks every live task of `top` and below, raises the kill generations there, and wakes the
-/// futures that wait. The caller is pinned. O(owners), O(futures that wait and can be killed).
-pub(crate) fn kill_below(engine: &Engine, top: &group::Memcg) {
+/// Marks every live task of `top` and below, and raises the kill generations there. The caller is
+/// pinned; [`wake_marked`] follows once it is not any more. O(owners).
+pub(crate) fn mark_below(engine: &Engine, top: &group::Memcg) {
     let tree = &engine.tree;
     for (_, task) in tree.objcgs.each() {
         if task.state() == State::Task
@@ -28,6 +28,11 @@ pub(crate) fn kill_below(engine: &Engine, top: &group::Memcg) {
     }
     tree.tell_freed(top);
     tree.raise_kill_generation(top, false);
+}
+
+/// Wakes the futures that wait and are to die. The caller is not pinned. O(futures that wait and can
+/// be killed).
+pub(crate) fn wake_marked() {
     wake_all_killed();
 }
 
@@ -43,6 +48,11 @@ impl Memcg {
     /// Wakers of futures run on this thread. No effect once the group is removed. Cost: O(tasks and
     /// owners of the process).
     pub fn kill(&self) {
-        self.with(|engine, _, top| kill_below(engine, top));
+        if self
+            .with(|engine, _, top| mark_below(engine, top))
+            .is_some()
+        {
+            wake_marked();
+        }
     }
 }

@@ -6,21 +6,24 @@
 //!
 //! Invariants: an owner that is in a place is named, by the future that is there: it leaves the
 //! place before it lets go of the owner. A waker is taken only of what is to die: it is not needed
-//! again.
+//! again. In the child of a fork nobody is in a place until he is polled there.
 //! Depends on: the engine, which says what is to die.
 //! Never: runs code of the program (a waker's clone, wake or drop) under a lock.
 
+#![forbid(unsafe_code)]
+
 use super::alarm;
+use super::process_table::ProcessTable;
 use super::scope::no_account;
+use super::wakers;
 use crate::engine::process_engine::{engine, known_rec, with_rec};
 use crate::engine::worker::{self, worker_thread};
 use crate::group::Tag;
 use crate::group::kill_generation::KillGeneration;
 use crate::thread::ThreadRec;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SHARDS: usize = 64;
 
@@ -60,39 +63,17 @@ impl Shard {
 
 struct Table([Mutex<Shard>; SHARDS]);
 
-/// Made when the first future waits, and never freed. The child of a fork may leave it to those who
-/// were in it, and make another.
-static TABLE: AtomicPtr<Table> = AtomicPtr::new(core::ptr::null_mut());
+impl Default for Table {
+    fn default() -> Self {
+        Self([const { Mutex::new(Shard::new()) }; SHARDS])
+    }
+}
+
+static TABLE: ProcessTable<Table> = ProcessTable::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in it is valid between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The table, if there is one.
-fn table() -> Option<&'static Table> {
-    // Acquire pairs with the Release of `make_table`.
-    let at = TABLE.load(Ordering::Acquire);
-    // SAFETY: only `make_table` stores a pointer other than null, to a table that is never freed.
-    unsafe { at.as_ref() }
-}
-
-#[cold]
-fn make_table() -> &'static Table {
-    let _free = no_account();
-    let made: *mut Table = Box::into_raw(Box::new(Table(
-        [const { Mutex::new(Shard::new()) }; SHARDS],
-    )));
-    let null = core::ptr::null_mut();
-    // Release pairs with the Acquire of `table`; Acquire pairs with the Release of who came first.
-    match TABLE.compare_exchange(null, made, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => table().unwrap_or_else(make_table),
-        Err(_) => {
-            // SAFETY: made above, and nobody else has seen it.
-            drop(unsafe { Box::from_raw(made) });
-            table().unwrap_or_else(make_table)
-        }
-    }
 }
 
 /// A place that a future has.
@@ -100,24 +81,26 @@ pub(super) struct Place {
     table: &'static Table,
     shard: usize,
     at: usize,
-    /// As the one that is there, to be compared without the lock.
-    waker: Waker,
+    /// As the one that is there, to be compared without the lock. `None`: it has left.
+    waker: Option<Waker>,
 }
 
 impl Place {
     /// Puts `who` there, to be woken by `waker`. To be followed by a look whether it is to die: who
     /// killed it before may not have found it.
     pub(super) fn new(who: Who, waker: &Waker) -> Self {
+        // In the child of a fork there may be none yet that would wake it.
+        want_worker();
+        let (kept, waker) = (wakers::clone_of(waker), wakers::clone_of(waker));
         let _free = no_account();
-        let table = table().unwrap_or_else(make_table);
+        let table = TABLE.get_or_make();
         let shard = match who.id {
             0 => known_rec().map_or(0, shard_of_thread),
             id => id as usize % SHARDS,
         };
-        let kept = waker.clone();
         let waiting = Some(Waiting {
             who,
-            waker: Some(waker.clone()),
+            waker: Some(waker),
         });
         let mut held = lock(&table.0[shard]);
         let at = match held.free.pop() {
@@ -135,19 +118,31 @@ impl Place {
             table,
             shard,
             at,
-            waker: kept,
+            waker: Some(kept),
         }
     }
 
     /// Whether a future that is woken by `waker` is well placed here.
     #[inline]
     pub(super) fn is_for(&self, waker: &Waker) -> bool {
-        self.waker.will_wake(waker) && table().is_some_and(|now| core::ptr::eq(now, self.table))
+        let is_its = |own: &Waker| own.will_wake(waker);
+        self.waker.as_ref().is_some_and(is_its) && self.is_of_this_process()
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        TABLE
+            .get()
+            .is_some_and(|table| core::ptr::eq(table, self.table))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        wakers::discard(self.waker.take());
+        if !self.is_of_this_process() {
+            // Its table was left to the parent, whose threads may have been at it.
+            return;
+        }
         let _free = no_account();
         let mut held = lock(&self.table.0[self.shard]);
         let waiting = held.places[self.at].take();
@@ -158,8 +153,9 @@ impl Drop for Place {
             Shard::new()
         };
         drop(held);
-        // Not under the lock: the one is the program's code, the other takes time.
-        drop((waiting, shard));
+        // Not under the lock: the one takes time, the other is the program's code.
+        drop(shard);
+        wakers::discard(waiting.and_then(|waiting| waiting.waker));
     }
 }
 
@@ -168,26 +164,23 @@ fn shard_of_thread(rec: &ThreadRec) -> usize {
 }
 
 /// Wakes those of a shard that are to die, and of whom `is` says so. No lock is held while the
-/// program's wakers run. If one panics, that ends its call alone: the thread may be the engine's
-/// own.
+/// program's wakers run.
 fn wake(rec: &ThreadRec, shard: &Mutex<Shard>, is: impl Fn(&Who) -> bool) {
     let _free = no_account();
-    let mut wakers = Vec::new();
+    let mut woken = Vec::new();
     for waiting in lock(shard).places.iter_mut().flatten() {
         let Who { tag, seen, .. } = waiting.who;
         // It is in its place under the lock, so its owner is named.
         if waiting.waker.is_some() && is(&waiting.who) && engine().tree.is_to_die(rec, tag, seen) {
-            wakers.extend(waiting.waker.take());
+            woken.extend(waiting.waker.take());
         }
     }
-    for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    }
+    wakers::wake_all(woken);
 }
 
 /// Wakes the future of a task that was marked to die; nothing if the task is no future that waits.
 pub(super) fn wake_killed(id: u32) {
-    if let Some(table) = table() {
+    if let Some(table) = TABLE.get() {
         with_rec(|_, rec| {
             wake(rec, &table.0[id as usize % SHARDS], |who| who.id == id);
         });
@@ -196,35 +189,32 @@ pub(super) fn wake_killed(id: u32) {
 
 /// Wakes all futures that wait and are to die. O(futures that wait and can be killed).
 pub(super) fn wake_all_killed() {
-    if let Some(table) = table() {
+    if let Some(table) = TABLE.get() {
         with_rec(|_, rec| table.0.iter().for_each(|shard| wake(rec, shard, |_| true)));
     }
 }
 
-static TOLD: Once = Once::new();
+/// The worker has been told what to call. No lock: the child of a fork may find it half done.
+static HAS_HOOKS: AtomicBool = AtomicBool::new(false);
 
 /// Has the worker wake those that were killed where no code of the program may run, and ring the
 /// alarms; starts it. Whether there is one. Where the program has called us.
 #[inline]
 pub(super) fn want_worker() -> bool {
-    TOLD.call_once(|| {
-        worker::set_waker(wake_killed);
-        worker::set_wake_all(wake_all_killed);
-        worker::set_alarms(alarm::ring);
-        worker::set_in_child(in_child);
-    });
+    // Acquire pairs with the Release of `set_hooks`.
+    if !HAS_HOOKS.load(Ordering::Acquire) {
+        set_hooks();
+    }
     worker_thread::want();
     worker_thread::serves(engine())
 }
 
-/// In the child of a fork: if a thread that is not here was in a shard, nobody leaves it any more.
-/// What waited is then not found by a kill; it finds out when it is polled next.
-fn in_child() {
-    alarm::in_child();
-    let Some(table) = table() else { return };
-    let is_held = |shard: &Mutex<Shard>| matches!(shard.try_lock(), Err(TryLockError::WouldBlock));
-    if table.0.iter().any(is_held) {
-        // Release: as every store of it; there is no other thread here.
-        TABLE.store(core::ptr::null_mut(), Ordering::Release);
-    }
+/// Several threads may do this at once.
+#[cold]
+fn set_hooks() {
+    worker::set_waker(wake_killed);
+    worker::set_wake_all(wake_all_killed);
+    worker::set_alarms(alarm::ring);
+    // Release pairs with the Acquire of `want_worker`.
+    HAS_HOOKS.store(true, Ordering::Release);
 }

@@ -58,11 +58,7 @@ impl Memcg {
     /// ```
     pub fn watch(&self, level: Limit) -> Watch {
         news::begin();
-        let what = What::Crossing {
-            level: level.get(),
-            is_above: true,
-            has_crossed: false,
-        };
+        let what = What::Crossing(level.get());
         Watch {
             group: self.clone(),
             level,

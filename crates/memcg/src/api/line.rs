@@ -14,13 +14,17 @@
 #![forbid(unsafe_code)]
 
 use super::charge::Charge;
+pub(super) use super::line_table::in_child;
 use super::line_table::{
-    At, Later, Line, Number, PATIENCE_NS, State, TRY_NS, Waiter, at_of, error, group_at, locked,
-    release,
+    At, Later, Line, Number, PATIENCE_NS, State, TRY_NS, Table, Waiter, at_of, error, group_at,
+    locked,
 };
 use super::pinned::pinned;
 use super::scope::no_account;
 use super::wait_error::WaitError;
+use super::wakers;
+use crate::engine::Engine;
+use crate::engine::process_engine::engine;
 use crate::group::exact_charge::round_up;
 use crate::group::notice_word::Told;
 use crate::group::{GroupId, Refusal, Tag};
@@ -36,15 +40,21 @@ enum After {
     Next,
 }
 
-/// Tries those who stand in the line, in order, as far as the line allows.
-fn try_line(at: At) {
+/// Tries those who stand in the lines, in order, as far as the lines allow.
+fn try_lines(mut later: Later) {
     let _free = no_account();
-    let mut later = Later::default();
-    later.to_try.push(at);
     while let Some(at) = later.to_try.pop() {
         run_line(at, &mut later);
     }
     later.finish();
+}
+
+fn try_line(at: At) {
+    let _free = no_account();
+    try_lines(Later {
+        to_try: vec![at],
+        ..Later::default()
+    });
 }
 
 fn run_line(at: At, later: &mut Later) {
@@ -59,8 +69,14 @@ fn run_line(at: At, later: &mut Later) {
     }
     let mut from = Number(0);
     while let Some((number, tag, bytes)) = next_to_try(at, from, later) {
-        let charged = pinned(|engine, rec| engine.charge_in_line(rec, tag, round_up(bytes)));
-        from = match after_try(at, number, charged, later) {
+        // One change: a fork finds the bytes uncharged, or noted in the table.
+        let after = engine().change(|| {
+            let charged = pinned(|engine, rec| engine.charge_in_line(rec, tag, round_up(bytes)));
+            let after = after_try(at, number, charged, later);
+            later.give_back();
+            after
+        });
+        from = match after {
             After::First => Number(0),
             After::Next => Number(number.0 + 1),
         };
@@ -157,14 +173,10 @@ pub(super) fn join(
     full: GroupId,
     waker: &Waker,
 ) -> Number {
-    let waker = {
-        let _free = no_account();
-        waker.clone()
-    };
+    let waker = wakers::clone_of(waker);
     let (number, at) = locked(|table, engine, rec| {
         engine.tree.ref_objcg(tag);
-        let number = Number(table.next);
-        table.next += 1;
+        let number = Number::next();
         let waiter = Waiter {
             tag,
             bytes,
@@ -186,28 +198,31 @@ pub(super) fn join(
 /// What has become of somebody in line, who is woken by `waker` from here on. `None`: he is in no
 /// line, as in the child of a fork; else the answer is his last one if it is ready.
 pub(super) fn poll(number: Number, waker: &Waker) -> Option<Poll<Result<Charge, WaitError>>> {
-    let waker = {
-        let _free = no_account();
-        waker.clone()
-    };
-    let (ended, before) = locked(|table, _, _| {
+    let waker = wakers::clone_of(waker);
+    let (found, old) = locked(|table, _, _| {
         let Some(waiter) = table.waiters.get_mut(&number) else {
             return (None, Some(waker));
         };
         match waiter.state {
             State::Waiting | State::Tried | State::Gone => {
-                (Some(None), waiter.waker.replace(waker))
+                (Some(Poll::Pending), waiter.waker.replace(waker))
             }
-            State::Granted | State::Failed(_) => (Some(table.waiters.remove(&number)), Some(waker)),
+            State::Granted | State::Failed(_) => {
+                let ended = table.waiters.remove(&number);
+                (
+                    ended.map(|ended| Poll::Ready(answer_of(ended))),
+                    Some(waker),
+                )
+            }
         }
     });
-    {
-        let _free = no_account();
-        drop(before);
-    }
-    let Some(waiter) = ended? else {
-        return Some(Poll::Pending);
-    };
+    // The answer has the bytes by now, whatever the program's code does.
+    wakers::discard(old);
+    found
+}
+
+/// The answer for somebody who is in no line any more.
+fn answer_of(waiter: Waiter) -> Result<Charge, WaitError> {
     let answer = match waiter.state {
         State::Failed(error) => Err(error),
         State::Granted | State::Waiting | State::Tried | State::Gone => {
@@ -221,72 +236,77 @@ pub(super) fn poll(number: Number, waker: &Waker) -> Option<Poll<Result<Charge, 
         // The bytes of the charge keep the owner from here on.
         engine.tree.unref_objcg(waiter.tag);
     });
-    Some(Poll::Ready(answer))
+    answer
 }
 
 /// Takes somebody out of line whose future is dropped. What he got is given back, and the next is
 /// tried.
 pub(super) fn cancel(number: Number) {
+    let _free = no_account();
     let mut later = Later::default();
-    let waker = locked(|table, engine, _| {
-        let waiter = table.waiters.get_mut(&number)?;
-        let waker = waiter.waker.take();
-        let (tag, at) = (waiter.tag, waiter.at);
-        let charged = match waiter.state {
-            State::Waiting => {
-                if table.leave(engine, at, number) {
-                    later.to_try.push(at);
-                }
-                0
-            }
-            State::Tried | State::Gone => {
-                // Who tries him gives it back.
-                waiter.state = State::Gone;
-                return waker;
-            }
-            State::Granted => waiter.bytes,
-            State::Failed(_) => 0,
-        };
-        table.waiters.remove(&number);
-        later.released.push((tag, charged));
+    // One change: a fork finds him in line, or all given back.
+    let waker = engine().change(|| {
+        let waker = locked(|table, engine, _| leave(table, engine, number, &mut later));
+        later.give_back();
         waker
     });
-    let _free = no_account();
-    drop(waker);
-    for (tag, bytes) in core::mem::take(&mut later.released) {
-        release(tag, bytes);
-    }
-    for at in core::mem::take(&mut later.to_try) {
-        try_line(at);
-    }
+    try_lines(later);
+    wakers::discard(waker);
+}
+
+/// Takes somebody out, as [`cancel`] says; answers his waker.
+fn leave(
+    table: &mut Table,
+    engine: &'static Engine,
+    number: Number,
+    later: &mut Later,
+) -> Option<Waker> {
+    let waiter = table.waiters.get_mut(&number)?;
+    let waker = waiter.waker.take();
+    let (tag, at) = (waiter.tag, waiter.at);
+    let charged = match waiter.state {
+        State::Waiting => {
+            if table.leave(engine, at, number) {
+                later.to_try.push(at);
+            }
+            0
+        }
+        State::Tried | State::Gone => {
+            // Who tries him gives it back.
+            waiter.state = State::Gone;
+            return waker;
+        }
+        State::Granted => waiter.bytes,
+        State::Failed(_) => 0,
+    };
+    table.waiters.remove(&number);
+    later.released.push((tag, charged));
+    waker
 }
 
 /// Tries the lines of groups that were told of, and those that are due; ends waits whose time is
 /// over. Answers the ms until the next is due, 0 if there is none.
 pub(super) fn look(told: &[(GroupId, Told)]) -> u32 {
-    let due = {
-        let mut later = Later::default();
-        let due: Vec<At> = locked(|table, engine, _| {
-            let now = clock::monotonic_ns();
-            for (at, line) in &mut table.lines {
-                let freed = |(group, told): &(GroupId, Told)| *group == at.group && told.freed;
-                if told.iter().any(freed) {
-                    line.progress_ns = now;
-                    line.tried_ns = 0;
-                }
+    let _free = no_account();
+    let mut later = Later::default();
+    let due: Vec<At> = locked(|table, engine, _| {
+        let now = clock::monotonic_ns();
+        for (at, line) in &mut table.lines {
+            let freed = |(group, told): &(GroupId, Told)| *group == at.group && told.freed;
+            if told.iter().any(freed) {
+                line.progress_ns = now;
+                line.tried_ns = 0;
             }
-            table.end_waits(engine, now, &mut later);
-            let is_due = |(_, line): &(&At, &Line)| now.saturating_sub(line.tried_ns) >= TRY_NS;
-            let due = table.lines.iter().filter(is_due).map(|(at, _)| *at);
-            let mut due: Vec<At> = due.chain(later.to_try.drain(..)).collect();
-            // Room that has come in several groups at once is for who came first.
-            due.sort_by_key(|at| table.lines.get(at).and_then(|line| line.numbers.first()));
-            due
-        });
-        let _free = no_account();
-        later.finish();
+        }
+        table.end_waits(engine, now, &mut later);
+        let is_due = |(_, line): &(&At, &Line)| now.saturating_sub(line.tried_ns) >= TRY_NS;
+        let due = table.lines.iter().filter(is_due).map(|(at, _)| *at);
+        let mut due: Vec<At> = due.chain(later.to_try.drain(..)).collect();
+        // Room that has come in several groups at once is for who came first.
+        due.sort_by_key(|at| table.lines.get(at).and_then(|line| line.numbers.first()));
         due
-    };
+    });
+    later.finish();
     for at in due {
         try_line(at);
     }

@@ -5,7 +5,8 @@
 //! another group goes to that group's line, to the place of his number.
 //!
 //! Invariants: who waits is in one line. A line is marked at its group as long as somebody is in
-//! it. In the child of a fork the table is empty.
+//! it. Bytes that are charged for somebody and not yet his are noted here whenever a fork comes: the
+//! child, in which nobody waits, gives them back.
 //! Depends on: `engine::line` for the mark.
 //! Never: runs code of the program (a waker's clone, wake or drop) under the lock.
 
@@ -14,18 +15,20 @@
 use super::charge::Charge;
 use super::error::ReserveError;
 use super::pinned::pinned;
+use super::process_table::ProcessTable;
 use super::scope::no_account;
 use super::wait_error::WaitError;
+use super::wakers;
 use crate::counter::Level;
 use crate::engine::process_engine::engine;
 use crate::engine::{ChargeError, Engine};
 use crate::group::{self, GroupId, Refusal, Tag};
 use crate::os::clock;
 use crate::thread::ThreadRec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Waker;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// How long others stand behind the first in line who cannot be served.
 pub(super) const PATIENCE_NS: u64 = 1_000_000_000;
@@ -91,20 +94,16 @@ impl Line {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Table {
-    /// As the tree's: in the child of a fork it is another.
-    pub(super) recounts: u32,
-    pub(super) next: u64,
     pub(super) waiters: BTreeMap<Number, Waiter>,
     pub(super) lines: BTreeMap<At, Line>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table {
-    recounts: 0,
-    next: 0,
-    waiters: BTreeMap::new(),
-    lines: BTreeMap::new(),
-});
+static TABLE: ProcessTable<Mutex<Table>> = ProcessTable::new();
+/// The next number. It goes on in a fork's child, so that no number of the parent's means somebody
+/// there.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Runs `f` on the table, under its lock, pinned. A fork waits until it is over.
 pub(super) fn locked<R>(f: impl FnOnce(&mut Table, &'static Engine, &'static ThreadRec) -> R) -> R {
@@ -112,18 +111,36 @@ pub(super) fn locked<R>(f: impl FnOnce(&mut Table, &'static Engine, &'static Thr
     engine().change(|| {
         pinned(|engine, rec| {
             // What is in it is valid between any two statements.
-            let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-            let recounts = engine.tree.nr_recounts();
-            if table.recounts != recounts {
-                // Those who waited in the parent of this process have not come along, and no waker
-                // of theirs is to be touched.
-                core::mem::forget(core::mem::take(&mut table.waiters));
-                table.lines.clear();
-                table.recounts = recounts;
-            }
-            f(&mut table, engine, rec)
+            let table = TABLE.get_or_make().lock();
+            f(
+                &mut table.unwrap_or_else(PoisonError::into_inner),
+                engine,
+                rec,
+            )
         })
     })
+}
+
+/// In the child of a fork: gives back what the parent's table holds for those who wait there, their
+/// owners' names and the bytes that were charged and not taken. No waker of theirs is touched.
+pub(super) fn in_child() {
+    let Some(left) = TABLE.of_parent() else {
+        return;
+    };
+    let mut left = match left.try_lock() {
+        Ok(left) => left,
+        Err(TryLockError::Poisoned(left)) => left.into_inner(),
+        // A thread that is not here was at it: nobody knows what is whole.
+        Err(TryLockError::WouldBlock) => return,
+    };
+    for waiter in left.waiters.values() {
+        let bytes = match waiter.state {
+            State::Granted => waiter.bytes,
+            State::Waiting | State::Tried | State::Gone | State::Failed(_) => 0,
+        };
+        release(waiter.tag, bytes);
+    }
+    core::mem::forget(core::mem::take(&mut *left));
 }
 
 /// What is to be done once the lock is free.
@@ -137,14 +154,18 @@ pub(super) struct Later {
 }
 
 impl Later {
-    /// Wakes and releases. A waker that panics ends its call alone.
-    pub(super) fn finish(self) {
-        for (tag, bytes) in self.released {
+    /// Gives back what is to be released. For whoever took it out of the table, before a fork can
+    /// come: within the same change.
+    pub(super) fn give_back(&mut self) {
+        for (tag, bytes) in self.released.drain(..) {
             release(tag, bytes);
         }
-        for waker in self.wakers {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+    }
+
+    /// Wakes who is to be woken; the rest has been done.
+    pub(super) fn finish(self) {
+        debug_assert!(self.released.is_empty() && self.to_try.is_empty());
+        wakers::wake_all(self.wakers);
     }
 }
 
@@ -165,6 +186,13 @@ pub(super) fn at_of(group: &group::Memcg) -> At {
     At {
         group: group.index(),
         generation: group.generation(),
+    }
+}
+
+impl Number {
+    /// One after all others. Under the table's lock.
+    pub(super) fn next() -> Self {
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -7,23 +7,27 @@
 
 #![forbid(unsafe_code)]
 
-use super::pinned::pinned;
 use super::scope::no_account;
 use super::{bells, line};
 use crate::engine::process_engine::engine;
 use crate::engine::worker::{self, worker_thread};
 use crate::engine::{Engine, Work};
-use std::sync::Once;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-static BEGUN: Once = Once::new();
+/// The worker looks. No lock: the child of a fork may find it half done.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Has the worker look from now on, and starts it. Before the first wish; where the program has
 /// called us.
 pub(super) fn begin() {
-    BEGUN.call_once(|| {
+    // Acquire pairs with the Release below. Several threads may do this at once.
+    if !HAS_BEGUN.load(Ordering::Acquire) {
         Engine::begin_telling();
         worker::set_look(look);
-    });
+        worker::set_in_child(line::in_child);
+        // Release pairs with the Acquire above.
+        HAS_BEGUN.store(true, Ordering::Release);
+    }
     worker_thread::want();
 }
 
@@ -43,14 +47,11 @@ pub(super) fn look_without_worker() {
 /// Looks at all of whom there is news, and at those whose time has come; answers the ms until the
 /// next one's, 0 if there is none.
 fn look() -> u32 {
-    let mut told = {
+    let mut told = Vec::new();
+    {
         let _free = no_account();
-        Vec::new()
-    };
-    pinned(|engine, _| {
-        let _free = no_account();
-        engine.take_told(|group, news| told.push((group, news)));
-    });
+        engine().take_told(|group, news| told.push((group, news)));
+    }
     bells::ring(&told);
     let ms = line::look(&told);
     let _free = no_account();

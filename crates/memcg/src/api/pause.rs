@@ -1,16 +1,14 @@
 //! What is owed for `memory.high`: how much, how to pay it, and where it must wait.
 //!
 //! Invariants: what a pause does not get to pay stays owed.
-//! Depends on: `alarm`; the thread's record, which has the debt of the future that it polls.
+//! Depends on: `paying`; the thread's record, which has the debt of the future that it polls.
 //! Never: lets a thread sleep.
 
 #![forbid(unsafe_code)]
 
-use super::alarm::Alarm;
-use super::kill_wakers::want_worker;
+use super::paying::{Paid, Paying};
 use crate::counter::throttle_curve::{MAX_DELAY_NS, due_ns};
 use crate::engine::process_engine::{known_rec, with_rec};
-use crate::os::clock;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -58,12 +56,6 @@ pub struct Pause {
     paying: Option<Paying>,
 }
 
-struct Paying {
-    alarm: Alarm,
-    since_ns: u64,
-    due_ns: u64,
-}
-
 impl fmt::Debug for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pause")
@@ -75,22 +67,19 @@ impl fmt::Debug for Pause {
 impl Pause {
     /// It is over, or dropped: what was not paid is owed again. Answers what was.
     fn end(&mut self) -> Duration {
-        let Some(Paying {
-            since_ns, due_ns, ..
-        }) = self.paying.take()
-        else {
+        let Some(paying) = self.paying.take() else {
             return Duration::ZERO;
         };
-        let paid = clock::monotonic_ns().saturating_sub(since_ns).min(due_ns);
+        let Paid { paid_ns, unpaid_ns } = paying.end();
         with_rec(|engine, rec| {
-            rec.set_owed((rec.owed_ns() + due_ns - paid).min(MAX_DELAY_NS));
+            rec.set_owed((rec.owed_ns() + unpaid_ns).min(MAX_DELAY_NS));
             engine.with_owner(rec, |tag| {
                 if let Some(tag) = tag {
-                    engine.count_held_back(rec, tag, paid);
+                    engine.count_held_back(rec, tag, paid_ns);
                 }
             });
         });
-        Duration::from_nanos(paid)
+        Duration::from_nanos(paid_ns)
     }
 }
 
@@ -99,7 +88,7 @@ impl Future for Pause {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Duration> {
         if let Some(paying) = &self.paying {
-            return match paying.alarm.poll(cx.waker()) {
+            return match paying.poll(cx.waker()) {
                 Poll::Ready(()) => Poll::Ready(self.end()),
                 Poll::Pending => Poll::Pending,
             };
@@ -109,15 +98,14 @@ impl Future for Pause {
         };
         let owed = rec.owed_ns();
         let due_ns = due_ns(owed, MAX_DELAY_NS);
-        if due_ns == 0 || !want_worker() {
+        if due_ns == 0 {
+            return Poll::Ready(Duration::ZERO);
+        }
+        self.paying = Paying::begin(due_ns, cx.waker());
+        if self.paying.is_none() {
             return Poll::Ready(Duration::ZERO);
         }
         rec.set_owed(owed - due_ns);
-        self.paying = Some(Paying {
-            alarm: Alarm::after(due_ns, cx.waker()),
-            since_ns: clock::monotonic_ns(),
-            due_ns,
-        });
         Poll::Pending
     }
 }

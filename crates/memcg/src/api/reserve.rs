@@ -137,9 +137,12 @@ impl Reserve {
             Err(refused) => refused,
         };
         let error = ReserveError::new(&refused);
-        let bytes = round_up(self.bytes);
-        let never = pinned(|engine, _| engine.tree.never_fits(self.group.tag(), bytes).is_some());
-        let Some(full) = refused.refusal.group.filter(|_| !never) else {
+        let never = || {
+            let bytes = round_up(self.bytes);
+            pinned(|engine, _| engine.tree.never_fits(self.group.tag(), bytes).is_some())
+        };
+        // Without a group that is full it is more than any owner can be charged.
+        let Some(full) = refused.refusal.group.filter(|_| !never()) else {
             return Poll::Ready(Err(WaitError::Refused(error)));
         };
         if self

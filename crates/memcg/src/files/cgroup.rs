@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::{At, Errno, FileError, integer, move_here};
-use crate::api::kill::kill_below;
+use crate::api::kill::mark_below;
 use crate::group::objcg::{Objcg, State};
 use crate::group::task_owner::FIRST_TASK_ID;
 use core::fmt::Write;
@@ -140,7 +140,8 @@ pub fn stat(at: At<'_>) -> String {
 pub fn kill(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     match integer::parse(value) {
         Ok(1) => {
-            kill_below(at.engine, at.group);
+            mark_below(at.engine, at.group);
+            // Those that wait are woken by `files::after_write`: we are pinned.
             Ok(())
         }
         Ok(_) | Err(integer::NoInteger::Range) => Err(FileError::new(

@@ -37,7 +37,9 @@ impl Memcg {
     /// value that the file does not take, ENODEV once the group has been removed, and what the file
     /// itself says. The message says what to do.
     pub fn write(&self, file: &str, value: &str) -> Result<(), FileError> {
-        self.file(|here, path| super::write_at(here, path, file.as_bytes(), value.as_bytes()))
+        self.file(|here, path| super::write_at(here, path, file.as_bytes(), value.as_bytes()))?;
+        super::after_write(file.as_bytes());
+        Ok(())
     }
 
     /// Runs `f` with the group and its path.

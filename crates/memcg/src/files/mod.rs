@@ -35,6 +35,7 @@ pub use resident::{outside, rss, rss_peak};
 pub use table::markdown;
 pub use table::{FILES, File, Mode};
 
+use crate::api::kill::wake_marked;
 use crate::api::moving::move_task as move_task_of_process;
 use crate::api::{self, no_account};
 use crate::attach::{self, Moved};
@@ -214,7 +215,16 @@ fn write_by(
     }
     at(engine, rec, path, |here| {
         write_at(At { reader, ..here }, path, file, value)
-    })
+    })?;
+    after_write(file);
+    Ok(())
+}
+
+/// After a write of a file that did what was asked: what may not be done while the thread is pinned.
+fn after_write(file: &[u8]) {
+    if file == b"cgroup.kill" {
+        wake_marked();
+    }
 }
 
 /// Writes a file of the group that is at `path`.

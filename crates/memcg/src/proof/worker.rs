@@ -2,10 +2,15 @@
 //! where none is wanted.
 
 use super::own_process;
-use crate::engine::process_engine::{engine, with_rec};
+use crate::api::{in_group, root};
+use crate::engine::process_engine::{self, engine, known_rec, with_rec};
 use crate::engine::worker::{self, worker_thread};
 use crate::engine::{By, Work};
+use core::future::{Future, pending};
+use core::task::{Context, Waker};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
 
 static WOKEN: AtomicU32 = AtomicU32::new(0);
 
@@ -61,20 +66,112 @@ fn without_one() {
     assert_eq!(WOKEN.load(Ordering::Relaxed), 3);
 }
 
+const HOLD: u32 = 1_000_000;
+/// 0; 1: the worker is held; 2: it may go on.
+static HELD: AtomicU32 = AtomicU32::new(0);
+
+fn hold(id: u32) {
+    if id == HOLD {
+        // Release and Acquire: as a lock. The partners are those in `while_it_is_busy`.
+        HELD.store(1, Ordering::Release);
+        while HELD.load(Ordering::Acquire) != 2 {
+            std::thread::yield_now();
+        }
+    }
+    note(id);
+}
+
+/// What is for futures is left to the worker: it has times to look at before it sleeps.
+fn while_it_is_busy() {
+    worker::set_waker(hold);
+    with_rec(|_, _| ()).unwrap();
+    worker_thread::want();
+    assert!(engine().defer(Work::Wake { id: HOLD }));
+    while HELD.load(Ordering::Acquire) != 1 {
+        std::thread::yield_now();
+    }
+    for work in [Work::Alarm, Work::Look, Work::Wake { id: 5 }, Work::WakeAll] {
+        assert!(engine().defer(work));
+        assert_eq!(crate::api::run_deferred(), 0, "{work:?}");
+    }
+    help(By::All);
+    assert_eq!(WOKEN.load(Ordering::Relaxed), 0);
+    assert!(engine().defer(Work::Ends));
+    assert_eq!(crate::api::run_deferred(), 1, "this is for anybody");
+    HELD.store(2, Ordering::Release);
+    await_woken(HOLD + 5);
+}
+
+/// What the first record of a thread saw: 1 + whether there was a worker.
+static SEEN: AtomicU32 = AtomicU32::new(0);
+
+/// Nobody counts on a worker before its thread is there: it may never be.
+fn while_it_starts() {
+    engine();
+    process_engine::set_thread_hook(|engine, _| {
+        SEEN.store(
+            1 + u32::from(worker_thread::serves(engine)),
+            Ordering::Relaxed,
+        );
+    });
+    // The first thing that this thread asks for: it gets its record in the middle of the start.
+    std::thread::spawn(|| {
+        worker_thread::want();
+        assert!(worker_thread::serves(engine()));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(SEEN.load(Ordering::Relaxed), 1);
+}
+
+/// Counts in tens how often it was woken, and in ones how often the thread was pinned then.
+#[derive(Default)]
+struct Pinned(AtomicU32);
+
+impl Wake for Pinned {
+    fn wake(self: Arc<Self>) {
+        let is_pinned = known_rec().is_some_and(|rec| rec.pin.load(Ordering::Relaxed) != 0);
+        self.0
+            .fetch_add(10 + u32::from(is_pinned), Ordering::Relaxed);
+    }
+}
+
+/// Code of the program does not hold up the reuse of records.
+fn who_kills_is_not_pinned() {
+    engine().options.set_no_thread(true);
+    let group = root().create("pinned").unwrap();
+    let kills: [fn(&crate::api::Memcg); 2] = [
+        |group| group.kill(),
+        |group| group.write("cgroup.kill", "1").unwrap(),
+    ];
+    for kill in kills {
+        let woken = Arc::new(Pinned::default());
+        let waker = Waker::from(woken.clone());
+        let mut future = core::pin::pin!(in_group(&group, "f", pending::<()>()));
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        kill(&group);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 10);
+    }
+}
+
 #[test]
 fn what_is_put_off_is_done_by_the_worker_or_where_one_may_wait() {
     const NAME: &str = "proof::worker::what_is_put_off_is_done_by_the_worker_or_where_one_may_wait";
     match own_process::argument().as_deref() {
         None => {
-            own_process::passes_again(NAME, "with");
-            own_process::passes_again(NAME, "without");
+            for which in ["with", "without", "busy", "starts", "pinned"] {
+                own_process::passes_again(NAME, which);
+            }
         }
         Some(which) => {
             worker::set_waker(note);
-            if which == "with" {
-                with_a_worker();
-            } else {
-                without_one();
+            match which {
+                "with" => with_a_worker(),
+                "busy" => while_it_is_busy(),
+                "starts" => while_it_starts(),
+                "pinned" => who_kills_is_not_pinned(),
+                _ => without_one(),
             }
         }
     }
