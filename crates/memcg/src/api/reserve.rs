@@ -9,7 +9,7 @@
 use super::charge::Charge;
 use super::error::ReserveError;
 use super::line;
-use super::line_table::Number;
+use super::line_table::{self, Number};
 use super::memcg::Memcg;
 use super::news;
 use super::pinned::pinned;
@@ -137,14 +137,15 @@ impl Reserve {
             Err(refused) => refused,
         };
         let error = ReserveError::new(&refused);
-        let never = || {
-            let bytes = round_up(self.bytes);
-            pinned(|engine, _| engine.tree.never_fits(self.group.tag(), bytes).is_some())
-        };
         // Without a group that is full it is more than any owner can be charged.
-        let Some(full) = refused.refusal.group.filter(|_| !never()) else {
+        let Some(full) = refused.refusal.group else {
             return Poll::Ready(Err(WaitError::Refused(error)));
         };
+        let bytes = round_up(self.bytes);
+        if let Some(never) = pinned(|engine, _| engine.tree.never_fits(self.group.tag(), bytes)) {
+            let error = line_table::error(self.bytes, never);
+            return Poll::Ready(Err(WaitError::Refused(error)));
+        }
         if self
             .deadline_ns
             .is_some_and(|at| at <= clock::monotonic_ns())

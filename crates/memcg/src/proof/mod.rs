@@ -58,4 +58,6 @@ mod straddle;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
+mod waiting_model;
+#[cfg(not(loom))]
 mod worker;
