@@ -159,19 +159,23 @@ impl Engine {
         if may_go_over && full.is_over() {
             return self.charge_over(rec, request, caller, refusal);
         }
-        if !may_go_over {
+        // The C library's calls ask twice. What is refused early is counted when it asks again.
+        let asks_again = flags.has(Flags::EARLY | Flags::MALLOC);
+        if !may_go_over && !asks_again {
             full.event(Event::Max);
         }
-        let mut last = match self.charge_after_drain(rec, request, caller, refusal) {
-            Ok(()) => return Ok(()),
-            Err(again) => again,
-        };
-        if self.may_reclaim() {
-            match self.charge_after_reclaim(rec, request, last) {
-                Ok(()) => return Ok(()),
-                Err(again) => last = again,
+        let made = self
+            .charge_after_drain(rec, request, caller, refusal)
+            .or_else(|last| match self.may_reclaim() {
+                true => self.charge_after_reclaim(rec, request, last),
+                false => Err(last),
+            });
+        let Err(last) = made else {
+            if !may_go_over && asks_again {
+                full.event(Event::Max);
             }
-        }
+            return Ok(());
+        };
         if flags.has(Flags::EARLY) {
             return Err(last);
         }

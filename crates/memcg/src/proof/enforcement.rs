@@ -372,6 +372,22 @@ fn a_refusal_beyond_the_bound_of_debt_is_counted_as_one_that_met_max() {
 }
 
 #[test]
+fn a_c_library_call_that_asks_twice_meets_max_once() {
+    let w = World::new();
+    let a = w.group(None, "a");
+    a.counter.set_max(MIB);
+    let first = Flags::MALLOC | Flags::EARLY;
+    let events = || (a.nr_events(Event::Max, true), a.nr_events(Event::Oom, true));
+    assert!(!w.charge(a.tag(), 2 * MIB, first));
+    assert_eq!(events(), (0, 0), "it will ask again");
+    assert!(!w.charge(a.tag(), 2 * MIB, Flags::MALLOC));
+    assert_eq!(events(), (1, 1), "it was refused once");
+    // Whoever asks early at the door may never ask again.
+    assert!(!w.charge(a.tag(), 2 * MIB, Flags::EARLY));
+    assert_eq!(events(), (2, 1));
+}
+
+#[test]
 fn the_policy_of_the_full_group_decides_not_that_of_the_charged_one() {
     let w = World::new();
     let parent = w.group(None, "parent");
