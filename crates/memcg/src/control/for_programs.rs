@@ -1,10 +1,10 @@
 //! The socket for programs that link the crate: one call makes them visible.
 //!
 //! Invariants: one helper a process, however often and from wherever it is asked for.
-//! Depends on: `server`, `place`.
+//! Depends on: `server`, `ending`.
 //! Never: serves a process that has not asked for it. The child of a fork asks for itself.
 
-use super::{place, server};
+use super::server;
 use crate::os::ids;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use std::io;
@@ -50,6 +50,8 @@ pub fn serve_in_thread() -> io::Result<()> {
     })
 }
 
-extern "C" fn at_exit() {
-    place::unlink();
+pub(super) extern "C" fn at_exit() {
+    // Not only the name goes: a thread that makes the socket just now, or would make it anew, must
+    // not leave it behind.
+    super::end();
 }

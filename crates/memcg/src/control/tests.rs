@@ -531,6 +531,15 @@ fn an_end_waits_for_a_socket_that_is_being_made() {
 }
 
 #[test]
+fn after_a_program_s_exit_no_socket_is_made() {
+    in_own_process("after_a_program_s_exit_no_socket_is_made", || {
+        let path = socket();
+        super::for_programs::at_exit();
+        assert!(!path.exists() && Making::begin().is_none());
+    });
+}
+
+#[test]
 fn an_end_by_a_signal_handler_of_the_maker_does_not_wait() {
     let name = "an_end_by_a_signal_handler_of_the_maker_does_not_wait";
     in_own_process(name, || {
