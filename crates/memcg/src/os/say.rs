@@ -9,8 +9,9 @@ pub fn line(pieces: &[&[u8]]) {
         len += 1;
     }
     text[len] = b'\n';
-    // SAFETY: the buffer is ours and `len + 1` bytes of it are written.
-    unsafe { libc::write(2, text.as_ptr().cast(), len + 1) };
+    // The call itself: the C library's is a cancellation point, and a thread must not end inside
+    // malloc. SAFETY: the buffer is ours and `len + 1` bytes of it are written.
+    unsafe { libc::syscall(libc::SYS_write, 2, text.as_ptr(), len + 1) };
 }
 
 /// A number as decimal text.
