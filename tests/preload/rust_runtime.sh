@@ -4,7 +4,8 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
-needs rustc strip objcopy
+needs rustc strip objcopy readelf python3
+ulimit -c 0
 build() { rustc --edition 2024 -O "$here/programs/rust_grows.rs" "$@"; }
 build -o "$TMPDIR/rust_grows"
 build --crate-type cdylib -o "$TMPDIR/librust_grows.so"
@@ -40,7 +41,8 @@ exec 3>"$TMPDIR/in" 4<"$TMPDIR/said"
 read -r answer <&4
 [ "$answer" = "held 32 MiB: rust_grows" ]
 "$MEMCG_BIN" get "$pid" /rust_grows/memory.events >"$TMPDIR/events"
-[ "$(sed -n 's/^debt //p' "$TMPDIR/events")" -ge 1 ] && grep -qx 'oom 0' "$TMPDIR/events"
+[ "$(sed -n 's/^debt //p' "$TMPDIR/events")" -ge 1 ]
+grep -qx 'oom 0' "$TMPDIR/events"
 exec 3>&-
 wait "$pid"
 
@@ -52,7 +54,8 @@ echo "-- a written deny ends it"
 status=0
 "$MEMCG_BIN" exec --set /rust_grows/memory.max=8M --set /rust_grows/memory.oom.policy=deny -- \
     "$TMPDIR/rust_grows" 32 >"$TMPDIR/out" 2>"$TMPDIR/err" || status=$?
-[ "$status" = 134 ] && [ ! -s "$TMPDIR/out" ]
+[ "$status" = 134 ]
+[ ! -s "$TMPDIR/out" ]
 grep -qE '^memcg: /rust_grows/rust_grows: .* refused [0-9]+ bytes: /rust_grows has [0-9]+ of 8388608 bytes \(memory.max\)' \
     "$TMPDIR/err"
 
@@ -72,3 +75,45 @@ PY
 "$MEMCG_BIN" exec --group '*=/module' --set /module/memory.max=64M --report "$TMPDIR/report" -- \
     "$python" "$TMPDIR/later.py" "$TMPDIR/librust_grows.so" 2>"$TMPDIR/err"
 [ "$(grep -c "memcg: librust_grows.so $says" "$TMPDIR/err")" = 1 ]
+
+echo "-- no memory is no refusal: without a limit nothing is said"
+"$MEMCG_BIN" exec -- "$python" -c 'import ctypes, sys
+ctypes.CDLL(sys.argv[1])
+malloc = ctypes.CDLL(None).malloc
+malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+assert malloc(1 << 62) is None' "$TMPDIR/librust_grows.so" 2>"$TMPDIR/err"
+[ ! -s "$TMPDIR/err" ]
+
+cc -O1 -Wall -Wextra -Werror -fno-builtin -pthread "$here/programs/loaded_files.c" -o "$TMPDIR/loaded_files" -ldl
+cc -O1 -Wall -Wextra -Werror -shared -fPIC "$here/programs/own_needs_library.c" -o "$TMPDIR/libc_only.so"
+box() { timeout 60 "$MEMCG_BIN" exec --group '*=/box' --set /box/memory.max=8M -- "$@" 2>"$TMPDIR/err"; }
+replaced() { box "$TMPDIR/loaded_files" replaced "$TMPDIR/loaded.so" "$TMPDIR/new"; }
+
+echo "-- a file that was put in the place of a loaded one is not believed"
+cp "$TMPDIR/librust_grows.so" "$TMPDIR/loaded.so"
+cp "$TMPDIR/libc_only.so" "$TMPDIR/new"
+[ "$(replaced)" = "went over" ]
+grep -q "memcg: loaded.so $says" "$TMPDIR/err"
+cp "$TMPDIR/libc_only.so" "$TMPDIR/loaded.so"
+cp "$TMPDIR/librust_grows.so" "$TMPDIR/new"
+[ "$(replaced)" = refused ]
+[ ! -s "$TMPDIR/err" ]
+
+echo "-- nor is a pipe in its place waited for"
+cp "$TMPDIR/libc_only.so" "$TMPDIR/loaded.so"
+mkfifo "$TMPDIR/new"
+[ "$(replaced)" = refused ]
+
+echo "-- what is said ends no cancelled thread"
+[ "$(box "$TMPDIR/loaded_files" cancelled "$TMPDIR/librust_grows.so")" = "went over" ]
+grep -q "memcg: librust_grows.so $says" "$TMPDIR/err"
+
+echo "-- a program that the loader was asked to run is not the loader"
+loader=$(readelf -l "$TMPDIR/rust_grows" | sed -n 's/.*interpreter: \(.*\)]/\1/p')
+box bash -c 'exec "$@"' - "$loader" "$TMPDIR/rust_grows" 32 >"$TMPDIR/out"
+grep -q '^held 32 MiB: ' "$TMPDIR/out"
+
+echo "-- a child of a fork while objects are read finds its loader unlocked"
+echo 'const char constants[16 << 20] = {1};' | cc -x c -shared -fPIC - -o "$TMPDIR/large.so"
+for n in 1 2 3 4 5 6; do cp "$TMPDIR/large.so" "$TMPDIR/large$n.so"; done
+[ "$(box "$TMPDIR/loaded_files" forks "$TMPDIR"/large[1-6].so)" = refused ]

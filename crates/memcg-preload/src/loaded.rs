@@ -49,6 +49,12 @@ impl<'a> Object<'a> {
         self.info.dlpi_adds
     }
 
+    /// How many objects the loader has ever added, and how many it has taken off: as long as both
+    /// stay, its list does.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.info.dlpi_adds, self.info.dlpi_subs)
+    }
+
     /// Where it is mapped: what its own addresses count from.
     pub fn base(&self) -> usize {
         self.info.dlpi_addr as usize

@@ -61,7 +61,7 @@ pub fn ask(caller: usize, ask: impl Fn(Asks) -> *mut u8) -> *mut c_void {
             }
         }
     };
-    checked(rust_runtime::asked(|| ask(asks), |p| p.is_null()))
+    checked(rust_runtime::asked(asks, ask, |p| p.is_null()))
 }
 
 /// The function's own arguments, and behind them where it is to return to; then what is named goes

@@ -24,6 +24,7 @@ use crate::ranges_lock::{self, Guard};
 use crate::rust_runtime;
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_void};
+use memcg::internal::malloc::Asks;
 use memcg::internal::mapped::{Charged, Owner};
 use memcg::internal::os::errno;
 use memcg::internal::thread::{Thread, with_thread};
@@ -120,8 +121,10 @@ pub unsafe extern "C" fn mmap(
         let whole = bytes.checked_next_multiple_of(page()).unwrap_or(0);
         let charged = if due {
             // SAFETY: the thread works for that owner; a part of the place is at most the whole.
-            let charge = || unsafe { thread.charge_mapped(owner, whole, forced) };
-            rust_runtime::asked(charge, |charged| matches!(charged, Charged::Refused))
+            let charge = |asks| unsafe { thread.charge_mapped(owner, whole, forced, asks) };
+            rust_runtime::asked(Asks::Refusable, charge, |charged| {
+                matches!(charged, Charged::Refused)
+            })
         } else {
             Charged::Yes
         };

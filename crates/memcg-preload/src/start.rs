@@ -45,6 +45,9 @@ extern "C" fn begin() {
         no_thread: is_set("MEMCG_NO_THREAD"),
     });
     callers::find();
+    if is_set(SAID) {
+        rust_runtime::note_said();
+    }
     let mut is_limited = false;
     with_thread(|thread| {
         if let Err(why) = group_rules::init(&text("MEMCG_GROUPS").unwrap_or_default(), &comm()) {
@@ -56,14 +59,17 @@ extern "C" fn begin() {
             .split(|&b| b == b'\n')
             .filter(|line| !line.is_empty())
         {
-            if let Err(why) = set(thread, line) {
-                say(&format!(
-                    "--set {}: {why}: the program is not started",
-                    String::from_utf8_lossy(line)
-                ));
-                leave(125);
+            match set(thread, line) {
+                Ok(Set::Limit) => is_limited = true,
+                Ok(Set::Other) => {}
+                Err(why) => {
+                    say(&format!(
+                        "--set {}: {why}: the program is not started",
+                        String::from_utf8_lossy(line)
+                    ));
+                    leave(125);
+                }
             }
-            is_limited |= limits(line);
         }
     });
     if is_limited {
@@ -81,6 +87,7 @@ extern "C" fn begin() {
     note_started();
     serve();
     mapped::install();
+    rust_runtime::install();
     longjmp::install();
     process::set_in_child(in_child);
 }
@@ -92,8 +99,15 @@ fn comm() -> Vec<u8> {
         .unwrap_or_default()
 }
 
+/// What a line has set.
+enum Set {
+    /// A limit that can refuse memory.
+    Limit,
+    Other,
+}
+
 /// One `PATH/FILE=VALUE`; groups on the way are made.
-fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
+fn set(thread: &Thread<'_>, line: &[u8]) -> Result<Set, String> {
     let at = line.iter().position(|&b| b == b'=').ok_or("no '='")?;
     let (path, value) = (&line[..at], &line[at + 1..]);
     let slash = path.iter().rposition(|&b| b == b'/').ok_or("no '/'")?;
@@ -105,22 +119,17 @@ fn set(thread: &Thread<'_>, line: &[u8]) -> Result<(), String> {
     thread.with_tree(|tree| {
         parts().fold(tree.root(), |at, part| tree.child(at, part));
     });
-    files::write(group, file, value).map_err(|why| why.to_string())
+    files::write(group, file, value).map_err(|why| why.to_string())?;
+    let is_limit = matches!(file, b"memory.max" | b"memory.total.max") && value != b"max";
+    Ok(if is_limit { Set::Limit } else { Set::Other })
 }
 
-/// Whether the line sets a limit that can refuse memory.
-fn limits(line: &[u8]) -> bool {
-    [&b"/memory.max="[..], b"/memory.total.max="]
-        .iter()
-        .any(|file| line.windows(file.len()).any(|part| part == *file))
-        && !line.ends_with(b"=max")
-}
+/// Set where it was said that a program carries Rust's runtime: what it starts says it no more.
+const SAID: &str = "MEMCG_RUST_SAID";
 
-/// Finds out whether the program carries Rust's runtime. Said once, not by each process that it
-/// starts.
+/// Finds out whether the program carries Rust's runtime.
 fn look_for_rust() {
-    const SAID: &str = "MEMCG_RUST_SAID";
-    if rust_runtime::look(!is_set(SAID)) {
+    if rust_runtime::look() == rust_runtime::Answer::Found {
         // SAFETY: before main; what other constructors' threads do with the environment is their
         // affair.
         unsafe { std::env::set_var(SAID, "1") };

@@ -10,6 +10,7 @@ use crate::ranges_lock::{self, Guard};
 use crate::rust_runtime;
 use crate::step_aside::is_off;
 use core::ffi::{c_int, c_long, c_void};
+use memcg::internal::malloc::Asks;
 use memcg::internal::mapped::{Charged, Owner};
 use memcg::internal::os::errno;
 use memcg::internal::thread::with_thread;
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn mremap(
         return raw();
     }
     // Not under the table's lock: what is asked between two tries may take others.
-    let once = || {
+    let once = |asks| {
         with_thread(|thread| {
             let Some(mut guard) = Guard::enter() else {
                 return Some(raw());
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn mremap(
             let charged = if due != Owner::NOBODY {
                 // SAFETY: the owner is charged for the span that ends here, and the table is ours
                 // meanwhile.
-                unsafe { thread.charge_mapped(due, more, 0) }
+                unsafe { thread.charge_mapped(due, more, 0, asks) }
             } else {
                 Charged::Yes
             };
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn mremap(
         })
         .unwrap_or_else(|| Some(raw()))
     };
-    rust_runtime::asked(once, Option::is_none).unwrap_or_else(no_memory)
+    rust_runtime::asked(Asks::Refusable, once, Option::is_none).unwrap_or_else(no_memory)
 }
 
 /// # Safety
@@ -138,7 +139,7 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
     let (true, Some((start, end))) = (opens, pages(at as usize, bytes)) else {
         return raw() as c_int;
     };
-    let once = || {
+    let once = |asks| {
         with_thread(|thread| {
             let owner = thread.owner();
             let Some(mut guard) = Guard::enter().filter(|_| owner != Owner::NOBODY) else {
@@ -151,7 +152,7 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
                 return Some(raw());
             }
             // SAFETY: the thread works for that owner.
-            match unsafe { thread.charge_mapped(owner, idle, 0) } {
+            match unsafe { thread.charge_mapped(owner, idle, 0, asks) } {
                 Charged::Refused => None,
                 Charged::Uncounted => Some(raw()),
                 Charged::Yes => {
@@ -168,7 +169,7 @@ fn protect(at: *mut c_void, bytes: usize, prot: c_int, raw: impl Fn() -> c_long)
         })
         .unwrap_or_else(|| Some(raw()))
     };
-    rust_runtime::asked(once, Option::is_none).unwrap_or_else(|| {
+    rust_runtime::asked(Asks::Refusable, once, Option::is_none).unwrap_or_else(|| {
         errno::set(libc::ENOMEM);
         -1
     }) as c_int

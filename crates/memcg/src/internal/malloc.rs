@@ -20,15 +20,19 @@ pub enum Asks {
     /// It is refused before the policy has its say, and no event `oom` is counted: the caller will
     /// ask again, in another of these ways.
     First,
+    /// As the policy of the full group says for Rust's global allocator: only a `deny` that
+    /// somebody wrote, or a bound of debt, refuses it.
+    Infallible,
     /// It is made whatever the limits say.
     Forced,
 }
 
 impl Asks {
-    const fn flags(self) -> Flags {
+    pub(super) const fn flags(self) -> Flags {
         match self {
             Self::Refusable => Flags::MALLOC,
             Self::First => Flags::MALLOC.with(Flags::EARLY),
+            Self::Infallible => Flags::MALLOC.with(Flags::INFALLIBLE),
             Self::Forced => Flags::FORCE,
         }
     }

@@ -5,6 +5,7 @@
 //! Depends on: the thread's handle, the engine's charge.
 //! Never: looks at the mapping itself.
 
+use super::malloc::Asks;
 use super::thread::Thread;
 use crate::engine::{Accounting, Flags, Request, throttle};
 use crate::group::{Kind, Tag};
@@ -51,14 +52,20 @@ impl Thread<'_> {
     }
 
     /// Charges `bytes` of mapped memory to `owner`, of which `forced` bytes are charged whatever
-    /// the limits say.
+    /// the limits say, and the rest as `asks` says.
     ///
     /// # Safety
     /// `owner` is what [`Self::owner`] has just answered for this thread, or it is charged bytes
     /// that stay charged during the call. `forced` is at most `bytes`.
     #[must_use]
-    pub unsafe fn charge_mapped(&self, owner: Owner, bytes: usize, forced: usize) -> Charged {
-        let flags = Flags::MALLOC;
+    pub unsafe fn charge_mapped(
+        &self,
+        owner: Owner,
+        bytes: usize,
+        forced: usize,
+        asks: Asks,
+    ) -> Charged {
+        let flags = asks.flags();
         let one = |bytes: usize, flags| match owner.0 {
             Some(tag) if bytes > 0 => {
                 let request = Request {

@@ -26,5 +26,6 @@ pub mod sigmask {
     pub use crate::os::sigmask::{Blocked, block_all};
 }
 
+pub use crate::os::clock::sleep_ns;
 pub use crate::os::ids::tid;
 pub use crate::os::say::{abort, line};

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::{fork, process_engine};
+use crate::group::{Event, ROOT};
 
 /// What the owner of the process wants of the engine.
 #[derive(Clone, Copy, Default, Debug)]
@@ -38,6 +39,13 @@ pub fn set_debt_by_default(on: bool) {
     if let Some(engine) = process_engine::try_engine() {
         engine.options.set_debt_by_default(on);
     }
+}
+
+/// Whether a limit has ever refused a charge of this process.
+#[must_use]
+pub fn has_refused() -> bool {
+    process_engine::try_engine()
+        .is_some_and(|engine| engine.tree.memcgs.get(ROOT).nr_events(Event::Max, false) > 0)
 }
 
 /// Whether the process's charges are counted, by an allocator of ours that serves it.
