@@ -5,6 +5,8 @@ set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 cc -O0 -fno-builtin -Wall -Wextra -Werror -Wno-free-nonheap-object -Wno-use-after-free -pthread \
     "$here/programs/bad_frees.c" -o "$TMPDIR/bad_frees" || exit 1
+# Programs end by SIGABRT here, on purpose.
+ulimit -c 0
 failed=0
 wrong() {
     echo "WRONG: $1"

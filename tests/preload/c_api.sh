@@ -2,6 +2,8 @@
 # memcg.h: one binary, with the library and without; as C and as C++; position-independent, linked with it, or neither.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 build() { cc -Wall -Wextra -Wpedantic -Werror -I "$here/../include" "$here/programs/tenants.c" -o "$TMPDIR/tenants" "$@"; }
 without() { "$@" | tee "$TMPDIR/out"; grep -q 'zeta .* has 50, is charged 0 MiB' "$TMPDIR/out"; grep -qx 'version 0.0, zeta is gone' "$TMPDIR/out"; }
 with() { "$@" | tee "$TMPDIR/out"; grep -q 'zeta .* has  [78], is charged [78] MiB' "$TMPDIR/out"; grep -q 'version 0.1, zeta is gone' "$TMPDIR/out"; }

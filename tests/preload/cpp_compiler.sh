@@ -3,7 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
-needs c++
+needs c++ python3
 compiler=$(c++ -print-prog-name=cc1plus)
 source=$here/programs/templates.cc
 cd "$TMPDIR"

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # The exit status is the program's; a report is written whichever way it ends; MEMCG=off steps aside.
 set -u
+here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 m=$MEMCG_BIN
 fail() { echo "FAILED: $*"; exit 1; }
 "$m" exec -- sh -c 'exit 7'; [ $? = 7 ] || fail status

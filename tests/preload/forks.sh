@@ -3,6 +3,8 @@
 # forked it and however; and a process ends with its last thread, at once.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 export MEMCG_DIR="$TMPDIR/sockets"
 cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" "$here/programs/forks.c" -o "$TMPDIR/forks"
 cc -O1 -Wall -Wextra -Werror -pthread "$here/programs/last_thread.c" -o "$TMPDIR/last_thread"

@@ -3,7 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
-needs git
+needs git python3
 export GIT_CONFIG_NOSYSTEM=1 HOME="$TMPDIR" GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
 repo=$TMPDIR/repo
 git init -q "$repo"

@@ -3,6 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
+needs python3
 echo "-- python: threads, then json"
 same python3 "$here/programs/python_threads.py"
 same python3 -c 'import json; d={str(i):[i]*50 for i in range(20000)}; print(len(json.loads(json.dumps(d))))'

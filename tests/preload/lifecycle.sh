@@ -3,6 +3,8 @@
 # are its own, and the books balance.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" -DPLUGIN -shared -fPIC "$here/programs/lifecycle.c" -o "$TMPDIR/plugin.so"
 cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" "$here/programs/lifecycle.c" -o "$TMPDIR/lifecycle" -ldl
 export PLUGIN="$TMPDIR/plugin.so"

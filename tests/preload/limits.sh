@@ -3,6 +3,8 @@
 # takes effect at once; a move of a thread takes its memory along.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 cc -O1 -Wall -Werror -pthread "$here/programs/limits.c" -o "$TMPDIR/limits"
 export MEMCG_DIR="$TMPDIR/sockets"
 m=$MEMCG_BIN
@@ -22,7 +24,8 @@ ask "alloc 10"; [ "$answer" = ENOMEM ]
 "$m" set "$pid" /box/memory.max 40M
 ask "alloc 10"; [ "$answer" = ok ]
 current=$("$m" get "$pid" /box/memory.current)
-[ "$current" -gt $((20 << 20)) ] && [ "$current" -lt $((21 << 20)) ]
+[ "$current" -gt $((20 << 20)) ]
+[ "$current" -lt $((21 << 20)) ]
 [ "$("$m" get "$pid" /box/memory.events | sed -n 's/^oom //p')" = 1 ]
 
 echo "-- groups and moves"

@@ -3,6 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
+needs python3
 cc -O1 -Wall -Wextra -Werror -fno-builtin -Wno-alloc-size-larger-than "$here/programs/malloc_family.c" -o "$TMPDIR/malloc_family" -ldl
 same "$TMPDIR/malloc_family" 2>"$TMPDIR/err"
 grep -v '^memcg: [0-9]* bytes live, ' "$TMPDIR/err" | grep -q 'books balance'
@@ -18,4 +19,5 @@ MEMCG=off LD_PRELOAD=$MEMCG_PRELOAD "$TMPDIR/malloc_family" 2>/dev/null | cmp - 
 echo "-- jemalloc's names"
 "$MEMCG_BIN" exec --strict -- "$TMPDIR/malloc_family" jemalloc >"$TMPDIR/out" 2>"$TMPDIR/err"
 grep -qx "jemalloc's names" "$TMPDIR/out"
-[ "$(grep -c mallctl "$TMPDIR/err")" = 1 ] && [ "$(wc -l <"$TMPDIR/err")" = 1 ]
+[ "$(grep -c mallctl "$TMPDIR/err")" = 1 ]
+[ "$(wc -l <"$TMPDIR/err")" = 1 ]

@@ -3,6 +3,8 @@
 # would; without the library the same binary does the same.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/preload/common/compare.sh"
+needs python3
 cc -O1 -Wall -Wextra -Werror -pthread -I "$here/../include" "$here/programs/mapped.c" -o "$TMPDIR/mapped"
 "$TMPDIR/mapped" | grep -qx "not counted"
 MEMCG=off LD_PRELOAD=$MEMCG_PRELOAD "$TMPDIR/mapped" | grep -qx "not counted"

@@ -3,6 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
+needs python3
 some() {
     if ! command -v "$1" >/dev/null; then
         echo "skipped: no $1 on this machine"

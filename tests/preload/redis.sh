@@ -4,7 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
-needs redis-server redis-benchmark redis-cli
+needs redis-server redis-benchmark redis-cli python3
 requests=${MEMCG_LONG:+300000}
 # More than one polls without a rest: not beside everything else on two cores.
 threads=1

@@ -2,7 +2,7 @@
 # A Rust program that links the crate, under exec: is_installed is true, and one line tells of the two engines. Alone it
 # says nothing: nobody accounts its heap.
 set -eu
-cargo build --quiet --release -p memcg --example beside_exec
+# Built by the xtask, before the clock of this script runs.
 program=$(dirname "$MEMCG_BIN")/examples/beside_exec
 "$program" >"$TMPDIR/out" 2>"$TMPDIR/err"
 grep -qx 'installed: false, tenant holds 0 of 1048576' "$TMPDIR/out"

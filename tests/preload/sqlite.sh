@@ -3,7 +3,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/preload/common/compare.sh"
-needs sqlite3
+needs sqlite3 python3
 rows='with recursive c(x) as (select 1 union all select x+1 from c where x<300000)'
 echo "-- in memory"
 same sqlite3 :memory: "create table t(a,b); $rows insert into t select x, hex(x) from c; create index i on t(b); select count(*), sum(a) from t where b > '5'; delete from t where a % 3; vacuum; pragma integrity_check; select count(*) from t;"

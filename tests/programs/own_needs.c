@@ -102,7 +102,11 @@ int main(int argc, char **argv) {
     tzset();
     localtime_r(&noon, &there);
     if (!access("/usr/share/zoneinfo/Europe/Paris", R_OK)) check(there.tm_hour == 14, "no time zone");
-    check(getservbyname("no-such-service", "tcp") == NULL, "the name service");
+    // Not found is no failure; a configuration that could not be read is one.
+    struct servent service, *found = &service;
+    char names[1024];
+    int failed = getservbyname_r("no-such-service", "tcp", &service, names, sizeof names, &found);
+    if (!access("/etc/services", R_OK)) check(!failed && !found, "the name service");
     refused();
     check(fflush(stdout) == 0, "fflush");
     return 0;
