@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! table: (directory's number, name) ──► entry ──parent──► entry …          one lock a shard
-//! list of the tenant the entry is charged to: entry, entry, …              one lock a list and tenant
+//! list of the tenant the entry is charged to: entry, entry, …              one lock a tenant
 //! ```
 //!
-//! Kept: an entry that is in use (held, or with entries below it in the cache) stays; so a
+//! Invariants: an entry that is in use (held, or with entries below it in the cache) stays; so a
 //! directory goes after what is in it. The others are in the list of their tenant, oldest first;
-//! one in use is taken out of the list when a shrink meets it, and put back after its last use.
-//! Relied on: shards before lists; nothing is allocated from a tenant, freed or asked of the file
-//! system under a lock.
+//! one in use is taken out of the list when a shrink meets it, and put back after its last use. A
+//! shard's lock is taken before a list's.
+//! Depends on: `table` for the shards; `memcg` for entries and lists; `real` for what is asked.
+//! Never: allocates from a tenant, frees or asks the file system under a lock.
 
 use crate::dentry::{Body, Dentry, End, Kind};
 use crate::fresh::{Freshness, Listing, clock};

@@ -1,8 +1,9 @@
 //! One entry: a name in a directory, and what it leads to.
 //!
-//! Kept: an entry is in the table as long as it is alive. `uses` counts its children in the cache
-//! and those who hold it; while there are any it stays. Whom it belongs to is the list item's
-//! matter.
+//! Invariants: an entry is in the table as long as it is alive. `uses` counts its children in the
+//! cache and those who hold it; while there are any it stays.
+//! Depends on: `fresh` and `text`; the lock of its shard, under which it is listed again or ended.
+//! Never: knows whom it is charged to. That is the list item's matter.
 
 use crate::fresh::Listing;
 use crate::text::Text;

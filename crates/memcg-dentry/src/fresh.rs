@@ -7,6 +7,11 @@
 //!
 //! Times have grains: a change in the same grain as the look leaves no trace. Hence times as young
 //! as [`GRAIN_NS`] count as changed at the next look. (git treats its index likewise.)
+//!
+//! Invariants: an era never comes back, but after 2³² of them. A look that finds other times than
+//! the last, or times too young to tell, begins a new one.
+//! Depends on: the kernel: a directory that changes gets new times.
+//! Never: looks at an entry or at a directory. Who did tells what was seen.
 
 use crate::lock::lock;
 use rustix::fs::Stat;

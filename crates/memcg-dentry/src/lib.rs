@@ -25,6 +25,11 @@
 //! drop(cache);
 //! assert_eq!(tenant.current(), 0);
 //! ```
+//!
+//! Invariants: what is kept is charged to one tenant, and is in that tenant's list unless a shrink
+//! found it in use.
+//! Depends on: `memcg`; the kernel, for what the real directories hold.
+//! Never: leads above its root; fails for want of room.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! Taking a mutex whose holder may have panicked.
+//!
+//! Invariants: whoever locks gets the lock, whatever has panicked.
+//! Depends on: std.
+//! Never: panics.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,5 +1,11 @@
 //! A path, looked up: through the table alone if it can be, else name by name with what is asked of
 //! the real directories kept.
+//!
+//! Invariants: what is answered from the cache was seen in the present era of its directory. A
+//! lookup that finds something moved begins at the root again.
+//! Depends on: `table` and `cache` for entries; `fresh` for eras; `real` for what is not there.
+//! Never: two shards locked at once; a failure for want of room: the file system alone answers
+//! then.
 
 use crate::cache::{Inner, Pin, Turn};
 use crate::dentry::{Body, Dentry, Kind};

@@ -1,4 +1,8 @@
 //! A path, name by name; symbolic links put theirs in front of what is left.
+//!
+//! Invariants: empty names and `.` are passed over. A slash at the end is a part of what is left.
+//! Depends on: nothing.
+//! Never: knows what `..` leads to; who walks does.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,12 @@
 //! The real directories: what a name leads to, asked of the kernel.
 //!
-//! Every name is asked for relative to the directory it is in, and no symbolic link is followed by
-//! the kernel: where they lead is for us to follow, within the root.
+//! Every name is asked for relative to the directory it is in, and no symbolic link below the root
+//! is followed by the kernel: where they lead is for us to follow, within the root.
+//!
+//! Invariants: that a name does not exist is an answer, and no error. A directory's times come with
+//! a clock that was read before them.
+//! Depends on: the kernel, by rustix; `path` for the walk without a cache.
+//! Never: a look into the cache; a lock.
 
 use crate::dentry::Kind;
 use crate::fresh::{Times, file_clock};

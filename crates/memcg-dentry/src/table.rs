@@ -1,7 +1,9 @@
 //! Entries by directory and name: a hash table in shards, each with a lock of its own.
 //!
-//! Kept: an entry is in it from its birth to its death. The tables' own memory belongs to no
-//! tenant, as the kernel's does. Never done: an entry freed or made under a lock.
+//! Invariants: an entry is in it from its birth to its death. The tables' own memory belongs to no
+//! tenant, as the kernel's does.
+//! Depends on: `dentry`; `lock`; hashbrown for the tables.
+//! Never: an entry freed or made under a lock.
 
 use crate::dentry::Dentry;
 use crate::lock::lock;

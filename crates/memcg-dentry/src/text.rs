@@ -1,5 +1,9 @@
 //! Names, and where symbolic links lead: short ones in place, longer ones in an object of a kmem
 //! cache.
+//!
+//! Invariants: a text does not change. Its length is that of the bytes it was made of.
+//! Depends on: `memcg` for objects.
+//! Never: a text of more than [`LONGEST`] bytes.
 
 use memcg::{AllocError, Flags, KBytes, SizedCache};
 

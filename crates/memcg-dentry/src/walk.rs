@@ -1,4 +1,9 @@
 //! A whole tree, walked: each name in it looked at once, and kept where there is room.
+//!
+//! Invariants: no entry is kept in the cache for what is yet to be walked.
+//! Depends on: `lookup` for each name; `cache` for the directories; `real` where there is no room.
+//! Never: follows a link below the directory it began with; ends because something in the tree
+//! cannot be looked at.
 
 use crate::cache::{Inner, Pin, Turn};
 use crate::dentry::Kind;

@@ -1,10 +1,10 @@
 //! The functions of include/memcg.h, which says what each does.
 //!
-//! Kept: a handle is a box of the value of the Rust API, allocated on nobody's account; errno is
-//! touched on failure only.
-//! Relied on: handles and scopes are those we gave out, by the header's contract. A scope is a
-//! value written into the caller's place, so entering allocates nothing.
-//! Never done: anything under `MEMCG=off`: then all answer as if the library were not there.
+//! Invariants: a handle is a box of the value of the Rust API, allocated on nobody's account; errno
+//! is touched on failure only.
+//! Depends on: the header's contract: handles and scopes are those we gave out. A scope is a value
+//! written into the caller's place, so entering allocates nothing.
+//! Never: does anything under `MEMCG=off`: then all answer as if the library were not there.
 
 use crate::step_aside::is_off;
 use core::ffi::{CStr, c_char, c_int};

@@ -4,6 +4,10 @@
 //! A program linked with libjemalloc.so finds malloc and free here; its `mallocx` must come from
 //! the same place. What `mallctl` is asked is about arenas and caches that do not exist here:
 //! ENOENT, and one line the first time.
+//!
+//! Invariants: what is allocated here is freed by `free`, and the other way round.
+//! Depends on: `malloc`, `malloc_info`, `step_aside`.
+//! Never: says more than once what it does not have.
 
 use crate::malloc::{ask, free, no_memory};
 use crate::malloc_info::{self, Text};

@@ -1,11 +1,11 @@
 //! The engine under any dynamically linked program: `LD_PRELOAD=libmemcg_preload.so program`.
 //!
-//! Kept: every block the program gets is from the engine's slabs and charged to its owner; every
-//! thread that allocates is a task, in the group of its name. What the library allocates for itself
-//! belongs to nobody.
-//! Relied on: the C library; an allocator further down the search order only where this one steps
+//! Invariants: every block the program gets is from the engine's slabs and charged to its owner;
+//! every thread that allocates is a task, in the group of its name. What the library allocates for
+//! itself belongs to nobody.
+//! Depends on: the C library; an allocator further down the search order only where this one steps
 //! aside (`step_aside`).
-//! Never done: anything when `MEMCG=off`; a line of output other than on standard error.
+//! Never: does anything when `MEMCG=off`; writes a line other than on standard error.
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("the preload library is for Linux with glibc");

@@ -10,6 +10,11 @@
 //! where a refill was cut off, the stock it was to bring (64 KiB at most) stays charged. Not seen:
 //! exceptions thrown through a handler's frame, `setcontext`. A handler that jumps only within
 //! itself, and returns to the malloc it interrupted, must not allocate after that jump.
+//!
+//! Invariants: a thread that jumps is out of the engine before it does.
+//! Depends on: `next_malloc` for the C library's jumps, which are looked up at the start; the
+//! engine for leaving.
+//! Never: allocates; leaves anything of its own to be dropped, since nothing is after a jump.
 
 use crate::next_malloc;
 use crate::step_aside::is_off;

@@ -7,6 +7,11 @@
 //!
 //! Where there is no hit, it counts who calls (`callers`): the three functions that the dynamic
 //! loader and the C library use for themselves pass on where they are to return to.
+//!
+//! Invariants: an object is the engine's, or, where the library steps aside, that of the allocator
+//! below.
+//! Depends on: `callers` for who asks; `next_malloc`, `step_aside`, `rust_runtime`.
+//! Never: does more on a hit than the engine does.
 
 use crate::callers::{self, Caller};
 use crate::step_aside::is_aside;

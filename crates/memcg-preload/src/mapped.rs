@@ -12,10 +12,13 @@
 //! does not come by these names), shared and file mappings, MAP_HUGETLB, system calls without the C
 //! library, memory of this library.
 //!
-//! Charged first, mapped then: a refusal leaves everything as it was, and the call fails with
-//! ENOMEM. Uncharged after the kernel took it, under the table's lock, so that whoever maps the
-//! same addresses next finds the table without them. A call that cannot be noted (no memory for the
-//! table, a fork handler) works and goes uncounted.
+//! Invariants: what the table has is charged to the owner it names, unless it is idle. Charged
+//! first, mapped then: a refusal leaves everything as it was, and the call fails with ENOMEM.
+//! Uncharged after the kernel took it, under the table's lock, so that whoever maps the same
+//! addresses next finds the table without them.
+//! Depends on: `mapped_ranges` for the table, `ranges_lock` for its lock; the engine for charges.
+//! Never: refuses a call because it cannot be noted (no memory for the table, a fork handler): that
+//! one works and goes uncounted.
 
 mod remap;
 

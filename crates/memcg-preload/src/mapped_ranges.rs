@@ -4,11 +4,12 @@
 //! A treap over nodes in an array of our own pages: O(log spans) whatever the order of addresses,
 //! 32 bytes a span, no heap. Neighbours of one owner are one span, so a program that maps page
 //! after page costs one node.
-//! Kept: spans are disjoint and not empty; a span of owner [`IDLE`] is address space nobody is
-//! charged for yet.
-//! Relied on: the caller's lock; that [`Ranges::have_room`] said yes before a change.
-//! Never done: charging. A heap allocation, or a call of `mmap` and its kind by name: these are
-//! what we stand in for.
+//!
+//! Invariants: spans are disjoint and not empty; a span of owner [`IDLE`] is address space nobody
+//! is charged for yet.
+//! Depends on: the caller's lock; that [`Ranges::have_room`] said yes before a change.
+//! Never: charges; allocates from the heap, or calls `mmap` and its kind by name: these are what we
+//! stand in for.
 
 use core::ptr::NonNull;
 use memcg::internal::mapped::Owner;

@@ -1,4 +1,10 @@
 //! The library's beginning and end: settings from the environment, the first task, the report.
+//!
+//! Invariants: rules and settings are in force before the first task is made. One that is refused
+//! ends the process before `main`, with a line.
+//! Depends on: what `memcg exec` leaves in the environment; the other files here, which it sets up.
+//! Never: makes a thread or a socket in a child of a fork that ends, or becomes another program, at
+//! once.
 
 use crate::{
     callers, group_rules, longjmp, mapped, ranges_lock, rust_runtime, step_aside, threads,

@@ -5,6 +5,11 @@
 //! `pthread_create` is left alone, for a trampoline around every thread's start costs an allocation
 //! each and stands in every stack and cancellation. A name written to /proc/self/task/TID/comm is
 //! not seen; the next rename of that thread by a call is.
+//!
+//! Invariants: a thread has one task at most. It is in the group that the name asks for, unless
+//! that had no room when the thread was renamed.
+//! Depends on: `group_rules` for the name of the group; `next_malloc` for the C library's rename.
+//! Never: allocates for a thread's first task, but records of the engine.
 
 use crate::{group_rules, next_malloc};
 use core::ffi::{CStr, c_char, c_int, c_ulong};

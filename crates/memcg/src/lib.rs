@@ -20,6 +20,11 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Invariants: what is accounted is charged to one group, and to all groups above it, until it is
+//! freed or given to another. What a removed group still holds is its parent's.
+//! Depends on: Linux and its C library.
+//! Never: opens a socket, unless the program asks for one ([`serve_in_thread`]).
 
 // Under loom only the lower rooms are built, and what they have for the others is used by nobody.
 #![cfg_attr(loom, allow(dead_code))]

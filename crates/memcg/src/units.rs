@@ -8,9 +8,6 @@
 //! * *in*, the grammar people type into cgroup v2 files: `4096`, `0x1000`, `010000`, `64M`, `max`;
 //! * *out*, exact bytes for files ([`Limit`]'s `Display`).
 //!
-//! It relies on nothing, allocates nothing and never panics, so it can be used from inside an
-//! allocation.
-//!
 //! Where we differ from the kernel's `memparse` and its callers, on purpose:
 //!
 //! | input | kernel | here |
@@ -18,6 +15,11 @@
 //! | `5000` in a limit | rounded down to a page | kept to the byte |
 //! | empty, or a suffix without digits (`K`) | 0 | refused |
 //! | does not fit 64 bits | wraps silently | refused |
+//!
+//! Invariants: a size is a number of bytes. `max` is the largest number there is, so limits compare
+//! as numbers.
+//! Depends on: nothing.
+//! Never: allocates or panics, so it can be used from inside an allocation.
 
 #![forbid(unsafe_code)]
 

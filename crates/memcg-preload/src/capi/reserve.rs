@@ -1,4 +1,8 @@
 //! Reservations of include/memcg.h: charges without memory of ours behind them.
+//!
+//! Invariants: the caller's place has a handle, or null: after a refusal, and under `MEMCG=off`.
+//! Depends on: `capi` for handles and errno.
+//! Never: charges the value behind a handle to a tenant.
 
 use super::{close, handle, with_errno};
 use crate::step_aside::is_off;

@@ -1,5 +1,6 @@
 //! What is told to die, and how code that does not yield finds out.
 //!
+//! Invariants: what is told to die stays told.
 //! Depends on: the engine, which knows what the thread runs.
 //! Never: allocates, takes a lock.
 

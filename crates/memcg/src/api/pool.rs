@@ -215,8 +215,8 @@ impl Pool {
         if left == 0 {
             return self.uncharge(engine, rec, less);
         }
-        // What was gathered goes back into a counter with its charge. Elsewhere the rounding may come
-        // to 8 bytes more.
+        // What was gathered goes back into a counter with its charge. Elsewhere the rounding may
+        // come to 8 bytes more.
         let back = self.add(engine, rec, bytes - left, (less, Flags::FORCE));
         debug_assert!(
             back.is_ok(),
@@ -225,8 +225,8 @@ impl Pool {
         panic!("a pool of {} bytes cannot give {bytes}", self.bytes());
     }
 
-    /// Adds `bytes` to the thread's own counter, of which `charged` are charged already; the rest is
-    /// charged now, as far as `flags` allow. Refused: nothing is added, and nothing is charged.
+    /// Adds `bytes` to the thread's own counter, of which `charged` are charged already; the rest
+    /// is charged now, as far as `flags` allow. Refused: nothing is added, and nothing is charged.
     #[inline]
     fn add(
         &self,

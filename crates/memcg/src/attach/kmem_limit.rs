@@ -6,6 +6,12 @@
 //! bytes have flipped as well, so a way back needs no room. Between the two flips nobody adds to
 //! the word (`Hierarchy::count_slab` waits a moment), so what goes back is no more than what the
 //! source still counts.
+//!
+//! Invariants: if the words did not flip, both are where they were, and what they say is counted
+//! there.
+//! Depends on: `target_room` for the room of the task's bytes; `group::kmem_charge` for that of its
+//! objects.
+//! Never: takes stock back; `whole` does, and tries again.
 
 use super::target_room::Way;
 use super::{Attach, MoveError};

@@ -4,6 +4,11 @@
 //! Nothing is freed here: the bytes go where they belong, as far as there is room. (KAMEZAWA's
 //! third policy of 2008, with moving instead of freeing, which he liked best.) What finds no room
 //! is for `engine::reclaim::evict`.
+//!
+//! Invariants: bytes follow into room that was made before. No limit is passed.
+//! Depends on: `part` for what leaves a residual; `target_room`; one mover a task
+//! (`Objcg::begin_move`).
+//! Never: waits for another mover: bytes of a task that is moving stay where they are.
 
 use super::part::join;
 use super::target_room::{Room, Way};

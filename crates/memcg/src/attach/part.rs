@@ -4,6 +4,11 @@
 //! Whoever shifts an amount adds it to where it goes before taking it from where it was: the task,
 //! which frees meanwhile, finds its bytes in the two together at every moment. What was added too
 //! much is taken off again.
+//!
+//! Invariants: the own word keeps what no residual can hold: kinds that have a count of their own,
+//! and stock.
+//! Depends on: `target_room` for the groups' side; `kmem_limit` for the flip; `group::residual`.
+//! Never: loses a byte, but for the policy that is named after it (`leaky`).
 
 use super::kmem_limit::Stopped;
 use super::target_room::{Room, Way, drain};

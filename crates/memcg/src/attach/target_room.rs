@@ -4,6 +4,11 @@
 //! Room is charged to the levels of the target's side below the nearest common ancestor, which has
 //! the bytes from the source's side already; or, *wide*, to all levels up to the root, as if the
 //! bytes were there twice.
+//!
+//! Invariants: room that was charged is given back, or settled by a flip. The common ancestor, and
+//! all above it, end with what is due there.
+//! Depends on: the walk of `counter`; `group::flip_word`.
+//! Never: passes a limit, but where a reserve was changed meanwhile; a lock.
 
 use super::MoveError;
 use crate::counter::{Level, Over, Refused, try_charge, uncharge};

@@ -1,5 +1,11 @@
-//! Moves of all a task holds, or nothing: room for every word first, then the flips, none of which
-//! can fail any more.
+//! Moves of all a task holds, or nothing: room for every word first, then the flip of the task's
+//! own word. It fails only if the task has grown meanwhile, or ended. The residuals join it then,
+//! which cannot fail.
+//!
+//! Invariants: a word flips only into room that covers it. Room that is not used is given back.
+//! Depends on: `target_room`, `kmem_limit`; `part` for residuals; the task's lock, which the caller
+//! of `move_whole` holds.
+//! Never: tries again after a drain that brought nothing.
 
 use super::kmem_limit::{NoRoom, Stopped};
 use super::part::join;

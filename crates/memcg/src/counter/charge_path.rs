@@ -1,4 +1,10 @@
 //! The walk over the levels: charge from a group to the root, undo when a level refuses, give back.
+//!
+//! Invariants: a charge is made at every level of its path or at none. A level passes its max only
+//! as far as the caller says, but for what `undo` explains.
+//! Depends on: `page_counter` for a step. What a level is, and who is told of it, is said by
+//! [`Level`].
+//! Never: a lock, a wait, a policy.
 
 #![forbid(unsafe_code)]
 

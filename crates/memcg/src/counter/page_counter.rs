@@ -12,6 +12,11 @@
 //!
 //! A level holds a *reserve*: max(usage, reserve) is what its parent sees, so a step here returns
 //! how much of it to pass upward, and what was charged in advance telescopes over the levels.
+//!
+//! Invariants: a step is made whole or not at all, and says by how much max(usage, reserve) has
+//! changed. A level that is tight or above its max grants no stock to a charge that can be refused.
+//! Depends on: the caller, who lets one writer at a time change a level's limits.
+//! Never: a look at another level: `charge_path` walks. A lock; a wait.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};

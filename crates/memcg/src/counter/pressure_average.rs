@@ -8,7 +8,10 @@
 //! from stalled to not stalled and back, once a period is over: then the first of the periods
 //! passed may be of both, and all others are of one, which a power of the decay covers.
 //!
-//! Pure arithmetic: what a stall is and who counts it is decided above.
+//! Invariants: an average is a share, from none to the whole. It is the same however late it is
+//! asked for, if every change was told.
+//! Depends on: nothing; the caller has the clock.
+//! Never: reads a clock; knows what a stall is or who counts it. That is decided above.
 //!
 //! Source of the idea: Linux, "psi: pressure stall information for CPU, memory, and IO" (4.20): the
 //! period, the three windows, the text. Its averages are moved by a worker while there is something

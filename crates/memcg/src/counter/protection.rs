@@ -10,7 +10,12 @@
 //!
 //! Everything here is a pure function of byte counts: no tree, no atomics, nothing kept. The caller
 //! reads the counters once per pass, top down; numbers read while others change them may contradict
-//! each other, so nothing here assumes that they fit together, and nothing overflows or panics.
+//! each other, so nothing here assumes that they fit together.
+//!
+//! Invariants: of numbers that fit together, what protects the children of a group adds up to no
+//! more than what protects the group.
+//! Depends on: the caller, who reads the counters, from the top down.
+//! Never: reads a counter, overflows or panics.
 //!
 //! Source of the idea: Linux, `mm/page_counter.c` (protection calculation), `mm/vmscan.c`
 //! (proportional reclaim) and the `memory_recursiveprot` mount option of cgroup v2. Bytes where the

@@ -8,7 +8,10 @@
 //! are treated alike; [`owed_after`] turns it into a debt of time, [`due_ns`] says what of that is
 //! slept off. When several ancestors are over theirs, the largest overage counts.
 //!
-//! Pure functions: who pays, when and where is decided above.
+//! Invariants: nobody owes more than [`MAX_DELAY_NS`]. Many small charges owe no more than one of
+//! their sum.
+//! Depends on: `units` for the size of a page.
+//! Never: sleeps, keeps anything or panics. Who pays, when and where is decided above.
 //!
 //! Source of the idea: Linux, "mm, memcg: throttle allocators when failing reclaim over
 //! memory.high" (5.4), whose constants and published table these are. The kernel works in jiffies

@@ -1,8 +1,9 @@
 //! The loop around a charge: stock, limits, drain, retry, policy.
 //!
 //! Invariants: a refused charge has charged nobody. What is tried again is the same request.
-//! Depends on: `group` for the charge itself, `reclaim` and `oom_kill` for room, `throttle` for
-//! what is owed. Never: a wait, or code of the program, where the request's flags do not allow it.
+//! Depends on: `group` for the charge itself; `reclaim` and `oom_kill` for room; `observe` for what
+//! is counted instead of refused; `throttle` for what is owed.
+//! Never: a wait, or code of the program, where the request's flags do not allow it.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! Futures and the engine: killing those of whole groups, and holding back those that owe.
+//!
+//! Invariants: generations are raised before anybody is woken for it.
+//! Depends on: `group::kill_generation`, `group::poll`; the worker.
+//! Never: wakes a future itself; the worker does.
 
 #![forbid(unsafe_code)]
 
@@ -7,9 +11,9 @@ use crate::group::{Memcg, Tag};
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Has every future that was put into `top` or below it before now, and is no task, die, but for
-    /// those in observed groups: raises the kill generations, and has the worker wake those that
-    /// wait. Tasks have marks of their own. O(owners). The caller is pinned.
+    /// Has every future that was put into `top` or below it before now, and is no task, die, but
+    /// for those in observed groups: raises the kill generations, and has the worker wake those
+    /// that wait. Tasks have marks of their own. O(owners). The caller is pinned.
     pub fn raise_kill_generation(&self, top: &Memcg) {
         self.tree.raise_kill_generation(top, true);
         self.defer(Work::WakeAll);

@@ -1,8 +1,8 @@
 //! Which task is to end for a full group, and what is expected back of those that were told before.
 //!
 //! Invariants: a look changes nothing. Nobody is chosen because he happens to charge: the subtree
-//! that is most above its own limit is asked first, and there the task of highest badness. Nobody is
-//! chosen in a group that is observed, and nothing is expected back from there.
+//! that is most above its own limit is asked first, and there the task of highest badness. Nobody
+//! is chosen in a group that is observed, and nothing is expected back from there.
 //! Depends on: `reclaim::oom_victim` for badness; `group::victim` for groups that end as a whole.
 //! Never: a mark (`oom_kill` makes those); a lock; memory. Cost of everything here: O(owners), and
 //! O(groups) where a group has `memory.oom.group`.

@@ -1,5 +1,9 @@
 //! Integers as the kernel reads them (its `kstrtoint` with base 0): a sign, then decimal digits, or
 //! octal ones behind `0`, or hexadecimal ones behind `0x`.
+//!
+//! Invariants: a text is an integer as a whole, or none.
+//! Depends on: nothing.
+//! Never: allocates.
 
 #![forbid(unsafe_code)]
 

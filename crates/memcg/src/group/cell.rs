@@ -10,6 +10,11 @@
 //! A group's end may leave a word in its cell: what becomes of the things that were the group's
 //! then (`OfflineAction`). Who skips a dead cell takes its word along, so a thing's cell tells of
 //! every end there was on its way up.
+//!
+//! Invariants: a cell names its own group until the group ends, and a cell above from then on. A
+//! dead cell has a reference on the cell that it leads to.
+//! Depends on: the epochs: who walks over cells is pinned. `limbo` for cells that nobody names.
+//! Never: a lock; a look at an owner.
 
 use super::Hierarchy;
 use super::id::{CellId, GroupId};

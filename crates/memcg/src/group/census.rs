@@ -5,6 +5,11 @@
 //! {version:20 | stalled:20 | tasks:24}. Every change is one addition, which also makes the version
 //! another: who looks at the word twice knows whether it was changed. The parts are read as signed:
 //! an end may be added before its beginning, by another thread, and the sum of the two is right.
+//!
+//! Invariants: once no change is under way, the parts are how many tasks there are and how many of
+//! them stall.
+//! Depends on: nothing.
+//! Never: says which group it is of. `pressure` adds a change to the groups that it concerns.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -5,6 +5,12 @@
 //! (one system call), and then either sees a thread busy, and waits a bounded moment, or knows that
 //! it will see the flag. A thread that stays busy (preempted in the few instructions of a hit) is
 //! skipped: its stock stays.
+//!
+//! Invariants: the stock of another thread is taken only after its flag went up, every thread has
+//! passed the fence, and it was seen idle. Each flag is lowered by the drain that raised it.
+//! Depends on: `thread::record` for the flag and for busy; `stock` for what is in a slot; the
+//! asymmetric fence.
+//! Never: a lock; a wait without a bound.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,9 @@
 //! What a group counts of the engine's records, and what of it is free; see `engine_charge`.
+//!
+//! Invariants: a group has the first 64 KiB of records for nothing, and is charged whole steps
+//! beyond them.
+//! Depends on: nothing.
+//! Never: a charge: `engine_charge` makes it.
 
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,8 @@
 //! records is found by way of the root.
 //!
 //! Invariants: a record that was found stays its group's until the group's own record is free.
-//! Depends on: `events`, `memcg_record`, `victim`, the levels of `counter`. Never: a lock.
+//! Depends on: `events`, `memcg_record`, `victim`, the levels of `counter`.
+//! Never: a lock.
 
 use super::events::{Event, EventCounts};
 use super::memcg_record::Memcg;

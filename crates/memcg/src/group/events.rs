@@ -2,8 +2,8 @@
 //!
 //! Invariants: a record counts one group's events, those of the group and below beside those of the
 //! group itself.
-//! Depends on: `victim`, whose record is a part of this one. Never: knowledge of groups
-//! (`event_counting` has that).
+//! Depends on: `victim`, whose record is a part of this one.
+//! Never: knowledge of groups (`event_counting` has that).
 
 use super::id::{EventCountsId, TemplateId};
 use super::victim::Victim;

@@ -6,6 +6,12 @@
 //! again. An uncharge takes from the word first and then walks the path of the cell it got. Between
 //! the two steps the groups hold more than the words say, never less. An owner with residuals
 //! (bytes that a move left elsewhere) pays those off first with what it frees.
+//!
+//! Invariants: a refused charge has changed nothing. Once no walk is under way, what the words say
+//! is charged to the groups that their cells lead to.
+//! Depends on: `flip_word`; the walk of `counter`; `over_limit` for how far above max; `recount`
+//! for a fork in between.
+//! Never: a lock, a wait, stock.
 
 #![forbid(unsafe_code)]
 

@@ -4,6 +4,11 @@
 //! charged; a move changes cell only while the amount is within what it has reserved at the target.
 //! So at any moment the amount is accounted in exactly the groups of the cell beside it, up to
 //! walks that are under way and will finish. No cell: in no group.
+//!
+//! Invariants: cell and amount change in one step. An amount never passes its limit or falls below
+//! zero.
+//! Depends on: `id`.
+//! Never: a look at the cell that it names; a charge.
 
 use super::id::CellId;
 use crate::sync::Zeroed;

@@ -1,4 +1,8 @@
 //! What a group costs in memory.
+//!
+//! Invariants: all records of a group together stay within its budget.
+//! Depends on: the sizes of the records that are named here.
+//! Never: a part of the library: these are tests.
 
 #![forbid(unsafe_code)]
 

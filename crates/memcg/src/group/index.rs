@@ -3,6 +3,11 @@
 //!
 //! It allocates only its bucket arrays, from the kernel; when a larger one cannot be had, chains
 //! grow longer instead.
+//!
+//! Invariants: every online group but the root is in it, under its parent and name. A shard, and
+//! the chains through its groups, change under the shard's lock alone.
+//! Depends on: `os::mmap` for the buckets; `name` for comparing.
+//! Never: the heap; another lock taken under a shard's.
 
 use super::Hierarchy;
 use super::id::GroupId;

@@ -5,8 +5,9 @@
 //! its group as long as somebody names it, so a group's end changes nothing: who kills what is
 //! above raises the generations of ended groups' owners as well.
 //!
-//! Kept: in the word in which a task's owner has its id, and a group's own nothing: 0, or
-//! `SUCCESSOR` and a number that is raised by each kill. Neither is anybody's id.
+//! Invariants: the generation is in the word in which a task's owner has its id, and a group's own
+//! nothing: 0, or `SUCCESSOR` and a number that is raised by each kill. Neither is anybody's id.
+//! Depends on: `objcg` for the word and the state; `cell` for the group of an owner.
 //! Never: wakes anybody. Who raises them sees to that.
 
 #![forbid(unsafe_code)]

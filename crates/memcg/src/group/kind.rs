@@ -1,4 +1,9 @@
 //! What a charge is for.
+//!
+//! Invariants: every kind but heap has a place of its own among the side words; heap is what is
+//! left.
+//! Depends on: nothing.
+//! Never: counts anything.
 
 #![forbid(unsafe_code)]
 

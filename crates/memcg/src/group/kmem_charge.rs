@@ -4,6 +4,11 @@
 //! [`Kind::Slab`], at the owner and at every group above; a slot keeps some of that count in
 //! advance, so a hit is two subtractions. Where a group or one above has a `memory.kmem.max`
 //! nothing is counted in advance: the limit is met by what objects hold.
+//!
+//! Invariants: an object is counted at the groups before its owner's word has it, and taken off
+//! them after. A count passes its limit only where the charge was forced or the limit lowered.
+//! Depends on: `stock` for the slots; `exact_charge` for the side words.
+//! Never: a lock; a wait, but for a bounded moment while a mover stands between two flips.
 
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,11 @@
 //! Retiring pushes on a lock-free stack: uncharge may do it, in a signal handler too. Collecting is
 //! done by whoever retires the n-th thing, or by a creation that finds its arena dry, under a lock
 //! that is only ever tried.
+//!
+//! Invariants: a thing is used again only three epochs after it was retired. One thread collects at
+//! a time.
+//! Depends on: `thread::epoch` for the bags; `sync::stack`.
+//! Never: waits: for a pinned thread, or for another who collects.
 
 use super::id::{CellId, GroupId, KmemId, NameId};
 use super::{Hierarchy, Tag};

@@ -2,6 +2,11 @@
 //!
 //! `lock` guards the list of children, `nr_tasks`, the state, the watches and the writing of
 //! limits. Charging reads `counter`, `above` and the settings, and takes no lock.
+//!
+//! Invariants: a record is free, then online, then dying, then free again. The parent of an online
+//! group is online.
+//! Depends on: `counter` for the level; the records of this room that it names.
+//! Never: walks the tree, but up to the root.
 
 use super::Tag;
 use super::census::Census;

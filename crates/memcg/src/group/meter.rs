@@ -6,6 +6,11 @@
 //! Whoever changes the census *settles* the meters behind it: reads the meter, then the census, and
 //! swaps the meter for one of that census. A swap fails if another settled meanwhile, so a meter
 //! never goes back to an older census, and the last to change the census leaves it right.
+//!
+//! Invariants: the time that is counted lies within the states it is counted for.
+//! Depends on: `census`; `os::clock`.
+//! Never: a lock; a word about what is counted. `pressure` has two meters and says what each is
+//! for.
 
 use super::census::{Census, Count};
 use crate::os::clock;

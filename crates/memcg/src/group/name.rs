@@ -3,6 +3,10 @@
 //! A name outlives its group while an owner's line in the ledger still tells where it came from.
 //! Names are immutable; the link to the name above is too, except a task's, which follows its
 //! moves.
+//!
+//! Invariants: a name has a reference on the one above it, and all its pieces go together.
+//! Depends on: `sync::arena`; `limbo`, by which its records are used again.
+//! Never: a lock; sees to it that a name is there once only. That is for `index` to say.
 
 use super::Hierarchy;
 use super::id::NameId;

@@ -13,6 +13,13 @@
 //! A task has one owner that lives. One it has moved away from without its bytes is *superseded*
 //! (see `successor`) and names its successor; amounts of its bytes that a move left in another
 //! group are *residuals*, owners without a tag on anything (see `residual`).
+//!
+//! Invariants: `charged` is what its things hold and what threads stock for it; the kinds are parts
+//! of it, and `granted` is the most that may be stock. One thread retires an owner, once.
+//! Depends on: `flip_word`; `name` and `cell`, on each of which an owner has a reference;
+//! `residual`, `successor`.
+//! Never: a walk over groups (`exact_charge` does that); a lock on a charge. Its own lock orders
+//! moves and its task's end.
 
 use super::flip_word::Word;
 use super::id::{CellId, NameId};

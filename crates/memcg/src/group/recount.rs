@@ -1,5 +1,10 @@
 //! Counting every group anew from the owners' words: for the child of a fork, where walks of the
 //! parent's other threads stopped half way.
+//!
+//! Invariants: afterwards every count of a group is what the owners' words and the reserves make
+//! it.
+//! Depends on: the words, which are right at any moment; that nobody else uses the hierarchy.
+//! Never: run in a process that did not fork.
 
 #![forbid(unsafe_code)]
 
@@ -12,9 +17,9 @@ use super::objcg::State;
 use crate::counter::Level;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// A walk over groups and the change of an owner's word, or of the tree, that belongs to it. If a signal handler of
-/// this thread forked in between, the child's recount knew the word alone: then all is counted once
-/// more, where the two agree again.
+/// A walk over groups and the change of an owner's word, or of the tree, that belongs to it. If a
+/// signal handler of this thread forked in between, the child's recount knew the word alone: then
+/// all is counted once more, where the two agree again.
 #[must_use]
 pub(crate) struct Walk<'a> {
     tree: &'a Hierarchy,

@@ -1,5 +1,9 @@
 //! What is set for a group beside its limits, in one word and a size. Charging reads it and takes
 //! no lock.
+//!
+//! Invariants: the change of one setting leaves the others of the word as they are.
+//! Depends on: `memcg_record`, which has the word.
+//! Never: acts by a setting; who reads it does.
 
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,10 @@
 //! a reference on that. So what has begun somewhere ends there; after a move whoever sees that the
 //! task is elsewhere (the mover, or who began while it moved) takes the stall along.
 //!
-//! No lock: a stall may begin in a charge, and that in a signal handler.
+//! Invariants: a stall that was counted is taken off once, where it is counted then, unless all was
+//! counted anew in between.
+//! Depends on: `stall_word`; `pressure`, which counts it at the groups; references on cells.
+//! Never: takes a lock: a stall may begin in a charge, and that in a signal handler.
 
 #![forbid(unsafe_code)]
 

@@ -2,6 +2,10 @@
 //! task.
 //!
 //! After the task's end the same word is the time of the end.
+//!
+//! Invariants: the highest bit says which of the two it is.
+//! Depends on: `id`.
+//! Never: reads or writes the word; `stall` and `objcg` do.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,8 @@
 //! Tasks: owners that move between groups as a unit. Creation and end; the move is `attach`'s.
+//!
+//! Invariants: a group counts its live tasks. One that has any stays online.
+//! Depends on: `objcg` for the owner; `stall`; the census, which counts them for `memory.pressure`.
+//! Never: a group's lock held when a task's is taken: the task's comes first.
 
 #![forbid(unsafe_code)]
 

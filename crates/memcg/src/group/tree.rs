@@ -1,5 +1,11 @@
 //! The tree: making groups, finding them, and the part of a group's end that takes it out of the
 //! tree.
+//!
+//! Invariants: a group is in its parent's list of children and in the index for as long as it is
+//! online. That list changes under the parent's lock; who reads it without the lock is pinned.
+//! Depends on: `index`, `name`, `cell`, `objcg` for the records of a group; `template` for what it
+//! begins with.
+//! Never: the order of a group's end (`offline`); a look at what the group is charged.
 
 #![forbid(unsafe_code)]
 

@@ -3,6 +3,11 @@
 //! `current` = charged − stocked. Stock is summed over the threads' slots, so a read is O(threads).
 //! A read that overlaps charges includes each of them or not, as if they had happened before or
 //! after it; a refill seen half done is read again, a bounded number of times.
+//!
+//! Invariants: what a [`Usage`] says of kinds and of the engine's records adds up to `current`.
+//! Depends on: the threads' records for stock and for bytes on their way; `reserved`,
+//! `kmem_charge`.
+//! Never: a lock; a change; a read that is repeated for ever.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,9 @@
 //! A group's end where groups linger: what comes at once, and what comes with the last byte.
+//!
+//! Invariants: what is charged in the name of a lingering group counts there and above until its
+//! counter is closed, and above alone from then on.
+//! Depends on: `group::lingering` for who is done; `kmem` for lists, caches and ids.
+//! Never: waits for the last byte. Who takes it away marks the group, and `finish` comes later.
 
 use super::clock;
 use crate::counter::Level;

@@ -4,6 +4,10 @@
 //! [`light`] on one thread and [`heavy`] on another order each other as two SeqCst fences would,
 //! provided [`register`] said yes. Where it said no, the frequent side must use real fences; the
 //! engine then keeps every thread off its unfenced paths (see `thread::ThreadRec::FENCED`).
+//!
+//! Invariants: registered or not, `heavy` is at least a full fence of its own thread.
+//! Depends on: the kernel's membarrier; under loom a SeqCst fence on both sides.
+//! Never: remembers whether the process is registered; `thread::registry` does.
 
 #[cfg(not(loom))]
 use core::sync::atomic::{Ordering, compiler_fence};

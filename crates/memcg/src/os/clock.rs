@@ -1,4 +1,8 @@
 //! Time: monotonic for intervals, wall for what people read.
+//!
+//! Invariants: the two monotonic clocks do not go back; the wall clock may.
+//! Depends on: the kernel's clocks; in tests a clock that the thread sets (`own`).
+//! Never: a cancellation point of the C library.
 
 fn read(clock: libc::clockid_t) -> u64 {
     #[cfg(any(test, feature = "simulator"))]

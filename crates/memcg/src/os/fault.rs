@@ -3,6 +3,11 @@
 //!
 //! Compiled for tests only (feature `simulator`). A thread follows no plan until it says so, so
 //! tests do not disturb each other.
+//!
+//! Invariants: the calls of a thread without a plan do not fail. A call that fails has asked the
+//! kernel for nothing.
+//! Depends on: `errno`.
+//! Never: a part of a build that is shipped.
 
 #![forbid(unsafe_code)]
 

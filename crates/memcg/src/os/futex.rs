@@ -1,4 +1,8 @@
 //! Waiting for a word to change, and waking who waits.
+//!
+//! Invariants: who finds that the word is no longer what was expected does not sleep.
+//! Depends on: the kernel's futex call, on words of this process alone.
+//! Never: says why a wait ended: the caller looks at the word again.
 
 use core::sync::atomic::AtomicU32;
 

@@ -1,4 +1,8 @@
-//! Who runs: thread, process, user.
+//! Who runs: thread, process, user; the thread's name; random bits.
+//!
+//! Invariants: the kernel is asked each time, so the answers are right in the child of a fork too.
+//! Depends on: the kernel; `clock`, where it has no random bits yet.
+//! Never: waits.
 
 /// The kernel's id of this thread.
 #[must_use]
@@ -27,8 +31,8 @@ pub fn set_thread_name(name: &core::ffi::CStr) {
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
-/// Random bits, for what a program should not be able to guess; time and addresses where the kernel
-/// has none yet.
+/// Random bits, for what a program should not be able to guess; made of the time and the process's
+/// id where the kernel has none yet.
 #[must_use]
 pub fn random() -> u64 {
     let mut bits = 0u64;

@@ -2,6 +2,11 @@
 //!
 //! The system calls themselves, not the C library's functions: under the preload library those are
 //! interposed, to count what the program maps, and what is mapped here is the engine's own.
+//!
+//! Invariants: nothing that is mapped is replaced, but by `remap` and `move_pages`, whose target is
+//! the caller's to lose. What the kernel refuses is answered by value.
+//! Depends on: the kernel; `fault` for calls that a test has fail.
+//! Never: keeps account of what is mapped; who asked for it does.
 
 use core::ptr::NonNull;
 

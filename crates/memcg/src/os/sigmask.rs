@@ -1,5 +1,9 @@
 //! All signals of the calling thread held off, for the few moments it holds a lock that malloc
 //! needs.
+//!
+//! Invariants: when the guard ends, the thread has the mask that it had before.
+//! Depends on: the system call itself.
+//! Never: leaves out the signals by which the C library cancels a thread.
 
 /// Bytes of the kernel's signal set.
 const SET: usize = 8;

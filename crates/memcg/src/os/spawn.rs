@@ -1,5 +1,9 @@
 //! Threads of our own: all signals blocked, a small stack, made without the standard library, which
 //! would allocate in the new thread before that can say whose it is.
+//!
+//! Invariants: the caller's mask is afterwards what it was before.
+//! Depends on: the C library's threads.
+//! Never: blocks the signals of the C library's own in the new thread; joins it.
 
 /// Starts `run(given)` in a thread that can be joined.
 ///

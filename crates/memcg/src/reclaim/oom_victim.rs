@@ -1,5 +1,9 @@
 //! Which task goes when nothing else helps.
 //!
+//! Invariants: a task that holds nothing, or has −1000, is no victim.
+//! Depends on: nothing.
+//! Never: looks at a task; compares numbers only. `engine::oom_choice` goes through the tasks.
+//!
 //! Source of the idea: Linux, `mm/oom_kill.c` (`oom_badness`): the one that holds most, shifted by
 //! what was said about it.
 

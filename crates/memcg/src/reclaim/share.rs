@@ -1,5 +1,9 @@
 //! How many of its things a shrinker is asked for.
 //!
+//! Invariants: no round asks for more than twice what there is, and no more than that stays owed.
+//! Depends on: nothing.
+//! Never: asks a shrinker.
+//!
 //! Source of the idea: Linux, `mm/shrinker.c` (`do_shrink_slab`).
 
 #![forbid(unsafe_code)]

@@ -4,6 +4,11 @@
 //! that come and go meanwhile may be met or not. What protects a group is computed from the top
 //! down: from the first level whose settings say anything; the sums over siblings are kept for as
 //! long as a round is among them.
+//!
+//! Invariants: where a round stopped is a hint: if that group has gone, the next round begins at
+//! the top. What the top itself has set protects nothing in a pass that is made for it.
+//! Depends on: `counter::protection`; the tree of `group`, whose caller is pinned.
+//! Never: a lock, an allocation, a change of a group.
 
 use crate::counter::Level as _;
 use crate::counter::protection::{Level, Protection};

@@ -4,6 +4,11 @@
 //! Segment k holds `BASE << k` records, so 26 pointers reach 2³² of them and a lookup is a count of
 //! leading zeros, an add and a load. Untouched pages of a segment cost address space only. Index 0
 //! is never handed out: it means none.
+//!
+//! Invariants: a record stays at its address, and can be read by its index for the life of the
+//! process. One that is handed out again is as its last user left it.
+//! Depends on: `os::mmap` for pages; `stack` for the free records.
+//! Never: a lock; a page given back, but for a segment that nobody has seen.
 
 use super::Zeroed;
 use super::atomic::{AtomicPtr, AtomicU32, Ordering};

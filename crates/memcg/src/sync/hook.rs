@@ -1,11 +1,12 @@
 //! A word that holds a function, or none: how a lower room calls what a higher one has set.
 //!
-//! Invariants: what [`Hook::get`] answers was given to [`Hook::set`], or is at an address whose
-//! type somebody has vouched for ([`Hook::set_address`]). Zero bytes are no function. Depends on:
-//! nothing. Never: a call. Who gets the function calls it, under the contract of its type.
-//!
 //! One order for all: `set` is Release, `get` Acquire. Whoever gets a function sees what its setter
 //! did before, and the statics the function uses. On x86-64 both are plain moves.
+//!
+//! Invariants: what [`Hook::get`] answers was given to [`Hook::set`] or [`Hook::put`], or is at an
+//! address whose type somebody has vouched for ([`Hook::set_address`]). Zero bytes are no function.
+//! Depends on: nothing.
+//! Never: a call. Who gets the function calls it, under the contract of its type.
 
 use super::Zeroed;
 use super::atomic::{AtomicPtr, Ordering};

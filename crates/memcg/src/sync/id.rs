@@ -3,6 +3,10 @@
 //!
 //! An index is a number above zero. "None" is `Option`, which takes the zero: an `Option<GroupId>`
 //! is four bytes, and so is the word of an [`AtomicId`] that holds one.
+//!
+//! Invariants: an index is above zero, and its type says of which table it is.
+//! Depends on: `Zeroed` and the atomics of this room.
+//! Never: a look at a record. Whether a number was ever handed out is for `arena` to say.
 
 use super::Zeroed;
 use super::atomic::{AtomicU32, Ordering};

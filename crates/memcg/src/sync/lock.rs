@@ -4,6 +4,10 @@
 //! where the caller orders the instances itself, as parent before child). Debug builds check it.
 //! The charge and uncharge paths take no lock at all, which is why a signal handler that allocates
 //! cannot meet a lock its own thread holds.
+//!
+//! Invariants: a lock has one holder at a time. Zero bytes are a free lock.
+//! Depends on: `os::futex` for the wait; `promise` for what is freed in the child of a fork.
+//! Never: held by the same thread twice: a lock does not know its holder.
 
 #![forbid(unsafe_code)]
 

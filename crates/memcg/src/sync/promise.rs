@@ -2,8 +2,9 @@
 //! others would hold.
 //!
 //! Invariants: a value is made by an `unsafe fn`, whose caller makes the promise; functions that
-//! need it take the value. Depends on: nothing. Never: a check. Nobody can tell from inside whether
-//! a promise holds.
+//! need it take the value.
+//! Depends on: nothing.
+//! Never: a check. Nobody can tell from inside whether a promise holds.
 
 /// The calling thread is the only one of its process, or of what it is about to reset: the child of
 /// a fork.

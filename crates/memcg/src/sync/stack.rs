@@ -3,6 +3,12 @@
 //! The head carries a version, so that a pop that slept through pop-push-pop of the same record
 //! fails instead of corrupting the list (ABA). Reading the link of a record another thread has just
 //! popped is harmless: records never move and the version check then fails.
+//!
+//! Invariants: an index is in one stack at most, once. Who pops it sees what was written before it
+//! was pushed.
+//! Depends on: records that never move, as those of `arena`: a popped record's link can still be
+//! read.
+//! Never: a lock; a look at a record but for its link.
 
 #![forbid(unsafe_code)]
 

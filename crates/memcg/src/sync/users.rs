@@ -1,5 +1,10 @@
 //! Who uses a thing that may be ended at any time: it is let go by the last, whether that is the
 //! end or a use.
+//!
+//! Invariants: once it has ended nobody begins to use it. Of the end and the uses one answers that
+//! it was the last.
+//! Depends on: the atomics of this room.
+//! Never: lets go of the thing; who is told to does.
 
 use super::Zeroed;
 use super::atomic::{AtomicU32, Ordering};

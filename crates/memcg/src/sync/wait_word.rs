@@ -3,6 +3,10 @@
 //! The model: to look at the word and to go to sleep is one step for who wakes. One bed for all
 //! words, and no time passes: who sleeps for a while sleeps for ever, so that a wake-up that is
 //! lost is found.
+//!
+//! Invariants: who finds that the word is no longer what was expected does not sleep.
+//! Depends on: `os::futex`; loom's mutex and condition in a model.
+//! Never: says whether the word has changed: a wait may end early, and the caller looks again.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! Index types of the thread room: what names a thread's record, and what a record names.
 //!
-//! Invariants: an index is that of one table; see [`crate::sync::id`]. Depends on: `sync` alone.
+//! Invariants: an index is that of one table; see [`crate::sync::id`].
+//! Depends on: `sync` alone.
 //! Never: anything about what lies under an index. A heap is a record of `kmem`, a room above; the
 //! thread's record holds its index only.
 

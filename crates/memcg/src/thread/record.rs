@@ -1,6 +1,6 @@
 //! One thread's record: who it charges, the stock it holds, its pin, its debts of time.
 //!
-//! Who may touch what, when:
+//! Invariants: who may touch what, when.
 //!
 //! * `busy`: the owner alone writes it; [`IN_SLOTS`] while it looks at or changes the slots (and,
 //!   in the same few instructions, its heap), [`IN_HEAP`] while it changes its heap alone. A signal
@@ -25,6 +25,10 @@
 //! * `seq`: its low byte is not zero while this thread has bytes between slots and counters; the
 //!   rest counts how often it had. Readers of `memory.current` look at it to know that they saw a
 //!   refill, or a drain, half done.
+//!
+//! Depends on: `slot` and `hint` for parts of the record; `os::barrier` for the fences.
+//! Never: a lock; a wait without a bound; a decision about an owner or a group. Who is charged, who
+//! gets stock and who is drained is decided in `group`.
 
 use super::Tag;
 use super::hint::Hints;

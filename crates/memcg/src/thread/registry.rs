@@ -1,4 +1,9 @@
 //! All thread records of one engine.
+//!
+//! Invariants: whether the kernel has membarrier is known before there is a record. A record that
+//! is left is empty and not pinned. The epoch moves on only if every pin is of the present one.
+//! Depends on: `os::barrier`; `sync::arena` for the table; one caller of `try_advance` at a time.
+//! Never: a lock; empties a record. Who leaves it has done so before.
 
 use super::epoch::Epoch;
 use super::id::ThreadId;

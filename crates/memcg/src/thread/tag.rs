@@ -3,10 +3,10 @@
 //! Nobody owns a thing that is not accounted: it has `None` instead of a tag. Beside a thing in
 //! memory the two are one word of four bytes, whose zero is `None`.
 //!
-//! Invariants: a tag is never 0, so an `Option<Tag>` is such a word and takes four bytes. Depends
-//! on: `sync` for index types. Never: a look at an owner. Whether a number read from memory was
-//! ever an owner's is checked where the owner is looked up: `Arena::get` ends in a panic,
-//! `Arena::try_get` in `None`.
+//! Invariants: a tag is never 0, so an `Option<Tag>` is such a word and takes four bytes.
+//! Depends on: `sync` for index types.
+//! Never: a look at an owner. Whether a number read from memory was ever an owner's is checked
+//! where the owner is looked up: `Arena::get` ends in a panic, `Arena::try_get` in `None`.
 
 #![forbid(unsafe_code)]
 

@@ -5,6 +5,11 @@
 //! call. It has no destructor: that would register one with the C library on first use, which
 //! allocates, inside malloc. Elsewhere, and under Miri, a plain const `thread_local!` does the same
 //! more slowly.
+//!
+//! Invariants: only the thread itself uses its block. Zero bytes are a thread that nobody knows
+//! yet. A heap is never there without a record.
+//! Depends on: the linker and the loader, which place the block.
+//! Never: an allocation, a destructor or a call where the block is declared in assembly.
 
 use super::id::ThreadId;
 use core::cell::Cell;
