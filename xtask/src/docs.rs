@@ -1,7 +1,7 @@
 //! `cargo xtask docs`: the commands that the documents show are run, and do what they show.
 //!
-//! Every block fenced as ` ```console ` in README.md and docs/**/*.md is a session of one bash, in the repository, with
-//! the release `memcg` on its PATH:
+//! Every block fenced as ` ```console ` in README.md and docs/**/*.md is a session of one bash, in
+//! the repository, with the release `memcg` on its PATH:
 //!
 //! * `$ COMMAND` runs; it goes on over lines that end in `\`, and over lines `> …` right below it.
 //!   It must exit with 0, or with N where the line ends in `# exits N`.

@@ -7,11 +7,11 @@
 //! and all its processes are gone. Cargo starts without a cache. The folder is in the temporary
 //! directory and goes at the end.
 //!
-//! | stage | what is there | what is run |
-//! |---|---|---|
-//! | `missing` | what the README's line names, but Python and a C++ compiler | `cargo xtask test --no-install`, which must name them and build nothing |
-//! | `readme` | what the README's line names | the README's commands up to `cargo xtask test` |
-//! | `ci` | nothing | `.ci/run` |
+//! * `missing`: what the README's line names is there, but Python and a C++ compiler. It runs
+//!   `cargo xtask test --no-install`, which must name them and build nothing.
+//! * `readme`: what the README's line names is there. It runs the README's commands up to
+//!   `cargo xtask test`.
+//! * `ci`: nothing is there. It runs `.ci/run`.
 //!
 //! Depends on: child, docs, needs. Never: part of the suite (it needs root, a mirror and an hour).
 

@@ -357,8 +357,8 @@ impl Books {
         held
     }
 
-    /// Groups that end as a whole, in pre-order, without those inside another and without those that
-    /// are observed. One that was removed has ended.
+    /// Groups that end as a whole, in pre-order, without those inside another and without those
+    /// that are observed. One that was removed has ended.
     fn wholes(&self, full: usize) -> Vec<usize> {
         let (mut found, mut left) = (Vec::new(), vec![full]);
         left.retain(|&g| self.groups[g].css == Css::Online);

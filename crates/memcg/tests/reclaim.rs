@@ -94,8 +94,8 @@ fn stat(group: &Memcg, key: &str) -> u64 {
 
 const USER: Flags = Flags::WAIT.with(Flags::USER);
 
-/// How much is cached, once the engine's worker, which may go on behind a charge, has been still for
-/// a tenth of a second.
+/// How much is cached, once the engine's worker, which may go on behind a charge, has been still
+/// for a tenth of a second.
 fn count_at_rest(cache: &Cache, group: &Memcg) -> u64 {
     let (mut count, mut still) = (cache.list.count(group), 0);
     while still < 10 {

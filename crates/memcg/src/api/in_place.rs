@@ -2,8 +2,8 @@
 //!
 //! Invariants: the future is polled and dropped in its group, on whatever thread. What its polls
 //! charged above `high` it owes itself, and nothing else.
-//! Depends on: `group::poll` for what a poll is, `paying` to be held back, `kill_wakers` to be woken
-//! when it is killed.
+//! Depends on: `group::poll` for what a poll is, `paying` to be held back, `kill_wakers` to be
+//! woken when it is killed.
 //! Never: takes a lock, or allocates, for a future that owes nothing and cannot be killed.
 
 use super::kill_wakers::{Place, Who};

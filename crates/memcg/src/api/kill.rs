@@ -30,8 +30,8 @@ pub(crate) fn mark_below(engine: &Engine, top: &group::Memcg) {
     tree.raise_kill_generation(top, false);
 }
 
-/// Wakes the futures that wait and are to die. The caller is not pinned. O(futures that wait and can
-/// be killed).
+/// Wakes the futures that wait and are to die. The caller is not pinned. O(futures that wait and
+/// can be killed).
 pub(crate) fn wake_marked() {
     wake_all_killed();
 }

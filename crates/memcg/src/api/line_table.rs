@@ -5,8 +5,8 @@
 //! another group goes to that group's line, to the place of his number.
 //!
 //! Invariants: who waits is in one line. A line is marked at its group as long as somebody is in
-//! it. Bytes that are charged for somebody and not yet his are noted here whenever a fork comes: the
-//! child, in which nobody waits, gives them back.
+//! it. Bytes that are charged for somebody and not yet his are noted here whenever a fork comes:
+//! the child, in which nobody waits, gives them back.
 //! Depends on: `engine::line` for the mark.
 //! Never: runs code of the program (a waker's clone, wake or drop) under the lock.
 

@@ -44,11 +44,12 @@ pub fn set_in_child(f: fn()) {
     IN_CHILD.set(f);
 }
 
-/// How many forks there were on the way to this process since the engine was made. Changed where the
-/// process has one thread.
+/// How many forks there were on the way to this process since the engine was made. Changed where
+/// the process has one thread.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// A number that a process has and its parent has not: how often [`child`] has run on the way to it.
+/// A number that a process has and its parent has not: how often [`child`] has run on the way to
+/// it.
 #[must_use]
 pub fn nr_forks() -> u32 {
     FORKS.load(Ordering::Relaxed)

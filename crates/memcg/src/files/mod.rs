@@ -220,7 +220,8 @@ fn write_by(
     Ok(())
 }
 
-/// After a write of a file that did what was asked: what may not be done while the thread is pinned.
+/// After a write of a file that did what was asked: what may not be done while the thread is
+/// pinned.
 fn after_write(file: &[u8]) {
     if file == b"cgroup.kill" {
         wake_marked();

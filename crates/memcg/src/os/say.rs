@@ -1,7 +1,7 @@
 //! One line to standard error, without the heap; and the end of the process.
 //!
 //! Invariants: a line is written by one call, and cut off at 511 bytes.
-//! Depends on: the C library's `write` and `abort`.
+//! Depends on: the kernel's write, by its call; the C library's `abort`.
 //! Never: allocates; says whether the line was written.
 
 /// Writes the pieces and a newline to standard error, in one call as far as the kernel lets.

@@ -328,8 +328,8 @@ impl World {
         }
     }
 
-    /// Time passes, and the engine looks, as its worker would. If that was long enough for all lines
-    /// to be tried: what is said then of who still waits.
+    /// Time passes, and the engine looks, as its worker would. If that was long enough for all
+    /// lines to be tried: what is said then of who still waits.
     fn sleep(&mut self, ns: u64) {
         self.now += ns;
         own::set(Some(self.now));

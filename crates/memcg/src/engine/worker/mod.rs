@@ -5,11 +5,11 @@
 //! that comes to a place where it may: a charge that may wait, a safe point,
 //! [`Engine::run_deferred`].
 //!
-//! Invariants: work that was taken in is done, once or more often. Who is to die is told so, however
-//! much waits. What is for futures is done by the worker, where there is one. Work begins after
-//! [`Engine::defer`] took it in, so it sees what led to it. Two equal items that both wait are one.
-//! Items can be deferred in a signal handler, in malloc and under any lock. An item names things by
-//! index: whoever does the work checks whether they are still what they were.
+//! Invariants: work that was taken in is done, once or more often. Who is to die is told so,
+//! however much waits. What is for futures is done by the worker, where there is one. Work begins
+//! after [`Engine::defer`] took it in, so it sees what led to it. Two equal items that both wait
+//! are one. Items can be deferred in a signal handler, in malloc and under any lock. An item names
+//! things by index: whoever does the work checks whether they are still what they were.
 //! Depends on: `queue`, which holds an item as one word; `worker_thread`.
 //! Never: runs code of the program under a lock of ours, or on a thread that has not said it may
 //! run here; promises an order.

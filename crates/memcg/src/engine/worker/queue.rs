@@ -7,7 +7,8 @@
 //! worker does not sleep while a word waits that was pushed before it lay down, nor while the set
 //! is marked as having been too small.
 //! Depends on: `sync::wait_word` for the sleep.
-//! Never: blocks in `push`. A full set is told to the caller, who may mark it; it is not waited for.
+//! Never: blocks in `push`. A full set is told to the caller, who may mark it; it is not waited
+//! for.
 
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

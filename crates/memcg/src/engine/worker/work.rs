@@ -114,8 +114,8 @@ impl Work {
         }
     }
 
-    /// Whether this is for futures that wait: the worker does it, where there is one. It has times to
-    /// look at, and else the wakers of the program would run wherever other work is helped with.
+    /// Whether this is for futures that wait: the worker does it, where there is one. It has times
+    /// to look at, and else the wakers of the program would run wherever other work is helped with.
     pub(super) fn is_for_futures(self) -> bool {
         match self {
             Work::Wake { .. } | Work::WakeAll | Work::Alarm | Work::Look => true,

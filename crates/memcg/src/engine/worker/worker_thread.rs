@@ -5,8 +5,8 @@
 //! its stack is small, and it is charged to nobody. The child of a fork has no worker until it
 //! needs one.
 //!
-//! Invariants: there is one worker at most, and [`serves`] says so only when it is there. It does not keep the process alive: the last thread of
-//! the program that has a record tells it to leave.
+//! Invariants: there is one worker at most, and [`serves`] says so only when it is there. It does
+//! not keep the process alive: the last thread of the program that has a record tells it to leave.
 //! Depends on: `os::spawn` for the thread; `queue` for its sleep.
 //! Never: started inside malloc or a signal handler.
 
