@@ -11,10 +11,10 @@
 use super::adopt::Adoptable;
 use super::error::ReserveError;
 use super::memcg::Memcg;
-use super::pinned::pinned;
 use crate::engine::process_engine::with_rec;
 use crate::engine::{Flags, heap_charge};
 use crate::group::Tag;
+use crate::group::stock::Charged;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::marker::PhantomData;
@@ -179,7 +179,8 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
         let Some(block) = block::<C>(layout) else {
             return core::ptr::null_mut();
         };
-        let Some(tag) = heap_charge::charge(block.size(), Flags::INFALLIBLE) else {
+        let Some(Charged { owner: tag }) = heap_charge::charge(block.size(), Flags::INFALLIBLE)
+        else {
             return core::ptr::null_mut();
         };
         let p = get(&self.below, block);
@@ -223,14 +224,12 @@ impl<A: GlobalAlloc, C: SizeClasses> Accounted<A, C> {
         // SAFETY: the tag was written when the block was allocated or resized. `thing` is borrowed
         // exclusively, so nobody else reads or writes it.
         let from = Tag::from_word(unsafe { place.read_unaligned() });
-        let to = pinned(|engine, _| engine.tree.ref_live_tag(group.tag()));
         let outcome = with_rec(|engine, rec| {
-            engine.give_owner(rec, from, to, block.size() as u64, || {
+            engine.give_owner(rec, from, group.tag(), block.size() as u64, |to| {
                 // SAFETY: as for the read above.
                 unsafe { place.write_unaligned(Tag::to_word(Some(to))) };
             })
         });
-        pinned(|engine, _| engine.tree.unref_objcg(to));
         outcome
             .unwrap_or(Ok(()))
             .map_err(|refused| ReserveError::new(&refused))

@@ -7,7 +7,6 @@
 
 use super::error::ReserveError;
 use super::memcg::Memcg;
-use super::pinned::pinned;
 use crate::engine::adopt::NotAdopted;
 use crate::engine::process_engine::with_rec;
 use core::alloc::Layout;
@@ -132,9 +131,7 @@ impl Memcg {
     /// The caller holds the block, and no other thread frees, resizes or adopts it during the call.
     pub unsafe fn adopt_raw(&self, block: NonNull<u8>) -> Result<(), ReserveError> {
         let at = block.as_ptr() as usize;
-        let tag = pinned(|engine, _| engine.tree.ref_live_tag(self.tag()));
-        let outcome = with_rec(|engine, rec| engine.adopt(rec, at, tag));
-        pinned(|engine, _| engine.tree.unref_objcg(tag));
+        let outcome = with_rec(|engine, rec| engine.adopt(rec, at, self.tag()));
         match outcome.unwrap_or(Ok(())) {
             Ok(()) => Ok(()),
             Err(NotAdopted::Full(refused)) => Err(ReserveError::new(&refused)),

@@ -28,7 +28,7 @@ use crate::units::Limit;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct ChildDefaults {
-    all: Vec<(Setting, u64)>,
+    all: Vec<(Setting, Option<u64>)>,
 }
 
 impl ChildDefaults {
@@ -38,7 +38,7 @@ impl ChildDefaults {
     }
 
     fn with(mut self, setting: Setting, value: u64) -> Self {
-        self.all.push((setting, value));
+        self.all.push((setting, Some(value)));
         self
     }
 
@@ -95,13 +95,11 @@ impl Memcg {
             if !group.is_online() {
                 return Err(LimitError::Gone);
             }
-            for &(setting, value) in &defaults.all {
-                if !engine.tree.set_child_default(group, setting, Some(value)) {
-                    return Err(LimitError::NoMemory);
-                }
+            if engine.set_child_defaults(rec, group, &defaults.all) {
+                Ok(())
+            } else {
+                Err(LimitError::NoMemory)
             }
-            engine.arm_budget(rec);
-            Ok(())
         })
         .unwrap_or(Err(LimitError::Gone))
     }

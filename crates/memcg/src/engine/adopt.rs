@@ -13,6 +13,29 @@ use super::{Accounting, ChargeError, Engine, Flags, Request};
 use crate::group::{Kind, Tag};
 use crate::thread::ThreadRec;
 
+/// A reference to an owner, given back when it is dropped.
+struct OwnerRef<'a> {
+    engine: &'a Engine,
+    rec: &'a ThreadRec,
+    tag: Tag,
+}
+
+impl<'a> OwnerRef<'a> {
+    /// To `tag`, which the caller names, or to its successor.
+    fn take(engine: &'a Engine, rec: &'a ThreadRec, tag: Tag) -> Self {
+        let _pin = engine.tree.threads.epoch.pin(rec);
+        let tag = engine.tree.ref_live_tag(tag);
+        Self { engine, rec, tag }
+    }
+}
+
+impl Drop for OwnerRef<'_> {
+    fn drop(&mut self) {
+        let _pin = self.engine.tree.threads.epoch.pin(self.rec);
+        self.engine.tree.unref_objcg(self.tag);
+    }
+}
+
 /// Why a block was not adopted; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotAdopted {
@@ -23,22 +46,22 @@ pub enum NotAdopted {
 }
 
 impl Engine {
-    /// Makes `to`, to which the caller has a reference, the owner of the live object at `at`, which
+    /// Makes `to`, a group's own owner, or its successor the owner of the live object at `at`, which
     /// the calling thread holds alone.
     ///
     /// # Errors
     /// See [`NotAdopted`].
     pub fn adopt(&self, rec: &ThreadRec, at: usize, to: Tag) -> Result<(), NotAdopted> {
         let object = self.kmem.locate(at).map_err(|_| NotAdopted::NotOurs)?;
-        self.give_owner(rec, object.tag, to, object.bytes as u64, || {
+        self.give_owner(rec, object.tag, to, object.bytes as u64, |to| {
             // A fork waits: its child would find the slab in the middle of it.
             self.change(|| self.kmem.retag(&object, Some(to)));
         })
         .map_err(NotAdopted::Full)
     }
 
-    /// Charges `to` for a block of `bytes` that `from` is charged for, has `retag` write the new
-    /// tag, and uncharges `from`.
+    /// Charges `to`, or its successor, for a block of `bytes` that `from` is charged for, has `retag`
+    /// write the new tag, and uncharges `from`.
     ///
     /// # Errors
     /// When `to` has no room for it.
@@ -48,13 +71,14 @@ impl Engine {
         from: Option<Tag>,
         to: Tag,
         bytes: u64,
-        retag: impl FnOnce(),
+        retag: impl FnOnce(Tag),
     ) -> Result<(), ChargeError> {
-        if from == Some(to) || self.accounting() != Accounting::On {
+        let to = OwnerRef::take(self, rec, to);
+        if from == Some(to.tag) || self.accounting() != Accounting::On {
             return Ok(());
         }
-        self.charge(rec, Request::heap(to, bytes, Flags::NOWAIT))?;
-        retag();
+        self.charge(rec, Request::heap(to.tag, bytes, Flags::NOWAIT))?;
+        retag(to.tag);
         if let Some(from) = from.filter(|&from| self.is_tag(from)) {
             self.uncharge(rec, from, bytes, Kind::Heap);
         }

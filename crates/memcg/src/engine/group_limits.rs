@@ -14,6 +14,7 @@ use super::{Engine, kmalloc};
 use crate::counter::page_counter::UNLIMITED;
 use crate::counter::{self, Level};
 use crate::group::exact_charge::round_up;
+use crate::group::template::Setting;
 use crate::group::{Memcg, OomPolicy, ROOT, Refusal};
 use crate::sync::lock::Rank;
 use crate::thread::ThreadRec;
@@ -117,6 +118,29 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Sets what children of a group that are made from now on begin with; `None`: as every group.
+    /// `false`: there is no memory for it, and nothing has changed.
+    pub fn set_child_defaults(
+        &self,
+        rec: &ThreadRec,
+        group: &Memcg,
+        all: &[(Setting, Option<u64>)],
+    ) -> bool {
+        // Only the first can fail: the others go into the same record.
+        let set = |&(setting, value)| self.tree.set_child_default(group, setting, value);
+        if !all.iter().all(set) {
+            return false;
+        }
+        let is_limit = |&(setting, value): &(Setting, Option<u64>)| {
+            matches!(setting, Setting::Max | Setting::High)
+                && value.is_some_and(|bytes| bytes != UNLIMITED)
+        };
+        if all.iter().any(is_limit) {
+            self.arm_budget(rec);
+        }
+        true
     }
 
     /// Guarantees a group `bytes`, charged to the groups above in advance.

@@ -10,51 +10,51 @@
 
 use super::process_engine::{known_rec, with_rec};
 use super::{Accounting, Flags, Request};
+use crate::group::stock::Charged;
 use crate::group::{Kind, Tag};
 
-/// Charges an object of `bytes` to the owner that the thread works for. Answers the tag the object
-/// is to carry: `Some(None)` where it is not accounted. `None`: a limit refuses.
+/// Charges an object of `bytes` to the owner that the thread works for. `None`: a limit refuses.
 ///
 /// Cost of a hit: no call, no atomic instruction.
 #[inline(always)]
-pub fn charge(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
+pub fn charge(bytes: usize, flags: Flags) -> Option<Charged> {
     if let Some(rec) = known_rec()
-        && let Some(tag) = rec.charge_hit(bytes as u64)
+        && let Some(charged) = rec.charge_hit(bytes as u64)
     {
-        return Some(tag);
+        return Some(charged);
     }
     charge_slow(bytes, flags)
 }
 
 /// As [`charge`], for who asks at the door: past all stock that was forced above a limit.
 #[cold]
-pub fn charge_at_door(bytes: usize) -> Option<Option<Tag>> {
+pub fn charge_at_door(bytes: usize) -> Option<Charged> {
     charge_slow(bytes, Flags::NOWAIT)
 }
 
 #[cold]
-fn charge_slow(bytes: usize, flags: Flags) -> Option<Option<Tag>> {
+fn charge_slow(bytes: usize, flags: Flags) -> Option<Charged> {
     let _errno = crate::os::errno::keep();
     // Without memory even for a thread's record the object goes uncounted: it is an error of the
     // books, not of the program.
     with_rec(|engine, rec| {
         engine.set_installed();
         if rec.current().is_none() || engine.accounting() != Accounting::On {
-            return Some(None);
+            return Some(Charged::NOBODY);
         }
         let answer = engine.with_owner(rec, |owner| match owner {
             Some(tag) => engine
                 .charge(rec, Request::heap(tag, bytes as u64, flags))
                 .ok()
-                .map(|_| owner),
-            None => Some(None),
+                .map(|_| Charged { owner }),
+            None => Some(Charged::NOBODY),
         });
         if engine.options.pay_in_malloc() {
             engine.safe_point(rec, super::throttle::MALLOC_NS);
         }
         answer
     })
-    .unwrap_or(Some(None))
+    .unwrap_or(Some(Charged::NOBODY))
 }
 
 /// Charges `bytes` more to the owner of an object that grows. `false`: a limit refuses.

@@ -16,6 +16,7 @@
 use super::process_engine::{engine, known_rec, try_engine};
 use super::{Flags, heap_charge};
 use crate::group::Tag;
+use crate::group::stock::Charged;
 use crate::kmem::allocator_stat::KmemStat;
 use crate::kmem::bad::{self, BadFree};
 use crate::kmem::class::{bytes_of, class_if_any, class_of_aligned};
@@ -199,14 +200,14 @@ fn alloc_by(
     bytes: usize,
     align: usize,
     zeroed: bool,
-    charge: impl FnOnce(usize) -> Option<Option<Tag>>,
+    charge: impl FnOnce(usize) -> Option<Charged>,
 ) -> *mut u8 {
     let _errno = errno::keep();
     let class = class_of_aligned(bytes, align);
     let Some(size) = size_of_object(bytes, align) else {
         return null_mut();
     };
-    let Some(tag) = charge(size) else {
+    let Some(Charged { owner: tag }) = charge(size) else {
         return null_mut();
     };
     let Some(taken) = alloc_charged(class, size, align, tag, zeroed) else {
@@ -228,7 +229,7 @@ fn alloc_nearly(bytes: usize) -> Option<*mut u8> {
     let class = class_if_any(bytes)?;
     let (rec, own) = known()?;
     let size = bytes_of(class) as u64;
-    let tag = rec.charge_hit(size)?;
+    let tag = rec.charge_hit(size)?.owner;
     let kmem = &engine().kmem;
     let taken = rec
         .enter_heap()

@@ -93,26 +93,19 @@ pub fn write(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
     if all.is_empty() {
         return Err(FileError::invalid("write FILE=VALUE, as memory.max=64M"));
     }
-    for (setting, value) in all {
-        if !at.engine.tree.set_child_default(at.group, setting, value) {
-            return Err(FileError::new(Errno::ENOMEM, "no memory for it".into()));
-        }
+    set(at, &all)
+}
+
+fn set(at: At<'_>, all: &[(Setting, Option<u64>)]) -> Result<(), FileError> {
+    if at.engine.set_child_defaults(at.rec, at.group, all) {
+        Ok(())
+    } else {
+        Err(FileError::new(Errno::ENOMEM, "no memory for it".into()))
     }
-    at.engine.arm_budget(at.rec);
-    Ok(())
 }
 
 /// Writes one default.
 pub fn write_one(at: At<'_>, file: &[u8], value: &[u8]) -> Result<(), FileError> {
     let setting = setting_of(file)?;
-    let value = parse(setting, value)?;
-    if !at
-        .engine
-        .tree
-        .set_child_default(at.group, setting, Some(value))
-    {
-        return Err(FileError::new(Errno::ENOMEM, "no memory for it".into()));
-    }
-    at.engine.arm_budget(at.rec);
-    Ok(())
+    set(at, &[(setting, Some(parse(setting, value)?))])
 }

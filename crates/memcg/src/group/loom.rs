@@ -210,7 +210,7 @@ fn loom_a_scope_entered_during_a_drain_names_its_owner_until_it_is_left() {
             let outer = tree.enter_scope(other, Some(tag));
             let inner = tree.enter_scope(other, Some(tag));
             let hit = other.charge_hit(8);
-            assert!(hit.is_none() || hit == Some(Some(tag)));
+            assert!(hit.is_none_or(|charged| charged.owner == Some(tag)));
             if hit.is_some() {
                 tree.uncharge(other, tag, 8);
             }

@@ -72,14 +72,25 @@ pub(super) fn give_slot(slot: &Slot, bytes: u64) -> bool {
     true
 }
 
+/// A charge that was made, and the tag that what is charged is to carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Charged {
+    /// The owner; `None`: what the thread takes is not accounted.
+    pub owner: Option<Tag>,
+}
+
+impl Charged {
+    /// Of what is not accounted.
+    pub const NOBODY: Self = Self { owner: None };
+}
+
 impl ThreadRec {
-    /// A hit: takes `bytes` from the current owner's stock and answers the owner's tag:
-    /// `Some(None)` where what the thread takes is not accounted.
+    /// A hit: takes `bytes` from the current owner's stock. `None`: there are not so many.
     #[inline(always)]
-    pub fn charge_hit(&self, bytes: u64) -> Option<Option<Tag>> {
+    pub fn charge_hit(&self, bytes: u64) -> Option<Charged> {
         let busy = self.enter()?;
-        let tag = self.current.load(Relaxed);
-        busy.consume(tag, bytes).then_some(tag)
+        let owner = self.current.load(Relaxed);
+        busy.consume(owner, bytes).then_some(Charged { owner })
     }
 
     /// A hit for any owner. Of stock that was forced above a limit only `forced` charges get

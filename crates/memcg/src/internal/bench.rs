@@ -17,7 +17,7 @@ use crate::kmem::layout::UNIT;
 #[inline(always)]
 #[must_use]
 pub unsafe fn charge(bytes: usize) -> Option<Owner> {
-    heap_charge::charge(bytes, Flags::INFALLIBLE).map(Owner)
+    heap_charge::charge(bytes, Flags::INFALLIBLE).map(|charged| Owner(charged.owner))
 }
 
 /// Uncharges `bytes` of `owner`.

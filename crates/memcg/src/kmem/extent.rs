@@ -1,8 +1,8 @@
 //! Objects larger than any class: whole pages, in units of a chunk (*large*) or in a mapping of
 //! their own (*huge*).
 //!
-//! Invariants: the record of an extent's first unit tells its bytes and its tag; the tag does not
-//! change. An extent belongs to no heap: it is allocated and freed under the lock of the spans, or
+//! Invariants: the record of an extent's first unit tells its bytes and its tag, which only who
+//! holds the extent changes (`adopt`). An extent belongs to no heap: it is allocated and freed under the lock of the spans, or
 //! through its thread's `large` cache.
 //! Depends on: `span` and `address_map` for places, `os` for moving and cutting mappings.
 //! Never: a charge; a copy where pages can be moved more cheaply.

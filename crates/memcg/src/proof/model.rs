@@ -13,6 +13,7 @@ use crate::attach::{MoveError, move_task};
 use crate::counter::page_counter::UNLIMITED;
 use crate::group::exact_charge::Mode;
 use crate::group::kind::Kind;
+use crate::group::stock::Charged;
 use crate::group::thread_scopes::Scope;
 use crate::group::tree::TreeError;
 use crate::group::{Hierarchy, Memcg, ROOT, ROOT_TAG};
@@ -323,7 +324,7 @@ impl World {
                     // What nobody pays for is not in the books.
                     None | Some(&(_, NOBODY)) => {
                         let rec = self.recs[r].1;
-                        assert_eq!(rec.charge_hit(bytes), Some(None));
+                        assert_eq!(rec.charge_hit(bytes), Some(Charged::NOBODY));
                         assert!(rec.uncharge_hit(None, bytes));
                     }
                     Some(&(_, owner)) => self.charge(r, owner, bytes, Kind::Heap, true),

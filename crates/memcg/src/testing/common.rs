@@ -29,7 +29,7 @@ pub fn charge(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), R
 pub fn charge_current(tree: Tree, rec: &ThreadRec, bytes: u64) -> Result<Tag, Refusal> {
     let tag = rec.current().expect("the thread works for somebody");
     match rec.charge_hit(bytes) {
-        Some(owner) => assert_eq!(owner, Some(tag)),
+        Some(charged) => assert_eq!(charged.owner, Some(tag)),
         None => charge(tree, rec, tag, bytes)?,
     }
     Ok(tag)
