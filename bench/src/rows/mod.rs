@@ -176,6 +176,8 @@ pub const ROWS: &[Row] = &[
     books("refuse-storm", 200_000, "the same for 64 full tenants at random, on all threads"),
     own("at-limit", 400_000, Unit::Cpu, "64 tenants at 256 KiB, all threads: a tenant frees an object, takes another or is refused"),
     own("below-limit", 400_000, Unit::Cpu, "the same with room"),
+    own("over", 6_000_000, Unit::Ratio, "a tenant replaces objects of 16 to 8,207 B: its CPU at twice its max to that below; a neighbour on another CPU does so too"),
+    own("over-neighbour", 6_000_000, Unit::Ratio, "the neighbour's CPU meanwhile, to that while the tenant is below"),
     own("read-current", 200_000, Unit::Cpu, "memory.current as text, 32 threads"),
     own("read-stat", 50_000, Unit::Cpu, "memory.stat as text, 32 threads"),
     own("drain", 4_000, Unit::Wall, "a written limit takes the stock of a busy thread back"),

@@ -4,7 +4,7 @@ use crate::layout::lay_out;
 use crate::peers::{IMAGES, short};
 use crate::report::Report;
 use crate::stats::Samples;
-use memcg_bench::rows::Unit::{self, Bytes, Cpu, Peak, Value, Wall};
+use memcg_bench::rows::Unit::{self, Bytes, Cpu, Peak, Ratio, Value, Wall};
 
 /// The hit paths.
 const HITS: &[&str] = &[
@@ -181,6 +181,8 @@ fn targets(report: &Report, out: &mut String, markdown: bool) {
         ("a future in a scope / by hand".into(), 2.0, kb("future-scope").zip(kb("future-by-hand")).map(|(a, b)| a / b)),
         ("a future as a task, ns".into(), 400.0, kb("future-task")),
         ("the same, waiting, ns".into(), 400.0, kb("future-task-waits")),
+        ("a tenant at twice its max / below".into(), 1.3, median("over", Ratio)),
+        ("its neighbour meanwhile".into(), 1.02, median("over-neighbour", Ratio)),
         ("refusal, ns".into(), 200.0, kb("refuse")),
         ("refusal in a storm, ns".into(), 200.0, kb("refuse-storm")),
         ("memory.current as text, ns".into(), 1000.0, kb("read-current")),

@@ -14,26 +14,26 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 #[repr(align(128))]
 #[derive(Default)]
 pub struct Worker {
-    pairs: AtomicU64,
+    done: AtomicU64,
     clock: AtomicI32,
 }
 
-/// Pairs done and CPU used.
+/// Operations done and CPU used.
 #[derive(Clone, Copy, Default)]
 pub struct Work {
-    pairs: f64,
+    done: f64,
     cpu_ns: f64,
 }
 
 impl Work {
-    /// CPU ns for a pair.
+    /// CPU ns for an operation.
     pub fn each(self) -> f64 {
-        self.cpu_ns / self.pairs.max(1.0)
+        self.cpu_ns / self.done.max(1.0)
     }
 
-    /// CPU ns beyond what as many pairs take at `usual` each.
+    /// CPU ns beyond what as many operations take at `usual` each.
     pub fn lost(self, usual: f64) -> f64 {
-        self.cpu_ns - self.pairs * usual
+        self.cpu_ns - self.done * usual
     }
 }
 
@@ -45,7 +45,7 @@ impl Load<'_> {
     pub fn of(&self, index: usize) -> Work {
         let worker = &self.0[index];
         Work {
-            pairs: worker.pairs.load(Relaxed) as f64,
+            done: worker.done.load(Relaxed) as f64,
             cpu_ns: cpu_of(worker.clock.load(Relaxed)) as f64,
         }
     }
@@ -55,7 +55,7 @@ impl Load<'_> {
         (0..self.0.len()).fold(Work::default(), |sum, i| {
             let one = self.of(i);
             Work {
-                pairs: sum.pairs + one.pairs,
+                done: sum.done + one.done,
                 cpu_ns: sum.cpu_ns + one.cpu_ns,
             }
         })
@@ -65,7 +65,7 @@ impl Load<'_> {
 /// The difference of two readings.
 pub fn since(before: Work, now: Work) -> Work {
     Work {
-        pairs: now.pairs - before.pairs,
+        done: now.done - before.done,
         cpu_ns: now.cpu_ns - before.cpu_ns,
     }
 }
@@ -85,28 +85,39 @@ pub fn under<G, R>(
     enter: impl Fn(usize) -> G + Sync,
     work: impl FnOnce(&Load) -> R,
 ) -> R {
+    // SAFETY: of that layout, at once freed.
+    let pair = || unsafe { dealloc(black_box(alloc(layout(100))), layout(100)) };
+    beside(count, enter, |_| pair, work)
+}
+
+/// Runs `work` while as many threads as `count` do each what `make` made for it, 64 times in what
+/// `enter` enters.
+pub fn beside<G, F: FnMut(), R>(
+    count: usize,
+    enter: impl Fn(usize) -> G + Sync,
+    make: impl Fn(usize) -> F + Sync,
+    work: impl FnOnce(&Load) -> R,
+) -> R {
     let over = AtomicBool::new(false);
     let workers: Vec<Worker> = (0..count).map(|_| Worker::default()).collect();
     // SAFETY: a question to the C library.
     let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }.max(1) as usize;
     std::thread::scope(|scope| {
         for (index, worker) in workers.iter().enumerate() {
-            let (enter, over) = (&enter, &over);
+            let (enter, make, over) = (&enter, &make, &over);
             scope.spawn(move || {
                 pin(index % (cpus - 1).max(1));
                 worker.clock.store(own_clock(), Relaxed);
+                let mut operation = make(index);
                 while !over.load(Relaxed) {
                     let _entered = enter(index);
-                    for _ in 0..64 {
-                        // SAFETY: of that layout, at once freed.
-                        unsafe { dealloc(black_box(alloc(layout(100))), layout(100)) };
-                    }
-                    worker.pairs.store(worker.pairs.load(Relaxed) + 64, Relaxed);
+                    (0..64).for_each(|_| operation());
+                    worker.done.store(worker.done.load(Relaxed) + 64, Relaxed);
                 }
             });
         }
         pin(cpus - 1);
-        while workers.iter().any(|w| w.pairs.load(Relaxed) == 0) {
+        while workers.iter().any(|w| w.done.load(Relaxed) == 0) {
             std::thread::yield_now();
         }
         let result = work(&Load(&workers));

@@ -5,6 +5,7 @@ mod futures;
 mod load;
 mod loaded;
 mod objects;
+mod over;
 mod whole;
 
 use memcg_bench::Peer;
@@ -42,6 +43,7 @@ impl Peer for Own {
             .or_else(|| futures::run(name, ops))
             .or_else(|| whole::run(name, ops))
             .or_else(|| loaded::run(name, ops))
+            .or_else(|| over::run(name, ops))
             .or_else(|| objects::run(name, ops))
     }
 }
