@@ -389,6 +389,30 @@ fn poll(waiting: &mut Waiting) -> Poll<Result<Charge, WaitError>> {
     Pin::new(&mut waiting.reserve).poll(&mut Context::from_waker(&waker))
 }
 
+/// Two lines, of which the one with the later number gets room where the earlier waits by now. It is
+/// too rare to be left to chance.
+fn nobody_comes_from_another_line_and_passes() {
+    let mut world = World::new(1_000_000_000_000);
+    for step in [
+        Step::Ask(1, 6),
+        Step::Ask(2, 6),
+        // Each in the line of its own group.
+        Step::Wait(1, 10, None),
+        Step::Wait(2, 7, None),
+        Step::Max(0, 14),
+        // From now on the first waits in the line above.
+        Step::Free(0),
+        // There is room for the second, but it needs what the first waits for.
+        Step::Max(2, 20),
+    ] {
+        world.take(step);
+    }
+    assert_eq!(world.woken().count(), 0);
+    world.take(Step::Free(0));
+    assert!(world.waiting[0].is_woken() && !world.waiting[1].is_woken());
+    world.leave();
+}
+
 #[test]
 fn whoever_waits_for_room_is_served_in_turn_and_loses_nothing() {
     const NAME: &str =
@@ -400,6 +424,7 @@ fn whoever_waits_for_room_is_served_in_turn_and_loses_nothing() {
     // A panic is for proptest, which looks for a shorter history.
     drop(std::panic::take_hook());
     engine().options.set_no_thread(true);
+    nobody_comes_from_another_line_and_passes();
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 400,
         failure_persistence: None,

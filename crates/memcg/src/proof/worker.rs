@@ -102,6 +102,25 @@ fn while_it_is_busy() {
     await_woken(HOLD + 5);
 }
 
+/// Somebody comes and wants a worker while the one that there is leaves.
+fn while_it_leaves() {
+    worker::set_waker(hold);
+    with_rec(|_, _| ()).unwrap();
+    worker_thread::want();
+    assert!(engine().defer(Work::Wake { id: HOLD }));
+    while HELD.load(Ordering::Acquire) != 1 {
+        std::thread::yield_now();
+    }
+    worker_thread::dismiss();
+    worker_thread::want();
+    assert!(!worker_thread::serves(engine()), "it leaves");
+    assert!(engine().defer(Work::Wake { id: 5 }));
+    // SAFETY: no handler is set: the signal ends a process in which nobody does that work.
+    unsafe { libc::alarm(100) };
+    HELD.store(2, Ordering::Release);
+    await_woken(HOLD + 5);
+}
+
 /// What the first record of a thread saw: 1 + whether there was a worker.
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
@@ -160,7 +179,7 @@ fn what_is_put_off_is_done_by_the_worker_or_where_one_may_wait() {
     const NAME: &str = "proof::worker::what_is_put_off_is_done_by_the_worker_or_where_one_may_wait";
     match own_process::argument().as_deref() {
         None => {
-            for which in ["with", "without", "busy", "starts", "pinned"] {
+            for which in ["with", "without", "busy", "starts", "leaves", "pinned"] {
                 own_process::passes_again(NAME, which);
             }
         }
@@ -170,6 +189,7 @@ fn what_is_put_off_is_done_by_the_worker_or_where_one_may_wait() {
                 "with" => with_a_worker(),
                 "busy" => while_it_is_busy(),
                 "starts" => while_it_starts(),
+                "leaves" => while_it_leaves(),
                 "pinned" => who_kills_is_not_pinned(),
                 _ => without_one(),
             }

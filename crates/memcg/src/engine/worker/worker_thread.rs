@@ -13,7 +13,7 @@
 use super::By;
 use crate::engine::{Engine, process_engine};
 use crate::os::{ids, spawn};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Bytes of the worker's stack: code of the program runs on it.
 const STACK: usize = 1 << 20;
@@ -54,7 +54,23 @@ pub fn want() {
 /// Starts the worker again if it is wanted and was lost, in the child of a fork, say.
 #[inline]
 pub(crate) fn restart() {
-    if IS_WANTED.load(Ordering::Relaxed) != 0 && STATE.load(Ordering::Relaxed) == NONE {
+    if IS_WANTED.load(Ordering::Relaxed) != 0 {
+        match STATE.load(Ordering::Relaxed) {
+            NONE => start(),
+            LEAVING => restart_behind(),
+            _ => {}
+        }
+    }
+}
+
+/// The last thread has dismissed the worker, and here is another: it sees that the worker is gone,
+/// or the worker sees it.
+#[cold]
+fn restart_behind() {
+    process_engine::with_rec(|_, _| ());
+    // Pairs with the fence at the end of `run`.
+    fence(Ordering::SeqCst);
+    if STATE.load(Ordering::Relaxed) == NONE {
         start();
     }
 }
@@ -113,6 +129,12 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
     });
     TID.store(0, Ordering::Relaxed);
     STATE.store(NONE, Ordering::Relaxed);
+    // Pairs with the fence of `restart_behind`: who asked for a worker while this one was leaving
+    // has counted himself.
+    fence(Ordering::SeqCst);
+    if process_engine::nr_threads() > 0 {
+        restart();
+    }
     core::ptr::null_mut()
 }
 
