@@ -181,6 +181,8 @@ fn targets(report: &Report, out: &mut String, markdown: bool) {
         ("a future in a scope / by hand".into(), 2.0, kb("future-scope").zip(kb("future-by-hand")).map(|(a, b)| a / b)),
         ("a future as a task, ns".into(), 400.0, kb("future-task")),
         ("the same, waiting, ns".into(), 400.0, kb("future-task-waits")),
+        ("a pool, from stock, ns".into(), 15.0, kb("pool")),
+        ("a pool, above stock, ns".into(), 40.0, kb("pool-above-stock")),
         ("a tenant at twice its max / below".into(), 1.3, median("over", Ratio)),
         ("its neighbour meanwhile".into(), 1.02, median("over-neighbour", Ratio)),
         ("refusal, ns".into(), 200.0, kb("refuse")),

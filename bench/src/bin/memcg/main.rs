@@ -6,6 +6,7 @@ mod load;
 mod loaded;
 mod objects;
 mod over;
+mod pool;
 mod whole;
 
 use memcg_bench::Peer;
@@ -44,6 +45,7 @@ impl Peer for Own {
             .or_else(|| whole::run(name, ops))
             .or_else(|| loaded::run(name, ops))
             .or_else(|| over::run(name, ops))
+            .or_else(|| pool::run(name, ops))
             .or_else(|| objects::run(name, ops))
     }
 }

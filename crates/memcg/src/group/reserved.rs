@@ -95,11 +95,11 @@ impl Hierarchy {
         } else {
             SPARE_MAX / 2
         };
+        if more == 0 {
+            return self.add_side(tag, bytes, Kind::Reserved);
+        }
         let _transit = rec.begin_transit();
         self.add_side(tag, bytes + more, Kind::Reserved);
-        if more == 0 {
-            return;
-        }
         let left = match rec.enter() {
             Some(_busy) => rec
                 .slot_near(Some(tag))
@@ -119,6 +119,10 @@ impl Hierarchy {
     /// Takes `bytes`, not yet uncharged, out of the count of reserved ones: into the slot, or
     /// exactly. The caller is pinned.
     pub fn uncount_reserved(&self, rec: &ThreadRec, tag: Tag, bytes: u64) {
+        if bytes > SPARE_MAX {
+            // More than any slot keeps.
+            return self.sub_side(tag, bytes, Kind::Reserved);
+        }
         let _transit = rec.begin_transit();
         let surplus = rec.enter().and_then(|_busy| {
             let slot = rec

@@ -192,6 +192,10 @@ impl Hierarchy {
             return;
         }
         let _pin = self.threads.epoch.pin(rec);
+        if bytes > CAP.1 {
+            // More than any slot keeps.
+            return self.uncharge_exact(tag, bytes);
+        }
         let _transit = rec.begin_transit();
         let granted = self.widen(rec, tag, bytes);
         // Half the cap stays, so that the next charge is a hit as well as the next uncharge.
