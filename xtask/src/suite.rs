@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
         stream(cargo(root, &what).arg("--no-run"))?;
         stream_limited(&mut cargo(root, &what), TESTS_LIMIT)
     }),
+    ("features", features),
     ("doc tests", |root| {
         // A cdylib has no doc tests, and cargo warns about it.
         let what = ["test", "--workspace", "--doc"];
@@ -234,6 +235,25 @@ fn least_rust(root: &Path) -> Result<Counted, Failure> {
         .env("CARGO_TARGET_DIR", target_dir(root).join("least"))
         .current_dir(root);
     stream(&mut check)
+}
+
+/// The crate with each of its features, which the workspace as a whole leaves out: `c-malloc` takes
+/// C's malloc for the whole program.
+fn features(root: &Path) -> Result<Counted, Failure> {
+    let of = [
+        "--package",
+        "memcg",
+        "--features",
+        "c-malloc,allocator-api2",
+    ];
+    stream(
+        cargo(root, &["clippy"])
+            .args(of)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    let tests = ["--test", "c_malloc", "--test", "fallible_collections"];
+    let mut test = cargo(root, &["test"]);
+    stream_limited(test.args(of).args(tests), TESTS_LIMIT)
 }
 
 /// The engine's loom tests, built apart from everything else, since `--cfg loom` changes every
