@@ -3,7 +3,8 @@
 //! with both charged to one group of the same limit.
 //!
 //! `two_tenants [DIRECTORY [TIMES]]`: what is walked (default: /usr), and how often (default:
-//! once).
+//! once). `two_tenants --check` walks a small tree of its own, and fails where nothing was walked or
+//! served.
 
 use memcg::{Memcg, root};
 use memcg_dentry::{Answer, DentryCache};
@@ -24,12 +25,17 @@ const PAUSE: Duration = Duration::from_millis(1);
 const ALONE: Duration = Duration::from_secs(1);
 
 fn main() -> std::io::Result<()> {
-    let mut args = std::env::args_os().skip(1);
-    let tree = args.next().map_or_else(|| "/usr".into(), PathBuf::from);
-    let times = args.next().and_then(|text| text.to_str()?.parse().ok());
-    let times = times.unwrap_or(1);
-
     let place = tempfile::tempdir()?;
+    let mut args = std::env::args_os().skip(1);
+    let (tree, times) = match args.next() {
+        Some(word) if word == "--check" => (place.path().into(), 20),
+        word => {
+            let times = args.next().and_then(|text| text.to_str()?.parse().ok());
+            let tree = word.map_or_else(|| "/usr".into(), PathBuf::from);
+            (tree, times.unwrap_or(1))
+        }
+    };
+
     let hot: Vec<PathBuf> = (0..HOT_NAMES)
         .map(|nr| place.path().join(format!("{}/{nr}", nr % 20)))
         .collect();
@@ -83,6 +89,7 @@ fn run(
     let cache = DentryCache::new("/")?;
     server.run(|| hot.iter().try_for_each(|name| cache.lookup(name).map(drop)))?;
     let is_over = AtomicBool::new(false);
+    let has_walker = walker.is_some();
     let (walked, (mut times, hits)) = std::thread::scope(|threads| {
         let (cache, is_over) = (&cache, &is_over);
         let walking = threads.spawn(move || {
@@ -101,6 +108,10 @@ fn run(
         let served = server.run(|| serve(cache, hot, is_over));
         (walking.join().unwrap_or(0), served)
     });
+    if times.is_empty() || has_walker && walked == 0 {
+        let why = format!("{what}: {} lookups, {walked} names walked", times.len());
+        return Err(std::io::Error::other(why));
+    }
     times.sort_unstable();
     let at = |part: f64| {
         let index = (times.len() as f64 * part) as usize;

@@ -119,7 +119,8 @@ pub fn run(top: &Memcg, round: &Round, samples: &mut Vec<u32>) -> Result<Counts,
         set.and_then(|()| hog.set_max(Limit::bytes(MAX)))
             .map_err(|why| why.to_string())?;
     }
-    let most = round.time.as_micros() / PAUSE.as_micros() * NR_NEIGHBOURS as u128;
+    // Each begins one at once, and one after each pause.
+    let most = (round.time.as_micros() / PAUSE.as_micros() + 1) * NR_NEIGHBOURS as u128;
     let seen = Arc::new(Seen::default());
     seen.samples.lock().unwrap().reserve(most as usize);
 

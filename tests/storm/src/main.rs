@@ -90,10 +90,10 @@ fn storm(options: &Options) -> Result<bool, String> {
     let time = all.div_f64(turns);
     // What the runtimes and the standard library make once is made before books are kept.
     let unseen = &mut Vec::new();
-    for flavour in FLAVOURS {
+    for row in &rows {
         let round = Round {
-            flavour,
-            policy: OomPolicy::Kill,
+            flavour: row.flavour,
+            policy: row.policy,
             is_limited: true,
             time: Duration::from_millis(50),
             has_books: false,
