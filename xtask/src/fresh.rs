@@ -105,6 +105,10 @@ impl Drop for Temporary {
 /// When a stage fails, or no root can be made here.
 pub fn run(root: &Path, options: &Options) -> Result<Counted, Failure> {
     remove_orphans();
+    let has_tool = Command::new("mmdebstrap").arg("--version").output().is_ok();
+    if !has_tool {
+        return Err("no mmdebstrap here; install it: apt-get install mmdebstrap".into());
+    }
     let sources = sources()?;
     let rust = asked(Command::new("rustc").args(["--print", "sysroot"]))?;
     let folder = Temporary {

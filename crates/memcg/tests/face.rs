@@ -5,9 +5,10 @@
 #![cfg(not(loom))]
 
 use memcg::{
-    Accounted, AllocError, Charge, CreateError, Entered, IdError, InGroup, KmemCache, Limit,
-    LimitError, ListLru, Memcg, OomKilled, PeakWatch, RemoveError, Shared, SizedCache, Task,
-    TaskError, in_group, register_memcg_cache, root,
+    Accounted, AllocError, Attaching, Charge, CreateError, Entered, IdError, InGroup, KmemCache,
+    Limit, LimitError, ListLru, Memcg, OomKilled, PeakWatch, RemoveError, Scope, Shared, Shrinker,
+    SizedCache, Subsystem, Task, TaskError, in_group, register_memcg_cache, register_shrinker,
+    register_subsystem, root,
 };
 use std::alloc::System;
 use std::collections::HashSet;
@@ -245,6 +246,54 @@ fn a_panic_of_a_waker_ends_that_call_alone() {
     // The second one was told as well.
     assert_eq!(poll(second.as_mut()), Poll::Ready(Err(OomKilled)));
     assert_eq!(poll(first.as_mut()), Poll::Ready(Err(OomKilled)));
+}
+
+#[test]
+fn what_a_panic_carries_may_panic_as_it_goes() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("on purpose, again")
+        }
+    }
+    fn bad() -> ! {
+        std::panic::panic_any(Bad)
+    }
+    struct Fails;
+    impl Shrinker for Fails {
+        fn count(&self, _: &Scope) -> u64 {
+            bad()
+        }
+        fn scan(&self, _: &Scope, _: u64) -> Option<u64> {
+            bad()
+        }
+    }
+    impl Subsystem for Fails {
+        fn name(&self) -> &str {
+            "fails"
+        }
+        fn can_attach(&self, _: &Attaching) -> Result<(), String> {
+            bad()
+        }
+    }
+    let (from, to) = (
+        root().create("bad-from").unwrap(),
+        root().create("bad-to").unwrap(),
+    );
+    let _charge = from.try_reserve(8000).unwrap();
+    let shrinker = register_shrinker(Fails);
+    let answer = quietly(|| from.write("memory.reclaim", "4096").is_err());
+    assert!(answer.expect("the panic stays with the shrinker"));
+    drop(shrinker);
+    let task = from.task("t").unwrap();
+    let subsystem = register_subsystem(Arc::new(Fails));
+    let answer = quietly(|| task.move_to(&to).map_err(|why| why.to_string()));
+    let why = answer
+        .expect("the panic stays with the subsystem")
+        .unwrap_err();
+    assert!(why.contains("fails") && why.contains("panicked"), "{why}");
+    drop(subsystem);
+    task.move_to(&to).unwrap();
 }
 
 /// Bytes of a figure of the root's `memory.stat`.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::cache::{KmemCache, SizedCache};
+use super::contained::contained;
 use super::memcg::Memcg;
 use super::pinned::pinned;
 use super::scope::no_account;
@@ -15,7 +16,6 @@ use crate::engine::engine;
 use crate::group::GroupId;
 use crate::kmem::cache::room::RoomMaker;
 use crate::kmem::id::CacheId;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A shrink function: frees about so many bytes in a group, and answers how many it freed.
 type Shrink = dyn Fn(&Memcg, u64) -> u64 + Send + Sync;
@@ -26,7 +26,7 @@ fn call_shrinker(shrink: &Shrink, group: GroupId, bytes: u64) -> u64 {
         return 0;
     };
     // A panic ends this call alone: it freed nothing.
-    catch_unwind(AssertUnwindSafe(|| shrink(&group, bytes))).unwrap_or(0)
+    contained(|| shrink(&group, bytes)).unwrap_or(0)
 }
 
 fn register(index: CacheId, shrink: Box<Shrink>) -> bool {

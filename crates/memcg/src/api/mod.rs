@@ -18,6 +18,7 @@ mod cache_error;
 mod cache_registration;
 mod charge;
 mod child_defaults;
+mod contained;
 mod current_group;
 mod emptied;
 mod error;

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::contained::contained;
 use super::error::MoveError;
 use super::memcg::Memcg;
 use super::subsystem::{Asked, Attaching, Subsystem};
@@ -25,7 +26,6 @@ use crate::group::{self, MovePolicy, Tag};
 use crate::os::clock;
 use crate::thread::ThreadRec;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// How long a move waits for another move of the same task, in ns.
@@ -178,7 +178,7 @@ impl Agreed<'_> {
     fn attach(mut self) {
         self.nr = 0;
         for (_, subsystem) in self.all {
-            let _ = catch_unwind(AssertUnwindSafe(|| subsystem.attach(self.about)));
+            let _ = contained(|| subsystem.attach(self.about));
         }
     }
 }
@@ -186,7 +186,7 @@ impl Agreed<'_> {
 impl Drop for Agreed<'_> {
     fn drop(&mut self) {
         for (_, subsystem) in self.all[..self.nr].iter().rev() {
-            let _ = catch_unwind(AssertUnwindSafe(|| subsystem.cancel_attach(self.about)));
+            let _ = contained(|| subsystem.cancel_attach(self.about));
         }
     }
 }
@@ -253,9 +253,9 @@ fn ask_all<'a>(
     about: &'a Attaching,
 ) -> Result<Agreed<'a>, MoveError> {
     if about.policy == MovePolicy::Lazy {
-        let evictable = asked.iter().map(|(_, subsystem)| {
-            catch_unwind(AssertUnwindSafe(|| subsystem.evictable(about))).unwrap_or(0)
-        });
+        let evictable = asked
+            .iter()
+            .map(|(_, subsystem)| contained(|| subsystem.evictable(about)).unwrap_or(0));
         let evictable = evictable.fold(0, u64::saturating_add);
         under_way.attach().let_stay(evictable);
     }
@@ -266,11 +266,11 @@ fn ask_all<'a>(
         nr: 0,
     };
     for (_, subsystem) in asked.iter() {
-        let answer = catch_unwind(AssertUnwindSafe(|| subsystem.can_attach(about)))
-            .unwrap_or_else(|_| Err("it panicked".into()));
+        let answer =
+            contained(|| subsystem.can_attach(about)).unwrap_or_else(|| Err("it panicked".into()));
         if let Err(why) = answer {
             drop(agreed);
-            let by = catch_unwind(AssertUnwindSafe(|| subsystem.name().to_string()));
+            let by = contained(|| subsystem.name().to_string());
             return Err(MoveError::Refused {
                 by: by.unwrap_or_default(),
                 why,

@@ -5,6 +5,7 @@
 //! Depends on: `kmem::shrinker_registry`, which asks.
 //! Never: calls a shrinker under a lock of ours; lets a panic of one go further than its call.
 
+use super::contained::contained;
 use super::list_lru::{ListLru, Verdict};
 use super::memcg::Memcg;
 use super::pinned::pinned;
@@ -14,7 +15,6 @@ use crate::engine::worker::worker_thread;
 use crate::kmem::id::ShrinkerId;
 use crate::kmem::shrinker_registry::{Ask, Manner, Ops};
 use core::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Something that can give memory back when it is asked: a cache, a pool, buffers that can be made
 /// again.
@@ -209,7 +209,7 @@ impl<S: Shrinker> Of<S> {
         // SAFETY: the caller has promised that `data` is the box of a live registration of an `S`,
         // by `register`. `let_go` drops it only after the last call, so it lives during this one.
         let shrinker = unsafe { &*data.cast::<S>() };
-        catch_unwind(AssertUnwindSafe(|| f(shrinker, &Scope { group }))).ok()
+        contained(|| f(shrinker, &Scope { group }))
     }
 
     /// See [`Ops::count`].
@@ -241,6 +241,6 @@ impl<S: Shrinker> Of<S> {
         // SAFETY: `data` came from `Box::into_raw` in `register`. The registry calls `let_go` once,
         // when it has ended the last hold on the registration, so nobody uses the box any more.
         let shrinker = unsafe { Box::from_raw(data.cast_mut().cast::<S>()) };
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(shrinker)));
+        let _ = contained(|| drop(shrinker));
     }
 }

@@ -9,12 +9,12 @@
 
 #![forbid(unsafe_code)]
 
+use super::contained::contained;
 use super::memcg::Memcg;
 use super::scope::no_account;
 use crate::engine::reclaim::evict;
 use crate::group::MovePolicy;
 use core::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A part of the program that is asked when a task moves between groups.
@@ -160,7 +160,7 @@ fn evict_of(task: u32, bytes: u64) {
     let asked = Asked::all();
     let mut left = bytes;
     for (_, subsystem) in asked.iter() {
-        let freed = catch_unwind(AssertUnwindSafe(|| subsystem.evict(task, left))).unwrap_or(0);
+        let freed = contained(|| subsystem.evict(task, left)).unwrap_or(0);
         left = left.saturating_sub(freed);
         if left == 0 {
             break;

@@ -2,25 +2,14 @@
 //!
 //! Invariants: no panic of a waker that is woken or dropped goes further, nor one of what it
 //! panicked with. What wakers allocate is accounted to nobody.
-//! Depends on: nothing but `scope`.
+//! Depends on: `contained` for panics, `scope`.
 //! Never: called under a lock of ours, or with bytes in hand that a panic would lose.
 
 #![forbid(unsafe_code)]
 
+use super::contained::contained;
 use super::scope::no_account;
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Runs `f`. If it panics, that ends `f` alone: the thread may be the engine's own.
-fn contained(f: impl FnOnce()) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
-        return;
-    };
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // It could go on like that for ever.
-        core::mem::forget(again);
-    }
-}
 
 /// Another of `waker`. What a panic of the clone leaves undone is the caller's: clone first.
 pub(super) fn clone_of(waker: &Waker) -> Waker {
@@ -30,7 +19,7 @@ pub(super) fn clone_of(waker: &Waker) -> Waker {
 
 pub(super) fn wake(waker: Waker) {
     let _free = no_account();
-    contained(|| waker.wake());
+    let _ = contained(|| waker.wake());
 }
 
 /// Wakes all, whichever of them panics.
@@ -43,6 +32,6 @@ pub(super) fn wake_all(wakers: Vec<Waker>) {
 pub(super) fn discard(waker: Option<Waker>) {
     if let Some(waker) = waker {
         let _free = no_account();
-        contained(|| drop(waker));
+        let _ = contained(|| drop(waker));
     }
 }
