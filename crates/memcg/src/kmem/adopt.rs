@@ -2,10 +2,9 @@
 //!
 //! Invariants: the object's tag changes between two looks at it by its holder. Tags of other
 //! objects stay.
-//! Depends on: `tags`; `heap` for the state of the slab's owner.
+//! Depends on: `tags`.
 //! Never: a charge.
 
-use super::heap::{Heap, State};
 use super::slab::SlabKind;
 use super::{Kmem, Object};
 use crate::os::sigmask;
@@ -23,10 +22,7 @@ impl Kmem {
             SlabKind::Objects => {
                 // A handler in the middle could need a slab of the shared heap, which this may be.
                 let _signals = (!slab.is_mixed()).then(sigmask::block_all);
-                // SAFETY: the live object keeps the slab: it was made for a heap, and is not
-                // unmade.
-                let owner = unsafe { Heap::of(slab) };
-                slab.retag_held(object.offset, to, || owner.state() == State::Lost);
+                slab.retag_held(object.offset, to);
             }
             SlabKind::Large | SlabKind::Huge => slab.retag_extent(to),
             // `locate` answers no objects of these.

@@ -99,7 +99,7 @@ pub struct Slab {
     back: AtomicU32,
     /// The units were zero when the slab was made: what is behind `fresh` still is.
     pub(super) zeroed: AtomicU32,
-    /// 1 while a thread makes the slab mixed; see `tags`.
+    /// The process whose thread makes the slab mixed, 0: none does; see `tags`.
     pub(super) mixing: AtomicU32,
 }
 

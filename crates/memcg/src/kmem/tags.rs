@@ -23,6 +23,7 @@
 
 use super::layout;
 use super::slab::{MIXED, Slab};
+use crate::os::ids;
 use crate::thread::Tag;
 use core::sync::atomic::{
     AtomicU32,
@@ -100,8 +101,7 @@ impl Slab {
         if is_empty {
             self.set_tag(tag);
         } else if !self.takes(tag) {
-            // Who else mixes it holds an object of it, and is excluded from forks.
-            let _mixing = self.begin_mixing(|| false);
+            let _mixing = self.begin_mixing();
             self.mix_own();
         }
     }
@@ -142,11 +142,10 @@ impl Slab {
     }
 
     /// Gives the live object at `offset` of a heap's slab the owner `to`. The calling thread holds
-    /// the object and nobody else does; its signals are blocked if the slab is not mixed. `is_lost`
-    /// says whether a fork has cut off who acted for the slab.
-    pub(super) fn retag_held(&self, offset: u32, to: Option<Tag>, is_lost: impl Fn() -> bool) {
+    /// the object and nobody else does; its signals are blocked if the slab is not mixed.
+    pub(super) fn retag_held(&self, offset: u32, to: Option<Tag>) {
         if !self.is_mixed() {
-            let _mixing = self.begin_mixing(is_lost);
+            let _mixing = self.begin_mixing();
             self.mix_all();
         }
         self.tag_beside(offset).store(Tag::to_word(to), Relaxed);
@@ -158,18 +157,26 @@ impl Slab {
     }
 
     /// Waits until no other thread makes the slab mixed, and keeps others from it until the guard's
-    /// end. Where `is_lost`, nobody is there who would.
-    fn begin_mixing(&self, is_lost: impl Fn() -> bool) -> Mixing<'_> {
-        // Acquire pairs with the Release of the guard's drop: the tags that the other has written.
-        while self
-            .mixing
-            .compare_exchange_weak(0, 1, Acquire, Relaxed)
-            .is_err()
-            && !is_lost()
-        {
-            crate::sync::relax();
+    /// end. Where that was a thread of another process, a fork has cut it off: its work is done
+    /// anew, which changes nothing of it.
+    fn begin_mixing(&self) -> Mixing<'_> {
+        let own = ids::pid();
+        let mut holder = 0;
+        loop {
+            // Acquire pairs with the Release of the guard's drop: the tags that the other has
+            // written.
+            match self
+                .mixing
+                .compare_exchange_weak(holder, own, Acquire, Relaxed)
+            {
+                Ok(_) => return Mixing(self),
+                Err(now) if now == own => {
+                    holder = 0;
+                    crate::sync::relax();
+                }
+                Err(now) => holder = now,
+            }
         }
-        Mixing(self)
     }
 
     #[cold]

@@ -5,6 +5,7 @@ use super::layout::CHUNK;
 use super::{Heap, Kmem, extent_bytes};
 use crate::thread::Tag;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 
 fn kmem() -> &'static Kmem {
@@ -331,6 +332,34 @@ fn a_mixed_slab_tells_its_objects_apart_and_becomes_uniform_when_empty() {
     assert!(heap.active(class_of(48)).takes(Tag::from_word(9)));
     assert!(!heap.active(class_of(48)).takes(Tag::from_word(8)));
     one.free(kmem, heap);
+}
+
+#[test]
+fn what_a_fork_cut_off_while_it_mixed_a_slab_keeps_nobody_from_it() {
+    let kmem = kmem();
+    let (_, heap) = kmem.join().unwrap();
+    let first = alloc(kmem, heap, 48, 1, 1, false);
+    let slab = kmem.locate(first.at).unwrap().slab;
+    // Before a fork a thread of the parent was at it; it is not here.
+    let parent = crate::os::ids::pid() + 1;
+    slab.mixing.store(parent, Relaxed);
+    let second = alloc(kmem, heap, 48, 1, 2, false);
+    assert!(slab.is_mixed());
+    assert_eq!(audited(kmem), sums([first, second]));
+    // And by who holds an object.
+    let large = alloc(kmem, heap, 1000, 1, 1, false);
+    let object = kmem.locate(large.at).unwrap();
+    object.slab.mixing.store(parent, Relaxed);
+    kmem.retag(&object, Tag::from_word(7));
+    let now = kmem.locate(large.at).unwrap();
+    assert_eq!(
+        (now.tag, now.slab.mixing.load(Relaxed)),
+        (Tag::from_word(7), 0)
+    );
+    kmem.retag(&now, Tag::from_word(1));
+    for held in [first, second, large] {
+        held.free(kmem, heap);
+    }
 }
 
 #[test]
