@@ -193,6 +193,27 @@ fn growth_stands_behind_the_line_too() {
 }
 
 #[test]
+fn what_is_given_stands_behind_the_line_too() {
+    let (full, other) = (
+        limited("line-given", 4 * MIB),
+        root().create("line-giver").unwrap(),
+    );
+    let held = full.try_reserve(3 * MIB).unwrap();
+    let mut given = other.try_reserve(MIB / 2).unwrap();
+    let mut waits = full.reserve(2 * MIB, None);
+    assert!(poll_once(&mut waits).is_pending());
+    // It would fit.
+    assert!(given.give(&full).is_err());
+    assert_eq!((other.current(), full.current()), (MIB / 2, 3 * MIB));
+    assert!(full.nr_events(Event::RechargeFailed) == 1);
+    drop(waits);
+    given.give(&full).unwrap();
+    assert_eq!((other.current(), full.current()), (0, 7 * MIB / 2));
+    drop((held, given));
+    assert_eq!(full.current(), 0);
+}
+
+#[test]
 fn after_a_second_what_fits_may_pass() {
     let group = limited("second", MIB);
     let held = group.try_reserve(MIB / 2).unwrap();

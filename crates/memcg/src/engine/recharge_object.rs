@@ -23,7 +23,8 @@ use crate::kmem::bad;
 use crate::thread::ThreadRec;
 
 impl Engine {
-    /// Charges a request within every limit, after a drain at most, or does nothing.
+    /// Charges a request within every limit, after a drain at most, or does nothing: also where
+    /// others stand in line for room.
     fn charge_in_room(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
         let Request { tag, kind, .. } = request;
         let bytes = round_up(request.bytes);
@@ -36,6 +37,7 @@ impl Engine {
         }
         let tree = &self.tree;
         let _pin = tree.threads.epoch.pin(rec);
+        self.pass_door(tag)?;
         tree.charge(rec, tag, bytes).or_else(|refusal| {
             let full = tree.group_of_refusal(&refusal);
             if !full.is_some_and(|full| tree.drain_for_charge(rec, full)) {

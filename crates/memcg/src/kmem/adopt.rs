@@ -5,6 +5,8 @@
 //! Depends on: `tags`.
 //! Never: a charge.
 
+#![forbid(unsafe_code)]
+
 use super::slab::SlabKind;
 use super::{Kmem, Object};
 use crate::os::sigmask;
