@@ -178,7 +178,12 @@ impl Engine {
                     usage: full.usage,
                     max: full.level.counter.max(),
                 })
-            })
+            })?;
+            // A smaller one has given the rest back to those above.
+            if let Some(parent) = group.parent() {
+                self.tree.tell_freed(parent);
+            }
+            Ok(())
         })
     }
 

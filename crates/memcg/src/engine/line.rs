@@ -95,3 +95,39 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::group_end::GroupEnd;
+    use crate::group::{GroupId, ROOT};
+
+    #[test]
+    fn what_a_reserve_gives_back_is_told_to_who_stands_in_line_above() {
+        for end in [GroupEnd::Reparent, GroupEnd::Linger] {
+            for ends in [false, true] {
+                let engine = Engine::leaked();
+                assert!(engine.set_group_end(end));
+                let tree = &engine.tree;
+                let (_, rec) = tree.threads.join().unwrap();
+                let _pin = tree.threads.epoch.pin(rec);
+                let make = |parent: GroupId, name: &[u8]| {
+                    tree.memcgs
+                        .get(tree.create(tree.memcgs.get(parent), name).unwrap())
+                };
+                let above = make(ROOT, b"above");
+                let group = make(above.index(), b"group");
+                engine.set_reserve(rec, group, 1 << 20).unwrap();
+                assert!(engine.begin_line(rec, above));
+                above.notice.take_told();
+                if ends {
+                    engine.remove(rec, group).unwrap();
+                } else {
+                    engine.set_reserve(rec, group, 0).unwrap();
+                }
+                assert_eq!(above.counter.usage(), 0);
+                assert!(above.notice.take_told().freed, "{end:?}, {ends}");
+            }
+        }
+    }
+}

@@ -168,12 +168,17 @@ impl Hierarchy {
     }
 
     pub(super) fn uncharge_path(&self, cell: CellId, bytes: u64) {
-        let group = self.resolve(cell).group;
-        if uncharge(group, None, bytes).is_err() {
+        self.uncharge_level(self.resolve(cell).group, bytes);
+        self.finish_if_empty(cell);
+    }
+
+    /// Takes `bytes` off a level and those above it, and tells those who wait for room there. The
+    /// caller is pinned.
+    pub(crate) fn uncharge_level(&self, level: &Memcg, bytes: u64) {
+        if uncharge(level, None, bytes).is_err() {
             self.report_broken();
         }
-        self.tell_freed(group);
-        self.finish_if_empty(cell);
+        self.tell_freed(level);
     }
 
     /// Counts a charge of a kind other than heap, already made, under its kind. The caller is

@@ -16,7 +16,7 @@
 use super::id::{CellId, GroupId, ROOT};
 use super::memcg_record::Memcg;
 use super::{Hierarchy, Tag};
-use crate::counter::{Level, uncharge};
+use crate::counter::Level;
 use crate::sync::Zeroed;
 use crate::sync::arena::Record;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -135,10 +135,8 @@ impl Hierarchy {
             |_| Err(()),
             || Ok(()),
             |back| {
-                if let Some(parent) = group.parent()
-                    && uncharge(parent, None, back).is_err()
-                {
-                    self.report_broken();
+                if let Some(parent) = group.parent().filter(|_| back > 0) {
+                    self.uncharge_level(parent, back);
                 }
             },
         );

@@ -14,7 +14,7 @@ pub mod deferred_end;
 #[cfg(all(test, loom))]
 pub(crate) mod loom;
 
-use crate::counter::{Level, uncharge};
+use crate::counter::Level;
 use crate::group::tree::TreeError;
 use crate::group::{Event, Hierarchy, Memcg};
 use crate::kmem::Kmem;
@@ -72,8 +72,8 @@ fn remove_by(
     tree.note_offline_action(group.cell(), group.offline_policy());
     end_kmem(parent);
     let (unused_reserve, left) = group.counter.close();
-    if uncharge(parent, None, unused_reserve).is_err() {
-        tree.report_broken();
+    if unused_reserve > 0 {
+        tree.uncharge_level(parent, unused_reserve);
     }
     tree.link_cell(group.cell(), parent.cell());
     tree.tell_end(group);
