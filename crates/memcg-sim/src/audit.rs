@@ -64,7 +64,10 @@ impl World {
             panic!("{wrong}");
         }
         self.audit_groups();
+        self.audit_settings();
         self.audit_killed();
+        self.audit_generations();
+        self.audit_lines();
         self.audit_owners();
         self.audit_objects();
         self.audit_lists();
@@ -159,7 +162,7 @@ impl World {
             check(id, thing);
             let tag = thing.owner.map(|owner| books.owners[owner].tag);
             match thing.what {
-                What::Charge(_) => continue,
+                What::Charge(_) | What::Block => continue,
                 What::Heap { .. } => {}
                 What::Cached { at, cache } => {
                     let lies_in = kmem.cache_of(at).expect("a live object");

@@ -7,9 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+use crate::generation::Generation;
+use crate::standing::{Line, Wait};
+use crate::told::Defaults;
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::group::kind::Kind;
-use memcg::testing::group::{GroupId, OfflinePolicy, OomPolicy, Tag};
+use memcg::testing::group::{GroupId, MovePolicy, OfflinePolicy, OomPolicy, Tag};
 use memcg::testing::kmem::list_lru::Link;
 use std::collections::BTreeMap;
 
@@ -27,6 +30,8 @@ pub(crate) struct Group {
     pub index: GroupId,
     pub css: Css,
     pub max: u64,
+    pub high: u64,
+    pub low: u64,
     pub kmem_max: u64,
     pub reserve: u64,
     pub oom_policy: OomPolicy,
@@ -36,6 +41,13 @@ pub(crate) struct Group {
     pub min: u64,
     pub debt_max: u64,
     pub offline: OfflinePolicy,
+    pub moves: MovePolicy,
+    /// What its children begin with.
+    pub defaults: Defaults,
+    /// Where somebody stands in line for room in it.
+    pub line: Option<Line>,
+    /// Stock may be there all the same.
+    pub may_stock: bool,
     /// Which of `filters::WORDS` it was told; 0: none.
     pub words: usize,
     /// When it was told to end as a whole.
@@ -62,6 +74,8 @@ impl Group {
             index,
             css: Css::Online,
             max: UNLIMITED,
+            high: UNLIMITED,
+            low: 0,
             kmem_max: UNLIMITED,
             reserve: 0,
             oom_policy: OomPolicy::Default,
@@ -70,6 +84,10 @@ impl Group {
             min: 0,
             debt_max: UNLIMITED,
             offline: OfflinePolicy::Parent,
+            moves: MovePolicy::Transfer,
+            defaults: Defaults::default(),
+            line: None,
+            may_stock: false,
             words: 0,
             whole_at: None,
             unsure: false,
@@ -115,6 +133,8 @@ pub(crate) struct Owner {
     pub unsure: bool,
     /// By which policies groups of its have ended, of those that say something of what is left.
     pub offline_policies: Vec<OfflinePolicy>,
+    /// Of one that is, or was, a group's own.
+    pub generation: Option<Generation>,
 }
 
 impl Owner {
@@ -131,6 +151,15 @@ impl Owner {
             overdue: false,
             unsure: false,
             offline_policies: Vec::new(),
+            generation: None,
+        }
+    }
+
+    /// A group's own.
+    pub(crate) fn of_group(tag: Tag, group: usize, generation: Generation) -> Self {
+        Self {
+            generation: Some(generation),
+            ..Self::new(tag, group, OwnerIs::Group)
         }
     }
 }
@@ -142,6 +171,8 @@ pub(crate) enum What {
     Charge(Kind),
     /// An object of the heap.
     Heap { at: usize },
+    /// A block of another allocator's, in which the tag is written.
+    Block,
     /// An object of a cache, by its place among the world's.
     Cached { at: usize, cache: usize },
 }
@@ -164,7 +195,7 @@ impl Thing {
     pub(crate) fn kind(&self) -> Kind {
         match self.what {
             What::Charge(kind) => kind,
-            What::Heap { .. } => Kind::Heap,
+            What::Heap { .. } | What::Block => Kind::Heap,
             What::Cached { .. } => Kind::Slab,
         }
     }
@@ -178,6 +209,8 @@ pub(crate) struct Books {
     pub things: BTreeMap<u64, Thing>,
     /// Groups that hold a thing, beside whom it is charged to; the last to come last.
     pub holders: BTreeMap<u64, Vec<usize>>,
+    /// Who waits for room, in the order in which they came.
+    pub waits: Vec<Wait>,
     pub next: u64,
 }
 

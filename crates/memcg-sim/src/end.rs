@@ -55,6 +55,9 @@ impl World {
         while !self.tasks.is_empty() {
             self.end_task([0; 4]);
         }
+        while !self.stage.books.borrow().waits.is_empty() {
+            self.cancel([0; 4]);
+        }
         loop {
             let online = self.stage.books.borrow().there(Css::Online);
             let Some(at) = online.len().checked_sub(1).filter(|&at| at > 0) else {

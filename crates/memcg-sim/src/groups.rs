@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::books::{Css, Group, Owner, OwnerIs};
+use crate::generation::Generation;
 use crate::stage::{Planted, Stage};
 use crate::world::World;
 use memcg::testing::counter::page_counter::UNLIMITED;
@@ -35,9 +36,11 @@ impl World {
         let tag = tree.memcgs.get(index).tag();
         tree.ref_objcg(tag);
         let mut books = self.stage.books.borrow_mut();
-        books.groups.push(Group::new(Some(g), index));
+        let known = Group::new(Some(g), index).begin_with(&books.groups[g].defaults);
+        books.groups.push(known);
         let group = books.groups.len() - 1;
-        books.owners.push(Owner::new(tag, group, OwnerIs::Group));
+        let generation = Generation::of(self.engine, tag);
+        books.owners.push(Owner::of_group(tag, group, generation));
     }
 
     /// What a charge at max comes to.
@@ -125,7 +128,7 @@ impl Stage {
     }
 
     /// What the end of a group comes to now.
-    fn may_end(&self, g: usize) -> Result<(), TreeError> {
+    pub(crate) fn may_end(&self, g: usize) -> Result<(), TreeError> {
         let books = self.books.borrow();
         let is_child = |c: &Group| c.css == Css::Online && c.parent == Some(g);
         let is_task = |o: &Owner| o.is == OwnerIs::Task && o.group == g;
@@ -166,7 +169,11 @@ impl Stage {
                 | Planted::ListLeftBehind
                 | Planted::LostByReclaim
                 | Planted::GivenToNobody
-                | Planted::ScoreUnheard => self.engine.remove(rec, group),
+                | Planted::ScoreUnheard
+                | Planted::AdoptedUnsaid
+                | Planted::DefaultUnheard
+                | Planted::GenerationKept
+                | Planted::ServedTwice => self.engine.remove(rec, group),
             }
         };
         // Shrinkers may have changed what is there by then, this group's end included.
@@ -175,6 +182,8 @@ impl Stage {
             return;
         }
         self.removed.borrow_mut().push(g);
+        // Those who stood there go on above.
+        self.books.borrow_mut().groups[g].line = None;
         // Reclaim may have sent home what was marked.
         self.adopt_if(true);
         let mut books = self.books.borrow_mut();

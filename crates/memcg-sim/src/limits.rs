@@ -3,7 +3,6 @@
 use crate::stage::OPS;
 use crate::step::Limit;
 use crate::world::World;
-use memcg::testing::common::set_reserve;
 use memcg::testing::counter::page_counter::UNLIMITED;
 use memcg::testing::engine::progress::ask_of;
 use memcg::testing::group::OomPolicy;
@@ -36,6 +35,7 @@ impl World {
             Limit::High => {
                 drain();
                 set(&|| group.counter.set_high(bytes));
+                self.stage.books.borrow_mut().groups[g].high = bytes;
                 if self.engine.reclaim_to(rec, group, bytes) && self.is_online(g) {
                     assert!(group.counter.usage() <= bytes, "reclaimed to high");
                 }
@@ -52,7 +52,10 @@ impl World {
                         group.counter.set_min(bytes);
                         self.stage.books.borrow_mut().groups[g].min = bytes;
                     }
-                    _ => group.counter.set_low(bytes),
+                    _ => {
+                        group.counter.set_low(bytes);
+                        self.stage.books.borrow_mut().groups[g].low = bytes;
+                    }
                 }
             }),
         }
@@ -105,14 +108,15 @@ impl World {
         let fits = self.stage.books.borrow_mut().fits_reserve(g, bytes);
         let try_it = || {
             let _pin = self.engine.tree.threads.epoch.pin(self.rec());
-            set_reserve(&self.engine.tree, self.stage.group(g), bytes)
+            let group = self.stage.group(g);
+            self.engine.set_reserve(self.rec(), group, bytes)
         };
         let mut outcome = try_it();
-        if outcome.is_none() {
+        if outcome.is_err() {
             self.drain_all();
             outcome = try_it();
         }
-        assert_eq!(outcome.is_some(), fits, "reserving {bytes}");
+        assert_eq!(outcome.is_ok(), fits, "reserving {bytes}: {outcome:?}");
         if fits {
             self.stage.books.borrow_mut().groups[g].reserve = bytes;
         }

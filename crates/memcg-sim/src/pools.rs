@@ -124,6 +124,7 @@ impl Stage {
         // SAFETY: a world has one thread; those it plays are its own.
         let sole = unsafe { SoleThread::new() };
         self.engine.begin_in_child(sole, Some(self.rec.get()), true);
+        self.forget_lines();
         self.forked.set(true);
     }
 }

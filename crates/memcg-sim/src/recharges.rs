@@ -2,6 +2,7 @@
 //! away.
 
 use crate::books::{Thing, What};
+use crate::rules::How;
 use crate::stage::{Planted, Stage};
 use crate::world::World;
 use memcg::testing::group::OfflinePolicy::{Auto, NextTouch};
@@ -106,6 +107,8 @@ impl World {
             let books = self.stage.books.borrow();
             let thing = books.things[&id];
             let fits = books.fits(to, thing.bytes, false) && books.fits_kmem(to, thing.bytes);
+            // Nor does it pass those who stand in line for room.
+            let fits = fits && books.is_kept_out(to, How::AT_DOOR).is_none();
             (thing, books.owners[to].tag, fits)
         };
         let Some(from) = thing.owner.filter(|&from| from != to) else {

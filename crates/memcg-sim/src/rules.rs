@@ -43,7 +43,13 @@ pub(crate) struct How {
 }
 
 impl How {
-    fn is_of_allocator(self) -> bool {
+    /// As who asks before he takes.
+    pub(crate) const AT_DOOR: Self = Self {
+        flags: Flags::NOWAIT,
+        fallible: false,
+    };
+
+    pub(crate) fn is_of_allocator(self) -> bool {
         self.flags.has(Flags::INFALLIBLE) || self.flags.has(Flags::MALLOC)
     }
 
@@ -92,7 +98,7 @@ impl Books {
         core::iter::successors(Some(group), |&g| self.groups[g].parent).collect()
     }
 
-    fn is_within(&self, group: usize, top: usize) -> bool {
+    pub(crate) fn is_within(&self, group: usize, top: usize) -> bool {
         self.chain(group).contains(&top)
     }
 
@@ -124,7 +130,12 @@ impl Books {
 
     /// The first on an owner's way that has no room for so many bytes more, where each may go
     /// beyond its max by `over`.
-    fn refuser(&self, owner: usize, bytes: u64, over: impl Fn(&Group) -> u64) -> Option<usize> {
+    pub(crate) fn refuser(
+        &self,
+        owner: usize,
+        bytes: u64,
+        over: impl Fn(&Group) -> u64,
+    ) -> Option<usize> {
         let (before, after) = self.with_more(owner, bytes);
         let refuses = |g: &usize| {
             let group = &self.groups[*g];
@@ -242,6 +253,7 @@ impl Books {
                 Choice::Whole(whole) => {
                     self.event(whole, |g| &mut g.oom_group_kill);
                     self.groups[whole].whole_at = Some(now);
+                    self.raise_generations(whole, true);
                     let mut all = self.live_tasks(whole);
                     all.retain(|&task| self.owners[task].adj > -1000);
                     for task in all {
@@ -308,7 +320,7 @@ impl Books {
     }
 
     /// Whether nobody there is refused or told to end.
-    fn is_observed(&self, group: usize) -> bool {
+    pub(crate) fn is_observed(&self, group: usize) -> bool {
         let mut chain = self.chain(group).into_iter();
         chain.any(|g| self.groups[g].oom_policy == OomPolicy::Observe)
     }
@@ -505,6 +517,7 @@ impl World {
             if books.groups[gone].oom_group {
                 books.event(gone, |g| &mut g.oom_group_may);
             }
+            books.doubt_generations(gone);
         }
         let mut allowed: Vec<usize> = killers.iter().flat_map(|&g| books.wholes(g)).collect();
         // One that is on its way out already is told again for who came into it since.
@@ -534,6 +547,7 @@ impl World {
             );
             books.event(g, |g| &mut g.oom_group_kill);
             books.groups[g].whole_at = Some(now);
+            books.raise_generations(g, true);
             books.groups[g].unsure = unsure;
             found += 1;
         }

@@ -34,6 +34,14 @@ pub(crate) enum Planted {
     GivenToNobody,
     /// Who dies is chosen as if nothing had been said of anybody.
     ScoreUnheard,
+    /// A block is adopted, and the auditor is not told.
+    AdoptedUnsaid,
+    /// What children are to begin with is not.
+    DefaultUnheard,
+    /// A group is killed, and its generations are as before.
+    GenerationKept,
+    /// Who stands in line is charged twice.
+    ServedTwice,
 }
 
 pub(crate) struct Stage {
@@ -249,6 +257,11 @@ impl Stage {
             .owner
             .map(|owner| self.books.borrow().owners[owner].tag);
         match thing.what {
+            What::Block => {
+                if let Some(tag) = tag {
+                    self.engine.uncharge(rec, tag, thing.bytes, Kind::Heap);
+                }
+            }
             What::Charge(kind) => {
                 self.freed.set(self.freed.get() + 1);
                 let short = self.planted == Planted::ShortUncharge && self.freed.get() > 20;
@@ -349,7 +362,7 @@ fn places(at: usize, bytes: u64) -> [*mut u64; 2] {
 
 fn memory(thing: &Thing) -> Option<usize> {
     match thing.what {
-        What::Charge(_) => None,
+        What::Charge(_) | What::Block => None,
         What::Heap { at } | What::Cached { at, .. } => Some(at),
     }
 }

@@ -79,6 +79,13 @@ ops! {
     Wait "wait" 1,
     Pay "pay" 1,
     Fallible "fallible" 3,
+    Block "block" 3,
+    Adopt "adopt" 7,
+    Defaults "defaults" 3,
+    Kill "kill" 1,
+    Stand "stand" 4,
+    Look "look" 5,
+    Cancel "cancel" 2,
 }
 
 /// One step.

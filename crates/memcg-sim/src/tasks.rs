@@ -115,6 +115,7 @@ impl World {
             });
         } else if outcome.is_ok() {
             books.owners[live].group = g;
+            books.may_stock(g);
         }
         let residuals = self.stage.residuals_of(&books, live);
         if let Ok(moved) = outcome

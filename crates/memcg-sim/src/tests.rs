@@ -73,3 +73,23 @@ fn what_is_given_to_nobody_is_found() {
 fn a_victim_that_is_not_the_right_one_is_found() {
     is_found(Planted::ScoreUnheard, 30);
 }
+
+#[test]
+fn what_is_adopted_unsaid_is_found() {
+    is_found(Planted::AdoptedUnsaid, 20);
+}
+
+#[test]
+fn a_default_that_is_not_heard_is_found() {
+    is_found(Planted::DefaultUnheard, 12);
+}
+
+#[test]
+fn a_kill_that_no_generation_tells_of_is_found() {
+    is_found(Planted::GenerationKept, 12);
+}
+
+#[test]
+fn who_is_served_twice_in_line_is_found() {
+    is_found(Planted::ServedTwice, 60);
+}

@@ -7,7 +7,7 @@ use crate::rules::How;
 use crate::stage::paint;
 use crate::world::{KnownCache, World};
 use memcg::testing::engine::cached_objects::CacheRefusal;
-use memcg::testing::engine::{Flags, Request};
+use memcg::testing::engine::{ChargeError, Flags, Request};
 use memcg::testing::group::GroupId;
 use memcg::testing::group::id::KmemId;
 use memcg::testing::group::kind::Kind;
@@ -19,7 +19,7 @@ use memcg::testing::os::clock::own;
 use memcg::testing::sync::id::Id;
 
 /// What a step's charge may do. Nobody sleeps: what is owed stays owed.
-fn flags(n: u32) -> Flags {
+pub(crate) fn flags(n: u32) -> Flags {
     let wait = Flags::WAIT.with(Flags::OWE);
     match n % 8 {
         0 | 1 => Flags::NOWAIT,
@@ -42,6 +42,8 @@ enum Will {
     Must,
     /// By the refusal of a group.
     Fail(Option<usize>),
+    /// At the door: others stand in line there.
+    StayOut(usize),
     /// By what reclaim brings, by what may be owed.
     Depend,
 }
@@ -64,7 +66,16 @@ impl World {
         let Some(owner) = owner else {
             return Will::Succeed;
         };
+        let mut books = self.stage.books.borrow_mut();
+        if books.may_go_beyond(owner, how) {
+            let group = books.owners[owner].group;
+            books.may_stock(group);
+        }
+        drop(books);
         let books = self.stage.books.borrow();
+        if let Some(closed) = books.is_kept_out(owner, how) {
+            return Will::StayOut(closed);
+        }
         let is_forced = flags.has(Flags::FORCE);
         if books.fits(owner, bytes, false) {
             return Will::Succeed;
@@ -117,17 +128,17 @@ impl World {
         }
         let is_right = match will {
             Will::Succeed | Will::Must => outcome.is_ok() || self.is_lenient() || is_other,
-            Will::Fail(_) => outcome.is_err(),
+            Will::Fail(_) | Will::StayOut(_) => outcome.is_err(),
             Will::Depend => true,
         };
         assert!(is_right, "{what} was to {will:?}: {:?}", outcome.err());
         outcome.ok()
     }
 
-    fn try_charge(&self, owner: usize, bytes: u64, kind: Kind, how: Flags) -> bool {
+    pub(crate) fn try_charge(&self, owner: usize, bytes: u64, kind: Kind, how: Flags) -> bool {
         let tag = self.stage.books.borrow().owners[owner].tag;
         let rec = self.rec();
-        let charge = || {
+        self.try_charge_by(owner, bytes, how, || {
             self.engine.charge(
                 rec,
                 Request {
@@ -137,11 +148,26 @@ impl World {
                     flags: how,
                 },
             )
-        };
+        })
+    }
+
+    /// As [`Self::try_charge`], of a charge that `charge` makes.
+    pub(crate) fn try_charge_by<R>(
+        &self,
+        owner: usize,
+        bytes: u64,
+        how: Flags,
+        charge: impl FnMut() -> Result<R, ChargeError>,
+    ) -> bool {
         let killers = self.stage.books.borrow().killers(owner);
         let before = (self.stage.meddled.get(), own::now().unwrap_or_default());
         let will = self.will(Some(owner), bytes, self.how(how));
-        let refused = |why: &memcg::testing::engine::ChargeError| {
+        let refused = |why: &ChargeError| {
+            if let Will::StayOut(closed) = will {
+                let closed = self.stage.books.borrow().groups[closed].index;
+                assert_eq!(why.refusal.group, Some(closed), "whose line is at the door");
+                return;
+            }
             if let Will::Fail(Some(full)) = will {
                 let books = self.stage.books.borrow();
                 let may = books.may_refuse(owner, bytes, full, how.has(Flags::WAIT | Flags::USER));
@@ -187,7 +213,7 @@ impl World {
         }
     }
 
-    fn note(&self, owner: Option<usize>, bytes: u64, what: What, linked: bool) -> u64 {
+    pub(crate) fn note(&self, owner: Option<usize>, bytes: u64, what: What, linked: bool) -> u64 {
         // Its group may have ended while it was charged, and then it is the parent's: as the engine
         // found it.
         self.stage.while_coming(owner, || self.stage.settle());
@@ -331,6 +357,11 @@ impl World {
         let by_max = self.will(owner, bytes, self.how(how));
         let will = match by_max {
             Will::Fail(full) => Will::Fail(full),
+            Will::StayOut(closed) => {
+                // A hit does not ask whether its stock was forced.
+                self.drain_all();
+                Will::StayOut(closed)
+            }
             // Reclaim is not asked where it is the other limit that refuses; but it may have been
             // before.
             _ if !how.has(Flags::FORCE) && !owner.is_none_or(fits_kmem) => {
@@ -346,7 +377,15 @@ impl World {
             will @ (Will::Succeed | Will::Must | Will::Depend) => will,
         };
         let refused = |why: &CacheRefusal| match why {
-            CacheRefusal::Max(why) => self.note_refusal(why.refusal),
+            CacheRefusal::Max(why) => match will {
+                Will::StayOut(closed) => {
+                    let closed = self.stage.books.borrow().groups[closed].index;
+                    assert_eq!(why.refusal.group, Some(closed), "whose line is at the door");
+                }
+                Will::Succeed | Will::Must | Will::Fail(_) | Will::Depend => {
+                    self.note_refusal(why.refusal)
+                }
+            },
             CacheRefusal::KmemMax(why) => assert_ne!(why.refusal.group, None),
             CacheRefusal::NoMemory => assert!(self.is_lenient(), "no memory for an object"),
             CacheRefusal::Dead => panic!("an open cache is dead"),
@@ -369,7 +408,7 @@ impl World {
     }
 
     /// A thing of the books, of those that `may` be it.
-    fn some_thing(&self, n: u32, may: impl Fn(&Thing) -> bool) -> Option<u64> {
+    pub(crate) fn some_thing(&self, n: u32, may: impl Fn(&Thing) -> bool) -> Option<u64> {
         let books = self.stage.books.borrow();
         let all = books.things.iter().filter(|(_, thing)| may(thing));
         let all: Vec<u64> = all.map(|(&id, _)| id).collect();

@@ -6,6 +6,7 @@
 //! and nothing be lost.
 
 use crate::books::{Group, Owner, OwnerIs};
+use crate::generation::Generation;
 use crate::stage::{Planted, Stage, let_go};
 use crate::step::{History, Limit, Op, Step};
 use memcg::testing::engine::{By, Engine};
@@ -86,7 +87,8 @@ impl World {
         {
             let mut books = stage.books.borrow_mut();
             books.groups.push(Group::new(None, ROOT));
-            books.owners.push(Owner::new(ROOT_TAG, 0, OwnerIs::Group));
+            let generation = Generation::of(engine, ROOT_TAG);
+            books.owners.push(Owner::of_group(ROOT_TAG, 0, generation));
         }
         let mut world = Self {
             stage,
@@ -209,6 +211,13 @@ impl World {
             Op::EndCache => self.end_cache(n),
             Op::Shrinker => self.toggle_shrinker(n),
             Op::Fallible => self.fallible(n),
+            Op::Block => self.block(n),
+            Op::Adopt => self.adopt(n),
+            Op::Defaults => self.defaults(n),
+            Op::Kill => self.kill(n),
+            Op::Stand => self.stand(n),
+            Op::Look => self.look(n),
+            Op::Cancel => self.cancel(n),
             Op::Fail => self.fail(n),
             Op::Heal => self.heal(),
             Op::Trim => self.trim(n),
@@ -218,6 +227,7 @@ impl World {
         self.ever_marked |= self.engine.tree.may_have_marked();
         self.follow_fork();
         self.stage.settle();
+        self.follow_lines();
     }
 
     fn enter(&mut self, n: [u32; 4]) {
