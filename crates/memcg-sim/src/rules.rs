@@ -361,7 +361,7 @@ impl Books {
         let (mut held, mut left) = (usages[whole], self.children(whole));
         while let Some(group) = left.pop() {
             if is_top(group) {
-                held -= usages[group];
+                held -= usages[group].max(self.groups[group].reserve);
             } else {
                 left.extend(self.children(group));
             }

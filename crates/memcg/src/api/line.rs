@@ -72,7 +72,7 @@ fn run_line(at: At, later: &mut Later) {
         // One change: a fork finds the bytes uncharged, or noted in the table.
         let after = engine().change(|| {
             let charged = pinned(|engine, rec| engine.charge_in_line(rec, tag, round_up(bytes)));
-            let after = after_try(at, number, charged, later);
+            let after = after_try(at, number, (tag, bytes), charged, later);
             later.give_back();
             after
         });
@@ -122,13 +122,25 @@ fn next_to_try(at: At, from: Number, later: &mut Later) -> Option<(Number, Tag, 
     })
 }
 
-/// One of the line was tried.
-fn after_try(at: At, number: Number, charged: Result<(), Refusal>, later: &mut Later) -> After {
+/// One of the line was tried, for so many bytes.
+fn after_try(
+    at: At,
+    number: Number,
+    (tag, bytes): (Tag, u64),
+    charged: Result<(), Refusal>,
+    later: &mut Later,
+) -> After {
     locked(|table, engine, rec| {
         let Some(waiter) = table.waiters.get_mut(&number) else {
+            // Whoever is tried stays in the table. So a handler of this thread has forked meanwhile,
+            // and this is the child, whose table is empty. The bytes keep their owner.
+            if charged.is_ok() {
+                later
+                    .unclaimed
+                    .push(Charge::of_charged(tag, round_up(bytes)));
+            }
             return After::First;
         };
-        let (tag, bytes) = (waiter.tag, waiter.bytes);
         if matches!(waiter.state, State::Gone) {
             table.leave(engine, at, number);
             table.waiters.remove(&number);

@@ -149,6 +149,8 @@ pub(super) struct Later {
     pub(super) wakers: Vec<Waker>,
     /// Owners whose waiters have gone, with the bytes that were charged for them.
     pub(super) released: Vec<(Tag, u64)>,
+    /// What was charged for somebody who is not in the table of this process.
+    pub(super) unclaimed: Vec<Charge>,
     /// Lines that have another first.
     pub(super) to_try: Vec<At>,
 }
@@ -160,11 +162,14 @@ impl Later {
         for (tag, bytes) in self.released.drain(..) {
             release(tag, bytes);
         }
+        self.unclaimed.clear();
     }
 
     /// Wakes who is to be woken; the rest has been done.
     pub(super) fn finish(self) {
-        debug_assert!(self.released.is_empty() && self.to_try.is_empty());
+        debug_assert!(
+            self.released.is_empty() && self.unclaimed.is_empty() && self.to_try.is_empty()
+        );
         wakers::wake_all(self.wakers);
     }
 }

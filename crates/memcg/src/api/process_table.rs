@@ -10,8 +10,8 @@
 //! Never: a look into a table of the parent's, but for who asks for [`ProcessTable::of_parent`].
 
 use super::scope::no_account;
-use crate::engine::fork;
 use crate::engine::process_engine::with_rec;
+use crate::thread::fork_word;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 struct Made<T> {
@@ -38,7 +38,7 @@ impl<T: Default + Send + Sync + 'static> ProcessTable<T> {
         (
             at,
             made,
-            made.is_some_and(|made| made.forks == fork::nr_forks()),
+            made.is_some_and(|made| made.forks == fork_word::nr_forks()),
         )
     }
 
@@ -62,7 +62,7 @@ impl<T: Default + Send + Sync + 'static> ProcessTable<T> {
         }
         let _free = no_account();
         let new = Box::into_raw(Box::new(Made {
-            forks: fork::nr_forks(),
+            forks: fork_word::nr_forks(),
             table: T::default(),
         }));
         loop {
@@ -77,7 +77,7 @@ impl<T: Default + Send + Sync + 'static> ProcessTable<T> {
             };
             // SAFETY: as in `last`; what another thread has stored is not null.
             let other = unsafe { &*now };
-            if other.forks == fork::nr_forks() {
+            if other.forks == fork_word::nr_forks() {
                 // SAFETY: made above, and nobody else has seen it.
                 drop(unsafe { Box::from_raw(new) });
                 return &other.table;

@@ -18,13 +18,12 @@
 //!
 //! Invariants: in a child that was forked with handlers the tree is whole. In every child no lock
 //! is held by a thread that it does not have, and usage is what its owners hold.
-//! Depends on: `fork_word` for the page; `thread` for records, marks and the heavy fence;
+//! Depends on: `thread` for the page with the word, records, marks and the heavy fence;
 //! pthread_atfork.
 //! Never: waits for ever. A change and a fork wait for each other for a bounded number of naps
 //! (`PATIENCE`), then go on.
 
 use super::Engine;
-use super::fork_word::{DEFERRED, EMPTIED, SETTLED, is_watched, watch, word};
 use super::kmalloc;
 use super::process_engine::{self, known_rec, try_engine};
 use crate::group::ROOT_TAG;
@@ -33,6 +32,7 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::hook::Hook;
 use crate::sync::promise::{HeldOverFork, SoleThread};
 use crate::thread::ThreadRec;
+use crate::thread::fork_word::{self, DEFERRED, EMPTIED, SETTLED, is_watched, watch, word};
 use crate::thread::record::FENCED;
 
 /// What else is to run in the child of a fork. One function, set by whoever owns the process.
@@ -42,17 +42,6 @@ static IN_CHILD: Hook<fn()> = Hook::none();
 /// seen to be one.
 pub fn set_in_child(f: fn()) {
     IN_CHILD.set(f);
-}
-
-/// How many forks there were on the way to this process since the engine was made. Changed where
-/// the process has one thread.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// A number that a process has and its parent has not: how often [`child`] has run on the way to
-/// it.
-#[must_use]
-pub fn nr_forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
 }
 
 /// How long a fork waits for a change, and a change for a fork, in naps of 10 µs. The wait has an
@@ -268,7 +257,7 @@ extern "C" fn child() {
         // Another library's handler, run before, has been on a slow path.
         return;
     }
-    FORKS.fetch_add(1, Ordering::Relaxed);
+    fork_word::count_fork();
     let held_off = engine.forking.swap(0, Ordering::Relaxed) != 0;
     // SAFETY: a child of fork or clone has one thread, the one that forked. This process is a
     // child: the kernel has emptied its word (`EMPTIED`), or, without such a page, pthread_atfork

@@ -18,7 +18,6 @@ pub mod configuration;
 mod end_process;
 pub mod flags;
 pub mod fork;
-mod fork_word;
 pub mod group_end;
 pub mod group_limits;
 pub mod heap_charge;

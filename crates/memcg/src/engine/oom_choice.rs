@@ -150,7 +150,9 @@ impl Engine {
         }
         match among {
             Among::AllBelow => self.best_of(full, among, now_ns, |_| true),
-            Among::MadeAndOver => None,
+            Among::MadeAndOver => {
+                self.best_of(full, among, now_ns, |group| group.excess_with(0) > 0)
+            }
         }
     }
 
@@ -254,9 +256,11 @@ impl Engine {
             }
             if let Some(whole) = self.whole_of(group, full, among) {
                 // It came after the group was told, which is told once more for it.
-                let is_late = is_expected(whole, now_ns) && task.oom_score_adj() > ADJ_MIN;
-                let points = badness(self.held_as_whole(whole), total, 0).filter(|_| is_late);
-                if let Some(points) = points.filter(|_| task.charged_bytes() > 0) {
+                let is_late = is_expected(whole, now_ns)
+                    && task.oom_score_adj() > ADJ_MIN
+                    && task.charged_bytes() > 0;
+                // The size of the whole last: it is a walk over the groups below.
+                if is_late && let Some(points) = badness(self.held_as_whole(whole), total, 0) {
                     best.offer(points, Choice::Whole(whole.index()));
                 }
                 continue;
@@ -301,7 +305,9 @@ impl Engine {
             let is_top = group.oom_policy() == OomPolicy::Observe
                 && group.parent().is_some_and(|parent| !parent.is_observed());
             if is_top {
-                held = held.saturating_sub(group.counter.usage());
+                // What the levels above count for it.
+                let counted = group.counter.usage().max(group.counter.reserve());
+                held = held.saturating_sub(counted);
             }
             at = self.tree.next_in_preorder(whole.index(), index);
         }

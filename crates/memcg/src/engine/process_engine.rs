@@ -8,15 +8,16 @@
 //! Invariants: there is one engine, made at most once. A thread's block names its own record or
 //! none. Threads of the program that have a record are counted, so the last of them to leave is
 //! told so: the engine's own thread must be gone before it.
-//! Depends on: `group` for records and owners; `thread::tls` for the block; `fork_word`.
+//! Depends on: `group` for records and owners; `thread::tls` for the block, `thread::fork_word`.
 //! Never: allocates from a heap before the thread's record is in place.
 
-use super::{Engine, fork_word};
+use super::Engine;
 use crate::group::Tag;
 use crate::os::sigmask;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::hook::Hook;
 use crate::thread::ThreadRec;
+use crate::thread::fork_word;
 use crate::thread::tls::{self, DEPARTED};
 use core::sync::atomic::AtomicUsize;
 

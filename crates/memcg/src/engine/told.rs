@@ -39,6 +39,11 @@ fn tell(raw: u32) {
         return;
     };
     let notice = &engine.tree.memcgs.get(index).notice;
+    if !notice.is_told() {
+        // A handler of this thread has forked since it was noted, and in the child nobody was told
+        // anything. On the stack twice it would follow itself.
+        return;
+    }
     engine.told.push(raw, notice.link());
     engine.defer(Work::Look);
 }

@@ -27,9 +27,9 @@ pub(super) const CAP: (u64, u64) = (64, 64);
 /// The largest there is: of a thread that moves megabytes at once, in objects that are small enough
 /// for stock.
 #[cfg(not(loom))]
-const WIDE: u64 = 256 << 10;
+pub(super) const WIDE: u64 = 256 << 10;
 #[cfg(loom)]
-const WIDE: u64 = 64;
+pub(super) const WIDE: u64 = 64;
 /// Beyond `CAP.1` this part of each budget may be granted.
 const PLENTY: u64 = 4;
 

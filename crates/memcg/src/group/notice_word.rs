@@ -137,8 +137,7 @@ impl Notice {
     }
 
     /// Whether it was told of and not looked at.
-    #[cfg(all(test, loom))]
-    pub(crate) fn is_told(&self) -> bool {
+    pub fn is_told(&self) -> bool {
         self.word.load(Ordering::Relaxed) & TOLD != 0
     }
 

@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::cap::CAP;
+use super::cap::{CAP, WIDE};
 use super::exact_charge::{Mode, Refusal};
 use super::flip_word::{Unchanged, Word};
 use super::{Hierarchy, Kind, Tag};
@@ -192,7 +192,7 @@ impl Hierarchy {
             return;
         }
         let _pin = self.threads.epoch.pin(rec);
-        if bytes > CAP.1 {
+        if bytes > WIDE {
             // More than any slot keeps.
             return self.uncharge_exact(tag, bytes);
         }

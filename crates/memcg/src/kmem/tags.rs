@@ -23,8 +23,8 @@
 
 use super::layout;
 use super::slab::{MIXED, Slab};
-use crate::os::ids;
 use crate::thread::Tag;
+use crate::thread::fork_word;
 use core::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -160,7 +160,7 @@ impl Slab {
     /// end. Where that was a thread of another process, a fork has cut it off: its work is done
     /// anew, which changes nothing of it.
     fn begin_mixing(&self) -> Mixing<'_> {
-        let own = ids::pid();
+        let own = fork_word::process();
         let mut holder = 0;
         loop {
             // Acquire pairs with the Release of the guard's drop: the tags that the other has

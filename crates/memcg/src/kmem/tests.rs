@@ -341,7 +341,7 @@ fn what_a_fork_cut_off_while_it_mixed_a_slab_keeps_nobody_from_it() {
     let first = alloc(kmem, heap, 48, 1, 1, false);
     let slab = kmem.locate(first.at).unwrap().slab;
     // Before a fork a thread of the parent was at it; it is not here.
-    let parent = crate::os::ids::pid() + 1;
+    let parent = crate::thread::fork_word::process() + 1;
     slab.mixing.store(parent, Relaxed);
     let second = alloc(kmem, heap, 48, 1, 2, false);
     assert!(slab.is_mixed());

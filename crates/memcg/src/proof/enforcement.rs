@@ -518,3 +518,49 @@ fn a_budget_ends_tasks_one_by_one_and_none_that_the_program_did_not_make() {
         .set_root_high(w.rec, Line::Bytes((1 << 39) + (1 << 20)));
     assert!(w.is_killed(large) && !w.is_killed(small) && !w.is_killed(thread));
 }
+
+#[test]
+fn a_reserve_of_what_is_observed_is_not_what_a_group_gives_back_as_a_whole() {
+    let w = World::new();
+    let a = w.group(None, "a");
+    a.set_oom_policy(OomPolicy::Kill);
+    a.counter.set_max(64 * MIB);
+    // In one child, where the larger is chosen.
+    let child = w.group(Some(a), "child");
+    let (whole, single) = (
+        w.group(Some(child), "whole"),
+        w.group(Some(child), "single"),
+    );
+    whole.set_oom_group(true);
+    let seen = w.group(Some(whole), "seen");
+    seen.set_oom_policy(OomPolicy::Observe);
+    w.engine.set_reserve(w.rec, seen, 20 * MIB).unwrap();
+    let (task, one) = (w.task(whole), w.task(single));
+    assert!(w.charge(task, 10 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(one, 28 * MIB, Flags::INFALLIBLE));
+    assert!(w.charge(task, 8 * MIB, Flags::INFALLIBLE));
+    assert!(w.is_killed(one) && !w.is_killed(task));
+}
+
+#[test]
+fn a_budget_finds_who_may_end_behind_any_number_of_groups_where_nobody_may() {
+    use crate::engine::budget::Line;
+    let w = World::new();
+    let tree = &w.engine.tree;
+    for n in 0..20 {
+        let over = w.group(None, &format!("threads-{n}"));
+        over.counter.set_max(MIB);
+        let thread = {
+            let _pin = tree.threads.epoch.pin(w.rec);
+            tree.new_task(over, b"thread", 1 + n).unwrap()
+        };
+        assert!(w.charge(thread, 1 << 36, Flags::INFALLIBLE));
+    }
+    let least = w.group(None, "least");
+    least.counter.set_max(MIB);
+    let task = w.task(least);
+    assert!(w.charge(task, 1 << 35, Flags::INFALLIBLE));
+    w.engine
+        .set_root_high(w.rec, Line::Bytes((20 << 36) + (1 << 34)));
+    assert!(w.is_killed(task));
+}

@@ -8,6 +8,7 @@
 //! Never: anything about groups. A tag is an index of a table that this room never sees.
 
 pub mod epoch;
+pub mod fork_word;
 pub mod hint;
 pub mod id;
 pub mod owed;

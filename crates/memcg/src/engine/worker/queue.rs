@@ -26,6 +26,8 @@ pub struct Queue {
     /// How many items wait, the mark of `overflowed` included. For a moment it may be more, never
     /// less.
     waiting: AtomicU32,
+    /// How often `reset_in_child` was called.
+    resets: AtomicU32,
     /// 1: something found no place that must not be lost.
     overflowed: AtomicU32,
     /// Whether the worker sleeps, on this word.
@@ -37,6 +39,7 @@ impl Default for Queue {
         Self {
             places: core::array::from_fn(|_| AtomicU64::new(0)),
             waiting: AtomicU32::new(0),
+            resets: AtomicU32::new(0),
             overflowed: AtomicU32::new(0),
             bell: AtomicU32::new(AWAKE),
         }
@@ -46,6 +49,23 @@ impl Default for Queue {
 // SAFETY: every field is an atomic integer or an array of them: zero bytes are a valid value, and
 // the one that `Default` gives, since AWAKE is 0.
 unsafe impl Zeroed for Queue {}
+
+/// A change of the places and of the count. If a signal handler of this thread forked between the
+/// two, the child counted the places alone: then they are counted once more, where the two agree.
+#[must_use]
+struct Counting<'a> {
+    queue: &'a Queue,
+    resets: u32,
+}
+
+impl Drop for Counting<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.queue.nr_resets() != self.resets {
+            self.queue.recount();
+        }
+    }
+}
 
 impl Queue {
     /// Takes `word` in, unless it waits already. `false`: no place is free.
@@ -65,7 +85,14 @@ impl Queue {
                 }
             }
         }
+        self.push_with(word, || {})
+    }
+
+    /// Fills a free place, `between` its two halves.
+    pub(super) fn push_with(&self, word: u64, between: impl FnOnce()) -> bool {
+        let _counting = self.count();
         self.begin_push();
+        between();
         let taken = self.places.iter().any(|place| {
             // Release pairs with the Acquire CAS of `remove`: whoever does the work sees what led
             // to it.
@@ -92,6 +119,7 @@ impl Queue {
         if word == 0 || !may(word) {
             return None;
         }
+        let _counting = self.count();
         // Acquire pairs with both Release CASes of `push`.
         at.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
@@ -102,6 +130,7 @@ impl Queue {
     /// Marks the set: something found no place that must not be lost. Whoever finds the mark looks
     /// for it.
     pub fn mark_overflow(&self) {
+        let _counting = self.count();
         self.begin_push();
         // Release pairs with the Acquire of `take_overflow`: who finds the mark sees what led to
         // it.
@@ -115,6 +144,7 @@ impl Queue {
         if self.overflowed.load(Ordering::Relaxed) == 0 {
             return false;
         }
+        let _counting = self.count();
         // Acquire pairs with the Release of `mark_overflow`, by all who have marked it since the
         // last call.
         let is_marked = self.overflowed.swap(0, Ordering::Acquire) != 0;
@@ -127,11 +157,32 @@ impl Queue {
     /// In the child of a fork: counts anew, for a thread of the parent may have been at it. Nobody
     /// sleeps.
     pub fn reset_in_child(&self, _sole: SoleThread) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.recount();
+        self.bell.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Begins a change of the places and of the count, before the first of the two.
+    fn count(&self) -> Counting<'_> {
+        Counting {
+            queue: self,
+            resets: self.nr_resets(),
+        }
+    }
+
+    fn nr_resets(&self) -> u32 {
+        // No model forks, and a look would be one more step of each.
+        match cfg!(loom) {
+            true => 0,
+            false => self.resets.load(Ordering::Relaxed),
+        }
+    }
+
+    fn recount(&self) {
         let is_filled = |place: &&AtomicU64| place.load(Ordering::Relaxed) != 0;
         let filled = self.places.iter().filter(is_filled).count() as u32;
         let marks = self.overflowed.load(Ordering::Relaxed);
         self.waiting.store(filled + marks, Ordering::Relaxed);
-        self.bell.store(AWAKE, Ordering::Relaxed);
     }
 
     /// Whether a word waits for which `is` answers `true`.

@@ -79,6 +79,17 @@ fn a_child_counts_what_waits_anew() {
 }
 
 #[test]
+fn what_a_handler_forked_in_the_middle_of_is_counted_when_it_is_done() {
+    let queue = Queue::default();
+    // SAFETY: the queue is this test's, and so is the thread.
+    let fork = || queue.reset_in_child(unsafe { SoleThread::new() });
+    queue.push_with(7, fork);
+    assert!(!queue.is_empty(), "or nobody would look at it");
+    assert!(queue.remove(0, |_| true).is_some());
+    assert!(queue.is_empty(), "or the worker would never sleep");
+}
+
+#[test]
 fn items_pushed_by_several_threads_are_each_taken() {
     static QUEUE: std::sync::LazyLock<Queue> = std::sync::LazyLock::new(Queue::default);
     let sum = AtomicU64::new(0);

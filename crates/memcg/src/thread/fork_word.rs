@@ -3,17 +3,17 @@
 //! Invariants: the kernel empties the word's page in every child that shares no memory with its
 //! parent.
 //! Depends on: `os` for the page.
-//! Never: does what is due then; `fork` does.
+//! Never: does what is due then; the engine does.
 
 use crate::os::mmap;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 // What the word says. EMPTIED: the kernel has emptied the page, so this process is a child that has
 // not yet noticed. SETTLED: nothing is to be done.
-pub(super) const EMPTIED: u32 = 0;
-pub(super) const SETTLED: u32 = 1;
+pub(crate) const EMPTIED: u32 = 0;
+pub(crate) const SETTLED: u32 = 1;
 /// A piece of work waits for its time.
-pub(super) const DEFERRED: u32 = 2;
+pub(crate) const DEFERRED: u32 = 2;
 
 /// The word where the kernel empties no page: then only forks with handlers are noticed.
 static UNWATCHED: AtomicU32 = AtomicU32::new(SETTLED);
@@ -21,14 +21,14 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::from_ref(&UNWATCHE
 
 /// The word of this process.
 #[inline(always)]
-pub(super) fn word() -> &'static AtomicU32 {
+pub(crate) fn word() -> &'static AtomicU32 {
     // SAFETY: WORD names the static, or the word that `watch` has made in a page of its own. That
     // page is published after it is set up and never unmapped.
     unsafe { &*WORD.load(Ordering::Relaxed) }
 }
 
 /// Makes the page that the kernel empties in a child. Without one the word is a plain static.
-pub(super) fn watch() {
+pub(crate) fn watch() {
     const BYTES: usize = 4096;
     let Some(page) = mmap::map(BYTES) else { return };
     // SAFETY: `page` is a mapping of BYTES bytes that `map` has just made and nobody else knows. It
@@ -49,12 +49,35 @@ pub(super) fn watch() {
 }
 
 /// Whether the kernel empties the word in a child.
-pub(super) fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     !core::ptr::eq(word(), &UNWATCHED)
 }
 
 /// Whether `fork::inspect` has something to look at. Two loads.
 #[inline(always)]
-pub(super) fn is_unsettled() -> bool {
+pub(crate) fn is_unsettled() -> bool {
     word().load(Ordering::Relaxed) != SETTLED
+}
+
+/// How many forks there were on the way to this process since the engine was made. Changed where
+/// the process has one thread.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that a process has and its parent has not: how often [`count_fork`] was called on the
+/// way to it.
+pub(crate) fn nr_forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// The process is a fork's child, and has noticed it.
+pub(crate) fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A number, never 0, that processes share which share memory, as after vfork, and a child has not
+/// in common with its parent: also before the child has noticed that it is one, where the kernel
+/// empties the word.
+pub(crate) fn process() -> u32 {
+    let unnoticed = u32::from(word().load(Ordering::Relaxed) == EMPTIED);
+    nr_forks().wrapping_add(unnoticed) | 1 << 31
 }
