@@ -61,9 +61,10 @@ impl Memcg {
     /// Who waits stands in line at the group that is full: this one or one above it. It is one line
     /// for all who ask for that group or for any below it, in the order in which they came. While
     /// somebody stands there, `try_reserve`, growing reservations and caches below that group are
-    /// refused even if they would fit, so that nobody slips past; but for at most one second in
-    /// which nobody in line could be served. Then whatever fits is charged, whoever asks. Global
-    /// allocators do not stand in line.
+    /// refused even if they would fit, so that nobody slips past. So is what is given to such a
+    /// group: [`Charge::give`] and [`take`](Charge::take), [`Memcg::adopt`], objects of caches that
+    /// are recharged. That holds for at most one second in which nobody in line could be served.
+    /// Then whatever fits is charged, whoever asks. Global allocators do not stand in line.
     ///
     /// Dropping the future leaves the line and gives back what it got. If the group is removed the
     /// wait goes on in the nearest group above that is left. If a future that waits is killed
