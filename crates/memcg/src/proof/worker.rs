@@ -143,6 +143,30 @@ fn while_it_starts() {
     assert_eq!(SEEN.load(Ordering::Relaxed), 1);
 }
 
+/// Whoever asks while another thread starts it has it when he is answered.
+fn while_another_starts_it() {
+    // This thread is one that a worker is for, also when the other has ended.
+    with_rec(|_, _| ()).unwrap();
+    process_engine::set_thread_hook(|_, _| {
+        if HELD.swap(1, Ordering::AcqRel) == 0 {
+            // In the middle of the start.
+            while HELD.load(Ordering::Acquire) != 2 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    });
+    let starts = std::thread::spawn(worker_thread::want);
+    // Release and Acquire: as a lock, with those of the hook.
+    while HELD.load(Ordering::Acquire) != 1 {
+        std::thread::yield_now();
+    }
+    HELD.store(2, Ordering::Release);
+    worker_thread::want();
+    assert!(worker_thread::serves(engine()));
+    starts.join().unwrap();
+}
+
 /// Counts in tens how often it was woken, and in ones how often the thread was pinned then.
 #[derive(Default)]
 struct Pinned(AtomicU32);
@@ -179,7 +203,9 @@ fn what_is_put_off_is_done_by_the_worker_or_where_one_may_wait() {
     const NAME: &str = "proof::worker::what_is_put_off_is_done_by_the_worker_or_where_one_may_wait";
     match own_process::argument().as_deref() {
         None => {
-            for which in ["with", "without", "busy", "starts", "leaves", "pinned"] {
+            for which in [
+                "with", "without", "busy", "starts", "beside", "leaves", "pinned",
+            ] {
                 own_process::passes_again(NAME, which);
             }
         }
@@ -189,6 +215,7 @@ fn what_is_put_off_is_done_by_the_worker_or_where_one_may_wait() {
                 "with" => with_a_worker(),
                 "busy" => while_it_is_busy(),
                 "starts" => while_it_starts(),
+                "beside" => while_another_starts_it(),
                 "leaves" => while_it_leaves(),
                 "pinned" => who_kills_is_not_pinned(),
                 _ => without_one(),

@@ -12,7 +12,7 @@
 
 use super::By;
 use crate::engine::{Engine, process_engine};
-use crate::os::{ids, spawn};
+use crate::os::{clock, ids, spawn};
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Bytes of the worker's stack: code of the program runs on it.
@@ -49,6 +49,21 @@ pub fn tid() -> u32 {
 pub fn want() {
     IS_WANTED.store(1, Ordering::Relaxed);
     restart();
+    await_start();
+}
+
+/// Another thread may be about to start it: then it is there, or known not to come, in some 50 µs.
+/// Bounded, for it may be this thread, below us.
+#[inline]
+fn await_start() {
+    const NAP_NS: u64 = 10_000;
+    const NAPS: u32 = 1_000;
+    for _ in 0..NAPS {
+        if STATE.load(Ordering::Relaxed) != STARTING {
+            break;
+        }
+        clock::sleep_ns(NAP_NS);
+    }
 }
 
 /// Starts the worker again if it is wanted and was lost, in the child of a fork, say.
