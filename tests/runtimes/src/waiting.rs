@@ -28,10 +28,13 @@ pub fn who_waits_for_room_is_served<R: Runtime>(runtime: &R) {
             })
         })
         .collect();
+    let there = Arc::new(());
     let cancel: Vec<_> = (0..8)
         .map(|_| {
-            let tenant = tenant.clone();
+            let (tenant, there) = (tenant.clone(), there.clone());
             let idle: Handle<()> = Box::pin(async move {
+                // Goes last.
+                let _there = there;
                 let _held = tenant.reserve(MIB, None).await;
                 pending::<()>().await;
             });
@@ -46,6 +49,8 @@ pub fn who_waits_for_room_is_served<R: Runtime>(runtime: &R) {
         for served in all {
             served.await;
         }
+        // Runtimes drop what is cancelled some time later.
+        until(|| Arc::strong_count(&there) == 1).await;
         until(|| tenant.current() == 0).await;
     });
     assert!(most.load(Ordering::Relaxed) <= MIB);

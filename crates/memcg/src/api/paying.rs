@@ -28,10 +28,14 @@ pub(super) struct Paid {
 impl Paying {
     /// Begins to pay `due_ns`; `waker` is woken when that is over. `None`: nobody would wake it.
     pub(super) fn begin(due_ns: u64, waker: &Waker) -> Option<Self> {
-        want_worker().then(|| Self {
-            alarm: Alarm::after(due_ns, waker),
-            since_ns: clock::monotonic_ns(),
-            due_ns,
+        want_worker().then(|| {
+            // Before the alarm's own look at the clock: what it waits for is then paid in full.
+            let since_ns = clock::monotonic_ns();
+            Self {
+                alarm: Alarm::after(due_ns, waker),
+                since_ns,
+                due_ns,
+            }
         })
     }
 
