@@ -106,9 +106,11 @@ impl World {
         let (thing, tag, fits) = {
             let books = self.stage.books.borrow();
             let thing = books.things[&id];
-            let fits = books.fits(to, thing.bytes, false) && books.fits_kmem(to, thing.bytes);
-            // Nor does it pass those who stand in line for room.
-            let fits = fits && books.is_kept_out(to, How::AT_DOOR).is_none();
+            // Nor does it pass those who stand in line for room. Nobody who is observed is refused.
+            let may = books.is_observed(books.owners[to].group)
+                || books.fits(to, thing.bytes, false)
+                    && books.is_kept_out(to, How::AT_DOOR).is_none();
+            let fits = may && books.fits_kmem(to, thing.bytes);
             (thing, books.owners[to].tag, fits)
         };
         let Some(from) = thing.owner.filter(|&from| from != to) else {

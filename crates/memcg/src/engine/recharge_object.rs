@@ -4,7 +4,8 @@
 //! moment both are charged, and a group above both needs room for the thing twice.
 //!
 //! Invariants: a thing is charged to the old owner, to the new one, or for a moment to both, never
-//! to neither. No limit of the target is exceeded, `memory.kmem.max` included. A thing that does
+//! to neither. No limit of the target is exceeded, `memory.kmem.max` included, unless the target is
+//! observed. A thing that does
 //! not fit stays with its owner, and the group that was to have it counts `recharge_failed`. If
 //! several threads recharge a thing at once, one swap succeeds at a time; the others uncharge what
 //! they charged.
@@ -18,13 +19,14 @@
 use super::{Accounting, Engine, Flags, Request};
 use crate::group::cell::OfflineAction;
 use crate::group::exact_charge::{Mode, round_up};
-use crate::group::{Event, Kind, ROOT_TAG, Refusal, Tag};
+use crate::group::{Caller, Event, Kind, ROOT_TAG, Refusal, Tag};
 use crate::kmem::bad;
 use crate::thread::ThreadRec;
 
 impl Engine {
     /// Charges a request within every limit, after a drain at most, or does nothing: also where
-    /// others stand in line for room.
+    /// others stand in line for room. Where the target is observed it is charged whatever the
+    /// limits say.
     fn charge_in_room(&self, rec: &ThreadRec, request: Request) -> Result<(), Refusal> {
         let Request { tag, kind, .. } = request;
         let bytes = round_up(request.bytes);
@@ -40,6 +42,11 @@ impl Engine {
         self.pass_door(tag)?;
         tree.charge(rec, tag, bytes).or_else(|refusal| {
             let full = tree.group_of_refusal(&refusal);
+            let target = tree.resolve(tree.objcgs.get(tag).cell()).group;
+            if let Some(full) = full.filter(|_| target.is_observed()) {
+                self.observe(full, request, Caller::Door);
+                return tree.charge_as(rec, tag, bytes, Mode::Force);
+            }
             if !full.is_some_and(|full| tree.drain_for_charge(rec, full)) {
                 return Err(refusal);
             }

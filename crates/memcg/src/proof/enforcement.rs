@@ -342,10 +342,12 @@ fn below_an_observed_group_nobody_is_refused_killed_or_throttled() {
     let task = w.task(a);
     assert!(w.charge(task, 2 * MIB, Flags::MALLOC));
     assert!(w.reserve(task, 2 * MIB), "nor at the door");
+    let given = w.engine.charge_given(w.rec, task, 2 * MIB);
+    assert!(given.is_ok(), "nor what it is given");
     assert!(!w.is_killed(task));
     assert_eq!(w.rec.owed_ns(), 0);
     assert_eq!(a.nr_events(Event::WouldKill, true), 1);
-    assert_eq!(a.nr_events(Event::WouldRefuse, true), 1);
+    assert_eq!(a.nr_events(Event::WouldRefuse, true), 2);
     assert_eq!(a.nr_events(Event::WouldThrottle, true), 2);
     assert_eq!(a.nr_events(Event::Oom, true), 0);
 }
