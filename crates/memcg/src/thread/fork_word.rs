@@ -6,7 +6,8 @@
 //! Never: does what is due then; the engine does.
 
 use crate::os::mmap;
-use crate::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+// No model forks, and these are statics.
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 // What the word says. EMPTIED: the kernel has emptied the page, so this process is a child that has
 // not yet noticed. SETTLED: nothing is to be done.
