@@ -47,7 +47,7 @@ mount --bind "$rust" "$root/opt/rust"
 mount -o remount,bind,ro "$root/opt/rust"
 exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 ${CA:+CARGO_HTTP_CAINFO="$CA"} \
     PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    bash -euc "cd /root/memcg; $command"
+    bash -euc "cd ~/memcg; $command"
 "#;
 
 /// Where Debian keeps the certificates that its machine trusts; a copy goes into each root.

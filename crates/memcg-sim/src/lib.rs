@@ -4,8 +4,9 @@
 //! A history is steps over groups, tasks, scopes, objects of the heap and of caches, a list with
 //! its shrinker, shrinkers that lie and meddle, reservations and those who wait for room, limits
 //! and what is done at them, what children begin with, kills, moves, new owners, ends of groups and
-//! of threads, forks, with calls for memory that fail on purpose. Nothing in it depends on the machine's time or on another thread, so it is the same on
-//! every run, and one that fails can be made short (`shrink`). docs/internals/sim.md has all of it.
+//! of threads, forks, with calls for memory that fail on purpose. Nothing in it depends on the
+//! machine's time or on another thread, so it is the same on every run, and one that fails can be
+//! made short (`shrink`). docs/internals/sim.md has all of it.
 //! After every few steps the auditor holds the engine against the books, in which every thing is
 //! noted with its owner and from which every sum is made anew (`books`, `audit`); in the end
 //! everything is freed, and nothing is left (`end`).

@@ -1,10 +1,10 @@
 //! Lines of those who wait for room, and the door behind which others stand: what is known of
 //! them, and what is held against the engine.
 //!
-//! The line itself is the face's (`api::line`), over the engine of the process. Here the world keeps
-//! one, as that does: who came first is tried first, and nobody passes him for a second (`waits`).
-//! What is held against the books is the engine's half: marks and doors, that what is freed is
-//! told, and charges that are made in line.
+//! The line itself is the face's (`api::line`), over the engine of the process. Here the world
+//! keeps one, as that does: who came first is tried first, and nobody passes him for a second
+//! (`waits`). What is held against the books is the engine's half: marks and doors, that what is
+//! freed is told, and charges that are made in line.
 
 #![forbid(unsafe_code)]
 

@@ -41,9 +41,9 @@ fn churn(seed: u64) -> impl FnMut() {
 }
 
 /// A tenant replaces objects, in turns below its max and at twice its max. A neighbour on the other
-/// CPU, in a group beside it below one parent, does the same, always within its max. `extra`: of the
-/// one that `whose` picks, CPU for an operation while the tenant is above to that while it is below;
-/// the median of the turns.
+/// CPU, in a group beside it below one parent, does the same, always within its max. `extra`: of
+/// the one that `whose` picks, CPU for an operation while the tenant is above to that while it is
+/// below; the median of the turns.
 fn over(ops: u64, whose: impl Fn(f64, f64) -> f64) -> Run {
     let parent = root().create("over").expect("a group");
     let [tenant, neighbour]: [Memcg; 2] =

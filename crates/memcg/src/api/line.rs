@@ -132,8 +132,8 @@ fn after_try(
 ) -> After {
     locked(|table, engine, rec| {
         let Some(waiter) = table.waiters.get_mut(&number) else {
-            // Whoever is tried stays in the table. So a handler of this thread has forked meanwhile,
-            // and this is the child, whose table is empty. The bytes keep their owner.
+            // Whoever is tried stays in the table. So a handler of this thread has forked, and this
+            // is the child, whose table is empty. The bytes keep their owner.
             if charged.is_ok() {
                 later
                     .unclaimed

@@ -46,8 +46,8 @@ pub enum NotAdopted {
 }
 
 impl Engine {
-    /// Makes `to`, a group's own owner, or its successor the owner of the live object at `at`, which
-    /// the calling thread holds alone.
+    /// Makes `to`, a group's own owner, or its successor the owner of the live object at `at`,
+    /// which the calling thread holds alone.
     ///
     /// # Errors
     /// See [`NotAdopted`].
@@ -60,8 +60,8 @@ impl Engine {
         .map_err(NotAdopted::Full)
     }
 
-    /// Charges `to`, or its successor, for a block of `bytes` that `from` is charged for, has `retag`
-    /// write the new tag, and uncharges `from`.
+    /// Charges `to`, or its successor, for a block of `bytes` that `from` is charged for, has
+    /// `retag` write the new tag, and uncharges `from`.
     ///
     /// # Errors
     /// When `to` has no room for it.

@@ -2,8 +2,8 @@
 //! their own (*huge*).
 //!
 //! Invariants: the record of an extent's first unit tells its bytes and its tag, which only who
-//! holds the extent changes (`adopt`). An extent belongs to no heap: it is allocated and freed under the lock of the spans, or
-//! through its thread's `large` cache.
+//! holds the extent changes (`adopt`). An extent belongs to no heap: it is allocated and freed
+//! under the lock of the spans, or through its thread's `large` cache.
 //! Depends on: `span` and `address_map` for places, `os` for moving and cutting mappings.
 //! Never: a charge; a copy where pages can be moved more cheaply.
 

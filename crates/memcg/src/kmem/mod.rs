@@ -10,11 +10,10 @@
 //! ```
 //!
 //! Invariants: any thread finds a live object's tag from the object's address alone, and the tag
-//! does not change while the object lives, but by who holds it: `recharge` of a kmem cache's object,
-//! `adopt` of a block. A slab's owner
-//! takes from it and frees into it without an atomic instruction; any other thread frees by one
-//! CAS. Units that nobody uses go back to the kernel after a while. A free that is found to be
-//! wrong ends the process with a line.
+//! does not change while the object lives, but by who holds it: `recharge` of a kmem cache's
+//! object, `adopt` of a block. A slab's owner takes from it and frees into it without an atomic
+//! instruction; any other thread frees by one CAS. Units that nobody uses go back to the kernel
+//! after a while. A free that is found to be wrong ends the process with a line.
 //! Depends on: `os` for pages and signal masks, `sync` for arenas and locks, `thread` for the
 //! section that a signal handler stays out of, `group` for a thread's stock (in `heap_hit` alone).
 //! Never: a charge that takes more than stock (that is `engine`); a lock or a system call where a

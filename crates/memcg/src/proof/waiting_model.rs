@@ -389,8 +389,8 @@ fn poll(waiting: &mut Waiting) -> Poll<Result<Charge, WaitError>> {
     Pin::new(&mut waiting.reserve).poll(&mut Context::from_waker(&waker))
 }
 
-/// Two lines, of which the one with the later number gets room where the earlier waits by now. It is
-/// too rare to be left to chance.
+/// Two lines, of which the one with the later number gets room where the earlier waits by now. It
+/// is too rare to be left to chance.
 fn nobody_comes_from_another_line_and_passes() {
     let mut world = World::new(1_000_000_000_000);
     for step in [

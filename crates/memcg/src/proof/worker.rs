@@ -72,7 +72,7 @@ static HELD: AtomicU32 = AtomicU32::new(0);
 
 fn hold(id: u32) {
     if id == HOLD {
-        // Release and Acquire: as a lock. The partners are those in `while_it_is_busy`.
+        // Release and Acquire: as a lock, with those of `hold_a_worker` and of its callers.
         HELD.store(1, Ordering::Release);
         while HELD.load(Ordering::Acquire) != 2 {
             std::thread::yield_now();
@@ -81,8 +81,8 @@ fn hold(id: u32) {
     note(id);
 }
 
-/// What is for futures is left to the worker: it has times to look at before it sleeps.
-fn while_it_is_busy() {
+/// Starts the worker and holds it until HELD is 2.
+fn hold_a_worker() {
     worker::set_waker(hold);
     with_rec(|_, _| ()).unwrap();
     worker_thread::want();
@@ -90,6 +90,11 @@ fn while_it_is_busy() {
     while HELD.load(Ordering::Acquire) != 1 {
         std::thread::yield_now();
     }
+}
+
+/// What is for futures is left to the worker: it has times to look at before it sleeps.
+fn while_it_is_busy() {
+    hold_a_worker();
     for work in [Work::Alarm, Work::Look, Work::Wake { id: 5 }, Work::WakeAll] {
         assert!(engine().defer(work));
         assert_eq!(crate::api::run_deferred(), 0, "{work:?}");
@@ -104,13 +109,7 @@ fn while_it_is_busy() {
 
 /// Somebody comes and wants a worker while the one that there is leaves.
 fn while_it_leaves() {
-    worker::set_waker(hold);
-    with_rec(|_, _| ()).unwrap();
-    worker_thread::want();
-    assert!(engine().defer(Work::Wake { id: HOLD }));
-    while HELD.load(Ordering::Acquire) != 1 {
-        std::thread::yield_now();
-    }
+    hold_a_worker();
     worker_thread::dismiss();
     worker_thread::want();
     assert!(!worker_thread::serves(engine()), "it leaves");
