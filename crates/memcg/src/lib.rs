@@ -55,6 +55,7 @@ pub mod internal;
 pub(crate) mod kmem;
 pub(crate) mod offline;
 pub(crate) mod os;
+pub(crate) mod page;
 #[cfg(test)]
 mod proof;
 pub(crate) mod reclaim;
@@ -92,6 +93,7 @@ struct Readme;
 /// use memcg::testing::counter::PageCounter;
 /// use memcg::testing::group::Hierarchy;
 /// use memcg::testing::kmem::Kmem;
+/// use memcg::testing::page::id::PageId;
 /// use memcg::testing::reclaim::share;
 /// use memcg::testing::offline::remove;
 /// use memcg::testing::attach::Attach;
@@ -129,6 +131,10 @@ struct Readme;
 ///
 /// ```compile_fail,E0603
 /// use memcg::kmem::Kmem;
+/// ```
+///
+/// ```compile_fail,E0603
+/// use memcg::page::id::PageId;
 /// ```
 ///
 /// ```compile_fail,E0603

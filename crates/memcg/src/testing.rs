@@ -40,6 +40,7 @@ rooms! {
     kmem;
     offline;
     os;
+    page;
     reclaim;
     sync;
     thread;

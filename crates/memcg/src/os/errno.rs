@@ -28,9 +28,9 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EAGAIN EBUSY ECANCELED EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR ENAMETOOLONG
-    ENODEV ENOENT ENOMEM ENOSPC ENOSYS ENOTDIR ENOTEMPTY EOPNOTSUPP EOVERFLOW EPERM EPROTO
-    ERANGE EROFS ESRCH ETIMEDOUT
+    EACCES EAGAIN EBADF EBUSY ECANCELED EDEADLK EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR EMFILE ENAMETOOLONG
+    ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOSYS ENOTDIR ENOTEMPTY ENXIO EOPNOTSUPP EOVERFLOW EPERM EPROTO
+    ERANGE EROFS ESPIPE ESRCH ESTALE ETIMEDOUT ETXTBSY
 }
 
 impl Errno {
@@ -39,6 +39,15 @@ impl Errno {
     pub fn of_name(name: &str) -> Option<Self> {
         let row = Self::TABLE.iter().find(|(known, _)| *known == name);
         row.map(|(_, errno)| *errno)
+    }
+
+    /// What the last failed call of this thread said; `EIO` for what the table does not have.
+    pub(crate) fn last() -> Self {
+        // SAFETY: `__errno_location` answers the address of this thread's own errno, valid while it
+        // runs.
+        let number = unsafe { *libc::__errno_location() };
+        let row = Self::TABLE.iter().find(|(_, errno)| errno.0 == number);
+        row.map_or(Self::EIO, |(_, errno)| *errno)
     }
 
     /// The number, as `errno` has it.

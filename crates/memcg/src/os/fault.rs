@@ -1,5 +1,5 @@
-//! Calls for memory that fail on purpose, for tests: the n-th of those that threads under one plan
-//! make, or all from it on.
+//! Calls for memory and for I/O that go wrong on purpose, for tests: the n-th of those that threads
+//! under one plan make, or all from it on. A plan for I/O is one of its own ([`follow_io`]).
 //!
 //! Compiled for tests only (feature `simulator`). A thread follows no plan until it says so, so
 //! tests do not disturb each other.
@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::Fault;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,6 +30,12 @@ impl Plan {
             first,
             last,
         }
+    }
+
+    /// Counts a call; answers whether it is one that fails.
+    fn is_next_chosen(&self) -> bool {
+        let call = self.calls.fetch_add(1, Relaxed) + 1;
+        (self.first..=self.last).contains(&call)
     }
 
     /// Calls made so far.
@@ -52,13 +59,36 @@ pub fn follow(plan: Option<&'static Plan>) {
     PLAN.with(|now| now.set(plan));
 }
 
+/// How the calls for I/O that a plan means go wrong.
+#[derive(Clone, Copy)]
+pub struct IoPlan {
+    /// Which of them.
+    pub which: &'static Plan,
+    /// How.
+    pub how: Fault,
+}
+
+thread_local! {
+    static IO_PLAN: Cell<Option<IoPlan>> = const { Cell::new(None) };
+}
+
+/// From now on the calling thread's reads, writes and syncs are counted, and go wrong, by `plan`.
+pub fn follow_io(plan: Option<IoPlan>) {
+    IO_PLAN.with(|now| now.set(plan));
+}
+
+/// What becomes of the call for I/O that is about to be made; counts it.
+pub(super) fn of_io() -> Option<Fault> {
+    let plan = IO_PLAN.with(Cell::get)?;
+    plan.which.is_next_chosen().then_some(plan.how)
+}
+
 /// Whether the call that is about to be made fails; counts it. errno is set as the kernel would.
 pub(super) fn fails() -> bool {
     let Some(plan) = PLAN.with(Cell::get) else {
         return false;
     };
-    let call = plan.calls.fetch_add(1, Relaxed) + 1;
-    let fails = (plan.first..=plan.last).contains(&call);
+    let fails = plan.is_next_chosen();
     if fails {
         super::errno::set(libc::ENOMEM);
     }

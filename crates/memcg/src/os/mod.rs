@@ -9,6 +9,7 @@ pub mod clock;
 pub mod errno;
 #[cfg(all(any(test, feature = "simulator"), not(loom)))]
 pub mod fault;
+pub mod file;
 pub mod futex;
 pub mod ids;
 pub mod memory_limit;
@@ -16,3 +17,12 @@ pub mod mmap;
 pub mod say;
 pub mod sigmask;
 pub mod spawn;
+
+/// What becomes of a call for I/O that a test has go wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It fails with this error.
+    Fails(errno::Errno),
+    /// It does half of what was asked.
+    Short,
+}
