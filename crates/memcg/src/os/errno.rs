@@ -28,7 +28,7 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EACCES EAGAIN EBADF EBUSY ECANCELED EDEADLK EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR EMFILE ENAMETOOLONG
+    EACCES EAGAIN EBADF EBUSY ECANCELED EDEADLK EDQUOT EEXIST EFAULT EFBIG EINTR EINVAL EIO EISDIR ELOOP EMFILE ENAMETOOLONG
     ENFILE ENODEV ENOENT ENOMEM ENOSPC ENOSYS ENOTDIR ENOTEMPTY ENXIO EOPNOTSUPP EOVERFLOW EPERM EPROTO
     ERANGE EROFS ESPIPE ESRCH ESTALE ETIMEDOUT ETXTBSY
 }
@@ -45,7 +45,11 @@ impl Errno {
     pub(crate) fn last() -> Self {
         // SAFETY: `__errno_location` answers the address of this thread's own errno, valid while it
         // runs.
-        let number = unsafe { *libc::__errno_location() };
+        Self::of_number(unsafe { *libc::__errno_location() })
+    }
+
+    /// The error of a number; `EIO` for what the table does not have. O(names).
+    pub(crate) fn of_number(number: c_int) -> Self {
         let row = Self::TABLE.iter().find(|(_, errno)| errno.0 == number);
         row.map_or(Self::EIO, |(_, errno)| *errno)
     }

@@ -8,6 +8,7 @@
 use super::errno::Errno;
 use core::ffi::{CStr, c_int};
 use core::mem::MaybeUninit;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// How a file is opened.
@@ -46,6 +47,8 @@ pub enum Type {
     Regular,
     /// A block device.
     Block,
+    /// A directory.
+    Directory,
     /// Anything else.
     Other,
 }
@@ -85,10 +88,10 @@ fn retried(mut call: impl FnMut() -> isize) -> Result<usize, Errno> {
     }
 }
 
-/// Opens a file.
+/// Opens a file. Of a pipe the other end is not waited for, of another process's lease neither.
 ///
 /// # Errors
-/// The kernel's.
+/// The kernel's; EAGAIN: another process has a lease on the file.
 pub fn open(path: &CStr, access: Access, cached: Cached) -> Result<OwnedFd, Errno> {
     let access = match access {
         Access::Read => libc::O_RDONLY,
@@ -99,7 +102,7 @@ pub fn open(path: &CStr, access: Access, cached: Cached) -> Result<OwnedFd, Errn
         Cached::Yes => 0,
         Cached::No => libc::O_DIRECT,
     };
-    let flags = access | direct | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let flags = access | direct | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
     // SAFETY: the path is a string that ends with NUL and lives over the call.
     let fd = retried(|| unsafe { libc::open(path.as_ptr(), flags, 0o600) } as isize)?;
     // SAFETY: the kernel has just given this descriptor to us and to nobody else.
@@ -111,21 +114,26 @@ pub fn open(path: &CStr, access: Access, cached: Cached) -> Result<OwnedFd, Errn
 /// # Errors
 /// The kernel's.
 pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
+    // With an empty path the kernel looks at the descriptor.
+    statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+/// What the kernel says of what a path leads to; links are followed. Nothing is opened.
+///
+/// # Errors
+/// The kernel's.
+pub fn stat_path(path: &CStr) -> Result<Stat, Errno> {
+    statx(libc::AT_FDCWD, path, 0)
+}
+
+fn statx(at: c_int, path: &CStr, flags: c_int) -> Result<Stat, Errno> {
     /// `STATX_DIOALIGN`, of kernel 6.1.
     const DIRECT: u32 = 0x2000;
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME | DIRECT;
     let mut got = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is an empty string, with which the kernel looks at the descriptor; `got` is
-    // room for what it writes.
-    retried(|| unsafe {
-        libc::statx(
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            mask,
-            got.as_mut_ptr(),
-        )
-    } as isize)?;
+    // SAFETY: the path is a string that ends with NUL and lives over the call; `got` is room for
+    // what the kernel writes.
+    retried(|| unsafe { libc::statx(at, path.as_ptr(), flags, mask, got.as_mut_ptr()) } as isize)?;
     // SAFETY: it was zeroed, which is a value of a struct of integers, and written by the kernel.
     let got = unsafe { got.assume_init() };
     let ns = |time: libc::statx_timestamp| {
@@ -145,6 +153,7 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
         what: match u32::from(got.stx_mode) & libc::S_IFMT {
             libc::S_IFREG => Type::Regular,
             libc::S_IFBLK => Type::Block,
+            libc::S_IFDIR => Type::Directory,
             _ => Type::Other,
         },
         direct: says_direct.then_some(Alignment {
@@ -173,9 +182,14 @@ pub fn read(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Result<usize, Errno
         Some(super::Fault::Short) => into.len() / 2,
         None => into.len(),
     };
+    read_now(fd, &mut into[..most], at)
+}
+
+fn read_now(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Result<usize, Errno> {
     let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
-    // SAFETY: `into` is ours alone over the call, and at least `most` long.
-    retried(|| unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), most, at) })
+    let (start, most) = (into.as_mut_ptr(), into.len());
+    // SAFETY: `into` is ours alone over the call, and `most` long.
+    retried(|| unsafe { libc::pread(fd.as_raw_fd(), start.cast(), most, at) })
 }
 
 /// Writes at `at`; answers how many bytes.
@@ -188,9 +202,63 @@ pub fn write(fd: BorrowedFd<'_>, from: &[u8], at: u64) -> Result<usize, Errno> {
         Some(super::Fault::Short) => from.len() / 2,
         None => from.len(),
     };
+    write_now(fd, &from[..most], at)
+}
+
+fn write_now(fd: BorrowedFd<'_>, from: &[u8], at: u64) -> Result<usize, Errno> {
     let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
-    // SAFETY: `from` is there over the call, and at least `most` long.
-    retried(|| unsafe { libc::pwrite(fd.as_raw_fd(), from.as_ptr().cast(), most, at) })
+    // SAFETY: `from` is there over the call.
+    retried(|| unsafe { libc::pwrite(fd.as_raw_fd(), from.as_ptr().cast(), from.len(), at) })
+}
+
+/// The most pieces of memory that the kernel takes in one call (`IOV_MAX`).
+pub const NR_PIECES: usize = 1024;
+
+/// As [`read`], into pieces of memory in turn; of more than [`NR_PIECES`] into the first ones.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_vectored(
+    fd: BorrowedFd<'_>,
+    into: &mut [IoSliceMut<'_>],
+    at: u64,
+) -> Result<usize, Errno> {
+    let mut most = into.len().min(NR_PIECES);
+    match fault() {
+        Some(super::Fault::Fails(errno)) => return Err(errno),
+        Some(super::Fault::Short) => match &mut into[..most] {
+            [one] => {
+                let len = one.len() / 2;
+                return read_now(fd, &mut one[..len], at);
+            }
+            many => most = many.len() / 2,
+        },
+        None => {}
+    }
+    let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
+    // SAFETY: an IoSliceMut is laid out as the kernel's iovec. The memory of each is the caller's
+    // alone over the call, and at least `most` of them are there.
+    retried(|| unsafe { libc::preadv(fd.as_raw_fd(), into.as_mut_ptr().cast(), most as c_int, at) })
+}
+
+/// As [`write()`], from pieces of memory in turn; of more than [`NR_PIECES`] from the first ones.
+///
+/// # Errors
+/// The kernel's.
+pub fn write_vectored(fd: BorrowedFd<'_>, from: &[IoSlice<'_>], at: u64) -> Result<usize, Errno> {
+    let mut most = from.len().min(NR_PIECES);
+    match fault() {
+        Some(super::Fault::Fails(errno)) => return Err(errno),
+        Some(super::Fault::Short) => match &from[..most] {
+            [one] => return write_now(fd, &one[..one.len() / 2], at),
+            many => most = many.len() / 2,
+        },
+        None => {}
+    }
+    let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
+    // SAFETY: an IoSlice is laid out as the kernel's iovec. The memory of each is there over the
+    // call, and at least `most` of them are.
+    retried(|| unsafe { libc::pwritev(fd.as_raw_fd(), from.as_ptr().cast(), most as c_int, at) })
 }
 
 /// Has the device keep what was written (`fdatasync`).
@@ -262,7 +330,26 @@ mod tests {
         let now = stat(fd).unwrap();
         assert_eq!((now.size, now.nr_names, now.what), (10, 1, Type::Regular));
         assert!(now.written_ns > 1_700_000_000_000_000_000);
+        let by_path = stat_path(&c_path).unwrap();
+        assert_eq!((by_path.dev, by_path.ino), (now.dev, now.ino));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(stat(fd).unwrap().nr_names, 0);
+        assert_eq!(stat_path(&c_path).unwrap_err(), Errno::ENOENT);
+        assert_eq!(stat_path(c"/").unwrap().what, Type::Directory);
+    }
+
+    #[test]
+    fn pieces_are_filled_and_written_in_turn() {
+        let path = std::env::temp_dir().join(format!("memcg-os-pieces-{}", std::process::id()));
+        let c_path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        let file = open(&c_path, Access::Create, Cached::Yes).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let fd = file.as_fd();
+        let (one, two) = (IoSlice::new(b"one, "), IoSlice::new(b"two"));
+        assert_eq!(write_vectored(fd, &[one, two], 10), Ok(8));
+        let (mut first, mut second) = ([0; 3], [0; 9]);
+        let mut into = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+        assert_eq!(read_vectored(fd, &mut into, 10), Ok(8));
+        assert_eq!((&first, &second[..5]), (b"one", &b", two"[..]));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod barrier;
 pub mod clock;
+pub mod descriptor;
 pub mod errno;
 #[cfg(all(any(test, feature = "simulator"), not(loom)))]
 pub mod fault;
