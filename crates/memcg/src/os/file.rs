@@ -20,6 +20,9 @@ pub enum Access {
     ReadWrite,
     /// To read and write; made if it is not there, readable by its owner alone.
     Create,
+    /// To read and write; a block device only where nothing else uses it (`EBUSY`: it is mounted,
+    /// say).
+    Alone,
 }
 
 /// Whether what is read and written passes the kernel's cache.
@@ -64,8 +67,10 @@ pub struct Stat {
     pub born_ns: u64,
     /// When it was last written, ns since 1970.
     pub written_ns: u64,
-    /// Bytes.
+    /// Bytes; 0 for a block device, see [`end`].
     pub size: u64,
+    /// Bytes that have a place on the device.
+    pub allocated: u64,
     /// Names it has; 0: it has been deleted.
     pub nr_names: u32,
     /// What it is.
@@ -97,6 +102,8 @@ pub fn open(path: &CStr, access: Access, cached: Cached) -> Result<OwnedFd, Errn
         Access::Read => libc::O_RDONLY,
         Access::ReadWrite => libc::O_RDWR,
         Access::Create => libc::O_RDWR | libc::O_CREAT,
+        // Without O_CREAT, O_EXCL means this, and to a regular file nothing.
+        Access::Alone => libc::O_RDWR | libc::O_EXCL,
     };
     let direct = match cached {
         Cached::Yes => 0,
@@ -149,6 +156,7 @@ fn statx(at: c_int, path: &CStr, flags: c_int) -> Result<Stat, Errno> {
         born_ns: if has_birth { ns(got.stx_btime) } else { 0 },
         written_ns: ns(got.stx_mtime),
         size: got.stx_size,
+        allocated: got.stx_blocks * 512,
         nr_names: got.stx_nlink,
         what: match u32::from(got.stx_mode) & libc::S_IFMT {
             libc::S_IFREG => Type::Regular,
@@ -283,6 +291,50 @@ pub fn set_len(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
     retried(|| unsafe { libc::ftruncate(fd.as_raw_fd(), len) } as isize).map(|_| ())
 }
 
+/// Where the file or block device ends, in bytes.
+///
+/// # Errors
+/// The kernel's.
+pub fn end(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    // SAFETY: no memory is involved. The position that this changes is used by nobody: all reading
+    // and writing here says where.
+    let end = retried(|| unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_END) } as isize)?;
+    Ok(end as u64)
+}
+
+/// From now on what is read and written by this descriptor passes the kernel's cache, as with
+/// [`Cached::No`].
+///
+/// # Errors
+/// The kernel's: the file system cannot.
+pub fn set_direct(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    let flags = retried(|| unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } as isize)?;
+    let flags = flags as c_int | libc::O_DIRECT;
+    // SAFETY: as above.
+    retried(|| unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) } as isize).map(|_| ())
+}
+
+/// Has the file for itself among those who ask (`flock`), until the descriptor and its copies are
+/// closed.
+///
+/// # Errors
+/// `EAGAIN`: another has it. Else the kernel's: the file system knows no such locks.
+pub fn try_lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let how = libc::LOCK_EX | libc::LOCK_NB;
+    // SAFETY: no memory is involved.
+    retried(|| unsafe { libc::flock(fd.as_raw_fd(), how) } as isize).map(|_| ())
+}
+
+/// Takes a name away; the file goes with its last name and descriptor.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a string that ends with NUL and lives over the call.
+    retried(|| unsafe { libc::unlink(path.as_ptr()) } as isize).map(|_| ())
+}
+
 /// What a program intends with a range of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Advice {
@@ -332,7 +384,12 @@ mod tests {
         assert!(now.written_ns > 1_700_000_000_000_000_000);
         let by_path = stat_path(&c_path).unwrap();
         assert_eq!((by_path.dev, by_path.ino), (now.dev, now.ino));
-        std::fs::remove_file(&path).unwrap();
+        assert_eq!(end(fd), Ok(10));
+        assert_eq!(try_lock(fd), Ok(()));
+        let other = open(&c_path, Access::Alone, Cached::Yes).unwrap();
+        assert_eq!(try_lock(other.as_fd()), Err(Errno::EAGAIN));
+        remove(&c_path).unwrap();
+        assert_eq!(remove(&c_path), Err(Errno::ENOENT));
         assert_eq!(stat(fd).unwrap().nr_names, 0);
         assert_eq!(stat_path(&c_path).unwrap_err(), Errno::ENOENT);
         assert_eq!(stat_path(c"/").unwrap().what, Type::Directory);

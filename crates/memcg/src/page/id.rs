@@ -25,8 +25,13 @@ ids! {
     pub PageId;
     /// A frame of the pool, from 1.
     pub FrameId;
-    /// A place in swap, from 1: 4 KiB of a device.
+    /// A place in swap: 4 KiB of a device. From 64, so that 64 of them that a multiple of 64 begins
+    /// are a cluster; below 2²⁸.
     pub SlotId;
+    /// A swap device that is on, from 1.
+    pub SwapDeviceId;
+    /// A compressed page, below 2²⁸.
+    pub ZswapId;
 }
 
 /// Pages in a leaf: 2 MiB of a region.

@@ -8,8 +8,8 @@
 //! Never: a charge, a wait for one, or code of the program (`engine` and `api` do that); a
 //! collection that allocates.
 
-#![forbid(unsafe_code)]
-
 pub mod id;
+pub mod swap;
+pub mod zswap;
 
-pub use id::{FrameId, LEAF, LeafId, PAGE, PageId, SlotId};
+pub use id::{FrameId, LEAF, LeafId, PAGE, PageId, SlotId, SwapDeviceId, ZswapId};

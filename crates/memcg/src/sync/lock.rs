@@ -40,6 +40,13 @@ pub enum Rank {
     Tags = 10,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
     Spans = 11,
+    /// The table of swap devices. Held for a few loads and stores; nothing is taken under it.
+    Swap = 12,
+    /// Memory of the engine for one cluster on its way to or from swap. Held over the I/O, and
+    /// while the caller copies pages: neither takes a lock.
+    Staging = 13,
+    /// The pool of compressed pages. Nothing is taken under it, so it may be wanted under any lock.
+    Zswap = 14,
 }
 
 const FREE: u32 = 0;
