@@ -25,6 +25,8 @@ ids! {
     pub PageId;
     /// A frame of the pool, from 1.
     pub FrameId;
+    /// A file behind a region.
+    pub FileId;
     /// A place in swap: 4 KiB of a device. From 64, so that 64 of them that a multiple of 64 begins
     /// are a cluster; below 2²⁸.
     pub SlotId;

@@ -8,6 +8,7 @@
 //! Never: a charge, a wait for one, or code of the program (`engine` and `api` do that); a
 //! collection that allocates.
 
+pub mod file;
 pub mod id;
 pub mod swap;
 pub mod zswap;

@@ -32,21 +32,24 @@ pub enum Rank {
     Tables = 6,
     /// A list of one group; two only parent before child.
     List = 7,
+    /// The table of files behind regions, or one file's books; never both. Nothing is taken under
+    /// them; malloc in a signal handler may be needed meanwhile, so they stand before its locks.
+    Files = 8,
     /// The heap of signal handlers and of threads without one.
-    Shared = 8,
+    Shared = 9,
     /// The lists of some kmem caches.
-    Caches = 9,
+    Caches = 10,
     /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
-    Tags = 10,
+    Tags = 11,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 11,
+    Spans = 12,
     /// The table of swap devices. Held for a few loads and stores; nothing is taken under it.
-    Swap = 12,
+    Swap = 13,
     /// Memory of the engine for one cluster on its way to or from swap. Held over the I/O, and
     /// while the caller copies pages: neither takes a lock.
-    Staging = 13,
+    Staging = 14,
     /// The pool of compressed pages. Nothing is taken under it, so it may be wanted under any lock.
-    Zswap = 14,
+    Zswap = 15,
 }
 
 const FREE: u32 = 0;
