@@ -32,8 +32,8 @@ pub enum Rank {
     Tables = 6,
     /// A list of one group; two only parent before child.
     List = 7,
-    /// The table of files behind regions, or one file's books; never both. Nothing is taken under
-    /// them; malloc in a signal handler may be needed meanwhile, so they stand before its locks.
+    /// The table of files behind regions, or one of a file's locks; never two. Nothing is taken
+    /// under them. A signal handler may need malloc meanwhile, so they stand before its locks.
     Files = 8,
     /// The heap of signal handlers and of threads without one.
     Shared = 9,

@@ -21,6 +21,7 @@ use crate::os::errno::Errno;
 use crate::os::file::{self, Stat};
 use crate::page::id::FileId;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::lock::Rank;
 
 /// Whether a file is as it was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ impl Drop for Writing<'_> {
     fn drop(&mut self) {
         let record = self.using.record();
         let _books = record.books();
+        // A sync may have come between the beginning and what was written.
+        record.set(UNSYNCED);
         if record.nr_writing.fetch_sub(1, Relaxed) == 1
             && let Ok(stat) = self.using.stat()
         {
@@ -122,16 +125,17 @@ impl Use<'_> {
     /// Has the device keep what was written. An error is noted as the file's.
     pub(super) fn sync_now(&self) {
         let record = self.record();
+        let syncing = record.syncing.lock(Rank::Files);
         if !record.clear(UNSYNCED) {
             return;
         }
-        match file::sync_data(self.fd()) {
-            Ok(()) => self.give_back(),
-            Err(errno) => {
-                record.errors.record(errno);
-                record.set(UNSYNCED);
-            }
+        if let Err(errno) = file::sync_data(self.fd()) {
+            record.errors.record(errno);
+            record.set(UNSYNCED);
+            return;
         }
+        drop(syncing);
+        self.give_back();
     }
 }
 
@@ -180,8 +184,8 @@ impl Files {
         if record.differs(&using.stat()?) {
             record.set(CHANGED);
         }
-        record.set(UNSYNCED);
         file::set_len(using.fd(), len).map_err(FileError::Failed)?;
+        record.set(UNSYNCED);
         record.size.store(len, Relaxed);
         if record.nr_writing.load(Relaxed) == 0 {
             record.written_ns.store(using.stat()?.written_ns, Relaxed);

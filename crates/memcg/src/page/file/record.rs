@@ -63,6 +63,8 @@ pub(super) struct FileRec {
     pub wrote: Touched,
     /// Held while the last bytes of a file with direct I/O are written through the kernel's cache.
     pub tail: Lock,
+    /// Held over a sync: who finds nothing to sync has waited for the one that is under way.
+    pub syncing: Lock,
 }
 
 // SAFETY: integers, free locks, and parts whose zero bytes are their Default.

@@ -150,6 +150,43 @@ fn what_are_no_pages_is_refused() {
     assert!(!files.errors(file).has_news(&ErrorCursor::default()));
 }
 
+#[test]
+fn a_sync_beside_a_write_leaves_what_is_written_to_the_next_sync() {
+    let folder = folder("beside");
+    let files = table();
+    let file = open_used(&files, &folder.file("a", 1, PAGE));
+    let user = ErrorCursor::default();
+    let using = files.hold(file).unwrap();
+    let writing = using.write_begins().unwrap();
+    files.sync(file, &user).unwrap();
+    drop(writing);
+    // The next one asks the device, and is told.
+    let (plan, _going) = wrong(1, 1, Fault::Fails(Errno::EIO));
+    assert!(files.sync(file, &user).is_err());
+    assert_eq!(plan.failed(), 1);
+    assert!(files.sync(file, &user).is_ok());
+    assert_eq!(plan.calls(), 2);
+    // Nothing was written since.
+    assert!(files.sync(file, &user).is_ok());
+    assert_eq!(plan.calls(), 2);
+}
+
+#[test]
+fn who_syncs_beside_a_sync_waits_for_it() {
+    let folder = folder("two-syncs");
+    let files = table();
+    let file = open_used(&files, &folder.file("a", 1, PAGE));
+    let record = files.records.get(file);
+    let under_way = record.syncing.lock(Rank::Files);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| files.sync(file, &ErrorCursor::default()));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(!other.is_finished());
+        drop(under_way);
+        assert!(other.join().unwrap().is_ok());
+    });
+}
+
 /// Pages of a file that the kernel caches; `None` where it does not tell.
 fn nr_cached(path: &StdPath) -> Option<u64> {
     let file = std::fs::File::open(path).unwrap();
