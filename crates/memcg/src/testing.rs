@@ -13,6 +13,16 @@
 #[allow(missing_docs)]
 pub mod common;
 
+#[cfg(not(loom))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod replay;
+
+#[cfg(not(loom))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod traces;
+
 /// One hidden module of that name for each room, with everything that is public in the room.
 macro_rules! rooms {
     ($($(#[$cfg:meta])* $room:ident;)*) => {$(

@@ -8,9 +8,15 @@
 //! Never: a charge, a wait for one, or code of the program (`engine` and `api` do that); a
 //! collection that allocates.
 
+pub mod chunk;
+pub mod cost_balance;
+pub mod fifo;
 pub mod file;
 pub mod id;
+pub mod owner_heap;
+pub mod s3fifo;
 pub mod swap;
+pub mod workingset;
 pub mod zswap;
 
 pub use id::{FrameId, LEAF, LeafId, PAGE, PageId, SlotId, SwapDeviceId, ZswapId};
