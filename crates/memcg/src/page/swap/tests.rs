@@ -183,6 +183,8 @@ fn a_file_without_direct_io_holds_what_was_written() {
 fn each_call_errs(how: Fault, calls_in_a_row: u64) {
     let path = Path::new();
     let (swap, _) = swap_of(&path, 100);
+    // What errs is to be seen without them.
+    swap.devices[0].forget_sums();
     for nth in 1.. {
         let plan = Plan::new(nth, nth + calls_in_a_row - 1);
         let plan: &'static Plan = Box::leak(Box::new(plan));
@@ -229,6 +231,41 @@ fn one_short_call_leaves_every_page_safe() {
         fault::follow_io(None);
         assert_eq!((written.error, written.safe.count_ones()), (None, n));
         run.slots().for_each(|slot| assert!(swap.free(slot)));
+    }
+}
+
+/// A call for eight pages fails: each is read alone then, and the one that fails again is lost.
+#[test]
+fn a_place_that_cannot_be_read_loses_its_page_alone() {
+    let path = Path::new();
+    let (swap, _) = swap_of(&path, 64);
+    swap.devices[0].forget_sums();
+    let run = swap.alloc(&mut Cursor::default(), 8).unwrap();
+    swap.write(run, |at, page| *page = page_of(at.into()));
+    for (last, how, lost) in [
+        (1, Fault::Fails(Errno::EIO), 0),
+        (2, Fault::Fails(Errno::EIO), 1),
+        (1, Fault::Short, 0),
+        (2, Fault::Short, 0),
+        (5, Fault::Short, 0),
+        (9, Fault::Fails(Errno::EIO), 8),
+    ] {
+        let plan: &'static Plan = Box::leak(Box::new(Plan::new(1, last)));
+        // What was staged before is another page's.
+        let other = swap.alloc(&mut Cursor::default(), 8).unwrap();
+        swap.write(other, |_, page| page.fill(1));
+        fault::follow_io(Some(IoPlan { which: plan, how }));
+        let mut bad = 0;
+        let read = swap.read_run(run, |at, page| match page {
+            Ok(page) => assert!(*page == page_of(at.into()), "{at} of {how:?}"),
+            Err(errno) => {
+                assert_eq!(errno, Errno::EIO);
+                bad += 1;
+            }
+        });
+        fault::follow_io(None);
+        assert_eq!((read, bad), (Ok(()), lost), "{last} calls: {how:?}");
+        other.slots().for_each(|slot| assert!(swap.free(slot)));
     }
 }
 
@@ -375,7 +412,8 @@ fn another_file_under_our_descriptor_is_neither_written_nor_read() {
 
 #[test]
 fn what_cannot_be_turned_on_says_why_and_leaves_nothing() {
-    static ALL: Plan = Plan::new(1, u64::MAX);
+    // The first write grows the file, the second finds no room.
+    let from_second = || -> &'static Plan { Box::leak(Box::new(Plan::new(2, u64::MAX))) };
     let path = Path::new();
     let swap = Swap::default();
     let on = |path: &std::ffi::CStr, bytes| swap.on(path, bytes, Checksums::Debug);
@@ -390,7 +428,10 @@ fn what_cannot_be_turned_on_says_why_and_leaves_nothing() {
     }
     let how = Fault::Fails(Errno::ENOSPC);
     let no_room = || {
-        fault::follow_io(Some(IoPlan { which: &ALL, how }));
+        fault::follow_io(Some(IoPlan {
+            which: from_second(),
+            how,
+        }));
         let got = on(&path.c(), 1 << 20);
         fault::follow_io(None);
         assert_eq!(got, Err(SwapOnError::Io(Errno::ENOSPC)));
@@ -399,7 +440,8 @@ fn what_cannot_be_turned_on_says_why_and_leaves_nothing() {
     assert!(!path.0.exists());
     std::fs::write(&path.0, [7; 5000]).unwrap();
     no_room();
-    assert_eq!(std::fs::read(&path.0).unwrap(), [7; 5000]);
+    let kept = std::fs::read(&path.0).unwrap();
+    assert_eq!((kept.len(), &kept[..PAGE]), (5000, &[7; PAGE][..]));
 
     let id = on(&path.c(), 1 << 20).unwrap();
     assert_eq!(id, SwapDeviceId::new(1), "what failed left no device");

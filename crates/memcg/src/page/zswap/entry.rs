@@ -100,39 +100,54 @@ unsafe impl Record for Entry {
 mod models {
     use super::*;
     use loom::sync::Arc;
+    // What the model looks at itself: no steps of its own to be mixed.
+    use std::sync::atomic::{AtomicU32 as Seen, Ordering::Relaxed};
+
+    #[derive(Default)]
+    struct Object {
+        life: Life,
+        nr_reads: Seen,
+        let_go: Seen,
+    }
+
+    impl Object {
+        fn let_go(&self) {
+            assert_eq!(self.nr_reads.load(Relaxed), 0, "somebody reads");
+            assert_eq!(self.let_go.fetch_add(1, Relaxed), 0, "let go twice");
+        }
+
+        fn read(&self) {
+            if self.life.try_read() {
+                self.nr_reads.fetch_add(1, Relaxed);
+                assert!(self.life.generation().is_none_or(|now| now == 1));
+                assert_eq!(self.let_go.load(Relaxed), 0, "let go");
+                self.nr_reads.fetch_sub(1, Relaxed);
+                if self.life.end_read() {
+                    self.let_go();
+                }
+            }
+        }
+    }
 
     /// Two read, one frees: who is told that it is the last is one, and nobody reads then.
     #[test]
     fn loom_the_last_of_reads_and_the_free_lets_go() {
-        loom::model(|| {
-            let life = Arc::new((Life::default(), AtomicU32::new(0), AtomicU32::new(0)));
-            life.0.begin();
-            let let_go = |all: &(Life, AtomicU32, AtomicU32)| {
-                assert_eq!(all.1.load(Ordering::Relaxed), 0, "somebody reads");
-                all.2.fetch_add(1, Ordering::Relaxed);
-            };
-            let read = move |all: &(Life, AtomicU32, AtomicU32)| {
-                if all.0.try_read() {
-                    all.1.fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(all.2.load(Ordering::Relaxed), 0, "let go");
-                    all.1.fetch_sub(1, Ordering::Relaxed);
-                    if all.0.end_read() {
-                        let_go(all);
-                    }
-                }
-            };
-            let other = Arc::clone(&life);
-            let reads = loom::thread::spawn(move || read(&other));
-            let other = Arc::clone(&life);
-            let frees = loom::thread::spawn(move || {
-                if other.0.end() == Some(true) {
-                    let_go(&other);
-                }
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let object = Arc::new(Object::default());
+            object.life.begin();
+            let readers = [0, 1].map(|_| {
+                let object = Arc::clone(&object);
+                loom::thread::spawn(move || object.read())
             });
-            read(&life);
-            reads.join().unwrap();
-            frees.join().unwrap();
-            assert_eq!((life.2.load(Ordering::Relaxed), life.0.end()), (1, None));
+            if object.life.end() == Some(true) {
+                object.let_go();
+            }
+            for reader in readers {
+                reader.join().unwrap();
+            }
+            assert_eq!((object.let_go.load(Relaxed), object.life.end()), (1, None));
         });
     }
 }
