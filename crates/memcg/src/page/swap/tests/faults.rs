@@ -4,6 +4,8 @@
 //! Depends on: the model and the files of the tests above.
 //! Never: a fault left to the next test of the thread.
 
+#![forbid(unsafe_code)]
+
 use super::*;
 
 /// The first call for I/O of a history errs, then the second, … until there are no more.
