@@ -303,12 +303,13 @@ fn threads_store_load_and_free_against_each_other() {
                 let mut into = [0; PAGE];
                 for _ in 0..700 {
                     let place = &shared[random(&mut state) as usize % 16];
-                    if random(&mut state) % 2 == 0 {
+                    if random(&mut state).is_multiple_of(2) {
                         let seed = random(&mut state) % 1000;
                         let Ok(stored) = zswap.store(&page_of(seed, 1500), seed as u32) else {
                             continue;
                         };
-                        let new = u64::from(crate::sync::id::Id::raw(stored.id)) << 32 | seed + 1;
+                        let id = u64::from(crate::sync::id::Id::raw(stored.id));
+                        let new = id << 32;
                         let old = place.swap(new, crate::sync::atomic::Ordering::AcqRel);
                         if old != 0 {
                             let old = ZswapId::new((old >> 32) as u32);
