@@ -8,7 +8,16 @@
 
 use super::memcg::{Memcg, root};
 use super::pinned::pinned;
+use crate::engine::process_engine::with_rec;
 use crate::group::exact_charge::each_level;
+use crate::group::{ROOT_TAG, Tag};
+
+/// The owner of a thing that the calling thread makes. What is not accounted belongs to the root.
+pub(super) fn current_or_root() -> Tag {
+    with_rec(|_, rec| rec.current())
+        .flatten()
+        .unwrap_or(ROOT_TAG)
+}
 
 /// The group that the calling thread charges: that of the innermost scope it is in, of the task it
 /// works for, or of the future it polls.

@@ -7,6 +7,7 @@
 
 use super::cache::{CacheOptions, SizedCache};
 use super::cache_error::{AllocError, CacheError};
+use super::current_group::current_or_root;
 use super::error::ReserveError;
 use super::memcg::Memcg;
 use super::pinned::pinned;
@@ -14,9 +15,9 @@ use super::scope::{Entered, no_account};
 use crate::engine::process_engine::{engine, with_rec};
 use crate::engine::worker::worker_thread as worker;
 use crate::engine::{ChargeError, Engine, Flags};
+use crate::group::Tag;
 use crate::group::cell::OfflineAction;
 use crate::group::id::KmemId;
-use crate::group::{ROOT_TAG, Tag};
 use crate::kmem::id::ListId;
 use crate::kmem::list_lru::{Cx, LetGo, Link};
 use core::marker::PhantomData;
@@ -71,13 +72,6 @@ impl Drop for Core {
     fn drop(&mut self) {
         at(|cx| cx.kmem.lists.close(cx, self.list));
     }
-}
-
-/// The owner of a thing that the calling thread makes. What is not accounted belongs to the root.
-fn current_or_root() -> Tag {
-    with_rec(|_, rec| rec.current())
-        .flatten()
-        .unwrap_or(ROOT_TAG)
 }
 
 /// A thing, and the place for it in a list.

@@ -12,7 +12,7 @@ use crate::group::loom::{
     Tree, charge_exact, current, go, group, join, model, root, task, uncharge_exact,
 };
 use crate::group::objcg::State;
-use crate::group::{Memcg, MovePolicy, Tag};
+use crate::group::{Memcg, MovePolicy, PageCount, Tag};
 use crate::thread::ThreadRec;
 
 pub(crate) fn go_to(
@@ -390,5 +390,42 @@ fn loom_a_refill_beside_a_move_that_leaves_a_part_leaves_no_stock() {
         tree.return_all(other);
         end_task(tree, rec, tag);
         only_groups_are_left(tree, 3);
+    });
+}
+
+/// The first page of an owner, and of its group, comes while the owner moves. Catches: a record of
+/// pages that a move does not see and that does not look where the owner is; counts that a move
+/// leaves behind.
+#[test]
+fn loom_pages_counted_during_a_move_are_counted_where_the_task_ends_up() {
+    model(2, |tree| {
+        let (rec, other) = (join(tree), join(tree));
+        let a = group(tree, rec, root(tree), "a");
+        let b = group(tree, rec, root(tree), "b");
+        let tag = task(tree, rec, a);
+        assert!(charge_exact(tree, rec, tag, 8));
+        let toucher = go(move || {
+            let _pin = tree.threads.epoch.pin(other);
+            tree.ensure_owner_pages(tag).unwrap();
+            let books = tree.lock_pages(tag).unwrap();
+            books.page_in();
+            books.add(PageCount::Anon, 8);
+        });
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            move_task(tree, rec, tag, b).unwrap();
+        }
+        toucher.join().unwrap();
+        let _pin = tree.threads.epoch.pin(rec);
+        let at = |group| {
+            tree.group_pages(group)
+                .map_or(0, |pages| pages.bytes(PageCount::Anon))
+        };
+        assert_eq!((at(a), at(b), at(root(tree))), (0, 8, 8));
+        let books = tree.lock_pages(tag).unwrap();
+        books.sub(PageCount::Anon, 8);
+        assert!(books.page_out());
+        drop(books);
+        tree.unref_objcg(tag);
     });
 }

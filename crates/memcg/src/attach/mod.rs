@@ -168,11 +168,15 @@ impl<'t> Attach<'t> {
                 Err(MoveError::NoTask)
             }
         };
-        if begun.is_ok() && !tree.add_task_to(target) {
+        let begun = begun.and_then(|()| {
+            let expected = match tree.expect_pages(tag, target) {
+                Some(()) if tree.add_task_to(target) => return Ok(()),
+                Some(()) => MoveError::NoGroup,
+                None => MoveError::NoMemory,
+            };
             objcg.end_move();
-            tree.unref_objcg(tag);
-            return Err(MoveError::NoGroup);
-        }
+            Err(expected)
+        });
         begun.inspect_err(|_| tree.unref_objcg(tag))?;
         Ok(Self {
             tree,
@@ -372,10 +376,11 @@ impl<'t> Attach<'t> {
         let _walk = tree.begin_walk();
         let objcg = tree.objcgs.get(self.tag);
         tree.move_side_words(objcg, way);
+        tree.move_page_counts(self.tag);
         tree.ref_cell(way.target.cell());
         tree.unref_cell(way.source.cell());
         tree.rehang_name(objcg.name(), way.target.name());
-        tree.count_owner_moved(objcg, way.source, way.target);
+        tree.count_owner_moved(self.tag, way.source, way.target);
         tree.remove_task_from(way.source);
         // The stock it brought may be more than the target's budget: then it is taken back once.
         let mut level = Some(way.target);

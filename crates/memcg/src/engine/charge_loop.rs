@@ -39,7 +39,7 @@ impl Engine {
             return Ok(0);
         }
         let is_hit = match request.kind {
-            Kind::Heap => rec.charge_hit_of(tag, bytes, request.is_of_allocator()),
+            Kind::Heap | Kind::Page => rec.charge_hit_of(tag, bytes, request.is_of_allocator()),
             Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
             Kind::Mapped | Kind::Slab => false,
         };
@@ -80,7 +80,9 @@ impl Engine {
             .map_err(|refusal| ChargeError { bytes, refusal })?;
         match kind {
             Kind::Reserved => self.tree.count_reserved(rec, tag, bytes),
-            Kind::Heap | Kind::Mapped | Kind::Slab => self.tree.add_side(tag, bytes, kind),
+            Kind::Heap | Kind::Page | Kind::Mapped | Kind::Slab => {
+                self.tree.add_side(tag, bytes, kind);
+            }
         }
         self.owe(rec, request);
         if self.tree.is_broken() {
@@ -93,7 +95,7 @@ impl Engine {
     /// kind knows any.
     fn charge_as(&self, rec: &ThreadRec, request: Request, mode: Mode) -> Result<(), Refusal> {
         match request.kind {
-            Kind::Heap | Kind::Reserved => {
+            Kind::Heap | Kind::Page | Kind::Reserved => {
                 self.tree.charge_as(rec, request.tag, request.bytes, mode)
             }
             Kind::Mapped | Kind::Slab => self.charge_exact(request, mode),
@@ -334,7 +336,7 @@ impl Engine {
             return;
         }
         match kind {
-            Kind::Heap => {
+            Kind::Heap | Kind::Page => {
                 if rec.uncharge_hit(Some(tag), bytes) {
                     return;
                 }

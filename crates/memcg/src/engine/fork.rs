@@ -291,6 +291,7 @@ impl Engine {
         self.changing.store(0, Ordering::Relaxed);
         self.tree.threads.init();
         self.tree.reset_locks_in_child(sole);
+        self.pages.in_child(sole);
         // Nobody wants to be told of the groups that are on it, and each may be put there anew.
         self.told.pop_all();
         self.deferred.reset_in_child(sole);

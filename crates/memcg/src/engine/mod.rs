@@ -32,6 +32,7 @@ pub mod offline_policy;
 mod oom_choice;
 pub mod oom_kill;
 pub mod owner;
+pub mod pages;
 pub mod process_engine;
 pub mod progress;
 pub mod recharge_object;
@@ -50,6 +51,7 @@ pub use worker::{By, Work};
 
 use crate::group::Hierarchy;
 use crate::kmem::Kmem;
+use crate::page::Pages;
 use crate::sync::Zeroed;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::lock::Lock;
@@ -62,6 +64,8 @@ pub struct Engine {
     pub tree: Hierarchy,
     /// Its slabs.
     pub kmem: Kmem,
+    /// Its pages.
+    pub pages: Pages,
     /// The options it was given.
     pub options: Options,
     /// What the process may have.

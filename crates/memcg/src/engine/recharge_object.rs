@@ -32,7 +32,9 @@ impl Engine {
         let bytes = round_up(request.bytes);
         let is_hit = match kind {
             Kind::Reserved => rec.reserve_hit(Some(tag), bytes),
-            Kind::Heap | Kind::Mapped | Kind::Slab => rec.charge_hit_of(tag, bytes, false),
+            Kind::Heap | Kind::Page | Kind::Mapped | Kind::Slab => {
+                rec.charge_hit_of(tag, bytes, false)
+            }
         };
         if is_hit {
             return Ok(());

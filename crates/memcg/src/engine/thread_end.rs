@@ -58,6 +58,7 @@ pub fn depart() {
     kmalloc::leave(&engine.kmem, rec);
     rec.end_busy();
     engine.kmem.leave_caches(rec);
+    engine.pages.pins.forget(rec);
     if let Some(task) = task {
         let _pin = engine.tree.threads.epoch.pin(rec);
         engine.change(|| engine.tree.end_task(task));

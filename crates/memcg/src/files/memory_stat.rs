@@ -12,8 +12,14 @@
 use super::At;
 use super::resident::{elsewhere, engine_bytes, rss};
 use super::text::lines;
-use crate::group::Event;
+use crate::group::usage::Usage;
+use crate::group::{Event, PageCount};
 use std::sync::OnceLock;
+
+/// Memory that is in no file: objects, what the program maps, and pages of anonymous regions.
+fn anon(usage: &Usage) -> u64 {
+    usage.heap + usage.mapped + usage.slab + usage.anon
+}
 
 pub fn stat(at: At<'_>) -> String {
     let tree = &at.engine.tree;
@@ -25,15 +31,27 @@ pub fn stat(at: At<'_>) -> String {
             bytes += line.held;
         }
     });
+    let count = |count| {
+        let pages = tree.group_pages(at.group);
+        pages.map_or(0, |pages| pages.bytes(count))
+    };
     let mut text = String::with_capacity(1 << 10);
     lines(
         &mut text,
         &[
-            ("anon", usage.heap + usage.mapped + usage.slab),
+            ("anon", anon(&usage)),
+            ("file", usage.file + usage.shmem),
+            ("shmem", usage.shmem),
+            ("zswap", usage.zswap),
+            ("zswapped", count(PageCount::Zswapped)),
+            ("swapcached", count(PageCount::SwapCached)),
+            ("file_dirty", count(PageCount::FileDirty)),
+            ("file_writeback", count(PageCount::FileWriteback)),
             ("heap", usage.heap),
             ("mapped", usage.mapped),
             ("reserved", usage.reserved),
             ("slab", usage.slab),
+            ("anon_pages", usage.anon),
             ("engine", usage.engine),
             ("stocked", usage.stocked),
             ("granted", at.group.counter.granted()),
@@ -112,8 +130,10 @@ pub fn has_one_node() -> bool {
 pub fn numa_stat(at: At<'_>) -> String {
     let usage = at.engine.tree.usage(at.group);
     format!(
-        "anon N0={}\nheap N0={}\nmapped N0={}\n",
-        usage.heap + usage.mapped + usage.slab,
+        "anon N0={}\nfile N0={}\nshmem N0={}\nheap N0={}\nmapped N0={}\n",
+        anon(&usage),
+        usage.file + usage.shmem,
+        usage.shmem,
         usage.heap,
         usage.mapped
     )

@@ -12,6 +12,7 @@ use super::id::{CellId, GroupId, KmemId, ROOT};
 use super::kind::NR_SIDE_KINDS;
 use super::memcg_record::Memcg;
 use super::objcg::{Objcg, State};
+use super::page_count::PageCount;
 use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::Ordering;
@@ -183,6 +184,13 @@ impl Hierarchy {
         for (side, &expected) in sums.side.iter().enumerate() {
             let found = group.side_count(side).load(Ordering::Relaxed);
             same("group's bytes of a kind", of, expected, found)?;
+        }
+        let expected = self.page_counts_anew(group);
+        for count in PageCount::ALL {
+            let found = self
+                .group_pages(group)
+                .map_or(0, |pages| pages.bytes(count));
+            same(count.name(), of, expected[count.at()], found)?;
         }
         Ok(())
     }

@@ -17,7 +17,6 @@
 
 #![forbid(unsafe_code)]
 
-use super::Hierarchy;
 use super::cell::Cell;
 use super::engine_records::STEP;
 use super::exact_charge::each_level;
@@ -25,6 +24,8 @@ use super::id::NameId;
 use super::memcg_record::Memcg;
 use super::name::NameRec;
 use super::objcg::{Objcg, State};
+use super::page_books::OwnerPages;
+use super::{Hierarchy, Tag};
 use crate::counter::{Level, Over, try_charge, uncharge};
 use crate::sync::atomic::Ordering;
 
@@ -88,10 +89,21 @@ impl Hierarchy {
     }
 
     /// A live task has moved, its cell flipped already.
-    pub(crate) fn count_owner_moved(&self, objcg: &Objcg, from: &Memcg, to: &Memcg) {
-        let bytes = self.bytes_of_owner(objcg);
+    pub(crate) fn count_owner_moved(&self, tag: Tag, from: &Memcg, to: &Memcg) {
+        let bytes = self.bytes_of_owner(self.objcgs.get(tag)) + self.bytes_of_regions(tag);
         self.add_records(to, bytes);
         self.add_records(from, -bytes);
+    }
+
+    /// An owner's regions make the engine keep `bytes` more; they count where the owner is.
+    pub(super) fn add_owner_records(&self, objcg: &Objcg, bytes: i64) {
+        if let Some(cell) = objcg.cell_if_any() {
+            self.add_records(self.resolve(cell).group, bytes);
+        }
+    }
+
+    fn bytes_of_regions(&self, tag: Tag) -> i64 {
+        self.owner_pages(tag).map_or(0, OwnerPages::records) as i64
     }
 
     /// The group that counts an owner: the one it is in, or for a group's own its parent. `None` of
@@ -221,10 +233,11 @@ impl Hierarchy {
             }
             at.engine.records.fetch_add(bytes as u64, Ordering::Relaxed);
         };
-        for (_, objcg) in self.objcgs.each() {
+        for (tag, objcg) in self.objcgs.each() {
             if matches!(objcg.state(), State::Free | State::Lost) {
                 continue;
             }
+            add(self.resolve(objcg.cell()).group, self.bytes_of_regions(tag));
             if let Some(home) = self.home_of(objcg) {
                 add(home, self.bytes_of_owner(objcg));
             }
@@ -267,6 +280,11 @@ impl Hierarchy {
             .filter(|below| below.is_online() || below.is_lingering())
             .filter(|below| below.parent().is_some_and(counts))
             .map(|_| GROUP);
-        owners.chain(groups).sum::<i64>() as u64
+        let regions = self.objcgs.each();
+        let regions = regions
+            .filter(|(_, objcg)| !matches!(objcg.state(), State::Free | State::Lost))
+            .filter(|(_, objcg)| counts(self.resolve(objcg.cell()).group))
+            .map(|(tag, _)| self.bytes_of_regions(tag));
+        owners.chain(groups).chain(regions).sum::<i64>() as u64
     }
 }

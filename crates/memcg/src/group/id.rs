@@ -27,6 +27,10 @@ ids! {
     /// What children of a group begin with, in
     /// [`Hierarchy::templates`](super::Hierarchy::templates).
     pub TemplateId;
+    /// What an owner has of pages, in [`PageBooks`](super::page_books::PageBooks).
+    pub OwnerPagesId;
+    /// What a group has of pages, in [`PageBooks`](super::page_books::PageBooks).
+    pub GroupPagesId;
     /// A watch of a peak, in [`Hierarchy::watches`](super::Hierarchy::watches).
     pub WatchId;
 }

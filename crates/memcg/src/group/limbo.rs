@@ -9,7 +9,7 @@
 //! Depends on: `thread::epoch` for the bags; `sync::stack`.
 //! Never: waits: for a pinned thread, or for another who collects.
 
-use super::id::{CellId, GroupId, KmemId, NameId};
+use super::id::{CellId, GroupId, KmemId, NameId, OwnerPagesId};
 use super::{Hierarchy, Tag};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
@@ -33,6 +33,8 @@ pub enum What {
     Name(NameId),
     /// The kmem id of a group that has ended.
     KmemId(KmemId),
+    /// What an owner had of pages.
+    OwnerPages(OwnerPagesId),
 }
 
 /// The bags hold a list for each kind of thing.
@@ -41,7 +43,8 @@ const CELLS: usize = 1;
 const OBJCGS: usize = 2;
 const NAMES: usize = 3;
 const KMEM_IDS: usize = 4;
-const KINDS: usize = 5;
+const OWNER_PAGES: usize = 5;
+const KINDS: usize = 6;
 /// One membarrier is shared by this many retirements.
 const BATCH: u32 = if cfg!(loom) { 2 } else { 64 };
 
@@ -86,6 +89,7 @@ impl Hierarchy {
             What::Objcg(id) => push(&bag[OBJCGS], &self.objcgs, id),
             What::Name(id) => push(&bag[NAMES], &self.names, id),
             What::KmemId(id) => push(&bag[KMEM_IDS], &self.kmem_ids.holders, id),
+            What::OwnerPages(id) => push(&bag[OWNER_PAGES], self.owner_pages_arena(), id),
         }
         let waiting = self.limbo.waiting.fetch_add(1, Ordering::Relaxed) + 1;
         if waiting.is_multiple_of(BATCH) {
@@ -106,10 +110,12 @@ impl Hierarchy {
             self.free_template(group);
             group.free_event_counts(&self.event_counts);
             self.free_pressure(group);
+            self.free_group_pages(group);
         }) + give_back(&self.cells, bag[CELLS].pop_all(), |_| ())
             + give_back(&self.objcgs, bag[OBJCGS].pop_all(), |_| ())
             + give_back(&self.names, bag[NAMES].pop_all(), |_| ())
-            + self.free_kmem_ids(bag[KMEM_IDS].pop_all());
+            + self.free_kmem_ids(bag[KMEM_IDS].pop_all())
+            + give_back(self.owner_pages_arena(), bag[OWNER_PAGES].pop_all(), |_| ());
         self.limbo.waiting.fetch_sub(freed, Ordering::Relaxed);
     }
 }

@@ -47,6 +47,8 @@ pub mod notice_word;
 pub mod notices;
 pub mod objcg;
 pub mod over_limit;
+pub mod page_books;
+pub mod page_count;
 pub mod poll;
 pub mod pressure;
 pub mod recount;
@@ -73,6 +75,8 @@ pub use kind::Kind;
 pub use kmem_id::IdError;
 pub use objcg::Objcg;
 pub use over_limit::Caller;
+pub use page_books::{Books, GroupPages, OwnerPages};
+pub use page_count::PageCount;
 pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
 pub use tree::TreeError;
 
@@ -113,6 +117,8 @@ pub struct Hierarchy {
     pub kmem_ids: kmem_id::KmemIds,
     /// Threads.
     pub threads: Threads,
+    /// What owners and groups have of pages.
+    page_books: page_books::PageBooks,
     index: index::Index,
     limbo: limbo::Limbo,
     lingering: lingering::Lingering,
@@ -212,5 +218,6 @@ impl Hierarchy {
         for (_, objcg) in self.objcgs.each() {
             objcg.lock.reset_in_child(sole);
         }
+        self.reset_page_locks_in_child(sole);
     }
 }

@@ -493,6 +493,7 @@ impl Hierarchy {
             }
         };
         self.count_owner_out(objcg);
+        self.retire_owner_pages(tag);
         self.release_residuals(residuals);
         self.unref_name(objcg.name());
         self.unref_cell(objcg.cell());

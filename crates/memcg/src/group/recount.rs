@@ -79,12 +79,14 @@ impl Hierarchy {
                 }
             }
         }
-        for (_, objcg) in self.objcgs.each() {
+        self.forget_page_counts();
+        for (tag, objcg) in self.objcgs.each() {
             // Nobody moves a task here.
             objcg.end_move();
             if matches!(objcg.state(), State::Free | State::Lost) {
                 continue;
             }
+            self.recount_pages(tag);
             let (charged, granted) = (objcg.charged.read(), objcg.granted.read());
             let group = self.resolve(charged.in_cell()).group;
             if objcg.state() == State::Task {

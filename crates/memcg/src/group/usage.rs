@@ -15,6 +15,8 @@ use super::id::{GroupId, NameId};
 use super::kind::Kind;
 use super::memcg_record::Memcg;
 use super::objcg::State;
+use super::page_books::OwnerPages;
+use super::page_count::PageCount;
 use super::{Hierarchy, Tag};
 use crate::counter::Level;
 use crate::sync::atomic::{Ordering, fence};
@@ -41,6 +43,14 @@ pub struct Usage {
     pub reserved: u64,
     /// Objects of kmem caches, of `current`.
     pub slab: u64,
+    /// Pages of anonymous regions, of `current`.
+    pub anon: u64,
+    /// Pages of shared regions, of `current`.
+    pub shmem: u64,
+    /// Pages of files, of `current`.
+    pub file: u64,
+    /// Compressed pages, of `current`.
+    pub zswap: u64,
     /// Records that the engine keeps for the group (of ended tasks, say), beyond those that are
     /// free; of `current`.
     pub engine: u64,
@@ -67,6 +77,8 @@ pub struct OwnerLine {
     pub reserved: u64,
     /// Of them, objects of kmem caches.
     pub slab: u64,
+    /// Of them, pages.
+    pub pages: u64,
     /// When it ended, ns since 1970.
     pub ended_at: u64,
 }
@@ -110,10 +122,25 @@ impl Hierarchy {
         let mapped = group.side_kind(Kind::Mapped).min(things);
         let reserved = reserved.min(things - mapped);
         let slab = self.slab_bytes(group).min(things - mapped - reserved);
+        let mut left = things - mapped - reserved - slab;
+        let mut pages = |count| {
+            let counted = self
+                .group_pages(group)
+                .map_or(0, |pages| pages.bytes(count));
+            let bytes = counted.min(left);
+            left -= bytes;
+            bytes
+        };
+        let (anon, shmem) = (pages(PageCount::Anon), pages(PageCount::Shmem));
+        let (file, zswap) = (pages(PageCount::File), pages(PageCount::Zswap));
         Usage {
             current,
             stocked,
-            heap: things - mapped - reserved - slab,
+            heap: left,
+            anon,
+            shmem,
+            file,
+            zswap,
             mapped,
             reserved,
             slab,
@@ -250,6 +277,7 @@ impl Hierarchy {
                     0 => 0,
                     counted => counted.saturating_sub(self.slab_stocked_for(tag)),
                 },
+                pages: self.owner_pages(tag).map_or(0, OwnerPages::memory),
                 ended_at: objcg.ended_at(),
             });
         });

@@ -36,13 +36,22 @@ pub fn wait_at_most(word: &AtomicU32, expected: u32, ms: u32) {
 
 /// Wakes one thread that waits on `word`.
 pub fn wake_one(word: &AtomicU32) {
+    wake(word, 1);
+}
+
+/// Wakes all threads that wait on `word`.
+pub fn wake_all(word: &AtomicU32) {
+    wake(word, i32::MAX);
+}
+
+fn wake(word: &AtomicU32, most: i32) {
     // SAFETY: a wake uses the address as a key only.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
             core::ptr::from_ref(word),
             libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-            1,
+            most,
         );
     }
 }

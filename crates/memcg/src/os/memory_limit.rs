@@ -73,6 +73,19 @@ fn of_cgroup(top: &[u8], path: &[u8], file: &[u8]) -> u64 {
     }
 }
 
+/// The machine's memory, in bytes.
+#[must_use]
+pub fn machine_bytes() -> u64 {
+    physical()
+}
+
+/// The limit of the process's address space (RLIMIT_AS), in bytes, if there is one.
+#[must_use]
+pub fn address_space() -> Option<u64> {
+    let limit = rlimit(libc::RLIMIT_AS);
+    (limit != NONE).then_some(limit)
+}
+
 fn physical() -> u64 {
     // SAFETY: sysconf has no preconditions.
     let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };

@@ -64,6 +64,45 @@ pub fn map(bytes: usize) -> Option<NonNull<u8>> {
     }
 }
 
+/// Sets `bytes` of address space aside, which cannot be used until [`commit`] has been asked for a
+/// part of it. Page aligned. Counts against RLIMIT_AS, and against nothing else.
+#[must_use]
+pub fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    if fails() {
+        return None;
+    }
+    // SAFETY: anonymous, inaccessible, and nothing that is mapped is replaced.
+    let at = unsafe {
+        libc::syscall(
+            libc::SYS_mmap,
+            0,
+            bytes,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1i64,
+            0i64,
+        )
+    } as usize;
+    match at {
+        FAILED => None,
+        at => NonNull::new(at as *mut u8),
+    }
+}
+
+/// Makes whole pages of what [`reserve`] gave memory that reads as zeros. `false`: the kernel
+/// refuses.
+///
+/// # Safety
+/// The range is whole pages of one reservation.
+pub unsafe fn commit(at: usize, bytes: usize) -> bool {
+    if fails() {
+        return false;
+    }
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the caller has promised pages of a reservation, in which nobody else has anything.
+    unsafe { libc::syscall(libc::SYS_mprotect, at, bytes, access) == 0 }
+}
+
 /// Gives back a mapping of this module, or some whole pages of one.
 ///
 /// # Safety

@@ -44,12 +44,14 @@ pub const PAGE: usize = 4096;
 
 impl PageId {
     /// The page at place `at` (below [`LEAF`]) of a leaf.
+    #[inline(always)]
     pub fn of(leaf: LeafId, at: u32) -> Self {
         debug_assert!(at < LEAF);
         Self::new(leaf.raw() * LEAF + at)
     }
 
     /// Its leaf, and its place there.
+    #[inline(always)]
     pub fn place(self) -> (LeafId, u32) {
         (LeafId::new(self.raw() / LEAF), self.raw() % LEAF)
     }

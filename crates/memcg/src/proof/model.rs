@@ -172,7 +172,7 @@ impl World {
             Kind::Heap if current => charge_current(tree, rec, bytes).map(|charged| {
                 assert_eq!(charged, tag, "the thread charges whom it entered");
             }),
-            Kind::Heap => charge(tree, rec, tag, bytes),
+            Kind::Heap | Kind::Page => charge(tree, rec, tag, bytes),
             Kind::Reserved => reserve(tree, rec, tag, bytes),
             Kind::Mapped | Kind::Slab => {
                 let _pin = tree.threads.epoch.pin(rec);

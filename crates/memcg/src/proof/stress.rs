@@ -100,7 +100,7 @@ impl Worker {
             _ => Kind::Heap,
         };
         let charged = match kind {
-            Kind::Heap => charge(self.tree, rec, tag, bytes),
+            Kind::Heap | Kind::Page => charge(self.tree, rec, tag, bytes),
             Kind::Reserved => reserve(self.tree, rec, tag, bytes),
             Kind::Mapped | Kind::Slab => {
                 let _pin = self.tree.threads.epoch.pin(rec);

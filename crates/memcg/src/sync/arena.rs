@@ -63,6 +63,7 @@ impl<I, T> Default for Arena<I, T> {
 // it.
 unsafe impl<I, T: Record> Zeroed for Arena<I, T> {}
 
+#[inline(always)]
 fn place(index: u32) -> (usize, usize) {
     let at = u64::from(index) + BASE;
     let segment = at.ilog2() - BASE_BITS;

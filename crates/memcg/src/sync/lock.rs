@@ -30,26 +30,31 @@ pub enum Rank {
     Words = 5,
     /// Changes of a table by kmem id that is a tree. Nothing is taken under it.
     Tables = 6,
+    /// A region: its leaves, its length, its mappings.
+    Region = 7,
+    /// What one owner has of pages. Tried only, where the thread may not wait.
+    Pages = 8,
     /// A list of one group; two only parent before child.
-    List = 7,
+    List = 9,
     /// The table of files behind regions, or one of a file's locks; never two. Nothing is taken
-    /// under them. A signal handler may need malloc meanwhile, so they stand before its locks.
-    Files = 8,
-    /// The heap of signal handlers and of threads without one.
-    Shared = 9,
-    /// The lists of some kmem caches.
-    Caches = 10,
-    /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
-    Tags = 11,
-    /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 12,
+    /// under them. A signal handler may need malloc meanwhile, so they stand before its locks, as
+    /// the next three do.
+    Files = 10,
     /// The table of swap devices. Held for a few loads and stores; nothing is taken under it.
-    Swap = 13,
+    Swap = 11,
     /// Memory of the engine for one cluster on its way to or from swap. Held over the I/O, and
     /// while the caller copies pages: neither takes a lock.
-    Staging = 14,
-    /// The pool of compressed pages. Nothing is taken under it, so it may be wanted under any lock.
-    Zswap = 15,
+    Staging = 12,
+    /// The pool of compressed pages. Nothing is taken under it.
+    Zswap = 13,
+    /// The heap of signal handlers and of threads without one.
+    Shared = 14,
+    /// The lists of some kmem caches.
+    Caches = 15,
+    /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
+    Tags = 16,
+    /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
+    Spans = 17,
 }
 
 const FREE: u32 = 0;
@@ -158,7 +163,7 @@ mod ranks {
     use core::cell::Cell;
     thread_local! {
         // One counter a rank, no destructor: usable at any time in a thread's life.
-        static HELD: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
+        static HELD: Cell<[u8; 24]> = const { Cell::new([0; 24]) };
     }
     pub fn enter(rank: Rank) {
         HELD.with(|held| {

@@ -11,6 +11,7 @@ pub mod hook;
 pub mod id;
 pub mod lock;
 pub mod promise;
+pub mod sparse;
 pub mod stack;
 pub mod users;
 pub mod wait_word;

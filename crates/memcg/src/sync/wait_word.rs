@@ -11,10 +11,10 @@
 #![forbid(unsafe_code)]
 
 #[cfg(loom)]
-pub use model::{wait_at_most, wake_one};
+pub use model::{wait_at_most, wake_all, wake_one};
 
 #[cfg(not(loom))]
-pub use crate::os::futex::{wait_at_most, wake_one};
+pub use crate::os::futex::{wait_at_most, wake_all, wake_one};
 
 #[cfg(loom)]
 mod model {
@@ -43,5 +43,14 @@ mod model {
     pub fn wake_one(_word: &AtomicU32) {
         let _held = BED.0.lock().expect("nobody panics holding it");
         BED.1.notify_one();
+    }
+
+    /// Wakes all threads that wait.
+    ///
+    /// # Panics
+    /// Never: nobody panics holding the lock.
+    pub fn wake_all(_word: &AtomicU32) {
+        let _held = BED.0.lock().expect("nobody panics holding it");
+        BED.1.notify_all();
     }
 }

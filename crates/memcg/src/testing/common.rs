@@ -47,7 +47,7 @@ pub fn reserve(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64) -> Result<(), 
 
 pub fn free(tree: Tree, rec: &ThreadRec, tag: Tag, bytes: u64, kind: Kind) {
     match kind {
-        Kind::Heap => return tree.uncharge(rec, tag, bytes),
+        Kind::Heap | Kind::Page => return tree.uncharge(rec, tag, bytes),
         Kind::Reserved => {
             if !rec.unreserve_hit(Some(tag), bytes) {
                 let _pin = tree.threads.epoch.pin(rec);

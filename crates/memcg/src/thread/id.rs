@@ -16,4 +16,6 @@ ids! {
     pub GapId;
     /// A heap of small objects, of `kmem`.
     pub HeapId;
+    /// Pages that a thread has pinned, of `page`.
+    pub PinListId;
 }

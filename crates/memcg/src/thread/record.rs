@@ -32,7 +32,7 @@
 
 use super::Tag;
 use super::hint::Hints;
-use super::id::{GapId, HeapId};
+use super::id::{GapId, HeapId, PinListId};
 use super::slot::Slot;
 use crate::os::barrier;
 use crate::sync::Zeroed;
@@ -114,6 +114,10 @@ pub struct ThreadRec {
     pub(crate) poll: AtomicUsize,
     /// Sections it stands in that hold what others wait for: it is not held back in them.
     pub(crate) sections: AtomicU32,
+    /// The pages that it has pinned.
+    pub(crate) pins: AtomicId<PinListId>,
+    /// Whom its touches of pages charge, whoever else would be; none: nobody was named.
+    pub(crate) charge_to: AtomicId<Tag>,
 }
 
 impl Default for ThreadRec {
@@ -145,6 +149,8 @@ impl Default for ThreadRec {
             strays: AtomicU64::default(),
             poll: AtomicUsize::new(0),
             sections: AtomicU32::default(),
+            pins: AtomicId::default(),
+            charge_to: AtomicId::default(),
         }
     }
 }
