@@ -192,7 +192,9 @@ impl World {
         }
         match model.kind {
             RegionKind::Anon => model.users[user],
-            _ => Owner::Group(self.group_of(model.users[user])),
+            RegionKind::Shmem | RegionKind::File | _ => {
+                Owner::Group(self.group_of(model.users[user]))
+            }
         }
     }
 
@@ -407,7 +409,7 @@ impl World {
                 match *owner {
                     Owner::Group(Some(at)) if at == g => *owner = Owner::Group(above),
                     Owner::Ended(Some(at)) if at == g => *owner = Owner::Ended(above),
-                    _ => {}
+                    Owner::Group(_) | Owner::Task(_) | Owner::Ended(_) => {}
                 }
             }
         }

@@ -5,10 +5,9 @@
 //! Depends on: `engine::pages::touch` for the pin.
 //! Never: leaves its thread: the thread's list has the pin.
 
-use super::mapping::Mapping;
-use super::region::PAGE_SIZE;
 use crate::engine::pages::touch::PinnedPage;
 use crate::engine::process_engine::{engine, with_rec};
+use crate::page::PAGE;
 use crate::page::word::Access;
 use core::fmt;
 use core::marker::PhantomData;
@@ -19,9 +18,9 @@ use core::ptr::NonNull;
 struct Pin<'m> {
     pinned: PinnedPage<'static>,
     access: Access,
-    memory: NonNull<[u8; PAGE_SIZE]>,
+    memory: NonNull<[u8; PAGE]>,
     /// Keeps the mapping; stays on its thread.
-    _mapping: PhantomData<(&'m Mapping, *const ())>,
+    _mapping: PhantomData<(&'m (), *const ())>,
 }
 
 impl Pin<'_> {
@@ -56,23 +55,23 @@ pub struct PageMut<'m>(Pin<'m>);
 
 impl<'m> PageRef<'m> {
     #[inline]
-    pub(super) fn new(_mapping: &'m Mapping, pinned: PinnedPage<'static>) -> Self {
+    pub(super) fn new(_mapping: &'m impl Sized, pinned: PinnedPage<'static>) -> Self {
         Self(Pin::new(pinned, Access::Read))
     }
 }
 
 impl<'m> PageMut<'m> {
     #[inline]
-    pub(super) fn new(_mapping: &'m Mapping, pinned: PinnedPage<'static>) -> Self {
+    pub(super) fn new(_mapping: &'m impl Sized, pinned: PinnedPage<'static>) -> Self {
         Self(Pin::new(pinned, Access::Write))
     }
 }
 
 impl Deref for PageRef<'_> {
-    type Target = [u8; PAGE_SIZE];
+    type Target = [u8; PAGE];
 
     #[inline]
-    fn deref(&self) -> &[u8; PAGE_SIZE] {
+    fn deref(&self) -> &[u8; PAGE] {
         // SAFETY: the frame is mapped for ever, and is this page's while it is pinned. With a
         // reader's pin nobody has it to write, so what is in it does not change.
         unsafe { self.0.memory.as_ref() }
@@ -80,10 +79,10 @@ impl Deref for PageRef<'_> {
 }
 
 impl Deref for PageMut<'_> {
-    type Target = [u8; PAGE_SIZE];
+    type Target = [u8; PAGE];
 
     #[inline]
-    fn deref(&self) -> &[u8; PAGE_SIZE] {
+    fn deref(&self) -> &[u8; PAGE] {
         // SAFETY: the frame is mapped for ever, and with the writer's pin it is this guard's alone;
         // who reads without a pin does so by volatile loads and finds the writer in the word.
         unsafe { self.0.memory.as_ref() }
@@ -92,7 +91,7 @@ impl Deref for PageMut<'_> {
 
 impl DerefMut for PageMut<'_> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
+    fn deref_mut(&mut self) -> &mut [u8; PAGE] {
         // SAFETY: as in `deref`; the guard is borrowed mutably for as long.
         unsafe { self.0.memory.as_mut() }
     }

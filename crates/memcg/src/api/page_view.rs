@@ -4,7 +4,7 @@
 //! Depends on: its maker, who asks afterwards whether what was read was whole.
 //! Never: reads beyond its page.
 
-use super::region::PAGE_SIZE;
+use crate::page::PAGE;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -31,7 +31,7 @@ plain! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize }
 /// out: what it gives counts when the call that ran the closure returns.
 #[derive(Clone, Copy)]
 pub struct PageView<'p> {
-    memory: NonNull<[u8; PAGE_SIZE]>,
+    memory: NonNull<[u8; PAGE]>,
     _page: PhantomData<&'p ()>,
 }
 
@@ -43,7 +43,7 @@ impl core::fmt::Debug for PageView<'_> {
 
 impl<'p> PageView<'p> {
     /// A view of a page that does not change.
-    pub(super) fn of(page: &'p [u8; PAGE_SIZE]) -> Self {
+    pub(super) fn of(page: &'p [u8; PAGE]) -> Self {
         Self {
             memory: NonNull::from(page),
             _page: PhantomData,
@@ -56,7 +56,7 @@ impl<'p> PageView<'p> {
     /// The memory is mapped while the view lives, and nobody takes what it gave for whole before he
     /// has found out that nobody wrote meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn racy(memory: NonNull<[u8; PAGE_SIZE]>) -> Self {
+    pub(super) unsafe fn racy(memory: NonNull<[u8; PAGE]>) -> Self {
         Self {
             memory,
             _page: PhantomData,
@@ -72,7 +72,7 @@ impl<'p> PageView<'p> {
     pub fn load<T: Plain>(&self, at: usize) -> T {
         let fits = at
             .checked_add(size_of::<T>())
-            .is_some_and(|end| end <= PAGE_SIZE);
+            .is_some_and(|end| end <= PAGE);
         assert!(fits, "{at} is no place for it in a page");
         // SAFETY: all of it is within the page, by the check above.
         let from = unsafe { self.memory.cast::<u8>().as_ptr().add(at) };
@@ -96,9 +96,7 @@ impl<'p> PageView<'p> {
     /// # Panics
     /// If not all of them are within the page.
     pub fn copy_to(&self, at: usize, into: &mut [u8]) {
-        let fits = at
-            .checked_add(into.len())
-            .is_some_and(|end| end <= PAGE_SIZE);
+        let fits = at.checked_add(into.len()).is_some_and(|end| end <= PAGE);
         assert!(fits, "{} bytes from {at} on are not in a page", into.len());
         const WORD: usize = size_of::<u64>();
         let aligned = at.next_multiple_of(WORD).min(at + into.len()) - at;
@@ -121,8 +119,8 @@ impl<'p> PageView<'p> {
 
     /// A copy of the page.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; PAGE_SIZE] {
-        let mut bytes = [0; PAGE_SIZE];
+    pub fn to_bytes(&self) -> [u8; PAGE] {
+        let mut bytes = [0; PAGE];
         self.copy_to(0, &mut bytes);
         bytes
     }
@@ -134,11 +132,11 @@ mod tests {
 
     #[test]
     fn what_is_copied_out_is_what_is_there_at_any_place() {
-        let page: [u8; PAGE_SIZE] = core::array::from_fn(|i| (i * 7 % 251) as u8);
+        let page: [u8; PAGE] = core::array::from_fn(|i| (i * 7 % 251) as u8);
         let view = PageView::of(&page);
         for at in [0, 1, 7, 8, 9, 4000, 4088, 4095, 4096] {
             for len in [0, 1, 7, 8, 9, 15, 16, 17, 95, 96, 4096] {
-                if at + len <= PAGE_SIZE {
+                if at + len <= PAGE {
                     let mut into = vec![0; len];
                     view.copy_to(at, &mut into);
                     assert_eq!(into, page[at..at + len], "{len} from {at}");
@@ -150,7 +148,7 @@ mod tests {
             u64::from_ne_bytes(page[3..11].try_into().unwrap())
         );
         assert_eq!(view.to_bytes(), page);
-        let beyond = std::panic::catch_unwind(|| PageView::of(&[0; PAGE_SIZE]).load::<u32>(4093));
+        let beyond = std::panic::catch_unwind(|| PageView::of(&[0; PAGE]).load::<u32>(4093));
         assert!(beyond.is_err());
     }
 }

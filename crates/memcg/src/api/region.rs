@@ -7,10 +7,8 @@
 #![forbid(unsafe_code)]
 
 use super::current_group::current_or_root;
-use super::mapping::Mapping;
 use super::memcg::Memcg;
 use super::page_error::PageError;
-use super::task::Task;
 use crate::engine::pages::TouchError;
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::Tag;
@@ -37,8 +35,8 @@ pub enum RegionKind {
 /// A handle on a region: a run of pages of 4 KiB that lie in memory, or elsewhere, as their owners'
 /// groups have room.
 ///
-/// A region is used through a [`Mapping`], which says for whom. Making one charges nothing: a page
-/// is charged when it is first touched. Handles are cloned freely; the region goes, with what is in
+/// A region is used through a [`Mapping`](super::Mapping), which says for whom. Making one charges
+/// nothing: a page is charged when it is first touched. Handles are cloned freely; the region goes, with what is in
 /// it, when the last handle and the last mapping have been dropped.
 ///
 /// In the child of a fork a region is the parent's: each operation fails with
@@ -107,7 +105,7 @@ pub(super) fn at<R>(
 }
 
 impl Region {
-    fn open(kind: Kind, len: u64, opener: Tag) -> Result<Self, PageError> {
+    pub(super) fn open(kind: Kind, len: u64, opener: Tag) -> Result<Self, PageError> {
         at(|engine, rec| engine.open_region(rec, kind, len, opener)).map(|id| Self { id })
     }
 
@@ -166,22 +164,6 @@ impl Region {
         engine().pages.region(self.id).nr_mappings() as usize
     }
 
-    /// Maps the region: `group` uses it through the mapping. Charges nothing.
-    ///
-    /// # Errors
-    /// [`PageError::NoMemory`]; [`PageError::ParentProcess`].
-    pub fn map(&self, group: &Memcg) -> Result<Mapping, PageError> {
-        Mapping::new(self, group.tag())
-    }
-
-    /// As [`Self::map`], for a task: the mapping goes with it when it moves.
-    ///
-    /// # Errors
-    /// As [`Self::map`].
-    pub fn map_for(&self, task: &Task) -> Result<Mapping, PageError> {
-        Mapping::new(self, task.tag())
-    }
-
     /// Declares a group as the owner of the pages that come from now on, whoever touches them. Those
     /// that are there stay whose they are. `None`: nobody is declared any more. If the group ends,
     /// its parent is the owner.
@@ -210,47 +192,4 @@ impl Region {
     pub fn discard(&self, range: Range<u64>) -> Result<u64, PageError> {
         at(|engine, rec| engine.discard(rec, self.id, range))
     }
-}
-
-impl Memcg {
-    /// A region of `len` bytes of memory, mapped for this group alone. Charges nothing: each page is
-    /// charged to the group when it is first written.
-    ///
-    /// ```
-    /// let tenant = memcg::root().create("sorts").unwrap();
-    /// let sort = tenant.map_anon(1 << 30).unwrap();
-    /// sort.pin_mut(7).unwrap()[..5].copy_from_slice(b"seven");
-    /// assert_eq!((tenant.current(), tenant.usage().anon), (4096, 4096));
-    /// let mut back = [0; 5];
-    /// sort.read_at(7 * 4096, &mut back).unwrap();
-    /// assert_eq!(&back, b"seven");
-    /// ```
-    ///
-    /// # Errors
-    /// [`PageError::OutOfRange`] above 8 TiB; [`PageError::NoMemory`];
-    /// [`PageError::ParentProcess`].
-    pub fn map_anon(&self, len: u64) -> Result<Mapping, PageError> {
-        Region::open(Kind::Anon, len, self.tag())?.map(self)
-    }
-}
-
-impl Task {
-    /// A region of `len` bytes of memory, mapped for this task alone, with which it moves. See
-    /// [`Memcg::map_anon`].
-    ///
-    /// # Errors
-    /// As [`Memcg::map_anon`].
-    pub fn map_anon(&self, len: u64) -> Result<Mapping, PageError> {
-        Region::open(Kind::Anon, len, self.tag())?.map_for(self)
-    }
-}
-
-/// A region of `len` bytes of memory, mapped for the group or task that the thread charges. See
-/// [`Memcg::map_anon`].
-///
-/// # Errors
-/// As [`Memcg::map_anon`].
-pub fn map_anon(len: u64) -> Result<Mapping, PageError> {
-    let tag = current_or_root();
-    Mapping::new(&Region::open(Kind::Anon, len, tag)?, tag)
 }

@@ -1,5 +1,7 @@
 //! loom models of a page's word and of those who wait for it.
 
+#![forbid(unsafe_code)]
+
 use super::id::PageId;
 use super::waiting::Waiting;
 use super::word::{Access, Pinned, State, Tried, Wake, Word};
@@ -27,17 +29,14 @@ impl Model {
         model
     }
 
-    fn fill(&self) -> bool {
-        let Tried::Out(seen) = self.word.try_pin(Access::Read) else {
-            return false;
-        };
-        if !self.word.try_begin_fill(seen) {
-            return false;
+    fn fill(&self) {
+        let seen = self.word.read();
+        if !seen.is_absent() || !self.word.try_begin_fill(seen) {
+            return;
         }
         self.fills.fetch_add(1, Ordering::Relaxed);
         let wake = self.word.publish(7, None, false, false);
         self.waiting.wake(PAGE, wake);
-        true
     }
 
     /// Pins, waiting as the engine does.
@@ -45,9 +44,7 @@ impl Model {
         loop {
             match self.word.try_pin(access) {
                 Tried::Pinned(pinned) => return pinned,
-                Tried::Out(_) => {
-                    self.fill();
-                }
+                Tried::Out(_) => self.fill(),
                 Tried::Busy(seen) => self.waiting.wait(PAGE, &self.word, seen, 0),
                 Tried::Poisoned => panic!("nothing was lost"),
             }

@@ -21,6 +21,7 @@ mod loom;
 pub mod mapping;
 pub mod owner_heap;
 pub mod pins;
+pub mod reading;
 pub mod region;
 pub mod s3fifo;
 pub mod swap;

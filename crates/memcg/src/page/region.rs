@@ -122,6 +122,11 @@ impl Region {
         self.len.load(Ordering::Acquire)
     }
 
+    /// Whether it is 0 bytes long.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Its length, in pages, the last of which may be a part.
     #[inline(always)]
     pub fn nr_all(&self) -> u64 {
