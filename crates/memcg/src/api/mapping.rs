@@ -10,6 +10,7 @@ use super::page_error::PageError;
 use super::page_guard::{PageMut, PageRef};
 use super::page_view::PageView;
 use super::region::{PAGE_SIZE, Region, at};
+use crate::engine::Flags;
 use crate::engine::pages::touch::{Patience, PinnedPage, Touch};
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::Tag;
@@ -137,12 +138,13 @@ impl Mapping {
                 access,
                 patience,
                 overwrites,
+                flags: Flags::NOWAIT,
             }),
         }
     }
 
     #[cold]
-    fn touch_slow(&self, touch: Touch) -> Result<PinnedPage<'static>, PageError> {
+    pub(super) fn touch_slow(&self, touch: Touch) -> Result<PinnedPage<'static>, PageError> {
         at(|engine, rec| engine.pin_page(rec, self.used, touch))
     }
 
@@ -221,7 +223,7 @@ impl Mapping {
     }
 
     /// Whether a page has no content, so that it reads as zeros: never one of a file.
-    fn is_hole(&self, index: u64) -> Result<bool, PageError> {
+    pub(super) fn is_hole(&self, index: u64) -> Result<bool, PageError> {
         let region = self.used.region;
         if !self.pages.are_mine() {
             return Err(PageError::ParentProcess);

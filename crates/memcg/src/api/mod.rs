@@ -63,6 +63,8 @@ mod settings;
 mod shrinker;
 mod subsystem;
 mod task;
+#[cfg(any(test, feature = "testing"))]
+mod touch_as;
 mod wait_error;
 mod wakers;
 mod warm_up;

@@ -47,6 +47,8 @@ pub struct Touch {
     pub patience: Patience,
     /// All of the page is written, so its content need not be brought.
     pub overwrites: bool,
+    /// What its charge may do besides, as who asks: `NOWAIT` for one who can be refused.
+    pub flags: Flags,
 }
 
 /// A page that is pinned.
@@ -290,10 +292,11 @@ impl Engine {
         let region = by.region;
         let whom = self.whom_to_charge(rec, region, by.mapping);
         let tag = whom.tag();
-        let flags = match touch.patience {
-            Patience::Wait => Flags::WAIT,
-            Patience::Now => Flags::NOWAIT,
-        };
+        let flags = touch.flags
+            | match touch.patience {
+                Patience::Wait => Flags::WAIT,
+                Patience::Now => Flags::NOWAIT,
+            };
         let request = Request {
             tag,
             bytes: PAGE as u64,
