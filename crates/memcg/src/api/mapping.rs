@@ -14,6 +14,7 @@ use crate::engine::Flags;
 use crate::engine::pages::touch::{Patience, PinnedPage, Touch};
 use crate::engine::process_engine::{engine, with_rec};
 use crate::group::Tag;
+use crate::page::file::ErrorCursor;
 use crate::page::region::RegionKind;
 use crate::page::word::Access;
 use crate::page::{FrameId, InUse, Pages};
@@ -35,6 +36,8 @@ const TRIES: usize = 4;
 pub struct Mapping {
     used: InUse<'static>,
     pages: &'static Pages,
+    /// As this user was last told of errors of write-back.
+    errors: ErrorCursor,
 }
 
 impl Drop for Mapping {
@@ -55,9 +58,14 @@ impl Mapping {
     pub(super) fn new(region: &Region, tag: Tag) -> Result<Self, PageError> {
         let id = at(|engine, rec| engine.open_mapping(rec, region.id(), tag))?;
         let pages = &engine().pages;
+        let errors = ErrorCursor::default();
+        if let Some(file) = pages.region(region.id()).file() {
+            pages.files.errors(file).begin(&errors);
+        }
         Ok(Self {
             used: pages.in_use(id),
             pages,
+            errors,
         })
     }
 
@@ -77,6 +85,19 @@ impl Mapping {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Writes what is dirty of a file's region to the file, whoever has written it, and has the
+    /// device keep it; of memory nothing is to be done. See
+    /// [`PageCache::sync`](super::PageCache::sync).
+    ///
+    /// # Errors
+    /// [`PageError::Io`]: of this or of an earlier write-back, once to each mapping and to each
+    /// [`PageCache`](super::PageCache). [`PageError::Busy`], [`PageError::Deadlock`]: a page stays
+    /// pinned to write. [`PageError::ParentProcess`].
+    pub fn sync(&self) -> Result<(), PageError> {
+        let id = self.used.mapping.region();
+        at(|engine, rec| engine.sync_region(rec, id, &self.errors))
     }
 
     /// Pins a page to read it; others may read it too.

@@ -44,6 +44,7 @@ mod memcg_tree;
 pub(crate) mod moving;
 mod news;
 mod options;
+mod page_cache;
 mod page_error;
 mod page_guard;
 mod page_view;
@@ -104,6 +105,7 @@ pub use options::{
     GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
     set_id_policy, set_kmem_id_max, set_reap_interval,
 };
+pub use page_cache::{OpenError, PageCache, set_dirty_expire};
 pub use page_error::PageError;
 pub use page_guard::{PageMut, PageRef};
 pub use page_view::{PageView, Plain};

@@ -26,8 +26,13 @@ pub enum PageError {
     Busy,
     /// This thread has the page pinned for the same task: it would wait for itself. EDEADLK.
     Deadlock,
-    /// The file or the device failed.
+    /// The file or the device failed. EIO too where others have cut the file off; ESTALE where it is
+    /// gone.
     Io(Errno),
+    /// The file was opened to be read alone. EACCES.
+    ReadOnly,
+    /// The region caches a file, for which this is not done. EOPNOTSUPP.
+    IsFile,
     /// Regions are the parent's: it had some when it forked this process. ESTALE.
     ParentProcess,
 }
@@ -41,6 +46,8 @@ impl PageError {
             TouchError::Busy => Self::Busy,
             TouchError::Deadlock => Self::Deadlock,
             TouchError::Io(errno) => Self::Io(errno),
+            TouchError::ReadOnly => Self::ReadOnly,
+            TouchError::IsFile => Self::IsFile,
             TouchError::Child => Self::ParentProcess,
         }
     }
@@ -54,6 +61,8 @@ impl PageError {
             Self::Busy => Errno::EBUSY,
             Self::Deadlock => Errno::EDEADLK,
             Self::Io(errno) => *errno,
+            Self::ReadOnly => Errno::EACCES,
+            Self::IsFile => Errno::EOPNOTSUPP,
             Self::ParentProcess => Errno::ESTALE,
         }
     }
@@ -68,6 +77,8 @@ impl fmt::Display for PageError {
             Self::Busy => f.write_str("others have the page pinned"),
             Self::Deadlock => f.write_str("this thread has the page pinned itself"),
             Self::Io(errno) => write!(f, "the page could not be read or written: {errno}"),
+            Self::ReadOnly => f.write_str("the file may not be written"),
+            Self::IsFile => f.write_str("the region caches a file"),
             Self::ParentProcess => {
                 f.write_str("regions are the parent process's, which had some when it forked")
             }

@@ -37,7 +37,8 @@ pub enum RegionKind {
 ///
 /// A region is used through a [`Mapping`](super::Mapping), which says for whom. Making one charges
 /// nothing: a page is charged when it is first touched. Handles are cloned freely; the region goes, with what is in
-/// it, when the last handle and the last mapping have been dropped.
+/// it, when the last handle and the last mapping have been dropped. One that caches a file stays
+/// while it has pages, see [`PageCache`](super::PageCache).
 ///
 /// In the child of a fork a region is the parent's: each operation fails with
 /// [`PageError::ParentProcess`], and what handles are dropped there changes nothing.
@@ -109,6 +110,11 @@ impl Region {
         at(|engine, rec| engine.open_region(rec, kind, len, opener)).map(|id| Self { id })
     }
 
+    /// A handle whose name on the region `id` is the caller's.
+    pub(super) fn of_name(id: RegionId) -> Self {
+        Self { id }
+    }
+
     /// A handle with a name of its own on the region `id`.
     pub(super) fn of_ref(id: RegionId) -> Self {
         engine().pages.region(id).add_ref();
@@ -176,7 +182,8 @@ impl Region {
     ///
     /// # Errors
     /// [`PageError::Busy`] if a page beyond the new end stays pinned: the length is as before.
-    /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ParentProcess`].
+    /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ParentProcess`]. Of a file as
+    /// [`PageCache::set_len`](super::PageCache::set_len).
     pub fn resize(&self, len: u64) -> Result<(), PageError> {
         at(|engine, rec| engine.resize_region(rec, self.id, len))
     }
@@ -188,7 +195,8 @@ impl Region {
     /// # Errors
     /// [`PageError::Busy`] if some stay pinned: those are as before.
     /// [`PageError::OutOfRange`] if the range is not within the region.
-    /// [`PageError::ParentProcess`].
+    /// [`PageError::IsFile`] of a region that caches a file: see
+    /// [`PageCache::invalidate`](super::PageCache::invalidate). [`PageError::ParentProcess`].
     pub fn discard(&self, range: Range<u64>) -> Result<u64, PageError> {
         at(|engine, rec| engine.discard(rec, self.id, range))
     }

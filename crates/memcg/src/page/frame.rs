@@ -151,6 +151,17 @@ impl Frames {
         bytes[part].fill(0);
     }
 
+    /// What is in a frame.
+    ///
+    /// # Safety
+    /// The caller has the frame's page pinned for as long as the answer lives, to read, or to write
+    /// and does not write meanwhile.
+    pub unsafe fn pinned(&self, id: FrameId) -> &[u8; PAGE] {
+        // SAFETY: the frame is in the usable part of the range, whose memory never goes; nobody
+        // writes to a page that another has pinned, and the caller does not.
+        unsafe { self.memory(id).as_ref() }
+    }
+
     /// The page that has a frame.
     pub fn page(&self, id: FrameId) -> Option<PageId> {
         self.frames.get(id).page.load(Ordering::Relaxed)

@@ -11,6 +11,8 @@
 pub mod chunk;
 pub mod cost_balance;
 mod directory;
+pub mod dirty;
+pub mod expiry;
 pub mod fifo;
 pub mod file;
 pub mod frame;
@@ -28,9 +30,10 @@ pub mod swap;
 pub mod waiting;
 pub mod word;
 pub mod workingset;
+pub mod writeback_run;
 pub mod zswap;
 
-pub use id::{FrameId, MappingId, PAGE, PageId, RegionId, SlotId, SwapDeviceId, ZswapId};
+pub use id::{FileId, FrameId, MappingId, PAGE, PageId, RegionId, SlotId, SwapDeviceId, ZswapId};
 
 use crate::sync::Zeroed;
 use crate::sync::arena::Arena;
@@ -53,6 +56,10 @@ pub struct Pages {
     pub pins: pins::Pins,
     /// Threads that wait for pages.
     pub waiting: waiting::Waiting,
+    /// What file regions cache.
+    pub files: file::Files,
+    /// When files are written in the background.
+    pub expiry: expiry::Expiry,
     /// See [`Self::clock`].
     clock: AtomicU64,
     /// Whose they are.
@@ -92,6 +99,15 @@ impl Pages {
         self.whose.load(Ordering::Relaxed) == PARENTS
     }
 
+    /// Makes the pages this process's, before it has the first. `false`: they are its parent's.
+    pub fn claim(&self) -> bool {
+        // Relaxed: a number by which nothing else is read.
+        let set = self
+            .whose
+            .compare_exchange(NOBODYS, MINE, Ordering::Relaxed, Ordering::Relaxed);
+        set != Err(PARENTS)
+    }
+
     /// Time as the pages see it: how many were filled.
     #[inline(always)]
     pub fn clock(&self) -> u64 {
@@ -107,11 +123,7 @@ impl Pages {
     /// the pages are its parent's. The names on the opener and on the file are the region's from
     /// now on.
     pub fn new_region(&self, new: NewRegion) -> Option<RegionId> {
-        // Relaxed: a number by which nothing else is read.
-        let set = self
-            .whose
-            .compare_exchange(NOBODYS, MINE, Ordering::Relaxed, Ordering::Relaxed);
-        if set == Err(PARENTS) {
+        if !self.claim() {
             return None;
         }
         let id = self.regions.alloc(u32::MAX)?;
@@ -175,6 +187,7 @@ impl Pages {
     pub fn in_child(&self, sole: SoleThread) {
         if self.are_mine() {
             self.whose.store(PARENTS, Ordering::Relaxed);
+            self.files.forget_in_child(sole);
         }
         for (_, region) in self.regions.each() {
             region.reset_lock_in_child(sole);

@@ -6,6 +6,7 @@
 //! Never: a charge; I/O.
 
 use super::directory::Directory;
+use super::dirty::Dirty;
 use super::id::{FileId, LEAF, MappingId, PAGE, PageId, RegionId};
 use super::leaf::{LEAF_BYTES, Leaf, Leaves, Page};
 use crate::sync::Zeroed;
@@ -51,6 +52,8 @@ pub struct Region {
     opener: AtomicId<Tag>,
     /// What a file's region caches, named.
     file: AtomicId<FileId>,
+    /// What the file does not have yet.
+    pub dirty: Dirty,
     /// Bytes of records that are counted with the opener.
     records: AtomicU64,
     /// Orders new leaves, changes of the length, and the list of mappings.
@@ -101,6 +104,7 @@ impl Region {
         self.opener.store(Some(new.opener), Ordering::Relaxed);
         self.file.store(new.file, Ordering::Relaxed);
         self.records.store(0, Ordering::Relaxed);
+        self.dirty.reset();
         // Release pairs with the Acquire of `try_ref`.
         self.refs.store(1, Ordering::Release);
     }
@@ -221,6 +225,22 @@ impl Region {
         self.refs.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// How many names there are.
+    pub fn nr_refs(&self) -> u32 {
+        // Acquire pairs with the AcqRel of `unref`.
+        self.refs.load(Ordering::Acquire)
+    }
+
+    /// Of `from` names `to` are left. `false`: there are not so many, or more. None left: the
+    /// caller ends the region.
+    #[must_use = "the last one ends the region"]
+    pub fn try_unref_to(&self, from: u32, to: u32) -> bool {
+        // AcqRel as `unref`.
+        self.refs
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Holds off others who make leaves, change the length or map.
     pub fn lock(&self) -> Held<'_> {
         self.lock.lock(Rank::Region)
@@ -228,6 +248,7 @@ impl Region {
 
     pub(super) fn reset_lock_in_child(&self, sole: SoleThread) {
         self.lock.reset_in_child(sole);
+        self.dirty.reset_lock_in_child(sole);
     }
 
     /// A page's leaf, if it is there, and its place in it. `index` is below [`Self::nr_all`] now or

@@ -256,6 +256,22 @@ impl Word {
         self.change(seen, seen.with_state(to)).is_ok()
     }
 
+    /// Pins a page that is dirty to read it, and begins to write it out, which counts as no use.
+    /// `None`: it is not dirty, or changed since it was `seen`, or another is at it. To be followed
+    /// by [`Self::end_writeback`] and [`Self::unpin_read`].
+    pub fn try_pin_for_writeback(&self, seen: Reading) -> Option<u32> {
+        let State::Resident(frame) = seen.state() else {
+            return None;
+        };
+        let is_free = !seen.has_writer() && seen.readers() < MAX_READERS;
+        if !is_free || !seen.is_dirty() || seen.is_under_writeback() {
+            return None;
+        }
+        let pinned = Reading(seen.0 + 1);
+        let begun = pinned.with(WRITEBACK, true).with(DIRTY, false);
+        self.change(seen, begun).ok().map(|()| frame)
+    }
+
     /// The caller, who has the page pinned to read, begins to write it out. `false`: another does.
     pub fn try_begin_writeback(&self) -> bool {
         let mut now = self.read();
@@ -402,6 +418,24 @@ mod tests {
         assert!(word.try_begin_fill(out));
         let _ = word.publish(78, Some(Access::Read), false, true);
         assert!(word.read().is_workingset() && word.read().readers() == 1);
+    }
+
+    #[test]
+    fn what_is_written_in_the_background_is_pinned_and_not_used_more() {
+        let word = filled(true);
+        assert_eq!(word.try_pin(Access::Write), pinned(false));
+        assert_eq!(word.try_pin_for_writeback(word.read()), None);
+        assert_eq!(word.unpin_write(), Wake::Nobody);
+        let (seen, freq) = (word.read(), word.read().freq());
+        assert_eq!(word.try_pin_for_writeback(seen), Some(77));
+        assert_eq!(word.try_pin_for_writeback(seen), None);
+        assert_eq!(word.try_pin_for_writeback(word.read()), None);
+        assert!(word.read().is_under_writeback() && !word.read().is_dirty());
+        assert!(matches!(word.try_pin(Access::Write), Tried::Busy(_)));
+        word.end_writeback(false);
+        assert_eq!(word.unpin_read(), Wake::Nobody);
+        assert_eq!((word.read().freq(), word.read().readers()), (freq, 0));
+        assert_eq!(word.try_pin_for_writeback(word.read()), None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ mod naive_books;
 #[cfg(not(loom))]
 mod own_process;
 #[cfg(not(loom))]
+mod page_cache_faults;
+#[cfg(not(loom))]
 mod page_order;
 #[cfg(not(loom))]
 mod polls;

@@ -18,6 +18,8 @@ use super::promise::{HeldOverFork, SoleThread};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
+    /// One region of a file: its write-back, changes of its length. Held over the I/O.
+    FileIo = 0,
     /// One task's move or end (taken before any group's lock).
     Task = 1,
     /// A group: its children, state, limits. Several at once only parent before child.

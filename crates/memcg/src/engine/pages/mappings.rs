@@ -8,6 +8,7 @@
 
 use super::super::Engine;
 use super::TouchError;
+use super::file_region::refused;
 use crate::group::Tag;
 use crate::page::mapping::MAPPING_BYTES;
 use crate::page::{MappingId, RegionId};
@@ -17,7 +18,7 @@ impl Engine {
     /// `tag`, which the caller names, uses the region, which the caller names, from now on.
     ///
     /// # Errors
-    /// `NoMemory`. `Child`.
+    /// `NoMemory`. `Child`. `Io`: its file is gone.
     pub fn open_mapping(
         &self,
         rec: &ThreadRec,
@@ -29,6 +30,9 @@ impl Engine {
             return Err(TouchError::Child);
         }
         let region = pages.region(id);
+        if let Some(file) = region.file() {
+            pages.files.begin_use(file).map_err(refused)?;
+        }
         let _pin = tree.threads.epoch.pin(rec);
         let tag = tree.ref_live_tag(tag);
         region.add_ref();
@@ -40,6 +44,9 @@ impl Engine {
             None => {
                 let _ = region.unref();
                 tree.unref_objcg(tag);
+                if let Some(file) = region.file() {
+                    pages.files.end_use(file);
+                }
                 Err(TouchError::NoMemory)
             }
         }
@@ -58,6 +65,9 @@ impl Engine {
         {
             let _pin = tree.threads.epoch.pin(rec);
             tree.unref_objcg(tag);
+        }
+        if let Some(file) = pages.region(region).file() {
+            pages.files.end_use(file);
         }
         self.unref_region(rec, region);
     }

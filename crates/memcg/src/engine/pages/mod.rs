@@ -10,11 +10,13 @@
 #![forbid(unsafe_code)]
 
 mod content;
+pub mod file_region;
 pub mod mappings;
 pub mod regions;
 mod release;
 pub mod touch;
 mod whom;
+pub mod write_back;
 
 use super::ChargeError;
 use crate::group::PageCount;
@@ -36,6 +38,10 @@ pub enum TouchError {
     Deadlock,
     /// The file or the device failed.
     Io(Errno),
+    /// A file that may be read alone.
+    ReadOnly,
+    /// The region caches a file, for which this is not done.
+    IsFile,
     /// The region is the parent's of this process, which is a fork's child.
     Child,
 }

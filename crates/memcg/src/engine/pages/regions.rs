@@ -12,7 +12,7 @@ use super::release::Which;
 use super::touch::Patience;
 use crate::group::Tag;
 use crate::page::region::{LEN_MAX, NewRegion, REGION_BYTES, Region, RegionKind};
-use crate::page::{PAGE, RegionId};
+use crate::page::{FileId, PAGE, RegionId};
 use crate::thread::ThreadRec;
 
 impl Engine {
@@ -28,6 +28,19 @@ impl Engine {
         len: u64,
         opener: Tag,
     ) -> Result<RegionId, TouchError> {
+        self.new_region(rec, kind, len, opener, None)
+    }
+
+    /// As [`Self::open_region`], of a file, on which the region has the caller's reference if all
+    /// goes well.
+    pub(super) fn new_region(
+        &self,
+        rec: &ThreadRec,
+        kind: RegionKind,
+        len: u64,
+        opener: Tag,
+        file: Option<FileId>,
+    ) -> Result<RegionId, TouchError> {
         if len > LEN_MAX {
             return Err(TouchError::Range);
         }
@@ -42,7 +55,7 @@ impl Engine {
                     kind,
                     len,
                     opener,
-                    file: None,
+                    file,
                 };
                 let why = if self.pages.are_parents() {
                     TouchError::Child
@@ -78,12 +91,17 @@ impl Engine {
             return;
         }
         let region = self.pages.region(id);
-        if region.unref() {
-            self.end_region(rec, id);
+        match region.kind() {
+            RegionKind::File => self.unref_file_region(rec, id),
+            RegionKind::Anon | RegionKind::Shmem => {
+                if region.unref() {
+                    self.end_region(rec, id);
+                }
+            }
         }
     }
 
-    fn end_region(&self, rec: &ThreadRec, id: RegionId) {
+    pub(super) fn end_region(&self, rec: &ThreadRec, id: RegionId) {
         let region = self.pages.region(id);
         let left = self.drop_pages(rec, id, 0..u64::MAX, Which::All, Patience::Now);
         // Pins that were leaked: the region's pages stay charged, and its record with them.
@@ -92,7 +110,11 @@ impl Engine {
         }
         let tree = &self.tree;
         let (opener, declared, records) = (region.opener(), region.declare(None), region.records());
+        let file = region.file();
         self.pages.end_region(id);
+        if let Some(file) = file {
+            self.pages.files.unref(file);
+        }
         let _pin = tree.threads.epoch.pin(rec);
         tree.add_page_records(opener, -(records as i64));
         if let Some(declared) = declared {
@@ -109,6 +131,9 @@ impl Engine {
     pub fn resize_region(&self, rec: &ThreadRec, id: RegionId, len: u64) -> Result<(), TouchError> {
         if !self.pages.are_mine() {
             return Err(TouchError::Child);
+        }
+        if let Some(file) = self.pages.region(id).file() {
+            return self.resize_file(rec, id, file, len);
         }
         if len > LEN_MAX {
             return Err(TouchError::Range);
@@ -151,6 +176,9 @@ impl Engine {
         }
         const BYTES: u64 = PAGE as u64;
         let region = self.pages.region(id);
+        if region.file().is_some() {
+            return Err(TouchError::IsFile);
+        }
         if range.start > range.end || range.end > region.len() {
             return Err(TouchError::Range);
         }

@@ -130,10 +130,13 @@ impl Engine {
             is_last = books.page_out();
         }
         drop(pin);
+        if seen.is_dirty() {
+            self.note_clean(region);
+        }
         if let Some(frame) = frame {
             self.pages.frames.free(frame);
         }
-        region.page_out();
+        self.note_page_out(region);
         self.uncharge(rec, tag, PAGE as u64, Kind::Page);
         if is_last {
             let _pin = tree.threads.epoch.pin(rec);

@@ -84,6 +84,9 @@ impl Engine {
         if !pages.are_mine() || index >= region.nr_all() {
             return None;
         }
+        if access == Access::Write && self.is_read_only(region) {
+            return None;
+        }
         let (leaf, at) = region.leaf(index)?;
         pages.pins.make_room(rec)?;
         let record = leaf.page(at);
@@ -100,6 +103,7 @@ impl Engine {
         pages.pins.push(rec, pinned_page.page, pinned_page.tag);
         if pinned.made_dirty && region.kind() == RegionKind::File {
             self.count_dirty(rec, record, true);
+            self.note_dirty(region);
         }
         Some(pinned_page)
     }
@@ -120,6 +124,9 @@ impl Engine {
         }
         if touch.index >= by.region.nr_all() {
             return Err(TouchError::Range);
+        }
+        if touch.access == Access::Write && self.is_read_only(by.region) {
+            return Err(TouchError::ReadOnly);
         }
         pages.pins.make_room(rec).ok_or(TouchError::NoMemory)?;
         self.pin_slow(rec, by, touch)
@@ -150,6 +157,7 @@ impl Engine {
                     pages.pins.push(rec, page, tag);
                     if pinned.made_dirty && region.kind() == RegionKind::File {
                         self.count_dirty(rec, record, true);
+                        self.note_dirty(region);
                     }
                     return Ok(PinnedPage {
                         page,
@@ -208,7 +216,8 @@ impl Engine {
         part: core::ops::Range<usize>,
     ) -> Result<(), TouchError> {
         let pages = &self.pages;
-        let Some((page, record)) = pages.region(id).page(index) else {
+        let region = pages.region(id);
+        let Some((page, record)) = region.page(index) else {
             return Ok(());
         };
         let mut until = None;
@@ -217,6 +226,10 @@ impl Engine {
                 Tried::Pinned(pinned) => {
                     if let Some(frame) = FrameId::from_raw(pinned.frame) {
                         pages.frames.zero(frame, part);
+                    }
+                    if pinned.made_dirty && region.kind() == RegionKind::File {
+                        self.count_dirty(rec, record, true);
+                        self.note_dirty(region);
                     }
                     let wake = record.word.unpin_write();
                     pages.waiting.wake(page, wake);
@@ -343,6 +356,9 @@ impl Engine {
             }
         }
         region.page_in();
+        if dirty {
+            self.note_dirty(region);
+        }
         pages.tick();
         charged.keep();
         filling.publish(frame, touch.access, dirty);

@@ -136,7 +136,10 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
             if done == 0 {
                 let ms = sooner(
                     sooner(next, engine.reap_if_due(rec)),
-                    engine.look_at_budget_if_due(),
+                    sooner(
+                        engine.look_at_budget_if_due(),
+                        engine.write_back_if_due(rec),
+                    ),
                 );
                 engine.deferred.sleep(ms, is_over);
             }
