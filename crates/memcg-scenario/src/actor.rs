@@ -8,7 +8,7 @@
 
 use crate::text::reference;
 use crate::world::World;
-use crate::world::fault::Fault;
+use crate::world::fault::{Fault, Needs};
 use memcg::testing::engine::process_engine::engine;
 use memcg::testing::files::Reader;
 
@@ -60,10 +60,10 @@ impl<'a> Actor<'a> {
     /// The text of a group's file.
     ///
     /// # Errors
-    /// What the engine refused; a file that would show pages is lacking.
+    /// What the engine refused; a file that would show swap is lacking.
     pub fn read(&self, group: &[u8], file: &str) -> Result<String, Fault> {
-        if reference::is_of_pages(file) {
-            return Err(Fault::lacks_pages(file));
+        if reference::is_of_swap(file) {
+            return Err(Fault::lacks(file, Needs::Swap));
         }
         let text = World::with(|_, rec| self.reader.read(rec, group, file.as_bytes()))??;
         Ok(text)

@@ -68,7 +68,7 @@ fn a_wrong_expectation_ends_it_with_its_line_and_what_is_instead() {
         ),
         ("expect /a gone", &["it is there"]),
         ("expect /b there", &["it is not there"]),
-        ("expect x gone", &["t holds it"]),
+        ("expect x gone", &["held by t"]),
         ("expect y intact", &["nothing is called so"]),
         ("expect t killed", &["it lives"]),
         ("expect t in /", &["it is in /a"]),
@@ -147,23 +147,33 @@ fn a_file_that_cannot_be_understood_runs_nothing() {
 }
 
 #[test]
-fn what_needs_pages_says_so_with_a_status_of_its_own() {
-    for line in [
-        "t map m 1M anon",
-        "t touch x 0 4K",
-        "share m t t",
-        "swap 1G",
-        "zswap 1G",
-        "expect /a:memory.swap.current == 0",
-        "fails ENOMEM t map m 1M shmem",
-        "print /a:memory.zswap.current",
+fn what_this_build_does_not_have_says_so_with_a_status_of_its_own() {
+    for (line, needs) in [
+        ("t map m 1M file=/etc/passwd", "pages of files"),
+        ("swap 1G", "swap"),
+        ("zswap 1G", "swap"),
+        ("expect /a:memory.swap.current == 0", "swap"),
+        ("fails ENOMEM t map m 1M file=x", "pages of files"),
+        ("print /a:memory.zswap.current", "swap"),
     ] {
         let text = format!("{SMALL}{line}\n");
+        let why = format!("needs {needs}, which this build does not have");
+        fails(&text, 77, "5", &[&why]);
+    }
+}
+
+#[test]
+fn a_touch_that_is_refused_says_which_page_and_who_was_full() {
+    for touch in ["t touch m", "t touch m read", "t touch m write 3M 16K"] {
+        let text = format!(
+            "{SMALL}write /a/memory.max 2M\nt map m 4M shmem\nt touch m 0 1M\n\
+             t touch m 1M 1000K\n{touch}\n"
+        );
         fails(
             &text,
-            77,
-            "5",
-            &["needs pages, which this build does not have"],
+            1,
+            "9",
+            &["ENOMEM: t: page ", ": /a: 4096 bytes do not fit"],
         );
     }
 }

@@ -10,10 +10,9 @@ use crate::expect::terms::{Expect, Sum, Term, sum_text};
 use crate::text::line::Name;
 use crate::text::number::Number;
 use crate::text::reference::{Reference, Value, find};
-use crate::text::word::show;
 use crate::world::World;
-use crate::world::fault::Fault;
-use crate::world::things::Part;
+use crate::world::fault::{Fault, Needs};
+use crate::world::things::{Part, Things};
 use memcg::root;
 use memcg::testing::files::{self, Entry};
 use memcg::testing::os::errno::Errno;
@@ -72,21 +71,18 @@ pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
             };
             answer(is_there == *there, found)
         }
-        Expect::Intact(tag) => {
-            let damaged = world.things.look(tag, |things| {
-                things.parts.iter().find_map(Part::first_damaged)
-            });
-            match damaged {
-                None => Err(Fault::Wrong("nothing is called so".into())),
-                Some(None) => Ok("intact".into()),
-                Some(Some(i)) => Err(Fault::Wrong(format!(
-                    "object {i} does not hold what was written into it"
-                ))),
+        Expect::Intact(tag) => match world.things.region(tag) {
+            Some(region) => intact("page", region.first_damaged()?),
+            None => {
+                let first = |things: &Things| things.parts.iter().find_map(Part::first_damaged);
+                let damaged = world.things.look(tag, first);
+                let damaged = damaged.ok_or_else(|| Fault::Wrong("nothing is called so".into()))?;
+                intact("object", damaged.map(|i| i as u64))
             }
-        }
-        Expect::Freed(tag) => match world.things.look(tag, |things| things.holder.clone()) {
+        },
+        Expect::Freed(tag) => match world.things.holder(tag) {
             None => Ok("gone".into()),
-            Some(holder) => Err(Fault::Wrong(format!("{} holds it", show(&holder)))),
+            Some(holder) => Err(Fault::Wrong(format!("it is {holder}"))),
         },
         Expect::Killed(task) => answer(
             world.is_killed(task),
@@ -105,6 +101,15 @@ pub fn check(actor: &Actor<'_>, expect: &Expect) -> Result<String, Fault> {
                 &format!("it is in {found}"),
             )
         }
+    }
+}
+
+fn intact(what: &str, damaged: Option<u64>) -> Result<String, Fault> {
+    match damaged {
+        None => Ok("intact".into()),
+        Some(i) => Err(Fault::Wrong(format!(
+            "{what} {i} does not hold what was written into it"
+        ))),
     }
 }
 
@@ -178,8 +183,8 @@ fn term(actor: &Actor<'_>, term: &Term) -> Result<Value, Fault> {
 /// # Errors
 /// ENOENT when there is no such group, file or key.
 pub fn figure(actor: &Actor<'_>, reference: &Reference) -> Result<Value, Fault> {
-    if reference.needs_pages() {
-        return Err(Fault::lacks_pages(&reference.name));
+    if reference.needs_swap() {
+        return Err(Fault::lacks(&reference.name, Needs::Swap));
     }
     if !reference
         .group

@@ -67,6 +67,10 @@ figures! {
         "those of them that the cache had no room for"
     "left" of "TAG" = |world, tag| Ok(world.things.look(tag, left).unwrap_or(0)),
         "objects of the tag that are left"
+    "pages" of "TAG" = |world, tag| {
+            Ok(world.things.region(tag).map_or(0, |region| region.nr_pages()))
+        },
+        "pages of the region that have content"
     "entries" of "CACHE" = |world, cache| Ok(counts(world, cache)?.0),
         "objects in a cache that gives them up: dentry, reclaimable or registered"
     "reclaimed" of "CACHE" = |world, cache| Ok(counts(world, cache)?.1),

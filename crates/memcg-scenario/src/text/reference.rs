@@ -24,8 +24,8 @@ pub struct Reference {
     pub text: String,
 }
 
-/// What a file of pages would be called: there are none in this build.
-const PAGES: [&str; 2] = ["memory.swap.", "memory.zswap."];
+/// What a file of swap would be called: there are none in this build.
+const SWAP: [&str; 2] = ["memory.swap.", "memory.zswap."];
 
 impl Reference {
     /// Reads `PATH:FILE[.KEY]`, or `PATH/FILE[.KEY]`. `None` when the word is nothing like it.
@@ -79,15 +79,15 @@ impl Reference {
         }
     }
 
-    /// Whether the file would show pages, which are not there.
-    pub fn needs_pages(&self) -> bool {
-        is_of_pages(self.split().0)
+    /// Whether the file would show swap, which is not there.
+    pub fn needs_swap(&self) -> bool {
+        is_of_swap(self.split().0)
     }
 }
 
-/// Whether a file that is not in the table would show pages.
-pub fn is_of_pages(file: &str) -> bool {
-    PAGES.iter().any(|head| file.starts_with(head)) && FILES.iter().all(|f| f.name != file)
+/// Whether a file that is not in the table would show swap.
+pub fn is_of_swap(file: &str) -> bool {
+    SWAP.iter().any(|head| file.starts_with(head)) && FILES.iter().all(|f| f.name != file)
 }
 
 fn begins_a_name(text: &[u8]) -> bool {
@@ -272,7 +272,7 @@ mod tests {
             4
         );
         let swap = read("/a:memory.swap.current").expect("it is one");
-        assert!(swap.expect("it is right").needs_pages());
+        assert!(swap.expect("it is right").needs_swap());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::text::line::{Line, Name};
 use crate::text::reference::{self, Reference, Value};
 use crate::text::word::Wrong;
 use crate::world::World;
-use crate::world::fault::Fault;
+use crate::world::fault::{Fault, Needs};
 use memcg_term::size::human;
 
 /// The file whose writes reclaim memory.
@@ -45,8 +45,8 @@ pub fn write_of(line: &mut Line<'_>) -> Result<Write, Wrong> {
 
 /// Writes a file.
 pub fn write(actor: &Actor<'_>, Write { group, file, value }: &Write) -> Result<(), Fault> {
-    if reference::is_of_pages(file) {
-        return Err(Fault::lacks_pages(file));
+    if reference::is_of_swap(file) {
+        return Err(Fault::lacks(file, Needs::Swap));
     }
     let mut value = value.join(&b' ');
     if file == "cgroup.procs" || file == "cgroup.threads" {

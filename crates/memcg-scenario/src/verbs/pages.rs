@@ -1,70 +1,273 @@
-//! `share`, `swap`, `zswap`, `map`, `unmap`, `sync`: commands that need pages. This build has none.
-//! Such a line is read all the same, and ends the run when it is its turn.
+//! `map`, `touch`, `unmap`, `share`, `give`: regions, whose pages are charged as they are touched.
 //!
-//! Invariants: a line that is wrong is refused, with or without pages.
-//! Depends on: `text`.
-//! Never: calls the engine.
+//! Invariants: mapping charges nobody. A touch brings all its pages, or none stays that it brought.
+//! Depends on: `world`; `tags` for what is no region; `objects` for how a task allocates.
+//! Never: waits longer than one pause a step for being above `memory.high`.
 
 use crate::actor::Actor;
 use crate::text::line::{Line, Name};
 use crate::text::number;
-use crate::text::word::Wrong;
-use crate::world::fault::Fault;
+use crate::text::word::{Word, Wrong, show};
+use crate::verbs::objects::FLAGS;
+use crate::verbs::tags::{self, Give, TagOf};
+use crate::world::fault::{Fault, Needs};
+use crate::world::regions::{Access, MappedRegion};
+use crate::world::things::{no_region, no_tag};
+use memcg::safe_point;
+use memcg::testing::engine::Flags;
+use memcg::testing::os::errno::Errno;
+use memcg::testing::units::parse_size;
+use std::sync::Arc;
 
-/// A command that needs pages, by its verb.
+/// What is mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NeedsPages(&'static str);
+enum Kind {
+    /// Memory of one user.
+    Anon,
+    /// Memory of many.
+    Shmem,
+    /// A file.
+    File,
+}
 
-/// Says that the build has no pages.
-pub fn lacking(_: &Actor<'_>, NeedsPages(verb): &NeedsPages) -> Result<(), Fault> {
-    Err(Fault::lacks_pages(verb))
+/// `TASK map TAG SIZE anon|shmem|file=PATH`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    task: Name,
+    tag: Name,
+    bytes: u64,
+    kind: Kind,
+}
+
+/// Reads `TAG SIZE anon|shmem|file=PATH`.
+pub fn map_of(task: Name, line: &mut Line<'_>) -> Result<Map, Wrong> {
+    let tag = line.name("a tag")?;
+    let bytes = number::size(line.next("a size")?)?;
+    let word = line.next("anon, shmem or file=PATH")?;
+    let kind = match word.bytes.as_slice() {
+        b"anon" if !word.quoted => Kind::Anon,
+        b"shmem" if !word.quoted => Kind::Shmem,
+        bytes if bytes.starts_with(b"file=") => Kind::File,
+        _ => {
+            return Err(Wrong::new(
+                word.column,
+                format!("'{}': expected anon, shmem or file=PATH", word.show()),
+            ));
+        }
+    };
+    Ok(Map {
+        task,
+        tag,
+        bytes,
+        kind,
+    })
+}
+
+/// Maps a new region, or one of many users that has that tag.
+pub fn map(actor: &Actor<'_>, order: &Map) -> Result<(), Fault> {
+    let Map {
+        task: name,
+        tag,
+        bytes,
+        kind,
+    } = order;
+    let (world, things) = (actor.world, &actor.world.things);
+    let task = world.task(name)?;
+    let made = match kind {
+        Kind::Anon => {
+            things.check_new(tag)?;
+            MappedRegion::anon(name, &task, *bytes, world.next_seed())?
+        }
+        Kind::Shmem => match things.region(tag) {
+            Some(region) if region.len() != *bytes => {
+                let message = format!("'{}' is {} bytes long", show(tag), region.len());
+                return Err(Fault::refused(Errno::EINVAL, message));
+            }
+            Some(region) => return region.map(name, &task),
+            None => {
+                things.check_new(tag)?;
+                MappedRegion::shmem(tag, (name, &task), *bytes, world.next_seed())?
+            }
+        },
+        Kind::File => return Err(Fault::lacks("map file=", Needs::Files)),
+    };
+    things.add_region(tag, made)
+}
+
+/// Ends a task's mapping. Memory of one user goes with it.
+pub fn unmap(actor: &Actor<'_>, TagOf { task, tag }: &TagOf) -> Result<(), Fault> {
+    actor.world.task(task)?;
+    actor.world.things.unmap(tag, task).map(drop)
+}
+
+/// Has the file of a region written: memory has none.
+pub fn sync(actor: &Actor<'_>, TagOf { task, tag }: &TagOf) -> Result<(), Fault> {
+    actor.world.task(task)?;
+    region(actor, tag)?.of(task)?;
+    let message = format!("'{}' is memory: there is no file to write", show(tag));
+    Err(Fault::refused(Errno::EINVAL, message))
+}
+
+/// `share TAG TASK TASK`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    tag: Name,
+    from: Name,
+    with: Name,
 }
 
 /// Reads `TAG TASK TASK`.
-pub fn share(line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
-    for what in ["a tag", "the task that maps it", "the task that shall"] {
-        line.name(what)?;
+pub fn share_of(line: &mut Line<'_>) -> Result<Share, Wrong> {
+    Ok(Share {
+        tag: line.name("a tag")?,
+        from: line.name("the task that maps it")?,
+        with: line.name("the task that shall")?,
+    })
+}
+
+/// Maps for the second task what the first one maps.
+pub fn share(actor: &Actor<'_>, Share { tag, from, with }: &Share) -> Result<(), Fault> {
+    actor.world.task(from)?;
+    let task = actor.world.task(with)?;
+    let region = region(actor, tag)?;
+    region.of(from)?;
+    region.map(with, &task)
+}
+
+/// Makes another task the holder of what a tag names, or of the mapping; the charge stays.
+pub fn give(actor: &Actor<'_>, order: &Give) -> Result<(), Fault> {
+    let Some(region) = actor.world.things.region(&order.tag) else {
+        return tags::give(actor, order);
+    };
+    actor.world.task(&order.task)?;
+    let to = actor.world.task(&order.to)?;
+    region.give(&order.task, &order.to, &to)
+}
+
+fn region(actor: &Actor<'_>, tag: &[u8]) -> Result<Arc<MappedRegion>, Fault> {
+    let things = &actor.world.things;
+    things.region(tag).ok_or_else(|| match things.holder(tag) {
+        Some(_) => no_region(tag),
+        None => no_tag(tag),
+    })
+}
+
+/// `TASK touch TAG [read|write] [OFFSET LEN]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    what: TagOf,
+    access: Access,
+    /// Offset and length in bytes; `None`: all of it.
+    range: Option<(u64, u64)>,
+}
+
+/// Reads `TAG [read|write] [OFFSET LEN]`.
+pub fn touch_of(task: Name, line: &mut Line<'_>) -> Result<Touch, Wrong> {
+    let what = tags::tag(task, line)?;
+    let access = if line.take("read") {
+        Access::Read
+    } else {
+        line.take("write");
+        Access::Write
+    };
+    let range = match line.peek() {
+        Some(_) => {
+            let offset = offset(line.next("an offset")?)?;
+            Some((offset, number::size(line.next("a length")?)?))
+        }
+        None => None,
+    };
+    Ok(Touch {
+        what,
+        access,
+        range,
+    })
+}
+
+fn offset(word: &Word) -> Result<u64, Wrong> {
+    parse_size(&word.bytes).map_err(|why| {
+        Wrong::new(
+            word.column,
+            format!("'{}' is no offset: {why}", word.show()),
+        )
+    })
+}
+
+/// Uses what a tag names: the pages of a region, all or none; or a thing.
+pub fn touch(actor: &Actor<'_>, order: &Touch) -> Result<(), Fault> {
+    let world = actor.world;
+    let TagOf { task: name, tag } = &order.what;
+    let Some(region) = world.things.region(tag) else {
+        return match order.range {
+            Some(_) => self::region(actor, tag).map(drop),
+            None => tags::touch(actor, &order.what),
+        };
+    };
+    let task = world.task(name)?;
+    let mapping = region.of(name)?;
+    let touching = region.begin_touch(world.next_seed());
+    let mut fault = None;
+    {
+        let _for_the_task = task.enter();
+        for page in region.pages_of(order.range)? {
+            let touched = loop {
+                let touched = touching.page(&mapping, page, order.access, FLAGS | Flags::MALLOC);
+                // A task that was killed for this frees what it held.
+                let somebody_went = world.bury_after_oom();
+                if somebody_went && world.is_killed(name) {
+                    let message = format!("{}: page {page}: it was killed", show(name));
+                    break Err(Fault::refused(Errno::ENOMEM, message));
+                }
+                match touched {
+                    Err(_) if somebody_went => {}
+                    Err(why) => {
+                        let message = format!("{}: page {page}: {why}", show(name));
+                        break Err(Fault::refused(why.errno(), message));
+                    }
+                    Ok(true) => break Ok(()),
+                    Ok(false) => {
+                        let why = "does not hold what was written into it";
+                        break Err(Fault::Wrong(format!("page {page} {why}")));
+                    }
+                }
+            };
+            if let Err(why) = touched {
+                fault = Some(why);
+                break;
+            }
+        }
+        // One pause a step, two seconds at most: as a program does between two requests.
+        safe_point();
     }
-    Ok(NeedsPages("share"))
+    match fault {
+        None => Ok(()),
+        Some(fault) => {
+            touching.undo()?;
+            Err(fault)
+        }
+    }
+}
+
+/// A command that needs swap, by its verb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeedsSwap(&'static str);
+
+/// Says that the build has no swap.
+pub fn lacking(_: &Actor<'_>, NeedsSwap(verb): &NeedsSwap) -> Result<(), Fault> {
+    Err(Fault::lacks(verb, Needs::Swap))
 }
 
 /// Reads `SIZE [FILE]`.
-pub fn swap(line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
+pub fn swap(line: &mut Line<'_>) -> Result<NeedsSwap, Wrong> {
     number::size(line.next("a size")?)?;
     if line.peek().is_some() {
         line.next("a file")?;
     }
-    Ok(NeedsPages("swap"))
+    Ok(NeedsSwap("swap"))
 }
 
 /// Reads `SIZE`.
-pub fn zswap(line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
+pub fn zswap(line: &mut Line<'_>) -> Result<NeedsSwap, Wrong> {
     number::size(line.next("a size")?)?;
-    Ok(NeedsPages("zswap"))
-}
-
-/// Reads `TAG SIZE anon|shmem|file=PATH`.
-pub fn map(_: Name, line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
-    line.name("a tag")?;
-    number::size(line.next("a size")?)?;
-    let kind = line.next("anon, shmem or file=PATH")?;
-    if !kind.is("anon") && !kind.is("shmem") && !kind.bytes.starts_with(b"file=") {
-        return Err(Wrong::new(
-            kind.column,
-            format!("'{}': expected anon, shmem or file=PATH", kind.show()),
-        ));
-    }
-    Ok(NeedsPages("map"))
-}
-
-/// Reads `TAG`.
-pub fn unmap(_: Name, line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
-    line.name("a tag")?;
-    Ok(NeedsPages("unmap"))
-}
-
-/// Reads `TAG`.
-pub fn sync(_: Name, line: &mut Line<'_>) -> Result<NeedsPages, Wrong> {
-    line.name("a tag")?;
-    Ok(NeedsPages("sync"))
+    Ok(NeedsSwap("zswap"))
 }

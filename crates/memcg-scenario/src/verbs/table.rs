@@ -157,7 +157,7 @@ verbs! {
                  to. While it is asked, TASK reserves SIZE, if that fits"
         }
         Exit(Name) "exit": line tasks::name, acts tasks::exit {
-            "NAME": "ends a task. What it holds and has not given is freed"
+            "NAME": "ends a task. What it holds and has not given is freed, what it maps is unmapped"
         }
         Alloc(objects::Alloc) "alloc": task objects::alloc_of, acts objects::alloc {
             "TAG SIZE[xCOUNT] [cache=C] [nowait]":
@@ -194,12 +194,16 @@ verbs! {
         Reserve(tags::Reserve) "reserve": task tags::reserve_of, acts tags::reserve {
             "TAG SIZE": "charges bytes without memory behind them"
         }
-        Touch(tags::Touch) "touch": task tags::touch_of, acts tags::touch {
+        Touch(pages::Touch) "touch": task pages::touch_of, acts pages::touch {
             "TAG":
-                "uses a thing. Its content is looked at; what a `lazy` move left behind follows as \
+                "uses a thing that is no region. Its content is looked at; what a `lazy` move left behind follows as \
                  far as there is room; what a group left by `next-touch` is charged to the task's \
                  group; what can be reclaimed becomes the last to go"
-            "TAG [read|write] OFFSET LEN": "uses a range of a region (needs pages)"
+            "TAG [read|write] [OFFSET LEN]":
+                "uses the pages of a region that the task maps, or those a range lies in, one \
+                 after the other: writes them (as without a word), or looks at them. A page \
+                 without content is charged now, but for anonymous memory that is read. All or \
+                 none: after a refusal (ENOMEM) the pages that it brought are given back"
         }
         Hold(tags::TagOf) "hold": task tags::tag, acts holders::hold {
             "TAG":
@@ -208,10 +212,11 @@ verbs! {
                  a group ends"
         }
         Free(tags::TagOf) "free": task tags::tag, acts tags::free {
-            "TAG": "frees what a tag names, whoever holds it"
+            "TAG": "frees what a tag names, whoever holds or maps it"
         }
-        Give(tags::Give) "give": task tags::give_of, acts tags::give {
-            "TAG TASK": "the other task holds the thing from now on. The charge stays"
+        Give(tags::Give) "give": task tags::give_of, acts pages::give {
+            "TAG TASK":
+                "the other task holds the thing, or has the mapping, from now on. The charge stays"
         }
         Take(tags::TagOf) "take": task tags::tag, acts holders::take {
             "TAG":
@@ -239,23 +244,30 @@ verbs! {
         Fails(Fails) "fails": line fails_of, expects fails {
             "ERRNO COMMAND…": "the command must fail with this error, and change nothing"
         }
-        Map(pages::NeedsPages) "map": task pages::map, acts pages::lacking {
-            "TAG SIZE anon|shmem|file=PATH": "maps a region (needs pages)"
+        Map(pages::Map) "map": task pages::map_of, acts pages::map {
+            "TAG SIZE anon|shmem|file=PATH":
+                "maps a region, for which nobody is charged until it is touched. `anon`: it is \
+                 the task's alone, and goes when it is unmapped. `shmem`: a second task that maps \
+                 the tag maps the same region, which is there, mapped or not, until it is freed. \
+                 `file=` needs pages of files"
         }
-        Unmap(pages::NeedsPages) "unmap": task pages::unmap, acts pages::lacking {
-            "TAG": "unmaps a region (needs pages)"
+        Unmap(tags::TagOf) "unmap": task tags::tag, acts pages::unmap {
+            "TAG":
+                "ends the task's mapping. Pages of `shmem` stay, and stay charged"
         }
-        Sync(pages::NeedsPages) "sync": task pages::sync, acts pages::lacking {
-            "TAG": "writes a region's file back (needs pages)"
+        Sync(tags::TagOf) "sync": task tags::tag, acts pages::sync {
+            "TAG": "writes a region's file. EINVAL of memory"
         }
-        Share(pages::NeedsPages) "share": line pages::share, acts pages::lacking {
-            "TAG TASK TASK": "the second task maps what the first has mapped (needs pages)"
+        Share(pages::Share) "share": line pages::share_of, acts pages::share {
+            "TAG TASK TASK":
+                "the second task maps what the first one maps as well. EINVAL of `anon`, which \
+                 has one user"
         }
-        Swap(pages::NeedsPages) "swap": line pages::swap, acts pages::lacking {
-            "SIZE [FILE]": "makes a swap area (needs pages)"
+        Swap(pages::NeedsSwap) "swap": line pages::swap, acts pages::lacking {
+            "SIZE [FILE]": "makes a swap area (needs swap)"
         }
-        Zswap(pages::NeedsPages) "zswap": line pages::zswap, acts pages::lacking {
-            "SIZE": "makes a compressed swap area (needs pages)"
+        Zswap(pages::NeedsSwap) "zswap": line pages::zswap, acts pages::lacking {
+            "SIZE": "makes a compressed swap area (needs swap)"
         }
     }
     blocks {

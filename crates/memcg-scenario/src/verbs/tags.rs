@@ -1,4 +1,4 @@
-//! `reserve`, `free`, `give`, `touch`: what a tag names.
+//! `reserve`, `free`, and of what is no region `give`, `touch`: what a tag names.
 //!
 //! Invariants: a tag is held by one task, and `give` alone changes which.
 //! Depends on: `world`.
@@ -7,13 +7,12 @@
 use crate::actor::Actor;
 use crate::text::line::{Line, Name};
 use crate::text::number;
-use crate::text::word::{Word, Wrong};
+use crate::text::word::Wrong;
 use crate::verbs::objects::FLAGS;
 use crate::world::fault::Fault;
 use crate::world::things::{Part, no_tag};
 use memcg::ReserveError;
 use memcg::testing::os::errno::Errno;
-use memcg::testing::units::parse_size;
 
 /// `TASK … TAG`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +66,12 @@ pub fn free(actor: &Actor<'_>, TagOf { task, tag }: &TagOf) -> Result<(), Fault>
 /// `TASK give TAG TASK`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Give {
-    task: Name,
-    tag: Name,
-    to: Name,
+    /// Who holds it.
+    pub task: Name,
+    /// What.
+    pub tag: Name,
+    /// Who is to hold it.
+    pub to: Name,
 }
 
 /// Reads `TAG TASK`.
@@ -88,47 +90,8 @@ pub fn give(actor: &Actor<'_>, Give { task, tag, to }: &Give) -> Result<(), Faul
     actor.world.things.give(tag, task, to)
 }
 
-/// `TASK touch TAG [read|write] [OFFSET LEN]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Touch {
-    task: Name,
-    tag: Name,
-    /// Whether only a range is used, which needs pages.
-    is_range: bool,
-}
-
-/// Reads `TAG [read|write] [OFFSET LEN]`.
-pub fn touch_of(task: Name, line: &mut Line<'_>) -> Result<Touch, Wrong> {
-    let tag = line.name("a tag")?;
-    if !line.take("read") {
-        line.take("write");
-    }
-    let is_range = line.peek().is_some();
-    if is_range {
-        offset(line.next("an offset")?)?;
-        number::size(line.next("a length")?)?;
-    }
-    Ok(Touch {
-        task,
-        tag,
-        is_range,
-    })
-}
-
-fn offset(word: &Word) -> Result<u64, Wrong> {
-    parse_size(&word.bytes).map_err(|why| {
-        Wrong::new(
-            word.column,
-            format!("'{}' is no offset: {why}", word.show()),
-        )
-    })
-}
-
 /// Uses what a tag names: its content is looked at, and what a move left behind follows the task.
-pub fn touch(actor: &Actor<'_>, order: &Touch) -> Result<(), Fault> {
-    if order.is_range {
-        return Err(Fault::lacks_pages("touch OFFSET LEN"));
-    }
+pub fn touch(actor: &Actor<'_>, order: &TagOf) -> Result<(), Fault> {
     let task = actor.world.task(&order.task)?;
     let things = &actor.world.things;
     let looked = things.look(&order.tag, |things| {

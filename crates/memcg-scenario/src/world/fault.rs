@@ -39,11 +39,11 @@ impl Fault {
         }
     }
 
-    /// What a command that needs pages is answered with.
-    pub fn lacks_pages(what: &str) -> Fault {
+    /// What a command is answered with that needs something this build has not.
+    pub fn lacks(what: &str, needs: Needs) -> Fault {
         Fault::Lacks {
             what: what.to_owned(),
-            needs: Needs::Pages,
+            needs,
         }
     }
 }
@@ -71,15 +71,18 @@ impl core::fmt::Display for Fault {
 /// What a build may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Regions, files, swap.
-    Pages,
+    /// Regions over files.
+    Files,
+    /// Swap, or compressed memory.
+    Swap,
 }
 
 impl Needs {
     /// What is lacking, in words.
     pub fn text(self) -> &'static str {
         match self {
-            Needs::Pages => "pages",
+            Needs::Files => "pages of files",
+            Needs::Swap => "swap",
         }
     }
 }

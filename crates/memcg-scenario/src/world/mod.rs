@@ -7,7 +7,8 @@
 //! The files, each using those above it:
 //!
 //! - `lock`, `fault`: what all of them need
-//! - `objects`, `shared_charge`, `reclaimable`: what a task can hold
+//! - `pattern`: what is written into things
+//! - `objects`, `shared_charge`, `reclaimable`, `regions`: what a task can hold
 //! - `things`: what it holds, by tag
 //! - `dentries`, `subsystem`: caches of directory entries; who has a say when tasks move
 
@@ -16,7 +17,9 @@ pub mod fault;
 pub mod lock;
 #[allow(unsafe_code, reason = "objects of the heap are raw memory")]
 pub mod objects;
+pub mod pattern;
 pub mod reclaimable;
+pub mod regions;
 pub mod shared_charge;
 pub mod subsystem;
 pub mod things;

@@ -3,9 +3,10 @@
 //!
 //! Invariants: every byte of an object is written when it is made; objects are freed when their
 //! [`Objects`] is dropped.
-//! Depends on: the engine's heap and its caches.
+//! Depends on: `pattern`; the engine's heap and its caches.
 //! Never: two objects of one scenario with one pattern.
 
+use crate::world::pattern::Pattern;
 use memcg::testing::engine::{Flags, kmalloc};
 use memcg::{AllocError, KBytes, Memcg, ReserveError, Shared, SizedCache};
 use std::any::Any;
@@ -72,19 +73,19 @@ impl Objects {
     /// # Errors
     /// Why it was refused; `None` when the heap had no room.
     pub fn push(&mut self, flags: Flags) -> Result<(), Option<AllocError>> {
-        let pattern = pattern(self.seed, self.len());
+        let pattern = Pattern::of(self.seed, self.len() as u64);
         match &mut self.all {
             All::Heap(all) => {
                 let at = NonNull::new(kmalloc::alloc(self.size, flags)).ok_or(None)?;
                 // SAFETY: `alloc` has just made an object of `size` bytes, and nobody else has its
                 // address. `write` only writes, so it does not matter that the bytes have no value.
                 let bytes = unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), self.size) };
-                write(bytes, pattern);
+                pattern.write(bytes);
                 all.push(at);
             }
             All::Cache(cache, all) => {
                 let mut object = cache.alloc_flags(flags).map_err(Some)?;
-                write(&mut object, pattern);
+                pattern.write(&mut object);
                 all.push(Object::Own(object));
             }
         }
@@ -139,14 +140,7 @@ impl Objects {
 
     /// The number of the first object that does not hold what was written into it.
     pub fn first_damaged(&self) -> Option<usize> {
-        let is_damaged = |i: usize, bytes: &[u8]| {
-            let mut pattern = pattern(self.seed, i);
-            !bytes.chunks(8).all(|piece| {
-                let is_whole = piece == &pattern.to_ne_bytes()[..piece.len()];
-                pattern = pattern.wrapping_add(STEP);
-                is_whole
-            })
-        };
+        let is_damaged = |i: usize, bytes: &[u8]| !Pattern::of(self.seed, i as u64).is_in(bytes);
         match &self.all {
             All::Heap(all) => all.iter().enumerate().position(|(i, at)| {
                 // SAFETY: a live object of `size` bytes, initialised by `push`.
@@ -196,22 +190,6 @@ impl Drop for Objects {
             }
         }
     }
-}
-
-fn write(bytes: &mut [u8], mut pattern: u64) {
-    for piece in bytes.chunks_mut(8) {
-        piece.copy_from_slice(&pattern.to_ne_bytes()[..piece.len()]);
-        pattern = pattern.wrapping_add(STEP);
-    }
-}
-
-/// The difference between one word and the next. It is odd, so that no two words of an object are
-/// equal before 2⁶⁴ words.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The first word of object `i`.
-fn pattern(seed: u64, i: usize) -> u64 {
-    (seed << 32 ^ i as u64).wrapping_mul(STEP) | 1
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What tasks hold, by tag: heap objects, objects of caches, reservations.
+//! What tasks hold, by tag: heap objects, objects of caches, reservations, regions.
 //!
-//! Invariants: a tag has one holder; others may hold it as well, by a share of their own.
-//! Depends on: `objects`, `reclaimable`, `shared_charge`, `fault`.
+//! Invariants: a tag has one holder; others may hold it as well, by a share of their own. One of a
+//! region has those who map it.
+//! Depends on: `objects`, `reclaimable`, `shared_charge`, `regions`, `fault`.
 //! Never: holds its lock while something is freed.
 
 #![forbid(unsafe_code)]
@@ -12,11 +13,12 @@ use crate::world::fault::Fault;
 use crate::world::lock::lock;
 use crate::world::objects::Objects;
 use crate::world::reclaimable::ReclaimableObjects;
+use crate::world::regions::MappedRegion;
 use crate::world::shared_charge::{Held, SharedCharge};
-use memcg::Charge;
 use memcg::testing::os::errno::Errno;
+use memcg::{Charge, Mapping};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Something a task holds.
 pub enum Part {
@@ -81,7 +83,7 @@ impl Part {
     }
 }
 
-/// What a tag names.
+/// What a tag names, if it is no region.
 pub struct Things {
     /// The task that holds it.
     pub holder: Name,
@@ -91,82 +93,194 @@ pub struct Things {
     pub others: Vec<(Name, Held)>,
 }
 
+/// What a tag names.
+pub enum Named {
+    /// Things that one task holds.
+    Things(Things),
+    /// A region, which tasks map.
+    Region(Arc<MappedRegion>),
+}
+
+impl Named {
+    /// Who holds it, in words.
+    fn holder(&self) -> String {
+        match self {
+            Named::Things(things) => format!("held by {}", show(&things.holder)),
+            Named::Region(region) => format!("a region, {}", region.users()),
+        }
+    }
+
+    /// What it is and who holds it, in words.
+    fn text(&self) -> String {
+        match self {
+            Named::Things(things) => {
+                let parts: Vec<String> = things.parts.iter().map(Part::text).collect();
+                format!("{} of {}", parts.join(", "), show(&things.holder))
+            }
+            Named::Region(region) => {
+                let (nr, users) = (region.nr_pages(), region.users());
+                format!("a region with {nr} pages, {users}")
+            }
+        }
+    }
+}
+
+/// What a task has let go of: to be dropped where no lock is held.
+#[derive(Default)]
+pub struct LetGo {
+    named: Vec<Named>,
+    shares: Vec<(Name, Held)>,
+    mappings: Vec<Arc<Mapping>>,
+}
+
 /// What all tags name.
 #[derive(Default)]
-pub struct TagTable(Mutex<HashMap<Name, Things>>);
+pub struct TagTable(Mutex<HashMap<Name, Named>>);
 
 impl TagTable {
     /// Runs `f` on what a tag names, to change it. `f` shall not call the engine for anything that
     /// may free memory: a lock is held.
     ///
     /// # Errors
-    /// ENOENT when nothing has that tag.
+    /// ENOENT when nothing has that tag, EINVAL when it is a region's.
     pub fn change<R>(&self, tag: &[u8], f: impl FnOnce(&mut Things) -> R) -> Result<R, Fault> {
-        let mut things = lock(&self.0);
-        things.get_mut(tag).map(f).ok_or_else(|| no_tag(tag))
+        match lock(&self.0).get_mut(tag) {
+            Some(Named::Things(things)) => Ok(f(things)),
+            Some(Named::Region(_)) => {
+                let message = format!(
+                    "'{}' is a region: its pages are charged one by one",
+                    show(tag)
+                );
+                Err(Fault::refused(Errno::EINVAL, message))
+            }
+            None => Err(no_tag(tag)),
+        }
     }
 
-    /// Runs `f` on what a tag names, if there is anything.
+    /// Runs `f` on what a tag names, if there is anything that is no region.
     pub fn look<R>(&self, tag: &[u8], f: impl FnOnce(&Things) -> R) -> Option<R> {
-        lock(&self.0).get(tag).map(f)
+        match lock(&self.0).get(tag)? {
+            Named::Things(things) => Some(f(things)),
+            Named::Region(_) => None,
+        }
+    }
+
+    /// The region that a tag names, if it names one.
+    pub fn region(&self, tag: &[u8]) -> Option<Arc<MappedRegion>> {
+        match lock(&self.0).get(tag)? {
+            Named::Things(_) => None,
+            Named::Region(region) => Some(region.clone()),
+        }
+    }
+
+    /// Who holds what a tag names, in words, if there is anything.
+    pub fn holder(&self, tag: &[u8]) -> Option<String> {
+        lock(&self.0).get(tag).map(Named::holder)
     }
 
     /// Every tag, and what is held under it by whom.
     pub fn holdings(&self) -> Vec<(Name, String)> {
-        lock(&self.0)
-            .iter()
-            .map(|(tag, thing)| {
-                let parts: Vec<String> = thing.parts.iter().map(Part::text).collect();
-                let what = format!("{} of {}", parts.join(", "), show(&thing.holder));
-                (tag.clone(), what)
-            })
-            .collect()
+        let named = lock(&self.0);
+        let texts = named.iter().map(|(tag, named)| (tag.clone(), named.text()));
+        texts.collect()
     }
 
-    /// Refuses `holder` when somebody else holds what `tag` names.
+    /// Refuses `holder` when somebody else holds what `tag` names, or it is a region.
     ///
     /// # Errors
     /// EEXIST, with the name of the other task.
     pub fn check(&self, tag: &[u8], holder: &[u8]) -> Result<(), Fault> {
         match lock(&self.0).get(tag) {
-            Some(thing) if thing.holder != holder => Err(Fault::refused(
-                Errno::EEXIST,
-                format!("'{}' is held by {}", show(tag), show(&thing.holder)),
-            )),
-            Some(_) | None => Ok(()),
+            Some(Named::Things(things)) if things.holder == holder => Ok(()),
+            Some(named) => Err(taken(tag, named)),
+            None => Ok(()),
         }
     }
 
     /// Adds a part to what `tag` names.
     ///
     /// # Errors
-    /// EEXIST when somebody else holds it; the part is freed then.
+    /// EEXIST when somebody else holds it, or it is a region; the part is freed then.
     pub fn add(&self, tag: &[u8], holder: &[u8], part: Part) -> Result<(), Fault> {
         let refused = {
-            let mut things = lock(&self.0);
-            let thing = things.entry(tag.to_vec()).or_insert_with(|| Things {
-                holder: holder.to_vec(),
-                parts: Vec::new(),
-                others: Vec::new(),
+            let mut all = lock(&self.0);
+            let named = all.entry(tag.to_vec()).or_insert_with(|| {
+                Named::Things(Things {
+                    holder: holder.to_vec(),
+                    parts: Vec::new(),
+                    others: Vec::new(),
+                })
             });
-            if thing.holder == holder {
-                thing.parts.push(part);
-                return Ok(());
+            match named {
+                Named::Things(things) if things.holder == holder => {
+                    things.parts.push(part);
+                    return Ok(());
+                }
+                Named::Things(_) | Named::Region(_) => part,
             }
-            part
         };
         // Freed where no lock is held.
         drop(refused);
         self.check(tag, holder)
     }
 
+    /// Refuses when `tag` names something.
+    ///
+    /// # Errors
+    /// EEXIST, with who holds it.
+    pub fn check_new(&self, tag: &[u8]) -> Result<(), Fault> {
+        match lock(&self.0).get(tag) {
+            Some(named) => Err(taken(tag, named)),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a region.
+    ///
+    /// # Errors
+    /// EEXIST when `tag` names something; the region is dropped then.
+    pub fn add_region(&self, tag: &[u8], region: MappedRegion) -> Result<(), Fault> {
+        let region = Arc::new(region);
+        let mut all = lock(&self.0);
+        if let Some(named) = all.get(tag) {
+            let fault = taken(tag, named);
+            drop(all);
+            drop(region);
+            return Err(fault);
+        }
+        all.insert(tag.to_vec(), Named::Region(region));
+        Ok(())
+    }
+
     /// Takes what a tag names out of the table.
     ///
     /// # Errors
     /// ENOENT when nothing has that tag.
-    pub fn remove(&self, tag: &[u8]) -> Result<Things, Fault> {
+    pub fn remove(&self, tag: &[u8]) -> Result<Named, Fault> {
         let taken = lock(&self.0).remove(tag);
         taken.ok_or_else(|| no_tag(tag))
+    }
+
+    /// Ends a task's mapping of a region, and the region with it when it goes unmapped. The caller
+    /// drops both.
+    ///
+    /// # Errors
+    /// ENOENT when nothing has that tag, EINVAL when it is no region's, EPERM when the task does
+    /// not map it.
+    pub fn unmap(&self, tag: &[u8], name: &[u8]) -> Result<LetGo, Fault> {
+        let mut all = lock(&self.0);
+        let region = match all.get(tag) {
+            Some(Named::Region(region)) => region.clone(),
+            Some(Named::Things(_)) => return Err(no_region(tag)),
+            None => return Err(no_tag(tag)),
+        };
+        region.of(name)?;
+        let mut let_go = LetGo::default();
+        let_go.mappings.extend(region.unmap(name));
+        if region.goes_unmapped() && !region.is_mapped() {
+            let_go.named.extend(all.remove(tag));
+        }
+        Ok(let_go)
     }
 
     /// Makes `to` the holder of what `from` held.
@@ -174,43 +288,73 @@ impl TagTable {
     /// # Errors
     /// ENOENT when nothing has that tag, EPERM when `from` does not hold it.
     pub fn give(&self, tag: &[u8], from: &[u8], to: &[u8]) -> Result<(), Fault> {
-        let mut things = lock(&self.0);
-        let thing = things.get_mut(tag).ok_or_else(|| no_tag(tag))?;
-        if thing.holder != from {
-            let message = format!("'{}' is held by {}", show(tag), show(&thing.holder));
-            return Err(Fault::refused(Errno::EPERM, message));
-        }
-        thing.holder = to.to_vec();
-        Ok(())
+        self.change(tag, |things| {
+            if things.holder != from {
+                let message = format!("'{}' is held by {}", show(tag), show(&things.holder));
+                return Err(Fault::refused(Errno::EPERM, message));
+            }
+            things.holder = to.to_vec();
+            Ok(())
+        })?
     }
 
-    /// Takes out what `holder` holds, and its share of what others hold. The caller drops both.
-    pub fn remove_all_of(&self, holder: &[u8]) -> (Vec<Things>, Vec<(Name, Held)>) {
-        let (mut held, mut shares) = (Vec::new(), Vec::new());
-        let mut things = lock(&self.0);
-        let tags: Vec<Name> = things
-            .iter()
-            .filter(|(_, thing)| thing.holder == holder)
-            .map(|(tag, _)| tag.clone())
-            .collect();
+    /// Takes out what `holder` holds, its share of what others hold, and its mappings. The caller
+    /// drops it.
+    pub fn remove_all_of(&self, holder: &[u8]) -> LetGo {
+        let mut let_go = LetGo::default();
+        let mut all = lock(&self.0);
+        let mut tags: Vec<Name> = Vec::new();
+        for (tag, named) in all.iter() {
+            let goes = match named {
+                Named::Things(things) => things.holder == holder,
+                Named::Region(region) => {
+                    let its = region.unmap(holder);
+                    let was_its = its.is_some();
+                    let_go.mappings.extend(its);
+                    was_its && region.goes_unmapped() && !region.is_mapped()
+                }
+            };
+            if goes {
+                tags.push(tag.clone());
+            }
+        }
         for tag in tags {
-            held.extend(things.remove(&tag));
+            let_go.named.extend(all.remove(&tag));
         }
-        for thing in things.values_mut() {
-            let others = std::mem::take(&mut thing.others);
-            let (its, others): (Vec<_>, Vec<_>) =
-                others.into_iter().partition(|(other, _)| other == holder);
-            thing.others = others;
-            shares.extend(its);
+        for named in all.values_mut() {
+            match named {
+                Named::Things(things) => {
+                    let others = std::mem::take(&mut things.others);
+                    let (its, others): (Vec<_>, Vec<_>) =
+                        others.into_iter().partition(|(other, _)| other == holder);
+                    things.others = others;
+                    let_go.shares.extend(its);
+                }
+                Named::Region(_) => {}
+            }
         }
-        (held, shares)
+        let_go
     }
 
     /// Frees everything.
     pub fn clear(&self) {
-        let things = std::mem::take(&mut *lock(&self.0));
-        drop(things);
+        let all = std::mem::take(&mut *lock(&self.0));
+        drop(all);
     }
+}
+
+fn taken(tag: &[u8], named: &Named) -> Fault {
+    let message = format!("'{}' is {}", show(tag), named.holder());
+    Fault::refused(Errno::EEXIST, message)
+}
+
+/// What a command is answered with that needs a region and names something else.
+pub fn no_region(tag: &[u8]) -> Fault {
+    let message = format!(
+        "'{}' is no region: 'TASK map TAG SIZE' makes one",
+        show(tag)
+    );
+    Fault::refused(Errno::EINVAL, message)
 }
 
 /// What a command is answered with that names a tag nothing has.
