@@ -63,6 +63,7 @@ mod scoped;
 mod settings;
 mod shrinker;
 mod subsystem;
+mod swap;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 mod touch_as;
@@ -118,6 +119,7 @@ pub use scope::{Entered, no_account, run_deferred, safe_point};
 pub use scoped::{Killable, Scoped};
 pub use shrinker::{Registration, Scope, Shrinker, register_shrinker};
 pub use subsystem::{Attaching, Subsystem, SubsystemRegistration, register_subsystem};
+pub use swap::{SwapOnError, swap_on, zswap_on};
 pub use task::Task;
 pub use wait_error::WaitError;
 pub use warm_up::warm_up;

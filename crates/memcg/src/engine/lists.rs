@@ -54,8 +54,8 @@ impl Engine {
     }
 
     /// Runs `mover`, which may move the owner `tag` to another group. If it succeeds, the worker
-    /// later moves what the owner has in lists of the old group. The caller is pinned. Cost: O(1)
-    /// beside `mover`.
+    /// later moves what the owner has in lists of the old group; the order of its pages is that of
+    /// the new one at once. The caller is pinned. Cost: O(1) beside `mover`, O(log owners) with pages.
     pub fn lists_follow<R, E>(
         &self,
         tag: Tag,
@@ -64,6 +64,7 @@ impl Engine {
         let from = self.tree.resolve(self.tree.objcgs.get(tag).cell()).group;
         let id = self.tree.kmem_id_if_any(from);
         let moved = mover()?;
+        self.pages_follow(tag);
         if let Some(id) = id
             && self.kmem.lists.nr_heads() > 0
         {

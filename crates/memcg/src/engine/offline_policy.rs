@@ -55,6 +55,7 @@ impl Engine {
             }
         }
         self.change(|| offline::remove(&self.tree, &self.kmem, rec, group))?;
+        self.pages_of_ended(group);
         if policy == OfflinePolicy::Mapper && self.is_process_s() {
             apply_offline_actions();
         }

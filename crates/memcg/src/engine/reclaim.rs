@@ -14,16 +14,18 @@
 //! Never: refuses or kills; the loop around a charge decides that.
 
 pub mod evict;
+mod pages;
 
 use super::progress::{Passes, ask_of};
 use super::worker::ROOM;
 use super::worker::worker_thread;
-use super::{Engine, Flags, Request, Work};
+use super::{By, Engine, Flags, Request, Work};
 use crate::counter::protection::{Pass, Standing, exposed, standing};
 use crate::group::exact_charge::each_level;
 use crate::group::id::KmemId;
 use crate::group::{Event, GroupId, Memcg, ROOT, Tag};
 use crate::kmem::shrinker_registry::Ask;
+use crate::page::cost_balance::Swappiness;
 use crate::reclaim::share::{PRIORITIES, share};
 use crate::reclaim::subtree::{Cursors, Protections, Round};
 use crate::sync::Zeroed;
@@ -31,6 +33,8 @@ use crate::thread::ThreadRec;
 
 /// The least that is worth a pass, in bytes. In a small group it is less: a sixteenth of max.
 const CLUSTER: u64 = 128 << 10;
+/// As [`CLUSTER`], where a charge has the engine's own pages taken: one write of swap.
+const PAGES_BEHIND: u64 = 256 << 10;
 /// How many batches in a row may give nothing before a shrinker is left alone for this time, and
 /// what it still owes is put off. The number is large enough for a list that gives each of 100,000
 /// things a second chance. Without it, a shrinker that says it has things without end would be
@@ -68,6 +72,9 @@ struct Control<'a> {
     priority: u32,
     protections: Protections,
     got: Reclaimed,
+    /// Whose things are taken: the engine's own alone, or those of shrinkers, too.
+    by: By,
+    swappiness: Swappiness,
     /// Things that could have been asked for in this round.
     met: u64,
     low_skipped: bool,
@@ -100,25 +107,24 @@ impl Engine {
     /// calling thread: what was found under them is to be looked up again. Runs shrinkers of the
     /// program on this thread.
     pub fn reclaim(&self, rec: &ThreadRec, top: &Memcg, want: u64) -> Reclaimed {
-        self.reclaim_by(rec, top, want, 0, Need::Now)
+        self.reclaim_by(rec, top, want, Manner::NOW)
     }
 
-    /// Whether there may be anything to reclaim. Cost: two loads.
+    /// Whether there may be anything to reclaim. Cost: three loads.
     #[inline]
     pub(super) fn may_reclaim(&self) -> bool {
-        !self.kmem.shrinkers.is_empty() || self.tree.may_have_marked()
+        !self.kmem.shrinkers.is_empty() || self.tree.may_have_marked() || self.pages.are_mine()
     }
 
     /// Gets `want` bytes back, and `behind` more where that takes nothing from a group that is
     /// within its `low`.
-    fn reclaim_by(
-        &self,
-        rec: &ThreadRec,
-        top: &Memcg,
-        want: u64,
-        behind: u64,
-        need: Need,
-    ) -> Reclaimed {
+    fn reclaim_by(&self, rec: &ThreadRec, top: &Memcg, want: u64, manner: Manner) -> Reclaimed {
+        let Manner {
+            behind,
+            need,
+            by,
+            swappiness,
+        } = manner;
         if !self.may_reclaim() {
             return Reclaimed::default();
         }
@@ -136,6 +142,8 @@ impl Engine {
             priority: PRIORITIES,
             protections: Protections::below(top.group),
             got: Reclaimed::default(),
+            by,
+            swappiness,
             met: 0,
             low_skipped: false,
         };
@@ -198,7 +206,12 @@ impl Engine {
                 })
             };
             match next {
-                Some((ask, Some(part))) => self.ask_all(control, ask, part),
+                Some((ask, Some(part))) => {
+                    self.take_pages(control, ask, part);
+                    if control.by == By::All && !control.is_enough() {
+                        self.ask_all(control, ask, part);
+                    }
+                }
                 Some((_, None)) => {}
                 None => break,
             }
@@ -206,7 +219,7 @@ impl Engine {
                 break;
             }
         }
-        if control.top.group == ROOT && !control.is_enough() {
+        if control.top.group == ROOT && control.by == By::All && !control.is_enough() {
             self.ask_for_all(control);
         }
     }
@@ -380,9 +393,30 @@ impl Engine {
                 .saturating_sub(max);
             let behind = CLUSTER.min(max / 16).saturating_sub(need);
             // If nothing came back, other threads may be reclaiming what there is: wait for them.
+            let manner = Manner {
+                behind,
+                ..Manner::NOW
+            };
             return need == 0
-                || self.reclaim_by(rec, full, need, behind, Need::Now) != Reclaimed::default()
+                || self.reclaim_by(rec, full, need, manner) != Reclaimed::default()
                 || self.await_progress(rec, seen);
+        }
+        // The engine's own pages are nobody's code.
+        if self.pages.are_mine() {
+            let max = full.counter.max();
+            let need = full
+                .counter
+                .usage()
+                .saturating_add(request.bytes)
+                .saturating_sub(max);
+            let manner = Manner {
+                behind: PAGES_BEHIND.min(max / 16).saturating_sub(need),
+                by: By::Engine,
+                ..Manner::NOW
+            };
+            if need == 0 || self.reclaim_by(rec, full, need, manner) != Reclaimed::default() {
+                return true;
+            }
         }
         self.wake_reclaim(full, request.bytes);
         worker_thread::serves(self) && self.await_progress(rec, seen)
@@ -449,7 +483,11 @@ impl Engine {
             };
             if excess > 0 {
                 let group = self.tree.memcgs.get(index);
-                self.reclaim_by(rec, group, excess, 0, need);
+                let manner = Manner {
+                    need,
+                    ..Manner::NOW
+                };
+                self.reclaim_by(rec, group, excess, manner);
             }
         }
     }
@@ -484,6 +522,17 @@ impl Engine {
     /// What a write of `memory.reclaim` does: drains, then reclaims until `want` bytes are back or
     /// nothing more comes back; answers the bytes. Lifts the pins of the calling thread.
     pub fn reclaim_bytes(&self, rec: &ThreadRec, group: &Memcg, want: u64) -> u64 {
+        self.reclaim_bytes_by(rec, group, want, Swappiness::default())
+    }
+
+    /// As [`Self::reclaim_bytes`], with a weight of anonymous pages against those of files.
+    pub fn reclaim_bytes_by(
+        &self,
+        rec: &ThreadRec,
+        group: &Memcg,
+        want: u64,
+        swappiness: Swappiness,
+    ) -> u64 {
         let ask = ask_of(group);
         // Stock is in no use: it is drained first, and does not count as reclaimed.
         self.tree.drain(rec, group);
@@ -496,7 +545,11 @@ impl Engine {
             if group.generation() != ask.generation {
                 break;
             }
-            let now = self.reclaim(rec, group, want - got);
+            let manner = Manner {
+                swappiness,
+                ..Manner::NOW
+            };
+            let now = self.reclaim_by(rec, group, want - got, manner);
             if now == Reclaimed::default() {
                 break;
             }
@@ -506,6 +559,26 @@ impl Engine {
         self.tree.drain(rec, self.tree.memcgs.get(ask.group));
         got
     }
+}
+
+/// How a reclaim goes about it.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// So many bytes more are taken where that takes nothing from a group that is within its `low`.
+    behind: u64,
+    need: Need,
+    by: By,
+    swappiness: Swappiness,
+}
+
+impl Manner {
+    /// What is needed now, from everybody.
+    const NOW: Self = Self {
+        behind: 0,
+        need: Need::Now,
+        by: By::All,
+        swappiness: Swappiness::Weight(60),
+    };
 }
 
 /// How urgent a reclaim is.

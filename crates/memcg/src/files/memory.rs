@@ -12,9 +12,10 @@ use crate::counter::page_counter::UNLIMITED;
 use crate::engine::budget::{InUse, Line};
 use crate::engine::group_limits::{Bound, NoReserve, NotSet, RESERVE_MAX};
 use crate::group::{OomPolicy, Refusal};
+use crate::page::cost_balance::{MOST_SWAPPINESS, Swappiness};
 use crate::units::{Limit, parse_limit, parse_size};
 
-fn line(bytes: u64) -> String {
+pub(super) fn line(bytes: u64) -> String {
     format!("{}\n", Limit::bytes(bytes))
 }
 
@@ -152,17 +153,24 @@ pub fn reclaim(at: At<'_>, value: &[u8]) -> Result<(), FileError> {
         .filter(|word| !word.is_empty());
     let wanted = parse_size(words.next().unwrap_or_default())
         .map_err(|why| FileError::invalid(format!("{why}: write bytes, as 100M")))?;
+    let mut swappiness = Swappiness::default();
     for word in words {
-        let swappiness = word
+        let value = word
             .strip_prefix(b"swappiness=")
             .and_then(|n| core::str::from_utf8(n).ok());
-        if !swappiness.is_some_and(|n| n == "max" || n.parse::<u32>().is_ok_and(|n| n <= 200)) {
-            return Err(FileError::invalid(
-                "after the size only swappiness=0..200 or swappiness=max",
-            ));
-        }
+        swappiness = match value.map(|n| (n, n.parse::<u8>())) {
+            Some(("max", _)) => Swappiness::Max,
+            Some((_, Ok(weight))) if weight <= MOST_SWAPPINESS => Swappiness::Weight(weight),
+            Some(_) | None => {
+                return Err(FileError::invalid(
+                    "after the size only swappiness=0..200 or swappiness=max",
+                ));
+            }
+        };
     }
-    let taken = at.engine.reclaim_bytes(at.rec, at.group, wanted);
+    let taken = at
+        .engine
+        .reclaim_bytes_by(at.rec, at.group, wanted, swappiness);
     if taken < wanted {
         return Err(FileError::new(
             Errno::EAGAIN,

@@ -13,7 +13,7 @@ use super::At;
 use super::resident::{elsewhere, engine_bytes, rss};
 use super::text::lines;
 use crate::group::usage::Usage;
-use crate::group::{Event, PageCount};
+use crate::group::{Event, PageCount, PageEvent};
 use std::sync::OnceLock;
 
 /// Memory that is in no file: objects, what the program maps, and pages of anonymous regions.
@@ -65,6 +65,15 @@ pub fn stat(at: At<'_>) -> String {
             ("shrinker_freed", at.group.shrunk().1),
         ],
     );
+    for event in PageEvent::ALL
+        .into_iter()
+        .filter(|event| !event.is_of_swap())
+    {
+        let n = tree
+            .group_pages(at.group)
+            .map_or(0, |pages| pages.nr_events(event));
+        lines(&mut text, &[(event.name(), n)]);
+    }
     if at.is_root() {
         let rss = rss();
         let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at.engine));

@@ -19,6 +19,7 @@ mod memory_events;
 mod memory_move;
 mod memory_pressure;
 mod memory_stat;
+mod memory_swap;
 mod nearest;
 mod overhead;
 mod owners;

@@ -8,7 +8,7 @@
 
 use super::{
     At, FileError, cgroup, defaults, kmem, memory, memory_dying, memory_events, memory_move,
-    memory_pressure, memory_stat, overhead, owners,
+    memory_pressure, memory_stat, memory_swap, overhead, owners,
 };
 
 type Read = fn(At<'_>) -> String;
@@ -141,6 +141,12 @@ files! {
     "memory.reclaim" All w memory::reclaim; "bytes to take back by asking shrinkers; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"
     "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
     "memory.stat" All r memory_stat::stat; "by kind, and more"
+    "memory.swap.current" All r memory_swap::current; "bytes of pages that are compressed or on a swap device, or have a place there still"
+    "memory.swap.events" All r memory_swap::events; "high, max: how often swap met these; fail: pages that could not be swapped out"
+    "memory.swap.high" NotRoot r memory_swap::high; w memory_swap::set_high; "a line above which event high is counted"
+    "memory.swap.max" NotRoot r memory_swap::max; w memory_swap::set_max; "the limit of memory.swap.current: beyond it pages stay in memory"
+    "memory.swap.peak" All r memory_swap::peak; "the most that memory.swap.current has been"
+    "memory.zswap.current" All r memory_swap::zswap_current; "bytes of memory that compressed pages take, of memory.current"
 }
 
 /// The table as Markdown, for the docs.

@@ -49,6 +49,7 @@ pub mod objcg;
 pub mod over_limit;
 pub mod page_books;
 pub mod page_count;
+pub mod page_event;
 pub mod poll;
 pub mod pressure;
 pub mod recount;
@@ -77,6 +78,7 @@ pub use objcg::Objcg;
 pub use over_limit::Caller;
 pub use page_books::{Books, GroupPages, OwnerPages};
 pub use page_count::PageCount;
+pub use page_event::PageEvent;
 pub use settings::{MovePolicy, OfflinePolicy, OomPolicy};
 pub use tree::TreeError;
 

@@ -11,15 +11,17 @@
 //! pages for every change; the epochs for records that are let go.
 //! Never: a charge (`exact_charge` and `stock`); a look at a page.
 
+use super::exact_charge::each_level;
 use super::id::{CellId, GroupId, GroupPagesId, OwnerPagesId};
 use super::limbo::What;
 use super::memcg_record::Memcg;
 use super::page_count::{NR_PAGE_COUNTS, PageCount};
+use super::page_event::{NR_PAGE_EVENTS, PageEvent};
 use super::{Hierarchy, Tag};
-use crate::counter::Level;
+use crate::counter::{Level, Over, PageCounter, try_charge, uncharge};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::id::AtomicId;
 use crate::sync::lock::{Held, Lock, Rank};
 use crate::sync::sparse::Sparse;
@@ -31,6 +33,8 @@ pub struct PageBooks {
     groups: Arena<GroupPagesId, GroupPages>,
     of_owner: Sparse<Tag, OwnerPagesId>,
     of_group: Sparse<GroupId, GroupPagesId>,
+    /// Owners' records that were made.
+    lives: AtomicU32,
 }
 
 // SAFETY: arenas and tables that are Zeroed themselves.
@@ -48,9 +52,13 @@ pub struct OwnerPages {
     cell: AtomicId<CellId>,
     /// Pages that are charged to the owner, in memory or in swap.
     nr_pages: AtomicU64,
+    /// Tells it from others that had the owner's tag before, or will.
+    life: AtomicU32,
     /// Bytes of records that the owner's regions make the engine keep.
     records: AtomicU64,
     counts: [AtomicU64; NR_PAGE_COUNTS],
+    /// Bytes that are charged to swap.
+    swap: AtomicU64,
 }
 
 // SAFETY: integers and a free lock.
@@ -68,6 +76,10 @@ unsafe impl Record for OwnerPages {
 pub struct GroupPages {
     link: AtomicU32,
     parent: AtomicId<GroupPagesId>,
+    above: AtomicPtr<GroupPages>,
+    /// What the group and all below have in swap, and its limits.
+    pub swap: PageCounter,
+    events: [AtomicU64; NR_PAGE_EVENTS],
     counts: [AtomicU64; NR_PAGE_COUNTS],
 }
 
@@ -91,9 +103,20 @@ impl OwnerPages {
         memory(&self.counts)
     }
 
+    /// Bytes that are charged to swap.
+    pub fn swap(&self) -> u64 {
+        self.swap.load(Ordering::Relaxed)
+    }
+
     /// Pages that are charged to the owner, in memory or in swap.
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages.load(Ordering::Relaxed)
+    }
+
+    /// A number that other owners with the same tag, before and after, do not have, as far as 2³² of
+    /// them can be told apart.
+    pub fn life(&self) -> u32 {
+        self.life.load(Ordering::Relaxed)
     }
 
     /// Bytes of records that the owner's regions make the engine keep.
@@ -102,7 +125,38 @@ impl OwnerPages {
     }
 }
 
+impl Level for GroupPages {
+    fn counter(&self) -> &PageCounter {
+        &self.swap
+    }
+
+    fn parent(&self) -> Option<&Self> {
+        let above = self.above.load(Ordering::Relaxed);
+        // SAFETY: groups' records are an arena's, which never move or go; a parent's is there for
+        // as long as its child's, and a pinned reader of a dead child finds the parent it had.
+        unsafe { above.as_ref() }
+    }
+
+    fn above_high(&self, _usage: u64) {
+        self.count_event(PageEvent::SwapHigh, 1);
+    }
+
+    fn crossed_max(&self) {
+        self.count_event(PageEvent::SwapMax, 1);
+    }
+}
+
 impl GroupPages {
+    fn count_event(&self, event: PageEvent, n: u64) {
+        // Relaxed: sums, by which nothing else is read.
+        self.events[event.at()].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How often something happened to pages of the group and below.
+    pub fn nr_events(&self, event: PageEvent) -> u64 {
+        self.events[event.at()].load(Ordering::Relaxed)
+    }
+
     /// Bytes under one count, of the group and all below.
     pub fn bytes(&self, count: PageCount) -> u64 {
         self.counts[count.at()].load(Ordering::Relaxed)
@@ -167,6 +221,14 @@ impl Hierarchy {
             let new = books.groups.alloc(u32::MAX)?;
             let record = books.groups.get(new);
             record.parent.store(above, Ordering::Relaxed);
+            let pointer = above.map_or(core::ptr::null_mut(), |above| {
+                core::ptr::from_ref(books.groups.get(above)).cast_mut()
+            });
+            record.above.store(pointer, Ordering::Relaxed);
+            record.swap.open();
+            for event in &record.events {
+                event.store(0, Ordering::Relaxed);
+            }
             for count in &record.counts {
                 count.store(0, Ordering::Relaxed);
             }
@@ -180,6 +242,12 @@ impl Hierarchy {
             }
             top = group;
         }
+    }
+
+    /// A group's record of pages, made if there is none. `None`: no memory. The caller is pinned.
+    pub fn make_group_pages(&self, group: &Memcg) -> Option<&GroupPages> {
+        let id = self.ensure_group_pages(group)?;
+        Some(self.page_books.groups.get(id))
     }
 
     /// A move of `tag` to `target` begins: if it may have pages by the time it flips, the target's
@@ -209,7 +277,10 @@ impl Hierarchy {
         pages.tag.store(Some(tag), Ordering::Relaxed);
         pages.cell.store(Some(cell), Ordering::Relaxed);
         pages.nr_pages.store(0, Ordering::Relaxed);
+        let life = books.lives.fetch_add(1, Ordering::Relaxed);
+        pages.life.store(life, Ordering::Relaxed);
         pages.records.store(0, Ordering::Relaxed);
+        pages.swap.store(0, Ordering::Relaxed);
         for count in &pages.counts {
             count.store(0, Ordering::Relaxed);
         }
@@ -293,6 +364,7 @@ impl Hierarchy {
     /// In the child of a fork, for a recount: nothing is counted at any group.
     pub(super) fn forget_page_counts(&self) {
         for (_, group) in self.page_books.groups.each() {
+            group.swap.set_counts(0, 0);
             for count in &group.counts {
                 count.store(0, Ordering::Relaxed);
             }
@@ -307,6 +379,7 @@ impl Hierarchy {
             for count in PageCount::ALL {
                 self.count_at(cell, count, pages.bytes(count) as i64);
             }
+            let _ = self.charge_swap_at(cell, pages.swap(), true);
         }
     }
 
@@ -314,6 +387,50 @@ impl Hierarchy {
     pub(super) fn reset_page_locks_in_child(&self, sole: crate::sync::promise::SoleThread) {
         for (_, pages) in self.page_books.owners.each() {
             pages.lock.reset_in_child(sole);
+        }
+    }
+
+    /// Whether half of what a group, or one above, may have in swap is used. The caller is pinned.
+    pub fn swap_is_half_full(&self, group: &Memcg) -> bool {
+        let mut level = self.group_pages(group);
+        while let Some(record) = level {
+            if record.swap.usage() > record.swap.max() / 2 {
+                return true;
+            }
+            level = record.parent();
+        }
+        false
+    }
+
+    /// The nearest group, from `group` up, that has no room for `bytes` more of swap. The caller is
+    /// pinned.
+    pub fn full_of_swap(&self, group: &Memcg, bytes: u64) -> Option<GroupId> {
+        let mut full = None;
+        each_level(group, |level| {
+            let is_full = |pages: &GroupPages| pages.swap.usage() + bytes > pages.swap.max();
+            if full.is_none() && self.group_pages(level).is_some_and(is_full) {
+                full = Some(level.index());
+            }
+        });
+        full
+    }
+
+    /// Charges `bytes` of swap to the groups that a cell leads to. `false`: one is full.
+    fn charge_swap_at(&self, cell: CellId, bytes: u64, forced: bool) -> bool {
+        let Some(start) = self.group_pages(self.resolve(cell).group) else {
+            return false;
+        };
+        let over = if forced { Over::Any } else { Over::By(0) };
+        try_charge(start, None, bytes, |_| over)
+            .inspect_err(|full| full.level.count_event(PageEvent::SwapMax, 1))
+            .is_ok()
+    }
+
+    fn uncharge_swap_at(&self, cell: CellId, bytes: u64) {
+        if let Some(start) = self.group_pages(self.resolve(cell).group)
+            && uncharge(start, None, bytes).is_err()
+        {
+            self.report_broken();
         }
     }
 
@@ -380,6 +497,45 @@ impl Books<'_> {
         self.tree.count_at(self.cell(), count, -(bytes as i64));
     }
 
+    /// Charges `bytes` to swap, here and at the groups above. `false`: a group is full; nothing has
+    /// changed.
+    #[must_use = "it may be refused"]
+    pub fn try_add_swap(&self, bytes: u64) -> bool {
+        let _walk = self.tree.begin_walk();
+        let fits = self.tree.charge_swap_at(self.cell(), bytes, false);
+        if fits {
+            let now = self.pages.swap();
+            self.pages.swap.store(now + bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Takes `bytes` off what is charged to swap.
+    pub fn sub_swap(&self, bytes: u64) {
+        let _walk = self.tree.begin_walk();
+        let Some(left) = self.pages.swap().checked_sub(bytes) else {
+            self.tree.report_broken();
+            return;
+        };
+        self.pages.swap.store(left, Ordering::Relaxed);
+        self.tree.uncharge_swap_at(self.cell(), bytes);
+    }
+
+    /// Something happened to `n` pages of the owner: counted at its groups.
+    pub fn event(&self, event: PageEvent, n: u64) {
+        let group = self.tree.resolve(self.cell()).group;
+        let mut level = self.tree.group_pages(group);
+        while let Some(record) = level {
+            record.count_event(event, n);
+            level = record.parent();
+        }
+    }
+
+    /// The group that the owner's pages are counted in.
+    pub fn group(&self) -> &Memcg {
+        self.tree.resolve(self.cell()).group
+    }
+
     fn cell(&self) -> CellId {
         self.pages.cell.known(Ordering::Relaxed)
     }
@@ -398,6 +554,11 @@ impl Books<'_> {
             .is_none()
         {
             self.tree.report_broken();
+        }
+        let swap = self.pages.swap();
+        if swap > 0 {
+            let _ = self.tree.charge_swap_at(to, swap, true);
+            self.tree.uncharge_swap_at(from, swap);
         }
         for count in PageCount::ALL {
             let bytes = self.pages.bytes(count) as i64;

@@ -141,6 +141,13 @@ impl Frames {
         }
     }
 
+    /// Runs `f` on the content of a frame whose page the caller has pinned to read.
+    pub fn with_pinned<R>(&self, id: FrameId, f: impl FnOnce(&[u8; PAGE]) -> R) -> R {
+        // SAFETY: the frame is in the usable part of the range, whose memory never goes; the caller
+        // has its page pinned, so nobody writes to it meanwhile.
+        f(unsafe { &*self.memory(id).as_ptr() })
+    }
+
     /// Zeroes a part of a frame whose page the caller has pinned to write.
     pub fn zero(&self, id: FrameId, part: core::ops::Range<usize>) {
         let part = part.start.min(PAGE)..part.end.min(PAGE);
@@ -176,6 +183,14 @@ impl Frames {
     /// page alone, or pinned and under writeback.
     pub fn set_slot(&self, id: FrameId, slot: Option<SlotId>) {
         self.frames.get(id).slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Frames that have a place in swap with the same content, each with its page.
+    pub fn copies(&self) -> impl Iterator<Item = (FrameId, PageId)> {
+        self.frames.each().filter_map(|(id, frame)| {
+            frame.slot.load(Ordering::Relaxed)?;
+            Some((id, frame.page.load(Ordering::Relaxed)?))
+        })
     }
 
     /// Frames in use.

@@ -18,6 +18,7 @@ pub mod file;
 pub mod frame;
 pub mod id;
 pub mod leaf;
+pub mod lists;
 #[cfg(all(test, loom))]
 mod loom;
 pub mod mapping;
@@ -54,6 +55,12 @@ pub struct Pages {
     pub mappings: mapping::Mappings,
     /// What threads have pinned.
     pub pins: pins::Pins,
+    /// The order of pages.
+    pub lists: lists::Lists,
+    /// Where pages go that leave memory.
+    pub swap: swap::Swap,
+    /// Pages that are compressed.
+    pub zswap: zswap::Zswap,
     /// Threads that wait for pages.
     pub waiting: waiting::Waiting,
     /// What file regions cache.
@@ -189,6 +196,9 @@ impl Pages {
             self.whose.store(PARENTS, Ordering::Relaxed);
             self.files.forget_in_child(sole);
         }
+        self.lists.in_child(sole);
+        self.swap.forget_in_child(sole);
+        self.zswap.reset_in_child(sole);
         for (_, region) in self.regions.each() {
             region.reset_lock_in_child(sole);
         }

@@ -113,6 +113,11 @@ impl Reading {
         matches!(self.state(), State::Absent)
     }
 
+    /// Whether it is in a frame.
+    pub fn is_resident(self) -> bool {
+        matches!(self.state(), State::Resident(_))
+    }
+
     /// Those who have it pinned to read.
     pub fn readers(self) -> u64 {
         match self.0 & WRITER {

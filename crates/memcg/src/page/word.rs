@@ -239,8 +239,9 @@ impl Word {
         }
     }
 
-    /// Takes a page that nobody has pinned out of its frame, to where its content is now. Whether it
-    /// may be dirty is the caller's affair. `Err`: it has changed since it was `seen`, or is pinned.
+    /// Takes a page that nobody has pinned out of its frame, to where its content is now, or to
+    /// [`State::Filling`] while the caller sees to that. Whether it may be dirty is the caller's
+    /// affair. `Err`: it has changed since it was `seen`, or is pinned.
     pub fn try_evict(&self, seen: Reading, to: State) -> Result<Wake, Reading> {
         if !seen.is_unpinned() {
             return Err(seen);
@@ -250,10 +251,32 @@ impl Word {
         Ok(Self::wake(seen))
     }
 
-    /// What is not in a frame, and not on its way, is somewhere else from now on: its content was
-    /// dropped, or moved from memory to the device. `false`: it has changed since it was `seen`.
-    pub fn try_move_out(&self, seen: Reading, to: State) -> bool {
-        self.change(seen, seen.with_state(to)).is_ok()
+    /// As [`Self::try_evict`], of a page that the caller alone has pinned, under write-back, and
+    /// that is clean since. `false`: others have it pinned, too.
+    pub fn try_take_written(&self) -> bool {
+        let mut now = self.read();
+        loop {
+            if now.readers() != 1 || now.is_dirty() {
+                return false;
+            }
+            let out = Reading(now.0 & !(WRITER | FREQ | WORKINGSET | WRITEBACK));
+            match self.change(now, out.with_state(State::Filling).next_version()) {
+                Ok(()) => return true,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Pins a page in a frame that nobody has pinned, to write it out: it is clean from here on, if
+    /// that works. Is no use of it. `false`: it has changed since it was `seen`.
+    pub fn try_pin_to_write_out(&self, seen: Reading) -> bool {
+        seen.is_unpinned()
+            && self
+                .change(
+                    seen,
+                    Reading(seen.0 + 1).with(WRITEBACK, true).with(DIRTY, false),
+                )
+                .is_ok()
     }
 
     /// Pins a page that is dirty to read it, and begins to write it out, which counts as no use.
@@ -295,6 +318,23 @@ impl Word {
             let done = if failed { done.with(DIRTY, true) } else { done };
             match self.change(now, done) {
                 Ok(()) => return,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// As [`Self::end_writeback`], and lets go of the reader's pin in the same step: nobody finds the
+    /// page pinned and not under write-back because of this.
+    pub fn end_writeback_and_unpin(&self, failed: bool) -> Wake {
+        let mut now = self.read();
+        loop {
+            debug_assert!(!now.has_writer() && now.readers() > 0, "{now:?}");
+            let free = Reading(now.0 - 1)
+                .with(WRITEBACK, false)
+                .with(WAITERS, false);
+            let free = if failed { free.with(DIRTY, true) } else { free };
+            match self.change(now, free) {
+                Ok(()) => return Self::wake(now),
                 Err(seen) => now = seen,
             }
         }

@@ -62,6 +62,8 @@ mod straddle;
 #[cfg(not(loom))]
 mod stress;
 #[cfg(not(loom))]
+mod swap_faults;
+#[cfg(not(loom))]
 mod waiting_model;
 #[cfg(not(loom))]
 mod worker;

@@ -36,27 +36,29 @@ pub enum Rank {
     Region = 7,
     /// What one owner has of pages. Tried only, where the thread may not wait.
     Pages = 8,
+    /// The order among the owners' lists of pages of one group; two only child before parent.
+    PageLists = 9,
     /// A list of one group; two only parent before child.
-    List = 9,
+    List = 10,
     /// The table of files behind regions, or one of a file's locks; never two. Nothing is taken
     /// under them. A signal handler may need malloc meanwhile, so they stand before its locks, as
     /// the next three do.
-    Files = 10,
+    Files = 11,
     /// The table of swap devices. Held for a few loads and stores; nothing is taken under it.
-    Swap = 11,
+    Swap = 12,
     /// Memory of the engine for one cluster on its way to or from swap. Held over the I/O, and
     /// while the caller copies pages: neither takes a lock.
-    Staging = 12,
+    Staging = 13,
     /// The pool of compressed pages. Nothing is taken under it.
-    Zswap = 13,
+    Zswap = 14,
     /// The heap of signal handlers and of threads without one.
-    Shared = 14,
+    Shared = 15,
     /// The lists of some kmem caches.
-    Caches = 15,
+    Caches = 16,
     /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
-    Tags = 16,
+    Tags = 17,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 17,
+    Spans = 18,
 }
 
 const FREE: u32 = 0;

@@ -10,10 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod content;
+pub mod evict;
+pub mod eviction;
 pub mod file_region;
 pub mod mappings;
 pub mod regions;
 mod release;
+mod swap_in;
+mod swap_out;
 pub mod touch;
 mod whom;
 pub mod write_back;
@@ -21,6 +25,7 @@ pub mod write_back;
 use super::ChargeError;
 use crate::group::PageCount;
 use crate::os::errno::Errno;
+use crate::page::cost_balance::Class;
 use crate::page::region::RegionKind;
 
 /// Why a page was not to be had; nothing has changed.
@@ -52,5 +57,13 @@ const fn count_of(kind: RegionKind) -> PageCount {
         RegionKind::Anon => PageCount::Anon,
         RegionKind::Shmem => PageCount::Shmem,
         RegionKind::File => PageCount::File,
+    }
+}
+
+/// Of which class pages of a kind of region are.
+const fn class_of(kind: RegionKind) -> Class {
+    match kind {
+        RegionKind::Anon | RegionKind::Shmem => Class::Anon,
+        RegionKind::File => Class::File,
     }
 }

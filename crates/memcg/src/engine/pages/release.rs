@@ -8,14 +8,15 @@
 #![forbid(unsafe_code)]
 
 use super::super::Engine;
-use super::count_of;
 use super::touch::Patience;
-use crate::group::{Kind, PageCount};
+use super::{class_of, count_of};
+use crate::group::exact_charge::round_up;
+use crate::group::{Books, Kind, PageCount};
 use crate::page::id::LEAF;
 use crate::page::leaf::Page;
 use crate::page::region::{Region, RegionKind};
 use crate::page::word::{Reading, State};
-use crate::page::{FrameId, PAGE, PageId, RegionId};
+use crate::page::{FrameId, PAGE, PageId, RegionId, SlotId, ZswapId};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 use core::ops::Range;
@@ -83,14 +84,17 @@ impl Engine {
                 State::Resident(_) if which == Which::Clean && seen.is_dirty() => {
                     return Some(false);
                 }
-                State::Resident(frame) if seen.is_unpinned() => {
-                    if let Ok(wake) = page.word.try_evict(seen, State::Absent) {
+                State::Resident(_) if seen.is_unpinned() => {
+                    if let Ok(wake) = page.word.try_evict(seen, State::Filling) {
                         self.pages.waiting.wake(id, wake);
-                        self.relieve(rec, region, page, seen, FrameId::from_raw(frame));
+                        self.relieve(rec, region, id, page, seen);
                         return Some(true);
                     }
                 }
                 State::Resident(_) | State::Filling => {
+                    // The engine itself is at it, and lets it go soon.
+                    let is_ours = !seen.is_resident() || seen.is_under_writeback();
+                    let patience = if is_ours { Patience::Wait } else { patience };
                     // The page's own owner stands for the thread's task: what matters is whether
                     // the pin is this thread's.
                     let tag = page.owner().unwrap_or(crate::group::ROOT_TAG);
@@ -98,7 +102,8 @@ impl Engine {
                         .ok()?;
                 }
                 State::Zswap(_) | State::Swap(_) | State::Poisoned(_) => {
-                    if page.word.try_move_out(seen, State::Absent) {
+                    if page.word.try_begin_fill(seen) {
+                        self.relieve(rec, region, id, page, seen);
                         return Some(true);
                     }
                 }
@@ -106,42 +111,75 @@ impl Engine {
         }
     }
 
-    /// A page that was in `frame`, as it was `seen`, has no content any more.
-    pub(super) fn relieve(
-        &self,
-        rec: &ThreadRec,
-        region: &Region,
-        page: &Page,
-        seen: Reading,
-        frame: Option<FrameId>,
-    ) {
-        let tree = &self.tree;
+    /// Drops the content of a page that was as it was `seen`, and that the caller has taken: nobody
+    /// else has it until this lets it go.
+    fn relieve(&self, rec: &ThreadRec, region: &Region, id: PageId, page: &Page, seen: Reading) {
+        let (tree, pages) = (&self.tree, &self.pages);
         let Some(tag) = page.owner() else {
             tree.report_broken();
             return;
         };
-        let pin = tree.threads.epoch.pin(rec);
+        // Bytes of memory that are charged no more.
+        let mut bytes = 0;
         let mut is_last = false;
-        if let Some(books) = tree.lock_pages(tag) {
-            books.sub(count_of(region.kind()), PAGE as u64);
-            if seen.is_dirty() && region.kind() == RegionKind::File {
-                books.sub(PageCount::FileDirty, PAGE as u64);
+        {
+            let _pin = tree.threads.epoch.pin(rec);
+            if let Some(books) = tree.lock_pages(tag) {
+                match seen.state() {
+                    State::Resident(frame) => {
+                        bytes = PAGE as u64;
+                        books.sub(count_of(region.kind()), bytes);
+                        if seen.is_dirty() && region.kind() == RegionKind::File {
+                            books.sub(PageCount::FileDirty, bytes);
+                        }
+                        if let Some(listed) = pages.lists.of(tag) {
+                            let class = class_of(region.kind());
+                            listed.forget(class, page.seq());
+                            listed.tidy(class, |entry| self.is_live(tag, entry));
+                        }
+                        if let Some(frame) = FrameId::from_raw(frame) {
+                            self.drop_copy(&books, frame);
+                            pages.frames.free(frame);
+                        }
+                    }
+                    State::Zswap(entry) => bytes = self.drop_compressed(&books, entry),
+                    State::Swap(slot) | State::Poisoned(slot) => {
+                        if let Some(slot) = SlotId::from_raw(slot) {
+                            self.free_slot(&books, slot);
+                        }
+                    }
+                    State::Absent | State::Filling => {}
+                }
+                page.set_seq(0);
+                is_last = books.page_out();
             }
-            is_last = books.page_out();
         }
-        drop(pin);
-        if seen.is_dirty() {
+        if seen.is_resident() && seen.is_dirty() {
             self.note_clean(region);
         }
-        if let Some(frame) = frame {
-            self.pages.frames.free(frame);
-        }
         self.note_page_out(region);
-        self.uncharge(rec, tag, PAGE as u64, Kind::Page);
+        let wake = page.word.abort_fill(State::Absent);
+        pages.waiting.wake(id, wake);
+        self.uncharge(rec, tag, bytes, Kind::Page);
         if is_last {
             let _pin = tree.threads.epoch.pin(rec);
             tree.unref_objcg(tag);
         }
+    }
+
+    /// Frees a compressed page, in the books too; answers the bytes of memory that are to be
+    /// uncharged. By who has the page alone.
+    pub(super) fn drop_compressed(&self, books: &Books<'_>, entry: u32) -> u64 {
+        let freed = ZswapId::from_raw(entry).and_then(|entry| self.pages.zswap.free(entry));
+        let Some(bytes) = freed else {
+            self.tree.report_broken();
+            return 0;
+        };
+        let bytes = round_up(u64::from(bytes));
+        books.sub(PageCount::Zswap, bytes);
+        books.sub(PageCount::Zswapped, PAGE as u64);
+        books.sub_swap(PAGE as u64);
+        bytes
     }
 }
 

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::{Engine, Flags, Request};
-use super::{TouchError, count_of};
+use super::TouchError;
 use crate::group::{Kind, PageCount, Tag};
 use crate::os::clock;
 use crate::page::leaf::Page;
@@ -303,7 +303,19 @@ impl Engine {
     ) -> Result<Option<FrameId>, TouchError> {
         let (tree, pages) = (&self.tree, &self.pages);
         let region = by.region;
-        let whom = self.whom_to_charge(rec, region, by.mapping);
+        // What is out keeps its owner, who is charged for it again.
+        let was_out = !seen.is_absent();
+        let whom = match record.owner().filter(|_| was_out) {
+            Some(owner) => {
+                let _pin = tree.threads.epoch.pin(rec);
+                if !tree.try_ref_objcg(owner) {
+                    // It was dropped this moment.
+                    return Ok(None);
+                }
+                self.whom(rec, owner)
+            }
+            None => self.whom_to_charge(rec, region, by.mapping),
+        };
         let tag = whom.tag();
         let flags = touch.flags
             | match touch.patience {
@@ -331,38 +343,36 @@ impl Engine {
         if !record.word.try_begin_fill(seen) {
             return Ok(None);
         }
-        let filling = Filling {
+        let mut filling = Filling {
             engine: self,
             page,
             record,
             back: seen.state(),
         };
-        if touch.overwrites {
-            // The caller writes it all before anybody else sees it.
-        } else {
-            self.bring(region, touch.index, seen.state(), &mut frame)?;
+        if was_out && record.owner() != Some(tag) {
+            return Ok(None);
+        }
+        // What is overwritten is all written by the caller before anybody else sees it.
+        if !touch.overwrites
+            && let Err(why) = self.bring(region, touch.index, seen.state(), &mut frame)
+        {
+            if let State::Swap(slot) = seen.state() {
+                filling.back = State::Poisoned(slot);
+            }
+            return Err(why);
         }
         let dirty = touch.access == Access::Write || region.kind() != RegionKind::File;
-        let frame = frame.keep(page);
-        record.set_owner(Some(tag));
-        {
-            let _pin = tree.threads.epoch.pin(rec);
-            if let Some(books) = tree.lock_pages(tag) {
-                books.page_in();
-                books.add(count_of(region.kind()), PAGE as u64);
-                if dirty && region.kind() == RegionKind::File {
-                    books.add(PageCount::FileDirty, PAGE as u64);
-                }
-            }
-        }
-        region.page_in();
+        let back = self.come_in(rec, region, (page, record), frame, tag, seen, dirty)?;
         if dirty {
             self.note_dirty(region);
         }
-        pages.tick();
         charged.keep();
-        filling.publish(frame, touch.access, dirty);
-        Ok(Some(frame))
+        pages.tick();
+        filling.publish(back.frame, touch.access, back.dirty, back.workingset);
+        if back.uncharge > 0 {
+            self.uncharge(rec, tag, back.uncharge, Kind::Page);
+        }
+        Ok(Some(back.frame))
     }
 
     /// Counts a page of a file as dirty, or as clean. By who has it pinned, or to himself.
@@ -409,11 +419,11 @@ struct Filling<'e> {
 }
 
 impl Filling<'_> {
-    fn publish(self, frame: FrameId, access: Access, dirty: bool) {
+    fn publish(self, frame: FrameId, access: Access, dirty: bool, workingset: bool) {
         let wake = self
             .record
             .word
-            .publish(frame.raw(), Some(access), dirty, false);
+            .publish(frame.raw(), Some(access), dirty, workingset);
         self.engine.pages.waiting.wake(self.page, wake);
         core::mem::forget(self);
     }

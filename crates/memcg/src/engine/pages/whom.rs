@@ -74,6 +74,16 @@ impl Engine {
         }
     }
 
+    /// A guard on an owner that the caller has named; the name is the guard's.
+    pub(super) fn whom<'e>(&'e self, rec: &'e ThreadRec, tag: Tag) -> Whom<'e> {
+        Whom {
+            tree: &self.tree,
+            rec,
+            tag,
+            is_named: true,
+        }
+    }
+
     /// Names the own owner of the group that an owner is in. The caller is pinned.
     pub(super) fn ref_group_of(&self, tag: Tag) -> Tag {
         let tree = &self.tree;

@@ -1,0 +1,573 @@
+//! The lists of pages: each owner's queues, and for each group the order among its owners'.
+//!
+//! ```text
+//! group ── Head: a heap of owners for each class and queue, clocks, how many are resident
+//! owner ── OwnerLists: a queue for each class and queue, its place in the heaps
+//! ```
+//!
+//! An entry of a queue names a page and a number. It stands for the page while the page is in a
+//! frame, is the owner's and has that number; else it is stale, and dropped when it is met. So a
+//! page leaves a list by being given another number.
+//!
+//! A group's end melds its heaps into its parent's, and lets its head lead there; an owner that named
+//! it finds the way when it is looked at next, and names the parent's from then on.
+//!
+//! Invariants: an owner is in the heaps of one head, that of the group that it was in when it was
+//! looked at last, or where that one leads. Numbers of an owner's entries are used once, until 2³² of them have been.
+//! Depends on: the owner's lock of pages for its queues; a head's own lock for its heaps.
+//! Never: looks at a page; a lock of an owner under a head's.
+
+use super::chunk::{Chunks, Entry, NoMemory};
+use super::cost_balance::{Class, CostBalance};
+use super::fifo::Fifo;
+use super::id::{PageGroupId, PageId, PageOwnerId};
+use super::owner_heap::{HeapNode, Nodes, OwnerHeap};
+use super::s3fifo::{self, Arrival, Queue, Resident};
+use super::workingset::{Base, EvictionClock, Generation, Moment, Shadow};
+use crate::group::{CellId, GroupId, Tag};
+use crate::sync::Zeroed;
+use crate::sync::arena::{Arena, Record};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::id::AtomicId;
+use crate::sync::lock::{Lock, Rank};
+use crate::sync::promise::SoleThread;
+use crate::sync::sparse::Sparse;
+
+/// Classes and queues.
+const CLASSES: usize = 2;
+const QUEUES: usize = 2;
+
+/// What an owner has of lists. Its queues change under the owner's lock of pages.
+#[derive(Default)]
+#[repr(C)]
+pub struct OwnerLists {
+    link: AtomicU32,
+    tag: AtomicId<Tag>,
+    /// The head it is in.
+    head: AtomicId<PageGroupId>,
+    /// The number of the next entry.
+    next_seq: AtomicU32,
+    /// What its pages' shadows are off its group's clocks by.
+    bases: [AtomicU32; CLASSES],
+    fifos: [[Fifo; QUEUES]; CLASSES],
+    /// Its places in the head's heaps. Under the head's lock.
+    nodes: [[HeapNode; QUEUES]; CLASSES],
+    /// Pages in frames, by class and queue. Under the owner's lock.
+    resident: [[AtomicU64; QUEUES]; CLASSES],
+}
+
+// SAFETY: integers, and types that are Zeroed themselves.
+unsafe impl Zeroed for OwnerLists {}
+// SAFETY: `link` is used by the arena alone.
+unsafe impl Record for OwnerLists {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// What a group has of lists.
+#[derive(Default)]
+#[repr(C)]
+pub struct Head {
+    link: AtomicU32,
+    lock: Lock,
+    group: AtomicId<GroupId>,
+    cell: AtomicId<CellId>,
+    /// Owners that name it, and heads that lead to it.
+    users: AtomicU32,
+    /// The head that has what was in this one, since its group has ended.
+    to: AtomicId<PageGroupId>,
+    /// What shadows of this head's time are off that of the head it leads to.
+    bases: [AtomicU32; CLASSES],
+    heaps: [[OwnerHeap; QUEUES]; CLASSES],
+    clocks: [EvictionClock; CLASSES],
+    /// Pages in frames, of all owners in it.
+    resident: [[AtomicU64; QUEUES]; CLASSES],
+    /// What bringing pages of the two classes back has cost.
+    pub balance: CostBalance,
+}
+
+// SAFETY: integers, a free lock, and types that are Zeroed themselves.
+unsafe impl Zeroed for Head {}
+// SAFETY: `link` is used by the arena alone.
+unsafe impl Record for Head {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
+}
+
+/// A group, as lists know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Its index.
+    pub index: GroupId,
+    /// Its cell, which the next group in the same record does not have while an owner names it.
+    pub cell: CellId,
+}
+
+/// All lists.
+#[derive(Default)]
+pub struct Lists {
+    chunks: Chunks,
+    owners: Arena<PageOwnerId, OwnerLists>,
+    heads: Arena<PageGroupId, Head>,
+    of_owner: Sparse<Tag, PageOwnerId>,
+    of_group: Sparse<GroupId, PageGroupId>,
+}
+
+// SAFETY: types that are Zeroed themselves.
+unsafe impl Zeroed for Lists {}
+
+/// The nodes of one heap.
+struct Of<'l> {
+    owners: &'l Arena<PageOwnerId, OwnerLists>,
+    class: usize,
+    queue: usize,
+}
+
+impl Nodes for Of<'_> {
+    fn node(&self, owner: PageOwnerId) -> &HeapNode {
+        &self.owners.get(owner).nodes[self.class][self.queue]
+    }
+}
+
+/// An owner's lists, under the owner's lock.
+#[derive(Clone, Copy)]
+pub struct Listed<'l> {
+    lists: &'l Lists,
+    id: PageOwnerId,
+    owner: &'l OwnerLists,
+}
+
+impl Head {
+    fn is_of(&self, group: Group) -> bool {
+        self.group.is(Some(group.index), Ordering::Relaxed)
+            && self.cell.is(Some(group.cell), Ordering::Relaxed)
+    }
+
+    /// Pages of a class in frames.
+    pub fn resident(&self, class: Class) -> Resident {
+        let [small, main] = &self.resident[class.index()];
+        Resident {
+            small: small.load(Ordering::Relaxed),
+            main: main.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The group's time of a class.
+    pub fn now(&self, class: Class) -> Moment {
+        self.clocks[class.index()].now()
+    }
+
+    /// A page of a class is evicted from a queue; answers the moment for its shadow.
+    pub fn evict(&self, class: Class, queue: Queue) -> Moment {
+        let clock = &self.clocks[class.index()];
+        if queue.moves_clock() {
+            clock.evict()
+        } else {
+            clock.now()
+        }
+    }
+}
+
+impl Lists {
+    /// A group's head, if it has one.
+    pub fn head_of(&self, group: Group) -> Option<&Head> {
+        let head = self.heads.get(self.of_group.get(group.index)?);
+        head.is_of(group).then_some(head)
+    }
+
+    /// A group's head, made if there is none. `None`: no memory.
+    fn ensure_head(&self, group: Group) -> Option<PageGroupId> {
+        if let Some(there) = self.of_group.get(group.index) {
+            if self.heads.get(there).is_of(group) {
+                return Some(there);
+            }
+            // Of a group that had the record before, and whose end nobody told.
+            let _ = self.of_group.take(group.index);
+        }
+        let new = self.heads.alloc(u32::MAX)?;
+        let head = self.heads.get(new);
+        head.group.store(Some(group.index), Ordering::Relaxed);
+        head.cell.store(Some(group.cell), Ordering::Relaxed);
+        head.users.store(0, Ordering::Relaxed);
+        head.to.store(None, Ordering::Relaxed);
+        for word in head.resident.iter().flatten() {
+            word.store(0, Ordering::Relaxed);
+        }
+        let there = self.of_group.set(group.index, new);
+        if there != Some(new) {
+            self.heads.free(new);
+        }
+        there
+    }
+
+    /// An owner's lists, if it ever had any. The caller has its lock of pages.
+    pub fn of(&self, tag: Tag) -> Option<Listed<'_>> {
+        let id = self.of_owner.get(tag)?;
+        Some(self.listed(id))
+    }
+
+    fn listed(&self, id: PageOwnerId) -> Listed<'_> {
+        Listed {
+            lists: self,
+            id,
+            owner: self.owners.get(id),
+        }
+    }
+
+    /// An owner's lists, made if there are none, in the heaps of `group`, where it is now. `None`:
+    /// no memory. The caller has its lock of pages.
+    pub fn ensure(&self, tag: Tag, group: Group) -> Option<Listed<'_>> {
+        let id = match self.of_owner.get(tag) {
+            Some(there) => there,
+            None => {
+                let new = self.owners.alloc(u32::MAX)?;
+                let owner = self.owners.get(new);
+                owner.tag.store(Some(tag), Ordering::Relaxed);
+                owner.head.store(None, Ordering::Relaxed);
+                let there = self.of_owner.set(tag, new);
+                if there != Some(new) {
+                    self.owners.free(new);
+                }
+                there?
+            }
+        };
+        let listed = self.listed(id);
+        listed.be_in(group)?;
+        Some(listed)
+    }
+
+    /// Of the owners of a group, the one whose queue is to be taken from.
+    pub fn first(&self, group: Group, class: Class, queue: Queue) -> Option<Tag> {
+        let head = self.head_of(group)?;
+        let _held = head.lock.lock(Rank::PageLists);
+        let owner = head.heaps[class.index()][queue as usize].first()?;
+        self.owners.get(owner).tag.load(Ordering::Relaxed)
+    }
+
+    /// `child` has ended, and what was in it is `parent`'s: its owners are in the parent's heaps from
+    /// now on. O(log owners). `None`: it had no lists; or there is no memory for a head of the
+    /// parent, and its owners go over one by one when they are looked at. The caller has no lock of
+    /// an owner's pages.
+    pub fn group_ended(&self, child: Group, parent: Group) -> Option<()> {
+        let from = self.of_group.get(child.index)?;
+        let head = self.heads.get(from);
+        if !head.is_of(child) {
+            return None;
+        }
+        let to = self.ensure_head(parent)?;
+        let above = self.heads.get(to);
+        let _ = self.of_group.take(child.index);
+        // Two of one rank: the deeper group's first, always.
+        let _child = head.lock.lock(Rank::PageLists);
+        let _parent = above.lock.lock(Rank::PageLists);
+        for class in CLASSES_IN_ORDER {
+            let at = class.index();
+            for queue in 0..QUEUES {
+                let nodes = Of {
+                    owners: &self.owners,
+                    class: at,
+                    queue,
+                };
+                above.heaps[at][queue].meld(&nodes, &head.heaps[at][queue]);
+                let resident = head.resident[at][queue].swap(0, Ordering::Relaxed);
+                above.resident[at][queue].fetch_add(resident, Ordering::Relaxed);
+            }
+            let base = Base::between(head.now(class), above.now(class));
+            head.bases[at].store(base.raw(), Ordering::Relaxed);
+        }
+        above.users.fetch_add(1, Ordering::Relaxed);
+        // Release pairs with the Acquire of `settle`: who finds the way finds the bases.
+        head.to.store(Some(to), Ordering::Release);
+        let is_unused = head.users.load(Ordering::Relaxed) == 0;
+        drop((_child, _parent));
+        if is_unused {
+            self.let_go(from);
+        }
+        Some(())
+    }
+
+    /// A head has one user less, or none at all: frees it if it leads elsewhere, and so on.
+    fn let_go(&self, head: PageGroupId) {
+        let mut at = head;
+        loop {
+            let record = self.heads.get(at);
+            // Acquire pairs with the Release of `group_ended`.
+            let Some(next) = record.to.load(Ordering::Acquire) else {
+                return;
+            };
+            record.group.store(None, Ordering::Relaxed);
+            self.heads.free(at);
+            // AcqRel: the last user sees what the others did.
+            if self.heads.get(next).users.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            at = next;
+        }
+    }
+
+    /// In the child of a fork: no head is locked.
+    pub(super) fn in_child(&self, sole: SoleThread) {
+        for (_, head) in self.heads.each() {
+            head.lock.reset_in_child(sole);
+        }
+    }
+}
+
+/// Both classes.
+const CLASSES_IN_ORDER: [Class; CLASSES] = super::cost_balance::CLASSES;
+
+/// Where an entry's number says which queue it is of.
+const IN_MAIN: u32 = 1;
+
+/// The number of a page in a frame that is in no list.
+pub const UNLISTED: u32 = 0;
+
+/// The queue that an entry of that number is of.
+pub fn queue_of(seq: u32) -> Queue {
+    if seq & IN_MAIN == 0 {
+        Queue::Small
+    } else {
+        Queue::Main
+    }
+}
+
+impl<'l> Listed<'l> {
+    /// The head that the owner is in; it names that one from now on, and its bases are off that
+    /// one's clocks.
+    fn settle(self) -> Option<PageGroupId> {
+        loop {
+            let at = self.owner.head.load(Ordering::Relaxed)?;
+            let head = self.lists.heads.get(at);
+            // Acquire pairs with the Release of `group_ended`.
+            let Some(next) = head.to.load(Ordering::Acquire) else {
+                return Some(at);
+            };
+            for class in CLASSES_IN_ORDER {
+                let base = Base::from_raw(head.bases[class.index()].load(Ordering::Relaxed));
+                self.set_base(class, self.base(class).plus(base));
+            }
+            self.lists
+                .heads
+                .get(next)
+                .users
+                .fetch_add(1, Ordering::Relaxed);
+            self.owner.head.store(Some(next), Ordering::Relaxed);
+            self.unname(at);
+        }
+    }
+
+    fn unname(self, head: PageGroupId) {
+        // AcqRel: the last user sees what the others did.
+        if self
+            .lists
+            .heads
+            .get(head)
+            .users
+            .fetch_sub(1, Ordering::AcqRel)
+            == 1
+        {
+            self.lists.let_go(head);
+        }
+    }
+
+    /// Runs `f` on the head that the owner is in, locked.
+    fn with_head<R>(self, f: impl FnOnce(&'l Head) -> R) -> Option<R> {
+        loop {
+            let head = self.lists.heads.get(self.settle()?);
+            let _held = head.lock.lock(Rank::PageLists);
+            // Its group may have ended before it was locked.
+            if head.to.load(Ordering::Relaxed).is_none() {
+                return Some(f(head));
+            }
+        }
+    }
+
+    fn base(self, class: Class) -> Base {
+        Base::from_raw(self.owner.bases[class.index()].load(Ordering::Relaxed))
+    }
+
+    fn set_base(self, class: Class, base: Base) {
+        self.owner.bases[class.index()].store(base.raw(), Ordering::Relaxed);
+    }
+
+    fn nodes(self, class: Class, queue: usize) -> Of<'l> {
+        Of {
+            owners: &self.lists.owners,
+            class: class.index(),
+            queue,
+        }
+    }
+
+    /// Brings the owner into the heaps of the group where it is. `None`: no memory.
+    fn be_in(self, group: Group) -> Option<()> {
+        let at = self.settle();
+        if at.is_some_and(|at| self.lists.heads.get(at).is_of(group)) {
+            return Some(());
+        }
+        let to = self.lists.ensure_head(group)?;
+        let mut left = [Moment::default(); CLASSES];
+        if at.is_some() {
+            self.with_head(|head| {
+                for class in CLASSES_IN_ORDER {
+                    let c = class.index();
+                    left[c] = head.now(class);
+                    for queue in 0..QUEUES {
+                        head.heaps[c][queue].remove(&self.nodes(class, queue), self.id);
+                        let resident = self.owner.resident[c][queue].load(Ordering::Relaxed);
+                        head.resident[c][queue].fetch_sub(resident, Ordering::Relaxed);
+                    }
+                }
+            })?;
+        }
+        let new = self.lists.heads.get(to);
+        new.users.fetch_add(1, Ordering::Relaxed);
+        let before = self.owner.head.load(Ordering::Relaxed);
+        self.owner.head.store(Some(to), Ordering::Relaxed);
+        if let Some(before) = before {
+            self.unname(before);
+        }
+        self.with_head(|head| {
+            for class in CLASSES_IN_ORDER {
+                let c = class.index();
+                let base = match at {
+                    Some(_) => self.base(class).moved(left[c], head.now(class)),
+                    None => Base::default(),
+                };
+                self.set_base(class, base);
+                for queue in 0..QUEUES {
+                    let key = self.owner.fifos[c][queue].head_stamp();
+                    head.heaps[c][queue].set_key(&self.nodes(class, queue), self.id, key);
+                    let resident = self.owner.resident[c][queue].load(Ordering::Relaxed);
+                    head.resident[c][queue].fetch_add(resident, Ordering::Relaxed);
+                }
+            }
+        })
+    }
+
+    /// The owner's place in a heap is that of its queue's first entry.
+    fn order(self, class: Class, queue: Queue) {
+        let (c, q) = (class.index(), queue as usize);
+        let key = self.owner.fifos[c][q].head_stamp();
+        let _ = self.with_head(|head| {
+            head.heaps[c][q].set_key(&self.nodes(class, q), self.id, key);
+        });
+    }
+
+    fn count(self, class: Class, queue: Queue, more: bool) {
+        let (c, q) = (class.index(), queue as usize);
+        let own = &self.owner.resident[c][q];
+        let now = own.load(Ordering::Relaxed);
+        own.store(
+            if more { now + 1 } else { now.saturating_sub(1) },
+            Ordering::Relaxed,
+        );
+        let _ = self.with_head(|head| {
+            let all = &head.resident[c][q];
+            let _ = if more {
+                all.fetch_add(1, Ordering::Relaxed)
+            } else {
+                all.fetch_sub(1, Ordering::Relaxed)
+            };
+        });
+    }
+
+    /// A page that is in a frame goes to the end of a queue; answers its number there.
+    pub fn push(self, class: Class, queue: Queue, page: PageId) -> Result<u32, NoMemory> {
+        // 0 is the number of a page that is in no list.
+        let seq = self.owner.next_seq.load(Ordering::Relaxed).max(2);
+        let seq = match queue {
+            Queue::Small => seq & !IN_MAIN,
+            Queue::Main => seq | IN_MAIN,
+        };
+        let fifo = &self.owner.fifos[class.index()][queue as usize];
+        let was_empty = fifo.is_empty();
+        fifo.push(&self.lists.chunks, Entry { page, seq })?;
+        self.owner
+            .next_seq
+            .store((seq & !IN_MAIN).wrapping_add(2), Ordering::Relaxed);
+        if was_empty {
+            self.order(class, queue);
+        }
+        self.count(class, queue, true);
+        Ok(seq)
+    }
+
+    /// Takes the oldest entry of a queue that is `live`, if there is one among the first `most`. It
+    /// stays counted where it was, until [`Self::left`].
+    pub fn pop(
+        self,
+        class: Class,
+        queue: Queue,
+        most: u32,
+        live: impl FnMut(Entry) -> bool,
+    ) -> (Option<Entry>, u32) {
+        let fifo = &self.owner.fifos[class.index()][queue as usize];
+        let before = fifo.head_stamp();
+        let popped = fifo.pop_live(&self.lists.chunks, most, live);
+        if fifo.head_stamp() != before {
+            self.order(class, queue);
+        }
+        popped
+    }
+
+    /// A page of number `seq` is in its queue no more.
+    pub fn forget(self, class: Class, seq: u32) {
+        if seq != UNLISTED {
+            self.left(class, queue_of(seq), true);
+        }
+    }
+
+    /// A page is in a queue no more, whose entry may still be there: `is_stale`.
+    pub fn left(self, class: Class, queue: Queue, is_stale: bool) {
+        self.count(class, queue, false);
+        if is_stale {
+            self.owner.fifos[class.index()][queue as usize].note_stale();
+        }
+    }
+
+    /// Drops stale entries, where that is worth while.
+    pub fn tidy(self, class: Class, live: impl Fn(Entry) -> bool) {
+        for queue in super::s3fifo::QUEUES {
+            let fifo = &self.owner.fifos[class.index()][queue as usize];
+            if fifo.is_rebuild_due() {
+                fifo.rebuild(&self.lists.chunks, &live);
+                self.order(class, queue);
+            }
+        }
+    }
+
+    /// The shadow of a page that is evicted from a queue now; `life` tells one owner of the record
+    /// from the next.
+    pub fn shadow(self, class: Class, queue: Queue, life: u32) -> u32 {
+        let moment = self.with_head(|head| head.evict(class, queue));
+        // `with_head` has settled the base.
+        let (base, generation) = (self.base(class), Generation::of(life));
+        let workingset = queue.is_workingset();
+        moment.map_or(0, |now| {
+            Shadow::new(now, base, generation, workingset).raw()
+        })
+    }
+
+    /// Where a page goes that comes with what its word kept of its eviction.
+    pub fn arrival(self, class: Class, shadow: u32, life: u32) -> Arrival {
+        let seen = self.with_head(|head| (head.now(class), head.resident(class)));
+        let Some((now, resident)) = seen else {
+            return s3fifo::arrival(None, Resident::default());
+        };
+        let resident = Resident {
+            small: resident.small + 1,
+            ..resident
+        };
+        let back = |shadow: Shadow| shadow.refault(now, self.base(class), Generation::of(life));
+        let arrival = s3fifo::arrival(Shadow::from_raw(shadow).and_then(back), resident);
+        if arrival.activate {
+            let _ = self.with_head(|head| {
+                let all = CLASSES_IN_ORDER.map(|class| head.resident(class).total());
+                head.balance.note(class, 1, all.iter().sum());
+            });
+        }
+        arrival
+    }
+}
