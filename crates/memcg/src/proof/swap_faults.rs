@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::api::{Memcg, PAGE_SIZE, PageError, root, swap_on};
 use crate::os::Fault;
+use crate::os::errno::Errno;
 use crate::os::fault::{IoPlan, Plan, follow_io};
-use crate::{Errno, Limit, Memcg, PAGE_SIZE, PageError, root, swap_on};
+use crate::units::Limit;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
