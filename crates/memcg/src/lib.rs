@@ -83,6 +83,11 @@ pub use units::Limit;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// The tour's code is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/tour.md")]
+struct Tour;
+
 /// The rooms are closed. That each path is one, a test sees by the module of the tests:
 ///
 /// ```
