@@ -125,11 +125,11 @@ fn compressed_pages_stay_charged_with_what_they_take() {
     let usage = tenant.usage();
     assert!(usage.current <= 512 * PAGE && usage.zswap > 0);
     assert_eq!(usage.current - usage.engine, usage.anon + usage.zswap);
-    assert_eq!(stat(&tenant, "zswapped") + usage.anon, 1024 * PAGE);
     assert_eq!(
-        file(&tenant, "memory.swap.current"),
-        stat(&tenant, "zswapped")
+        usage.anon + file(&tenant, "memory.swap.current"),
+        1024 * PAGE + stat(&tenant, "swapcached")
     );
+    assert!(stat(&tenant, "zswapped") >= 4 * usage.zswap, "{usage:?}");
     check(&table, 1024, false);
     is_balanced();
     table.region().resize(10 * PAGE).unwrap();
@@ -142,6 +142,32 @@ fn compressed_pages_stay_charged_with_what_they_take() {
     );
     assert_eq!(left, (0, 0, 0));
     is_balanced();
+    tenant.remove().unwrap();
+}
+
+/// The pool of compressed memory has room for a part of it; the oldest go on to the device.
+#[test]
+fn compressed_pages_go_on_to_the_device_when_their_pool_is_full() {
+    let _alone = swap(256 << 10);
+    let tenant = root().create("compressed-on").unwrap();
+    tenant.set_max(Limit::bytes(256 * PAGE)).unwrap();
+    let table = tenant.map_anon(2048 * PAGE).unwrap();
+    fill(&table, 2048, false);
+    let (out, compressed) = (stat(&tenant, "pswpout"), stat(&tenant, "zswapped"));
+    assert!(out > 0 && compressed > 0, "{out} {compressed}");
+    let usage = tenant.usage();
+    assert_eq!(
+        usage.anon + file(&tenant, "memory.swap.current"),
+        2048 * PAGE + stat(&tenant, "swapcached")
+    );
+    is_balanced();
+    check(&table, 2048, false);
+    is_balanced();
+    drop(table);
+    assert_eq!(
+        (tenant.current(), file(&tenant, "memory.swap.current")),
+        (0, 0)
+    );
     tenant.remove().unwrap();
 }
 
@@ -353,4 +379,72 @@ fn in_the_child_of_a_fork_what_is_swapped_out_is_the_parents() {
     drop(table);
     tenant.remove().unwrap();
     is_balanced();
+}
+
+/// A file four times the limit, read and written at random by way of its cache: what is dirty is
+/// written where it stands in the way, and the file has all of it after a sync.
+#[test]
+fn a_file_four_times_the_limit_is_read_and_written_through_its_cache() {
+    let _alone = swap(0);
+    let tenant = root().create("cached-file").unwrap();
+    tenant.set_max(Limit::bytes(256 * PAGE)).unwrap();
+    let path = std::env::temp_dir().join(format!("memcg-cached-{}", std::process::id()));
+    let mut expected: Vec<u8> = (0..1024).flat_map(|n| content(n, true)).collect();
+    std::fs::write(&path, &expected).unwrap();
+    let cache = memcg::PageCache::open(&path).unwrap();
+    let mapping = cache.map(&tenant).unwrap();
+    let mut state = 7_u64;
+    for i in 0..4_000_u64 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let page = (state >> 33) % 1024;
+        let at = (page * PAGE) as usize;
+        if state >> 50 & 3 == 0 {
+            expected[at..at + 8].copy_from_slice(&i.to_ne_bytes());
+            mapping.write_at(page * PAGE, &i.to_ne_bytes()).unwrap();
+        } else {
+            let mut into = vec![0; PAGE_SIZE];
+            mapping.read_at(page * PAGE, &mut into).unwrap();
+            assert!(into == expected[at..at + PAGE_SIZE], "page {page}");
+        }
+        assert!(tenant.current() <= 256 * PAGE);
+    }
+    assert!(stat(&tenant, "workingset_refault_file") > 0 && stat(&tenant, "pgsteal") > 0);
+    mapping.sync().unwrap();
+    assert_eq!(
+        (stat(&tenant, "file_dirty"), stat(&tenant, "file_writeback")),
+        (0, 0)
+    );
+    assert!(std::fs::read(&path).unwrap() == expected);
+    is_balanced();
+    drop((mapping, cache));
+    std::fs::remove_file(&path).unwrap();
+    tenant.reclaim(u64::MAX);
+    assert_eq!((tenant.usage().file, tenant.current()), (0, 0));
+    tenant.remove().unwrap();
+}
+
+/// What is used again and again stays, whatever a scan of pages that are used once brings by.
+#[test]
+fn a_scan_does_not_push_out_what_is_used_all_the_time() {
+    let _alone = swap(32 << 20);
+    let tenant = root().create("scanned").unwrap();
+    tenant.set_max(Limit::bytes(256 * PAGE)).unwrap();
+    let (hot, cold) = (
+        tenant.map_anon(100 * PAGE).unwrap(),
+        tenant.map_anon(4096 * PAGE).unwrap(),
+    );
+    fill(&hot, 100, false);
+    for n in 0..4096 {
+        cold.write_at(n * PAGE, &content(n, false)).unwrap();
+        for page in [n % 100, (n * 7 + 3) % 100, (n * 31 + 11) % 100] {
+            hot.read_with(page, |page| page.load::<u64>(0)).unwrap();
+        }
+    }
+    let misses = stat(&tenant, "zswpin") + stat(&tenant, "pswpin");
+    assert!(misses < 4096 * 3 / 50, "{misses} of 12288 touches missed");
+    check(&hot, 100, false);
+    drop((hot, cold));
+    tenant.remove().unwrap();
 }

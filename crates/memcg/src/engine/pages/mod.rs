@@ -21,6 +21,7 @@ mod swap_out;
 pub mod touch;
 mod whom;
 pub mod write_back;
+pub mod zswap_out;
 
 use super::ChargeError;
 use crate::group::PageCount;

@@ -170,6 +170,13 @@ impl Engine {
     /// Frees a compressed page, in the books too; answers the bytes of memory that are to be
     /// uncharged. By who has the page alone.
     pub(super) fn drop_compressed(&self, books: &Books<'_>, entry: u32) -> u64 {
+        let bytes = self.drop_entry(books, entry);
+        books.sub_swap(PAGE as u64);
+        bytes
+    }
+
+    /// As [`Self::drop_compressed`], of a page that stays charged to swap.
+    pub(super) fn drop_entry(&self, books: &Books<'_>, entry: u32) -> u64 {
         let freed = ZswapId::from_raw(entry).and_then(|entry| self.pages.zswap.free(entry));
         let Some(bytes) = freed else {
             self.tree.report_broken();
@@ -178,7 +185,6 @@ impl Engine {
         let bytes = round_up(u64::from(bytes));
         books.sub(PageCount::Zswap, bytes);
         books.sub(PageCount::Zswapped, PAGE as u64);
-        books.sub_swap(PAGE as u64);
         bytes
     }
 }

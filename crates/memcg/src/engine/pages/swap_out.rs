@@ -78,7 +78,7 @@ impl Engine {
         let mut left = [None; CLUSTER as usize];
         let mut nr_left = 0;
         for &(page, tag) in batch.pages.iter().flatten() {
-            if let Some(bytes) = self.compress(rec, page, tag) {
+            if let Some(bytes) = self.compress(rec, page, tag, effort == Effort::Full) {
                 done.add(bytes);
             } else {
                 left[nr_left] = Some((page, tag));
@@ -130,17 +130,27 @@ impl Engine {
         self.pages.waiting.wake(id, wake);
     }
 
-    /// Compresses a page, and takes it out of its frame. Answers the bytes of memory that are
+    /// Compresses a page, and takes it out of its frame. Where there is no room for it older ones go
+    /// to a device first, if that `may_write`. Answers the bytes of memory that are
     /// charged less; `None`: it is as it was.
-    fn compress(&self, rec: &ThreadRec, id: PageId, tag: Tag) -> Option<u64> {
+    fn compress(&self, rec: &ThreadRec, id: PageId, tag: Tag, may_write: bool) -> Option<u64> {
         let pages = &self.pages;
         if !pages.zswap.is_on() {
             return None;
         }
         let frame = self.frame_of(id)?;
-        let stored = pages
-            .frames
-            .with_pinned(frame, |bytes| pages.zswap.store(bytes, tag.raw()));
+        // The entry knows its page, which knows its owner.
+        let store = || {
+            pages
+                .frames
+                .with_pinned(frame, |bytes| pages.zswap.store(bytes, id.raw()))
+        };
+        let stored = match store() {
+            Err(StoreError::Full) if may_write && self.write_compressed(rec, None).pages > 0 => {
+                store()
+            }
+            stored => stored,
+        };
         let stored = match stored {
             Ok(stored) => stored,
             Err(

@@ -10,12 +10,17 @@
 use super::{Control, Engine, Part};
 use crate::counter::protection::exposed;
 use crate::engine::pages::eviction::{Effort, listed_group};
+use crate::group::PageCount;
 use crate::kmem::shrinker_registry::Ask;
 use crate::page::PAGE;
+use crate::page::lists::Group;
 use crate::reclaim::share::share;
 
 /// The least that is taken from a group at a time, in pages, where so much is wanted.
 const LEAST: u64 = 32;
+/// Compressed pages take up to this part of what a group uses, a quarter, before the oldest go to a
+/// device, where there is one.
+const COMPRESSED: u64 = 4;
 /// What a page costs to bring back, as shrinkers say it: the kernel's figure for a thing that is
 /// read from a device.
 const SEEKS: u32 = 2;
@@ -26,16 +31,22 @@ impl Engine {
         if !self.pages.are_mine() {
             return;
         }
-        let (group, candidates) = {
+        let (group, candidates, compressed) = {
             let _pin = self.tree.threads.epoch.pin(control.rec);
             let Some(group) = self.group_of(ask) else {
                 return;
             };
-            (listed_group(group), self.evictable(group))
+            let books = self.tree.group_pages(group);
+            let compressed = books.map_or(0, |books| books.bytes(PageCount::Zswap));
+            (listed_group(group), self.evictable(group), compressed)
         };
+        // The oldest of what is compressed is older than anything in a frame.
+        if compressed > part.usage / COMPRESSED {
+            self.take_compressed_pages(control, group);
+        }
         let all = candidates.anon.saturating_add(candidates.file);
         if all == 0 {
-            return;
+            return self.take_compressed_pages(control, group);
         }
         let freeable = exposed(all, part.usage, part.effective, control.pass);
         control.met = control.met.saturating_add(freeable);
@@ -48,5 +59,21 @@ impl Engine {
         let taken = self.evict_pages(control.rec, group, nr, control.swappiness, Effort::Full);
         control.got.bytes += taken.bytes;
         control.got.things = control.got.things.saturating_add(taken.pages);
+        if taken.pages < nr {
+            self.take_compressed_pages(control, group);
+        }
+    }
+
+    /// Has compressed pages of a group itself written to a device, until there is enough or no more.
+    fn take_compressed_pages(&self, control: &mut Control<'_>, group: Group) {
+        while !control.is_enough() {
+            let taken = self.write_compressed(control.rec, Some(group));
+            if taken.pages == 0 {
+                return;
+            }
+            control.met = control.met.saturating_add(taken.pages);
+            control.got.bytes += taken.bytes;
+            control.got.things = control.got.things.saturating_add(taken.pages);
+        }
     }
 }
