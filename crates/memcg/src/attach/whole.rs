@@ -44,8 +44,8 @@ impl Attach<'_> {
         self.cover_slab(tree, &way).map_err(NoRoom::Kmem)
     }
 
-    /// As [`Self::cover`]; what the target's own threads stock may be all that is in the way, and
-    /// is taken back then.
+    /// As [`Self::cover`]; what threads stock, at the target or for the task, may be all that is in
+    /// the way, and is taken back then.
     pub(super) fn cover_or_drain(
         &mut self,
         tree: &Hierarchy,
@@ -79,8 +79,9 @@ impl Attach<'_> {
                 match self.rooms[at].cover(&way, next) {
                     Ok(()) => self.pieces += 1,
                     Err(full) => {
-                        if !drain(tree, rec, &full) {
-                            return Err(MoveError::Full(full));
+                        let full = NoRoom::Max(full);
+                        if !self.drain_full(tree, rec, &full) {
+                            return Err(full.into());
                         }
                     }
                 }
@@ -121,7 +122,14 @@ impl Attach<'_> {
     /// refused as this one was.
     fn drain_full(&self, tree: &Hierarchy, rec: &ThreadRec, full: &NoRoom) -> bool {
         match full {
-            NoRoom::Max(full) => drain(tree, rec, full),
+            // What is stocked at the target; and for the task, which takes no room when it is
+            // given back.
+            NoRoom::Max(full) => {
+                let held = || tree.objcgs.get(self.tag).charged_bytes();
+                let before = held();
+                tree.drain_owner(rec, self.tag);
+                drain(tree, rec, full) || held() < before
+            }
             // What threads have counted in advance: of the task, and of who is at the target.
             NoRoom::Kmem(full) => {
                 let group = tree.group_of_refusal(full);
