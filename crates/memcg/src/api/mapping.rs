@@ -263,6 +263,40 @@ impl Mapping {
         Ok(is_memory && is_absent())
     }
 
+    pub(super) fn used(&self) -> InUse<'static> {
+        self.used
+    }
+
+    /// Whether all of a range of bytes is within the region.
+    pub(super) fn check_range(&self, offset: u64, len: usize) -> Result<(), PageError> {
+        let end = offset.checked_add(len as u64);
+        match end {
+            Some(end) if end <= self.len() => Ok(()),
+            Some(_) | None => Err(PageError::OutOfRange),
+        }
+    }
+
+    /// Reads a part of a page, if it is in memory and nobody writes to it, or has no content.
+    pub(super) fn try_read_part(
+        &self,
+        page: u64,
+        within: usize,
+        part: &mut [u8],
+    ) -> Result<bool, PageError> {
+        for _ in 0..TRIES {
+            match self.try_read(page, &mut |view: PageView<'_>| view.copy_to(within, part)) {
+                Some(Some(())) => return Ok(true),
+                Some(None) => {}
+                None => break,
+            }
+        }
+        let is_hole = self.is_hole(page)?;
+        if is_hole {
+            part.fill(0);
+        }
+        Ok(is_hole)
+    }
+
     /// Runs `f` on each piece of a range of bytes: the page, where the piece begins in it, and which
     /// part of the whole it is.
     fn each_piece(
@@ -271,12 +305,7 @@ impl Mapping {
         len: usize,
         mut f: impl FnMut(u64, usize, core::ops::Range<usize>) -> Result<(), PageError>,
     ) -> Result<(), PageError> {
-        let end = offset
-            .checked_add(len as u64)
-            .ok_or(PageError::OutOfRange)?;
-        if end > self.len() {
-            return Err(PageError::OutOfRange);
-        }
+        self.check_range(offset, len)?;
         let mut done = 0;
         while done < len {
             let here = offset + done as u64;

@@ -44,10 +44,13 @@ mod memcg_tree;
 pub(crate) mod moving;
 mod news;
 mod options;
+mod page_async;
 mod page_cache;
 mod page_error;
+mod page_fetch;
 mod page_guard;
 mod page_view;
+mod page_waits;
 mod pause;
 mod paying;
 mod peak_watch;
@@ -106,6 +109,7 @@ pub use options::{
     GroupEnd, IdError, IdPolicy, IdStat, Reaped, TableStat, TooLate, id_stat, reap, set_group_end,
     set_id_policy, set_kmem_id_max, set_reap_interval,
 };
+pub use page_async::{PinAsync, PinMutAsync};
 pub use page_cache::{OpenError, PageCache, set_dirty_expire};
 pub use page_error::PageError;
 pub use page_guard::{PageMut, PageRef};

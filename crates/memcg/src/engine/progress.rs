@@ -153,7 +153,7 @@ impl Engine {
         let waits = |word| match Work::of_word(word) {
             Some(Work::Reclaim { group, .. }) => related(group),
             Some(Work::Budget) => true,
-            Some(Work::WakeAll | Work::Alarm | Work::Look)
+            Some(Work::WakeAll | Work::Alarm | Work::Look | Work::Pages)
             | Some(Work::Wake { .. } | Work::Split { .. } | Work::Ends | Work::Sort { .. })
             | None => false,
         };

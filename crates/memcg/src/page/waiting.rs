@@ -2,7 +2,8 @@
 //!
 //! Who waits says so in the page's word, then sleeps on one of a few words that many pages share.
 //! Who lets a page go and finds that somebody waits changes that word and wakes all who sleep on
-//! it; each looks at its own page again.
+//! it; each looks at its own page again. Futures wait without a thread: a bit for each of these
+//! words says that some do, another that they are to be woken, which a room above does.
 //!
 //! Invariants: nobody sleeps through the change he waits for. The shared word is read before the
 //! page's own is asked whether it is as it was; who changes the page does both the other way round.
@@ -12,7 +13,8 @@
 use super::id::PageId;
 use super::word::{Reading, Wake, Word};
 use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::hook::Hook;
 use crate::sync::id::Id;
 use crate::sync::wait_word::{wait_at_most, wake_all};
 
@@ -24,12 +26,30 @@ const SPINS: usize = if cfg!(loom) { 0 } else { 64 };
 /// See the module.
 pub struct Waiting {
     buckets: [AtomicU32; BUCKETS],
+    /// A bit for each bucket: futures wait for pages of it.
+    asked: AtomicU64,
+    /// A bit for each bucket: a page of it was let go since futures were woken.
+    told: AtomicU64,
 }
+
+/// Has futures woken. Set by a room above; called under any lock.
+static TELL: Hook<fn()> = Hook::none();
+
+/// Has `tell` called when a page was let go that a future waits for: [`Waiting::take_told`] is to
+/// be called soon.
+pub fn set_tell(tell: fn()) {
+    TELL.set(tell);
+}
+
+/// The buckets of [`Waiting`] that there are.
+pub const NR_BUCKETS: usize = BUCKETS;
 
 impl Default for Waiting {
     fn default() -> Self {
         Self {
             buckets: core::array::from_fn(|_| AtomicU32::default()),
+            asked: AtomicU64::default(),
+            told: AtomicU64::default(),
         }
     }
 }
@@ -39,8 +59,43 @@ unsafe impl Zeroed for Waiting {}
 
 impl Waiting {
     fn bucket(&self, page: PageId) -> &AtomicU32 {
+        &self.buckets[Self::bucket_of(page)]
+    }
+
+    /// Which bucket a page is in.
+    pub fn bucket_of(page: PageId) -> usize {
         // Neighbours are waited for together more often than pages far apart.
-        &self.buckets[page.raw().wrapping_mul(0x9e37_79b9) as usize >> 8 & (BUCKETS - 1)]
+        page.raw().wrapping_mul(0x9e37_79b9) as usize >> 8 & (BUCKETS - 1)
+    }
+
+    /// Whether futures wait for pages of a bucket from now on. Who says so has them in his list
+    /// before, and orders these calls.
+    pub fn set_asked(&self, bucket: usize, some: bool) {
+        // Release pairs with the Acquire of `wake_waiters`; relaxed to take the bit off.
+        if some {
+            self.asked.fetch_or(1 << bucket, Ordering::Release);
+        } else {
+            self.asked.fetch_and(!(1 << bucket), Ordering::Relaxed);
+        }
+    }
+
+    /// A future waits for a page that was `seen` so: `true` if its bucket is told when that changes,
+    /// `false` if it has changed already. After [`Self::set_asked`].
+    pub fn ask(&self, word: &Word, seen: Reading) -> bool {
+        // The change of the word publishes the bit: who lets the page go finds the note, and with
+        // it the bit.
+        word.note_waiter(seen) && word.still_waits(seen)
+    }
+
+    /// Whether futures are to be woken.
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed) != 0
+    }
+
+    /// The buckets whose futures are to be woken, a bit each, once.
+    pub fn take_told(&self) -> u64 {
+        // Acquire pairs with the Release of `wake_waiters`.
+        self.told.swap(0, Ordering::Acquire)
     }
 
     /// Sleeps while the page's word is as it was `seen`, `ms` milliseconds at most. May return
@@ -77,5 +132,14 @@ impl Waiting {
         // Release pairs with the Acquire of `wait`.
         bucket.fetch_add(1, Ordering::Release);
         wake_all(bucket);
+        let bit = 1 << Self::bucket_of(page);
+        // Acquire pairs with the Release of `set_asked`.
+        if self.asked.load(Ordering::Acquire) & bit != 0 {
+            // Release pairs with the Acquire of `take_told`.
+            self.told.fetch_or(bit, Ordering::Release);
+            if let Some(tell) = TELL.get() {
+                tell();
+            }
+        }
     }
 }

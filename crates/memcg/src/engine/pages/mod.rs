@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod async_touch;
 mod content;
 pub mod evict;
 pub mod eviction;

@@ -75,6 +75,20 @@ fn look() -> u32 {
     LOOK.get().map_or(0, |look| look())
 }
 
+/// Wakes the futures that wait for pages that were let go. Set by `api`, which knows them.
+static PAGES: Hook<fn()> = Hook::none();
+
+/// Has `wake_pages` called for [`Work::Pages`], and by the worker before it sleeps.
+pub fn set_wake_pages(wake_pages: fn()) {
+    PAGES.set(wake_pages);
+}
+
+fn wake_pages() {
+    if let Some(wake_pages) = PAGES.get() {
+        wake_pages();
+    }
+}
+
 fn wake(id: u32) {
     if let Some(wake) = WAKER.get() {
         wake(id);
@@ -173,6 +187,7 @@ impl Engine {
             Work::Alarm => drop(alarms()),
             // Whoever does this looks at those who wait for a time, too.
             Work::Look => drop(look()),
+            Work::Pages => wake_pages(),
             Work::Split { cache, group } => self.split_cache(rec, cache, group),
             Work::Ends => {
                 self.finish_lingering(rec);

@@ -25,6 +25,8 @@ pub enum Work {
     Alarm,
     /// There is news of groups for those who wait for some.
     Look,
+    /// Futures wait for pages that were let go.
+    Pages,
     /// A group gets its own part of a cache whose layout is per group.
     Split {
         /// The cache.
@@ -65,6 +67,7 @@ const WAKE_ALL: u64 = 6;
 const ALARM: u64 = 7;
 const LOOK: u64 = 9;
 const BUDGET: u64 = 8;
+const PAGES: u64 = 10;
 
 impl Work {
     /// This item as a word, which is never 0.
@@ -75,6 +78,7 @@ impl Work {
             Work::WakeAll => WAKE_ALL << KIND_AT,
             Work::Alarm => ALARM << KIND_AT,
             Work::Look => LOOK << KIND_AT,
+            Work::Pages => PAGES << KIND_AT,
             Work::Split { cache, group } => {
                 debug_assert!(cache.raw() < 1 << 24);
                 SPLIT << KIND_AT | u64::from(cache.raw()) << 32 | u64::from(group.raw())
@@ -97,6 +101,7 @@ impl Work {
             WAKE_ALL => Some(Work::WakeAll),
             ALARM => Some(Work::Alarm),
             LOOK => Some(Work::Look),
+            PAGES => Some(Work::Pages),
             SPLIT => Some(Work::Split {
                 cache: CacheId::from_raw((word >> 32) as u32 & 0xff_ffff)?,
                 group: GroupId::from_raw(word as u32)?,
@@ -118,7 +123,7 @@ impl Work {
     /// to look at, and else the wakers of the program would run wherever other work is helped with.
     pub(super) fn is_for_futures(self) -> bool {
         match self {
-            Work::Wake { .. } | Work::WakeAll | Work::Alarm | Work::Look => true,
+            Work::Wake { .. } | Work::WakeAll | Work::Alarm | Work::Look | Work::Pages => true,
             Work::Split { .. }
             | Work::Ends
             | Work::Reclaim { .. }
@@ -133,6 +138,7 @@ impl Work {
             Work::Wake { .. } | Work::WakeAll => true,
             Work::Alarm
             | Work::Look
+            | Work::Pages
             | Work::Split { .. }
             | Work::Ends
             | Work::Reclaim { .. }
@@ -150,6 +156,7 @@ impl Work {
             | Work::WakeAll
             | Work::Alarm
             | Work::Look
+            | Work::Pages
             | Work::Reclaim { .. }
             | Work::Budget
             | Work::Sort { .. } => true,

@@ -133,6 +133,8 @@ extern "C" fn run(_: *mut core::ffi::c_void) -> *mut core::ffi::c_void {
             let done = engine.run_deferred(rec, By::Worker);
             // An alarm set, or news told, from here on is deferred work, so no sleep begins.
             let next = sooner(super::alarms(), super::look());
+            // A set of work that was full may have had no place for this.
+            super::wake_pages();
             if done == 0 {
                 let ms = sooner(
                     sooner(next, engine.reap_if_due(rec)),
