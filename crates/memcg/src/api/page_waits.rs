@@ -14,7 +14,7 @@ use crate::engine::Work;
 use crate::engine::process_engine::engine;
 use crate::engine::worker::{self, worker_thread};
 use crate::page::PageId;
-use crate::page::waiting::{NR_BUCKETS, Waiting, set_tell};
+use crate::page::waiting::{NR_BUCKETS, Waiting};
 use crate::page::word::{Reading, Word};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
@@ -69,7 +69,7 @@ fn begin() {
     // Acquire pairs with the Release below. Several threads may do this at once.
     if !HAS_BEGUN.load(Ordering::Acquire) {
         worker::set_wake_pages(wake);
-        set_tell(|| {
+        engine().pages.waiting.set_tell(|| {
             // Whoever waits finds it, too, if there is no place for it: see `worker_thread`.
             engine().defer(Work::Pages);
         });

@@ -86,6 +86,30 @@ fn loom_two_who_want_an_absent_page_fill_it_once() {
     });
 }
 
+/// Catches: no fence between the note of a future and its look at the page, or between the page's
+/// change and the look for futures.
+#[test]
+fn loom_a_future_that_waits_for_one_of_two_readers_is_told() {
+    loom::model(|| {
+        let model = Arc::new(Model::filled());
+        model.pin(Access::Read);
+        model.pin(Access::Read);
+        // Somebody waits already, so that the future's note changes nothing.
+        assert!(model.word.note_waiter(model.word.read()));
+        let other = {
+            let model = model.clone();
+            thread::spawn(move || model.unpin(Access::Read))
+        };
+        let seen = model.word.read();
+        model.waiting.set_asked(0, true);
+        let waits = model.waiting.ask(&model.word, seen);
+        other.join().unwrap();
+        model.unpin(Access::Read);
+        assert!(model.word.read().is_unpinned());
+        assert!(!waits || model.waiting.take_told() == 1);
+    });
+}
+
 #[test]
 fn loom_who_waits_for_a_writer_is_woken() {
     loom::model(|| {

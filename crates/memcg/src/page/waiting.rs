@@ -13,7 +13,7 @@
 use super::id::PageId;
 use super::word::{Reading, Wake, Word};
 use crate::sync::Zeroed;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::hook::Hook;
 use crate::sync::id::Id;
 use crate::sync::wait_word::{wait_at_most, wake_all};
@@ -30,15 +30,8 @@ pub struct Waiting {
     asked: AtomicU64,
     /// A bit for each bucket: a page of it was let go since futures were woken.
     told: AtomicU64,
-}
-
-/// Has futures woken. Set by a room above; called under any lock.
-static TELL: Hook<fn()> = Hook::none();
-
-/// Has `tell` called when a page was let go that a future waits for: [`Waiting::take_told`] is to
-/// be called soon.
-pub fn set_tell(tell: fn()) {
-    TELL.set(tell);
+    /// Has futures woken. Set by a room above; called under any lock.
+    tell: Hook<fn()>,
 }
 
 /// The buckets of [`Waiting`] that there are.
@@ -50,16 +43,23 @@ impl Default for Waiting {
             buckets: core::array::from_fn(|_| AtomicU32::default()),
             asked: AtomicU64::default(),
             told: AtomicU64::default(),
+            tell: Hook::default(),
         }
     }
 }
 
-// SAFETY: integers.
+// SAFETY: integers, and a word that holds no function.
 unsafe impl Zeroed for Waiting {}
 
 impl Waiting {
     fn bucket(&self, page: PageId) -> &AtomicU32 {
         &self.buckets[Self::bucket_of(page)]
+    }
+
+    /// Has `tell` called when a page was let go that a future waits for: [`Self::take_told`] is to be
+    /// called soon.
+    pub fn set_tell(&self, tell: fn()) {
+        self.tell.set(tell);
     }
 
     /// Which bucket a page is in.
@@ -71,9 +71,9 @@ impl Waiting {
     /// Whether futures wait for pages of a bucket from now on. Who says so has them in his list
     /// before, and orders these calls.
     pub fn set_asked(&self, bucket: usize, some: bool) {
-        // Release pairs with the Acquire of `wake_waiters`; relaxed to take the bit off.
+        // Relaxed: the fences of `ask` and `wake_waiters` order it.
         if some {
-            self.asked.fetch_or(1 << bucket, Ordering::Release);
+            self.asked.fetch_or(1 << bucket, Ordering::Relaxed);
         } else {
             self.asked.fetch_and(!(1 << bucket), Ordering::Relaxed);
         }
@@ -82,8 +82,9 @@ impl Waiting {
     /// A future waits for a page that was `seen` so: `true` if its bucket is told when that changes,
     /// `false` if it has changed already. After [`Self::set_asked`].
     pub fn ask(&self, word: &Word, seen: Reading) -> bool {
-        // The change of the word publishes the bit: who lets the page go finds the note, and with
-        // it the bit.
+        // Pairs with the fence of `wake_waiters`: who lets the page go finds the bit, or we find that
+        // he did.
+        fence(Ordering::SeqCst);
         word.note_waiter(seen) && word.still_waits(seen)
     }
 
@@ -133,11 +134,12 @@ impl Waiting {
         bucket.fetch_add(1, Ordering::Release);
         wake_all(bucket);
         let bit = 1 << Self::bucket_of(page);
-        // Acquire pairs with the Release of `set_asked`.
-        if self.asked.load(Ordering::Acquire) & bit != 0 {
+        // Pairs with the fence of `ask`.
+        fence(Ordering::SeqCst);
+        if self.asked.load(Ordering::Relaxed) & bit != 0 {
             // Release pairs with the Acquire of `take_told`.
             self.told.fetch_or(bit, Ordering::Release);
-            if let Some(tell) = TELL.get() {
+            if let Some(tell) = self.tell.get() {
                 tell();
             }
         }
