@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 pub struct Snapshot {
     seen: BTreeMap<String, String>,
     kills: u64,
-    reclaimed: u64,
+    reclaimed: [u64; 2],
 }
 
 impl Snapshot {
@@ -53,10 +53,13 @@ impl Snapshot {
         }
         let kills = root().nr_events(Event::OomKill);
         let text = actor.read(b"/", "memory.stat")?;
-        let freed = text
-            .lines()
-            .find_map(|line| line.strip_prefix("shrinker_freed "));
-        let reclaimed = freed.and_then(|freed| freed.parse().ok()).unwrap_or(0);
+        let number = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|number| number.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        // Bytes and pages: only whether it is as before matters.
+        let reclaimed = [number("shrinker_freed "), number("pgsteal ")];
         Ok(Snapshot {
             seen,
             kills,

@@ -24,7 +24,7 @@ pub struct Reference {
     pub text: String,
 }
 
-/// What a file of swap would be called: there are none in this build.
+/// What a file of swap is called. The kernel has some that are not in this build.
 const SWAP: [&str; 2] = ["memory.swap.", "memory.zswap."];
 
 impl Reference {
@@ -271,7 +271,7 @@ mod tests {
                 .column,
             4
         );
-        let swap = read("/a:memory.swap.current").expect("it is one");
+        let swap = read("/a:memory.zswap.max").expect("it is one");
         assert!(swap.expect("it is right").needs_swap());
     }
 

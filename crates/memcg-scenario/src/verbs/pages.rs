@@ -1,4 +1,5 @@
-//! `map`, `touch`, `unmap`, `share`, `give`: regions, whose pages are charged as they are touched.
+//! `map`, `touch`, `unmap`, `share`, `give`, `sync`: regions, whose pages are charged as they are
+//! touched. `swap`, `zswap`: where pages go when memory is short.
 //!
 //! Invariants: mapping charges nobody. A touch brings all its pages, or none stays that it brought.
 //! Depends on: `world`; `tags` for what is no region; `objects` for how a task allocates.
@@ -10,14 +11,18 @@ use crate::text::number;
 use crate::text::word::{Word, Wrong, show};
 use crate::verbs::objects::FLAGS;
 use crate::verbs::tags::{self, Give, TagOf};
-use crate::world::fault::{Fault, Needs};
-use crate::world::regions::{Access, MappedRegion};
+use crate::world::fault::Fault;
+use crate::world::regions::{Access, MappedRegion, refused};
 use crate::world::things::{no_region, no_tag};
 use memcg::safe_point;
 use memcg::testing::engine::Flags;
 use memcg::testing::os::errno::Errno;
 use memcg::testing::units::parse_size;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +32,7 @@ enum Kind {
     /// Memory of many.
     Shmem,
     /// A file.
-    File,
+    File(PathBuf),
 }
 
 /// `TASK map TAG SIZE anon|shmem|file=PATH`
@@ -47,13 +52,16 @@ pub fn map_of(task: Name, line: &mut Line<'_>) -> Result<Map, Wrong> {
     let kind = match word.bytes.as_slice() {
         b"anon" if !word.quoted => Kind::Anon,
         b"shmem" if !word.quoted => Kind::Shmem,
-        bytes if bytes.starts_with(b"file=") => Kind::File,
-        _ => {
-            return Err(Wrong::new(
-                word.column,
-                format!("'{}': expected anon, shmem or file=PATH", word.show()),
-            ));
-        }
+        _ => match word.bytes.strip_prefix(b"file=") {
+            Some([]) => return Err(Wrong::new(word.column + 5, "a path is expected")),
+            Some(path) => Kind::File(path_of(path)),
+            None => {
+                return Err(Wrong::new(
+                    word.column,
+                    format!("'{}': expected anon, shmem or file=PATH", word.show()),
+                ));
+            }
+        },
     };
     Ok(Map {
         task,
@@ -73,23 +81,27 @@ pub fn map(actor: &Actor<'_>, order: &Map) -> Result<(), Fault> {
     } = order;
     let (world, things) = (actor.world, &actor.world.things);
     let task = world.task(name)?;
-    let made = match kind {
+    let path = match kind {
         Kind::Anon => {
             things.check_new(tag)?;
-            MappedRegion::anon(name, &task, *bytes, world.next_seed())?
+            let made = MappedRegion::anon(name, &task, *bytes, world.next_seed())?;
+            return things.add_region(tag, made);
         }
-        Kind::Shmem => match things.region(tag) {
-            Some(region) if region.len() != *bytes => {
-                let message = format!("'{}' is {} bytes long", show(tag), region.len());
-                return Err(Fault::refused(Errno::EINVAL, message));
-            }
-            Some(region) => return region.map(name, &task),
-            None => {
-                things.check_new(tag)?;
-                MappedRegion::shmem(tag, (name, &task), *bytes, world.next_seed())?
-            }
-        },
-        Kind::File => return Err(Fault::lacks("map file=", Needs::Files)),
+        Kind::Shmem => None,
+        Kind::File(path) => Some(path.as_path()),
+    };
+    if let Some(region) = things.region(tag) {
+        if (region.path(), region.len(), region.goes_unmapped()) != (path, *bytes, false) {
+            let message = format!("'{}' is another region, {}", show(tag), region.users());
+            return Err(Fault::refused(Errno::EEXIST, message));
+        }
+        return region.map(name, &task);
+    }
+    things.check_new(tag)?;
+    let by = (name.as_slice(), &*task);
+    let made = match path {
+        Some(path) => MappedRegion::file(path, by, *bytes, world.next_seed())?,
+        None => MappedRegion::shmem(tag, by, *bytes, world.next_seed())?,
     };
     things.add_region(tag, made)
 }
@@ -100,12 +112,11 @@ pub fn unmap(actor: &Actor<'_>, TagOf { task, tag }: &TagOf) -> Result<(), Fault
     actor.world.things.unmap(tag, task).map(drop)
 }
 
-/// Has the file of a region written: memory has none.
+/// Has the file of a region written. Of memory nothing is to be done.
 pub fn sync(actor: &Actor<'_>, TagOf { task, tag }: &TagOf) -> Result<(), Fault> {
     actor.world.task(task)?;
-    region(actor, tag)?.of(task)?;
-    let message = format!("'{}' is memory: there is no file to write", show(tag));
-    Err(Fault::refused(Errno::EINVAL, message))
+    let mapping = region(actor, tag)?.of(task)?;
+    mapping.sync().map_err(refused)
 }
 
 /// `share TAG TASK TASK`
@@ -248,26 +259,48 @@ pub fn touch(actor: &Actor<'_>, order: &Touch) -> Result<(), Fault> {
     }
 }
 
-/// A command that needs swap, by its verb.
+/// `swap SIZE [FILE]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NeedsSwap(&'static str);
-
-/// Says that the build has no swap.
-pub fn lacking(_: &Actor<'_>, NeedsSwap(verb): &NeedsSwap) -> Result<(), Fault> {
-    Err(Fault::lacks(verb, Needs::Swap))
+pub struct Swap {
+    bytes: u64,
+    file: Option<PathBuf>,
 }
 
 /// Reads `SIZE [FILE]`.
-pub fn swap(line: &mut Line<'_>) -> Result<NeedsSwap, Wrong> {
-    number::size(line.next("a size")?)?;
-    if line.peek().is_some() {
-        line.next("a file")?;
+pub fn swap_of(line: &mut Line<'_>) -> Result<Swap, Wrong> {
+    let bytes = number::size(line.next("a size")?)?;
+    let file = match line.peek() {
+        Some(_) => Some(path_of(&line.name("a file")?)),
+        None => None,
+    };
+    Ok(Swap { bytes, file })
+}
+
+/// Takes a file into use as swap; without a name one that goes with the process.
+pub fn swap(_: &Actor<'_>, Swap { bytes, file }: &Swap) -> Result<(), Fault> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let nr = MADE.fetch_add(1, Ordering::Relaxed);
+    let made = || std::env::temp_dir().join(format!("memcg-swap-{}-{nr}", std::process::id()));
+    let path = file.clone().unwrap_or_else(made);
+    let on = memcg::swap_on(&path, *bytes);
+    if file.is_none() {
+        // It is in use by its descriptor. Without one it may not be there.
+        let _ = std::fs::remove_file(&path);
     }
-    Ok(NeedsSwap("swap"))
+    on.map_err(|why| Fault::refused(why.errno(), format!("{}: {why}", path.display())))
 }
 
 /// Reads `SIZE`.
-pub fn zswap(line: &mut Line<'_>) -> Result<NeedsSwap, Wrong> {
-    number::size(line.next("a size")?)?;
-    Ok(NeedsSwap("zswap"))
+pub fn zswap_of(line: &mut Line<'_>) -> Result<u64, Wrong> {
+    number::size(line.next("a size")?)
+}
+
+/// Has pages compressed when memory is short.
+pub fn zswap(_: &Actor<'_>, bytes: &u64) -> Result<(), Fault> {
+    let no_memory = |errno| Fault::refused(errno, "no memory for the tables");
+    memcg::zswap_on(*bytes).map_err(no_memory)
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
 }

@@ -249,25 +249,30 @@ verbs! {
                 "maps a region, for which nobody is charged until it is touched. `anon`: it is \
                  the task's alone, and goes when it is unmapped. `shmem`: a second task that maps \
                  the tag maps the same region, which is there, mapped or not, until it is freed. \
-                 `file=` needs pages of files"
+                 `file=`: so is the cache of the first SIZE bytes of a file. One that is not there \
+                 is made, and removed when the region is freed or the scenario ends"
         }
         Unmap(tags::TagOf) "unmap": task tags::tag, acts pages::unmap {
             "TAG":
-                "ends the task's mapping. Pages of `shmem` stay, and stay charged"
+                "ends the task's mapping. Pages of `shmem` and of a file stay, and stay charged"
         }
         Sync(tags::TagOf) "sync": task tags::tag, acts pages::sync {
-            "TAG": "writes a region's file. EINVAL of memory"
+            "TAG": "writes what is dirty of a region's file"
         }
         Share(pages::Share) "share": line pages::share_of, acts pages::share {
             "TAG TASK TASK":
                 "the second task maps what the first one maps as well. EINVAL of `anon`, which \
                  has one user"
         }
-        Swap(pages::NeedsSwap) "swap": line pages::swap, acts pages::lacking {
-            "SIZE [FILE]": "makes a swap area (needs swap)"
+        Swap(pages::Swap) "swap": line pages::swap_of, acts pages::swap {
+            "SIZE [FILE]":
+                "makes a swap device of a file; without FILE of one in the folder for temporary \
+                 files, which goes with the process"
         }
-        Zswap(pages::NeedsSwap) "zswap": line pages::zswap, acts pages::lacking {
-            "SIZE": "makes a compressed swap area (needs swap)"
+        Zswap(u64) "zswap": line pages::zswap_of, acts pages::zswap {
+            "SIZE":
+                "has pages compressed when memory is short, into SIZE at most, before they go to a \
+                 swap device"
         }
     }
     blocks {

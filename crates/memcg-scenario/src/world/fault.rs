@@ -71,9 +71,7 @@ impl core::fmt::Display for Fault {
 /// What a build may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Regions over files.
-    Files,
-    /// Swap, or compressed memory.
+    /// A file of a group that shows swap or compressed memory.
     Swap,
 }
 
@@ -81,8 +79,7 @@ impl Needs {
     /// What is lacking, in words.
     pub fn text(self) -> &'static str {
         match self {
-            Needs::Files => "pages of files",
-            Needs::Swap => "swap",
+            Needs::Swap => "a file of swap",
         }
     }
 }

@@ -118,8 +118,12 @@ impl Named {
                 format!("{} of {}", parts.join(", "), show(&things.holder))
             }
             Named::Region(region) => {
-                let (nr, users) = (region.nr_pages(), region.users());
-                format!("a region with {nr} pages, {users}")
+                let users = region.users();
+                match region.path() {
+                    // How many pages of it are in memory may change at any time.
+                    Some(path) => format!("the file {}, {users}", path.display()),
+                    None => format!("a region with {} pages, {users}", region.nr_pages()),
+                }
             }
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Invariants: a page that was written by a touch holds its pattern; any other page of memory holds
 //! zeros.
-//! Depends on: `touch`, `fault`, `lock`; the engine's regions and mappings.
+//! Depends on: `touch`, `file`, `fault`, `lock`; the engine's regions and mappings.
 //! Never: holds a lock over a call of the engine, but for the one that keeps touches out while the
 //! pages are looked at, or given back by a touch that was refused.
 
 #![forbid(unsafe_code)]
 
+mod file;
 #[cfg(test)]
 mod tests;
 mod touch;
@@ -18,20 +19,25 @@ use crate::text::line::Name;
 use crate::text::word::show;
 use crate::world::fault::Fault;
 use crate::world::lock::lock;
+use file::File;
 use memcg::testing::os::errno::Errno;
 use memcg::{Mapping, PAGE_SIZE, PageError, Region, RegionKind, Task};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use touch::Brought;
 
 /// A region that tasks map. Memory of one user goes with its mapping; what many can use stays,
 /// mapped or not, as long as its tag.
 pub struct MappedRegion {
-    region: Region,
-    seed: u64,
-    /// Who maps it, in the order in which they came.
+    /// Who maps it, in the order in which they came. Dropped before the file.
     users: Mutex<Vec<(Name, Arc<Mapping>)>>,
+    region: Region,
+    /// Bytes that are used of it.
+    len: u64,
+    file: Option<File>,
+    seed: u64,
     /// The pages that have content, by number.
     pages: Mutex<BTreeMap<u64, Brought>>,
     /// Held by touches to read, to write by who looks at all pages or gives some back.
@@ -45,7 +51,7 @@ impl MappedRegion {
     /// ENOMEM; EINVAL when it is too long.
     pub fn anon(name: &[u8], task: &Task, len: u64, seed: u64) -> Result<MappedRegion, Fault> {
         let mapping = task.map_anon(len).map_err(refused)?;
-        let mapped = MappedRegion::of_region(mapping.region(), seed);
+        let mapped = MappedRegion::of_region(mapping.region(), len, None, seed);
         mapped.add(name, mapping)?;
         Ok(mapped)
     }
@@ -64,14 +70,36 @@ impl MappedRegion {
             let _for_the_task = task.enter();
             Region::shmem(show(tag), len).map_err(refused)?
         };
-        let mapped = MappedRegion::of_region(region, seed);
+        let mapped = MappedRegion::of_region(region, len, None, seed);
         mapped.map(name, task)?;
         Ok(mapped)
     }
 
-    fn of_region(region: Region, seed: u64) -> MappedRegion {
+    /// The first `len` bytes of a file, mapped by the task `name`, which opens it. One that is not
+    /// there is made.
+    ///
+    /// # Errors
+    /// EINVAL when the file is shorter; what the kernel refuses; ENOMEM.
+    pub fn file(
+        path: &Path,
+        (name, task): (&[u8], &Task),
+        len: u64,
+        seed: u64,
+    ) -> Result<MappedRegion, Fault> {
+        let file = {
+            let _for_the_task = task.enter();
+            File::open(path, len)?
+        };
+        let mapped = MappedRegion::of_region(file.region(), len, Some(file), seed);
+        mapped.map(name, task)?;
+        Ok(mapped)
+    }
+
+    fn of_region(region: Region, len: u64, file: Option<File>, seed: u64) -> MappedRegion {
         MappedRegion {
             region,
+            len,
+            file,
             seed,
             users: Mutex::default(),
             pages: Mutex::default(),
@@ -79,14 +107,14 @@ impl MappedRegion {
         }
     }
 
-    /// What kind of region it is.
-    pub fn kind(&self) -> RegionKind {
-        self.region.kind()
+    /// The bytes that are used of it.
+    pub fn len(&self) -> u64 {
+        self.len
     }
 
-    /// Its length in bytes.
-    pub fn len(&self) -> u64 {
-        self.region.len()
+    /// The path of the file, as it was written.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(File::path)
     }
 
     /// Pages of it that have content.
@@ -96,7 +124,7 @@ impl MappedRegion {
 
     /// Whether it goes when nobody maps it.
     pub fn goes_unmapped(&self) -> bool {
-        self.kind() == RegionKind::Anon
+        self.region.kind() == RegionKind::Anon
     }
 
     /// Who maps it, in words.
@@ -128,7 +156,7 @@ impl MappedRegion {
     /// EEXIST when the task maps it; EINVAL when it is one user's; ENOMEM.
     pub fn map(&self, name: &[u8], task: &Task) -> Result<(), Fault> {
         if self.goes_unmapped() {
-            let why = "anonymous memory has one user: shmem can be shared";
+            let why = "anonymous memory has one user: shmem and files can be shared";
             return Err(Fault::refused(Errno::EINVAL, why));
         }
         let mapping = self.region.map_for(task).map_err(refused)?;
@@ -192,6 +220,12 @@ impl MappedRegion {
         }
     }
 
+    /// How many bytes are used of a page.
+    fn used(&self, page: u64) -> usize {
+        let left = self.len.saturating_sub(page * PAGE_SIZE as u64);
+        usize::try_from(left).map_or(PAGE_SIZE, |left| left.min(PAGE_SIZE))
+    }
+
     /// The number of the first page that does not hold what was written into it. It is read as its
     /// first user reads.
     ///
@@ -210,9 +244,10 @@ impl MappedRegion {
         let pages: Vec<u64> = lock(&self.pages).keys().copied().collect();
         for page in pages {
             let mut bytes = [0; PAGE_SIZE];
-            let read = mapping.read_with(page, |view| view.copy_to(0, &mut bytes));
+            let bytes = &mut bytes[..self.used(page)];
+            let read = mapping.read_with(page, |view| view.copy_to(0, bytes));
             read.map_err(refused)?;
-            if !self.is_as_touched(page, &bytes) {
+            if !self.is_as_touched(page, bytes) {
                 return Ok(Some(page));
             }
         }

@@ -46,13 +46,15 @@ impl MappedRegion {
         }
     }
 
-    /// Whether a page holds its pattern, or zeros where that was never written.
+    /// Whether what is used of a page holds its pattern; where that was never written zeros, or
+    /// what a file has that was there before.
     pub(super) fn is_as_touched(&self, page: u64, bytes: &[u8]) -> bool {
         let is_written = lock(&self.pages).get(&page).is_some_and(|p| p.is_written);
         if is_written {
             return Pattern::of(self.seed, page).is_in(bytes);
         }
-        is_zero(bytes)
+        let has_content = self.file.as_ref().is_some_and(|file| !file.is_made());
+        has_content || is_zero(bytes)
     }
 }
 
@@ -92,13 +94,14 @@ impl Touching<'_> {
             Access::Read => {
                 let pinned = mapping.pin_with(page, flags)?;
                 self.note(page, false);
-                Ok(of.is_as_touched(page, &*pinned))
+                Ok(of.is_as_touched(page, &pinned[..of.used(page)]))
             }
             Access::Write => {
                 let mut pinned = mapping.pin_mut_with(page, flags)?;
-                let was_right = of.is_as_touched(page, &*pinned);
+                let bytes = &mut pinned[..of.used(page)];
+                let was_right = of.is_as_touched(page, bytes);
                 self.note(page, true);
-                Pattern::of(of.seed, page).write(&mut *pinned);
+                Pattern::of(of.seed, page).write(bytes);
                 Ok(was_right)
             }
         }
@@ -116,11 +119,11 @@ impl Touching<'_> {
         brought.is_written |= writes;
     }
 
-    /// Gives back the pages that this touch has brought and no other has used since: nothing has
-    /// changed then.
+    /// Gives back the pages that this touch has brought and no other has used since. What it wrote
+    /// into a file stays in the file; nothing else has changed then.
     ///
     /// # Errors
-    /// When somebody has one pinned all the time.
+    /// When somebody has one pinned all the time; of a file why it could not be written.
     pub fn undo(self) -> Result<(), Fault> {
         let Touching { of, id, others } = self;
         drop(others);
@@ -130,13 +133,19 @@ impl Touching<'_> {
             let mut pages = lock(&of.pages);
             let own = pages.iter().filter(|(_, brought)| is_own(brought));
             let own = own.map(|(page, _)| *page).collect();
-            pages.retain(|_, brought| !is_own(brought));
+            pages.retain(|_, brought| {
+                let stays = of.file.is_some() && brought.is_written;
+                stays || !is_own(brought)
+            });
             own
         };
         for page in own {
             let from = page * PAGE_SIZE as u64;
-            let to = (from + PAGE_SIZE as u64).min(of.len());
-            of.region.discard(from..to).map_err(refused)?;
+            let to = from + of.used(page) as u64;
+            match &of.file {
+                Some(file) => file.drop_from_memory(from..to)?,
+                None => drop(of.region.discard(from..to).map_err(refused)?),
+            }
         }
         Ok(())
     }
