@@ -96,6 +96,7 @@ fn what_is_wrong_is_said_with_its_line_and_column_and_what_was_expected() {
         ("end", 1, 1, "without a block"),
         ("repeat 1\nend 3", 2, 5, "too much"),
         ("t map r 1M disk", 1, 12, "expected anon, shmem"),
+        ("t map r 1M file=", 1, 17, "a path is expected"),
         ("t touch r write 4Q 4K", 1, 17, "is no offset"),
         ("t touch r read 4K", 1, 19, "expected a length"),
         ("t touch r 0 0", 1, 13, "at least one byte"),

@@ -92,7 +92,12 @@ pub fn map(actor: &Actor<'_>, order: &Map) -> Result<(), Fault> {
     };
     if let Some(region) = things.region(tag) {
         if (region.path(), region.len(), region.goes_unmapped()) != (path, *bytes, false) {
-            let message = format!("'{}' is another region, {}", show(tag), region.users());
+            let message = format!(
+                "'{}' is another region: {} bytes, {}",
+                show(tag),
+                region.len(),
+                region.users()
+            );
             return Err(Fault::refused(Errno::EEXIST, message));
         }
         return region.map(name, &task);

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
+use crate::world::pattern::Pattern;
 use memcg::testing::engine::Flags;
 use memcg::testing::units::Limit;
 use memcg::{Memcg, root};
@@ -94,4 +95,31 @@ fn memory_of_one_user_is_not_mapped_by_another_and_may_be_given() {
     assert!(of.of(b"g").is_err() && of.users() == "mapped by h");
     touch(&of, b"h", 2, 0..2, Access::Write);
     assert_eq!((a.current(), b.current()), (PAGE, PAGE));
+}
+
+#[test]
+fn a_file_that_is_made_goes_with_its_region_and_one_that_was_there_keeps_what_nobody_wrote() {
+    let group = group("files");
+    let task = Task::new(&group, b"t").expect("a task");
+    let name = |what: &str| format!("memcg-scenario-{what}-{}", std::process::id());
+    let [made, there] = ["made", "there"].map(|what| std::env::temp_dir().join(name(what)));
+    let before = vec![7; 3 * PAGE_SIZE + 10];
+    std::fs::write(&there, &before).expect("a file");
+    for (path, len) in [(&made, 2 * PAGE + 5), (&there, 2 * PAGE + 5)] {
+        let of = MappedRegion::file(path, (b"t", &task), len, 11).expect("a region");
+        touch(&of, b"t", 1, 0..1, Access::Read);
+        touch(&of, b"t", 2, 2..3, Access::Write);
+        assert_eq!((of.pages_of(None), group.current()), (Ok(0..3), 2 * PAGE));
+        assert_eq!(of.first_damaged(), Ok(None));
+    }
+    let after = std::fs::read(&there).expect("a file");
+    let wrote = 2 * PAGE_SIZE..2 * PAGE_SIZE + 5;
+    assert_eq!(after.len(), before.len());
+    assert!(after[..wrote.start] == before[..wrote.start]);
+    assert!(after[wrote.end..] == before[wrote.end..]);
+    assert!(Pattern::of(11, 2).is_in(&after[wrote]));
+    assert_eq!((made.exists(), group.current()), (false, 0));
+    let longer = MappedRegion::file(&there, (b"t", &task), 4 * PAGE, 12);
+    assert!(longer.is_err());
+    std::fs::remove_file(&there).expect("a file");
 }
