@@ -49,6 +49,10 @@ events! {
     ZswapIn "zswpin";
     /// Compressed.
     ZswapOut "zswpout";
+    /// Came into a frame.
+    Fault "pgfault";
+    /// Came into a frame, read from a file or a device or decompressed.
+    MajorFault "pgmajfault";
     /// Looked at by reclaim.
     Scanned "pgscan";
     /// Taken out of its frame by reclaim.

@@ -94,6 +94,10 @@ impl Engine {
                 }
             }
         }
+        books.event(PageEvent::Fault, 1);
+        if class == Class::File || !seen.is_absent() {
+            books.event(PageEvent::MajorFault, 1);
+        }
         let events = match class {
             Class::Anon => [
                 PageEvent::RefaultAnon,
