@@ -292,10 +292,16 @@ impl Hierarchy {
         // A move may have looked for the record before it was there. Pairs with the fence of
         // `move_page_counts`: it finds the record, or we find the owner's new cell.
         fence(Ordering::SeqCst);
-        let _held = pages.lock.lock(Rank::Pages);
-        let now = objcg.cell();
-        self.ensure_group_pages(self.resolve(now).group)?;
-        pages.cell.store(Some(now), Ordering::Relaxed);
+        // What others have counted since it was published goes along.
+        let books = Books {
+            tree: self,
+            pages,
+            tag,
+            _held: pages.lock.lock(Rank::Pages),
+        };
+        self.ensure_group_pages(self.resolve(objcg.cell()).group)?;
+        books.follow();
+        drop(books);
         Some(pages)
     }
 

@@ -250,3 +250,39 @@ fn loom_what_is_written_out_while_others_read_is_clean_and_a_writer_makes_it_dir
         }
     });
 }
+
+/// Catches: an eviction without the fence, so that another page's bytes pass for this one's.
+#[test]
+fn loom_a_frame_that_another_page_gets_is_seen_by_who_reads_without_a_pin() {
+    loom::model(|| {
+        let model = Arc::new(Model::filled());
+        let other = {
+            let model = model.clone();
+            thread::spawn(move || {
+                let seen = model.word.read();
+                let Ok(_) = model.word.try_evict(seen, State::Absent) else {
+                    return;
+                };
+                // The frame is another page's: its filler writes it.
+                let q = Word::default();
+                let Tried::Out(out) = q.try_pin(Access::Write) else {
+                    panic!("a new page is in no frame");
+                };
+                assert!(q.try_begin_fill(out));
+                model.write();
+            })
+        };
+        let seen = model.word.read();
+        if seen.readable().is_some() {
+            let read: Vec<u64> = model
+                .content
+                .iter()
+                .map(|word| word.load(Ordering::Relaxed))
+                .collect();
+            if seen.is_same_content(model.word.read_again()) {
+                assert_eq!(read, [0, 0], "another page's bytes");
+            }
+        }
+        other.join().unwrap();
+    });
+}

@@ -248,7 +248,14 @@ impl Word {
         }
         let out = Reading(seen.0 & !(FREQ | DIRTY | WORKINGSET | WRITEBACK | WAITERS));
         self.change(seen, out.with_state(to).next_version())?;
+        Self::before_reuse();
         Ok(Self::wake(seen))
+    }
+
+    /// The page has left its frame, which comes before what the frame's next page writes there.
+    fn before_reuse() {
+        // Pairs with the Acquire fence of `read_again`.
+        crate::sync::atomic::fence(Ordering::Release);
     }
 
     /// As [`Self::try_evict`], of a page that the caller alone has pinned, under write-back, and
@@ -261,7 +268,10 @@ impl Word {
             }
             let out = Reading(now.0 & !(WRITER | FREQ | WORKINGSET | WRITEBACK));
             match self.change(now, out.with_state(State::Filling).next_version()) {
-                Ok(()) => return true,
+                Ok(()) => {
+                    Self::before_reuse();
+                    return true;
+                }
                 Err(seen) => now = seen,
             }
         }
