@@ -175,7 +175,8 @@ impl Mapping {
     ///
     /// A page of memory that was never written reads as zeros, and charges nobody.
     ///
-    /// Cost, of a page in memory: some loads, no atomic instruction.
+    /// Cost, of a page in memory: some loads; while it was used fewer than three times since it came
+    /// or reclaim looked at it, a compare and swap.
     ///
     /// ```
     /// let tenant = memcg::root().create("optimist").unwrap();

@@ -181,7 +181,8 @@ impl Region {
     /// region becomes longer again. Waits for pages that others have pinned. O(pages).
     ///
     /// # Errors
-    /// [`PageError::Busy`] if a page beyond the new end stays pinned: the length is as before.
+    /// [`PageError::Busy`] or [`PageError::Deadlock`] if a page beyond the new end stays pinned: the
+    /// length is as before, and other pages beyond the new end are dropped.
     /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ParentProcess`]. Of a file as
     /// [`PageCache::set_len`](super::PageCache::set_len).
     pub fn resize(&self, len: u64) -> Result<(), PageError> {

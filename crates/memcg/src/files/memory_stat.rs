@@ -78,6 +78,8 @@ pub fn stat(at: At<'_>) -> String {
         let rss = rss();
         let (kmem, own) = (at.engine.kmem.stat(), engine_bytes(at.engine));
         let slabs = [kmem.live, kmem.uncollected, kmem.free, kmem.spare].map(|bytes| bytes as u64);
+        let frames = &at.engine.pages.frames;
+        let frames = (frames.in_use_bytes(), frames.free_bytes());
         lines(
             &mut text,
             &[
@@ -86,10 +88,17 @@ pub fn stat(at: At<'_>) -> String {
                 ("slab_free", slabs[2]),
                 ("span_cached", slabs[3]),
                 ("span_mapped", kmem.mapped as u64),
+                ("frames", frames.0),
+                ("frames_free", frames.1),
                 ("engine_tables", own),
                 (
                     "elsewhere",
-                    elsewhere(slabs.iter().sum(), own, usage.mapped, rss),
+                    elsewhere(
+                        slabs.iter().sum::<u64>() + frames.0 + frames.1,
+                        own,
+                        usage.mapped,
+                        rss,
+                    ),
                 ),
                 ("rss", rss),
                 (

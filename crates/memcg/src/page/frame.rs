@@ -198,6 +198,11 @@ impl Frames {
         self.frames.in_use()
     }
 
+    /// Bytes of frames in use.
+    pub fn in_use_bytes(&self) -> u64 {
+        u64::from(self.in_use()) * PAGE as u64
+    }
+
     /// Bytes of frames that were in use and are free: they may be resident.
     pub fn free_bytes(&self) -> u64 {
         let ever = self.frames.high_water().saturating_sub(1);

@@ -139,6 +139,7 @@ impl Pages {
         let held = region.lock();
         if region.make_room(new.len, &held).is_none() {
             drop(held);
+            let _ = region.unref();
             self.regions.free(id);
             return None;
         }

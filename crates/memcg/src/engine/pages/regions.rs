@@ -13,6 +13,7 @@ use super::touch::Patience;
 use crate::group::Tag;
 use crate::page::region::{LEN_MAX, NewRegion, REGION_BYTES, Region, RegionKind};
 use crate::page::{FileId, PAGE, RegionId};
+use crate::sync::atomic::{Ordering, fence};
 use crate::thread::ThreadRec;
 
 impl Engine {
@@ -127,7 +128,8 @@ impl Engine {
     /// are waited for.
     ///
     /// # Errors
-    /// `Range`: too long. `Busy`: a page beyond the new end stays pinned; the length is as before.
+    /// `Range`: too long. `Busy`, `Deadlock`: a page beyond the new end, or the one that it is in,
+    /// stays pinned; the length is as before, and other pages beyond the new end are dropped.
     pub fn resize_region(&self, rec: &ThreadRec, id: RegionId, len: u64) -> Result<(), TouchError> {
         if !self.pages.are_mine() {
             return Err(TouchError::Child);
@@ -138,6 +140,8 @@ impl Engine {
         if len > LEN_MAX {
             return Err(TouchError::Range);
         }
+        // One at a time, so that who has to restore a length restores his own.
+        let _held = self.pages.region(id).dirty.lock_io();
         let before = self
             .pages
             .set_region_len(id, len)
@@ -145,6 +149,9 @@ impl Engine {
         if len >= before {
             return Ok(());
         }
+        // Pairs with the fence of `fill`: who fills a page beyond the new end sees that, or we find
+        // the page.
+        fence(Ordering::SeqCst);
         // Nobody can touch what is beyond the end any more.
         let first = len.div_ceil(PAGE as u64);
         let cut = self.drop_pages(rec, id, first..u64::MAX, Which::All, Patience::Wait);
@@ -153,10 +160,13 @@ impl Engine {
             return Err(TouchError::Busy);
         }
         // What was behind the end in the last page is not to come back.
-        match (len % PAGE as u64) as usize {
+        let cleared = match (len % PAGE as u64) as usize {
             0 => Ok(()),
             tail => self.zero_part(rec, id, first - 1, tail..PAGE),
-        }
+        };
+        cleared.inspect_err(|_| {
+            let _ = self.pages.set_region_len(id, before);
+        })
     }
 
     /// Drops the content of a range of bytes of a region of memory, which reads as zeros

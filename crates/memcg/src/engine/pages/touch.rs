@@ -19,6 +19,7 @@ use crate::page::pins::Holder;
 use crate::page::region::{Region, RegionKind};
 use crate::page::word::{Access, Reading, State, Tried};
 use crate::page::{FrameId, InUse, PAGE, PageId, RegionId};
+use crate::sync::atomic::{Ordering, fence};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
@@ -351,6 +352,12 @@ impl Engine {
         };
         if was_out && record.owner() != Some(tag) {
             return Ok(None);
+        }
+        // Pairs with the fence of `resize_region`: the region may have become shorter since it was
+        // asked.
+        fence(Ordering::SeqCst);
+        if touch.index >= region.nr_all() {
+            return Err(TouchError::Range);
         }
         // What is overwritten is all written by the caller before anybody else sees it.
         if !touch.overwrites
