@@ -15,7 +15,7 @@ use super::target_room::{Room, Way, drain};
 use super::{Attach, MoveError, Moved, PIECE, ROUNDS};
 use crate::group::kind::NR_SIDE_KINDS;
 use crate::group::objcg::Objcg;
-use crate::group::{Hierarchy, MovePolicy};
+use crate::group::{Hierarchy, MovePolicy, OwnerPages, Tag};
 use crate::thread::ThreadRec;
 
 /// Puts at most `bytes` of a residual into the own word, whatever the groups: their counts are the
@@ -33,21 +33,22 @@ pub(super) fn join(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) 
 
 /// The other way round: at most `bytes` of the own word, which keeps what it counts by kind and
 /// what is stocked.
-fn part(tree: &Hierarchy, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
+fn part(tree: &Hierarchy, tag: Tag, own: &Objcg, residual: &Objcg, bytes: u64) -> u64 {
     if bytes == 0 || residual.charged.add(residual.cell_if_any(), bytes).is_err() {
         return 0;
     }
-    let moved = own.charged.sub_up_to(bytes, kept_by(own)).bytes;
+    let moved = own.charged.sub_up_to(bytes, kept_by(tree, tag, own)).bytes;
     if residual.charged.sub(bytes - moved).is_err() {
         tree.report_broken();
     }
     moved
 }
 
-/// What only the own word can hold: kinds with a count of their own, and stock.
-fn kept_by(own: &Objcg) -> u64 {
+/// What only the own word can hold: kinds with a count of their own, pages, and stock.
+fn kept_by(tree: &Hierarchy, tag: Tag, own: &Objcg) -> u64 {
     let kinds = (0..NR_SIDE_KINDS).map(|side| own.side[side].read().bytes);
-    kinds.sum::<u64>() + own.granted.read().bytes
+    let pages = tree.owner_pages(tag).map_or(0, OwnerPages::memory);
+    kinds.sum::<u64>() + pages + own.granted.read().bytes
 }
 
 impl Attach<'_> {
@@ -71,14 +72,14 @@ impl Attach<'_> {
         for _ in 0..ROUNDS {
             let bytes = own.charged_bytes();
             let fits = bytes.min(way.free().saturating_add(self.rooms[0].bytes)) & !7;
-            if fits < kept_by(own) {
+            if fits < kept_by(tree, self.tag, own) {
                 break;
             }
             if self.rooms[0].cover(&way, fits).is_err() {
                 self.rooms[0].give_back(tree, &way);
                 continue;
             }
-            part(tree, own, residual, bytes - fits);
+            part(tree, self.tag, own, residual, bytes - fits);
             match self.flip(tree, rec, &way) {
                 Ok(moved) => {
                     return Ok(Moved {
@@ -116,8 +117,16 @@ impl Attach<'_> {
         let residual = tree
             .residual_in(self.tag, Some(way.source))
             .ok_or(MoveError::Scattered)?;
-        let stays = own.charged_bytes().saturating_sub(kept_by(own));
-        let parted = part(tree, own, residual, stays.min(self.evictable) & !7);
+        let stays = own
+            .charged_bytes()
+            .saturating_sub(kept_by(tree, self.tag, own));
+        let parted = part(
+            tree,
+            self.tag,
+            own,
+            residual,
+            stays.min(self.evictable) & !7,
+        );
         let was_marked = residual.is_marked();
         residual.mark(true);
         tree.note_marked();
@@ -147,14 +156,16 @@ impl Attach<'_> {
             .filter(|residual| self.pieces > 0 || residual.charged_bytes() == 0)
             .ok_or(MoveError::Scattered)?;
         loop {
-            let left = own.charged_bytes().saturating_sub(kept_by(own));
+            let left = own
+                .charged_bytes()
+                .saturating_sub(kept_by(tree, self.tag, own));
             if left == 0 {
                 return Ok(());
             }
             let mut room = Room::default();
             match room.cover(&way, left.min(PIECE)) {
                 Ok(()) => {
-                    let moved = part(tree, own, residual, left.min(PIECE));
+                    let moved = part(tree, self.tag, own, residual, left.min(PIECE));
                     room.transfer(tree, &way, moved);
                     self.pieces += 1;
                 }

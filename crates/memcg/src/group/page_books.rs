@@ -432,6 +432,22 @@ impl Hierarchy {
             .is_ok()
     }
 
+    /// Charges `bytes` of swap to the groups of one cell instead of those of another; what both have
+    /// above them is as before.
+    fn move_swap(&self, from: CellId, to: CellId, bytes: u64) {
+        let at = |cell| self.group_pages(self.resolve(cell).group);
+        let (Some(from), Some(to)) = (at(from), at(to)) else {
+            return self.report_broken();
+        };
+        let up = |start| core::iter::successors(Some(start), |level: &&GroupPages| level.parent());
+        let common = up(to).find(|level| up(from).any(|other| core::ptr::eq(*level, other)));
+        let moved = try_charge(to, common, bytes, |_| Over::Any).is_ok()
+            && uncharge(from, common, bytes).is_ok();
+        if !moved {
+            self.report_broken();
+        }
+    }
+
     fn uncharge_swap_at(&self, cell: CellId, bytes: u64) {
         if let Some(start) = self.group_pages(self.resolve(cell).group)
             && uncharge(start, None, bytes).is_err()
@@ -563,8 +579,7 @@ impl Books<'_> {
         }
         let swap = self.pages.swap();
         if swap > 0 {
-            let _ = self.tree.charge_swap_at(to, swap, true);
-            self.tree.uncharge_swap_at(from, swap);
+            self.tree.move_swap(from, to, swap);
         }
         for count in PageCount::ALL {
             let bytes = self.pages.bytes(count) as i64;

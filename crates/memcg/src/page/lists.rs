@@ -29,7 +29,7 @@ use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::id::AtomicId;
-use crate::sync::lock::{Lock, Rank};
+use crate::sync::lock::{Held, Lock, Rank};
 use crate::sync::promise::SoleThread;
 use crate::sync::sparse::Sparse;
 
@@ -108,6 +108,8 @@ pub struct Group {
 /// All lists.
 #[derive(Default)]
 pub struct Lists {
+    /// Orders changes of which head is whose: a head's making, its users, where it leads, its end.
+    changing: Lock,
     chunks: Chunks,
     owners: Arena<PageOwnerId, OwnerLists>,
     heads: Arena<PageGroupId, Head>,
@@ -177,8 +179,8 @@ impl Lists {
         head.is_of(group).then_some(head)
     }
 
-    /// A group's head, made if there is none. `None`: no memory.
-    fn ensure_head(&self, group: Group) -> Option<PageGroupId> {
+    /// A group's head, made if there is none. `None`: no memory. Under `changing`.
+    fn ensure_head(&self, group: Group, _changing: &Held<'_>) -> Option<PageGroupId> {
         if let Some(there) = self.of_group.get(group.index) {
             if self.heads.get(there).is_of(group) {
                 return Some(there);
@@ -216,9 +218,9 @@ impl Lists {
         }
     }
 
-    /// An owner's lists, made if there are none, in the heaps of `group`, where it is now. `None`:
-    /// no memory. The caller has its lock of pages.
-    pub fn ensure(&self, tag: Tag, group: Group) -> Option<Listed<'_>> {
+    /// An owner's lists, made if there are none, in the heaps of the group where it is now, which
+    /// `group` answers. `None`: no memory. The caller has its lock of pages.
+    pub fn ensure(&self, tag: Tag, group: impl Fn() -> Group) -> Option<Listed<'_>> {
         let id = match self.of_owner.get(tag) {
             Some(there) => there,
             None => {
@@ -246,61 +248,69 @@ impl Lists {
         self.owners.get(owner).tag.load(Ordering::Relaxed)
     }
 
-    /// `child` has ended, and what was in it is `parent`'s: its owners are in the parent's heaps from
-    /// now on. O(log owners). `None`: it had no lists; or there is no memory for a head of the
-    /// parent, and its owners go over one by one when they are looked at. The caller has no lock of
-    /// an owner's pages.
-    pub fn group_ended(&self, child: Group, parent: Group) -> Option<()> {
+    /// `child` has ended, its cell leads to its parent's, and what was in it is the parent's, which
+    /// `parent` answers: its owners are in the parent's heaps from now on. O(log owners). `None`: it
+    /// had no lists; or there is no memory for a head of the parent, and its owners go over one by
+    /// one when they are looked at. The caller has no lock of an owner's pages.
+    pub fn group_ended(&self, child: Group, parent: impl Fn() -> Group) -> Option<()> {
+        let _ = self.of_group.get(child.index)?;
+        // Whoever brings an owner into a group's head asks for the group under this lock. So either
+        // he was here before, and what he brought is melded; or he finds that the group has ended.
+        let changing = self.changing.lock(Rank::PageHeads);
         let from = self.of_group.get(child.index)?;
         let head = self.heads.get(from);
         if !head.is_of(child) {
             return None;
         }
-        let to = self.ensure_head(parent)?;
+        let to = self.ensure_head(parent(), &changing)?;
         let above = self.heads.get(to);
         let _ = self.of_group.take(child.index);
-        // Two of one rank: the deeper group's first, always.
-        let _child = head.lock.lock(Rank::PageLists);
-        let _parent = above.lock.lock(Rank::PageLists);
-        for class in CLASSES_IN_ORDER {
-            let at = class.index();
-            for queue in 0..QUEUES {
-                let nodes = Of {
-                    owners: &self.owners,
-                    class: at,
-                    queue,
-                };
-                above.heaps[at][queue].meld(&nodes, &head.heaps[at][queue]);
-                let resident = head.resident[at][queue].swap(0, Ordering::Relaxed);
-                above.resident[at][queue].fetch_add(resident, Ordering::Relaxed);
+        {
+            // Two of one rank: the deeper group's first, always.
+            let _child = head.lock.lock(Rank::PageLists);
+            let _parent = above.lock.lock(Rank::PageLists);
+            for class in CLASSES_IN_ORDER {
+                let at = class.index();
+                for queue in 0..QUEUES {
+                    let nodes = Of {
+                        owners: &self.owners,
+                        class: at,
+                        queue,
+                    };
+                    above.heaps[at][queue].meld(&nodes, &head.heaps[at][queue]);
+                    let resident = head.resident[at][queue].swap(0, Ordering::Relaxed);
+                    above.resident[at][queue].fetch_add(resident, Ordering::Relaxed);
+                }
+                let base = Base::between(head.now(class), above.now(class));
+                head.bases[at].store(base.raw(), Ordering::Relaxed);
             }
-            let base = Base::between(head.now(class), above.now(class));
-            head.bases[at].store(base.raw(), Ordering::Relaxed);
+            above.users.fetch_add(1, Ordering::Relaxed);
+            // Release pairs with the Acquire of `settle`: who finds the way finds the bases.
+            head.to.store(Some(to), Ordering::Release);
         }
-        above.users.fetch_add(1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `settle`: who finds the way finds the bases.
-        head.to.store(Some(to), Ordering::Release);
-        let is_unused = head.users.load(Ordering::Relaxed) == 0;
-        drop((_child, _parent));
-        if is_unused {
-            self.let_go(from);
+        if head.users.load(Ordering::Relaxed) == 0 {
+            self.let_go(from, &changing);
         }
         Some(())
     }
 
-    /// A head has one user less, or none at all: frees it if it leads elsewhere, and so on.
-    fn let_go(&self, head: PageGroupId) {
+    /// A head has one user less.
+    fn unname(&self, head: PageGroupId, changing: &Held<'_>) {
+        if self.heads.get(head).users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.let_go(head, changing);
+        }
+    }
+
+    /// A head has no user: frees it if it leads elsewhere, and so on. One that leads nowhere is its
+    /// group's, which keeps it.
+    fn let_go(&self, head: PageGroupId, _changing: &Held<'_>) {
         let mut at = head;
-        loop {
+        while let Some(next) = self.heads.get(at).to.load(Ordering::Relaxed) {
             let record = self.heads.get(at);
-            // Acquire pairs with the Release of `group_ended`.
-            let Some(next) = record.to.load(Ordering::Acquire) else {
-                return;
-            };
             record.group.store(None, Ordering::Relaxed);
+            record.to.store(None, Ordering::Relaxed);
             self.heads.free(at);
-            // AcqRel: the last user sees what the others did.
-            if self.heads.get(next).users.fetch_sub(1, Ordering::AcqRel) != 1 {
+            if self.heads.get(next).users.fetch_sub(1, Ordering::Relaxed) != 1 {
                 return;
             }
             at = next;
@@ -309,6 +319,7 @@ impl Lists {
 
     /// In the child of a fork: no head is locked.
     pub(super) fn in_child(&self, sole: SoleThread) {
+        self.changing.reset_in_child(sole);
         for (_, head) in self.heads.each() {
             head.lock.reset_in_child(sole);
         }
@@ -337,6 +348,24 @@ impl<'l> Listed<'l> {
     /// The head that the owner is in; it names that one from now on, and its bases are off that
     /// one's clocks.
     fn settle(self) -> Option<PageGroupId> {
+        let at = self.owner.head.load(Ordering::Relaxed)?;
+        // Acquire pairs with the Release of `group_ended`. The owner names the head, so it is not
+        // freed meanwhile.
+        if self
+            .lists
+            .heads
+            .get(at)
+            .to
+            .load(Ordering::Acquire)
+            .is_none()
+        {
+            return Some(at);
+        }
+        let changing = self.lists.changing.lock(Rank::PageHeads);
+        self.settle_locked(&changing)
+    }
+
+    fn settle_locked(self, changing: &Held<'_>) -> Option<PageGroupId> {
         loop {
             let at = self.owner.head.load(Ordering::Relaxed)?;
             let head = self.lists.heads.get(at);
@@ -348,27 +377,10 @@ impl<'l> Listed<'l> {
                 let base = Base::from_raw(head.bases[class.index()].load(Ordering::Relaxed));
                 self.set_base(class, self.base(class).plus(base));
             }
-            self.lists
-                .heads
-                .get(next)
-                .users
-                .fetch_add(1, Ordering::Relaxed);
+            let users = &self.lists.heads.get(next).users;
+            users.fetch_add(1, Ordering::Relaxed);
             self.owner.head.store(Some(next), Ordering::Relaxed);
-            self.unname(at);
-        }
-    }
-
-    fn unname(self, head: PageGroupId) {
-        // AcqRel: the last user sees what the others did.
-        if self
-            .lists
-            .heads
-            .get(head)
-            .users
-            .fetch_sub(1, Ordering::AcqRel)
-            == 1
-        {
-            self.lists.let_go(head);
+            self.lists.unname(at, changing);
         }
     }
 
@@ -401,15 +413,24 @@ impl<'l> Listed<'l> {
     }
 
     /// Brings the owner into the heaps of the group where it is. `None`: no memory.
-    fn be_in(self, group: Group) -> Option<()> {
+    fn be_in(self, group: impl Fn() -> Group) -> Option<()> {
         let at = self.settle();
+        if at.is_some_and(|at| self.lists.heads.get(at).is_of(group())) {
+            return Some(());
+        }
+        let changing = self.lists.changing.lock(Rank::PageHeads);
+        // Asked for under the lock: see `group_ended`.
+        let group = group();
+        let at = self.settle_locked(&changing);
         if at.is_some_and(|at| self.lists.heads.get(at).is_of(group)) {
             return Some(());
         }
-        let to = self.lists.ensure_head(group)?;
+        let to = self.lists.ensure_head(group, &changing)?;
         let mut left = [Moment::default(); CLASSES];
-        if at.is_some() {
-            self.with_head(|head| {
+        if let Some(at) = at {
+            let head = self.lists.heads.get(at);
+            let _held = head.lock.lock(Rank::PageLists);
+            {
                 for class in CLASSES_IN_ORDER {
                     let c = class.index();
                     left[c] = head.now(class);
@@ -419,16 +440,16 @@ impl<'l> Listed<'l> {
                         head.resident[c][queue].fetch_sub(resident, Ordering::Relaxed);
                     }
                 }
-            })?;
+            }
         }
-        let new = self.lists.heads.get(to);
-        new.users.fetch_add(1, Ordering::Relaxed);
-        let before = self.owner.head.load(Ordering::Relaxed);
+        let head = self.lists.heads.get(to);
+        head.users.fetch_add(1, Ordering::Relaxed);
         self.owner.head.store(Some(to), Ordering::Relaxed);
-        if let Some(before) = before {
-            self.unname(before);
+        if let Some(before) = at {
+            self.lists.unname(before, &changing);
         }
-        self.with_head(|head| {
+        let _held = head.lock.lock(Rank::PageLists);
+        {
             for class in CLASSES_IN_ORDER {
                 let c = class.index();
                 let base = match at {
@@ -443,7 +464,22 @@ impl<'l> Listed<'l> {
                     head.resident[c][queue].fetch_add(resident, Ordering::Relaxed);
                 }
             }
-        })
+        }
+        Some(())
+    }
+
+    /// The owner has no page any more: what is left of its queues is stale, and nobody is to look
+    /// there.
+    pub fn empty(self) {
+        for class in CLASSES_IN_ORDER {
+            for queue in s3fifo::QUEUES {
+                let fifo = &self.owner.fifos[class.index()][queue as usize];
+                if !fifo.is_empty() {
+                    fifo.clear(&self.lists.chunks);
+                    self.order(class, queue);
+                }
+            }
+        }
     }
 
     /// The owner's place in a heap is that of its queue's first entry.

@@ -36,29 +36,31 @@ pub enum Rank {
     Region = 7,
     /// What one owner has of pages. Tried only, where the thread may not wait.
     Pages = 8,
+    /// Which of the groups' orders of pages an owner is in. Nothing is waited for under it.
+    PageHeads = 9,
     /// The order among the owners' lists of pages of one group; two only child before parent.
-    PageLists = 9,
+    PageLists = 10,
     /// A list of one group; two only parent before child.
-    List = 10,
+    List = 11,
     /// The table of files behind regions, or one of a file's locks; never two. Nothing is taken
     /// under them. A signal handler may need malloc meanwhile, so they stand before its locks, as
     /// the next three do.
-    Files = 11,
+    Files = 12,
     /// The table of swap devices. Held for a few loads and stores; nothing is taken under it.
-    Swap = 12,
+    Swap = 13,
     /// Memory of the engine for one cluster on its way to or from swap. Held over the I/O, and
     /// while the caller copies pages: neither takes a lock.
-    Staging = 13,
+    Staging = 14,
     /// The pool of compressed pages. Nothing is taken under it.
-    Zswap = 14,
+    Zswap = 15,
     /// The heap of signal handlers and of threads without one.
-    Shared = 15,
+    Shared = 16,
     /// The lists of some kmem caches.
-    Caches = 16,
+    Caches = 17,
     /// Slabs of kmem caches that are being mixed. Nothing is taken under it.
-    Tags = 17,
+    Tags = 18,
     /// Spans and chunks. Taken with all signals off, since malloc in a handler may need it.
-    Spans = 18,
+    Spans = 19,
 }
 
 const FREE: u32 = 0;

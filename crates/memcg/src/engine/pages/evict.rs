@@ -27,6 +27,10 @@ use crate::page::{FrameId, PAGE, PageId, RegionId};
 use crate::sync::id::Id;
 use crate::thread::ThreadRec;
 
+/// So many batches in a row may come to nothing: pages that no compressor makes smaller, a device
+/// that is full.
+const FRUITLESS: u32 = 3;
+
 /// The most pages of a file that are written when one that is to be evicted is dirty.
 const CLEANED: u64 = 256;
 
@@ -50,12 +54,9 @@ impl Engine {
             && !self.tree.lingers()
             && let Some(parent) = group.parent()
         {
-            // The parent may have ended as well by now.
-            let parent = self.tree.resolve(parent.cell()).group;
-            let _ = self
-                .pages
-                .lists
-                .group_ended(listed_group(group), listed_group(parent));
+            // The parent may have ended as well by then.
+            let above = || listed_group(self.tree.resolve(parent.cell()).group);
+            let _ = self.pages.lists.group_ended(listed_group(group), above);
         }
     }
 
@@ -69,7 +70,7 @@ impl Engine {
             && self.pages.lists.of(tag).is_some()
         {
             // Without memory the lists follow when they are looked at next.
-            let _ = self.pages.lists.ensure(tag, listed_group(books.group()));
+            let _ = self.pages.lists.ensure(tag, || listed_group(books.group()));
         }
     }
 
@@ -108,17 +109,23 @@ impl Engine {
             return all;
         }
         // Each turn takes pages, or looks at some that stay: at each a few times at most.
+        // Batches in a row of which nothing could be written.
+        let mut fruitless = 0;
         let mut left = {
             let Some(head) = self.pages.lists.head_of(group) else {
                 return all;
             };
             4 * (head.resident(Class::Anon).total() + head.resident(Class::File).total()) + 64
         };
-        while all.pages < nr && left > 0 {
+        while all.pages < nr && left > 0 && fruitless < FRUITLESS {
             let Some(class) = self.next_class(group, swappiness) else {
                 break;
             };
-            let now = self.evict_batch(rec, group, class, nr - all.pages, effort);
+            let (now, tried) = self.evict_batch(rec, group, class, nr - all.pages, effort);
+            fruitless = match tried && now.pages == 0 {
+                true => fruitless + 1,
+                false => 0,
+            };
             left = left.saturating_sub(now.scanned.max(1));
             all.scanned += now.scanned;
             all.pages += now.pages;
@@ -144,7 +151,7 @@ impl Engine {
         head.balance.next_class(swappiness, candidates)
     }
 
-    /// One batch of one class.
+    /// One batch of one class. Answers also whether any page of it was to be written.
     fn evict_batch(
         &self,
         rec: &ThreadRec,
@@ -152,7 +159,7 @@ impl Engine {
         class: Class,
         nr: u64,
         effort: Effort,
-    ) -> Evicted {
+    ) -> (Evicted, bool) {
         let mut done = Evicted::default();
         let mut batch = Batch::new();
         let mut dirty = None;
@@ -199,11 +206,12 @@ impl Engine {
                 break;
             }
         }
+        let tried = batch.len() > 0;
         self.write_out(rec, class, batch, effort, &mut done);
         if let Some(region) = dirty {
             self.clean(rec, region);
         }
-        done
+        (done, tried)
     }
 
     /// Writes some of what is dirty of a file's region, if nobody else does.
@@ -227,8 +235,11 @@ impl Engine {
         room: usize,
     ) -> Option<Turn> {
         let books = self.tree.try_lock_pages(tag)?;
+        let listed = self
+            .pages
+            .lists
+            .ensure(tag, || listed_group(books.group()))?;
         let now_in = listed_group(books.group());
-        let listed = self.pages.lists.ensure(tag, now_in)?;
         if now_in != group {
             return None;
         }
@@ -303,6 +314,7 @@ impl Engine {
             State::Absent => {
                 self.note_page_out(region);
                 if books.page_out() {
+                    listed.empty();
                     batch.forget_later(tag);
                 }
             }

@@ -138,7 +138,7 @@ impl Engine {
                             listed.tidy(class, |entry| self.is_live(tag, entry));
                         }
                         if let Some(frame) = FrameId::from_raw(frame) {
-                            self.drop_copy(&books, frame);
+                            let _ = self.drop_copy(&books, frame);
                             pages.frames.free(frame);
                         }
                     }
@@ -152,6 +152,9 @@ impl Engine {
                 }
                 page.set_seq(0);
                 is_last = books.page_out();
+                if is_last && let Some(listed) = pages.lists.of(tag) {
+                    listed.empty();
+                }
             }
         }
         if seen.is_resident() && seen.is_dirty() {
@@ -160,7 +163,9 @@ impl Engine {
         self.note_page_out(region);
         let wake = page.word.abort_fill(State::Absent);
         pages.waiting.wake(id, wake);
-        self.uncharge(rec, tag, bytes, Kind::Page);
+        if bytes > 0 {
+            self.uncharge(rec, tag, bytes, Kind::Page);
+        }
         if is_last {
             let _pin = tree.threads.epoch.pin(rec);
             tree.unref_objcg(tag);

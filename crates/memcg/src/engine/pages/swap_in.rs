@@ -54,7 +54,7 @@ impl Engine {
         let books = tree.lock_pages(tag).ok_or(TouchError::NoMemory)?;
         let listed = pages
             .lists
-            .ensure(tag, listed_group(books.group()))
+            .ensure(tag, || listed_group(books.group()))
             .ok_or(TouchError::NoMemory)?;
         // A shadow is of the owner that the page had.
         let shadow = if page.owner() == Some(tag) {

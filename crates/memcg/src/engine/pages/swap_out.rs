@@ -11,7 +11,7 @@
 
 use super::super::Engine;
 use super::eviction::{Effort, Evicted, listed_group};
-use crate::group::{PageCount, PageEvent, Tag};
+use crate::group::{PageCount, PageEvent, ROOT, Tag};
 use crate::page::cost_balance::Class;
 use crate::page::s3fifo::Queue;
 use crate::page::swap::{CLUSTER, Cursor};
@@ -120,7 +120,7 @@ impl Engine {
                 if failed {
                     books.event(PageEvent::SwapFail, 1);
                 }
-                let group = listed_group(books.group());
+                let group = || listed_group(books.group());
                 if let Some(listed) = self.pages.lists.ensure(tag, group) {
                     self.list(listed, class, Queue::Main, id, page);
                 }
@@ -254,7 +254,7 @@ impl Engine {
             pages.frames.set_slot(frame, None);
             let _ = pages.swap.free(old);
         }
-        let group = listed_group(books.group());
+        let group = || listed_group(books.group());
         let shadow = pages.lists.ensure(tag, group).map_or(0, |listed| {
             listed.shadow(Class::Anon, Queue::Small, books.pages().life())
         });
@@ -272,41 +272,49 @@ impl Engine {
         true
     }
 
-    /// Where an owner's group, or one above, has less room for swap than `nr` pages need, places are
-    /// freed that only have copies of pages in memory: those pages are dirty from then on. O(frames).
+    /// Where an owner's group, or one above, or the devices have less room for swap than `nr` pages
+    /// need, places are freed that have copies of pages in memory, or had: those pages are dirty
+    /// from then on. O(frames) where there is too little room.
     fn make_swap_room(&self, rec: &ThreadRec, tag: Tag, nr: u64) {
         let (tree, pages) = (&self.tree, &self.pages);
-        let lacking = || {
+        let full = {
             let _pin = tree.threads.epoch.pin(rec);
-            let group = tree.resolve(tree.objcgs.get(tag).cell()).group;
-            tree.full_of_swap(group, nr * PAGE as u64)
-                .map(|group| listed_group(tree.memcgs.get(group)))
+            let cell = tree.objcgs.get(tag).cell_if_any();
+            let group = cell.map(|cell| tree.resolve(cell).group);
+            let usage = pages.swap.usage();
+            let device_is_full = usage.total > 0 && u64::from(usage.total - usage.used) < nr;
+            group
+                .and_then(|group| tree.full_of_swap(group, nr * PAGE as u64))
+                .or(device_is_full.then_some(ROOT))
         };
-        let Some(full) = lacking() else { return };
+        let Some(full) = full else { return };
         let mut freed = 0;
         for (frame, id) in pages.frames.copies() {
             if freed == nr {
                 return;
             }
+            let _pin = tree.threads.epoch.pin(rec);
             let page = pages.leaves.page(id);
             let seen = page.word.read();
-            if seen.state() != State::Resident(frame.raw()) || seen.is_dirty() {
-                continue;
-            }
-            let Some(owner) = page.owner() else { continue };
-            let _pin = tree.threads.epoch.pin(rec);
-            let is_below = || {
-                let group = tree.resolve(tree.objcgs.get(owner).cell()).group;
-                group.is_within(tree.memcgs.get(full.index))
+            let owner = page.owner();
+            let is_below = |tag: Tag| {
+                let cell = tree.objcgs.get(tag).cell_if_any();
+                cell.is_some_and(|cell| {
+                    let group = tree.resolve(cell).group;
+                    group.is_within(tree.memcgs.get(full))
+                })
             };
-            if !is_below() || !page.word.try_pin_to_write_out(seen) {
+            let Some(owner) = owner.filter(|&tag| is_below(tag)) else {
+                continue;
+            };
+            if seen.state() != State::Resident(frame.raw()) || !page.word.try_pin_to_write_out(seen)
+            {
                 continue;
             }
             if page.owner() == Some(owner)
                 && let Some(books) = tree.lock_pages(owner)
             {
-                self.drop_copy(&books, frame);
-                freed += 1;
+                freed += u64::from(self.drop_copy(&books, frame));
             }
             let wake = page.word.end_writeback_and_unpin(true);
             pages.waiting.wake(id, wake);
@@ -314,13 +322,15 @@ impl Engine {
     }
 
     /// Frees a place in swap that has the same content as a page in a frame, or had. By who has the
-    /// page alone. Under the owner's lock.
-    pub(super) fn drop_copy(&self, books: &crate::group::Books<'_>, frame: FrameId) {
-        if let Some(slot) = self.pages.frames.slot(frame) {
+    /// page alone. Under the owner's lock. `false`: there was none.
+    pub(super) fn drop_copy(&self, books: &crate::group::Books<'_>, frame: FrameId) -> bool {
+        let slot = self.pages.frames.slot(frame);
+        if let Some(slot) = slot {
             self.pages.frames.set_slot(frame, None);
             books.sub(PageCount::SwapCached, PAGE as u64);
             self.free_slot(books, slot);
         }
+        slot.is_some()
     }
 
     /// Frees a place in swap, and takes it off what the owner is charged to swap.

@@ -15,6 +15,7 @@ use super::TouchError;
 use crate::group::{Kind, PageCount, Tag};
 use crate::os::clock;
 use crate::page::leaf::Page;
+use crate::page::mapping::Mapping;
 use crate::page::pins::Holder;
 use crate::page::region::{Region, RegionKind};
 use crate::page::word::{Access, Reading, State, Tried};
@@ -168,7 +169,9 @@ impl Engine {
                     });
                 }
                 Tried::Out(seen) => {
-                    if let Some(frame) = self.fill(rec, by, touch, (page, record), seen)? {
+                    let filled =
+                        self.fill(rec, region, Some(mapping), touch, (page, record), seen)?;
+                    if let Some(frame) = filled {
                         mapping.note_use(pages.clock());
                         pages.pins.push(rec, page, tag);
                         return Ok(PinnedPage {
@@ -238,7 +241,24 @@ impl Engine {
                 }
                 Tried::Out(seen) if seen.is_absent() => return Ok(()),
                 Tried::Poisoned => return Ok(()),
-                Tried::Busy(seen) | Tried::Out(seen) => {
+                // It comes back to who has it, to be written.
+                Tried::Out(seen) => {
+                    let touch = Touch {
+                        index,
+                        access: Access::Write,
+                        patience: Patience::Wait,
+                        overwrites: false,
+                        flags: Flags::NOWAIT,
+                    };
+                    let page = (page, record);
+                    if let Some(frame) = self.fill(rec, region, None, touch, page, seen)? {
+                        pages.frames.zero(frame, part);
+                        let wake = record.word.unpin_write();
+                        pages.waiting.wake(page.0, wake);
+                        return Ok(());
+                    }
+                }
+                Tried::Busy(seen) => {
                     let tag = record.owner().unwrap_or(crate::group::ROOT_TAG);
                     self.wait_for_page(rec, Patience::Wait, page, record, seen, tag, &mut until)?;
                 }
@@ -292,22 +312,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings a page that is in no frame; pinned, as the touch wants it. `None`: somebody else was
-    /// faster.
+    /// Brings a page that is in no frame; pinned, as the touch wants it. One that is absent is
+    /// charged as `mapping` says. `None`: somebody else was faster.
     fn fill(
         &self,
         rec: &ThreadRec,
-        by: InUse<'_>,
+        region: &Region,
+        mapping: Option<&Mapping>,
         touch: Touch,
         (page, record): (PageId, &Page),
         seen: Reading,
     ) -> Result<Option<FrameId>, TouchError> {
         let (tree, pages) = (&self.tree, &self.pages);
-        let region = by.region;
         // What is out keeps its owner, who is charged for it again.
         let was_out = !seen.is_absent();
-        let whom = match record.owner().filter(|_| was_out) {
-            Some(owner) => {
+        let whom = match (record.owner().filter(|_| was_out), mapping) {
+            (Some(owner), _) => {
                 let _pin = tree.threads.epoch.pin(rec);
                 if !tree.try_ref_objcg(owner) {
                     // It was dropped this moment.
@@ -315,7 +335,9 @@ impl Engine {
                 }
                 self.whom(rec, owner)
             }
-            None => self.whom_to_charge(rec, region, by.mapping),
+            (None, Some(mapping)) => self.whom_to_charge(rec, region, mapping),
+            // What is absent nobody asks for without a mapping: it became so this moment.
+            (None, None) => return Ok(None),
         };
         let tag = whom.tag();
         let flags = touch.flags

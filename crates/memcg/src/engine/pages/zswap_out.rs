@@ -133,7 +133,9 @@ impl Engine {
         self.let_go_compressed(one, State::Swap(slot.raw()));
         if let Some(tag) = owner {
             debug_assert!(bytes < PAGE as u64);
-            self.uncharge(rec, tag, bytes, Kind::Page);
+            if bytes > 0 {
+                self.uncharge(rec, tag, bytes, Kind::Page);
+            }
         }
         bytes
     }

@@ -66,7 +66,13 @@ impl Engine {
 
     /// Has compressed pages of a group itself written to a device, until there is enough or no more.
     fn take_compressed_pages(&self, control: &mut Control<'_>, group: Group) {
-        while !control.is_enough() {
+        let compressed = {
+            let _pin = self.tree.threads.epoch.pin(control.rec);
+            let top = self.tree.memcgs.get(group.index);
+            let books = self.tree.group_pages(top);
+            books.map_or(0, |books| books.bytes(PageCount::Zswap))
+        };
+        while compressed > 0 && !control.is_enough() {
             let taken = self.write_compressed(control.rec, Some(group));
             if taken.pages == 0 {
                 return;
