@@ -50,6 +50,7 @@ pub mod over_limit;
 pub mod page_books;
 pub mod page_count;
 pub mod page_event;
+mod page_swap;
 pub mod poll;
 pub mod pressure;
 pub mod recount;

@@ -11,14 +11,13 @@
 //! pages for every change; the epochs for records that are let go.
 //! Never: a charge (`exact_charge` and `stock`); a look at a page.
 
-use super::exact_charge::each_level;
 use super::id::{CellId, GroupId, GroupPagesId, OwnerPagesId};
 use super::limbo::What;
 use super::memcg_record::Memcg;
 use super::page_count::{NR_PAGE_COUNTS, PageCount};
 use super::page_event::{NR_PAGE_EVENTS, PageEvent};
 use super::{Hierarchy, Tag};
-use crate::counter::{Level, Over, PageCounter, try_charge, uncharge};
+use crate::counter::{Level, PageCounter};
 use crate::sync::Zeroed;
 use crate::sync::arena::{Arena, Record};
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -108,6 +107,10 @@ impl OwnerPages {
         self.swap.load(Ordering::Relaxed)
     }
 
+    pub(super) fn set_swap(&self, bytes: u64) {
+        self.swap.store(bytes, Ordering::Relaxed);
+    }
+
     /// Pages that are charged to the owner, in memory or in swap.
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages.load(Ordering::Relaxed)
@@ -147,7 +150,7 @@ impl Level for GroupPages {
 }
 
 impl GroupPages {
-    fn count_event(&self, event: PageEvent, n: u64) {
+    pub(super) fn count_event(&self, event: PageEvent, n: u64) {
         // Relaxed: sums, by which nothing else is read.
         self.events[event.at()].fetch_add(n, Ordering::Relaxed);
     }
@@ -396,66 +399,6 @@ impl Hierarchy {
         }
     }
 
-    /// Whether half of what a group, or one above, may have in swap is used. The caller is pinned.
-    pub fn swap_is_half_full(&self, group: &Memcg) -> bool {
-        let mut level = self.group_pages(group);
-        while let Some(record) = level {
-            if record.swap.usage() > record.swap.max() / 2 {
-                return true;
-            }
-            level = record.parent();
-        }
-        false
-    }
-
-    /// The nearest group, from `group` up, that has no room for `bytes` more of swap. The caller is
-    /// pinned.
-    pub fn full_of_swap(&self, group: &Memcg, bytes: u64) -> Option<GroupId> {
-        let mut full = None;
-        each_level(group, |level| {
-            let is_full = |pages: &GroupPages| pages.swap.usage() + bytes > pages.swap.max();
-            if full.is_none() && self.group_pages(level).is_some_and(is_full) {
-                full = Some(level.index());
-            }
-        });
-        full
-    }
-
-    /// Charges `bytes` of swap to the groups that a cell leads to. `false`: one is full.
-    fn charge_swap_at(&self, cell: CellId, bytes: u64, forced: bool) -> bool {
-        let Some(start) = self.group_pages(self.resolve(cell).group) else {
-            return false;
-        };
-        let over = if forced { Over::Any } else { Over::By(0) };
-        try_charge(start, None, bytes, |_| over)
-            .inspect_err(|full| full.level.count_event(PageEvent::SwapMax, 1))
-            .is_ok()
-    }
-
-    /// Charges `bytes` of swap to the groups of one cell instead of those of another; what both have
-    /// above them is as before.
-    fn move_swap(&self, from: CellId, to: CellId, bytes: u64) {
-        let at = |cell| self.group_pages(self.resolve(cell).group);
-        let (Some(from), Some(to)) = (at(from), at(to)) else {
-            return self.report_broken();
-        };
-        let up = |start| core::iter::successors(Some(start), |level: &&GroupPages| level.parent());
-        let common = up(to).find(|level| up(from).any(|other| core::ptr::eq(*level, other)));
-        let moved = try_charge(to, common, bytes, |_| Over::Any).is_ok()
-            && uncharge(from, common, bytes).is_ok();
-        if !moved {
-            self.report_broken();
-        }
-    }
-
-    fn uncharge_swap_at(&self, cell: CellId, bytes: u64) {
-        if let Some(start) = self.group_pages(self.resolve(cell).group)
-            && uncharge(start, None, bytes).is_err()
-        {
-            self.report_broken();
-        }
-    }
-
     /// Adds `bytes` at the groups that a cell leads to.
     fn count_at(&self, cell: CellId, count: PageCount, bytes: i64) {
         let mut at = self
@@ -519,30 +462,6 @@ impl Books<'_> {
         self.tree.count_at(self.cell(), count, -(bytes as i64));
     }
 
-    /// Charges `bytes` to swap, here and at the groups above. `false`: a group is full; nothing has
-    /// changed.
-    #[must_use = "it may be refused"]
-    pub fn try_add_swap(&self, bytes: u64) -> bool {
-        let _walk = self.tree.begin_walk();
-        let fits = self.tree.charge_swap_at(self.cell(), bytes, false);
-        if fits {
-            let now = self.pages.swap();
-            self.pages.swap.store(now + bytes, Ordering::Relaxed);
-        }
-        fits
-    }
-
-    /// Takes `bytes` off what is charged to swap.
-    pub fn sub_swap(&self, bytes: u64) {
-        let _walk = self.tree.begin_walk();
-        let Some(left) = self.pages.swap().checked_sub(bytes) else {
-            self.tree.report_broken();
-            return;
-        };
-        self.pages.swap.store(left, Ordering::Relaxed);
-        self.tree.uncharge_swap_at(self.cell(), bytes);
-    }
-
     /// Something happened to `n` pages of the owner: counted at its groups.
     pub fn event(&self, event: PageEvent, n: u64) {
         let group = self.tree.resolve(self.cell()).group;
@@ -556,6 +475,15 @@ impl Books<'_> {
     /// The group that the owner's pages are counted in.
     pub fn group(&self) -> &Memcg {
         self.tree.resolve(self.cell()).group
+    }
+
+    pub(super) fn tree(&self) -> &Hierarchy {
+        self.tree
+    }
+
+    /// The cell that the counts are counted in.
+    pub(super) fn counted_in(&self) -> CellId {
+        self.cell()
     }
 
     fn cell(&self) -> CellId {

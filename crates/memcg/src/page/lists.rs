@@ -18,92 +18,20 @@
 //! Never: looks at a page; a lock of an owner under a head's.
 
 use super::chunk::{Chunks, Entry, NoMemory};
-use super::cost_balance::{Class, CostBalance};
-use super::fifo::Fifo;
+use super::cost_balance::Class;
 use super::id::{PageGroupId, PageId, PageOwnerId};
-use super::owner_heap::{HeapNode, Nodes, OwnerHeap};
+use super::list_records::{CLASSES, OwnerLists, QUEUES};
+pub use super::list_records::{Group, Head};
+use super::owner_heap::{HeapNode, Nodes};
 use super::s3fifo::{self, Arrival, Queue, Resident};
-use super::workingset::{Base, EvictionClock, Generation, Moment, Shadow};
-use crate::group::{CellId, GroupId, Tag};
+use super::workingset::{Base, Generation, Moment, Shadow};
+use crate::group::{GroupId, Tag};
 use crate::sync::Zeroed;
-use crate::sync::arena::{Arena, Record};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::id::AtomicId;
+use crate::sync::arena::Arena;
+use crate::sync::atomic::Ordering;
 use crate::sync::lock::{Held, Lock, Rank};
 use crate::sync::promise::SoleThread;
 use crate::sync::sparse::Sparse;
-
-/// Classes and queues.
-const CLASSES: usize = 2;
-const QUEUES: usize = 2;
-
-/// What an owner has of lists. Its queues change under the owner's lock of pages.
-#[derive(Default)]
-#[repr(C)]
-pub struct OwnerLists {
-    link: AtomicU32,
-    tag: AtomicId<Tag>,
-    /// The head it is in.
-    head: AtomicId<PageGroupId>,
-    /// The number of the next entry.
-    next_seq: AtomicU32,
-    /// What its pages' shadows are off its group's clocks by.
-    bases: [AtomicU32; CLASSES],
-    fifos: [[Fifo; QUEUES]; CLASSES],
-    /// Its places in the head's heaps. Under the head's lock.
-    nodes: [[HeapNode; QUEUES]; CLASSES],
-    /// Pages in frames, by class and queue. Under the owner's lock.
-    resident: [[AtomicU64; QUEUES]; CLASSES],
-}
-
-// SAFETY: integers, and types that are Zeroed themselves.
-unsafe impl Zeroed for OwnerLists {}
-// SAFETY: `link` is used by the arena alone.
-unsafe impl Record for OwnerLists {
-    fn link(&self) -> &AtomicU32 {
-        &self.link
-    }
-}
-
-/// What a group has of lists.
-#[derive(Default)]
-#[repr(C)]
-pub struct Head {
-    link: AtomicU32,
-    lock: Lock,
-    group: AtomicId<GroupId>,
-    cell: AtomicId<CellId>,
-    /// Owners that name it, and heads that lead to it.
-    users: AtomicU32,
-    /// The head that has what was in this one, since its group has ended.
-    to: AtomicId<PageGroupId>,
-    /// What shadows of this head's time are off that of the head it leads to.
-    bases: [AtomicU32; CLASSES],
-    heaps: [[OwnerHeap; QUEUES]; CLASSES],
-    clocks: [EvictionClock; CLASSES],
-    /// Pages in frames, of all owners in it.
-    resident: [[AtomicU64; QUEUES]; CLASSES],
-    /// What bringing pages of the two classes back has cost.
-    pub balance: CostBalance,
-}
-
-// SAFETY: integers, a free lock, and types that are Zeroed themselves.
-unsafe impl Zeroed for Head {}
-// SAFETY: `link` is used by the arena alone.
-unsafe impl Record for Head {
-    fn link(&self) -> &AtomicU32 {
-        &self.link
-    }
-}
-
-/// A group, as lists know it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Group {
-    /// Its index.
-    pub index: GroupId,
-    /// Its cell, which the next group in the same record does not have while an owner names it.
-    pub cell: CellId,
-}
 
 /// All lists.
 #[derive(Default)]
@@ -139,37 +67,6 @@ pub struct Listed<'l> {
     lists: &'l Lists,
     id: PageOwnerId,
     owner: &'l OwnerLists,
-}
-
-impl Head {
-    fn is_of(&self, group: Group) -> bool {
-        self.group.is(Some(group.index), Ordering::Relaxed)
-            && self.cell.is(Some(group.cell), Ordering::Relaxed)
-    }
-
-    /// Pages of a class in frames.
-    pub fn resident(&self, class: Class) -> Resident {
-        let [small, main] = &self.resident[class.index()];
-        Resident {
-            small: small.load(Ordering::Relaxed),
-            main: main.load(Ordering::Relaxed),
-        }
-    }
-
-    /// The group's time of a class.
-    pub fn now(&self, class: Class) -> Moment {
-        self.clocks[class.index()].now()
-    }
-
-    /// A page of a class is evicted from a queue; answers the moment for its shadow.
-    pub fn evict(&self, class: Class, queue: Queue) -> Moment {
-        let clock = &self.clocks[class.index()];
-        if queue.moves_clock() {
-            clock.evict()
-        } else {
-            clock.now()
-        }
-    }
 }
 
 impl Lists {

@@ -18,6 +18,7 @@ pub mod file;
 pub mod frame;
 pub mod id;
 pub mod leaf;
+mod list_records;
 pub mod lists;
 #[cfg(all(test, loom))]
 mod loom;
