@@ -59,7 +59,7 @@ impl Engine {
         let taken = self.evict_pages(control.rec, group, nr, control.swappiness, Effort::Full);
         control.got.bytes += taken.bytes;
         control.got.things = control.got.things.saturating_add(taken.pages);
-        if taken.pages < nr {
+        if taken.pages == 0 {
             self.take_compressed_pages(control, group);
         }
     }
