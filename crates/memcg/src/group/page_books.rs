@@ -112,6 +112,7 @@ impl OwnerPages {
     }
 
     /// Pages that are charged to the owner, in memory or in swap.
+    #[cfg(any(test, feature = "testing"))]
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages.load(Ordering::Relaxed)
     }
@@ -166,6 +167,7 @@ impl GroupPages {
     }
 
     /// Bytes of memory that their pages hold.
+    #[cfg(any(test, feature = "testing"))]
     pub fn memory(&self) -> u64 {
         memory(&self.counts)
     }

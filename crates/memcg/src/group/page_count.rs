@@ -61,6 +61,7 @@ impl PageCount {
 
     /// The kernel's name in `memory.stat`.
     #[must_use]
+    #[cfg(any(test, feature = "testing"))]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anon => "anon",

@@ -78,6 +78,10 @@ pub struct OwnerLine {
     /// Of them, objects of kmem caches.
     pub slab: u64,
     /// Of them, pages.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "tests alone make it")
+    )]
     pub pages: u64,
     /// When it ended, ns since 1970.
     pub ended_at: u64,

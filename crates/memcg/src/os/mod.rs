@@ -23,7 +23,15 @@ pub mod spawn;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// It fails with this error.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "tests alone make it")
+    )]
     Fails(errno::Errno),
     /// It does half of what was asked.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "tests alone make it")
+    )]
     Short,
 }

@@ -120,6 +120,7 @@ impl Chunk {
     }
 
     /// The chunk was the first and will not be: puts the stamp of its first entry back before it.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn put_back(&self, head_stamp: u64) {
         let ticks = head_stamp - self.stamp.load(Relaxed);
         // Where the stamp is another than the chunk's, a word that said so has been taken out.
@@ -173,6 +174,7 @@ pub struct NoMemory;
 
 impl Chunks {
     /// Chunks in use.
+    #[cfg(any(test, feature = "testing"))]
     pub fn in_use(&self) -> u32 {
         self.arena.in_use()
     }

@@ -44,6 +44,7 @@ impl Class {
 
     /// The other.
     #[must_use]
+    #[cfg(any(test, feature = "testing"))]
     pub fn other(self) -> Self {
         match self {
             Self::Anon => Self::File,

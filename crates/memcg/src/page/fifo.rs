@@ -302,6 +302,7 @@ impl Fifo {
     /// stay. Cost: O(1).
     ///
     /// Both locks are held.
+    #[cfg(any(test, feature = "testing"))]
     pub fn splice(&self, chunks: &Chunks, other: &Self) {
         debug_assert!(!core::ptr::eq(self, other));
         let head = take(&other.head);

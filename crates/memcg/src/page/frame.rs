@@ -65,6 +65,7 @@ pub struct Fresh<'f> {
 
 impl Fresh<'_> {
     /// Its number.
+    #[cfg(any(test, feature = "testing"))]
     pub fn id(&self) -> FrameId {
         self.id
     }
@@ -170,6 +171,7 @@ impl Frames {
     }
 
     /// The page that has a frame.
+    #[cfg(any(test, feature = "testing"))]
     pub fn page(&self, id: FrameId) -> Option<PageId> {
         self.frames.get(id).page.load(Ordering::Relaxed)
     }

@@ -109,6 +109,7 @@ impl Leaf {
     }
 
     /// All of them.
+    #[cfg(any(test, feature = "testing"))]
     pub fn pages(&self) -> &[Page; LEAF as usize] {
         &self.pages
     }

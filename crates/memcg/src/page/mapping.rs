@@ -59,11 +59,13 @@ impl Mapping {
     }
 
     /// When it was made, ns since 1970.
+    #[cfg(any(test, feature = "testing"))]
     pub fn since_ns(&self) -> u64 {
         self.since_ns.load(Ordering::Relaxed)
     }
 
     /// What the pages' clock said when it was used last.
+    #[cfg(any(test, feature = "testing"))]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -131,6 +133,7 @@ impl Mappings {
     }
 
     /// The mappings of a region, newest first. Under its lock.
+    #[cfg(any(test, feature = "testing"))]
     pub fn of<'m>(
         &'m self,
         region: &'m Region,

@@ -96,6 +96,7 @@ impl OwnerHeap {
     }
 
     /// Takes out the owner with the least key. Cost: O(log owners).
+    #[cfg(any(test, feature = "testing"))]
     pub fn take_first(&self, nodes: &impl Nodes) -> Option<PageOwnerId> {
         let first = self.first()?;
         self.remove(nodes, first);

@@ -153,6 +153,7 @@ impl Reading {
     }
 
     /// Whether its group used it before it was evicted last.
+    #[cfg(any(test, feature = "testing"))]
     pub fn is_workingset(self) -> bool {
         self.0 & WORKINGSET != 0
     }

@@ -127,6 +127,7 @@ impl Region {
     }
 
     /// Whether it is 0 bytes long.
+    #[cfg(any(test, feature = "testing"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

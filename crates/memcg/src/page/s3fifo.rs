@@ -34,6 +34,7 @@ pub enum Queue {
 pub const QUEUES: [Queue; 2] = [Queue::Small, Queue::Main];
 
 /// The most that a page's use is counted to: two bits.
+#[cfg(any(test, feature = "testing"))]
 pub const MOST_USE: u8 = 3;
 
 /// What of a page's use is counted while it is in small or main.

@@ -156,6 +156,7 @@ impl Word {
     }
 
     /// The writer goes on as one reader: what was written is there to be read.
+    #[cfg(any(test, feature = "testing"))]
     pub fn downgrade(&self) -> Wake {
         let mut now = Reading(self.0.load(Ordering::Relaxed));
         loop {
@@ -306,6 +307,7 @@ impl Word {
     }
 
     /// The caller, who has the page pinned to read, begins to write it out. `false`: another does.
+    #[cfg(any(test, feature = "testing"))]
     pub fn try_begin_writeback(&self) -> bool {
         let mut now = self.read();
         loop {

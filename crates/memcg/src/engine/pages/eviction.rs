@@ -13,6 +13,10 @@ use crate::page::lists::Group;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effort {
     /// Only what can go at once, and so many pages that are compressed.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "tests alone make it")
+    )]
     Little(u32),
     /// Also what has to be written to a device.
     Full,

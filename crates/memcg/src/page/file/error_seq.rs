@@ -65,6 +65,7 @@ impl ErrorSeq {
     }
 
     /// Whether there is an error that `user` was not told; it is not told by this.
+    #[cfg(any(test, feature = "testing"))]
     pub fn has_news(&self, user: &ErrorCursor) -> bool {
         self.0.load(Ordering::Relaxed) != user.0.load(Ordering::Relaxed)
     }

@@ -90,6 +90,7 @@ impl Files {
     ///
     /// # Errors
     /// As for [`Self::begin_use`].
+    #[cfg(any(test, feature = "testing"))]
     pub fn give_back(&self, file: crate::page::id::FileId) -> Result<(), super::FileError> {
         if !self.records.get(file).is_touched() {
             return self.check_process();

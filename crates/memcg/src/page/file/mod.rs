@@ -43,6 +43,7 @@ pub use error::{FileError, OpenError, Stopped};
 pub use error_seq::{ErrorCursor, ErrorSeq};
 pub use look::{Changed, Look};
 pub use open::Opened;
+#[cfg(any(test, feature = "testing"))]
 pub use uses::KEPT_MAX;
 
 use crate::page::id::{FileId, RegionId};
@@ -108,6 +109,7 @@ impl Files {
 
     /// Bytes the file had when it was last looked at (see [`Self::look`]), or was given by
     /// [`Self::set_len`]. What is read beyond them is zeros.
+    #[cfg(any(test, feature = "testing"))]
     pub fn size(&self, file: FileId) -> u64 {
         self.records.get(file).size.load(Relaxed)
     }
@@ -140,16 +142,19 @@ impl Files {
     }
 
     /// Files there are records of.
+    #[cfg(any(test, feature = "testing"))]
     pub fn nr_files(&self) -> u32 {
         self.records.in_use()
     }
 
     /// Descriptors that are open.
+    #[cfg(any(test, feature = "testing"))]
     pub fn nr_open(&self) -> u32 {
         self.nr_open.load(Relaxed)
     }
 
     /// Of those, the ones of files that nobody uses.
+    #[cfg(any(test, feature = "testing"))]
     pub fn nr_kept(&self) -> u32 {
         self.nr_kept.load(Relaxed)
     }

@@ -160,6 +160,7 @@ impl Device {
     }
 
     /// Goes from one of `On` and `Off` to the other; `false`: it is neither.
+    #[cfg(any(test, feature = "testing"))]
     pub fn set_on(&self, is_on: bool) -> bool {
         let to = if is_on { State::On } else { State::Off };
         let step = |word| match state_of(word) {
@@ -172,6 +173,7 @@ impl Device {
     }
 
     /// Closes it, if it is off, has no used slot and is in nobody's use.
+    #[cfg(any(test, feature = "testing"))]
     pub fn try_close(&self) -> bool {
         let off = state_bits(State::Off);
         let claimed = state_bits(State::Claimed);

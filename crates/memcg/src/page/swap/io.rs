@@ -213,6 +213,7 @@ impl Swap {
     ///
     /// # Errors
     /// As of [`Self::read`]: nothing was read, and `got` was not called.
+    #[cfg(any(test, feature = "testing"))]
     pub fn read_run(
         &self,
         run: Run,

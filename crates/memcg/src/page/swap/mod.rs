@@ -26,6 +26,7 @@ mod staging;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(any(test, feature = "testing"))]
 pub use io::Written;
 pub use on::{Checksums, SwapOnError};
 pub use slots::CLUSTER;
@@ -234,6 +235,7 @@ impl Swap {
     }
 
     /// The device that a slot is of.
+    #[cfg(any(test, feature = "testing"))]
     pub fn device_of(&self, slot: SlotId) -> Option<SwapDeviceId> {
         let device = self.enter(slot)?.device();
         let found = self.ids().find(|(_, other)| core::ptr::eq(*other, device));
@@ -244,16 +246,19 @@ impl Swap {
     ///
     /// Who turns it off brings back what [`Self::next_used`] says, then calls
     /// [`Self::try_close`]; where he gives up, [`Self::keep_on`].
+    #[cfg(any(test, feature = "testing"))]
     pub fn off(&self, id: SwapDeviceId) -> bool {
         self.is_mine() && self.device(id).is_some_and(|device| device.set_on(false))
     }
 
     /// A device that is off gives slots again; `false`: there is none.
+    #[cfg(any(test, feature = "testing"))]
     pub fn keep_on(&self, id: SwapDeviceId) -> bool {
         self.is_mine() && self.device(id).is_some_and(|device| device.set_on(true))
     }
 
     /// The first used slot of a device, or the first behind `after`; `None`: no more.
+    #[cfg(any(test, feature = "testing"))]
     pub fn next_used(&self, id: SwapDeviceId, after: Option<SlotId>) -> Option<SlotId> {
         let device = self.device(id)?;
         let used = device.enter()?;
@@ -267,6 +272,7 @@ impl Swap {
     ///
     /// The file stays as it is. A thread that looks at the device at this moment is in the way;
     /// who is told `false` while no slot is used tries again.
+    #[cfg(any(test, feature = "testing"))]
     pub fn try_close(&self, id: SwapDeviceId) -> bool {
         self.is_mine() && self.device(id).is_some_and(Device::try_close)
     }

@@ -31,6 +31,10 @@ pub enum Checksums {
     /// In debug builds.
     Debug,
     /// Always.
+    #[cfg_attr(
+        not(any(test, feature = "testing")),
+        allow(dead_code, reason = "tests alone make it")
+    )]
     Always,
 }
 

@@ -181,6 +181,7 @@ impl Slots<'_> {
     }
 
     /// The first used slot at `from` or behind it, below `end`.
+    #[cfg(any(test, feature = "testing"))]
     pub fn next_used(self, from: u32, end: u32) -> Option<u32> {
         let mut at = from;
         while at < end {

@@ -21,6 +21,7 @@ mod pool;
 mod tests;
 mod workspaces;
 
+#[cfg(any(test, feature = "testing"))]
 pub use lz4::MOST;
 
 use crate::os::errno::Errno;
@@ -30,7 +31,9 @@ use crate::sync::arena::Arena;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::id::AtomicId;
 use crate::sync::lock::{Held, Lock, Rank};
-use crate::sync::promise::{HeldOverFork, SoleThread};
+#[cfg(any(test, feature = "testing"))]
+use crate::sync::promise::HeldOverFork;
+use crate::sync::promise::SoleThread;
 use entry::Entry;
 use pool::{BATCH, NoObject, Place, Pool};
 use workspaces::Workspaces;
@@ -64,6 +67,7 @@ pub enum StoreError {
 
 /// What has been counted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[cfg(any(test, feature = "testing"))]
 pub struct ZswapUsage {
     /// Pages stored.
     pub pages: u64,
@@ -79,6 +83,7 @@ pub struct ZswapUsage {
     pub full: u64,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl ZswapUsage {
     /// Bytes of memory held beside what is stored.
     #[must_use]
@@ -333,6 +338,7 @@ impl Zswap {
 
     /// What the caller has put beside a page: its tag, and its slot. `None`: nothing is stored
     /// there.
+    #[cfg(any(test, feature = "testing"))]
     pub fn beside(&self, id: ZswapId) -> Option<(u32, Option<SlotId>)> {
         let entry = self.entries.try_get(id)?;
         entry.life.generation()?;
@@ -340,6 +346,7 @@ impl Zswap {
     }
 
     /// Puts another tag beside a page. Who calls this has the page.
+    #[cfg(any(test, feature = "testing"))]
     pub fn set_tag(&self, id: ZswapId, tag: u32) {
         if let Some(entry) = self.entries.try_get(id) {
             entry.tag.store(tag, Relaxed);
@@ -347,11 +354,13 @@ impl Zswap {
     }
 
     /// Puts a slot beside a page, or none; answers the one before. Who calls this has the page.
+    #[cfg(any(test, feature = "testing"))]
     pub fn set_slot(&self, id: ZswapId, slot: Option<SlotId>) -> Option<SlotId> {
         self.entries.try_get(id)?.slot.swap(slot, Relaxed)
     }
 
     /// What has been counted; while threads store and free, near it.
+    #[cfg(any(test, feature = "testing"))]
     pub fn usage(&self) -> ZswapUsage {
         ZswapUsage {
             pages: self.pages.load(Relaxed),
@@ -365,11 +374,13 @@ impl Zswap {
 
     /// In a fork, before: no thread is in the middle of a change. Ended by
     /// [`Self::unlock_after_fork`], in the parent and in the child.
+    #[cfg(any(test, feature = "testing"))]
     pub fn lock_for_fork(&self) {
         core::mem::forget(self.locked());
     }
 
     /// See [`Self::lock_for_fork`].
+    #[cfg(any(test, feature = "testing"))]
     pub fn unlock_after_fork(&self, held: HeldOverFork) {
         self.lock.unlock_forgotten(Rank::Zswap, held);
     }
@@ -408,6 +419,7 @@ impl Zswap {
     }
 
     /// Makes a page that could not be written back the youngest; `false`: it has been freed.
+    #[cfg(any(test, feature = "testing"))]
     pub fn defer(&self, candidate: Candidate) -> bool {
         let _held = self.locked();
         let is_queued = self.is_queued(candidate);
