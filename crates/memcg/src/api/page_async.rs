@@ -140,7 +140,7 @@ impl Mapping {
     ///
     /// Those who wait for others are woken by the engine's worker. Without it (`MEMCG_NO_THREAD`)
     /// nobody wakes: poll from time to time; and pages are brought by the poll itself.
-    /// [`charge_to`](super::charge_to) does not reach pages that another thread brings.
+    /// [`charge_to`](fn@super::charge_to) does not reach pages that another thread brings.
     ///
     /// Cost: of a page in memory as [`Self::pin`]. Else a wake-up, and for a page that is brought a
     /// mapping for that time.

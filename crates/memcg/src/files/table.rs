@@ -138,7 +138,7 @@ files! {
     "memory.owners.live" All r owners::live; "ours: as memory.owners, of live tasks and the group itself"
     "memory.peak" All r memory::peak; w memory::restart_peak; "the most ever charged, stock included; a write starts it again for the connection that writes"
     "memory.pressure" All r memory_pressure::pressure; "how long tasks here and below stood still for want of memory: some of them, all of them"
-    "memory.reclaim" All w memory::reclaim; "bytes to take back by asking shrinkers; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"
+    "memory.reclaim" All w memory::reclaim; "bytes to take back, of pages and by asking shrinkers; `swappiness=` 0 to 200 or max; EAGAIN when there was less. Stock goes back too, and does not count: it is in no `memory.current`"
     "memory.reserve" NotRoot r memory::reserve; w memory::set_reserve; "ours: guaranteed bytes, charged to the parent in advance"
     "memory.stat" All r memory_stat::stat; "by kind, and more"
     "memory.swap.current" All r memory_swap::current; "bytes of pages that are compressed or on a swap device, or have a place there still"

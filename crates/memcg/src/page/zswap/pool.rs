@@ -308,7 +308,7 @@ impl Pool {
         }
     }
 
-    /// Takes a span without objects out, for its pages to be given back; see [`Self::put_clean`].
+    /// Takes a span without objects out, for its pages to be given back; see [`Self::put_back`].
     pub fn take_dirty(&self) -> Option<SpanId> {
         let id = self.pop(&self.dirty)?;
         self.nr_dirty.fetch_sub(1, Relaxed);
