@@ -1,6 +1,7 @@
 //! A small buffer pool for eight tenants over one file, four times as large as what the tenants may
 //! have in memory together. Seven read their part of it, a few pages often and most seldom; the
-//! eighth reads the whole file from end to end, again and again. Each has a protection of its share.
+//! eighth reads the whole file from end to end, again and again. Each has a protection of its
+//! share.
 //!
 //! `cargo run --release --example tenant_pages`
 //!

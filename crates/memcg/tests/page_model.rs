@@ -68,8 +68,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Who may be charged, in the model: a group by its number, `None` the one above them all; or a task
-/// by its.
+/// Who may be charged, in the model: a group by its number, `None` the one above them all; or a
+/// task by its.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
     Group(Option<usize>),

@@ -1,5 +1,5 @@
-//! Reclaim of pages where owners and groups have ended, and of what is cut in swap: each was seen to
-//! go wrong before.
+//! Reclaim of pages where owners and groups have ended, and of what is cut in swap: each was seen
+//! to go wrong before.
 
 // Under loom there is no process's engine to test.
 #![cfg(not(loom))]

@@ -22,7 +22,8 @@ impl Drop for Before {
 
 /// Runs `f`; pages that come into memory by what the thread touches meanwhile are charged to
 /// `group`, whosever mapping it is and whoever is declared. What is in memory already stays whose
-/// it is; what is compressed or swapped out comes back to whose it was. Calls nest; a panic ends it too.
+/// it is; what is compressed or swapped out comes back to whose it was. Calls nest; a panic ends it
+/// too.
 ///
 /// Other charges are not concerned: for heap objects see [`Memcg::enter`].
 ///

@@ -33,8 +33,8 @@ impl Region {
 }
 
 impl Memcg {
-    /// A region of `len` bytes of memory, mapped for this group alone. Charges nothing: each page is
-    /// charged to the group when it is first written.
+    /// A region of `len` bytes of memory, mapped for this group alone. Charges nothing: each page
+    /// is charged to the group when it is first written.
     ///
     /// ```
     /// let tenant = memcg::root().create("sorts").unwrap();

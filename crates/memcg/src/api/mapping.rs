@@ -26,10 +26,10 @@ const TRIES: usize = 4;
 
 /// A region in use by a group or a task, until this is dropped. It can be shared by threads.
 ///
-/// Pages are numbered from 0. A page is pinned while a guard on it lives: it stays where it is. Many
-/// may have it pinned to read, or one to write; who comes meanwhile waits, 10 s at most. A thread
-/// that would wait for itself gets an error at once. What is not pinned may leave memory at any
-/// time, and comes back when it is touched.
+/// Pages are numbered from 0. A page is pinned while a guard on it lives: it stays where it is.
+/// Many may have it pinned to read, or one to write; who comes meanwhile waits, 10 s at most. A
+/// thread that would wait for itself gets an error at once. What is not pinned may leave memory at
+/// any time, and comes back when it is touched.
 ///
 /// Each call that brings a page may be refused, whatever the policy of the group that is full: the
 /// error says who was full. It may wait for reclaim and for what the thread owes.
@@ -175,8 +175,8 @@ impl Mapping {
     ///
     /// A page of memory that was never written reads as zeros, and charges nobody.
     ///
-    /// Cost, of a page in memory: some loads; while it was used fewer than three times since it came
-    /// or reclaim looked at it, a compare and swap.
+    /// Cost, of a page in memory: some loads; while it was used fewer than three times since it
+    /// came or reclaim looked at it, a compare and swap.
     ///
     /// ```
     /// let tenant = memcg::root().create("optimist").unwrap();
@@ -298,8 +298,8 @@ impl Mapping {
         Ok(is_hole)
     }
 
-    /// Runs `f` on each piece of a range of bytes: the page, where the piece begins in it, and which
-    /// part of the whole it is.
+    /// Runs `f` on each piece of a range of bytes: the page, where the piece begins in it, and
+    /// which part of the whole it is.
     fn each_piece(
         &self,
         offset: u64,
@@ -318,12 +318,12 @@ impl Mapping {
         Ok(())
     }
 
-    /// Reads bytes, page by page; each page is read whole, not all of them together. Memory that was
-    /// never written reads as zeros, and charges nobody.
+    /// Reads bytes, page by page; each page is read whole, not all of them together. Memory that
+    /// was never written reads as zeros, and charges nobody.
     ///
     /// # Errors
-    /// [`PageError::OutOfRange`] if not all of it is within the region. Else as [`Self::pin`]: pages
-    /// before the one that failed are in `into`.
+    /// [`PageError::OutOfRange`] if not all of it is within the region. Else as [`Self::pin`]:
+    /// pages before the one that failed are in `into`.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), PageError> {
         self.each_piece(offset, into.len(), |page, within, part| {
             self.read_with(page, |view| view.copy_to(within, &mut into[part.clone()]))

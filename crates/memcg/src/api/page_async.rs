@@ -179,8 +179,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// As [`Self::write_at`], without blocking the thread: see [`Self::pin_async`]. If it is dropped
-    /// early, pages before the one that it waited for are written.
+    /// As [`Self::write_at`], without blocking the thread: see [`Self::pin_async`]. If it is
+    /// dropped early, pages before the one that it waited for are written.
     ///
     /// # Errors
     /// As [`Self::write_at`], but that it does not give up with [`PageError::Busy`].

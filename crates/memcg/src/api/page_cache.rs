@@ -37,8 +37,8 @@ use std::path::Path;
 /// worker (`MEMCG_NO_THREAD`) only `sync` writes. Nothing is promised of what is dirty when the
 /// process ends: sync before.
 ///
-/// **Others.** What other processes, or other descriptors of this one, do to the file is not seen at
-/// once. Its size and the time of its last write are looked at when it is opened and when it is
+/// **Others.** What other processes, or other descriptors of this one, do to the file is not seen
+/// at once. Its size and the time of its last write are looked at when it is opened and when it is
 /// synced: if it has changed, pages that are clean and not pinned are dropped, so that they are
 /// read again. Pages that are dirty stay, and are written: the last writer wins, a page at a time.
 /// [`Self::invalidate`] drops clean pages at any time. A file that others make shorter gives
@@ -92,9 +92,9 @@ impl fmt::Debug for PageCache {
 }
 
 impl PageCache {
-    /// The region of a file. It is opened to read and write, or to read alone where this process may
-    /// not write it ([`Self::is_writable`]). Charges nothing but the records of a new region, to the
-    /// group that the thread charges.
+    /// The region of a file. It is opened to read and write, or to read alone where this process
+    /// may not write it ([`Self::is_writable`]). Charges nothing but the records of a new region,
+    /// to the group that the thread charges.
     ///
     /// Cost: a look at the file; for one that is not known an open and some calls more; if others
     /// have changed it, O(its pages in memory).
@@ -120,8 +120,8 @@ impl PageCache {
         })
     }
 
-    /// Maps the file: `group` uses it through the mapping. Charges nothing. The file's descriptor is
-    /// open while there is a mapping.
+    /// Maps the file: `group` uses it through the mapping. Charges nothing. The file's descriptor
+    /// is open while there is a mapping.
     ///
     /// # Errors
     /// [`PageError::Io`] if the descriptor was closed meanwhile and the path does not lead to the
@@ -170,8 +170,8 @@ impl PageCache {
     ///
     /// # Errors
     /// [`PageError::Busy`] if a page beyond the new end stays pinned: nothing has changed.
-    /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ReadOnly`]. [`PageError::Io`] if the file
-    /// system refuses: the length is as before, and what was dropped is as the file has it.
+    /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ReadOnly`]. [`PageError::Io`] if the
+    /// file system refuses: the length is as before, and what was dropped is as the file has it.
     /// [`PageError::ParentProcess`].
     pub fn set_len(&self, len: u64) -> Result<(), PageError> {
         self.region.resize(len)
@@ -205,8 +205,8 @@ impl PageCache {
     }
 }
 
-/// How long a page of a file may be dirty before the engine's worker writes it, for all files of the
-/// process; 30 s unless it is set. What is dirty already is looked at at once.
+/// How long a page of a file may be dirty before the engine's worker writes it, for all files of
+/// the process; 30 s unless it is set. What is dirty already is looked at at once.
 pub fn set_dirty_expire(age: Duration) {
     let ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
     engine().pages.expiry.set_age_ms(ms, clock::monotonic_ns());

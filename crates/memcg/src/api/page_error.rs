@@ -26,8 +26,8 @@ pub enum PageError {
     Busy,
     /// This thread has the page pinned for the same task: it would wait for itself. EDEADLK.
     Deadlock,
-    /// The file or the device failed. EIO too where others have cut the file off; ESTALE where it is
-    /// gone.
+    /// The file or the device failed. EIO too where others have cut the file off; ESTALE where it
+    /// is gone.
     Io(Errno),
     /// The file was opened to be read alone. EACCES.
     ReadOnly,

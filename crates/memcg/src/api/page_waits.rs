@@ -1,7 +1,7 @@
 //! Futures that wait for pages that others are at.
 //!
-//! Invariants: a future that is in a list is woken after its page was let go, as long as the process
-//! has a worker; else by who does deferred work. One that was dropped keeps no waker.
+//! Invariants: a future that is in a list is woken after its page was let go, as long as the
+//! process has a worker; else by who does deferred work. One that was dropped keeps no waker.
 //! Depends on: `page::waiting`, which says of which pages there is news; the engine's worker.
 //! Never: runs code of the program under a lock.
 

@@ -36,15 +36,15 @@ pub enum RegionKind {
 /// groups have room.
 ///
 /// A region is used through a [`Mapping`](super::Mapping), which says for whom. Making one charges
-/// nothing: a page is charged when it is first touched. Handles are cloned freely; the region goes, with what is in
-/// it, when the last handle and the last mapping have been dropped. One that caches a file stays
-/// while it has pages, see [`PageCache`](super::PageCache).
+/// nothing: a page is charged when it is first touched. Handles are cloned freely; the region goes,
+/// with what is in it, when the last handle and the last mapping have been dropped. One that caches
+/// a file stays while it has pages, see [`PageCache`](super::PageCache).
 ///
 /// In the child of a fork a region is the parent's: each operation fails with
 /// [`PageError::ParentProcess`], and what handles are dropped there changes nothing.
 ///
-/// Regions are not for signal handlers: a handler that interrupts its own thread inside of one would
-/// wait for itself.
+/// Regions are not for signal handlers: a handler that interrupts its own thread inside of one
+/// would wait for itself.
 ///
 /// ```
 /// use memcg::Region;
@@ -170,9 +170,9 @@ impl Region {
         engine().pages.region(self.id).nr_mappings() as usize
     }
 
-    /// Declares a group as the owner of the pages that come from now on, whoever touches them. Those
-    /// that are there stay whose they are. `None`: nobody is declared any more. If the group ends,
-    /// its parent is the owner.
+    /// Declares a group as the owner of the pages that come from now on, whoever touches them.
+    /// Those that are there stay whose they are. `None`: nobody is declared any more. If the group
+    /// ends, its parent is the owner.
     pub fn set_owner(&self, group: Option<&Memcg>) {
         with_rec(|engine, rec| engine.declare_region(rec, self.id, group.map(Memcg::tag)));
     }
@@ -181,8 +181,8 @@ impl Region {
     /// region becomes longer again. Waits for pages that others have pinned. O(pages).
     ///
     /// # Errors
-    /// [`PageError::Busy`] or [`PageError::Deadlock`] if a page beyond the new end stays pinned: the
-    /// length is as before, and other pages beyond the new end are dropped.
+    /// [`PageError::Busy`] or [`PageError::Deadlock`] if a page beyond the new end stays pinned:
+    /// the length is as before, and other pages beyond the new end are dropped.
     /// [`PageError::OutOfRange`] above 8 TiB. [`PageError::ParentProcess`]. Of a file as
     /// [`PageCache::set_len`](super::PageCache::set_len).
     pub fn resize(&self, len: u64) -> Result<(), PageError> {

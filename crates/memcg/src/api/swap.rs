@@ -69,9 +69,9 @@ impl fmt::Display for SwapOnError {
 
 impl core::error::Error for SwapOnError {}
 
-/// Takes a file, or a block device, into use as swap: `bytes` of it, 0 for as much as it has. A file
-/// that is not there is made; what is in it is lost. Pages that no file backs are written there
-/// when memory is short.
+/// Takes a file, or a block device, into use as swap: `bytes` of it, 0 for as much as it has. A
+/// file that is not there is made; what is in it is lost. Pages that no file backs are written
+/// there when memory is short.
 ///
 /// The whole of it is written once, so that later writes are quick: about 2 s a GiB. What was
 /// written there is of no use after the process has ended.
@@ -94,8 +94,8 @@ pub fn swap_on(path: impl AsRef<Path>, bytes: u64) -> Result<(), SwapOnError> {
 }
 
 /// Has pages that no file backs compressed when memory is short, before they go to a swap device:
-/// up to `bytes` of compressed memory; 0: no more are. A compressed page stays charged to its owner,
-/// with what it takes.
+/// up to `bytes` of compressed memory; 0: no more are. A compressed page stays charged to its
+/// owner, with what it takes.
 ///
 /// # Errors
 /// ENOMEM without memory for the tables.

@@ -55,7 +55,8 @@ impl Engine {
 
     /// Runs `mover`, which may move the owner `tag` to another group. If it succeeds, the worker
     /// later moves what the owner has in lists of the old group; the order of its pages is that of
-    /// the new one at once. The caller is pinned. Cost: O(1) beside `mover`, O(log owners) with pages.
+    /// the new one at once. The caller is pinned. Cost: O(1) beside `mover`, O(log owners) with
+    /// pages.
     pub fn lists_follow<R, E>(
         &self,
         tag: Tag,

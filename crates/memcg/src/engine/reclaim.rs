@@ -383,14 +383,14 @@ impl Engine {
     /// another try is worth while. The caller is pinned, and looks `full` up again afterwards.
     pub(super) fn make_room(&self, rec: &ThreadRec, full: &Memcg, request: Request) -> bool {
         let seen = self.see(full);
+        let max = full.counter.max();
+        // What is free counts: more than is missing would be taken from what is protected.
+        let need = full
+            .counter
+            .usage()
+            .saturating_add(request.bytes)
+            .saturating_sub(max);
         if request.flags.has(Flags::USER) {
-            let max = full.counter.max();
-            // What is free counts: more than is missing would be taken from what is protected.
-            let need = full
-                .counter
-                .usage()
-                .saturating_add(request.bytes)
-                .saturating_sub(max);
             let behind = CLUSTER.min(max / 16).saturating_sub(need);
             // If nothing came back, other threads may be reclaiming what there is: wait for them.
             let manner = Manner {
@@ -403,12 +403,6 @@ impl Engine {
         }
         // The engine's own pages are nobody's code.
         if self.pages.are_mine() {
-            let max = full.counter.max();
-            let need = full
-                .counter
-                .usage()
-                .saturating_add(request.bytes)
-                .saturating_sub(max);
             let manner = Manner {
                 behind: PAGES_BEHIND.min(max / 16).saturating_sub(need),
                 by: By::Engine,

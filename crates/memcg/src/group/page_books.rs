@@ -117,8 +117,8 @@ impl OwnerPages {
         self.nr_pages.load(Ordering::Relaxed)
     }
 
-    /// A number that other owners with the same tag, before and after, do not have, as far as 2³² of
-    /// them can be told apart.
+    /// A number that other owners with the same tag, before and after, do not have, as far as 2³²
+    /// of them can be told apart.
     pub fn life(&self) -> u32 {
         self.life.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! What groups are charged to swap.
 //!
-//! Invariants: what an owner's record says is charged at the groups that its cell leads to. A charge
-//! that is refused has changed nothing.
+//! Invariants: what an owner's record says is charged at the groups that its cell leads to. A
+//! charge that is refused has changed nothing.
 //! Depends on: `page_books` for the records; the walks of `counter`.
 //! Never: a page.
 
@@ -52,8 +52,8 @@ impl Hierarchy {
             .is_ok()
     }
 
-    /// Charges `bytes` of swap to the groups of one cell instead of those of another; what both have
-    /// above them is as before.
+    /// Charges `bytes` of swap to the groups of one cell instead of those of another; what both
+    /// have above them is as before.
     pub(super) fn move_swap(&self, from: CellId, to: CellId, bytes: u64) {
         let at = |cell| self.group_pages(self.resolve(cell).group);
         let (Some(from), Some(to)) = (at(from), at(to)) else {

@@ -139,7 +139,8 @@ impl Directory {
         self.first.store(core::ptr::null_mut(), Ordering::Relaxed);
         let mut at = self.newest.swap(core::ptr::null_mut(), Ordering::Relaxed);
         while let Some(array) = NonNull::new(at) {
-            // SAFETY: each array lives until here, and its head was written before it was published.
+            // SAFETY: each array lives until here, and its head was written before it was
+            // published.
             let (older, bytes) = unsafe { ((*at).older, (*at).bytes) };
             // SAFETY: the memory is one mapping of so many bytes, and the caller has promised that
             // nobody else uses it.

@@ -9,11 +9,12 @@
 //! frame, is the owner's and has that number; else it is stale, and dropped when it is met. So a
 //! page leaves a list by being given another number.
 //!
-//! A group's end melds its heaps into its parent's, and lets its head lead there; an owner that named
-//! it finds the way when it is looked at next, and names the parent's from then on.
+//! A group's end melds its heaps into its parent's, and lets its head lead there; an owner that
+//! named it finds the way when it is looked at next, and names the parent's from then on.
 //!
 //! Invariants: an owner is in the heaps of one head, that of the group that it was in when it was
-//! looked at last, or where that one leads. Numbers of an owner's entries are used once, until 2³² of them have been.
+//! looked at last, or where that one leads. Numbers of an owner's entries are used once, until 2³²
+//! of them have been.
 //! Depends on: the owner's lock of pages for its queues; a head's own lock for its heaps.
 //! Never: looks at a page; a lock of an owner under a head's.
 
@@ -146,9 +147,9 @@ impl Lists {
     }
 
     /// `child` has ended, its cell leads to its parent's, and what was in it is the parent's, which
-    /// `parent` answers: its owners are in the parent's heaps from now on. O(log owners). `None`: it
-    /// had no lists; or there is no memory for a head of the parent, and its owners go over one by
-    /// one when they are looked at. The caller has no lock of an owner's pages.
+    /// `parent` answers: its owners are in the parent's heaps from now on. O(log owners). `None`:
+    /// it had no lists; or there is no memory for a head of the parent, and its owners go over one
+    /// by one when they are looked at. The caller has no lock of an owner's pages.
     pub fn group_ended(&self, child: Group, parent: impl Fn() -> Group) -> Option<()> {
         let _ = self.of_group.get(child.index)?;
         // Whoever brings an owner into a group's head asks for the group under this lock. So either

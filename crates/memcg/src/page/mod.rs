@@ -164,8 +164,8 @@ impl Pages {
         }
     }
 
-    /// A page of a region, made if it is not there; and how many bytes of records that took. `None`:
-    /// no memory.
+    /// A page of a region, made if it is not there; and how many bytes of records that took.
+    /// `None`: no memory.
     #[inline]
     pub fn page(&self, region: RegionId, index: u64) -> Option<(PageId, &Page, i64)> {
         self.region(region).make_page(&self.leaves, region, index)

@@ -56,8 +56,8 @@ impl Waiting {
         &self.buckets[Self::bucket_of(page)]
     }
 
-    /// Has `tell` called when a page was let go that a future waits for: [`Self::take_told`] is to be
-    /// called soon.
+    /// Has `tell` called when a page was let go that a future waits for: [`Self::take_told`] is to
+    /// be called soon.
     pub fn set_tell(&self, tell: fn()) {
         self.tell.set(tell);
     }
@@ -79,11 +79,12 @@ impl Waiting {
         }
     }
 
-    /// A future waits for a page that was `seen` so: `true` if its bucket is told when that changes,
+    /// A future waits for a page that was `seen` so: `true` if its bucket is told when that
+    /// changes,
     /// `false` if it has changed already. After [`Self::set_asked`].
     pub fn ask(&self, word: &Word, seen: Reading) -> bool {
-        // Pairs with the fence of `wake_waiters`: who lets the page go finds the bit, or we find that
-        // he did.
+        // Pairs with the fence of `wake_waiters`: who lets the page go finds the bit, or we find
+        // that he did.
         fence(Ordering::SeqCst);
         word.note_waiter(seen) && word.still_waits(seen)
     }

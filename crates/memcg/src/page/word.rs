@@ -335,8 +335,8 @@ impl Word {
         }
     }
 
-    /// As [`Self::end_writeback`], and lets go of the reader's pin in the same step: nobody finds the
-    /// page pinned and not under write-back because of this.
+    /// As [`Self::end_writeback`], and lets go of the reader's pin in the same step: nobody finds
+    /// the page pinned and not under write-back because of this.
     pub fn end_writeback_and_unpin(&self, failed: bool) -> Wake {
         let mut now = self.read();
         loop {

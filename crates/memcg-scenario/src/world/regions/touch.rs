@@ -35,8 +35,8 @@ pub(super) struct Brought {
 }
 
 impl MappedRegion {
-    /// Begins to touch pages; `id` is no other touch's. Touches of several threads go on beside each
-    /// other.
+    /// Begins to touch pages; `id` is no other touch's. Touches of several threads go on beside
+    /// each other.
     pub fn begin_touch(&self, id: u64) -> Touching<'_> {
         let others = self.touches.read().unwrap_or_else(PoisonError::into_inner);
         Touching {

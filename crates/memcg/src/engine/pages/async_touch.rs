@@ -44,18 +44,7 @@ impl Engine {
             if let Some(pinned) = self.pin_hit(rec, by, touch.index, touch.access) {
                 return Ok(pinned);
             }
-            if !pages.are_mine() {
-                return failed(TouchError::Child);
-            }
-            if touch.index >= by.region.nr_all() {
-                return failed(TouchError::Range);
-            }
-            if touch.access == Access::Write && self.is_read_only(by.region) {
-                return failed(TouchError::ReadOnly);
-            }
-            if pages.pins.make_room(rec).is_none() {
-                return failed(TouchError::NoMemory);
-            }
+            self.ready_to_pin(rec, by, touch).map_err(Later::Failed)?;
             let found = self.have_page(rec, by.region, by.mapping.region(), touch.index);
             let (page, record) = found.map_err(Later::Failed)?;
             let seen = record.word.read();

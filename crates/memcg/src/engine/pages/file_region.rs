@@ -212,9 +212,9 @@ impl Engine {
         }
     }
 
-    /// Does what follows from a look at a region's file: if others have changed it, what is clean is
-    /// dropped; if it is shorter or longer than the region, the region becomes as long. Dirty pages
-    /// beyond the new end are lost, and each user is told. The caller names the region.
+    /// Does what follows from a look at a region's file: if others have changed it, what is clean
+    /// is dropped; if it is shorter or longer than the region, the region becomes as long. Dirty
+    /// pages beyond the new end are lost, and each user is told. The caller names the region.
     pub(super) fn note_look(
         &self,
         rec: &ThreadRec,
@@ -290,8 +290,8 @@ impl Engine {
         self.zero_part(rec, id, index, tail..PAGE)
     }
 
-    /// Makes a file and its region longer or shorter. Pages that are cut off are dropped; those that
-    /// others have pinned are waited for.
+    /// Makes a file and its region longer or shorter. Pages that are cut off are dropped; those
+    /// that others have pinned are waited for.
     ///
     /// # Errors
     /// `ReadOnly`. `Range`: too long. `Busy`: a page beyond the new end stays pinned; nothing has
@@ -340,13 +340,13 @@ impl Engine {
         })
     }
 
-    /// Writes what is dirty, has the device keep it, and tells `user` of an error of write-back that
-    /// it was not told of. Others' changes are looked for. Cost: two calls if nothing is dirty and
-    /// nothing was written since the last one; else the device's. The caller names the region.
+    /// Writes what is dirty, has the device keep it, and tells `user` of an error of write-back
+    /// that it was not told of. Others' changes are looked for. Cost: two calls if nothing is dirty
+    /// and nothing was written since the last one; else the device's. The caller names the region.
     ///
     /// # Errors
-    /// `Io`: once to each user. `Busy`, `Deadlock`: a dirty page stays pinned to write, by others or
-    /// by this thread. `Child`.
+    /// `Io`: once to each user. `Busy`, `Deadlock`: a dirty page stays pinned to write, by others
+    /// or by this thread. `Child`.
     pub fn sync_region(
         &self,
         rec: &ThreadRec,
@@ -408,8 +408,8 @@ impl Engine {
             .is_some_and(|file| !self.pages.files.is_writable(file))
     }
 
-    /// One page more of a region is dirty: the first keeps the file open, and has somebody look when
-    /// it has been so for long. By who has the page alone, and a use of the file.
+    /// One page more of a region is dirty: the first keeps the file open, and has somebody look
+    /// when it has been so for long. By who has the page alone, and a use of the file.
     pub(super) fn note_dirty(&self, region: &Region) {
         let Some(file) = region.file() else { return };
         if !region.dirty.add(clock::monotonic_ns) {

@@ -219,8 +219,8 @@ impl Engine {
         Ok(dropped.dropped)
     }
 
-    /// Declares an owner for the pages of a region that come from now on: the own owner of the group
-    /// that `tag`, which the caller names, is in; or none any more.
+    /// Declares an owner for the pages of a region that come from now on: the own owner of the
+    /// group that `tag`, which the caller names, is in; or none any more.
     pub fn declare_region(&self, rec: &ThreadRec, id: RegionId, tag: Option<Tag>) {
         let _pin = self.tree.threads.epoch.pin(rec);
         let owner = tag.map(|tag| self.ref_group_of(tag));

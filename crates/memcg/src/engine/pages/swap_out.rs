@@ -130,8 +130,8 @@ impl Engine {
         self.pages.waiting.wake(id, wake);
     }
 
-    /// Compresses a page, and takes it out of its frame. Where there is no room for it older ones go
-    /// to a device first, if that `may_write`. Answers the bytes of memory that are
+    /// Compresses a page, and takes it out of its frame. Where there is no room for it older ones
+    /// go to a device first, if that `may_write`. Answers the bytes of memory that are
     /// charged less; `None`: it is as it was.
     fn compress(&self, rec: &ThreadRec, id: PageId, tag: Tag, may_write: bool) -> Option<u64> {
         let pages = &self.pages;

@@ -120,8 +120,18 @@ impl Engine {
         by: InUse<'p>,
         touch: Touch,
     ) -> Result<PinnedPage<'p>, TouchError> {
-        let pages = &self.pages;
-        if !pages.are_mine() {
+        self.ready_to_pin(rec, by, touch)?;
+        self.pin_slow(rec, by, touch)
+    }
+
+    /// Whether a page may be pinned as a touch wants it, and there is room to note it.
+    pub(super) fn ready_to_pin(
+        &self,
+        rec: &ThreadRec,
+        by: InUse<'_>,
+        touch: Touch,
+    ) -> Result<(), TouchError> {
+        if !self.pages.are_mine() {
             return Err(TouchError::Child);
         }
         if touch.index >= by.region.nr_all() {
@@ -130,8 +140,7 @@ impl Engine {
         if touch.access == Access::Write && self.is_read_only(by.region) {
             return Err(TouchError::ReadOnly);
         }
-        pages.pins.make_room(rec).ok_or(TouchError::NoMemory)?;
-        self.pin_slow(rec, by, touch)
+        self.pages.pins.make_room(rec).ok_or(TouchError::NoMemory)
     }
 
     #[cold]

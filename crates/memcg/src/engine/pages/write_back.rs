@@ -48,9 +48,9 @@ fn is_tried_again(why: FileError) -> bool {
 }
 
 impl Engine {
-    /// Writes what is dirty of a region, `most` pages and a few at most; answers how many were tried.
-    /// Errors of the file are its users' (see `sync_region`). Cost: a lock if nothing is dirty. The
-    /// caller names the region.
+    /// Writes what is dirty of a region, `most` pages and a few at most; answers how many were
+    /// tried. Errors of the file are its users' (see `sync_region`). Cost: a lock if nothing is
+    /// dirty. The caller names the region.
     ///
     /// # Errors
     /// `Busy`, `Deadlock`: a page stays pinned to write; the others were written. Without patience
@@ -196,9 +196,9 @@ impl Engine {
         }
     }
 
-    /// Writes files whose pages have been dirty for long, a part of them at a time, and ends regions
-    /// that have no pages and no user; answers the ms until the next look, 0 if nothing is dirty.
-    /// O(regions) when it is time, else a load.
+    /// Writes files whose pages have been dirty for long, a part of them at a time, and ends
+    /// regions that have no pages and no user; answers the ms until the next look, 0 if nothing is
+    /// dirty. O(regions) when it is time, else a load.
     pub(in crate::engine) fn write_back_if_due(&self, rec: &ThreadRec) -> u32 {
         let (pages, expiry) = (&self.pages, &self.pages.expiry);
         if expiry.next_ns() == 0 || !pages.are_mine() {

@@ -1,5 +1,5 @@
-//! Compressed pages that go on to a device, the oldest first: where the pool of compressed memory is
-//! full, or a group is that has little else.
+//! Compressed pages that go on to a device, the oldest first: where the pool of compressed memory
+//! is full, or a group is that has little else.
 //!
 //! Invariants: a page on its way is taken (`Filling`) until its content is on the device, or it is
 //! compressed as before. It stays charged to swap all the while.
@@ -116,8 +116,8 @@ impl Engine {
         self.pages.waiting.wake(one.id, wake);
     }
 
-    /// The content of a page is on the device: its compressed memory is given back. Answers how many
-    /// bytes that were.
+    /// The content of a page is on the device: its compressed memory is given back. Answers how
+    /// many bytes that were.
     fn settle_written(&self, rec: &ThreadRec, one: Taken<'_>, slot: SlotId) -> u64 {
         let tree = &self.tree;
         let mut bytes = 0;

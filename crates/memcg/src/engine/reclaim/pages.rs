@@ -64,7 +64,8 @@ impl Engine {
         }
     }
 
-    /// Has compressed pages of a group itself written to a device, until there is enough or no more.
+    /// Has compressed pages of a group itself written to a device, until there is enough or no
+    /// more.
     fn take_compressed_pages(&self, control: &mut Control<'_>, group: Group) {
         let compressed = {
             let _pin = self.tree.threads.epoch.pin(control.rec);

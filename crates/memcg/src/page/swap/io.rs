@@ -147,14 +147,14 @@ impl Swap {
 
     /// Writes the pages of a run by one call, where the kernel does it in one.
     ///
-    /// `copy` is called for each slot, with its place in the run, and copies its page to where it is
-    /// told; a page may change meanwhile, and is then written as it was copied. It takes no lock and
-    /// calls nothing of swap.
+    /// `copy` is called for each slot, with its place in the run, and copies its page to where it
+    /// is told; a page may change meanwhile, and is then written as it was copied. It takes no lock
+    /// and calls nothing of swap.
     ///
     /// A page that is not safe afterwards is as if it had not been written; its slot is still the
-    /// caller's to free. Errors: the kernel's; `EIO` for what it did not do without a reason, and in
-    /// the child of a fork; `EINVAL`: the slots are not in use; `ESTALE`: something in the program
-    /// has closed the descriptor.
+    /// caller's to free. Errors: the kernel's; `EIO` for what it did not do without a reason, and
+    /// in the child of a fork; `EINVAL`: the slots are not in use; `ESTALE`: something in the
+    /// program has closed the descriptor.
     pub fn write(&self, run: Run, mut copy: impl FnMut(u32, &mut [u8; PAGE])) -> Written {
         let used = match self.enter_run(run) {
             Ok(used) => used,

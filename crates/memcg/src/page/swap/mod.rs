@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Slots are allocated in clusters of 256 KiB, so that what leaves together lies together: one
-//! write of 256 KiB costs 2 µs a page where one of 4 KiB costs 60. A freed slot is a bit; nothing is
-//! said to the file (punching a hole costs milliseconds, and makes the next write there slow).
+//! write of 256 KiB costs 2 µs a page where one of 4 KiB costs 60. A freed slot is a bit; nothing
+//! is said to the file (punching a hole costs milliseconds, and makes the next write there slow).
 //! Source of the idea: the kernel's swap clusters.
 //!
 //! Invariants: a slot has one user from `alloc` to `free`. What was written and said to be safe is

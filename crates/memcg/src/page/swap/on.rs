@@ -142,8 +142,8 @@ fn make_length(
 }
 
 impl Swap {
-    /// Turns a device on: `bytes` of the file or block device at `path`, in whole pages. 0: as large
-    /// as it is. What was in it is lost.
+    /// Turns a device on: `bytes` of the file or block device at `path`, in whole pages. 0: as
+    /// large as it is. What was in it is lost.
     ///
     /// A file that is not there is made; one that is shorter is grown. Blocks until every block of
     /// a regular file has a place: as long as it takes to write what has none.

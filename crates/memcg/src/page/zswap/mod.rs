@@ -10,8 +10,8 @@
 //! entries (40 bytes a page) is below the cap. Entries with an object are in one queue, oldest
 //! first.
 //! Depends on: `os` for memory, `sync`; `lz4_flex`, which decompresses.
-//! Never: an owner, a charge, a page's word; an allocation from the heap, after `on`; a wait but for
-//! the pool's lock, which is held for some loads and stores.
+//! Never: an owner, a charge, a page's word; an allocation from the heap, after `on`; a wait but
+//! for the pool's lock, which is held for some loads and stores.
 
 mod class;
 mod entry;
