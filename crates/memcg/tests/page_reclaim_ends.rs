@@ -37,14 +37,15 @@ fn fill(table: &Mapping, pages: u64) {
 fn an_owner_that_is_gone_does_not_stand_in_the_way_of_others() {
     swap();
     let above = root().create("gone-owner").unwrap();
-    // By a thread that ends, so that nothing names the task any more.
+    // By a thread that ends before anything else is done, so that nothing names the task any more.
     std::thread::scope(|s| {
-        s.spawn(|| {
+        let gone = s.spawn(|| {
             let task = above.task("gone").unwrap();
             let region = task.map_anon(16 * PAGE).unwrap();
             fill(&region, 10);
             drop((region, task));
         });
+        gone.join().unwrap();
     });
     let table = above.map_anon(256 * PAGE).unwrap();
     fill(&table, 128);

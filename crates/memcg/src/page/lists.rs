@@ -151,9 +151,9 @@ impl Lists {
     /// it had no lists; or there is no memory for a head of the parent, and its owners go over one
     /// by one when they are looked at. The caller has no lock of an owner's pages.
     pub fn group_ended(&self, child: Group, parent: impl Fn() -> Group) -> Option<()> {
-        let _ = self.of_group.get(child.index)?;
-        // Whoever brings an owner into a group's head asks for the group under this lock. So either
-        // he was here before, and what he brought is melded; or he finds that the group has ended.
+        // Also where the group has no head yet: whoever brings an owner into one asks for the group
+        // under this lock. So either he was here before, and what he brought is melded; or he finds
+        // that the group has ended.
         let changing = self.changing.lock(Rank::PageHeads);
         let from = self.of_group.get(child.index)?;
         let head = self.heads.get(from);
